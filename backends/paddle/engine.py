@@ -1,0 +1,81 @@
+"""`Engine`: one model with its optimiser on one device, as `core/contract.py` asks."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from backends.paddle.framework import paddle
+from backends.paddle.model import Classifier, correct_of, loss_of, no_dropout, training_dropout
+from backends.paddle.optimizer import Optimizer, clip
+from backends.paddle.runtime import native_device, place, to_numpy
+from core import spec
+from core.batches import Batch
+from core.contract import StepStats
+
+
+class Engine:
+    """See `core.contract.Engine`."""
+
+    implementation = "builtin"
+
+    def __init__(self, model: spec.Model, training: spec.Training, parameters: dict[str, np.ndarray], device: str) -> None:
+        self.device = device
+        self.training = training
+        self._native_device = native_device(device)
+        paddle.set_device(device)  # parameters are created where this points
+        self._model = Classifier(model, training.dtype)
+        self._model.assign(parameters)
+        self._trainable = {name: p for name, p in self._model.named.items() if not p.stop_gradient}
+        self._optimizer = Optimizer(training.optimizer, self._trainable)
+        self._pending: list[paddle.Tensor] = []
+
+    def train_step(self, batch: Batch, step: int, learning_rate: float) -> None:
+        loss, correct = self._backward(batch, step)
+        gradients = [parameter.grad for parameter in self._trainable.values()]
+        norm = clip(gradients, self.training.clip_mode, self.training.clip_norm)
+        self._optimizer.step(learning_rate)
+        self._pending.append(paddle.stack([loss.detach(), correct.astype(loss.dtype), norm]))
+
+    def collect(self) -> list[StepStats]:
+        if not self._pending:
+            return []
+        rows = to_numpy(paddle.stack(self._pending)).tolist()
+        self._pending.clear()
+        return [StepStats(loss, int(correct), norm) for loss, correct, norm in rows]
+
+    def logits(self, batch: Batch) -> np.ndarray:
+        return to_numpy(self._forward(batch)["logits"])
+
+    def activations(self, batch: Batch) -> dict[str, np.ndarray]:
+        return {name: to_numpy(tensor) for name, tensor in self._forward(batch).items()}
+
+    def gradients(self, batch: Batch, step: int) -> tuple[float, dict[str, np.ndarray]]:
+        loss, _ = self._backward(batch, step)
+        return loss.item(), {name: to_numpy(p.grad) for name, p in self._trainable.items()}
+
+    def parameters(self) -> dict[str, np.ndarray]:
+        return {name: to_numpy(parameter) for name, parameter in self._model.named.items()}
+
+    def moments(self) -> dict[str, np.ndarray]:
+        return self._optimizer.moments()
+
+    def load(self, parameters: dict[str, np.ndarray], moments: dict[str, np.ndarray], steps: int) -> None:
+        self._model.assign(parameters)
+        self._optimizer.load(moments, steps)
+
+    def _place(self, batch: Batch):
+        return place(batch, self.training.dtype, self._native_device)
+
+    def _forward(self, batch: Batch) -> dict[str, paddle.Tensor]:
+        with paddle.no_grad():
+            return self._model(self._place(batch), no_dropout)
+
+    def _backward(self, batch: Batch, step: int) -> tuple[paddle.Tensor, paddle.Tensor]:
+        """Fresh gradients in every trainable parameter; the loss and the number of right answers, on the device."""
+        for parameter in self._trainable.values():
+            parameter.clear_gradient(set_to_zero=False)
+        inputs = self._place(batch)
+        logits = self._model(inputs, training_dropout(self.training, step))["logits"]
+        loss = loss_of(logits, inputs.labels, self.training.loss_reduction)
+        loss.backward()
+        return loss, correct_of(logits, inputs.labels)

@@ -1,0 +1,34 @@
+"""Imports Paddle and undoes what its import does to the process. Everything else takes `paddle` from here."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+import zlib  # noqa: F401  Paddle 2.6 exports zlib symbols of its own: Python's must be bound first.
+
+
+def _import_paddle():
+    # Paddle reads the number of threads once, at its import, and takes 1 if it is not told.
+    threads = os.environ.get("OMP_NUM_THREADS")
+    os.environ.setdefault("OMP_NUM_THREADS", str(len(os.sched_getaffinity(0))))
+    os.environ.setdefault("GLOG_minloglevel", "2")  # quiets its executor
+    # float32 means float32: Paddle turns TF32 on, and has no public switch; this one is NVIDIA's, read at start-up.
+    os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")
+    handlers = list(logging.getLogger().handlers)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a missing ccache, which only matters to who compiles operators
+        import paddle
+    for handler in logging.getLogger().handlers[:]:
+        if handler not in handlers:
+            logging.getLogger().removeHandler(handler)
+    # Its C handlers would turn Ctrl-C and a crash into a report of its own.
+    paddle.disable_signal_handler()
+    if threads is None:
+        os.environ.pop("OMP_NUM_THREADS", None)
+    else:
+        os.environ["OMP_NUM_THREADS"] = threads
+    return paddle
+
+
+paddle = _import_paddle()

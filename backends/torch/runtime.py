@@ -1,0 +1,70 @@
+"""Importing the framework, choosing the device, and the border between NumPy and tensors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from backends.torch.framework import torch
+from core.batches import Batch, first_index, last_index, real_mask, reversal_index
+from core.errors import UserError
+
+NAME = "torch"
+
+
+def versions() -> dict[str, str]:
+    """The framework's version and the CUDA version it was built for (`none` for a CPU build)."""
+    return {"torch": torch.__version__, "cuda": torch.version.cuda or "none"}
+
+
+def resolve_device(request: str) -> str:
+    """`auto | cpu | gpu` to `cpu` or `gpu:0`. Raises UserError if a GPU is asked for and none is usable."""
+    if request == "cpu":
+        return "cpu"
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if count > 0:
+        return "gpu:0"
+    if request == "gpu":
+        raise UserError("--device gpu: torch sees no usable GPU; use --device cpu, or install a CUDA build of torch")
+    return "cpu"
+
+
+def native_device(device: str) -> torch.device:
+    """The framework's own name of `cpu` or `gpu:0`."""
+    return torch.device("cpu") if device == "cpu" else torch.device("cuda", int(device.partition(":")[2]))
+
+
+def to_tensor(array: np.ndarray, device: torch.device) -> torch.Tensor:
+    """A tensor on `device` with the array's values and dtype."""
+    return torch.from_numpy(np.ascontiguousarray(array)).to(device, non_blocking=True)
+
+
+def to_numpy(tensor: torch.Tensor) -> np.ndarray:
+    """A C-contiguous copy; waits for the device."""
+    return np.array(tensor.detach().cpu().numpy(), order="C", copy=True)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """A batch on the device. `ids` [B, L], `mask` [B, L, 1] (1 where real), `labels` [B], and row numbers into a
+    flattened [B * L, D]: `reversal` [B * L], `first` [B], `last` [B]."""
+
+    ids: torch.Tensor
+    mask: torch.Tensor
+    labels: torch.Tensor
+    reversal: torch.Tensor
+    first: torch.Tensor
+    last: torch.Tensor
+
+
+def place(batch: Batch, dtype: str, device: torch.device) -> Inputs:
+    """Move a batch to the device; the mask gets the model's dtype."""
+    return Inputs(
+        ids=to_tensor(batch.ids, device),
+        mask=to_tensor(real_mask(batch)[:, :, None].astype(dtype), device),
+        labels=to_tensor(batch.labels, device),
+        reversal=to_tensor(reversal_index(batch), device),
+        first=to_tensor(first_index(batch), device),
+        last=to_tensor(last_index(batch), device),
+    )

@@ -1,0 +1,75 @@
+"""What a backend must do. `backends/torch` and `backends/paddle` are the two answers, file by file.
+
+Everything that can be decided once is decided in core: starting values, batch order, learning rates, dropout masks,
+the reversal of sequences. What is left to a backend is arithmetic on its own tensors, and NumPy at the border. A
+backend is a package with these public names and no others:
+
+- `NAME`: str, as in `--backend NAME`
+- `versions() -> dict[str, str]`: the framework's version and what it was built for
+- `resolve_device(request) -> str`: `"auto" | "cpu" | "gpu"` to the device that will be used, `"cpu"` or `"gpu:0"`;
+  raises UserError if a GPU is asked for and none is usable
+- `Engine`: below
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from core.batches import Batch
+from core.spec import Model, Training
+
+PUBLIC_NAMES = ("NAME", "Engine", "resolve_device", "versions")
+"""What `backends.<name>.__all__` must be; a test compares signatures too."""
+
+
+@dataclass(frozen=True)
+class StepStats:
+    """What one training step did: its loss (as reduced), right answers, and the gradient's norm before clipping."""
+
+    loss: float
+    correct: int
+    grad_norm: float
+
+
+class Engine(Protocol):
+    """A model with its optimiser on one device. Arrays at this border are NumPy, names those of the parameter table."""
+
+    device: str
+    """`cpu` or `gpu:0`: where it really runs."""
+    implementation: str
+    """Which code computes the recurrent layers: `builtin`."""
+
+    def __init__(self, model: Model, training: Training, parameters: dict[str, np.ndarray], device: str) -> None:
+        """Realise the spec with these values, on a device that `resolve_device` returned."""
+
+    def train_step(self, batch: Batch, step: int, learning_rate: float) -> None:
+        """Loss, gradients, clipping, one optimiser step. `step` (from 0) keys the dropout masks.
+
+        Does not wait for the device: the figures are kept there until `collect`.
+        """
+
+    def collect(self) -> list[StepStats]:
+        """Figures of the steps since the last call, in order. This waits for the device."""
+
+    def logits(self, batch: Batch) -> np.ndarray:
+        """[B, outputs] in the model's dtype, without dropout."""
+
+    def activations(self, batch: Batch) -> dict[str, np.ndarray]:
+        """Every layer's output, without dropout: `embedding` [B, L, E], `encoder.l{k}` [B, L, H * directions],
+        `pooled` [B, F], `head.hidden` [B, F'] where there is one, `logits` [B, outputs]."""
+
+    def gradients(self, batch: Batch, step: int) -> tuple[float, dict[str, np.ndarray]]:
+        """The loss and every trainable parameter's gradient before clipping, with the dropout of `step`; no update."""
+
+    def parameters(self) -> dict[str, np.ndarray]:
+        """Copies of all parameters."""
+
+    def moments(self) -> dict[str, np.ndarray]:
+        """Copies of the optimiser's state: `moment1/NAME` and `moment2/NAME` (Adam), `velocity/NAME` (SGD with
+        momentum) for every trainable parameter."""
+
+    def load(self, parameters: dict[str, np.ndarray], moments: dict[str, np.ndarray], steps: int) -> None:
+        """Take over the state of a run after `steps` steps. `moments` may be empty when `steps` is 0."""

@@ -1,0 +1,5 @@
+"""The one exception that a program turns into a single line and exit code 2."""
+
+
+class UserError(Exception):
+    """Something the user can mend: the message says what was wrong, where, and what to do, in one line."""

@@ -1,0 +1,56 @@
+"""Writing a file so that a reader sees the old version or the new one, never half of either."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+
+from core.errors import UserError
+
+
+def write_bytes_atomic(path: str | Path, data: bytes) -> None:
+    """Write `data` to a temporary name beside `path`, flush it to the disk, then rename.
+
+    Raises UserError if the system refuses (no space, no permission, no such folder, file too large): the temporary
+    file is removed and what stood at `path` before is untouched.
+    """
+    path = Path(path)
+    temporary = None
+    try:
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name[:100]}.", suffix=".tmp", dir=path.parent)
+        with os.fdopen(handle, "wb") as file:
+            # mkstemp makes the file private; give it the mode that a plain open() would have.
+            os.fchmod(file.fileno(), 0o666 & ~_umask())
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException as error:
+        if temporary is not None and os.path.exists(temporary):
+            os.unlink(temporary)
+        if not isinstance(error, OSError):
+            raise
+        untouched = "the previous version is untouched" if path.exists() else "nothing was left behind"
+        raise UserError(
+            f"{path}: could not be written ({error.strerror or error}); {untouched}: free space, "
+            f"check the folder's permissions, or choose another folder"
+        ) from None
+
+
+def write_text_atomic(path: str | Path, text: str) -> None:
+    """`write_bytes_atomic` of `text` in UTF-8, line ends as they are."""
+    write_bytes_atomic(path, text.encode("utf-8"))
+
+
+def write_json_atomic(path: str | Path, tree: object, indent: int | None = 2) -> None:
+    """`write_bytes_atomic` of `tree` as JSON in UTF-8, ending in a newline. Raises ValueError for NaN or infinity."""
+    write_text_atomic(path, json.dumps(tree, ensure_ascii=False, allow_nan=False, indent=indent) + "\n")
+
+
+def _umask() -> int:
+    """The process's file-creation mask; the system only tells it when it is set."""
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask

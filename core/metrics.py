@@ -1,0 +1,79 @@
+"""Figures of merit from logits, in NumPy float64, the same code for every backend."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from core.batches import Batch, Dataset, evaluation_batches
+
+EVALUATION_BATCH = 128
+"""Sequences per batch when nothing is learned; it changes speed, not answers."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Of one data set: `loss` (mean cross-entropy), `accuracy`, `macro_f1`, `confusion` [C, C] (rows: true class),
+    `probabilities` [N, C] and `predicted` [N], in the data set's order."""
+
+    loss: float
+    accuracy: float
+    macro_f1: float
+    confusion: np.ndarray
+    probabilities: np.ndarray
+    predicted: np.ndarray
+
+
+def probabilities_of(logits: np.ndarray) -> np.ndarray:
+    """[N, C] logits, or [N, 1] of the second of two classes -> [N, C] float64 that sum to 1."""
+    return np.exp(_log_probabilities(logits))
+
+
+def _log_probabilities(logits: np.ndarray) -> np.ndarray:
+    logits = logits.astype(np.float64)
+    if logits.shape[1] == 1:
+        logits = np.concatenate([np.zeros_like(logits), logits], axis=1)
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+
+
+def summarize(logits: np.ndarray, labels: np.ndarray) -> Evaluation:
+    """Figures of logits [N, outputs] against labels [N]. Ties go to the lower class."""
+    log_probabilities = _log_probabilities(logits)
+    classes = log_probabilities.shape[1]
+    predicted = log_probabilities.argmax(axis=1)
+    confusion = np.bincount(labels * classes + predicted, minlength=classes**2).reshape(classes, classes)
+    hits, true, said = np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)
+    f1 = 2 * hits / np.maximum(true + said, 1)
+    return Evaluation(
+        loss=float(-log_probabilities[np.arange(len(labels)), labels].mean()),
+        accuracy=float(hits.sum() / len(labels)),
+        macro_f1=float(f1.mean()),
+        confusion=confusion,
+        probabilities=np.exp(log_probabilities),
+        predicted=predicted,
+    )
+
+
+def evaluate(
+    logits_of: Callable[[Batch], np.ndarray], dataset: Dataset, report: Callable[[int, int], None] = lambda done, total: None
+) -> Evaluation:
+    """Run every sequence once through `logits_of` (an engine's `logits`). `report(done, total)` counts sequences."""
+    return summarize(all_logits(logits_of, dataset, report), dataset.labels)
+
+
+def all_logits(
+    logits_of: Callable[[Batch], np.ndarray], dataset: Dataset, report: Callable[[int, int], None] = lambda done, total: None
+) -> np.ndarray:
+    """[N, outputs] in the data set's order."""
+    logits, done = None, 0
+    for rows, batch in evaluation_batches(dataset, EVALUATION_BATCH):
+        found = logits_of(batch)
+        if logits is None:
+            logits = np.empty((len(dataset), found.shape[1]), dtype=found.dtype)
+        logits[rows] = found
+        done += len(rows)
+        report(done, len(dataset))
+    return logits

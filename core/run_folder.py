@@ -1,0 +1,222 @@
+"""A run folder: the files of one run, which either backend reads whichever wrote them.
+
+Every file is written under a temporary name and renamed, so that a reader, or a resume after a power cut, finds the
+old version or the new one, never half of one. `metrics.jsonl` alone grows by whole lines.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from core.errors import UserError
+from core.files import write_bytes_atomic, write_json_atomic, write_text_atomic
+from core.parameters import check_parameters
+from core.spec import FORMAT_VERSION, Experiment, Model, parse_experiment
+from core.vocabulary import Vocabulary
+
+
+@dataclass
+class TrainingState:
+    """Where a run stands. Everything else that a resume needs is a function of the spec and `step`."""
+
+    step: int = 0
+    best_step: int = 0
+    best_accuracy: float = -1.0
+    best_loss: float = float("inf")
+    evaluations: int = 0
+    evaluations_since_best: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    """Training time so far, evaluation not counted."""
+    epoch_seconds: list[float] = field(default_factory=list)
+    finished: bool = False
+
+
+class RunFolder:
+    """One run's folder. Methods raise UserError where a file is missing, damaged, newer than this program, or full."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(path)
+
+    @classmethod
+    def create(cls, path: Path) -> "RunFolder":
+        """A new folder. Refuses a path that exists: a run is never overwritten."""
+        path = Path(path)
+        try:
+            path.mkdir(parents=True)
+        except FileExistsError:
+            raise UserError(
+                f"{path}: exists; give another --out, or go on with that run by --resume {path}"
+            ) from None
+        except OSError as error:
+            raise UserError(f"{path}: cannot be created ({error.strerror})") from None
+        return cls(path)
+
+    @classmethod
+    def open(cls, path: Path) -> "RunFolder":
+        """An existing folder."""
+        path = Path(path)
+        if not path.is_dir():
+            raise UserError(f"{path}: no such run folder")
+        return cls(path)
+
+    def file(self, name: str) -> Path:
+        """Path of a file that must be there."""
+        path = self.path / name
+        if not path.is_file():
+            raise UserError(f"{self.path}: {name} is missing: not a run folder, or the run had not come that far")
+        return path
+
+    # The record: the spec, and how it was executed.
+
+    def write_record(self, experiment: Experiment, execution: dict) -> None:
+        """`experiment.json`: the spec, and beside it what executed it (backend, device, implementation, versions, data)."""
+        tree = {"format": FORMAT_VERSION, "experiment": experiment.model_dump(mode="json"), "execution": execution}
+        write_json_atomic(self.path / "experiment.json", tree)
+
+    def read_record(self) -> tuple[Experiment, dict]:
+        """The spec and the execution record."""
+        path = self.file("experiment.json")
+        tree = _read_json(path)
+        version = tree.get("format")
+        if not isinstance(version, int) or version > FORMAT_VERSION:
+            raise UserError(
+                f"{path}: written in format {version!r}, and this seqtwin reads up to {FORMAT_VERSION}: update seqtwin"
+            )
+        if not isinstance(tree.get("execution"), dict):
+            raise UserError(f"{path}: the part 'execution' is missing: the file is damaged")
+        return parse_experiment(tree.get("experiment"), str(path)), tree["execution"]
+
+    def write_vocabulary(self, vocabulary: Vocabulary) -> None:
+        vocabulary.save(self.path / "vocab.json")
+
+    def read_vocabulary(self, model: Model) -> Vocabulary:
+        path = self.file("vocab.json")
+        vocabulary = Vocabulary.load(path)
+        if len(vocabulary) != model.embedding.vocab_size:
+            raise UserError(
+                f"{path}: {len(vocabulary)} entries, the spec says {model.embedding.vocab_size}:"
+                " the file belongs to another run"
+            )
+        return vocabulary
+
+    # Metrics: one line per step and evaluation.
+
+    def append_metrics(self, lines: list[dict]) -> None:
+        """Add lines to `metrics.jsonl`."""
+        path = self.path / "metrics.jsonl"
+        try:
+            with path.open("a", encoding="utf-8") as stream:
+                stream.write("".join(json.dumps(line) + "\n" for line in lines))
+        except OSError as error:
+            raise UserError(f"{path}: could not be written ({error.strerror}); make room, then --resume") from None
+
+    def read_metrics(self) -> list[dict]:
+        """All whole lines; one that a power cut left in two is dropped."""
+        found = []
+        for line in self.file("metrics.jsonl").read_text(encoding="utf-8").splitlines():
+            try:
+                found.append(json.loads(line))
+            except json.JSONDecodeError:
+                break
+        return found
+
+    def forget_metrics_after(self, step: int) -> None:
+        """Drop lines of steps that a resume from `step` will take again."""
+        if (self.path / "metrics.jsonl").is_file():
+            kept = [json.dumps(line) + "\n" for line in self.read_metrics() if line["step"] <= step]
+            write_text_atomic(self.path / "metrics.jsonl", "".join(kept))
+
+    # Checkpoints.
+
+    def write_best(self, parameters: dict[str, np.ndarray], step: int) -> None:
+        self._write_arrays("best.safetensors", parameters, {"step": step})
+
+    def read_best(self, model: Model) -> dict[str, np.ndarray]:
+        arrays, _ = self._read_arrays("best.safetensors")
+        check_parameters(arrays, model, str(self.path / "best.safetensors"))
+        return arrays
+
+    def write_last(
+        self, parameters: dict[str, np.ndarray], moments: dict[str, np.ndarray], state: TrainingState
+    ) -> None:
+        """Parameters, `optimizer/...` moments and the training state in one file, so that they cannot disagree."""
+        arrays = {**parameters, **{f"optimizer/{name}": array for name, array in moments.items()}}
+        self._write_arrays("last.safetensors", arrays, asdict(state))
+
+    def read_last(self, model: Model) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], TrainingState]:
+        arrays, state = self._read_arrays("last.safetensors")
+        where = str(self.path / "last.safetensors")
+        moments = {name.removeprefix("optimizer/"): a for name, a in arrays.items() if name.startswith("optimizer/")}
+        parameters = {name: array for name, array in arrays.items() if not name.startswith("optimizer/")}
+        check_parameters(parameters, model, where)
+        try:
+            return parameters, moments, TrainingState(**state)
+        except TypeError:
+            raise UserError(f"{where}: holds no training state that this seqtwin understands") from None
+
+    def _write_arrays(self, name: str, arrays: dict[str, np.ndarray], state: dict) -> None:
+        # safetensors' NumPy writer stores the memory of an array that is not C-contiguous in the wrong order.
+        contiguous = {key: np.ascontiguousarray(array) for key, array in arrays.items()}
+        metadata = {"format": str(FORMAT_VERSION), "state": json.dumps(state)}
+        write_bytes_atomic(self.path / name, safetensors.numpy.save(contiguous, metadata=metadata))
+
+    def _read_arrays(self, name: str) -> tuple[dict[str, np.ndarray], dict]:
+        path = self.file(name)
+        try:
+            with safetensors.safe_open(path, framework="numpy") as stream:
+                metadata = stream.metadata() or {}
+                arrays = {key: stream.get_tensor(key) for key in stream.keys()}
+            version = int(metadata.get("format", "0"))
+            state = json.loads(metadata.get("state", "{}"))
+        except (safetensors.SafetensorError, ValueError, OSError) as error:
+            raise UserError(f"{path}: damaged or not a checkpoint ({error})") from None
+        if version > FORMAT_VERSION:
+            raise UserError(
+                f"{path}: written in format {version}, and this seqtwin reads up to {FORMAT_VERSION}: update seqtwin"
+            )
+        return arrays, state
+
+    # Results.
+
+    def write_result(self, result: dict) -> None:
+        write_json_atomic(self.path / "result.json", result)
+
+    def read_result(self) -> dict:
+        return _read_json(self.file("result.json"))
+
+    def write_predictions(
+        self, names: list[str], labels: np.ndarray, predicted: np.ndarray, probabilities: np.ndarray, classes: list[str]
+    ) -> None:
+        """`predictions.csv`: id, label, predicted, and `p_CLASS` per class."""
+        stream = io.StringIO()
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(["id", "label", "predicted", *(f"p_{name}" for name in classes)])
+        for name, label, guess, row in zip(names, labels, predicted, probabilities):
+            writer.writerow([name, classes[label], classes[guess], *(f"{p:.6f}" for p in row)])
+        write_text_atomic(self.path / "predictions.csv", stream.getvalue())
+
+    def read_predictions(self) -> dict[str, str]:
+        """Predicted class by id."""
+        with self.file("predictions.csv").open(encoding="utf-8", newline="") as stream:
+            return {row["id"]: row["predicted"] for row in csv.DictReader(stream)}
+
+
+def _read_json(path: Path) -> dict:
+    try:
+        tree = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+    except (UnicodeDecodeError, json.JSONDecodeError):
+        raise UserError(f"{path}: not JSON: the file is damaged") from None
+    if not isinstance(tree, dict):
+        raise UserError(f"{path}: not a JSON object: the file is damaged")
+    return tree

@@ -1,0 +1,198 @@
+"""The training loop: one for all backends and models.
+
+A run is a function of its spec: the batches of an epoch, the learning rate and the dropout of a step do not depend on
+when or where the run was stopped. So a resume needs the parameters, the optimiser's moments and the step, no more.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from core.batches import Dataset, check_dataset, epoch_order
+from core.contract import Engine
+from core.errors import UserError
+from core.metrics import Evaluation, evaluate
+from core.run_folder import RunFolder, TrainingState
+from core.schedule import learning_rate
+from core.spec import Experiment
+
+LOG_INTERVAL = 20
+"""Steps between two readings of the figures, which wait for the device. Every step gets its line all the same."""
+SAVE_SECONDS = 120.0
+"""Longest training time that a power cut can cost."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """What an observer is told: means over the steps since the last reading."""
+
+    epoch: int
+    step: int
+    total_steps: int
+    loss: float
+    accuracy: float
+    tokens_per_second: float
+
+
+class Observer(Protocol):
+    """How a program shows a run while it goes on."""
+
+    def on_interval(self, interval: Interval) -> None: ...
+
+    def on_evaluating(self, done: int, total: int) -> None: ...
+
+    def on_evaluation(self, epoch: float, step: int, evaluation: Evaluation, is_best: bool) -> None: ...
+
+
+def total_steps(experiment: Experiment, train: Dataset) -> tuple[int, int]:
+    """Steps of an epoch, and of the whole run."""
+    per_epoch = math.ceil(len(train) / experiment.training.batch_size)
+    return per_epoch, per_epoch * experiment.training.epochs
+
+
+def train(
+    engine: Engine,
+    experiment: Experiment,
+    train_set: Dataset,
+    dev_set: Dataset,
+    folder: RunFolder,
+    state: TrainingState,
+    observer: Observer,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> TrainingState:
+    """Train from `state` to the end, or until `should_stop`; the folder then holds what a resume needs.
+
+    Returns the state, `finished` if all epochs were run or patience ran out. `loss` in the metrics of a step is as the
+    spec reduces it.
+    """
+    for dataset in (train_set, dev_set):
+        check_dataset(dataset, experiment.model.embedding.vocab_size, experiment.model.head.classes)
+    return _Loop(engine, experiment, train_set, dev_set, folder, state, observer, should_stop).run()
+
+
+class _Loop:
+    def __init__(self, engine, experiment, train_set, dev_set, folder, state, observer, should_stop) -> None:
+        self.engine, self.training = engine, experiment.training
+        self.train_set, self.dev_set = train_set, dev_set
+        self.folder, self.state, self.observer, self.should_stop = folder, state, observer, should_stop
+        self.steps_per_epoch, self.total_steps = total_steps(experiment, train_set)
+        self.pending: list[dict] = []
+        self.clock = self.last_save = time.perf_counter()
+
+    def run(self) -> TrainingState:
+        state = self.state
+        if state.step == 0:
+            # Before the first step, so that a run stopped at any moment can be resumed.
+            self.save()
+        while state.step < self.total_steps and not state.finished:
+            epoch, position = divmod(state.step, self.steps_per_epoch)
+            order = epoch_order(
+                self.train_set.lengths, self.training.batch_size, self.training.bucket_batches, self.training.seed, epoch
+            )
+            for rows in order[position:]:
+                self.one_step(rows, epoch)
+                if self.evaluation_is_due():
+                    self.evaluate()
+                    if state.finished:
+                        break
+                elif state.step % LOG_INTERVAL == 0:
+                    self.log()
+                if self.should_stop() and state.step < self.total_steps:
+                    self.log()
+                    self.save()
+                    return state
+                if time.perf_counter() - self.last_save > SAVE_SECONDS:
+                    self.log()
+                    self.save()
+        if not state.finished:
+            state.finished = True
+            self.save()
+        return state
+
+    def one_step(self, rows, epoch: int) -> None:
+        state = self.state
+        batch = self.train_set.batch(rows)
+        rate = learning_rate(self.training.schedule, self.training.optimizer.learning_rate, state.step, self.total_steps)
+        self.engine.train_step(batch, state.step, rate)
+        state.step += 1
+        state.tokens += batch.tokens
+        self.pending.append(
+            {
+                "step": state.step,
+                "epoch": round(state.step / self.steps_per_epoch, 6),
+                "split": "train",
+                "examples": len(rows),
+                "tokens": batch.tokens,
+                "learning_rate": rate,
+            }
+        )
+
+    def evaluation_is_due(self) -> bool:
+        interval = self.training.eval_interval
+        return self.state.step % self.steps_per_epoch == 0 or bool(interval and self.state.step % interval == 0)
+
+    def log(self) -> None:
+        """Read the figures of the pending steps and write their lines."""
+        if not self.pending:
+            return
+        stats = self.engine.collect()
+        now = time.perf_counter()
+        seconds, self.clock = now - self.clock, now
+        self.state.seconds += seconds
+        examples = sum(line["examples"] for line in self.pending)
+        speed = sum(line["tokens"] for line in self.pending) / seconds
+        for line, step in zip(self.pending, stats, strict=True):
+            line.update(
+                loss=step.loss,
+                accuracy=step.correct / line["examples"],
+                grad_norm=step.grad_norm,
+                tokens_per_second=round(speed, 1),
+            )
+        self.folder.append_metrics(self.pending)
+        for line in self.pending:
+            if not math.isfinite(line["loss"]):
+                raise UserError(
+                    f"step {line['step']}: the loss is {line['loss']}: training diverged; lower --lr or --clip-norm"
+                )
+        weights = [1 if self.training.loss_reduction == "sum" else line["examples"] for line in self.pending]
+        self.observer.on_interval(
+            Interval(
+                epoch=(self.state.step - 1) // self.steps_per_epoch + 1,
+                step=self.state.step,
+                total_steps=self.total_steps,
+                loss=sum(weight * step.loss for weight, step in zip(weights, stats)) / examples,
+                accuracy=sum(step.correct for step in stats) / examples,
+                tokens_per_second=speed,
+            )
+        )
+        self.pending = []
+
+    def evaluate(self) -> None:
+        """Measure on dev, keep the best parameters, and save."""
+        self.log()
+        state = self.state
+        found = evaluate(self.engine.logits, self.dev_set, self.observer.on_evaluating)
+        is_best = (found.accuracy, -found.loss) > (state.best_accuracy, -state.best_loss)
+        state.evaluations += 1
+        state.evaluations_since_best = 0 if is_best else state.evaluations_since_best + 1
+        if is_best:
+            state.best_step, state.best_accuracy, state.best_loss = state.step, found.accuracy, found.loss
+            self.folder.write_best(self.engine.parameters(), state.step)
+        patience = self.training.patience
+        state.finished = state.step == self.total_steps or bool(patience and state.evaluations_since_best >= patience)
+        if state.step % self.steps_per_epoch == 0:
+            state.epoch_seconds.append(state.seconds - sum(state.epoch_seconds))
+        epoch = round(state.step / self.steps_per_epoch, 6)
+        line = {"step": state.step, "epoch": epoch, "split": "dev", "loss": found.loss, "accuracy": found.accuracy}
+        self.folder.append_metrics([line])
+        self.save()
+        self.observer.on_evaluation(epoch, state.step, found, is_best)
+        self.clock = time.perf_counter()
+
+    def save(self) -> None:
+        self.folder.write_last(self.engine.parameters(), self.engine.moments(), self.state)
+        self.last_save = self.clock = time.perf_counter()

@@ -1,0 +1,122 @@
+"""What a program shows: one-line errors, progress bars, and training as it goes on."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import warnings
+from collections.abc import Callable
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+
+from core.errors import UserError
+from core.metrics import Evaluation
+from core.trainer import Interval
+
+INTERRUPTED = 130
+"""Exit code of a run that was stopped by Ctrl-C: the shell's own, 128 + SIGINT."""
+
+console = Console(highlight=False, soft_wrap=True)
+"""Standard output; a line is never broken, so that it can be searched and cut."""
+
+errors = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, but a mistake is one line."""
+
+    def error(self, message: str):
+        raise UserError(f"{message} (see: {self.prog} --help)")
+
+
+def run_program(main: Callable[[list[str]], int], argv: list[str]) -> int:
+    """Call `main`; a mistake of the user's becomes one line on standard error and exit code 2."""
+    warnings.showwarning = lambda message, *_: errors.print(f"[yellow]warning:[/] {escape(str(message))}")
+    try:
+        return main(argv)
+    except UserError as error:
+        errors.print(f"[red]error:[/] {escape(' '.join(str(error).split()))}")
+        return 2
+    except KeyboardInterrupt:
+        errors.print("interrupted")
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output (`head`, say) has seen enough. Keep the interpreter from flushing into the pipe.
+        sys.stdout = None
+        return 0
+
+
+def fact(name: str, text: str) -> None:
+    """One line of the run's description."""
+    console.print(f"[bold]{name:<8}[/] {escape(text)}")
+
+
+def bar(*columns) -> Progress:
+    """A progress bar on standard error that disappears when done."""
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        *columns,
+        TimeRemainingColumn(elapsed_when_finished=True),
+        console=errors,
+        transient=True,
+    )
+
+
+class DataProgress:
+    """A bar for reading, downloading and tokenising: call it with (description, done, total)."""
+
+    def __enter__(self) -> "DataProgress":
+        self._bar = bar()
+        self._tasks: dict[str, int] = {}
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._bar.stop()
+
+    def __call__(self, description: str, done: int, total: int | None) -> None:
+        if description not in self._tasks:
+            self._tasks[description] = self._bar.add_task(escape(description), total=total)
+        self._bar.update(self._tasks[description], completed=done, total=total)
+
+
+class TrainingDisplay:
+    """`core.trainer.Observer`: a bar on a terminal, plain lines elsewhere, and a line per evaluation in both."""
+
+    def __init__(self, epochs: int, total_steps: int, done: int) -> None:
+        self.epochs = epochs
+        self._live = errors.is_terminal
+        self._line_every = max(total_steps // (epochs * 4), 1)
+        self._next_line = done + self._line_every
+        self._bar = bar(TextColumn("{task.fields[figures]}"))
+        self._task = self._bar.add_task(f"epoch 1/{epochs}", total=total_steps, completed=done, figures="")
+
+    def __enter__(self) -> "TrainingDisplay":
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._bar.stop()
+
+    def on_interval(self, interval: Interval) -> None:
+        figures = f"loss {interval.loss:.4f}  accuracy {interval.accuracy:.3f}  {interval.tokens_per_second:,.0f} tokens/s"
+        name = f"epoch {interval.epoch}/{self.epochs}"
+        self._bar.update(self._task, completed=interval.step, description=name, figures=figures)
+        if not self._live and interval.step >= self._next_line:
+            self._next_line = interval.step + self._line_every
+            console.print(f"{name}  step {interval.step}/{interval.total_steps}  {figures}")
+
+    def on_evaluating(self, done: int, total: int) -> None:
+        self._bar.update(self._task, figures=f"evaluating on dev {done}/{total}")
+
+    def on_evaluation(self, epoch: float, step: int, evaluation: Evaluation, is_best: bool) -> None:
+        star = "  [green]best so far[/]" if is_best else ""
+        console.print(
+            f"epoch {epoch:g}/{self.epochs}  step {step}  dev loss {evaluation.loss:.4f}"
+            f"  dev accuracy [bold]{evaluation.accuracy:.4f}[/]{star}"
+        )

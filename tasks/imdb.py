@@ -1,0 +1,132 @@
+"""Sentiment of movie reviews: train, predict, evaluate.
+
+    python -m tasks.imdb --backend paddle
+    python -m tasks.imdb predict runs/imdb-paddle-... "A wonderful film."
+    python -m tasks.imdb evaluate runs/imdb-paddle-... --backend torch
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import backends
+from core.errors import UserError
+from core.spec import Experiment, read_experiment, replace
+from tasks.console import Parser, run_program
+from tasks.options import add_options, apply_options, given
+from tasks.prediction import EVALUATORS, NUMPY, evaluate_run, predict
+from tasks.recipes import RECIPES, recipe
+from tasks.training import Task, cache_folder, resume, start
+
+TASK = Task(program="tasks.imdb", classes=("negative", "positive"))
+PROGRAM = f"python -m {TASK.program}"
+
+
+def main(argv: list[str]) -> int:
+    command, rest = (argv[0], argv[1:]) if argv and not argv[0].startswith("-") else ("train", argv)
+    if command not in COMMANDS:
+        raise UserError(f"unknown command {command!r}: choose one of {', '.join(COMMANDS)} (see: {PROGRAM} --help)")
+    return COMMANDS[command](rest)
+
+
+def train_command(argv: list[str]) -> int:
+    parser = Parser(
+        prog=PROGRAM,
+        description="Train a recurrent classifier of movie reviews, test it, and keep everything in a run folder.",
+        epilog="Other commands: predict RUN TEXT, evaluate RUN; each has a --help. Values in brackets are the defaults.",
+        formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=32, width=110),
+    )
+    names = ", ".join(backends.NAMES)
+    parser.add_argument("--backend", metavar="B", help=f"framework that trains: {names} [the first that is installed]")
+    parser.add_argument("--device", metavar="D", help="auto, cpu or gpu; auto takes a usable GPU [auto]")
+    parser.add_argument("--recipe", metavar="R", help=f"set of numbers to start from: {', '.join(RECIPES)} [default]")
+    parser.add_argument("--config", metavar="FILE", help="start from this spec: a JSON file, as a run's experiment.json")
+    parser.add_argument("--out", metavar="DIR", help="run folder to make [runs/imdb-BACKEND-DATE-TIME]")
+    parser.add_argument("--resume", metavar="RUN", help="go on with a stopped run, also with another --backend")
+    _cache_option(parser)
+    add_options(parser)
+    arguments = parser.parse_args(argv)
+    cache = cache_folder(arguments.cache_dir)
+    device = _device(arguments.device)
+    if arguments.resume:
+        _refuse_with_resume(arguments)
+        return resume(TASK, arguments.resume, arguments.backend, device, cache)
+    if arguments.config and arguments.recipe:
+        raise UserError("--config and --recipe both say where to start from: give one")
+    base = read_experiment(arguments.config) if arguments.config else recipe(arguments.recipe or "default")
+    experiment = _with_absolute_source(apply_options(base, arguments))
+    return start(TASK, experiment, arguments.backend or backends.first_installed(), device, arguments.out, cache)
+
+
+def predict_command(argv: list[str]) -> int:
+    parser = Parser(
+        prog=f"{PROGRAM} predict",
+        description="Print label, probability and text, separated by tabs, for each text.",
+        epilog="Without TEXT or --file, lines are read from standard input.",
+    )
+    parser.add_argument("run", metavar="RUN", help="run folder")
+    parser.add_argument("text", metavar="TEXT", nargs="*", help="a review, in quotes")
+    parser.add_argument("--file", metavar="FILE", help="a UTF-8 text file with a review per line")
+    _backend_option(parser, f"what computes: {', '.join(EVALUATORS)} [{NUMPY}: no framework to wait for]")
+    arguments = parser.parse_args(argv)
+    if arguments.file and arguments.text:
+        raise UserError("TEXT and --file both give texts: use one")
+    device = _device(arguments.device)
+    return predict(arguments.run, arguments.text, arguments.file, arguments.backend or NUMPY, device)
+
+
+def evaluate_command(argv: list[str]) -> int:
+    parser = Parser(
+        prog=f"{PROGRAM} evaluate",
+        description="Measure a run's best epoch again, in any framework, and compare with the predictions it wrote.",
+    )
+    parser.add_argument("run", metavar="RUN", help="run folder")
+    parser.add_argument("--split", metavar="S", default="test", help="test, dev or train [test]")
+    parser.add_argument("--data", metavar="PATH", help="where the run's data are now, if they were moved")
+    _backend_option(parser, f"what computes: {', '.join(EVALUATORS)} [the run's own]")
+    _cache_option(parser)
+    arguments = parser.parse_args(argv)
+    if arguments.split not in ("test", "dev", "train"):
+        raise UserError(f"--split {arguments.split}: choose one of test, dev, train")
+    device = _device(arguments.device)
+    cache = cache_folder(arguments.cache_dir)
+    return evaluate_run(arguments.run, arguments.backend, device, arguments.data, arguments.split, cache)
+
+
+COMMANDS = {"train": train_command, "predict": predict_command, "evaluate": evaluate_command}
+
+
+def _backend_option(parser: Parser, text: str) -> None:
+    parser.add_argument("--backend", metavar="B", help=text)
+    parser.add_argument("--device", metavar="D", help="auto, cpu or gpu [auto]")
+
+
+def _cache_option(parser: Parser) -> None:
+    parser.add_argument("--cache-dir", metavar="DIR", help="for downloads and tokenised reviews [~/.cache/seqtwin]")
+
+
+def _device(value: str | None) -> str:
+    if value not in (None, "auto", "cpu", "gpu"):
+        raise UserError(f"--device {value}: choose one of auto, cpu, gpu")
+    return value or "auto"
+
+
+def _refuse_with_resume(arguments: argparse.Namespace) -> None:
+    fixed = [flag for flag in ("--recipe", "--config", "--out") if getattr(arguments, flag[2:]) is not None]
+    fixed += given(arguments)
+    if fixed:
+        raise UserError(f"--resume takes everything from the run: leave out {', '.join(fixed)}")
+
+
+def _with_absolute_source(experiment: Experiment) -> Experiment:
+    """A path in the record must mean the same from every folder."""
+    source = experiment.data.source
+    if source in ("packaged", "official"):
+        return experiment
+    return replace(experiment, {"data.source": str(Path(source).absolute())})
+
+
+if __name__ == "__main__":
+    sys.exit(run_program(main, sys.argv[1:]))

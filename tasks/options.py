@@ -1,0 +1,148 @@
+"""Command-line options that set fields of the spec: one table, from which parsing and help are made."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import dataclass
+
+from core.errors import UserError
+from core.spec import Experiment, replace
+from tasks.recipes import RECIPES, recipe
+
+
+@dataclass(frozen=True)
+class Option:
+    """`flag` sets every one of `paths` (dotted, in the spec) to a value of `type`."""
+
+    flag: str
+    paths: tuple[str, ...]
+    type: type
+    help: str
+    choices: tuple[str, ...] = ()
+
+    @property
+    def dest(self) -> str:
+        return self.flag.removeprefix("--").replace("-", "_")
+
+
+OPTIONS = {
+    "model": (
+        Option("--cell", ("model.encoder.cell",), str, "recurrent cell", ("srn", "gru", "lstm")),
+        Option("--hidden", ("model.encoder.hidden_size",), int, "hidden units per direction"),
+        Option("--layers", ("model.encoder.num_layers",), int, "recurrent layers"),
+        Option("--bidirectional", ("model.encoder.bidirectional",), bool, "read both ways"),
+        Option("--pooling", ("model.head.pooling",), str, "over the real tokens", ("last", "mean", "max")),
+        Option("--embedding-dim", ("model.embedding.dim",), int, "size of a word vector"),
+        Option(
+            "--lookup", ("model.embedding.lookup",), str, "how a word finds its vector", ("index", "one_hot")
+        ),
+        Option(
+            "--dropout",
+            ("model.embedding.dropout", "model.encoder.dropout", "model.head.dropout"),
+            float,
+            "on word vectors, between layers, and before the head",
+        ),
+    ),
+    "text": (
+        Option("--tokenizer", ("text.tokenizer",), str, "how a text is cut", ("whitespace", "words", "jieba")),
+        Option(
+            "--vocab-size", ("text.vocab_size", "model.embedding.vocab_size"), int, "most words kept, PAD and UNK included"
+        ),
+        Option("--min-count", ("text.min_count",), int, "rarer words become UNK"),
+        Option("--max-length", ("text.max_length",), int, "tokens kept of a text"),
+        Option("--truncate", ("text.truncate",), str, "the part of a longer text that is kept", ("head", "tail", "both")),
+    ),
+    "training": (
+        Option("--optimizer", ("training.optimizer.kind",), str, "optimiser", ("adam", "sgd")),
+        Option("--lr", ("training.optimizer.learning_rate",), float, "peak learning rate"),
+        Option("--weight-decay", ("training.optimizer.weight_decay",), float, "decoupled, never on biases"),
+        Option(
+            "--schedule", ("training.schedule.kind",), str, "of the learning rate", ("constant", "linear", "one_cycle")
+        ),
+        Option("--clip", ("training.clip_mode",), str, "gradients by which norm", ("none", "global", "tensor")),
+        Option("--clip-norm", ("training.clip_norm",), float, "largest norm of the gradients"),
+        Option("--batch-size", ("training.batch_size",), int, "texts per step"),
+        Option("--epochs", ("training.epochs",), int, "passes over the training texts"),
+        Option("--eval-interval", ("training.eval_interval",), int, "steps between looks at dev, besides each epoch's end"),
+        Option("--patience", ("training.patience",), int, "stop after this many looks at dev without a better one"),
+        Option("--seed", ("training.seed",), int, "of starting values, order and dropout"),
+        Option("--dtype", ("training.dtype",), str, "precision", ("float32", "float64")),
+        Option("--dropout-masks", ("training.dropout_masks",), str, "who draws them", ("shared", "native")),
+    ),
+    "data": (
+        Option("--data", ("data.source",), str, "packaged, official, or PATH of an aclImdb archive or folder"),
+        Option("--train-limit", ("data.train_limit",), int, "use only so many training texts"),
+    ),
+}
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """All options of the table, with the recipes' values in their help."""
+    recipes = {name: recipe(name).model_dump(mode="json") for name in RECIPES}
+    for title, options in OPTIONS.items():
+        group = parser.add_argument_group(title)
+        for option in options:
+            values = {name: _shown(_get(tree, option.paths[0])) for name, tree in recipes.items()}
+            same = len(set(values.values())) == 1
+            default = values["default"] if same else "; ".join(f"{name}: {value}" for name, value in values.items())
+            text = f"{option.help} [{default}]"
+            if option.type is bool:
+                group.add_argument(option.flag, action=argparse.BooleanOptionalAction, default=None, help=text)
+            else:
+                metavar = "{" + ",".join(option.choices) + "}" if option.choices else _METAVAR[option.type]
+                group.add_argument(option.flag, type=option.type, metavar=metavar, help=text)
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="FIELD=VALUE", help="any other field of the spec, by its dotted name"
+    )
+
+
+_METAVAR = {int: "N", float: "X", str: "S"}
+
+
+def given(arguments: argparse.Namespace) -> list[str]:
+    """Flags of the table that stand on the command line."""
+    flags = [option.flag for group in OPTIONS.values() for option in group if getattr(arguments, option.dest) is not None]
+    return flags + (["--set"] if arguments.set else [])
+
+
+def apply_options(experiment: Experiment, arguments: argparse.Namespace) -> Experiment:
+    """The experiment with every given option set, all at once: two may only make sense together.
+
+    Raises UserError naming the option or field, what is wrong and what is allowed.
+    """
+    if arguments.optimizer is not None and arguments.optimizer != experiment.training.optimizer.kind:
+        # Another kind has other fields: start from that kind's defaults.
+        kind = {"training.optimizer": {"kind": arguments.optimizer}}
+        experiment = replace(experiment, kind, f"--optimizer {arguments.optimizer}")
+    changes: dict[str, object] = {}
+    for group in OPTIONS.values():
+        for option in group:
+            value = getattr(arguments, option.dest)
+            if option.choices and value is not None and value not in option.choices:
+                raise UserError(f"{option.flag} {value}: choose one of {', '.join(option.choices)}")
+            if value is not None:
+                changes.update(dict.fromkeys(option.paths, value))
+    for assignment in arguments.set:
+        field, separator, text = assignment.partition("=")
+        if not separator:
+            raise UserError(f"--set {assignment}: write FIELD=VALUE, as in training.schedule.warmup_share=0.2")
+        try:
+            changes[field] = json.loads(text)
+        except json.JSONDecodeError:
+            changes[field] = text
+    return replace(experiment, changes, "options")
+
+
+def _get(tree: dict, path: str) -> object:
+    for part in path.split("."):
+        tree = tree[part]
+    return tree
+
+
+def _shown(value: object) -> str:
+    if value is None:
+        return "off"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,265 @@
+"""Starting, resuming and finishing a run: the part of a program that is the same for every task."""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+import signal
+import sys
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+
+import backends
+from core.contract import Engine
+from core.corpus import Prepared, load_corpus, prepare
+from core.errors import UserError
+from core.metrics import Evaluation, evaluate
+from core.parameters import check_moments, initial_parameters, parameter_table
+from core.plots import draw_curves
+from core.run_folder import RunFolder, TrainingState
+from core.spec import Experiment
+from core.trainer import train
+from tasks.console import INTERRUPTED, DataProgress, TrainingDisplay, console, errors, fact
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is particular to one task."""
+
+    program: str
+    """As it is typed after `python -m`."""
+    classes: tuple[str, ...]
+    """Names of the labels, by number."""
+
+
+def cache_folder(given: str | None) -> Path:
+    """Where downloads and tokenised reviews are kept: `--cache-dir`, or the user's cache folder."""
+    if given:
+        return Path(given)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "seqtwin"
+
+
+def start(task: Task, experiment: Experiment, backend_name: str, device: str, out: str | None, cache: Path) -> int:
+    """Train from the beginning. Returns the exit code."""
+    backend = backends.load(backend_name)
+    device = backend.resolve_device(device)
+    path = Path(out) if out else _new_name(Path("runs"), f"{experiment.task}-{backend_name}")
+    if path.exists():
+        RunFolder.create(path)  # refuses, before any work is done
+    prepared, data_record = read_data(experiment, cache)
+    experiment = experiment.with_vocab_size(len(prepared.vocabulary))
+    training = experiment.training
+    parameters = initial_parameters(experiment.model, training.seed, training.dtype)
+    engine = backend.Engine(experiment.model, training, parameters, device)
+    folder = RunFolder.create(path)
+    execution = {
+        **_segment(backend, engine, 0),
+        "classes": list(task.classes),
+        "data": data_record,
+        "machine": _machine(),
+        "started": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "segments": [_segment(backend, engine, 0)],
+    }
+    folder.write_record(experiment, execution)
+    folder.write_vocabulary(prepared.vocabulary)
+    return _run(task, experiment, execution, engine, prepared, folder, TrainingState())
+
+
+def resume(task: Task, run: str, backend_name: str | None, device: str, cache: Path) -> int:
+    """Go on with a stopped run, in its own backend or another. Returns the exit code."""
+    folder = RunFolder.open(Path(run))
+    experiment, execution = folder.read_record()
+    parameters, moments, state = folder.read_last(experiment.model)
+    if state.finished and (folder.path / "result.json").is_file():
+        raise UserError(f"{run}: this run is finished; python -m {task.program} evaluate {run} measures it again")
+    where = str(folder.path / "last.safetensors")
+    if state.step:
+        check_moments(moments, experiment.model, experiment.training.optimizer, where)
+    backend = backends.load(backend_name or execution["backend"])
+    device = backend.resolve_device(device)
+    prepared, data_record = read_data(experiment, cache)
+    if data_record["fingerprint"] != execution["data"]["fingerprint"]:
+        raise UserError(f"{experiment.data.source}: not the data that {run} was trained on; a resume needs the same")
+    if prepared.vocabulary != folder.read_vocabulary(experiment.model):
+        raise UserError(f"{folder.path / 'vocab.json'}: not the vocabulary of this run's data: the file was changed")
+    engine = backend.Engine(experiment.model, experiment.training, parameters, device)
+    engine.load(parameters, moments, state.step)
+    folder.forget_metrics_after(state.step)
+    segment = _segment(backend, engine, state.step)
+    execution = {**execution, **segment, "segments": [*execution["segments"], segment]}
+    del execution["from_step"]
+    folder.write_record(experiment, execution)
+    return _run(task, experiment, execution, engine, prepared, folder, state)
+
+
+def read_data(experiment: Experiment, cache: Path) -> tuple[Prepared, dict]:
+    """The data of an experiment, tokenised, split and encoded; and what the run's record says of them."""
+    with DataProgress() as progress:
+        corpus, source = load_corpus(experiment.data, experiment.text, cache, progress)
+        prepared = prepare(corpus, experiment.data, experiment.text, experiment.model.head.classes)
+    record = {"kind": source.kind, "description": source.description, "fingerprint": source.fingerprint}
+    return prepared, {**record, **prepared.summary}
+
+
+def _run(
+    task: Task,
+    experiment: Experiment,
+    execution: dict,
+    engine: Engine,
+    prepared: Prepared,
+    folder: RunFolder,
+    state: TrainingState,
+) -> int:
+    _describe(experiment, execution, prepared, folder)
+    if state.step:
+        fact("resume", f"from step {state.step}")
+    steps = -(-len(prepared.train) // experiment.training.batch_size) * experiment.training.epochs
+    with _stop_signals() as should_stop, TrainingDisplay(experiment.training.epochs, steps, state.step) as display:
+        state = train(engine, experiment, prepared.train, prepared.dev, folder, state, display, should_stop)
+    title = _title(experiment, execution)
+    if not state.finished:
+        draw_curves(folder.read_metrics(), f"{title} (stopped at step {state.step})", folder.path / "curves.png")
+        console.print(f"stopped at step {state.step} of {steps}, nothing is lost; go on with:")
+        console.print(f"  python -m {task.program} --resume {folder.path}")
+        return INTERRUPTED
+    engine.load(folder.read_best(experiment.model), {}, 0)
+    with DataProgress() as progress:
+        found = evaluate(
+            engine.logits, prepared.test, lambda done, total: progress("testing the best epoch", done, total)
+        )
+    write_predictions(folder, execution["classes"], prepared.test, found)
+    result = _result(experiment, execution, prepared, state, found)
+    draw_curves(folder.read_metrics(), title, folder.path / "curves.png", result["test"])
+    folder.write_result(result)
+    _report(task, folder, result)
+    return 0
+
+
+def write_predictions(folder: RunFolder, classes: list[str], dataset, found: Evaluation) -> None:
+    """`predictions.csv` of an evaluated data set."""
+    folder.write_predictions(dataset.names, dataset.labels, found.predicted, found.probabilities, classes)
+
+
+def _result(
+    experiment: Experiment, execution: dict, prepared: Prepared, state: TrainingState, found: Evaluation
+) -> dict:
+    return {
+        "task": experiment.task,
+        "recipe": experiment.recipe,
+        "backend": execution["backend"],
+        "device": execution["device"],
+        "implementation": execution["implementation"],
+        "data": execution["data"]["description"],
+        "test": {
+            "documents": len(prepared.test),
+            "accuracy": found.accuracy,
+            "loss": found.loss,
+            "macro_f1": found.macro_f1,
+            "confusion": found.confusion.tolist(),
+        },
+        "dev": {"accuracy": state.best_accuracy, "loss": state.best_loss, "step": state.best_step},
+        "training": {
+            "steps": state.step,
+            "seconds": round(state.seconds, 3),
+            "epoch_seconds": [round(seconds, 3) for seconds in state.epoch_seconds],
+            "tokens": state.tokens,
+            "tokens_per_second": round(state.tokens / state.seconds, 1),
+        },
+        "peak_memory_mb": _peak_memory_mb(),
+    }
+
+
+def _report(task: Task, folder: RunFolder, result: dict) -> None:
+    test, dev, training = result["test"], result["dev"], result["training"]
+    console.print()
+    console.print(
+        f"[bold]test accuracy {test['accuracy']:.4f}[/] on {test['documents']:,} held-out reviews"
+        f" (dev {dev['accuracy']:.4f} at step {dev['step']}; macro F1 {test['macro_f1']:.4f})"
+    )
+    epochs = training["epoch_seconds"]
+    console.print(
+        f"trained in {training['seconds']:.0f} s ({sum(epochs) / max(len(epochs), 1):.1f} s per epoch,"
+        f" {training['tokens_per_second']:,.0f} tokens/s, peak memory {result['peak_memory_mb']:,} MB)"
+    )
+    fact("curves", str(folder.path / "curves.png"))
+    fact("try", f'python -m {task.program} predict {folder.path} "A wonderful film, I loved every minute."')
+
+
+def _describe(experiment: Experiment, execution: dict, prepared: Prepared, folder: RunFolder) -> None:
+    model, data = experiment.model, execution["data"]
+    encoder, head = model.encoder, model.head
+    versions = ", ".join(f"{name} {version}" for name, version in execution["versions"].items())
+    fact("task", f"{experiment.task}, recipe {experiment.recipe}")
+    fact("backend", f"{versions}; device {execution['device']}; recurrent layers: {execution['implementation']}")
+    fact("data", data["description"])
+    counts = ", ".join(f"{data[part]['documents']:,} {part}" for part in ("train", "dev", "test"))
+    fact("", f"{counts}; dev split {data['dev_split']}; vocabulary {len(prepared.vocabulary):,}")
+    size = sum(int(np.prod(row.shape)) for row in parameter_table(model))
+    direction = "bidirectional " if encoder.bidirectional else ""
+    fact(
+        "model",
+        f"embedding {model.embedding.vocab_size:,} x {model.embedding.dim}, {encoder.num_layers} x {direction}"
+        f"{encoder.cell.upper()} {encoder.hidden_size}, {head.pooling} pooling, {size:,} parameters",
+    )
+    fact("run", str(folder.path))
+
+
+def _title(experiment: Experiment, execution: dict) -> str:
+    versions = execution["versions"]
+    name = f"{execution['backend']} {versions[execution['backend']]}"
+    return f"{experiment.task}, recipe {experiment.recipe}, {name} on {execution['device']}, {execution['data']['kind']} data"
+
+
+def _segment(backend: ModuleType, engine: Engine, step: int) -> dict:
+    """Who computes from `step` on. A run that changed its framework has several."""
+    return {
+        "from_step": step,
+        "backend": backend.NAME,
+        "device": engine.device,
+        "implementation": engine.implementation,
+        "versions": backend.versions(),
+    }
+
+
+def _machine() -> dict:
+    return {"python": platform.python_version(), "system": platform.platform(), "cores": len(os.sched_getaffinity(0))}
+
+
+def _peak_memory_mb() -> int:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (1 << 20 if sys.platform == "darwin" else 1 << 10))
+
+
+def _new_name(parent: Path, prefix: str) -> Path:
+    """A run name that is free: the time, and a number where two start within one second."""
+    stem = parent / f"{prefix}-{datetime.now():%Y%m%d-%H%M%S}"
+    path, number = stem, 1
+    while path.exists():
+        number += 1
+        path = Path(f"{stem}-{number}")
+    return path
+
+
+@contextmanager
+def _stop_signals():
+    """Yields a function that says whether Ctrl-C (or a TERM signal) came. A second one stops at once, as usual."""
+    received = []
+
+    def note(number, frame):
+        received.append(number)
+        errors.print("stopping after this step, and saving; once more stops at once")
+        for name, handler in before.items():
+            signal.signal(name, handler)
+
+    before = {name: signal.signal(name, note) for name in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: bool(received)
+    finally:
+        for name, handler in before.items():
+            signal.signal(name, handler)
