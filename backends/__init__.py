@@ -19,9 +19,7 @@ def load(name: str) -> ModuleType:
     if name not in _REQUIREMENTS:
         raise UserError(f"unknown backend {name!r}: choose one of {', '.join(NAMES)}")
     if not installed(name):
-        raise UserError(
-            f"backend {name}: the package {_REQUIREMENTS[name]} is not installed; run: pip install {_REQUIREMENTS[name]}"
-        )
+        raise UserError(f"backend {name}: its framework is not installed; run: pip install {_REQUIREMENTS[name]}")
     return importlib.import_module(f"backends.{name}")
 
 

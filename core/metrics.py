@@ -13,6 +13,14 @@ EVALUATION_BATCH = 128
 """Sequences per batch when nothing is learned; it changes speed, not answers."""
 
 
+Report = Callable[[int, int], None]
+"""`report(done, total)` counts sequences."""
+
+
+def no_report(done: int, total: int) -> None:
+    pass
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """Of one data set: `loss` (mean cross-entropy), `accuracy`, `macro_f1`, `confusion` [C, C] (rows: true class),
@@ -57,16 +65,12 @@ def summarize(logits: np.ndarray, labels: np.ndarray) -> Evaluation:
     )
 
 
-def evaluate(
-    logits_of: Callable[[Batch], np.ndarray], dataset: Dataset, report: Callable[[int, int], None] = lambda done, total: None
-) -> Evaluation:
-    """Run every sequence once through `logits_of` (an engine's `logits`). `report(done, total)` counts sequences."""
+def evaluate(logits_of: Callable[[Batch], np.ndarray], dataset: Dataset, report: Report = no_report) -> Evaluation:
+    """Run every sequence once through `logits_of` (an engine's `logits`)."""
     return summarize(all_logits(logits_of, dataset, report), dataset.labels)
 
 
-def all_logits(
-    logits_of: Callable[[Batch], np.ndarray], dataset: Dataset, report: Callable[[int, int], None] = lambda done, total: None
-) -> np.ndarray:
+def all_logits(logits_of: Callable[[Batch], np.ndarray], dataset: Dataset, report: Report = no_report) -> np.ndarray:
     """[N, outputs] in the data set's order."""
     logits, done = None, 0
     for rows, batch in evaluation_batches(dataset, EVALUATION_BATCH):

@@ -27,7 +27,7 @@ def draw_curves(metrics: list[dict], title: str, path: Path, test: dict | None =
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     FigureCanvasAgg(figure)
     figure.suptitle(title, fontsize=10)
-    for axes, quantity in zip(figure.subplots(1, 2), ("loss", "accuracy")):
+    for axes, quantity in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
         values = np.array([line[quantity] for line in train])
         axes.plot(steps, values, color=TRAIN, alpha=0.18, linewidth=0.6)
         axes.plot(steps, running_mean(values), color=TRAIN, linewidth=1.6, label="train (running mean)")
@@ -55,7 +55,7 @@ def draw_curves(metrics: list[dict], title: str, path: Path, test: dict | None =
             axes.set_ylim(max(low - 0.03, 0), 1.005)
         else:
             axes.set_ylim(0, high * 1.1)
-        axes.legend(fontsize=8, loc="lower right" if quantity == "accuracy" else "upper right")
+        axes.legend(fontsize=8, loc="best")
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110)
     write_bytes_atomic(path, buffer.getvalue())

@@ -104,9 +104,7 @@ def gru_step(x, hidden, cell, weight_ih, weight_hh, bias_ih, bias_hh):
 CELLS = {"srn": srn_step, "lstm": lstm_step, "gru": gru_step}
 
 
-def classify(
-    head: PooledHead, parameters: Arrays, x: np.ndarray, batch: Batch, split: int, dropout: Dropout
-) -> Arrays:
+def classify(head: PooledHead, parameters: Arrays, x: np.ndarray, batch: Batch, split: int, dropout: Dropout) -> Arrays:
     """x [B, L, F] -> `pooled` [B, F], `head.hidden` [B, F'] where there is one, `logits` [B, outputs]."""
     found = {"pooled": pool(head.pooling, x, batch, split)}
     features = dropout(found["pooled"], "head.pooled", head.dropout)

@@ -47,21 +47,19 @@ class RunFolder:
         self.path = Path(path)
 
     @classmethod
-    def create(cls, path: Path) -> "RunFolder":
+    def create(cls, path: Path) -> RunFolder:
         """A new folder. Refuses a path that exists: a run is never overwritten."""
         path = Path(path)
         try:
             path.mkdir(parents=True)
         except FileExistsError:
-            raise UserError(
-                f"{path}: exists; give another --out, or go on with that run by --resume {path}"
-            ) from None
+            raise UserError(f"{path}: exists; give another --out, or go on with that run by --resume {path}") from None
         except OSError as error:
             raise UserError(f"{path}: cannot be created ({error.strerror})") from None
         return cls(path)
 
     @classmethod
-    def open(cls, path: Path) -> "RunFolder":
+    def open(cls, path: Path) -> RunFolder:
         """An existing folder."""
         path = Path(path)
         if not path.is_dir():
@@ -78,7 +76,7 @@ class RunFolder:
     # The record: the spec, and how it was executed.
 
     def write_record(self, experiment: Experiment, execution: dict) -> None:
-        """`experiment.json`: the spec, and beside it what executed it (backend, device, implementation, versions, data)."""
+        """`experiment.json`: the spec, and beside it what executed it (backend, device, versions, data)."""
         tree = {"format": FORMAT_VERSION, "experiment": experiment.model_dump(mode="json"), "execution": execution}
         write_json_atomic(self.path / "experiment.json", tree)
 
@@ -200,7 +198,7 @@ class RunFolder:
         stream = io.StringIO()
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(["id", "label", "predicted", *(f"p_{name}" for name in classes)])
-        for name, label, guess, row in zip(names, labels, predicted, probabilities):
+        for name, label, guess, row in zip(names, labels, predicted, probabilities, strict=True):
             writer.writerow([name, classes[label], classes[guess], *(f"{p:.6f}" for p in row)])
         write_text_atomic(self.path / "predictions.csv", stream.getvalue())
 

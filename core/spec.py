@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Literal, Union
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -50,7 +50,7 @@ class Embedding(Spec):
     """Rows, PAD (0) and UNK (1) included. Set to the real size once the vocabulary is built."""
     dim: int = Field(128, ge=1)
     lookup: Literal["index", "one_hot"] = "index"
-    """`one_hot` multiplies by one-hot vectors: the same numbers, the textbook's way to see why look-up is a linear map."""
+    """`one_hot` multiplies by one-hot vectors: the same numbers, and the textbook's way to see that look-up is linear."""
     trainable: bool = True
     dropout: DropoutRate = 0.0
     init: Init = Init(scheme="normal", scale=1.0)
@@ -159,7 +159,7 @@ class SGD(Spec):
     weight_decay: float = Field(0.0, ge=0.0)
 
 
-Optimizer = Annotated[Union[Adam, SGD], Field(discriminator="kind")]
+Optimizer = Annotated[Adam | SGD, Field(discriminator="kind")]
 
 
 class Schedule(Spec):
@@ -220,7 +220,7 @@ class Experiment(Spec):
     training: Training = Training()
     data: Data = Data()
 
-    def with_vocab_size(self, size: int) -> "Experiment":
+    def with_vocab_size(self, size: int) -> Experiment:
         """The same experiment with `model.embedding.vocab_size` set to the size of the vocabulary that was built."""
         return replace(self, {"model.embedding.vocab_size": size})
 

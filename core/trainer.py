@@ -90,8 +90,9 @@ class _Loop:
             self.save()
         while state.step < self.total_steps and not state.finished:
             epoch, position = divmod(state.step, self.steps_per_epoch)
+            training = self.training
             order = epoch_order(
-                self.train_set.lengths, self.training.batch_size, self.training.bucket_batches, self.training.seed, epoch
+                self.train_set.lengths, training.batch_size, training.bucket_batches, training.seed, epoch
             )
             for rows in order[position:]:
                 self.one_step(rows, epoch)
@@ -116,7 +117,8 @@ class _Loop:
     def one_step(self, rows, epoch: int) -> None:
         state = self.state
         batch = self.train_set.batch(rows)
-        rate = learning_rate(self.training.schedule, self.training.optimizer.learning_rate, state.step, self.total_steps)
+        peak = self.training.optimizer.learning_rate
+        rate = learning_rate(self.training.schedule, peak, state.step, self.total_steps)
         self.engine.train_step(batch, state.step, rate)
         state.step += 1
         state.tokens += batch.tokens
@@ -164,7 +166,7 @@ class _Loop:
                 epoch=(self.state.step - 1) // self.steps_per_epoch + 1,
                 step=self.state.step,
                 total_steps=self.total_steps,
-                loss=sum(weight * step.loss for weight, step in zip(weights, stats)) / examples,
+                loss=sum(weight * step.loss for weight, step in zip(weights, stats, strict=True)) / examples,
                 accuracy=sum(step.correct for step in stats) / examples,
                 tokens_per_second=speed,
             )

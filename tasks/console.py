@@ -70,7 +70,7 @@ def bar(*columns) -> Progress:
 class DataProgress:
     """A bar for reading, downloading and tokenising: call it with (description, done, total)."""
 
-    def __enter__(self) -> "DataProgress":
+    def __enter__(self) -> DataProgress:
         self._bar = bar()
         self._tasks: dict[str, int] = {}
         self._bar.start()
@@ -96,7 +96,7 @@ class TrainingDisplay:
         self._bar = bar(TextColumn("{task.fields[figures]}"))
         self._task = self._bar.add_task(f"epoch 1/{epochs}", total=total_steps, completed=done, figures="")
 
-    def __enter__(self) -> "TrainingDisplay":
+    def __enter__(self) -> TrainingDisplay:
         self._bar.start()
         return self
 
@@ -104,7 +104,8 @@ class TrainingDisplay:
         self._bar.stop()
 
     def on_interval(self, interval: Interval) -> None:
-        figures = f"loss {interval.loss:.4f}  accuracy {interval.accuracy:.3f}  {interval.tokens_per_second:,.0f} tokens/s"
+        speed = f"{interval.tokens_per_second:,.0f} tokens/s"
+        figures = f"loss {interval.loss:.4f}  accuracy {interval.accuracy:.3f}  {speed}"
         name = f"epoch {interval.epoch}/{self.epochs}"
         self._bar.update(self._task, completed=interval.step, description=name, figures=figures)
         if not self._live and interval.step >= self._next_line:

@@ -1,8 +1,8 @@
 """Sentiment of movie reviews: train, predict, evaluate.
 
-    python -m tasks.imdb --backend paddle
-    python -m tasks.imdb predict runs/imdb-paddle-... "A wonderful film."
-    python -m tasks.imdb evaluate runs/imdb-paddle-... --backend torch
+python -m tasks.imdb --backend paddle
+python -m tasks.imdb predict runs/imdb-paddle-... "A wonderful film."
+python -m tasks.imdb evaluate runs/imdb-paddle-... --backend torch
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ def train_command(argv: list[str]) -> int:
     parser = Parser(
         prog=PROGRAM,
         description="Train a recurrent classifier of movie reviews, test it, and keep everything in a run folder.",
-        epilog="Other commands: predict RUN TEXT, evaluate RUN; each has a --help. Values in brackets are the defaults.",
+        epilog="Other commands: predict RUN TEXT, evaluate RUN; each has a --help. Defaults stand in brackets.",
         formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=32, width=110),
     )
     names = ", ".join(backends.NAMES)
     parser.add_argument("--backend", metavar="B", help=f"framework that trains: {names} [the first that is installed]")
     parser.add_argument("--device", metavar="D", help="auto, cpu or gpu; auto takes a usable GPU [auto]")
     parser.add_argument("--recipe", metavar="R", help=f"set of numbers to start from: {', '.join(RECIPES)} [default]")
-    parser.add_argument("--config", metavar="FILE", help="start from this spec: a JSON file, as a run's experiment.json")
+    parser.add_argument("--config", metavar="FILE", help="start from this spec, as in a run's experiment.json")
     parser.add_argument("--out", metavar="DIR", help="run folder to make [runs/imdb-BACKEND-DATE-TIME]")
     parser.add_argument("--resume", metavar="RUN", help="go on with a stopped run, also with another --backend")
     _cache_option(parser)

@@ -34,9 +34,7 @@ OPTIONS = {
         Option("--bidirectional", ("model.encoder.bidirectional",), bool, "read both ways"),
         Option("--pooling", ("model.head.pooling",), str, "over the real tokens", ("last", "mean", "max")),
         Option("--embedding-dim", ("model.embedding.dim",), int, "size of a word vector"),
-        Option(
-            "--lookup", ("model.embedding.lookup",), str, "how a word finds its vector", ("index", "one_hot")
-        ),
+        Option("--lookup", ("model.embedding.lookup",), str, "how a word finds its vector", ("index", "one_hot")),
         Option(
             "--dropout",
             ("model.embedding.dropout", "model.encoder.dropout", "model.head.dropout"),
@@ -47,11 +45,11 @@ OPTIONS = {
     "text": (
         Option("--tokenizer", ("text.tokenizer",), str, "how a text is cut", ("whitespace", "words", "jieba")),
         Option(
-            "--vocab-size", ("text.vocab_size", "model.embedding.vocab_size"), int, "most words kept, PAD and UNK included"
+            "--vocab-size", ("text.vocab_size", "model.embedding.vocab_size"), int, "words kept, PAD and UNK included"
         ),
         Option("--min-count", ("text.min_count",), int, "rarer words become UNK"),
         Option("--max-length", ("text.max_length",), int, "tokens kept of a text"),
-        Option("--truncate", ("text.truncate",), str, "the part of a longer text that is kept", ("head", "tail", "both")),
+        Option("--truncate", ("text.truncate",), str, "part of a longer text to keep", ("head", "tail", "both")),
     ),
     "training": (
         Option("--optimizer", ("training.optimizer.kind",), str, "optimiser", ("adam", "sgd")),
@@ -64,7 +62,7 @@ OPTIONS = {
         Option("--clip-norm", ("training.clip_norm",), float, "largest norm of the gradients"),
         Option("--batch-size", ("training.batch_size",), int, "texts per step"),
         Option("--epochs", ("training.epochs",), int, "passes over the training texts"),
-        Option("--eval-interval", ("training.eval_interval",), int, "steps between looks at dev, besides each epoch's end"),
+        Option("--eval-interval", ("training.eval_interval",), int, "steps between looks at dev within an epoch"),
         Option("--patience", ("training.patience",), int, "stop after this many looks at dev without a better one"),
         Option("--seed", ("training.seed",), int, "of starting values, order and dropout"),
         Option("--dtype", ("training.dtype",), str, "precision", ("float32", "float64")),
@@ -93,7 +91,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
                 metavar = "{" + ",".join(option.choices) + "}" if option.choices else _METAVAR[option.type]
                 group.add_argument(option.flag, type=option.type, metavar=metavar, help=text)
     parser.add_argument(
-        "--set", action="append", default=[], metavar="FIELD=VALUE", help="any other field of the spec, by its dotted name"
+        "--set",
+        action="append",
+        default=[],
+        metavar="FIELD=VALUE",
+        help="any other field of the spec by its dotted name",
     )
 
 
@@ -102,7 +104,8 @@ _METAVAR = {int: "N", float: "X", str: "S"}
 
 def given(arguments: argparse.Namespace) -> list[str]:
     """Flags of the table that stand on the command line."""
-    flags = [option.flag for group in OPTIONS.values() for option in group if getattr(arguments, option.dest) is not None]
+    options = [option for group in OPTIONS.values() for option in group]
+    flags = [option.flag for option in options if getattr(arguments, option.dest) is not None]
     return flags + (["--set"] if arguments.set else [])
 
 

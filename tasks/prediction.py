@@ -49,7 +49,7 @@ def predict(run: str, texts: list[str], file: str | None, backend_name: str, dev
     dataset = encode_texts(texts, vocabulary, experiment.text)
     engine = evaluator(folder, experiment, backend_name, device)
     probabilities = probabilities_of(all_logits(engine.logits, dataset))
-    for text, row in zip(texts, probabilities):
+    for text, row in zip(texts, probabilities, strict=True):
         best = int(row.argmax())
         print(f"{execution['classes'][best]}\t{row[best]:.4f}\t{' '.join(text.split())}")
     return 0
@@ -104,7 +104,7 @@ def evaluate_run(run: str, backend_name: str | None, device: str, source: str | 
 def _compare(written: dict[str, str], execution: dict, dataset, found) -> None:
     """Say how far the predictions agree with those that the run wrote, and how near a tie the others are."""
     said = [execution["classes"][index] for index in found.predicted]
-    different = np.array([written.get(name) != label for name, label in zip(dataset.names, said)])
+    different = np.array([written.get(name) != label for name, label in zip(dataset.names, said, strict=True)])
     line = f"{int((~different).sum()):,} of {len(said):,} predictions as in predictions.csv ({execution['backend']})"
     if different.any():
         top = np.sort(found.probabilities[different], axis=1)

@@ -213,7 +213,8 @@ def _describe(experiment: Experiment, execution: dict, prepared: Prepared, folde
 def _title(experiment: Experiment, execution: dict) -> str:
     versions = execution["versions"]
     name = f"{execution['backend']} {versions[execution['backend']]}"
-    return f"{experiment.task}, recipe {experiment.recipe}, {name} on {execution['device']}, {execution['data']['kind']} data"
+    where = f"{name} on {execution['device']}, {execution['data']['kind']} data"
+    return f"{experiment.task}, recipe {experiment.recipe}, {where}"
 
 
 def _segment(backend: ModuleType, engine: Engine, step: int) -> dict:

@@ -6,7 +6,7 @@ import numpy as np
 
 from backends.paddle.framework import paddle
 from backends.paddle.model import Classifier, correct_of, loss_of, no_dropout, training_dropout
-from backends.paddle.optimizer import Optimizer, clip
+from backends.paddle.optimizer import OPTIMIZERS, clip
 from backends.paddle.runtime import native_device, place, to_numpy
 from core import spec
 from core.batches import Batch
@@ -18,7 +18,9 @@ class Engine:
 
     implementation = "builtin"
 
-    def __init__(self, model: spec.Model, training: spec.Training, parameters: dict[str, np.ndarray], device: str) -> None:
+    def __init__(
+        self, model: spec.Model, training: spec.Training, parameters: dict[str, np.ndarray], device: str
+    ) -> None:
         self.device = device
         self.training = training
         self._native_device = native_device(device)
@@ -26,7 +28,7 @@ class Engine:
         self._model = Classifier(model, training.dtype)
         self._model.assign(parameters)
         self._trainable = {name: p for name, p in self._model.named.items() if not p.stop_gradient}
-        self._optimizer = Optimizer(training.optimizer, self._trainable)
+        self._optimizer = OPTIMIZERS[training.optimizer.kind](training.optimizer, self._trainable)
         self._pending: list[paddle.Tensor] = []
 
     def train_step(self, batch: Batch, step: int, learning_rate: float) -> None:

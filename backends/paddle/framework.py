@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import logging
 import os
 import warnings
@@ -16,8 +18,9 @@ def _import_paddle():
     # float32 means float32: Paddle turns TF32 on, and has no public switch; this one is NVIDIA's, read at start-up.
     os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")
     handlers = list(logging.getLogger().handlers)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a missing ccache, which only matters to who compiles operators
+    # It warns of a missing ccache, which only matters to who compiles operators, and of more threads than one.
+    with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
+        warnings.simplefilter("ignore")
         import paddle
     for handler in logging.getLogger().handlers[:]:
         if handler not in handlers:

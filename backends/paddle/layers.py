@@ -22,9 +22,9 @@ Dropout = Callable[[paddle.Tensor, str, float], paddle.Tensor]
 BUILTIN = {"srn": nn.SimpleRNN, "gru": nn.GRU, "lstm": nn.LSTM}
 
 
-def empty(layer: nn.Layer, *shape: int, dtype: str) -> paddle.Tensor:
-    """A parameter of `layer` whose values come from core, later."""
-    return layer.create_parameter(list(shape), dtype=dtype, default_initializer=nn.initializer.Constant(0.0))
+def empty(*shape: int, dtype: str) -> paddle.Tensor:
+    """A parameter whose values come from core, later."""
+    return paddle.create_parameter(list(shape), dtype, default_initializer=nn.initializer.Constant(0.0))
 
 
 def builtin_layer(cell: spec.Cell, inputs: int, hidden: int, dtype: str) -> nn.Layer:
@@ -44,7 +44,7 @@ class Embedding(nn.Layer):
         super().__init__()
         self.lookup = embedding.lookup
         self.rate = embedding.dropout
-        self.weight = empty(self, embedding.vocab_size, embedding.dim, dtype=dtype)
+        self.weight = empty(embedding.vocab_size, embedding.dim, dtype=dtype)
         self.weight.stop_gradient = not embedding.trainable
 
     def forward(self, inputs: Inputs, dropout: Dropout) -> paddle.Tensor:  # -> [B, L, E]
@@ -104,12 +104,12 @@ def reorder(x: paddle.Tensor, index: paddle.Tensor) -> paddle.Tensor:
 
 
 class Linear(nn.Layer):
-    """`y = x W^T + b`, `weight` [out, in] as in the parameter table (`paddle.nn.Linear` has [in, out]), `bias` [out]."""
+    """`y = x W^T + b`, `weight` [out, in], `bias` [out]; `paddle.nn.Linear` would have [in, out]."""
 
     def __init__(self, inputs: int, outputs: int, dtype: str):
         super().__init__()
-        self.weight = empty(self, outputs, inputs, dtype=dtype)
-        self.bias = empty(self, outputs, dtype=dtype)
+        self.weight = empty(outputs, inputs, dtype=dtype)
+        self.bias = empty(outputs, dtype=dtype)
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:  # [B, in] -> [B, out]
         return paddle.matmul(x, self.weight, transpose_y=True) + self.bias

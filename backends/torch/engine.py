@@ -6,7 +6,7 @@ import numpy as np
 
 from backends.torch.framework import torch
 from backends.torch.model import Classifier, correct_of, loss_of, no_dropout, training_dropout
-from backends.torch.optimizer import Optimizer, clip
+from backends.torch.optimizer import OPTIMIZERS, clip
 from backends.torch.runtime import native_device, place, to_numpy
 from core import spec
 from core.batches import Batch
@@ -18,14 +18,16 @@ class Engine:
 
     implementation = "builtin"
 
-    def __init__(self, model: spec.Model, training: spec.Training, parameters: dict[str, np.ndarray], device: str) -> None:
+    def __init__(
+        self, model: spec.Model, training: spec.Training, parameters: dict[str, np.ndarray], device: str
+    ) -> None:
         self.device = device
         self.training = training
         self._native_device = native_device(device)
         self._model = Classifier(model, training.dtype).to(self._native_device)
         self._model.assign(parameters)
         self._trainable = {name: p for name, p in self._model.named.items() if p.requires_grad}
-        self._optimizer = Optimizer(training.optimizer, self._trainable)
+        self._optimizer = OPTIMIZERS[training.optimizer.kind](training.optimizer, self._trainable)
         self._pending: list[torch.Tensor] = []
 
     def train_step(self, batch: Batch, step: int, learning_rate: float) -> None:

@@ -1,4 +1,4 @@
-"""Clipping, decoupled weight decay, and the framework's Adam and SGD with their state under neutral names."""
+"""Clipping, decoupled weight decay, the framework's Adam and our SGD, with their state under neutral names."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ import numpy as np
 from backends.torch.framework import torch
 from backends.torch.runtime import to_numpy, to_tensor
 from core import spec
-from core.parameters import moment_kinds
 
-STATE = {"moment1": "exp_avg", "moment2": "exp_avg_sq", "velocity": "momentum_buffer"}
-"""Neutral name of each kind of state, and the framework's."""
+STATE = {"moment1": "exp_avg", "moment2": "exp_avg_sq"}
+"""Neutral name of each kind of Adam's state, and the framework's."""
 
 
 def clip(gradients: list[torch.Tensor], mode: str, limit: float) -> torch.Tensor:
@@ -26,39 +25,38 @@ def clip(gradients: list[torch.Tensor], mode: str, limit: float) -> torch.Tensor
         elif mode == "tensor":
             scales = (limit / norms).clamp(max=1.0)
         if mode != "none":
-            for gradient, scale in zip(gradients, scales):
+            for gradient, scale in zip(gradients, scales, strict=True):
                 gradient.mul_(scale)
     return total
 
 
-class Optimizer:
-    """One of the spec's optimisers over named parameters."""
+def decay(named: dict[str, torch.nn.Parameter], weight_decay: float, learning_rate: float) -> None:
+    """Decoupled weight decay, on the values before the step, never on biases. Row 0 of the embedding stays zero."""
+    if weight_decay == 0.0:
+        return
+    with torch.no_grad():
+        for name, parameter in named.items():
+            if "bias" not in name:
+                parameter.mul_(1.0 - learning_rate * weight_decay)
 
-    def __init__(self, optimizer: spec.Optimizer, named: dict[str, torch.nn.Parameter]):
+
+class Adam:
+    """The framework's Adam."""
+
+    def __init__(self, optimizer: spec.Adam, named: dict[str, torch.nn.Parameter]):
         self.named = named
-        self.kinds = moment_kinds(optimizer)
         self.weight_decay = optimizer.weight_decay
-        parameters = list(named.values())
-        if isinstance(optimizer, spec.Adam):
-            self.native = torch.optim.Adam(
-                parameters,
-                lr=optimizer.learning_rate,
-                betas=(optimizer.beta1, optimizer.beta2),
-                eps=optimizer.epsilon,
-                fused=True,
-            )
-        else:
-            self.native = torch.optim.SGD(
-                parameters, lr=optimizer.learning_rate, momentum=optimizer.momentum, fused=True
-            )
+        self.native = torch.optim.Adam(
+            list(named.values()),
+            lr=optimizer.learning_rate,
+            betas=(optimizer.beta1, optimizer.beta2),
+            eps=optimizer.epsilon,
+            fused=True,
+        )
 
     def step(self, learning_rate: float) -> None:
-        """Apply the gradients. Decay comes first, on the old values, and never on biases."""
-        if self.weight_decay:
-            with torch.no_grad():
-                for name, parameter in self.named.items():
-                    if "bias" not in name:
-                        parameter.mul_(1.0 - learning_rate * self.weight_decay)
+        """Apply the gradients."""
+        decay(self.named, self.weight_decay, learning_rate)
         for group in self.native.param_groups:
             group["lr"] = learning_rate
         self.native.step()
@@ -66,7 +64,7 @@ class Optimizer:
     def moments(self) -> dict[str, np.ndarray]:
         """State by neutral name, zeros before the first step."""
         found = {}
-        for kind in self.kinds:
+        for kind in STATE:
             for name, parameter in self.named.items():
                 tensor = self.native.state[parameter].get(STATE[kind])
                 found[f"{kind}/{name}"] = to_numpy(torch.zeros_like(parameter) if tensor is None else tensor)
@@ -79,8 +77,44 @@ class Optimizer:
             return
         for name, parameter in self.named.items():
             state = self.native.state[parameter]
-            for kind in self.kinds:
+            for kind in STATE:
+                # A copy: the framework goes on in this memory.
                 state[STATE[kind]] = to_tensor(moments[f"{kind}/{name}"].copy(), parameter.device)
-            if "moment1" in self.kinds:
-                # Fused Adam keeps its step count beside the parameter, in float32.
-                state["step"] = torch.tensor(float(steps), dtype=torch.float32, device=parameter.device)
+            # Fused Adam keeps its step count beside the parameter, in float32.
+            state["step"] = torch.tensor(float(steps), dtype=torch.float32, device=parameter.device)
+
+
+class SGD:
+    """`v = momentum * v + g; p = p - lr * v`. By hand: Paddle's Momentum rounds its coefficient to float32."""
+
+    def __init__(self, optimizer: spec.SGD, named: dict[str, torch.nn.Parameter]):
+        self.named = named
+        self.weight_decay = optimizer.weight_decay
+        self.momentum = optimizer.momentum
+        self.velocity = {}
+        if self.momentum:
+            self.velocity = {name: torch.zeros_like(parameter) for name, parameter in named.items()}
+
+    def step(self, learning_rate: float) -> None:
+        """Apply the gradients."""
+        decay(self.named, self.weight_decay, learning_rate)
+        with torch.no_grad():
+            for name, parameter in self.named.items():
+                update = parameter.grad
+                if self.momentum:
+                    update = self.velocity[name].mul_(self.momentum).add_(update)
+                parameter.sub_(update * learning_rate)
+
+    def moments(self) -> dict[str, np.ndarray]:
+        """State by neutral name; none without momentum."""
+        return {f"velocity/{name}": to_numpy(velocity) for name, velocity in self.velocity.items()}
+
+    def load(self, moments: dict[str, np.ndarray], steps: int) -> None:
+        """Take over state after `steps` steps."""
+        if self.momentum and steps:
+            for name, parameter in self.named.items():
+                self.velocity[name] = to_tensor(moments[f"velocity/{name}"].copy(), parameter.device)
+
+
+OPTIMIZERS = {"adam": Adam, "sgd": SGD}
+"""By the spec's `kind`."""

@@ -1,0 +1,28 @@
+# Two commands set everything up: `make imdb` and `make test`. Each makes .venv on its first use.
+
+PYTHON ?= python3
+BACKEND ?= paddle
+ARGS ?=
+VENV := .venv
+
+.PHONY: imdb test clean
+
+imdb: $(VENV)/installed-$(BACKEND)
+	$(VENV)/bin/python -m tasks.imdb --backend $(BACKEND) $(ARGS)
+
+test: $(VENV)/installed-test
+	$(VENV)/bin/python -m pytest $(ARGS)
+
+$(VENV)/installed-%: pyproject.toml constraints.txt
+	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[$*]'
+	touch $@
+
+# The tests hold the frameworks against each other: they want both.
+$(VENV)/installed-test: pyproject.toml constraints.txt
+	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[all,test]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) build *.egg-info
