@@ -18,8 +18,8 @@ from typing import Protocol
 
 import numpy as np
 
+from core import spec
 from core.batches import Batch
-from core.spec import Model, Training
 
 PUBLIC_NAMES = ("NAME", "Engine", "resolve_device", "versions")
 """What `backends.<name>.__all__` must be; a test compares signatures too."""
@@ -42,7 +42,9 @@ class Engine(Protocol):
     implementation: str
     """Which code computes the recurrent layers: `builtin`."""
 
-    def __init__(self, model: Model, training: Training, parameters: dict[str, np.ndarray], device: str) -> None:
+    def __init__(
+        self, model: spec.Model, training: spec.Training, parameters: dict[str, np.ndarray], device: str
+    ) -> None:
         """Realise the spec with these values, on a device that `resolve_device` returned."""
 
     def train_step(self, batch: Batch, step: int, learning_rate: float) -> None:

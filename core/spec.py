@@ -50,7 +50,7 @@ class Embedding(Spec):
     """Rows, PAD (0) and UNK (1) included. Set to the real size once the vocabulary is built."""
     dim: int = Field(128, ge=1)
     lookup: Literal["index", "one_hot"] = "index"
-    """`one_hot` multiplies by one-hot vectors: the same numbers, and the textbook's way to see that look-up is linear."""
+    """`one_hot` multiplies by one-hot vectors: the same numbers, the textbook's way to see that look-up is linear."""
     trainable: bool = True
     dropout: DropoutRate = 0.0
     init: Init = Init(scheme="normal", scale=1.0)

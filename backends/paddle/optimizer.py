@@ -18,8 +18,9 @@ def clip(gradients: list[paddle.Tensor], mode: str, limit: float) -> paddle.Tens
     No epsilon is added (`torch.nn.utils.clip_grad_norm_` adds 1e-6). A zero norm divides to infinity, and min takes 1.
     """
     with paddle.no_grad():
-        norms = paddle.stack([paddle.norm(gradient) for gradient in gradients])
-        total = paddle.norm(norms)
+        # Not `paddle.norm`: on the CPU it adds millions of float32 one by one, wrong by 2e-3 and ten times slower.
+        squares = paddle.stack([gradient.square().sum() for gradient in gradients])
+        norms, total = squares.sqrt(), squares.sum().sqrt()
         if mode == "global":
             scales = [(limit / total).clip(max=1.0)] * len(gradients)
         elif mode == "tensor":

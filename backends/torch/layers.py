@@ -140,7 +140,13 @@ class PooledHead(nn.Module):
         if self.pooling == "mean":
             return x.sum(dim=1) / inputs.mask.sum(dim=1)
         if self.pooling == "max":
-            return torch.where(inputs.mask > 0, x, torch.full_like(x, float("-inf"))).amax(dim=1)
+            # By position, so that of equal maxima the first gets the gradient.
+            with torch.no_grad():
+                lowest = torch.full_like(x, float("-inf"))
+                position = torch.where(inputs.mask > 0, x, lowest).argmax(dim=1)  # [B, F]
+                columns = torch.arange(x.shape[-1], device=x.device)
+                flat = (inputs.first[:, None] + position) * x.shape[-1] + columns
+            return x.reshape(-1).index_select(0, flat.reshape(-1)).reshape(flat.shape)
         rows = x.reshape(-1, x.shape[-1])
         forward = rows.index_select(0, inputs.last)[:, : self.split]
         reverse = rows.index_select(0, inputs.first)[:, self.split :]

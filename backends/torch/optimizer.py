@@ -18,8 +18,8 @@ def clip(gradients: list[torch.Tensor], mode: str, limit: float) -> torch.Tensor
     No epsilon is added (`torch.nn.utils.clip_grad_norm_` adds 1e-6). A zero norm divides to infinity, and min takes 1.
     """
     with torch.no_grad():
-        norms = torch.stack([torch.linalg.vector_norm(gradient) for gradient in gradients])
-        total = torch.linalg.vector_norm(norms)
+        squares = torch.stack([gradient.square().sum() for gradient in gradients])
+        norms, total = squares.sqrt(), squares.sum().sqrt()
         if mode == "global":
             scales = (limit / total).clamp(max=1.0).expand(len(gradients))
         elif mode == "tensor":
