@@ -14,15 +14,17 @@ test: $(VENV)/installed-test
 	$(VENV)/bin/python -m pytest $(ARGS)
 
 $(VENV)/installed-%: pyproject.toml constraints.txt
-	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[$*]'
-	touch $@
+	@echo "installing into $(VENV): a minute or two"
+	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	@$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[$*]'
+	@touch $@
 
 # The tests hold the frameworks against each other: they want both.
 $(VENV)/installed-test: pyproject.toml constraints.txt
-	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[all,test]'
-	touch $@
+	@echo "installing into $(VENV): a minute or two"
+	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	@$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[all,test]'
+	@touch $@
 
 clean:
 	rm -rf $(VENV) build *.egg-info

@@ -54,7 +54,7 @@ def fact(name: str, text: str) -> None:
 
 
 def bar(*columns) -> Progress:
-    """A progress bar on standard error that disappears when done."""
+    """A progress bar on standard error that disappears when done; nothing where that is not a terminal."""
     return Progress(
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -64,6 +64,7 @@ def bar(*columns) -> Progress:
         TimeRemainingColumn(elapsed_when_finished=True),
         console=errors,
         transient=True,
+        disable=not errors.is_terminal,
     )
 
 
