@@ -27,7 +27,8 @@ RECIPES: dict[str, dict[str, object]] = {
         "training.clip_mode": "global",
         "training.clip_norm": 1.0,
     },
-    # nndl, chapter 6: a plain BiLSTM, masked mean, no dropout, no clipping. 50,000 words besides PAD and UNK.
+    # nndl, chapter 6: a plain BiLSTM, masked mean, no dropout, no clipping; 50,000 words besides PAD and UNK, and the
+    # starting values of Paddle's own layers, as the book's program leaves them.
     "textbook": {
         "text.tokenizer": "whitespace",
         "text.vocab_size": 50002,
@@ -39,6 +40,7 @@ RECIPES: dict[str, dict[str, object]] = {
         "model.encoder.cell": "lstm",
         "model.encoder.hidden_size": 256,
         "model.head.pooling": "mean",
+        "model.head.init": {"scheme": "xavier_uniform", "scale": 1.0},
         "training.batch_size": 128,
         "training.epochs": 3,
         "training.optimizer.learning_rate": 1e-3,

@@ -14,6 +14,8 @@ from core.spec import Experiment, replace
 from core.streams import dropout_mask
 
 VOCAB, DIM, HIDDEN = 7, 3, 3
+LADDER: dict[tuple[str, str], float] = {}
+"""Largest difference seen in this run by (rung and what was compared, dtype): printed at the end of the tests."""
 STEP = 5
 """The training step whose dropout masks the gradient tests use."""
 
@@ -136,3 +138,9 @@ def relative(found: np.ndarray, wanted: np.ndarray) -> float:
     scale = np.abs(wanted).max()
     difference = np.abs(found - wanted).max()
     return float(difference if scale == 0 else difference / scale)
+
+
+def record(rung: str, dtype: str, difference: float) -> None:
+    """Keep the largest difference of a rung for the report."""
+    key = (rung, dtype)
+    LADDER[key] = max(LADDER.get(key, 0.0), float(difference))

@@ -14,6 +14,7 @@ from cases import (
     Case,
     random_batch,
     random_parameters,
+    record,
     reference_gradients,
     reference_loss,
     relative,
@@ -81,8 +82,9 @@ def test_rung_1_every_layer_computes_what_the_reference_does(case, dtype):
             assert output.shape == wanted[layer].shape, (name, layer)
             if name != "reference":
                 assert output.dtype == np.dtype(dtype)
-            for other in found:
+            for other in found.keys() - {name}:
                 difference = np.abs(output - found[other][layer]).max()
+                record("1 forward, " + " ~ ".join(sorted({name, other})), dtype, difference)
                 assert difference <= FORWARD[dtype], (name, other, layer)
 
 
@@ -102,9 +104,11 @@ def test_rung_2_every_gradient_is_the_reference_s(case, dtype):
     found["reference"] = wanted
     for name, gradients in found.items():
         assert not gradients.get("embedding.weight", np.zeros(1))[0].any(), f"{name}: PAD has a gradient"
-        for other in found:
+        for other in found.keys() - {name}:
             for tensor, gradient in gradients.items():
-                assert relative(gradient, found[other][tensor]) <= GRADIENT[dtype], (name, other, tensor)
+                difference = relative(gradient, found[other][tensor])
+                record("2 gradients (relative), " + " ~ ".join(sorted({name, other})), dtype, difference)
+                assert difference <= GRADIENT[dtype], (name, other, tensor)
 
 
 def test_the_complex_step_agrees_with_plain_differences():
@@ -257,6 +261,7 @@ def test_rung_5_a_trained_model_predicts_the_same_in_the_other_framework(source,
     tie = top[:, -1] - top[:, -2] < (0 if dtype == "float64" else 1e-5)
     assert (here.predicted == there.predicted)[~tie].all()
     assert not tie.all()
+    record("5 probabilities of a trained model", dtype, np.abs(here.probabilities - there.probabilities).max())
     np.testing.assert_allclose(here.probabilities, there.probabilities, atol=FORWARD[dtype])
 
 
@@ -295,6 +300,8 @@ def test_training_goes_the_same_way_and_can_change_framework(changes):
         mixed += [stats.loss for stats in engine.collect()]
         passed, moments = engine.parameters(), engine.moments()
     one, two = curves.values()
+    record("3 loss over 60 training steps", "float64", np.abs(np.subtract(one, two)).max())
+    record("4 loss when the framework changes twice", "float64", np.abs(np.subtract(one, mixed)).max())
     assert np.abs(np.subtract(one, two)).max() <= 1e-9
     assert np.abs(np.subtract(one, mixed)).max() <= 1e-9
     assert max(one) - min(one) > 1e-3, "nothing was learned: the comparison says nothing"
