@@ -23,6 +23,10 @@ from core.spec import FORMAT_VERSION, Experiment, Model, parse_experiment
 from core.vocabulary import Vocabulary
 
 
+EXECUTION_PARTS = ("backend", "device", "implementation", "versions", "classes", "data", "segments")
+"""What the record says of how a spec was executed, besides the machine and the time."""
+
+
 @dataclass
 class TrainingState:
     """Where a run stands. Everything else that a resume needs is a function of the spec and `step`."""
@@ -89,9 +93,11 @@ class RunFolder:
             raise UserError(
                 f"{path}: written in format {version!r}, and this seqtwin reads up to {FORMAT_VERSION}: update seqtwin"
             )
-        if not isinstance(tree.get("execution"), dict):
-            raise UserError(f"{path}: the part 'execution' is missing: the file is damaged")
-        return parse_experiment(tree.get("experiment"), str(path)), tree["execution"]
+        experiment, execution = parse_experiment(tree.get("experiment"), str(path)), tree.get("execution")
+        for part in EXECUTION_PARTS:
+            if not isinstance(execution, dict) or part not in execution:
+                raise UserError(f"{path}: the part execution.{part} is missing: the file is damaged")
+        return experiment, execution
 
     def write_vocabulary(self, vocabulary: Vocabulary) -> None:
         vocabulary.save(self.path / "vocab.json")

@@ -74,6 +74,12 @@ def train(
     return _Loop(engine, experiment, train_set, dev_set, folder, state, observer, should_stop).run()
 
 
+def check_finite(loss: float, what: str, step: int) -> None:
+    """Raises UserError where training has diverged: going on, or keeping such parameters, helps nobody."""
+    if not math.isfinite(loss):
+        raise UserError(f"step {step}: {what} is {loss}: training diverged; lower --lr or --clip-norm")
+
+
 class _Loop:
     def __init__(self, engine, experiment, train_set, dev_set, folder, state, observer, should_stop) -> None:
         self.engine, self.training = engine, experiment.training
@@ -156,10 +162,7 @@ class _Loop:
             )
         self.folder.append_metrics(self.pending)
         for line in self.pending:
-            if not math.isfinite(line["loss"]):
-                raise UserError(
-                    f"step {line['step']}: the loss is {line['loss']}: training diverged; lower --lr or --clip-norm"
-                )
+            check_finite(line["loss"], "the loss", line["step"])
         weights = [1 if self.training.loss_reduction == "sum" else line["examples"] for line in self.pending]
         self.observer.on_interval(
             Interval(
@@ -178,6 +181,7 @@ class _Loop:
         self.log()
         state = self.state
         found = evaluate(self.engine.logits, self.dev_set, self.observer.on_evaluating)
+        check_finite(found.loss, "the loss on dev", state.step)
         is_best = (found.accuracy, -found.loss) > (state.best_accuracy, -state.best_loss)
         state.evaluations += 1
         state.evaluations_since_best = 0 if is_best else state.evaluations_since_best + 1

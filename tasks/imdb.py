@@ -125,7 +125,7 @@ def _with_absolute_source(experiment: Experiment) -> Experiment:
     source = experiment.data.source
     if source in ("packaged", "official"):
         return experiment
-    return replace(experiment, {"data.source": str(Path(source).absolute())})
+    return replace(experiment, {"data.source": str(Path(source).expanduser().absolute())})
 
 
 if __name__ == "__main__":

@@ -45,7 +45,7 @@ def predict(run: str, texts: list[str], file: str | None, backend_name: str, dev
     if file is not None:
         texts = read_lines(Path(file))
     elif not texts:
-        texts = [line for line in (_decode_input().splitlines()) if line.strip()]
+        texts = _lines(_read_input(), "standard input")
     dataset = encode_texts(texts, vocabulary, experiment.text)
     engine = evaluator(folder, experiment, backend_name, device)
     probabilities = probabilities_of(all_logits(engine.logits, dataset))
@@ -61,20 +61,22 @@ def read_lines(path: Path) -> list[str]:
         data = path.read_bytes()
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
-    return [line for line in _decode(data, str(path)).splitlines() if line.strip()]
+    return _lines(data, str(path))
 
 
-def _decode_input() -> str:
+def _read_input() -> bytes:
     if sys.stdin.isatty():
         print("type a text per line, then Ctrl-D", file=sys.stderr)
-    return _decode(sys.stdin.buffer.read(), "standard input")
+    return sys.stdin.buffer.read()
 
 
-def _decode(data: bytes, where: str) -> str:
+def _lines(data: bytes, where: str) -> list[str]:
     try:
-        return data.decode("utf-8-sig")
+        text = data.decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         raise UserError(f"{where}: not UTF-8 at byte {error.start}; convert it, as with iconv -t utf-8") from None
+    # Not splitlines: it also cuts at form feeds and Unicode separators, which stand within texts.
+    return [line.removesuffix("\r") for line in text.split("\n") if line.strip()]
 
 
 def evaluate_run(run: str, backend_name: str | None, device: str, source: str | None, split: str, cache: Path) -> int:

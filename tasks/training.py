@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import resource
+import shlex
 import signal
 import sys
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from pathlib import Path
 from types import ModuleType
 
 import numpy as np
+from rich.markup import escape
 
 import backends
 from core.contract import Engine
@@ -24,7 +26,7 @@ from core.parameters import check_moments, initial_parameters, parameter_table
 from core.plots import draw_curves
 from core.run_folder import RunFolder, TrainingState
 from core.spec import Experiment
-from core.trainer import train
+from core.trainer import check_finite, train
 from tasks.console import INTERRUPTED, DataProgress, TrainingDisplay, console, errors, fact
 
 
@@ -58,13 +60,14 @@ def start(task: Task, experiment: Experiment, backend_name: str, device: str, ou
     parameters = initial_parameters(experiment.model, training.seed, training.dtype)
     engine = backend.Engine(experiment.model, training, parameters, device)
     folder = RunFolder.create(path)
+    who = _executor(backend, engine)
     execution = {
-        **_segment(backend, engine, 0),
+        **who,
         "classes": list(task.classes),
         "data": data_record,
         "machine": _machine(),
         "started": datetime.now().astimezone().isoformat(timespec="seconds"),
-        "segments": [_segment(backend, engine, 0)],
+        "segments": [{"from_step": 0, **who}],
     }
     folder.write_record(experiment, execution)
     folder.write_vocabulary(prepared.vocabulary)
@@ -78,9 +81,13 @@ def resume(task: Task, run: str, backend_name: str | None, device: str, cache: P
     parameters, moments, state = folder.read_last(experiment.model)
     if state.finished and (folder.path / "result.json").is_file():
         raise UserError(f"{run}: this run is finished; python -m {task.program} evaluate {run} measures it again")
-    where = str(folder.path / "last.safetensors")
     if state.step:
+        # What the end of the run will need, asked for now and not after hours.
+        folder.read_metrics()
+        where = str(folder.path / "last.safetensors")
         check_moments(moments, experiment.model, experiment.training.optimizer, where)
+    if state.best_step:
+        folder.read_best(experiment.model)
     backend = backends.load(backend_name or execution["backend"])
     device = backend.resolve_device(device)
     prepared, data_record = read_data(experiment, cache)
@@ -91,9 +98,8 @@ def resume(task: Task, run: str, backend_name: str | None, device: str, cache: P
     engine = backend.Engine(experiment.model, experiment.training, parameters, device)
     engine.load(parameters, moments, state.step)
     folder.forget_metrics_after(state.step)
-    segment = _segment(backend, engine, state.step)
-    execution = {**execution, **segment, "segments": [*execution["segments"], segment]}
-    del execution["from_step"]
+    who = _executor(backend, engine)
+    execution = {**execution, **who, "segments": [*execution["segments"], {"from_step": state.step, **who}]}
     folder.write_record(experiment, execution)
     return _run(task, experiment, execution, engine, prepared, folder, state)
 
@@ -126,13 +132,14 @@ def _run(
     if not state.finished:
         draw_curves(folder.read_metrics(), f"{title} (stopped at step {state.step})", folder.path / "curves.png")
         console.print(f"stopped at step {state.step} of {steps}, nothing is lost; go on with:")
-        console.print(f"  python -m {task.program} --resume {folder.path}")
+        console.print(escape(f"  python -m {task.program} --resume {shlex.quote(str(folder.path))}"))
         return INTERRUPTED
     engine.load(folder.read_best(experiment.model), {}, 0)
     with DataProgress() as progress:
         found = evaluate(
             engine.logits, prepared.test, lambda done, total: progress("testing the best epoch", done, total)
         )
+    check_finite(found.loss, "the loss on test", state.step)
     write_predictions(folder, execution["classes"], prepared.test, found)
     result = _result(experiment, execution, prepared, state, found)
     draw_curves(folder.read_metrics(), title, folder.path / "curves.png", result["test"])
@@ -188,7 +195,7 @@ def _report(task: Task, folder: RunFolder, result: dict) -> None:
         f" {training['tokens_per_second']:,.0f} tokens/s, peak memory {result['peak_memory_mb']:,} MB)"
     )
     fact("curves", str(folder.path / "curves.png"))
-    fact("try", f'python -m {task.program} predict {folder.path} "A wonderful film, I loved every minute."')
+    fact("try", f'python -m {task.program} predict {shlex.quote(str(folder.path))} "A wonderful film, I loved every minute."')
 
 
 def _describe(experiment: Experiment, execution: dict, prepared: Prepared, folder: RunFolder) -> None:
@@ -217,10 +224,9 @@ def _title(experiment: Experiment, execution: dict) -> str:
     return f"{experiment.task}, recipe {experiment.recipe}, {where}"
 
 
-def _segment(backend: ModuleType, engine: Engine, step: int) -> dict:
-    """Who computes from `step` on. A run that changed its framework has several."""
+def _executor(backend: ModuleType, engine: Engine) -> dict:
+    """Who computes. The record keeps it of the whole run, and of each of its segments: a run can change framework."""
     return {
-        "from_step": step,
         "backend": backend.NAME,
         "device": engine.device,
         "implementation": engine.implementation,

@@ -1,0 +1,88 @@
+"""Fixtures and helpers that several files of tests use."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import backends
+from core.batches import Dataset
+
+SEED_VARIABLE = "SEQTWIN_SEED"
+"""Set it to the seed that a failing test printed, to see the same numbers again."""
+
+
+def fresh_rng() -> np.random.Generator:
+    """Other numbers in every run, so that no test comes to lean on one lucky draw."""
+    seed = int(os.environ.get(SEED_VARIABLE) or int.from_bytes(os.urandom(4), "little"))
+    print(f"to repeat: {SEED_VARIABLE}={seed}")  # pytest shows it when the test fails
+    return np.random.default_rng(seed)
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return fresh_rng()
+
+
+def loaded(name: str):
+    """The backend package; a test that needs it is skipped where its framework is not installed."""
+    if not backends.installed(name):
+        pytest.skip(f"{name} is not installed")
+    return backends.load(name)
+
+
+@pytest.fixture(params=backends.NAMES)
+def backend(request):
+    """Every installed backend in turn."""
+    return loaded(request.param)
+
+
+def one_line(error) -> str:
+    """The message of a caught exception, which must fit on one line."""
+    message = str(error.value)
+    assert message and "\n" not in message
+    return message
+
+
+def make_dataset(rng: np.random.Generator, rows: int, vocab_size: int = 20, longest: int = 9) -> Dataset:
+    """Random sequences of unequal length, the first of length 1; token 2 + c is commoner in class c: there is something
+    to learn, and not everything."""
+    lengths = rng.integers(1, longest + 1, size=rows)
+    lengths[0], lengths[-1] = 1, longest
+    offsets = np.concatenate(([0], np.cumsum(lengths)))
+    labels = rng.permutation(np.arange(rows) % 2)
+    tokens = rng.integers(1, vocab_size, size=offsets[-1])
+    marked = rng.random(len(tokens)) < 0.35
+    tokens = np.where(marked, 2 + np.repeat(labels, lengths), tokens)
+    return Dataset(tokens.astype(np.int32), offsets, labels.astype(np.int64), [f"d/{row}" for row in range(rows)])
+
+
+def make_reviews(root: Path, rng: np.random.Generator, each: int) -> Path:
+    """A data set in the layout of the Large Movie Review Dataset: `each` reviews per part and class, of 1 to 40 words,
+    two to a film."""
+    words = np.array("film plot actor scene the a of and was it very caf\u00e9 ! ?".split())
+    telling = {"pos": np.array(["wonderful", "loved", "fine"]), "neg": np.array(["awful", "hated", "dull"])}
+    for split in ("train", "test"):
+        for kind, rating in (("pos", 9), ("neg", 2)):
+            folder = root / "aclImdb" / split / kind
+            folder.mkdir(parents=True)
+            for number in range(each):
+                size = 0 if number == 0 else rng.integers(2, 40)
+                said = [rng.choice(telling[kind]), *rng.choice(words, size), *rng.choice(telling[kind], size // 8)]
+                (folder / f"{number}_{rating}.txt").write_text(" ".join(said), encoding="utf-8")
+            films = [f"http://www.imdb.com/title/tt{number // 2:07d}/usercomments\n" for number in range(each)]
+            (folder.parent / f"urls_{kind}.txt").write_text("".join(films))
+    return root / "aclImdb"
+
+
+def pytest_terminal_summary(terminalreporter):
+    """The largest difference that each rung of the ladder saw: the proof in numbers, not only in dots."""
+    from cases import LADDER
+
+    if LADDER:
+        terminalreporter.section("largest differences on the ladder")
+        for (rung, dtype), difference in sorted(LADDER.items()):
+            terminalreporter.write_line(f"{difference:9.1e}  {dtype}  rung {rung}")
