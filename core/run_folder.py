@@ -22,7 +22,6 @@ from core.parameters import check_parameters
 from core.spec import FORMAT_VERSION, Experiment, Model, parse_experiment
 from core.vocabulary import Vocabulary
 
-
 EXECUTION_PARTS = ("backend", "device", "implementation", "versions", "classes", "data", "segments")
 """What the record says of how a spec was executed, besides the machine and the time."""
 

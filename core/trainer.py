@@ -101,7 +101,7 @@ class _Loop:
                 self.train_set.lengths, training.batch_size, training.bucket_batches, training.seed, epoch
             )
             for rows in order[position:]:
-                self.one_step(rows, epoch)
+                self.one_step(rows)
                 if self.evaluation_is_due():
                     self.evaluate()
                     if state.finished:
@@ -120,7 +120,7 @@ class _Loop:
             self.save()
         return state
 
-    def one_step(self, rows, epoch: int) -> None:
+    def one_step(self, rows) -> None:
         state = self.state
         batch = self.train_set.batch(rows)
         peak = self.training.optimizer.learning_rate

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import os
-import platform
-import resource
 import shlex
 import signal
-import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,6 +15,7 @@ import numpy as np
 from rich.markup import escape
 
 import backends
+from core import machine
 from core.contract import Engine
 from core.corpus import Prepared, load_corpus, prepare
 from core.errors import UserError
@@ -65,7 +63,7 @@ def start(task: Task, experiment: Experiment, backend_name: str, device: str, ou
         **who,
         "classes": list(task.classes),
         "data": data_record,
-        "machine": _machine(),
+        "machine": machine.description(),
         "started": datetime.now().astimezone().isoformat(timespec="seconds"),
         "segments": [{"from_step": 0, **who}],
     }
@@ -178,7 +176,7 @@ def _result(
             "tokens": state.tokens,
             "tokens_per_second": round(state.tokens / state.seconds, 1),
         },
-        "peak_memory_mb": _peak_memory_mb(),
+        "peak_memory_mb": machine.peak_memory_mb(),
     }
 
 
@@ -189,13 +187,16 @@ def _report(task: Task, folder: RunFolder, result: dict) -> None:
         f"[bold]test accuracy {test['accuracy']:.4f}[/] on {test['documents']:,} held-out reviews"
         f" (dev {dev['accuracy']:.4f} at step {dev['step']}; macro F1 {test['macro_f1']:.4f})"
     )
-    epochs = training["epoch_seconds"]
+    epochs, memory = training["epoch_seconds"], result["peak_memory_mb"]
     console.print(
         f"trained in {training['seconds']:.0f} s ({sum(epochs) / max(len(epochs), 1):.1f} s per epoch,"
-        f" {training['tokens_per_second']:,.0f} tokens/s, peak memory {result['peak_memory_mb']:,} MB)"
+        f" {training['tokens_per_second']:,.0f} tokens/s" + (f", peak memory {memory:,} MB)" if memory else ")")
     )
     fact("curves", str(folder.path / "curves.png"))
-    fact("try", f'python -m {task.program} predict {shlex.quote(str(folder.path))} "A wonderful film, I loved every minute."')
+    fact(
+        "try",
+        f'python -m {task.program} predict {shlex.quote(str(folder.path))} "A wonderful film, I loved every minute."',
+    )
 
 
 def _describe(experiment: Experiment, execution: dict, prepared: Prepared, folder: RunFolder) -> None:
@@ -232,15 +233,6 @@ def _executor(backend: ModuleType, engine: Engine) -> dict:
         "implementation": engine.implementation,
         "versions": backend.versions(),
     }
-
-
-def _machine() -> dict:
-    return {"python": platform.python_version(), "system": platform.platform(), "cores": len(os.sched_getaffinity(0))}
-
-
-def _peak_memory_mb() -> int:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(peak / (1 << 20 if sys.platform == "darwin" else 1 << 10))
 
 
 def _new_name(parent: Path, prefix: str) -> Path:

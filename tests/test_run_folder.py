@@ -211,15 +211,16 @@ def test_a_newer_record(folder, version, inner):
     assert str(path) in one_line(error) and "update seqtwin" in one_line(error)
 
 
-@pytest.mark.parametrize("part", ["experiment", "execution"])
+@pytest.mark.parametrize("part", ["experiment", "execution", *(f"execution.{name}" for name in EXECUTION)])
 def test_a_record_without_a_part(folder, part):
     path = folder.path / "experiment.json"
     tree = json.loads(path.read_text())
-    del tree[part]
+    holder, _, name = part.rpartition(".")
+    del (tree[holder] if holder else tree)[name]
     path.write_text(json.dumps(tree))
     with pytest.raises(UserError) as error:
         folder.read_record()
-    assert str(path) in one_line(error)
+    assert str(path) in one_line(error) and part in one_line(error)
 
 
 def test_a_record_with_an_impossible_value(folder):

@@ -9,11 +9,13 @@ import os
 import warnings
 import zlib  # noqa: F401  Paddle 2.6 exports zlib symbols of its own: Python's must be bound first.
 
+from core.machine import usable_cores
+
 
 def _import_paddle():
     # Paddle reads the number of threads once, at its import, and takes 1 if it is not told.
     threads = os.environ.get("OMP_NUM_THREADS")
-    os.environ.setdefault("OMP_NUM_THREADS", str(len(os.sched_getaffinity(0))))
+    os.environ.setdefault("OMP_NUM_THREADS", str(usable_cores()))
     os.environ.setdefault("GLOG_minloglevel", "2")  # quiets its executor
     # float32 means float32: Paddle turns TF32 on, and has no public switch; this one is NVIDIA's, read at start-up.
     os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")

@@ -145,8 +145,8 @@ class PooledHead(nn.Layer):
         if self.pooling == "mean":
             return x.sum(axis=1) / inputs.mask.sum(axis=1)
         if self.pooling == "max":
-            # By position, so that of equal maxima the first gets the gradient; and Paddle's `max` and `amax` take a hundred times
-            # the time backwards.
+            # By position, so that of equal maxima the first gets the gradient. Paddle's own `max` and `amax` also take
+            # a hundred times the time backwards.
             with paddle.no_grad():
                 lowest = paddle.full_like(x, float("-inf"))
                 position = paddle.where(inputs.mask > 0, x, lowest).argmax(axis=1)  # [B, F]
