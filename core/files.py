@@ -21,8 +21,9 @@ def write_bytes_atomic(path: str | Path, data: bytes) -> None:
     try:
         handle, temporary = tempfile.mkstemp(prefix=f".{path.name[:100]}.", suffix=".tmp", dir=path.parent)
         with os.fdopen(handle, "wb") as file:
-            # mkstemp makes the file private; give it the mode that a plain open() would have.
-            os.fchmod(file.fileno(), 0o666 & ~_umask())
+            # mkstemp makes the file private; give it the mode that a plain open() would have. Windows has no modes.
+            if hasattr(os, "fchmod"):
+                os.fchmod(file.fileno(), 0o666 & ~_umask())
             file.write(data)
             file.flush()
             os.fsync(file.fileno())

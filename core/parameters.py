@@ -122,6 +122,8 @@ def check_parameters(arrays: dict[str, np.ndarray], model: Model, where: str) ->
                 f"{where}: parameter {name} has shape {list(arrays[name].shape)}, the spec says {list(shape)}:"
                 " the file belongs to another model"
             )
+        if arrays[name].dtype.kind != "f":
+            raise UserError(f"{where}: parameter {name} holds {arrays[name].dtype}, not numbers with a fraction")
     for name in arrays:
         if name not in expected:
             raise UserError(f"{where}: parameter {name} is not in the spec: the file belongs to another model")

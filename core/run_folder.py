@@ -9,17 +9,19 @@ from __future__ import annotations
 import csv
 import io
 import json
-from dataclasses import asdict, dataclass, field
+import os
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 import numpy as np
 import safetensors
 import safetensors.numpy
+from pydantic import TypeAdapter, ValidationError
 
 from core.errors import UserError
 from core.files import write_bytes_atomic, write_json_atomic, write_text_atomic
 from core.parameters import check_parameters
-from core.spec import FORMAT_VERSION, Experiment, Model, parse_experiment
+from core.spec import FORMAT_VERSION, Experiment, Model, describe, parse_experiment
 from core.vocabulary import Vocabulary
 
 EXECUTION_PARTS = ("backend", "device", "implementation", "versions", "classes", "data", "segments")
@@ -32,8 +34,9 @@ class TrainingState:
 
     step: int = 0
     best_step: int = 0
-    best_accuracy: float = -1.0
-    best_loss: float = float("inf")
+    """0: none yet."""
+    best_accuracy: float = 0.0
+    best_loss: float = 0.0
     evaluations: int = 0
     evaluations_since_best: int = 0
     tokens: int = 0
@@ -49,14 +52,22 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
 
+    @staticmethod
+    def check_free(path: Path) -> None:
+        """Refuse a path that exists, for a run is never overwritten, or that could not be made. Nothing is made yet."""
+        if path.exists():
+            raise UserError(f"{path}: exists; give another --out, or go on with that run by --resume {path}")
+        above = next(parent for parent in path.absolute().parents if parent.exists())
+        if not above.is_dir() or not os.access(above, os.W_OK):
+            raise UserError(f"{path}: cannot be created in {above}; give another --out")
+
     @classmethod
     def create(cls, path: Path) -> RunFolder:
-        """A new folder. Refuses a path that exists: a run is never overwritten."""
+        """A new folder. Refuses a path as `check_free` does."""
         path = Path(path)
+        cls.check_free(path)
         try:
             path.mkdir(parents=True)
-        except FileExistsError:
-            raise UserError(f"{path}: exists; give another --out, or go on with that run by --resume {path}") from None
         except OSError as error:
             raise UserError(f"{path}: cannot be created ({error.strerror})") from None
         return cls(path)
@@ -162,9 +173,12 @@ class RunFolder:
         parameters = {name: array for name, array in arrays.items() if not name.startswith("optimizer/")}
         check_parameters(parameters, model, where)
         try:
-            return parameters, moments, TrainingState(**state)
-        except TypeError:
-            raise UserError(f"{where}: holds no training state that this seqtwin understands") from None
+            if not isinstance(state, dict) or set(state) != {part.name for part in fields(TrainingState)}:
+                raise UserError(f"{where}: holds no training state that this seqtwin understands")
+            return parameters, moments, TypeAdapter(TrainingState).validate_json(json.dumps(state), strict=True)
+        except ValidationError as error:
+            problem = describe(error)
+            raise UserError(f"{where}: holds no training state that this seqtwin understands ({problem})") from None
 
     def _write_arrays(self, name: str, arrays: dict[str, np.ndarray], state: dict) -> None:
         # safetensors' NumPy writer stores the memory of an array that is not C-contiguous in the wrong order.

@@ -189,7 +189,7 @@ class Training(Spec):
     eval_interval: int | None = Field(None, ge=1)
     """Steps between evaluations on dev, besides the one at the end of each epoch."""
     patience: int | None = Field(None, ge=1)
-    """Stop after this many evaluations without a better dev accuracy."""
+    """Stop after this many evaluations without a better one: a higher dev accuracy, or as high at a lower loss."""
     seed: int = Field(0, ge=0, lt=2**63)
     dtype: Dtype = "float32"
     dropout_masks: Literal["shared", "native"] = "shared"

@@ -80,6 +80,11 @@ def check_finite(loss: float, what: str, step: int) -> None:
         raise UserError(f"step {step}: {what} is {loss}: training diverged; lower --lr or --clip-norm")
 
 
+def finite_or_none(value: float) -> float | None:
+    """JSON has no NaN and no infinity."""
+    return value if math.isfinite(value) else None
+
+
 class _Loop:
     def __init__(self, engine, experiment, train_set, dev_set, folder, state, observer, should_stop) -> None:
         self.engine, self.training = engine, experiment.training
@@ -155,14 +160,14 @@ class _Loop:
         speed = sum(line["tokens"] for line in self.pending) / seconds
         for line, step in zip(self.pending, stats, strict=True):
             line.update(
-                loss=step.loss,
+                loss=finite_or_none(step.loss),
                 accuracy=step.correct / line["examples"],
-                grad_norm=step.grad_norm,
+                grad_norm=finite_or_none(step.grad_norm),
                 tokens_per_second=round(speed, 1),
             )
         self.folder.append_metrics(self.pending)
-        for line in self.pending:
-            check_finite(line["loss"], "the loss", line["step"])
+        for line, step in zip(self.pending, stats, strict=True):
+            check_finite(step.loss, "the loss", line["step"])
         weights = [1 if self.training.loss_reduction == "sum" else line["examples"] for line in self.pending]
         self.observer.on_interval(
             Interval(
@@ -182,7 +187,8 @@ class _Loop:
         state = self.state
         found = evaluate(self.engine.logits, self.dev_set, self.observer.on_evaluating)
         check_finite(found.loss, "the loss on dev", state.step)
-        is_best = (found.accuracy, -found.loss) > (state.best_accuracy, -state.best_loss)
+        best = (state.best_accuracy, -state.best_loss)
+        is_best = state.best_step == 0 or (found.accuracy, -found.loss) > best
         state.evaluations += 1
         state.evaluations_since_best = 0 if is_best else state.evaluations_since_best + 1
         if is_best:

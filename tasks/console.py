@@ -25,7 +25,10 @@ errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse, but a mistake is one line."""
+    """argparse, but a mistake is one line, and no option can be shortened: a later one could change what it means."""
+
+    def __init__(self, **settings):
+        super().__init__(allow_abbrev=False, **settings)
 
     def error(self, message: str):
         raise UserError(f"{message} (see: {self.prog} --help)")

@@ -64,7 +64,7 @@ def predict_command(argv: list[str]) -> int:
     parser = Parser(
         prog=f"{PROGRAM} predict",
         description="Print label, probability and text, separated by tabs, for each text.",
-        epilog="Without TEXT or --file, lines are read from standard input.",
+        epilog="Without TEXT or --file, lines are read from standard input; blank lines are passed over.",
     )
     parser.add_argument("run", metavar="RUN", help="run folder")
     parser.add_argument("text", metavar="TEXT", nargs="*", help="a review, in quotes")

@@ -134,7 +134,22 @@ def apply_options(experiment: Experiment, arguments: argparse.Namespace) -> Expe
             changes[field] = json.loads(text)
         except json.JSONDecodeError:
             changes[field] = text
-    return replace(experiment, changes, "options")
+    try:
+        return replace(experiment, changes, "options")
+    except UserError as error:
+        raise UserError(_with_flag(str(error), arguments)) from None
+
+
+def _with_flag(message: str, arguments: argparse.Namespace) -> str:
+    """A mistake named by what was typed, where one option alone sets the field that it is about."""
+    field = message.removeprefix("options: ").partition(":")[0]
+    for group in OPTIONS.values():
+        for option in group:
+            value = getattr(arguments, option.dest)
+            same_field = any(path.rpartition(".")[2] == field.rpartition(".")[2] for path in option.paths)
+            if value is not None and same_field:
+                return message.replace("options:", f"{option.flag} {value}:", 1)
+    return message
 
 
 def _get(tree: dict, path: str) -> object:

@@ -27,6 +27,8 @@ def evaluator(folder: RunFolder, experiment, backend_name: str, device: str):
     """An engine with the best parameters of a run: a backend's, or the NumPy reference."""
     parameters = folder.read_best(experiment.model)
     if backend_name == NUMPY:
+        if device == "gpu":
+            raise UserError(f"--device gpu: {NUMPY} computes on the CPU; add --backend {' or '.join(backends.NAMES)}")
         return ReferenceEngine(experiment.model, parameters)
     if backend_name not in EVALUATORS:
         raise UserError(f"unknown backend {backend_name!r}: choose one of {', '.join(EVALUATORS)}")

@@ -50,8 +50,7 @@ def start(task: Task, experiment: Experiment, backend_name: str, device: str, ou
     backend = backends.load(backend_name)
     device = backend.resolve_device(device)
     path = Path(out) if out else _new_name(Path("runs"), f"{experiment.task}-{backend_name}")
-    if path.exists():
-        RunFolder.create(path)  # refuses, before any work is done
+    RunFolder.check_free(path)
     prepared, data_record = read_data(experiment, cache)
     experiment = experiment.with_vocab_size(len(prepared.vocabulary))
     training = experiment.training

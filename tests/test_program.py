@@ -633,6 +633,9 @@ def test_a_resume_needs_the_optimisers_state(place, stopped, refused):
         (("predict",), "RUN"),
         (("evaluate", "x", "--split", "all"), ("--split all", "test", "dev", "train")),
         (("predict", "x", "text", "--device", "tpu"), ("--device tpu", "auto")),
+        (("--hid", "8"), "--hid"),
+        (("--hidden", "0", "--lr", "0.1"), "--hidden 0"),
+        (("--out", f"{__file__}/run"), ("cannot be created", __file__)),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
@@ -734,6 +737,10 @@ def test_a_text_file_that_is_not_utf8(place, refused, tmp_path, monkeypatch, con
     refused("predict", place.any_run, "--file", tmp_path / "texts", says=says)
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
     refused("predict", place.any_run, says=("standard input", f"not UTF-8 at byte {offset};"))
+
+
+def test_numpy_has_no_gpu(place, refused):
+    refused("predict", place.any_run, "text", "--device", "gpu", says=("--device gpu", "--backend"))
 
 
 def test_texts_that_are_empty(place, refused, tmp_path, monkeypatch):
