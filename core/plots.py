@@ -12,10 +12,11 @@ from core.files import write_bytes_atomic
 TRAIN, DEV, TEST = "#4477aa", "#cc3311", "#228833"
 
 
-def draw_curves(metrics: list[dict], title: str, path: Path, test: dict | None = None) -> None:
+def draw_curves(metrics: list[dict], title: str, path: Path, reduction: str, test: dict | None = None) -> None:
     """Loss and accuracy over steps, as PNG: every training step faintly, its running mean, dev, the best, and test.
 
-    `metrics` are the lines of metrics.jsonl; `test` holds `loss` and `accuracy` where they are known.
+    `metrics` are the lines of metrics.jsonl, whose training losses are reduced by `reduction` (drawn as means, like
+    those of dev); `test` holds `loss` and `accuracy` where they are known.
     """
     # Imported here: it takes longer than answering a question about a sentence.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -29,22 +30,15 @@ def draw_curves(metrics: list[dict], title: str, path: Path, test: dict | None =
     figure.suptitle(title, fontsize=10)
     for axes, quantity in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
         values = np.array([line[quantity] for line in train])
+        if quantity == "loss" and reduction == "sum":
+            values = values / [line["examples"] for line in train]
         axes.plot(steps, values, color=TRAIN, alpha=0.18, linewidth=0.6)
         axes.plot(steps, running_mean(values), color=TRAIN, linewidth=1.6, label="train (running mean)")
         if dev:
-            axes.plot(
-                [line["step"] for line in dev], [line[quantity] for line in dev], "o-", color=DEV, label="dev", zorder=3
-            )
             best = max(dev, key=lambda line: (line["accuracy"], -line["loss"]))
-            axes.annotate(
-                f"best {best[quantity]:.3f}",
-                (best["step"], best[quantity]),
-                textcoords="offset points",
-                xytext=(-4, -16 if quantity == "accuracy" else 10),
-                ha="right",
-                fontsize=9,
-                color=DEV,
-            )
+            label = f"dev, {best[quantity]:.3f} at the best epoch"
+            axes.plot([line["step"] for line in dev], [line[quantity] for line in dev], "o-", color=DEV, label=label)
+            axes.plot(best["step"], best[quantity], "o", color=DEV, fillstyle="none", markersize=12)
         if test:
             axes.axhline(test[quantity], color=TEST, linestyle="--", linewidth=1.2, label=f"test {test[quantity]:.3f}")
         axes.set_xlabel("step")

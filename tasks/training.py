@@ -24,7 +24,7 @@ from core.parameters import check_moments, initial_parameters, parameter_table
 from core.plots import draw_curves
 from core.run_folder import RunFolder, TrainingState
 from core.spec import Experiment
-from core.trainer import check_finite, train
+from core.trainer import check_finite, total_steps, train
 from tasks.console import INTERRUPTED, DataProgress, TrainingDisplay, console, errors, fact
 
 
@@ -122,12 +122,13 @@ def _run(
     _describe(experiment, execution, prepared, folder)
     if state.step:
         fact("resume", f"from step {state.step}")
-    steps = -(-len(prepared.train) // experiment.training.batch_size) * experiment.training.epochs
+    _, steps = total_steps(experiment, prepared.train)
     with _stop_signals() as should_stop, TrainingDisplay(experiment.training.epochs, steps, state.step) as display:
         state = train(engine, experiment, prepared.train, prepared.dev, folder, state, display, should_stop)
-    title = _title(experiment, execution)
+    title, reduction = _title(experiment, execution), experiment.training.loss_reduction
+    picture = folder.path / "curves.png"
     if not state.finished:
-        draw_curves(folder.read_metrics(), f"{title} (stopped at step {state.step})", folder.path / "curves.png")
+        draw_curves(folder.read_metrics(), f"{title} (stopped at step {state.step})", picture, reduction)
         console.print(f"stopped at step {state.step} of {steps}, nothing is lost; go on with:")
         console.print(escape(f"  python -m {task.program} --resume {shlex.quote(str(folder.path))}"))
         return INTERRUPTED
@@ -137,17 +138,13 @@ def _run(
             engine.logits, prepared.test, lambda done, total: progress("testing the best epoch", done, total)
         )
     check_finite(found.loss, "the loss on test", state.step)
-    write_predictions(folder, execution["classes"], prepared.test, found)
+    test, classes = prepared.test, execution["classes"]
+    folder.write_predictions(test.names, test.labels, found.predicted, found.probabilities, classes)
     result = _result(experiment, execution, prepared, state, found)
-    draw_curves(folder.read_metrics(), title, folder.path / "curves.png", result["test"])
+    draw_curves(folder.read_metrics(), title, picture, reduction, result["test"])
     folder.write_result(result)
     _report(task, folder, result)
     return 0
-
-
-def write_predictions(folder: RunFolder, classes: list[str], dataset, found: Evaluation) -> None:
-    """`predictions.csv` of an evaluated data set."""
-    folder.write_predictions(dataset.names, dataset.labels, found.predicted, found.probabilities, classes)
 
 
 def _result(
@@ -220,7 +217,8 @@ def _describe(experiment: Experiment, execution: dict, prepared: Prepared, folde
 def _title(experiment: Experiment, execution: dict) -> str:
     versions = execution["versions"]
     name = f"{execution['backend']} {versions[execution['backend']]}"
-    where = f"{name} on {execution['device']}, {execution['data']['kind']} data"
+    kind = execution["data"]["kind"]
+    where = f"{name} on {execution['device']}, {'local' if kind == 'path' else kind} data"
     return f"{experiment.task}, recipe {experiment.recipe}, {where}"
 
 
