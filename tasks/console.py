@@ -95,6 +95,8 @@ class TrainingDisplay:
     def __init__(self, epochs: int, total_steps: int, done: int) -> None:
         self.epochs = epochs
         self._live = errors.is_terminal
+        # On a terminal that shows both, a line must go through the bar's own console, or it lands in the bar.
+        self._lines = errors if errors.is_terminal and console.is_terminal else console
         self._line_every = max(total_steps // (epochs * 4), 1)
         self._next_line = done + self._line_every
         self._bar = bar(TextColumn("{task.fields[figures]}"))
@@ -114,14 +116,14 @@ class TrainingDisplay:
         self._bar.update(self._task, completed=interval.step, description=name, figures=figures)
         if not self._live and interval.step >= self._next_line:
             self._next_line = interval.step + self._line_every
-            console.print(f"{name}  step {interval.step}/{interval.total_steps}  {figures}")
+            self._lines.print(f"{name}  step {interval.step}/{interval.total_steps}  {figures}")
 
     def on_evaluating(self, done: int, total: int) -> None:
         self._bar.update(self._task, figures=f"evaluating on dev {done}/{total}")
 
     def on_evaluation(self, epoch: float, step: int, evaluation: Evaluation, is_best: bool) -> None:
         star = "  [green]best so far[/]" if is_best else ""
-        console.print(
+        self._lines.print(
             f"epoch {epoch:g}/{self.epochs}  step {step}  dev loss {evaluation.loss:.4f}"
             f"  dev accuracy [bold]{evaluation.accuracy:.4f}[/]{star}"
         )

@@ -41,7 +41,8 @@ def loss_of(logits: paddle.Tensor, labels: paddle.Tensor, reduction: str) -> pad
     """Cross-entropy of logits [B, C], or binary cross-entropy of one logit [B, 1]; `reduction` mean or sum."""
     if logits.shape[1] == 1:
         return F.binary_cross_entropy_with_logits(logits[:, 0], labels.astype(logits.dtype), reduction=reduction)
-    return F.cross_entropy(logits, labels, reduction=reduction)
+    # In two parts: `cross_entropy` of Paddle 2.6 looks at the labels on the host at each call.
+    return F.nll_loss(F.log_softmax(logits, axis=1), labels, reduction=reduction)
 
 
 def correct_of(logits: paddle.Tensor, labels: paddle.Tensor) -> paddle.Tensor:

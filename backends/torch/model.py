@@ -42,7 +42,7 @@ def loss_of(logits: torch.Tensor, labels: torch.Tensor, reduction: str) -> torch
     """Cross-entropy of logits [B, C], or binary cross-entropy of one logit [B, 1]; `reduction` mean or sum."""
     if logits.shape[1] == 1:
         return F.binary_cross_entropy_with_logits(logits[:, 0], labels.to(logits.dtype), reduction=reduction)
-    return F.cross_entropy(logits, labels, reduction=reduction)
+    return F.nll_loss(F.log_softmax(logits, dim=1), labels, reduction=reduction)
 
 
 def correct_of(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
