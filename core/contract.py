@@ -59,9 +59,10 @@ class Engine(Protocol):
     def logits(self, batch: Batch) -> np.ndarray:
         """[B, outputs] in the model's dtype, without dropout."""
 
-    def activations(self, batch: Batch) -> dict[str, np.ndarray]:
-        """Every layer's output, without dropout: `embedding` [B, L, E], `encoder.l{k}` [B, L, H * directions],
-        `pooled` [B, F], `head.hidden` [B, F'] where there is one, `logits` [B, outputs]."""
+    def activations(self, batch: Batch, step: int | None = None) -> dict[str, np.ndarray]:
+        """Every layer's output: `embedding` [B, L, E] (after its dropout), `encoder.l{k}` [B, L, H * directions],
+        `pooled` [B, F], `head.hidden` [B, F'] where there is one, `logits` [B, outputs]. Without dropout, or with that
+        of a training step."""
 
     def gradients(self, batch: Batch, step: int) -> tuple[float, dict[str, np.ndarray]]:
         """The loss and every trainable parameter's gradient before clipping, with the dropout of `step`; no update."""

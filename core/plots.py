@@ -10,6 +10,9 @@ import numpy as np
 from core.files import write_bytes_atomic
 
 TRAIN, DEV, TEST = "#4477aa", "#cc3311", "#228833"
+FLOOR = 1e-17
+"""Where a difference of exactly zero is drawn on a logarithmic axis."""
+DTYPE_COLORS = {"float64": TRAIN, "float32": DEV}
 
 
 def draw_curves(metrics: list[dict], title: str, path: Path, reduction: str, test: dict | None = None) -> None:
@@ -50,6 +53,51 @@ def draw_curves(metrics: list[dict], title: str, path: Path, reduction: str, tes
         else:
             axes.set_ylim(0, high * 1.1)
         axes.legend(fontsize=8, loc="best")
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110)
+    write_bytes_atomic(path, buffer.getvalue())
+
+
+def draw_differences(curves: dict[str, dict[str, np.ndarray]], limit: float, title: str, path: Path) -> None:
+    """Difference of the loss over steps, on a logarithmic axis, as PNG: a panel per run, a line per dtype.
+
+    `curves` holds for each run the absolute differences [steps] by dtype; `limit` is float64's.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    columns = min(len(curves), 3)
+    rows = -(-len(curves) // columns)
+    size = (9, 4.5) if len(curves) == 1 else (4.2 * columns, 2.6 * rows + 0.6)
+    worst = max(float(differences.max()) for by_dtype in curves.values() for differences in by_dtype.values())
+    figure = Figure(figsize=size, layout="constrained")
+    FigureCanvasAgg(figure)
+    figure.suptitle(title, fontsize=11)
+    panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).reshape(-1)
+    for axes, (name, by_dtype) in zip(panels, curves.items(), strict=False):
+        for dtype, differences in by_dtype.items():
+            steps = np.arange(1, len(differences) + 1)
+            differences = np.nan_to_num(differences, nan=np.inf).clip(max=1e6)
+            label = f"{dtype}, at most {differences.max():.1e}"
+            axes.plot(steps, np.maximum(differences, FLOOR), color=DTYPE_COLORS[dtype], linewidth=1.0, label=label)
+        axes.axhline(limit, color="black", linestyle="--", linewidth=0.8)
+        axes.set_yscale("log")
+        axes.set_ylim(FLOOR / 2, 1.0 if worst < 0.5 else 2e6)
+        axes.set_title(name, fontsize=9)
+        axes.grid(alpha=0.25)
+        axes.legend(fontsize=7, loc="upper left", framealpha=0.6)
+    for axes in panels[len(curves) :]:
+        axes.set_visible(False)
+    figure.supxlabel("training step", fontsize=9)
+    figure.supylabel("difference of the loss", fontsize=9)
+    panels[0].annotate(
+        f"limit in float64, {limit:g}",
+        (0.99, limit),
+        xycoords=("axes fraction", "data"),
+        ha="right",
+        va="bottom",
+        fontsize=7,
+    )
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110)
     write_bytes_atomic(path, buffer.getvalue())

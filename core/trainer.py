@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from core.batches import Dataset, check_dataset, epoch_order
+from core.batches import Batch, Dataset, check_dataset, epoch_order
 from core.contract import Engine
 from core.errors import UserError
 from core.metrics import Evaluation, evaluate
@@ -74,6 +74,18 @@ def train(
     return _Loop(engine, experiment, train_set, dev_set, folder, state, observer, should_stop).run()
 
 
+def steps_from(experiment: Experiment, train: Dataset, start: int = 0) -> Iterator[tuple[int, Batch, float]]:
+    """(step, batch, learning rate) of every step of a run from `start` to the end: a function of the spec alone."""
+    training = experiment.training
+    per_epoch, total = total_steps(experiment, train)
+    for epoch in range(start // per_epoch, training.epochs):
+        order = epoch_order(train.lengths, training.batch_size, training.bucket_batches, training.seed, epoch)
+        first = max(start - epoch * per_epoch, 0)
+        for step, rows in enumerate(order[first:], start=epoch * per_epoch + first):
+            rate = learning_rate(training.schedule, training.optimizer.learning_rate, step, total)
+            yield step, train.batch(rows), rate
+
+
 def check_finite(loss: float, what: str, step: int) -> None:
     """Raises UserError where training has diverged: going on, or keeping such parameters, helps nobody."""
     if not math.isfinite(loss):
@@ -87,7 +99,7 @@ def finite_or_none(value: float) -> float | None:
 
 class _Loop:
     def __init__(self, engine, experiment, train_set, dev_set, folder, state, observer, should_stop) -> None:
-        self.engine, self.training = engine, experiment.training
+        self.engine, self.experiment, self.training = engine, experiment, experiment.training
         self.train_set, self.dev_set = train_set, dev_set
         self.folder, self.state, self.observer, self.should_stop = folder, state, observer, should_stop
         self.steps_per_epoch, self.total_steps = total_steps(experiment, train_set)
@@ -99,37 +111,28 @@ class _Loop:
         if state.step == 0:
             # Before the first step, so that a run stopped at any moment can be resumed.
             self.save()
-        while state.step < self.total_steps and not state.finished:
-            epoch, position = divmod(state.step, self.steps_per_epoch)
-            training = self.training
-            order = epoch_order(
-                self.train_set.lengths, training.batch_size, training.bucket_batches, training.seed, epoch
-            )
-            for rows in order[position:]:
-                self.one_step(rows)
-                if self.evaluation_is_due():
-                    self.evaluate()
-                    if state.finished:
-                        break
-                elif state.step % LOG_INTERVAL == 0:
-                    self.log()
-                if self.should_stop() and state.step < self.total_steps:
-                    self.log()
-                    self.save()
-                    return state
-                if time.perf_counter() - self.last_save > SAVE_SECONDS:
-                    self.log()
-                    self.save()
+        for _, batch, rate in steps_from(self.experiment, self.train_set, state.step):
+            if state.finished:
+                break
+            self.one_step(batch, rate)
+            if self.evaluation_is_due():
+                self.evaluate()
+            elif state.step % LOG_INTERVAL == 0:
+                self.log()
+            if not state.finished and self.should_stop() and state.step < self.total_steps:
+                self.log()
+                self.save()
+                return state
+            if time.perf_counter() - self.last_save > SAVE_SECONDS:
+                self.log()
+                self.save()
         if not state.finished:
             state.finished = True
             self.save()
         return state
 
-    def one_step(self, rows) -> None:
+    def one_step(self, batch: Batch, rate: float) -> None:
         state = self.state
-        batch = self.train_set.batch(rows)
-        peak = self.training.optimizer.learning_rate
-        rate = learning_rate(self.training.schedule, peak, state.step, self.total_steps)
         self.engine.train_step(batch, state.step, rate)
         state.step += 1
         state.tokens += batch.tokens
@@ -138,7 +141,7 @@ class _Loop:
                 "step": state.step,
                 "epoch": round(state.step / self.steps_per_epoch, 6),
                 "split": "train",
-                "examples": len(rows),
+                "examples": len(batch.labels),
                 "tokens": batch.tokens,
                 "learning_rate": rate,
             }

@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 
 import backends
 from core.errors import UserError
-from core.spec import Experiment, read_experiment, replace
+from core.spec import read_experiment
 from tasks.console import Parser, run_program
 from tasks.options import add_options, apply_options, given
 from tasks.prediction import EVALUATORS, NUMPY, evaluate_run, predict
 from tasks.recipes import RECIPES, recipe
-from tasks.training import Task, cache_folder, resume, start
+from tasks.training import Task, absolute_source, cache_folder, resume, start
 
 TASK = Task(program="tasks.imdb", classes=("negative", "positive"))
 PROGRAM = f"python -m {TASK.program}"
@@ -56,7 +55,7 @@ def train_command(argv: list[str]) -> int:
     if arguments.config and arguments.recipe:
         raise UserError("--config and --recipe both say where to start from: give one")
     base = read_experiment(arguments.config) if arguments.config else recipe(arguments.recipe or "default")
-    experiment = _with_absolute_source(apply_options(base, arguments))
+    experiment = absolute_source(apply_options(base, arguments))
     return start(TASK, experiment, arguments.backend or backends.first_installed(), device, arguments.out, cache)
 
 
@@ -118,14 +117,6 @@ def _refuse_with_resume(arguments: argparse.Namespace) -> None:
     fixed += given(arguments)
     if fixed:
         raise UserError(f"--resume takes everything from the run: leave out {', '.join(fixed)}")
-
-
-def _with_absolute_source(experiment: Experiment) -> Experiment:
-    """A path in the record must mean the same from every folder."""
-    source = experiment.data.source
-    if source in ("packaged", "official"):
-        return experiment
-    return replace(experiment, {"data.source": str(Path(source).expanduser().absolute())})
 
 
 if __name__ == "__main__":

@@ -75,15 +75,17 @@ OPTIONS = {
 }
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """All options of the table, with the recipes' values in their help."""
-    recipes = {name: recipe(name).model_dump(mode="json") for name in RECIPES}
+def add_options(parser: argparse.ArgumentParser, bases: dict[str, Experiment] | None = None) -> None:
+    """All options of the table; their help shows what they are in `bases`, by default the recipes."""
+    bases = bases or {name: recipe(name) for name in RECIPES}
+    trees = {name: base.model_dump(mode="json") for name, base in bases.items()}
     for title, options in OPTIONS.items():
         group = parser.add_argument_group(title)
         for option in options:
-            values = {name: _shown(_get(tree, option.paths[0])) for name, tree in recipes.items()}
+            values = {name: _shown(_get(tree, option.paths[0])) for name, tree in trees.items()}
             same = len(set(values.values())) == 1
-            default = values["default"] if same else "; ".join(f"{name}: {value}" for name, value in values.items())
+            described = "; ".join(f"{name}: {value}" for name, value in values.items())
+            default = next(iter(values.values())) if same else described
             text = f"{option.help} [{default}]"
             if option.type is bool:
                 group.add_argument(option.flag, action=argparse.BooleanOptionalAction, default=None, help=text)

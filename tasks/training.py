@@ -23,7 +23,7 @@ from core.metrics import Evaluation, evaluate
 from core.parameters import check_moments, initial_parameters, parameter_table
 from core.plots import draw_curves
 from core.run_folder import RunFolder, TrainingState
-from core.spec import Experiment
+from core.spec import Experiment, replace
 from core.trainer import check_finite, total_steps, train
 from tasks.console import INTERRUPTED, DataProgress, TrainingDisplay, console, errors, fact
 
@@ -49,7 +49,7 @@ def start(task: Task, experiment: Experiment, backend_name: str, device: str, ou
     """Train from the beginning. Returns the exit code."""
     backend = backends.load(backend_name)
     device = backend.resolve_device(device)
-    path = Path(out) if out else _new_name(Path("runs"), f"{experiment.task}-{backend_name}")
+    path = Path(out) if out else new_name(Path("runs"), f"{experiment.task}-{backend_name}")
     RunFolder.check_free(path)
     prepared, data_record = read_data(experiment, cache)
     experiment = experiment.with_vocab_size(len(prepared.vocabulary))
@@ -99,6 +99,14 @@ def resume(task: Task, run: str, backend_name: str | None, device: str, cache: P
     execution = {**execution, **who, "segments": [*execution["segments"], {"from_step": state.step, **who}]}
     folder.write_record(experiment, execution)
     return _run(task, experiment, execution, engine, prepared, folder, state)
+
+
+def absolute_source(experiment: Experiment) -> Experiment:
+    """A path in the record must mean the same from every folder."""
+    source = experiment.data.source
+    if source in ("packaged", "official"):
+        return experiment
+    return replace(experiment, {"data.source": str(Path(source).expanduser().absolute())})
 
 
 def read_data(experiment: Experiment, cache: Path) -> tuple[Prepared, dict]:
@@ -232,7 +240,7 @@ def _executor(backend: ModuleType, engine: Engine) -> dict:
     }
 
 
-def _new_name(parent: Path, prefix: str) -> Path:
+def new_name(parent: Path, prefix: str) -> Path:
     """A run name that is free: the time, and a number where two start within one second."""
     stem = parent / f"{prefix}-{datetime.now():%Y%m%d-%H%M%S}"
     path, number = stem, 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from backends.paddle.framework import paddle
+from backends.paddle.layers import Dropout
 from backends.paddle.model import Classifier, correct_of, loss_of, no_dropout, training_dropout
 from backends.paddle.optimizer import OPTIMIZERS, clip
 from backends.paddle.runtime import native_device, place, to_numpy
@@ -46,10 +47,11 @@ class Engine:
         return [StepStats(loss, int(correct), norm) for loss, correct, norm in rows]
 
     def logits(self, batch: Batch) -> np.ndarray:
-        return to_numpy(self._forward(batch)["logits"])
+        return to_numpy(self._forward(batch, no_dropout)["logits"])
 
-    def activations(self, batch: Batch) -> dict[str, np.ndarray]:
-        return {name: to_numpy(tensor) for name, tensor in self._forward(batch).items()}
+    def activations(self, batch: Batch, step: int | None = None) -> dict[str, np.ndarray]:
+        dropout = no_dropout if step is None else training_dropout(self.training, step)
+        return {name: to_numpy(tensor) for name, tensor in self._forward(batch, dropout).items()}
 
     def gradients(self, batch: Batch, step: int) -> tuple[float, dict[str, np.ndarray]]:
         loss, _ = self._backward(batch, step)
@@ -68,9 +70,9 @@ class Engine:
     def _place(self, batch: Batch):
         return place(batch, self.training.dtype, self._native_device)
 
-    def _forward(self, batch: Batch) -> dict[str, paddle.Tensor]:
+    def _forward(self, batch: Batch, dropout: Dropout) -> dict[str, paddle.Tensor]:
         with paddle.no_grad():
-            return self._model(self._place(batch), no_dropout)
+            return self._model(self._place(batch), dropout)
 
     def _backward(self, batch: Batch, step: int) -> tuple[paddle.Tensor, paddle.Tensor]:
         """Fresh gradients in every trainable parameter; the loss and the number of right answers, on the device."""

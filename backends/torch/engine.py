@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from backends.torch.framework import torch
+from backends.torch.layers import Dropout
 from backends.torch.model import Classifier, correct_of, loss_of, no_dropout, training_dropout
 from backends.torch.optimizer import OPTIMIZERS, clip
 from backends.torch.runtime import native_device, place, to_numpy
@@ -45,10 +46,11 @@ class Engine:
         return [StepStats(loss, int(correct), norm) for loss, correct, norm in rows]
 
     def logits(self, batch: Batch) -> np.ndarray:
-        return to_numpy(self._forward(batch)["logits"])
+        return to_numpy(self._forward(batch, no_dropout)["logits"])
 
-    def activations(self, batch: Batch) -> dict[str, np.ndarray]:
-        return {name: to_numpy(tensor) for name, tensor in self._forward(batch).items()}
+    def activations(self, batch: Batch, step: int | None = None) -> dict[str, np.ndarray]:
+        dropout = no_dropout if step is None else training_dropout(self.training, step)
+        return {name: to_numpy(tensor) for name, tensor in self._forward(batch, dropout).items()}
 
     def gradients(self, batch: Batch, step: int) -> tuple[float, dict[str, np.ndarray]]:
         loss, _ = self._backward(batch, step)
@@ -67,9 +69,9 @@ class Engine:
     def _place(self, batch: Batch):
         return place(batch, self.training.dtype, self._native_device)
 
-    def _forward(self, batch: Batch) -> dict[str, torch.Tensor]:
+    def _forward(self, batch: Batch, dropout: Dropout) -> dict[str, torch.Tensor]:
         with torch.no_grad():
-            return self._model(self._place(batch), no_dropout)
+            return self._model(self._place(batch), dropout)
 
     def _backward(self, batch: Batch, step: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Fresh gradients in every trainable parameter; the loss and the number of right answers, on the device."""

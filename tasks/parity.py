@@ -1,0 +1,314 @@
+"""The ladder as a program: is it the same model, and the same training, in both frameworks?
+
+python -m tasks.parity
+python -m tasks.parity --config runs/imdb-paddle-.../experiment.json
+python -m tasks.parity --all
+python -m tasks.parity --plant clip-epsilon
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import time
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+from rich.markup import escape
+
+import backends
+from core import machine
+from core.corpus import Prepared
+from core.errors import UserError
+from core.faults import FAULTS, fault, planted
+from core.files import write_json_atomic
+from core.ladder import (
+    Finding,
+    Sides,
+    away_from_kinks,
+    compare_forward,
+    compare_gradients,
+    first_failure,
+    random_batch,
+    random_parameters,
+)
+from core.ladder_training import TRAINING_LIMIT, climb
+from core.plots import draw_differences
+from core.run_folder import RunFolder
+from core.spec import Experiment, read_experiment, replace
+from core.streams import generator
+from core.trainer import finite_or_none
+from tasks.console import Parser, console, fact, run_program
+from tasks.ladder_cases import GRID, LADDER, TRAINING, VARIANTS
+from tasks.ladder_table import LadderProgress, print_findings, worst
+from tasks.options import add_options, apply_options
+from tasks.recipes import RECIPES, recipe
+from tasks.training import absolute_source, cache_folder, new_name, read_data
+
+PROGRAM = "python -m tasks.parity"
+DTYPES = ("float64", "float32")
+
+
+@dataclass
+class Report:
+    """All that was found: findings, and the loss curves of training runs, by the name of what was compared."""
+
+    findings: dict[str, list[Finding]] = field(default_factory=dict)
+    experiments: dict[str, Experiment] = field(default_factory=dict)
+    losses: dict[str, dict[str, dict[str, np.ndarray]]] = field(default_factory=dict)
+    """[steps] by run, dtype and side."""
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def passed(self) -> bool:
+        return all(finding.passed for own in self.findings.values() for finding in own)
+
+    def differences(self) -> dict[str, dict[str, np.ndarray]]:
+        """|difference of the loss| [steps] by run and dtype, the widest of all sides."""
+        return {
+            name: {dtype: np.ptp(np.stack(list(sides.values())), axis=0) for dtype, sides in by_dtype.items()}
+            for name, by_dtype in self.losses.items()
+        }
+
+
+def main(argv: list[str]) -> int:
+    parser = Parser(
+        prog=PROGRAM,
+        description="Climb the ladder: hold both frameworks against the reference and each other, layer by layer,"
+        " gradient by gradient, step by step of training, through a change of framework, to the same predictions.",
+        epilog="Exit code 0 if every rung holds, 1 if one fails. Faults to plant: "
+        + "; ".join(f"{name}: {entry.description}" for name, entry in FAULTS.items()),
+        formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=32, width=110),
+    )
+    parser.add_argument("--all", action="store_true", help="the full grid of models, and every kind of training")
+    parser.add_argument("--recipe", metavar="R", help=f"climb with this recipe's spec: {', '.join(RECIPES)}")
+    parser.add_argument("--config", metavar="FILE", help="climb with this spec, as in a run's experiment.json")
+    parser.add_argument("--steps", type=int, default=200, metavar="N", help="training steps of rung 3 [200]")
+    parser.add_argument("--plant", metavar="FAULT", help="plant a fault (below) and see where it is caught")
+    parser.add_argument("--plant-in", metavar="B", help=f"framework to plant it in [{backends.NAMES[-1]}]")
+    parser.add_argument(
+        "--backends", nargs="+", metavar="B", help="frameworks to compare; one alone climbs rungs 1 and 2 [all]"
+    )
+    parser.add_argument("--draw", type=int, metavar="N", help="seed of the random numbers of rungs 1 and 2 [fresh]")
+    parser.add_argument("--json", metavar="FILE", help="write everything that was measured there too")
+    parser.add_argument("--out", metavar="DIR", help="folder to make for report and picture [runs/parity-DATE-TIME]")
+    parser.add_argument("--cache-dir", metavar="DIR", help="for downloads and tokenised reviews [~/.cache/seqtwin]")
+    add_options(parser, {"ladder": LADDER})
+    arguments = parser.parse_args(argv)
+    _check(arguments)
+    sides = {name: backends.load(name) for name in arguments.backends or backends.NAMES}
+    out = Path(arguments.out) if arguments.out else new_name(Path("runs"), "parity")
+    RunFolder.check_free(out)
+    base = _base(arguments)
+    seed = arguments.draw if arguments.draw is not None else int.from_bytes(os.urandom(4), "little")
+    runs = {"": base}
+    if arguments.all:
+        runs = {name: replace(base, changes, f"--all, {name}") for name, changes in TRAINING.items()}
+    dtypes = (arguments.dtype,) if arguments.dtype else DTYPES
+    where = arguments.plant_in or [*sides][-1]
+    _describe(base, sides, arguments, where, seed)
+    cache = cache_folder(arguments.cache_dir)
+    data = {name: read_data(experiment, cache)[0] for name, experiment in runs.items()}
+    began = time.perf_counter()
+    cases = [*GRID, *VARIANTS] if arguments.all else []
+    report = Report()
+    fault_planted = planted(sides[where], arguments.plant) if arguments.plant else nullcontext()
+    with fault_planted, LadderProgress((len(cases) + len(runs)) * len(dtypes)) as progress:
+        for case in cases:
+            for dtype in dtypes:
+                _hold(str(case), case.experiment(dtype), sides, seed, report, progress)
+        for name, experiment in runs.items():
+            for dtype in dtypes:
+                spec = replace(experiment, {"training.dtype": dtype}).with_vocab_size(len(data[name].vocabulary))
+                _climb(name, spec, data[name], sides, arguments.steps, seed, report, progress)
+    seconds = time.perf_counter() - began
+    return _conclude(report, arguments, where, seed, seconds, out)
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    if arguments.steps < 3:
+        raise UserError(f"--steps {arguments.steps}: must be at least 3, for rung 4 changes framework twice")
+    if arguments.plant:
+        fault(arguments.plant)
+    if arguments.plant and arguments.all:
+        raise UserError("--plant and --all: a fault is planted in one spec; leave out --all")
+    if arguments.config and arguments.recipe:
+        raise UserError("--config and --recipe both say where to start from: give one")
+    chosen = arguments.backends or backends.NAMES
+    if len(set(chosen)) < len(chosen):
+        raise UserError(f"--backends {' '.join(chosen)}: name each framework once")
+    for name in chosen:
+        if name in backends.NAMES and not backends.installed(name):
+            raise UserError(
+                f"the ladder compares {' and '.join(chosen)}, and {name} is not installed: pip install"
+                f" '.[{name}]', or hold the other alone against the reference: --backends"
+                f" {' '.join(other for other in backends.NAMES if other != name)}"
+            )
+    if arguments.plant_in is not None and (not arguments.plant or arguments.plant_in not in chosen):
+        raise UserError(f"--plant-in {arguments.plant_in}: give it with --plant, and one of {', '.join(chosen)}")
+
+
+def _base(arguments: argparse.Namespace) -> Experiment:
+    base = LADDER
+    if arguments.config:
+        base = read_experiment(arguments.config)
+    elif arguments.recipe:
+        base = recipe(arguments.recipe)
+    base = absolute_source(apply_options(base, arguments))
+    if base.training.dropout_masks == "native":
+        base = replace(base, {"training.dropout_masks": "shared"})
+        fact("masks", "the spec's dropout masks are native, each framework's own; the ladder compares shared ones")
+    if arguments.plant:
+        base = replace(base, fault(arguments.plant).needs, f"--plant {arguments.plant}")
+    return base
+
+
+def _describe(base: Experiment, sides: Sides, arguments: argparse.Namespace, where: str, seed: int) -> None:
+    versions = (f"{name} {side.versions()[name]}" for name, side in sides.items())
+    fact("compared", f"{', '.join(versions)}, and the NumPy reference; CPU")
+    model, training = base.model, base.training
+    direction = "bidirectional " if model.encoder.bidirectional else ""
+    fact(
+        "spec",
+        f"{base.recipe}: embedding {model.embedding.vocab_size:,} x {model.embedding.dim}, {model.encoder.num_layers} x"
+        f" {direction}{model.encoder.cell.upper()} {model.encoder.hidden_size}, {model.head.pooling} pooling,"
+        f" {training.optimizer.kind}, clipping {training.clip_mode}, batches of {training.batch_size}",
+    )
+    if arguments.all:
+        fact("all", f"{len(GRID) + len(VARIANTS)} small models, and {len(TRAINING)} training runs on real reviews")
+    if arguments.plant:
+        fact("planted", f"{arguments.plant} in {where}: {fault(arguments.plant).description}")
+        for path, value in fault(arguments.plant).needs.items():
+            fact("", f"for it to act: {path} = {json.dumps(value)}")
+    fact("random", f"numbers of rungs 1 and 2 are drawn from seed {seed}: --draw {seed} repeats them")
+
+
+def _hold(name: str, experiment: Experiment, sides: Sides, seed: int, report: Report, progress: LadderProgress) -> None:
+    """Rungs 1 and 2 of a small model on random input."""
+    rng = generator(seed, name)
+    progress.rung(name, 0, 1)
+    parameters, batch = away_from_kinks(
+        experiment, lambda: (random_parameters(experiment, rng), random_batch(experiment, rng))
+    )
+    report.experiments[name] = experiment
+    report.findings.setdefault(name, [])
+    report.findings[name] += compare_forward(experiment, parameters, batch, sides)
+    report.findings[name] += compare_gradients(experiment, parameters, batch, sides)
+    progress.finished()
+
+
+def _climb(
+    name: str,
+    experiment: Experiment,
+    data: Prepared,
+    sides: Sides,
+    steps: int,
+    seed: int,
+    report: Report,
+    progress: LadderProgress,
+) -> None:
+    """All rungs of a training run on real reviews."""
+    began, dtype = time.perf_counter(), experiment.training.dtype
+    title = f"{name}, {dtype}" if name else dtype
+    with tempfile.TemporaryDirectory(prefix="seqtwin-") as workspace:
+        findings, trained = climb(
+            experiment,
+            data.train,
+            data.dev,
+            sides,
+            steps,
+            seed,
+            Path(workspace),
+            lambda what, done, total: progress.rung(f"{title}, {what}", done, total),
+        )
+    report.experiments[name] = experiment
+    report.findings.setdefault(name, [])
+    report.findings[name] += findings
+    seconds = time.perf_counter() - began
+    report.seconds[title] = seconds
+    curve = ""
+    if trained is not None:
+        report.losses.setdefault(name, {})[dtype] = trained.losses
+        curve = f"loss within {report.differences()[name][dtype].max():.1e} over {trained.steps} steps, "
+        if trained.clipped is not None:
+            curve += f"clipping acted in {trained.clipped}, "
+    verdict = "[green]pass[/]" if all(finding.passed for finding in findings) else "[red]FAIL[/]"
+    progress.finished(f"{verdict}  {escape(title)}: {curve}{seconds:.0f} s")
+
+
+def _conclude(report: Report, arguments: argparse.Namespace, where: str, seed: int, seconds: float, out: Path) -> int:
+    rows = report.findings[""] if not arguments.all else worst(report.findings)
+    print_findings(rows)
+    count = sum(map(len, report.findings.values()))
+    failed = sum(not finding.passed for own in report.findings.values() for finding in own)
+    RunFolder.create(out)
+    tree = _tree(report, arguments, where, seed, seconds)
+    write_json_atomic(out / "parity.json", tree)
+    if arguments.json:
+        write_json_atomic(arguments.json, tree)
+    if report.losses:
+        title = "Difference of the training loss between " + " and ".join(tree["versions"].values())
+        curves = {name or "this spec": by_dtype for name, by_dtype in report.differences().items()}
+        draw_differences(curves, TRAINING_LIMIT["float64"], title, out / "differences.png")
+        fact("picture", str(out / "differences.png"))
+    fact("report", str(out / "parity.json"))
+    holds = "every rung holds" if len(tree["versions"]) > 1 else "every rung that one framework can climb alone holds"
+    verdict = f"[green]{holds}[/]" if report.passed else f"[red]{failed} of {count} comparisons failed[/]"
+    console.print(f"[bold]{verdict}[/]: {count} comparisons in {seconds:.0f} s")
+    if arguments.plant:
+        console.print(_caught(arguments.plant, where, rows))
+    return 0 if report.passed else 1
+
+
+def _caught(name: str, where: str, findings: list[Finding]) -> str:
+    """Where the ladder first met a planted fault, in a sentence."""
+    failed = first_failure(findings)
+    if failed is None:
+        return f"[red]NOT caught[/]: {name} in {where} passed every rung"
+    return (
+        f"caught: {name}, planted in {where}, on rung {failed.rung} ({escape(failed.compared)}, {failed.dtype}):"
+        f" {escape(failed.first or failed.where)}"
+    )
+
+
+def _tree(report: Report, arguments: argparse.Namespace, where: str, seed: int, seconds: float) -> dict:
+    """All of it as JSON: what is not finite is null."""
+    return {
+        "passed": report.passed,
+        "seconds": round(seconds, 1),
+        "when": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "machine": machine.description(),
+        "versions": {
+            name: f"{name} {backends.load(name).versions()[name]}" for name in arguments.backends or backends.NAMES
+        },
+        "draw": seed,
+        "planted": {"fault": arguments.plant, "in": where} if arguments.plant else None,
+        "compared": [
+            {
+                "name": name,
+                "experiment": report.experiments[name].model_dump(mode="json"),
+                "findings": [_finding(finding) for finding in findings],
+                "losses": {
+                    dtype: {side: [finite_or_none(loss) for loss in curve.tolist()] for side, curve in sides.items()}
+                    for dtype, sides in report.losses.get(name, {}).items()
+                },
+            }
+            for name, findings in report.findings.items()
+        ],
+        "training_seconds": {title: round(value, 1) for title, value in report.seconds.items()},
+    }
+
+
+def _finding(finding: Finding) -> dict:
+    tree = {**asdict(finding), "passed": finding.passed}
+    return {key: finite_or_none(value) if isinstance(value, float) else value for key, value in tree.items()}
+
+
+if __name__ == "__main__":
+    sys.exit(run_program(main, sys.argv[1:]))
