@@ -40,6 +40,12 @@ def write_bytes_atomic(path: str | Path, data: bytes) -> None:
         ) from None
 
 
+def remove_unfinished(folder: str | Path) -> None:
+    """Remove what a process that was killed while writing into `folder` left half-written there."""
+    for path in Path(folder).glob(".*.tmp"):
+        path.unlink(missing_ok=True)
+
+
 def write_text_atomic(path: str | Path, text: str) -> None:
     """`write_bytes_atomic` of `text` in UTF-8, line ends as they are."""
     write_bytes_atomic(path, text.encode("utf-8"))

@@ -19,7 +19,7 @@ import safetensors.numpy
 from pydantic import TypeAdapter, ValidationError
 
 from core.errors import UserError
-from core.files import write_bytes_atomic, write_json_atomic, write_text_atomic
+from core.files import remove_unfinished, write_bytes_atomic, write_json_atomic, write_text_atomic
 from core.parameters import check_parameters
 from core.spec import FORMAT_VERSION, Experiment, Model, describe, parse_experiment
 from core.vocabulary import Vocabulary
@@ -144,7 +144,8 @@ class RunFolder:
         return found
 
     def forget_metrics_after(self, step: int) -> None:
-        """Drop lines of steps that a resume from `step` will take again."""
+        """Drop lines of steps that a resume from `step` will take again, and files that a kill left half-written."""
+        remove_unfinished(self.path)
         if (self.path / "metrics.jsonl").is_file():
             kept = [json.dumps(line) + "\n" for line in self.read_metrics() if line["step"] <= step]
             write_text_atomic(self.path / "metrics.jsonl", "".join(kept))

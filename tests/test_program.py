@@ -81,9 +81,10 @@ def call(*argv: object) -> Done:
     return Done(code, out.getvalue(), err.getvalue())
 
 
-def command(*argv: object) -> list[str]:
-    """The program in a process of its own, on the small data."""
-    program = f"import runpy, sys; {FOUND_BY}; runpy.run_module('tasks.imdb', run_name='__main__', alter_sys=True)"
+def command(*argv: object, before: str = "") -> list[str]:
+    """The program in a process of its own, on the small data, after the statements `before`."""
+    start = "runpy.run_module('tasks.imdb', run_name='__main__', alter_sys=True)"
+    program = f"import runpy, sys\n{FOUND_BY}\n{before}\n{start}"
     return [sys.executable, "-c", program, str(EACH), *arguments(*argv)]
 
 
@@ -536,6 +537,67 @@ def test_another_framework_resumes(place, stopped):
     record = RunFolder.open(stopped).read_record()[1]
     assert [part["from_step"] for part in record["segments"]] == [0, 8] and record["backend"] == name
     assert RunFolder.open(stopped).read_result()["backend"] == name
+
+
+OPTIMISERS = {
+    "adam": ("--weight-decay", 0.1),
+    "momentum": ("--optimizer", "sgd", "--lr", 0.3, "--set", "training.optimizer.momentum=0.9"),
+}
+
+KILLED = """
+import io, os, signal
+from core import run_folder, trainer
+saves, at = [], int(sys.argv.pop(1))
+class Half(io.FileIO):
+    def write(self, data):
+        if len(saves) != at:
+            return super().write(data)
+        super().write(data[: len(data) // 2])
+        os.kill(os.getpid(), signal.SIGKILL)
+write = run_folder.write_bytes_atomic
+def counting(path, data):
+    if path.name == "last.safetensors":
+        saves.append(path)
+        if len(saves) == at:
+            os.fdopen = Half
+    write(path, data)
+run_folder.write_bytes_atomic, trainer.SAVE_SECONDS = counting, 0.0
+"""
+"""Saves after every step, and dies in the middle of writing its n-th checkpoint."""
+
+
+@pytest.mark.parametrize("optimiser", OPTIMISERS)
+@pytest.mark.parametrize("route", list(itertools.permutations(backends.NAMES)), ids=" > ".join)
+def test_killed_while_writing_a_checkpoint_the_other_framework_goes_on(place, tmp_path, optimiser, route):
+    """There and back: killed in one, stopped in the other, ended in the first: the curve of never having stopped."""
+    for name in route:
+        loaded(name)
+    options = (*TINY, *OPTIMISERS[optimiser], "--data", place.archive, "--cache-dir", place.cache, "--device", "cpu")
+    assert call(*options, "--backend", route[0], "--out", tmp_path / "whole").code == 0
+    run, save = tmp_path / "run", int(fresh_rng().integers(3, 16))
+    process = command(save, *options, "--backend", route[0], "--out", run, before=KILLED)
+    done = subprocess.run(process, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    (half,) = run.glob(".last.safetensors.*.tmp")
+    assert 0 < half.stat().st_size < (run / "last.safetensors").stat().st_size
+    folder = RunFolder.open(run)
+    step = folder.read_last(folder.read_record()[0].model)[2].step
+    assert 0 < step < save
+    resume = ("--resume", run, "--cache-dir", place.cache, "--device", "cpu", "--backend")
+    with stop_at(int(fresh_rng().integers(1, 10))):
+        done = call(*resume, route[1])
+    assert done.code == 130 and f"from step {step}\n" in done.out, done.out + done.err
+    assert call(*resume, route[0]).code == 0
+    assert {file.name for file in run.iterdir()} == FILES
+    one, other = losses(run), losses(tmp_path / "whole")
+    assert [line[:2] for line in one] == [line[:2] for line in other]
+    assert [line[2] for line in one] == pytest.approx([line[2] for line in other], abs=1e-9, rel=0)
+    arrays = [safetensors.numpy.load_file(path / "last.safetensors") for path in (run, tmp_path / "whole")]
+    assert arrays[0].keys() == arrays[1].keys()
+    for name, array in arrays[1].items():
+        assert np.abs(arrays[0][name] - array).max() <= 1e-9 * np.abs(array).max(), name
+    segments = folder.read_record()[1]["segments"]
+    assert [part["backend"] for part in segments] == [*route, route[0]]
 
 
 def test_a_run_that_died_while_testing_is_finished_by_a_resume(place, finished):
