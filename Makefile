@@ -1,14 +1,17 @@
-# Two commands set everything up: `make imdb` and `make test`. Each makes .venv on its first use.
+# Each of these sets everything up in .venv on its first use: `make imdb`, `make parity`, `make test`.
 
 PYTHON ?= python3
 BACKEND ?= paddle
 ARGS ?=
 VENV := .venv
 
-.PHONY: imdb test clean
+.PHONY: imdb parity test clean
 
 imdb: $(VENV)/installed-$(BACKEND)
 	$(VENV)/bin/python -m tasks.imdb --backend $(BACKEND) $(ARGS)
+
+parity: $(VENV)/installed-all
+	$(VENV)/bin/python -m tasks.parity $(ARGS)
 
 test: $(VENV)/installed-test
 	$(VENV)/bin/python -m pytest $(ARGS)

@@ -79,48 +79,66 @@ def compare_training(
     """Rung 3: the first `steps` training steps of the run that the spec describes, in lockstep, from the same start.
 
     Compared are the loss of every step (absolute), and all parameters and optimiser state after 1, 2, 5, 10, 20, ...
-    steps and the last (relative to each tensor's largest entry). The learning rate is that of the whole run.
+    steps and the last: relative to each tensor's largest entry, for optimiser state to the largest that it has had, as
+    a moment passes through zero. The learning rate is that of the whole run.
     """
     engines = _starting_engines(experiment, sides)
     stats = {name: [] for name in sides}
     parameters: dict[str, Arrays] = {}
-    parted: dict[tuple[str, str, str], tuple[int, str]] = {}
-    limit = TRAINING_LIMIT[experiment.training.dtype]
+    watched = {(one, other): (_Watched("optimiser state"), _Watched("parameters")) for one, other in pairs(list(sides))}
+    dtype = experiment.training.dtype
     plan = list(itertools.islice(steps_from(experiment, train_set), steps))
     whole = looks(len(plan))
-    figures: dict[tuple[str, str, str], dict] = {}
     for step, batch, rate in plan:
         for name, engine in engines.items():
             engine.train_step(batch, step, rate)
             stats[name] += engine.collect()
         if step + 1 in whole:
+            moments = {name: engine.moments() for name, engine in engines.items()}
             parameters = {name: engine.parameters() for name, engine in engines.items()}
-            state = {name: engine.moments() for name, engine in engines.items()}
-            for one, other in pairs(list(sides)):
-                for what, arrays in (("optimiser state", state), ("parameters", parameters)):
-                    if not arrays[one]:
-                        continue
-                    key, found = (one, other, what), widest(arrays[one], arrays[other], limit)
-                    found["where"] += f" after step {step + 1}"
-                    if found["first"]:
-                        parted.setdefault(key, (step + 1, f"after step {step + 1}: {found['first']}"))
-                    figures[key] = max(figures.get(key, found), found, key=lambda entry: entry["value"])
+            for (one, other), (state, values) in watched.items():
+                state.look(step + 1, moments[one], moments[other], dtype)
+                values.look(step + 1, parameters[one], parameters[other], dtype)
         report(step + 1, len(plan))
     losses = {name: np.array([entry.loss for entry in rows]) for name, rows in stats.items()}
-    dtype = experiment.training.dtype
     findings = []
-    for one, other in pairs(list(sides)):
-        findings.append(curve_finding(3, f"{one} ~ {other}", dtype, losses[one], losses[other]))
-        for what in ("optimiser state", "parameters"):
-            if (one, other, what) in figures:
-                parting, first = parted.get((one, other, what), (0, ""))
-                found = {**figures[one, other, what], "first": first, "step": parting}
-                findings.append(Finding(3, f"{one} ~ {other}", f"{what} in {len(plan)} steps", dtype, **found))
+    for (one, other), kinds in watched.items():
+        compared = f"{one} ~ {other}"
+        findings.append(curve_finding(3, compared, dtype, losses[one], losses[other]))
+        for kind in kinds:
+            if kind.figures:
+                findings.append(Finding(3, compared, f"{kind.what} in {len(plan)} steps", dtype, **kind.figures))
     norms = {name: np.array([entry.grad_norm for entry in rows]) for name, rows in stats.items()}
     clipped = None
     if experiment.training.clip_mode == "global":
         clipped = int((next(iter(norms.values())) > experiment.training.clip_norm).sum())
     return findings, Trained(losses, norms, parameters, clipped)
+
+
+class _Watched:
+    """Named arrays of two sides, looked at now and then: the largest difference of all looks, and the first beyond."""
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+        self.figures: dict = {}
+        self._sizes: dict[str, float] = {}
+
+    def look(self, step: int, one: Arrays, other: Arrays, dtype: str) -> None:
+        if not one:
+            return
+        for name, array in other.items():
+            size = float(np.abs(array).max())
+            self._sizes[name] = size if self.what == "parameters" else max(size, self._sizes.get(name, 0.0))
+        found = {**widest(one, other, TRAINING_LIMIT[dtype], self._sizes), "step": 0}
+        found["where"] += f" after step {step}"
+        if found["first"]:
+            found.update(first=f"after step {step}: {found['first']}", step=step)
+        if not self.figures:
+            self.figures = found
+            return
+        began = self.figures if self.figures["first"] else found
+        self.figures = max(self.figures, found, key=lambda figures: figures["value"])
+        self.figures.update(first=began["first"], step=began["step"])
 
 
 def _starting_engines(experiment: Experiment, sides: Sides) -> dict[str, Engine]:

@@ -59,7 +59,8 @@ def draw_curves(metrics: list[dict], title: str, path: Path, reduction: str, tes
 
 
 def draw_differences(curves: dict[str, dict[str, np.ndarray]], limit: float, title: str, path: Path) -> None:
-    """Difference of the loss over steps, on a logarithmic axis, as PNG: a panel per run, a line per dtype.
+    """Difference of the loss over steps, on a logarithmic axis, as PNG: a panel per run, and for each dtype a dot per
+    step (none where the two are equal) and a line of the largest so far.
 
     `curves` holds for each run the absolute differences [steps] by dtype; `limit` is float64's.
     """
@@ -78,13 +79,17 @@ def draw_differences(curves: dict[str, dict[str, np.ndarray]], limit: float, tit
         for dtype, differences in by_dtype.items():
             steps = np.arange(1, len(differences) + 1)
             differences = np.nan_to_num(differences, nan=np.inf).clip(max=1e6)
-            label = f"{dtype}, at most {differences.max():.1e}"
-            axes.plot(steps, np.maximum(differences, FLOOR), color=DTYPE_COLORS[dtype], linewidth=1.0, label=label)
+            label, color = f"{dtype}, at most {differences.max():.1e}", DTYPE_COLORS[dtype]
+            differs = differences > 0
+            axes.plot(steps[differs], differences[differs], ".", color=color, alpha=0.35, markersize=3)
+            so_far = np.maximum.accumulate(np.maximum(differences, FLOOR))
+            axes.plot(steps, so_far, color=color, linewidth=1.4, label=label)
         axes.axhline(limit, color="black", linestyle="--", linewidth=0.8)
         axes.set_yscale("log")
         axes.set_ylim(FLOOR / 2, 1.0 if worst < 0.5 else 2e6)
         axes.set_title(name, fontsize=9)
         axes.grid(alpha=0.25)
+        axes.xaxis.get_major_locator().set_params(integer=True)
         axes.legend(fontsize=7, loc="upper left", framealpha=0.6)
     for axes in panels[len(curves) :]:
         axes.set_visible(False)

@@ -80,11 +80,15 @@ class Report:
 def main(argv: list[str]) -> int:
     parser = Parser(
         prog=PROGRAM,
-        description="Climb the ladder: hold both frameworks against the reference and each other, layer by layer,"
-        " gradient by gradient, step by step of training, through a change of framework, to the same predictions.",
-        epilog="Exit code 0 if every rung holds, 1 if one fails. Faults to plant: "
-        + "; ".join(f"{name}: {entry.description}" for name, entry in FAULTS.items()),
-        formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=32, width=110),
+        description="Climb the ladder: hold both frameworks against the reference and each other.\n\n"
+        "  rung 1  every layer's output            rung 4  a run that changes framework on the way\n"
+        "  rung 2  the loss and every gradient     rung 5  predictions of the trained model\n"
+        "  rung 3  training, step by step          exit code 0 if every rung holds, 1 if one fails\n\n"
+        "Both in float64, where training is held to 1e-9, and in float32, where its drift is recorded; --dtype\n"
+        "chooses one of them. Dropout masks are shared.",
+        epilog="faults to plant, and the rung that must catch each:\n"
+        + "\n".join(f"  {name:<26}{entry.rung}  {entry.description}" for name, entry in FAULTS.items()),
+        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=32, width=110),
     )
     parser.add_argument("--all", action="store_true", help="the full grid of models, and every kind of training")
     parser.add_argument("--recipe", metavar="R", help=f"climb with this recipe's spec: {', '.join(RECIPES)}")
@@ -235,9 +239,11 @@ def _climb(
     curve = ""
     if trained is not None:
         report.losses.setdefault(name, {})[dtype] = trained.losses
-        curve = f"loss within {report.differences()[name][dtype].max():.1e} over {trained.steps} steps, "
+        own = next(iter(trained.losses.values()))
+        curve = f"{trained.steps} steps, loss {own[:20].mean():.3g} to {own[-20:].mean():.3g}, apart by at most"
+        curve += f" {report.differences()[name][dtype].max():.1e}, "
         if trained.clipped is not None:
-            curve += f"clipping acted in {trained.clipped}, "
+            curve += f"clipped in {trained.clipped}, "
     verdict = "[green]pass[/]" if all(finding.passed for finding in findings) else "[red]FAIL[/]"
     progress.finished(f"{verdict}  {escape(title)}: {curve}{seconds:.0f} s")
 
