@@ -227,6 +227,29 @@ def test_paddle_layers_equal_its_sequence_length(cell):
     assert np.abs(output.numpy() - mine.numpy()).max() <= 2e-6
 
 
+@each_backend
+@each_dtype
+@pytest.mark.parametrize("case", [Case("lstm", 1, True, "mean", "index"), VARIANTS[2]], ids=str)
+def test_a_model_that_is_very_sure_and_wrong(case, dtype, name):
+    """Logits hundreds apart: the loss is what it is, not what a function was written to bear; and so its gradient."""
+    experiment, parameters, batch = instance(case, dtype)
+    dropout = derivatives.shared_dropout(experiment, 0)
+    logits = reference.forward(experiment.model, parameters, batch, dropout)["logits"]
+    spread = np.ptp(logits, axis=1).max() if logits.shape[1] > 1 else np.abs(logits).max()
+    for key in ("head.weight", "head.bias"):
+        parameters = {**parameters, key: (parameters[key] * (600.0 / spread)).astype(dtype)}
+    exact = {key: array.astype(np.float64) for key, array in parameters.items()}
+    logits = reference.forward(experiment.model, exact, batch, dropout)["logits"]
+    labels = logits.argmin(axis=1) if logits.shape[1] > 1 else (logits[:, 0] < 0).astype(np.int64)
+    batch = Batch(batch.ids, batch.lengths, labels)
+    assert reference.loss(logits, labels, "sum") > 500
+    loss, _ = new_engine(name, experiment, parameters).gradients(batch, 0)
+    wanted = float(derivatives.training_loss(experiment, exact, batch, 0))
+    assert loss == pytest.approx(wanted, rel={"float64": 1e-13, "float32": 1e-5}[dtype])
+    if dtype == "float64":
+        hold(compare_gradients(experiment, parameters, batch, {name: backends.load(name)}))
+
+
 SRN_ANSWER, LSTM_ANSWER = (0.31774, 0.47750), (0.05944, 0.09524)
 
 

@@ -41,8 +41,11 @@ def loss_of(logits: paddle.Tensor, labels: paddle.Tensor, reduction: str) -> pad
     """Cross-entropy of logits [B, C], or binary cross-entropy of one logit [B, 1]; `reduction` mean or sum."""
     if logits.shape[1] == 1:
         return F.binary_cross_entropy_with_logits(logits[:, 0], labels.astype(logits.dtype), reduction=reduction)
-    # In two parts: `cross_entropy` of Paddle 2.6 looks at the labels on the host at each call.
-    return F.nll_loss(F.log_softmax(logits, axis=1), labels, reduction=reduction)
+    # By hand: Paddle's `log_softmax` and `cross_entropy` take no log-probability below -64 for what it is, in float64
+    # either, and `cross_entropy` of Paddle 2.6 looks at the labels on the host at each call.
+    shifted = logits - logits.detach().max(axis=1, keepdim=True)
+    log_probabilities = shifted - shifted.exp().sum(axis=1, keepdim=True).log()
+    return F.nll_loss(log_probabilities, labels, reduction=reduction)
 
 
 def correct_of(logits: paddle.Tensor, labels: paddle.Tensor) -> paddle.Tensor:
