@@ -9,6 +9,11 @@ backend is a package with these public names and no others:
 - `resolve_device(request) -> str`: `"auto" | "cpu" | "gpu"` to the device that will be used, `"cpu"` or `"gpu:0"`;
   raises UserError if a GPU is asked for and none is usable
 - `Engine`: below
+- `LINEAR_LAYOUT`: how the framework's own linear layer keeps its weight, `"out_in"` or `"in_out"`
+- `read_state(path, entry=None) -> StateDict`: the state dict in a file of the framework's, or its part `entry`; no code
+  in the file is run (`core/state_dict.py`); raises UserError if the file is damaged or asks to run something
+- `write_state(path, arrays)`: such a file, written atomically, that a class of the framework's own layers loads with no
+  key missing and none too many; `arrays` by its names, in its layout (`core/port.py`, `to_state`)
 """
 
 from __future__ import annotations
@@ -21,7 +26,7 @@ import numpy as np
 from core import spec
 from core.batches import Batch
 
-PUBLIC_NAMES = ("NAME", "Engine", "resolve_device", "versions")
+PUBLIC_NAMES = ("LINEAR_LAYOUT", "NAME", "Engine", "read_state", "resolve_device", "versions", "write_state")
 """What `backends.<name>.__all__` must be; a test compares signatures too."""
 
 

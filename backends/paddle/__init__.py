@@ -2,5 +2,6 @@
 
 from backends.paddle.engine import Engine
 from backends.paddle.runtime import NAME, resolve_device, versions
+from backends.paddle.state_files import LINEAR_LAYOUT, read_state, write_state
 
-__all__ = ["NAME", "Engine", "resolve_device", "versions"]
+__all__ = ["LINEAR_LAYOUT", "NAME", "Engine", "read_state", "resolve_device", "versions", "write_state"]

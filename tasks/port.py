@@ -1,0 +1,227 @@
+"""Bring the weights of an existing classifier from one framework to the other, or under seqtwin's names, with a proof.
+
+python -m tasks.port model.pt --to paddle
+python -m tasks.port model.pdparams --to torch --pooling last
+python -m tasks.port runs/imdb-paddle-.../best.safetensors --to torch
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import sys
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from rich.markup import escape
+
+import backends
+from backends import state_files
+from core import reference
+from core.batches import Batch
+from core.errors import UserError
+from core.ladder import Finding, away_from_kinks, compare_forward, compare_gradients, random_batch
+from core.placement import OTHER_LAYOUT
+from core.port import NEUTRAL_MODULES, Choices, Port, difference, place, to_state
+from core.reference import Arrays
+from core.spec import Experiment, read_experiment, replace
+from tasks.console import Parser, console, fact, run_program
+from tasks.ladder_table import print_findings
+
+PROGRAM = "python -m tasks.port"
+DTYPES = ("float64", "float32")
+LISTED = 12
+"""Most entries that are listed of what was left out."""
+
+
+def main(argv: list[str]) -> int:
+    arguments = _parser().parse_args(argv)
+    _check(arguments)
+    source = Path(arguments.source)
+    reader = state_files.reader(state_files.kind_of(source))
+    writer = state_files.writer(arguments.to)
+    out = _free_name(source, arguments.to, arguments.out)
+    state = reader.read_state(source, arguments.state)
+    port = place(state, arguments.linear or reader.LINEAR_LAYOUT, _choices(arguments, source))
+    _describe(port, source)
+    modules, arrays = port.modules, port.arrays
+    if arguments.names == "neutral" or arguments.to == state_files.NEUTRAL:
+        modules = {part: NEUTRAL_MODULES[part] for part in modules}
+    if arguments.to != state_files.NEUTRAL:
+        arrays = to_state(port, modules, writer.LINEAR_LAYOUT)
+    writer.write_state(out, arrays)
+    fact("written", str(out))
+    parts = ", ".join(f"{module or 'the top'} ({part})" for part, module in modules.items())
+    fact("load", f"{state_files.LOADING[arguments.to].format(path=out)}; {parts}")
+    head = port.model.head
+    again = Choices(
+        pooling=head.pooling,
+        activation=head.activation,
+        embedding=modules["embedding"],
+        encoder=modules["encoder"],
+        hidden=modules.get("head.hidden"),
+        head=modules["head"],
+    )
+    read_again = place(writer.read_state(out), writer.LINEAR_LAYOUT, again)
+    changed = difference(port, read_again, with_pad_row=arguments.to != state_files.NEUTRAL)
+    if changed is not None:
+        console.print(
+            f"[red]failed[/]  {escape(str(out))} read again is not what was written: {escape(changed)} differs"
+        )
+        return 1
+    fact("proof", f"{out.name} was read again: the same bits")
+    return _prove(read_again, arguments.draw)
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    for flag, value, allowed in (
+        ("--to", arguments.to, tuple(state_files.SUFFIXES)),
+        ("--names", arguments.names, ("source", "neutral")),
+        ("--linear", arguments.linear, tuple(OTHER_LAYOUT)),
+        ("--pooling", arguments.pooling, ("last", "mean", "max")),
+        ("--activation", arguments.activation, ("tanh", "relu")),
+    ):
+        if value is not None and value not in allowed:
+            raise UserError(f"{flag} {value}: choose one of {', '.join(allowed)}")
+    if not Path(arguments.source).is_file():
+        raise UserError(f"{arguments.source}: no such file")
+
+
+def _free_name(source: Path, kind: str, out: str | None) -> Path:
+    """The file to write, which must not be there yet."""
+    path = Path(out) if out else source.with_suffix(state_files.SUFFIXES[kind][0])
+    if state_files.kind_of(path) != kind:
+        raise UserError(f"--out {path}: --to {kind} writes a {state_files.SUFFIXES[kind][0]} file")
+    if path.exists():
+        raise UserError(f"{path}: exists; give another name with --out")
+    return path
+
+
+def _choices(arguments: argparse.Namespace, source: Path) -> Choices:
+    """What the options say; for a file of a run folder, its spec says the rest."""
+    choices = Choices(
+        pooling=arguments.pooling,
+        activation=arguments.activation,
+        embedding=arguments.embedding,
+        encoder=arguments.encoder,
+        hidden=arguments.head_hidden,
+        head=arguments.head,
+    )
+    record = source.parent / "experiment.json"
+    if state_files.kind_of(source) != state_files.NEUTRAL or not record.is_file():
+        return choices
+    head = read_experiment(record).model.head
+    fact("spec", f"pooling and activation as {record} says, where no option does")
+    pooling, activation = choices.pooling or head.pooling, choices.activation or head.activation
+    return dataclasses.replace(choices, pooling=pooling, activation=activation)
+
+
+def _describe(port: Port, source: Path) -> None:
+    """What was found, what became of every array, and what was assumed."""
+    model = port.model
+    encoder, head = model.encoder, model.head
+    dtype = next(iter(port.arrays.values())).dtype
+    size = sum(array.size for array in port.arrays.values())
+    direction = "bidirectional " if encoder.bidirectional else ""
+    hidden = "" if head.hidden_size is None else f"hidden layer {head.hidden_size} ({head.activation}), "
+    logits = "one logit" if head.one_logit else f"{head.classes} classes"
+    fact("source", str(source))
+    fact(
+        "model",
+        f"embedding {model.embedding.vocab_size:,} x {model.embedding.dim}, {encoder.num_layers} x {direction}"
+        f"{encoder.cell.upper()} {encoder.hidden_size}, {head.pooling} pooling, {hidden}{logits}; {size:,} parameters,"
+        f" {dtype}",
+    )
+    for line in port.notes:
+        fact("note", line)
+    wide = max(len(row.source) for row in port.rows)
+    wide_neutral = max(len(row.neutral) for row in port.rows)
+    for number, row in enumerate(port.rows):
+        left = row.source or "(zeros)"
+        turned = "" if row.source_shape in ((), row.shape) else f", in the file {list(row.source_shape)}"
+        fact("" if number else "placed", f"{left:<{wide}}  {row.neutral:<{wide_neutral}}  {list(row.shape)}{turned}")
+    if port.duplicates:
+        names = list(port.duplicates)
+        fact("twice", f"{len(names)} second names of the same arrays, such as {names[0]}: equal, as they must be")
+    _listed("left out", port.left_out)
+    _listed("no place", port.unplaced)
+    if port.unplaced:
+        console.print("         [yellow]a model that computes with these is not the one that was ported[/]")
+    for line in port.assumed:
+        fact("assumed", line)
+
+
+def _listed(heading: str, entries: dict[str, str]) -> None:
+    names = list(entries)
+    for name in names[:LISTED]:
+        fact(heading, f"{name}: {entries[name]}")
+    if len(names) > LISTED:
+        fact(heading, f"and {len(names) - LISTED} more")
+
+
+def _prove(port: Port, draw: int | None) -> int:
+    """Rungs 1 and 2 of the ladder, on random input of unequal lengths. Returns the exit code."""
+    sides = {name: backends.load(name) for name in backends.NAMES if backends.installed(name)}
+    if not sides:
+        fact("proof", "no framework is installed: nothing was computed")
+        return 0
+    seed = int.from_bytes(os.urandom(4), "little") if draw is None else draw
+    findings: list[Finding] = []
+    for dtype in DTYPES:
+        experiment = replace(Experiment(), {"model": port.model.model_dump(mode="json"), "training.dtype": dtype})
+        arrays = {name: array.astype(dtype) for name, array in port.arrays.items()}
+        rng = np.random.default_rng(seed)
+        parameters, batch = away_from_kinks(experiment, partial(_instance, experiment, arrays, rng))
+        findings += compare_forward(experiment, parameters, batch, sides)
+        findings += compare_gradients(experiment, parameters, batch, sides)
+    fact("", f"random input of unequal lengths, drawn from seed {seed}: --draw {seed} repeats it")
+    print_findings(findings)
+    if all(finding.passed for finding in findings):
+        console.print("[green]the same model[/] " + escape(f"in {', '.join(sides)} and the NumPy reference"))
+        return 0
+    if all(finding.passed for finding in findings if finding.dtype == "float64"):
+        console.print("[red]failed in float32 only[/]: the same model in float64, but rounding is more than allowed")
+    else:
+        console.print("[red]not the same model[/]: see the findings above")
+    return 1
+
+
+def _instance(experiment: Experiment, arrays: Arrays, rng: np.random.Generator) -> tuple[Arrays, Batch]:
+    """The model with a random batch, each text labelled with the class that the model holds least likely.
+
+    Where a trained model is right and sure of it, its loss is all rounding, and so are the gradients of that loss.
+    """
+    batch = random_batch(experiment, rng)
+    logits = reference.forward(experiment.model, arrays, batch)["logits"]
+    least = (logits[:, 0] < 0).astype(np.int64) if experiment.model.head.one_logit else logits.argmin(axis=1)
+    return arrays, dataclasses.replace(batch, labels=least)
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        prog=PROGRAM,
+        description="Bring a classifier's weights (embedding, recurrent layer, linear head) to the other framework.",
+        epilog="Nothing in SOURCE is run, whatever it asks for. Exit code 1: the proof failed.",
+        formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=32, width=110),
+    )
+    suffixes = ", ".join(suffix for kind in state_files.SUFFIXES.values() for suffix in kind)
+    parser.add_argument("source", metavar="SOURCE", help=f"file with a state dict: {suffixes}")
+    parser.add_argument("--to", metavar="KIND", required=True, help=f"what to write: {', '.join(state_files.SUFFIXES)}")
+    parser.add_argument("--out", metavar="FILE", help="file to write [SOURCE with the ending of that kind]")
+    parser.add_argument("--names", metavar="N", default="source", help="names to write: source or neutral [source]")
+    parser.add_argument("--pooling", metavar="P", help="last, mean or max, for the proof: no weight tells [mean]")
+    parser.add_argument("--activation", metavar="A", help="tanh or relu, of the hidden layer in the head [relu]")
+    parser.add_argument("--state", metavar="NAME", help="entry of SOURCE to take, where several are state dicts")
+    parser.add_argument("--embedding", metavar="NAME", help="module that is the embedding, where several could be")
+    parser.add_argument("--encoder", metavar="NAME", help="module that is the recurrent layer, where there are several")
+    parser.add_argument("--head", metavar="NAME", help="linear layer that gives the logits, where several could")
+    parser.add_argument("--head-hidden", metavar="NAME", help="linear layer below it")
+    parser.add_argument("--linear", metavar="L", help="out_in or in_out: linear weights of SOURCE [by its kind]")
+    parser.add_argument("--draw", metavar="N", type=int, help="seed of the random input of the proof [fresh]")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(run_program(main, sys.argv[1:]))
