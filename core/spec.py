@@ -39,9 +39,9 @@ class Init(Spec):
     """How an array's starting values are drawn (`core/parameters.py`). Biases are zero unless `fan_uniform`."""
 
     scheme: Literal["fan_uniform", "xavier_uniform", "uniform", "normal"] = "fan_uniform"
-    """`fan_uniform`: U(-s, s), s = scale / sqrt(fan), fan = H in a recurrent layer, in-features in a linear one: what
-    both frameworks do by default. `xavier_uniform`: Glorot and Bengio 2010, times `scale`. `uniform`: U(-scale, scale).
-    `normal`: N(0, scale^2)."""
+    """`fan_uniform`: U(-s, s), s = scale / sqrt(fan), fan = H in a recurrent layer, in-features in a linear one: the
+    default of both frameworks' recurrent layers, and of torch's linear one. `xavier_uniform`: Glorot and Bengio 2010,
+    times `scale`. `uniform`: U(-scale, scale). `normal`: N(0, scale^2)."""
     scale: float = Field(1.0, gt=0.0)
 
 
