@@ -370,6 +370,7 @@ def test_the_program_with_one_framework(call, tmp_path, name):
     assert {file.name for file in (tmp_path / "out").iterdir()} == {"parity.json"}
 
 
+@needs_both
 @pytest.mark.parametrize(
     ("argv", "says"),
     [
