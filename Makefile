@@ -4,6 +4,8 @@ PYTHON ?= python3
 BACKEND ?= paddle
 ARGS ?=
 VENV := .venv
+# A change to any of these installs again; the last ones are compiled.
+INSTALLED_FROM := pyproject.toml constraints.txt setup.py $(wildcard backends/kernels/*.cpp backends/kernels/*.h)
 
 .PHONY: imdb parity test clean
 
@@ -16,18 +18,18 @@ parity: $(VENV)/installed-all
 test: $(VENV)/installed-test
 	$(VENV)/bin/python -m pytest $(ARGS)
 
-$(VENV)/installed-%: pyproject.toml constraints.txt
+$(VENV)/installed-%: $(INSTALLED_FROM)
 	@echo "installing into $(VENV): a minute or two"
 	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
 	@$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[$*]'
 	@touch $@
 
 # The tests hold the frameworks against each other: they want both.
-$(VENV)/installed-test: pyproject.toml constraints.txt
+$(VENV)/installed-test: $(INSTALLED_FROM)
 	@echo "installing into $(VENV): a minute or two"
 	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
 	@$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[all,test]'
 	@touch $@
 
 clean:
-	rm -rf $(VENV) build *.egg-info
+	rm -rf $(VENV) build *.egg-info backends/kernels/recurrent.so backends/kernels/recurrent.txt

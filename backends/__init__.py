@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 from types import ModuleType
 
+from backends import kernels
 from core.errors import UserError
 
 _REQUIREMENTS = {"paddle": "paddlepaddle", "torch": "torch"}
@@ -34,3 +35,32 @@ def first_installed() -> str:
         if installed(name):
             return name
     raise UserError("no framework is installed; run: pip install " + " or: pip install ".join(_REQUIREMENTS.values()))
+
+
+IMPLEMENTATIONS = ("builtin", "loop", "fast")
+"""Of the recurrent layers, in every backend (`backends/*/recurrent.py`): the framework's, the textbook's, ours."""
+
+
+def resolve_implementation(request: str, device: str) -> str:
+    """`auto` or one of `IMPLEMENTATIONS` to the one that will run on this device: `auto` is `fast` where it can be.
+
+    Raises UserError if `fast` is asked for and cannot run.
+    """
+    obstacle = no_fast(device)
+    if request == "auto":
+        return "builtin" if obstacle else "fast"
+    if request == "fast" and obstacle:
+        raise UserError(f"--impl fast: {obstacle}; use --impl builtin")
+    if request not in IMPLEMENTATIONS:
+        raise UserError(f"unknown implementation {request!r}: choose one of auto, {', '.join(IMPLEMENTATIONS)}")
+    return request
+
+
+def no_fast(device: str) -> str | None:
+    """Why our own recurrent layers cannot run on this device; None if they can."""
+    return "our own recurrent layers are for the CPU" if device != "cpu" else kernels.failure()
+
+
+def implementation_version(implementation: str) -> dict[str, str]:
+    """For a run's record: the build of our layers that runs on this machine, where they run."""
+    return {"kernels": kernels.target()} if implementation == "fast" else {}

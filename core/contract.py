@@ -8,7 +8,8 @@ backend is a package with these public names and no others:
 - `versions() -> dict[str, str]`: the framework's version and what it was built for
 - `resolve_device(request) -> str`: `"auto" | "cpu" | "gpu"` to the device that will be used, `"cpu"` or `"gpu:0"`;
   raises UserError if a GPU is asked for and none is usable
-- `Engine`: below
+- `Engine`, `LayerProbe`: below
+- `NATIVE`: implementations that a `LayerProbe` has besides `backends.IMPLEMENTATIONS`, for timings only
 - `LINEAR_LAYOUT`: how the framework's own linear layer keeps its weight, `"out_in"` or `"in_out"`
 - `read_state(path, entry=None) -> StateDict`: the state dict in a file of the framework's, or its part `entry`; no code
   in the file is run (`core/state_dict.py`); raises UserError if the file is damaged or asks to run something
@@ -26,7 +27,17 @@ import numpy as np
 from core import spec
 from core.batches import Batch
 
-PUBLIC_NAMES = ("LINEAR_LAYOUT", "NAME", "Engine", "read_state", "resolve_device", "versions", "write_state")
+PUBLIC_NAMES = (
+    "LINEAR_LAYOUT",
+    "NAME",
+    "NATIVE",
+    "Engine",
+    "LayerProbe",
+    "read_state",
+    "resolve_device",
+    "versions",
+    "write_state",
+)
 """What `backends.<name>.__all__` must be; a test compares signatures too."""
 
 
@@ -45,12 +56,18 @@ class Engine(Protocol):
     device: str
     """`cpu` or `gpu:0`: where it really runs."""
     implementation: str
-    """Which code computes the recurrent layers: `builtin`."""
+    """Which code computes the recurrent layers: `builtin`, `loop` or `fast`."""
 
     def __init__(
-        self, model: spec.Model, training: spec.Training, parameters: dict[str, np.ndarray], device: str
+        self,
+        model: spec.Model,
+        training: spec.Training,
+        parameters: dict[str, np.ndarray],
+        device: str,
+        implementation: str,
     ) -> None:
-        """Realise the spec with these values, on a device that `resolve_device` returned."""
+        """Realise the spec with these values, on a device that `resolve_device` returned, with recurrent layers that
+        `backends.resolve_implementation` returned."""
 
     def train_step(self, batch: Batch, step: int, learning_rate: float) -> None:
         """Loss, gradients, clipping, one optimiser step. `step` (from 0) keys the dropout masks.
@@ -81,3 +98,35 @@ class Engine(Protocol):
 
     def load(self, parameters: dict[str, np.ndarray], moments: dict[str, np.ndarray], steps: int) -> None:
         """Take over the state of a run after `steps` steps. `moments` may be empty when `steps` is 0."""
+
+
+class LayerProbe(Protocol):
+    """Recurrent layers on fixed arrays, outside of any model: for proofs and for timings.
+
+    Arrays, of one dtype: `x` [B, L, I]; the encoder's weights under their names (`core/parameters.py`); the loss's
+    gradient by what comes out, `d_output` [B, L, H * directions]; and, of a single layer, initial states `h_0` and
+    (LSTM) `c_0` and gradients `d_h_n` and (LSTM) `d_c_n`, all [directions, B, H].
+    """
+
+    def __init__(
+        self,
+        encoder: spec.RecurrentEncoder,
+        arrays: dict[str, np.ndarray],
+        lengths: np.ndarray,
+        device: str,
+        implementation: str,
+    ) -> None:
+        """`lengths` [B] int64; `implementation` one that can run there (`backends.resolve_implementation`), or one of
+        the backend's `NATIVE`, which takes no states."""
+
+    def forward(self) -> dict[str, np.ndarray]:
+        """`output`, and of a layer with states `h_n` and (LSTM) `c_n`."""
+
+    def gradients(self) -> dict[str, np.ndarray]:
+        """By `x`, `h_0`, `c_0` where given, and every weight, under its name."""
+
+    def infer(self) -> None:
+        """One forward pass, as in use; waits for the device."""
+
+    def train(self) -> None:
+        """One pass forward and back; waits for the device."""

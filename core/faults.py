@@ -106,7 +106,8 @@ def _bias_on_pad(side: ModuleType) -> Patches:
     original = side.layers.RecurrentEncoder.forward
 
     def forward(self, x, inputs, dropout):
-        return original(self, x, dataclasses.replace(inputs, mask=inputs.mask * 0.0 + 1.0), dropout)
+        everything = inputs.lengths * 0 + x.shape[1]
+        return original(self, x, dataclasses.replace(inputs, mask=inputs.mask * 0.0 + 1.0, lengths=everything), dropout)
 
     return [(side.layers.RecurrentEncoder, "forward", forward)]
 
@@ -121,16 +122,23 @@ def _mean_over_padded_length(side: ModuleType) -> Patches:
 
 
 def _reverse_from_padding(side: ModuleType) -> Patches:
-    original = side.engine.place
+    place, forward = side.engine.place, side.layers.RecurrentEncoder.forward
+    wrong = {}
 
-    def place(batch: Batch, dtype, device):
-        rows, width = batch.ids.shape
-        index = np.arange(rows * width).reshape(rows, width)[:, ::-1].reshape(-1)
-        return dataclasses.replace(
-            original(batch, dtype, device), reversal=side.runtime.to_tensor(index.copy(), device)
-        )
+    def place_both(batch: Batch, dtype, device):
+        everything = np.full_like(batch.lengths, batch.ids.shape[1])
+        wrong["inputs"] = place(dataclasses.replace(batch, lengths=everything), dtype, device)
+        wrong["device"] = device
+        return place(batch, dtype, device)
 
-    return [(side.engine, "place", place)]
+    def forward_both(self, x, inputs, dropout):
+        ways = forward(self, x, inputs, dropout), forward(self, x, wrong["inputs"], dropout)
+        # The second half of the features is the reverse direction's.
+        reverse = (np.arange(ways[0][0].shape[-1]) >= ways[0][0].shape[-1] // 2).astype(side.runtime.to_numpy(x).dtype)
+        reverse = side.runtime.to_tensor(reverse, wrong["device"])
+        return [one * (1.0 - reverse) + other * inputs.mask * reverse for one, other in zip(*ways, strict=True)]
+
+    return [(side.engine, "place", place_both), (side.layers.RecurrentEncoder, "forward", forward_both)]
 
 
 # Dropout.

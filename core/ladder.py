@@ -22,8 +22,21 @@ from core.reference import Arrays
 from core.spec import Experiment
 from core.streams import generator
 
-Sides = dict[str, ModuleType]
-"""Backend packages by name: what is compared."""
+Sides = dict[str, "ModuleType | Side"]
+"""What is compared, by name: backend packages, or `Side`s of theirs. A package alone computes its recurrent layers with
+the framework's own."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """A backend package and one implementation of its recurrent layers."""
+
+    package: ModuleType
+    implementation: str
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.package, name)
+
 
 REFERENCE = "reference"
 OUTPUT_LIMIT = {"float64": 1e-12, "float32": 2e-6}
@@ -78,7 +91,8 @@ def first_failure(findings: list[Finding]) -> Finding | None:
 
 def engine_of(side: ModuleType, experiment: Experiment, parameters: Arrays, device: str = "cpu") -> Engine:
     """An engine of the spec that starts with these values."""
-    return side.Engine(experiment.model, experiment.training, parameters, device)
+    implementation = getattr(side, "implementation", "builtin")
+    return side.Engine(experiment.model, experiment.training, parameters, device, implementation)
 
 
 def widest(

@@ -15,7 +15,7 @@ everywhere (i, f, g, o; r, z, n), so recurrent arrays are copied as they are. In
 
     torch, paddle = backends.load("torch"), backends.load("paddle")
     port = place(torch.read_state("model.pt"), torch.LINEAR_LAYOUT)  # a Port: model, arrays, what was assumed
-    engine = paddle.Engine(port.model, Training(), port.arrays, "cpu")
+    engine = paddle.Engine(port.model, Training(), port.arrays, "cpu", "builtin")
     paddle.write_state("model.pdparams", to_state(port, port.modules, paddle.LINEAR_LAYOUT))
 """
 

@@ -40,6 +40,7 @@ def train_command(argv: list[str]) -> int:
     names = ", ".join(backends.NAMES)
     parser.add_argument("--backend", metavar="B", help=f"framework that trains: {names} [the first that is installed]")
     parser.add_argument("--device", metavar="D", help="auto, cpu or gpu; auto takes a usable GPU [auto]")
+    _impl_option(parser)
     parser.add_argument("--recipe", metavar="R", help=f"set of numbers to start from: {', '.join(RECIPES)} [default]")
     parser.add_argument("--config", metavar="FILE", help="start from this spec, as in a run's experiment.json")
     parser.add_argument("--out", metavar="DIR", help="run folder to make [runs/imdb-BACKEND-DATE-TIME]")
@@ -51,12 +52,13 @@ def train_command(argv: list[str]) -> int:
     device = _device(arguments.device)
     if arguments.resume:
         _refuse_with_resume(arguments)
-        return resume(TASK, arguments.resume, arguments.backend, device, cache)
+        return resume(TASK, arguments.resume, arguments.backend, device, arguments.impl, cache)
     if arguments.config and arguments.recipe:
         raise UserError("--config and --recipe both say where to start from: give one")
     base = read_experiment(arguments.config) if arguments.config else recipe(arguments.recipe or "default")
     experiment = absolute_source(apply_options(base, arguments))
-    return start(TASK, experiment, arguments.backend or backends.first_installed(), device, arguments.out, cache)
+    backend = arguments.backend or backends.first_installed()
+    return start(TASK, experiment, backend, device, arguments.impl, arguments.out, cache)
 
 
 def predict_command(argv: list[str]) -> int:
@@ -73,7 +75,7 @@ def predict_command(argv: list[str]) -> int:
     if arguments.file and arguments.text:
         raise UserError("TEXT and --file both give texts: use one")
     device = _device(arguments.device)
-    return predict(arguments.run, arguments.text, arguments.file, arguments.backend or NUMPY, device)
+    return predict(arguments.run, arguments.text, arguments.file, arguments.backend or NUMPY, device, arguments.impl)
 
 
 def evaluate_command(argv: list[str]) -> int:
@@ -91,7 +93,9 @@ def evaluate_command(argv: list[str]) -> int:
         raise UserError(f"--split {arguments.split}: choose one of test, dev, train")
     device = _device(arguments.device)
     cache = cache_folder(arguments.cache_dir)
-    return evaluate_run(arguments.run, arguments.backend, device, arguments.data, arguments.split, cache)
+    return evaluate_run(
+        arguments.run, arguments.backend, device, arguments.impl, arguments.data, arguments.split, cache
+    )
 
 
 COMMANDS = {"train": train_command, "predict": predict_command, "evaluate": evaluate_command}
@@ -100,6 +104,12 @@ COMMANDS = {"train": train_command, "predict": predict_command, "evaluate": eval
 def _backend_option(parser: Parser, text: str) -> None:
     parser.add_argument("--backend", metavar="B", help=text)
     parser.add_argument("--device", metavar="D", help="auto, cpu or gpu [auto]")
+    _impl_option(parser)
+
+
+def _impl_option(parser: Parser) -> None:
+    text = f"recurrent layers: auto, {', '.join(backends.IMPLEMENTATIONS)}; auto takes fast, ours for the CPU [auto]"
+    parser.add_argument("--impl", metavar="I", default="auto", help=text)
 
 
 def _cache_option(parser: Parser) -> None:

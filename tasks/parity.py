@@ -30,6 +30,7 @@ from core.faults import FAULTS, fault, planted
 from core.files import write_json_atomic
 from core.ladder import (
     Finding,
+    Side,
     Sides,
     away_from_kinks,
     compare_forward,
@@ -99,6 +100,13 @@ def main(argv: list[str]) -> int:
     parser.add_argument(
         "--backends", nargs="+", metavar="B", help="frameworks to compare; one alone climbs rungs 1 and 2 [all]"
     )
+    parser.add_argument(
+        "--impl",
+        nargs="+",
+        metavar="I",
+        default=["auto"],
+        help=f"recurrent layers: auto, {', '.join(backends.IMPLEMENTATIONS)}; several are compared [auto]",
+    )
     parser.add_argument("--draw", type=int, metavar="N", help="seed of the random numbers of rungs 1 and 2 [fresh]")
     parser.add_argument("--json", metavar="FILE", help="write everything that was measured there too")
     parser.add_argument("--out", metavar="DIR", help="folder to make for report and picture [runs/parity-DATE-TIME]")
@@ -106,7 +114,7 @@ def main(argv: list[str]) -> int:
     add_options(parser, {"ladder": LADDER})
     arguments = parser.parse_args(argv)
     _check(arguments)
-    sides = {name: backends.load(name) for name in arguments.backends or backends.NAMES}
+    sides = _sides(arguments)
     out = Path(arguments.out) if arguments.out else new_name(Path("runs"), "parity")
     RunFolder.check_free(out)
     base = _base(arguments)
@@ -116,6 +124,8 @@ def main(argv: list[str]) -> int:
         runs = {name: replace(base, changes, f"--all, {name}") for name, changes in TRAINING.items()}
     dtypes = (arguments.dtype,) if arguments.dtype else DTYPES
     where = arguments.plant_in or [*sides][-1]
+    if where not in sides:
+        raise UserError(f"--plant-in {where}: give one of {', '.join(sides)}")
     _describe(base, sides, arguments, where, seed)
     cache = cache_folder(arguments.cache_dir)
     data = {name: read_data(experiment, cache)[0] for name, experiment in runs.items()}
@@ -133,6 +143,18 @@ def main(argv: list[str]) -> int:
                 _climb(name, spec, data[name], sides, arguments.steps, seed, report, progress)
     seconds = time.perf_counter() - began
     return _conclude(report, arguments, where, seed, seconds, out)
+
+
+def _sides(arguments: argparse.Namespace) -> Sides:
+    """A side per framework, or, of several implementations, per framework and implementation."""
+    chosen = [backends.resolve_implementation(name, "cpu") for name in arguments.impl]
+    if len(set(chosen)) < len(chosen):
+        raise UserError(f"--impl {' '.join(arguments.impl)}: name each implementation once")
+    return {
+        name if len(chosen) == 1 else f"{name}/{implementation}": Side(backends.load(name), implementation)
+        for name in arguments.backends or backends.NAMES
+        for implementation in chosen
+    }
 
 
 def _check(arguments: argparse.Namespace) -> None:
@@ -154,8 +176,8 @@ def _check(arguments: argparse.Namespace) -> None:
                 f" '.[{name}]', or hold the other alone against the reference: --backends"
                 f" {' '.join(other for other in backends.NAMES if other != name)}"
             )
-    if arguments.plant_in is not None and (not arguments.plant or arguments.plant_in not in chosen):
-        raise UserError(f"--plant-in {arguments.plant_in}: give it with --plant, and one of {', '.join(chosen)}")
+    if arguments.plant_in is not None and not arguments.plant:
+        raise UserError(f"--plant-in {arguments.plant_in}: give it with --plant")
 
 
 def _base(arguments: argparse.Namespace) -> Experiment:
@@ -174,8 +196,9 @@ def _base(arguments: argparse.Namespace) -> Experiment:
 
 
 def _describe(base: Experiment, sides: Sides, arguments: argparse.Namespace, where: str, seed: int) -> None:
-    versions = (f"{name} {side.versions()[name]}" for name, side in sides.items())
-    fact("compared", f"{', '.join(versions)}, and the NumPy reference; CPU")
+    versions = (f"{name} {side.versions()[side.NAME]}" for name, side in sides.items())
+    implementations = ", ".join(dict.fromkeys(side.implementation for side in sides.values()))
+    fact("compared", f"{', '.join(versions)}, and the NumPy reference; CPU; recurrent layers: {implementations}")
     model, training = base.model, base.training
     direction = "bidirectional " if model.encoder.bidirectional else ""
     fact(

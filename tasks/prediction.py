@@ -23,12 +23,16 @@ NUMPY = "numpy"
 EVALUATORS = (NUMPY, *backends.NAMES)
 
 
-def evaluator(folder: RunFolder, experiment, backend_name: str, device: str):
+def evaluator(folder: RunFolder, experiment, backend_name: str, device: str, implementation: str):
     """An engine with the best parameters of a run: a backend's, or the NumPy reference."""
     parameters = folder.read_best(experiment.model)
     if backend_name == NUMPY:
         if device == "gpu":
             raise UserError(f"--device gpu: {NUMPY} computes on the CPU; add --backend {' or '.join(backends.NAMES)}")
+        if implementation != "auto":
+            raise UserError(
+                f"--impl {implementation}: {NUMPY} has its own; add --backend {' or '.join(backends.NAMES)}"
+            )
         return ReferenceEngine(experiment.model, parameters)
     if backend_name not in EVALUATORS:
         raise UserError(f"unknown backend {backend_name!r}: choose one of {', '.join(EVALUATORS)}")
@@ -36,10 +40,11 @@ def evaluator(folder: RunFolder, experiment, backend_name: str, device: str):
     device = backend.resolve_device(device)
     dtype = experiment.training.dtype
     parameters = {name: array.astype(dtype, copy=False) for name, array in parameters.items()}
-    return backend.Engine(experiment.model, experiment.training, parameters, device)
+    implementation = backends.resolve_implementation(implementation, device)
+    return backend.Engine(experiment.model, experiment.training, parameters, device, implementation)
 
 
-def predict(run: str, texts: list[str], file: str | None, backend_name: str, device: str) -> int:
+def predict(run: str, texts: list[str], file: str | None, backend_name: str, device: str, implementation: str) -> int:
     """Print label, probability and text, tab-separated, for every text: from arguments, a file, or standard input."""
     folder = RunFolder.open(Path(run))
     experiment, execution = folder.read_record()
@@ -49,7 +54,7 @@ def predict(run: str, texts: list[str], file: str | None, backend_name: str, dev
     elif not texts:
         texts = _lines(_read_input(), "standard input")
     dataset = encode_texts(texts, vocabulary, experiment.text)
-    engine = evaluator(folder, experiment, backend_name, device)
+    engine = evaluator(folder, experiment, backend_name, device, implementation)
     probabilities = probabilities_of(all_logits(engine.logits, dataset))
     for text, row in zip(texts, probabilities, strict=True):
         best = int(row.argmax())
@@ -81,13 +86,15 @@ def _lines(data: bytes, where: str) -> list[str]:
     return [line.removesuffix("\r") for line in text.split("\n") if line.strip()]
 
 
-def evaluate_run(run: str, backend_name: str | None, device: str, source: str | None, split: str, cache: Path) -> int:
+def evaluate_run(
+    run: str, backend_name: str | None, device: str, implementation: str, source: str | None, split: str, cache: Path
+) -> int:
     """Measure a run's best parameters again and hold the predictions against predictions.csv."""
     folder = RunFolder.open(Path(run))
     experiment, execution = folder.read_record()
     if source is not None:
         experiment = replace(experiment, {"data.source": source}, "--data")
-    engine = evaluator(folder, experiment, backend_name or execution["backend"], device)
+    engine = evaluator(folder, experiment, backend_name or execution["backend"], device, implementation)
     prepared, record = read_data(experiment, cache)
     if record["fingerprint"] != execution["data"]["fingerprint"]:
         raise UserError(f"{experiment.data.source}: not the data of {run}; give those by --data")

@@ -45,17 +45,26 @@ def cache_folder(given: str | None) -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "seqtwin"
 
 
-def start(task: Task, experiment: Experiment, backend_name: str, device: str, out: str | None, cache: Path) -> int:
+def start(
+    task: Task,
+    experiment: Experiment,
+    backend_name: str,
+    device: str,
+    implementation: str,
+    out: str | None,
+    cache: Path,
+) -> int:
     """Train from the beginning. Returns the exit code."""
     backend = backends.load(backend_name)
     device = backend.resolve_device(device)
+    implementation = backends.resolve_implementation(implementation, device)
     path = Path(out) if out else new_name(Path("runs"), f"{experiment.task}-{backend_name}")
     RunFolder.check_free(path)
     prepared, data_record = read_data(experiment, cache)
     experiment = experiment.with_vocab_size(len(prepared.vocabulary))
     training = experiment.training
     parameters = initial_parameters(experiment.model, training.seed, training.dtype)
-    engine = backend.Engine(experiment.model, training, parameters, device)
+    engine = backend.Engine(experiment.model, training, parameters, device, implementation)
     folder = RunFolder.create(path)
     who = _executor(backend, engine)
     execution = {
@@ -71,7 +80,7 @@ def start(task: Task, experiment: Experiment, backend_name: str, device: str, ou
     return _run(task, experiment, execution, engine, prepared, folder, TrainingState())
 
 
-def resume(task: Task, run: str, backend_name: str | None, device: str, cache: Path) -> int:
+def resume(task: Task, run: str, backend_name: str | None, device: str, implementation: str, cache: Path) -> int:
     """Go on with a stopped run, in its own backend or another. Returns the exit code."""
     folder = RunFolder.open(Path(run))
     experiment, execution = folder.read_record()
@@ -87,12 +96,13 @@ def resume(task: Task, run: str, backend_name: str | None, device: str, cache: P
         folder.read_best(experiment.model)
     backend = backends.load(backend_name or execution["backend"])
     device = backend.resolve_device(device)
+    implementation = backends.resolve_implementation(implementation, device)
     prepared, data_record = read_data(experiment, cache)
     if data_record["fingerprint"] != execution["data"]["fingerprint"]:
         raise UserError(f"{experiment.data.source}: not the data that {run} was trained on; a resume needs the same")
     if prepared.vocabulary != folder.read_vocabulary(experiment.model):
         raise UserError(f"{folder.path / 'vocab.json'}: not the vocabulary of this run's data: the file was changed")
-    engine = backend.Engine(experiment.model, experiment.training, parameters, device)
+    engine = backend.Engine(experiment.model, experiment.training, parameters, device, implementation)
     engine.load(parameters, moments, state.step)
     folder.forget_metrics_after(state.step)
     who = _executor(backend, engine)
@@ -206,9 +216,9 @@ def _report(task: Task, folder: RunFolder, result: dict) -> None:
 def _describe(experiment: Experiment, execution: dict, prepared: Prepared, folder: RunFolder) -> None:
     model, data = experiment.model, execution["data"]
     encoder, head = model.encoder, model.head
-    versions = ", ".join(f"{name} {version}" for name, version in execution["versions"].items())
+    versions = ", ".join(f"{name} {version}" for name, version in execution["versions"].items() if name != "kernels")
     fact("task", f"{experiment.task}, recipe {experiment.recipe}")
-    fact("backend", f"{versions}; device {execution['device']}; recurrent layers: {execution['implementation']}")
+    fact("backend", f"{versions}; device {execution['device']}; recurrent layers: {_layers(execution)}")
     fact("data", data["description"])
     counts = ", ".join(f"{data[part]['documents']:,} {part}" for part in ("train", "dev", "test"))
     fact("", f"{counts}; dev split {data['dev_split']}; vocabulary {len(prepared.vocabulary):,}")
@@ -220,6 +230,14 @@ def _describe(experiment: Experiment, execution: dict, prepared: Prepared, folde
         f"{encoder.cell.upper()} {encoder.hidden_size}, {head.pooling} pooling, {size:,} parameters",
     )
     fact("run", str(folder.path))
+
+
+def _layers(execution: dict) -> str:
+    """The implementation, and what there is to say about it: its build, or why it is not ours."""
+    name, obstacle = execution["implementation"], backends.no_fast(execution["device"])
+    if name == "fast":
+        return f"fast (ours, {execution['versions']['kernels']})"
+    return f"{name} (not fast: {obstacle})" if obstacle else name
 
 
 def _title(experiment: Experiment, execution: dict) -> str:
@@ -236,7 +254,7 @@ def _executor(backend: ModuleType, engine: Engine) -> dict:
         "backend": backend.NAME,
         "device": engine.device,
         "implementation": engine.implementation,
-        "versions": backend.versions(),
+        "versions": {**backend.versions(), **backends.implementation_version(engine.implementation)},
     }
 
 

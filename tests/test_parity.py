@@ -13,6 +13,7 @@ import backends
 from core import derivatives, ladder, reference
 from core.batches import Batch, pad
 from core.ladder import (
+    Side,
     away_from_kinks,
     compare_forward,
     compare_gradients,
@@ -31,6 +32,7 @@ SEED = int(os.environ.get("SEQTWIN_SEED", np.random.SeedSequence().entropy % 2**
 each_case = pytest.mark.parametrize("case", GRID + VARIANTS, ids=str)
 each_dtype = pytest.mark.parametrize("dtype", ["float64", "float32"])
 each_backend = pytest.mark.parametrize("name", INSTALLED)
+each_implementation = pytest.mark.parametrize("implementation", backends.IMPLEMENTATIONS)
 needs_both = pytest.mark.skipif(len(INSTALLED) < 2, reason="compares two frameworks, and one is installed")
 
 
@@ -53,8 +55,21 @@ def hash_of(case: Case) -> int:
     return sum(ord(letter) * 31**place for place, letter in enumerate(str(case))) % 2**32
 
 
-def sides() -> dict:
-    return {name: backends.load(name) for name in INSTALLED}
+IMPLEMENTATIONS = [name for name in backends.IMPLEMENTATIONS if name != "fast" or backends.no_fast("cpu") is None]
+
+
+def sides() -> dict[str, Side]:
+    """Every implementation in every framework."""
+    return {
+        f"{name}/{implementation}": Side(backends.load(name), implementation)
+        for name in INSTALLED
+        for implementation in IMPLEMENTATIONS
+    }
+
+
+def test_our_own_layers_were_compiled():
+    """Without them the rest would pass, and prove less."""
+    assert backends.no_fast("cpu") is None
 
 
 def widest_difference(found: np.ndarray, wanted: np.ndarray) -> float:
@@ -62,8 +77,8 @@ def widest_difference(found: np.ndarray, wanted: np.ndarray) -> float:
     return widest({"": found}, {"": wanted}, None)["relative"]
 
 
-def new_engine(name: str, experiment: Experiment, parameters: dict[str, np.ndarray]):
-    return engine_of(backends.load(name), experiment, parameters)
+def new_engine(name: str, experiment: Experiment, parameters: dict[str, np.ndarray], implementation: str = "builtin"):
+    return engine_of(Side(backends.load(name), implementation), experiment, parameters)
 
 
 @each_case
@@ -71,10 +86,10 @@ def new_engine(name: str, experiment: Experiment, parameters: dict[str, np.ndarr
 def test_rung_1_every_layer_computes_what_the_reference_does(case, dtype):
     experiment, parameters, batch = instance(case, dtype)
     findings = compare_forward(experiment, parameters, batch, sides())
-    assert len(findings) == len(INSTALLED) * (len(INSTALLED) + 1) // 2
+    assert len(findings) == len(sides()) * (len(sides()) + 1) // 2
     hold(findings)
-    for name in INSTALLED:
-        for layer, output in new_engine(name, experiment, parameters).activations(batch).items():
+    for name, side in sides().items():
+        for layer, output in engine_of(side, experiment, parameters).activations(batch).items():
             assert output.dtype == np.dtype(dtype), (name, layer)
 
 
@@ -84,8 +99,8 @@ def test_rung_2_every_gradient_is_the_reference_s(case, dtype):
     """With the dropout of a training step, whose masks all three take from core."""
     experiment, parameters, batch = instance(case, dtype)
     hold(compare_gradients(experiment, parameters, batch, sides()))
-    for name in INSTALLED:
-        _, gradients = new_engine(name, experiment, parameters).gradients(batch, 0)
+    for name, side in sides().items():
+        _, gradients = engine_of(side, experiment, parameters).gradients(batch, 0)
         assert not gradients.get("embedding.weight", np.zeros(1))[0].any(), f"{name}: PAD has a gradient"
 
 
@@ -96,7 +111,7 @@ def test_gradients_along_random_directions(case, dtype, monkeypatch):
     experiment, parameters, batch = instance(case, dtype)
     monkeypatch.setattr(ladder, "ENTRYWISE", 0)
     findings = compare_gradients(experiment, parameters, batch, sides())
-    assert sum("random directions" in finding.quantity for finding in findings) == len(INSTALLED)
+    assert sum("random directions" in finding.quantity for finding in findings) == len(sides())
     hold(findings)
     exact = derivatives.gradients
 
@@ -137,14 +152,15 @@ def test_the_complex_step_agrees_with_plain_differences():
 
 @pytest.mark.parametrize("case", [case for case in GRID if case.lookup == "index"], ids=str)
 @each_backend
-def test_padding_is_never_seen(case, name):
+@each_implementation
+def test_padding_is_never_seen(case, name, implementation):
     """More PAD columns, and the same rows in another order, change neither answers nor gradients."""
     experiment, parameters, batch = instance(case, "float64")
     # Dropout masks depend on the width of the batch: without it, nothing may.
     experiment = case.experiment(
         "float64", **{"model.embedding.dropout": 0.0, "model.encoder.dropout": 0.0, "model.head.dropout": 0.0}
     )
-    engine = new_engine(name, experiment, parameters)
+    engine = new_engine(name, experiment, parameters, implementation)
     order = np.random.default_rng(SEED).permutation(len(batch.labels))
     wider = np.pad(batch.ids, ((0, 0), (0, 4)))[order]
     padded = Batch(wider, batch.lengths[order], batch.labels[order])
@@ -174,7 +190,7 @@ def test_torch_layers_equal_packed_sequences(cell, layers):
 
     case = Case(cell, layers, True, "mean", "index")
     experiment, parameters, batch = instance(case, "float64")
-    ours = RecurrentEncoder(experiment.model.encoder, experiment.model.embedding.dim, torch.float64)
+    ours = RecurrentEncoder(experiment.model.encoder, experiment.model.embedding.dim, torch.float64, "builtin")
     builtin = {"srn": torch.nn.RNN, "gru": torch.nn.GRU, "lstm": torch.nn.LSTM}[cell]
     packed = builtin(3, 3, num_layers=layers, bidirectional=True, batch_first=True, dtype=torch.float64)
     with torch.no_grad():
@@ -215,7 +231,7 @@ def test_paddle_layers_equal_its_sequence_length(cell):
 
     case = Case(cell, 2, True, "mean", "index")
     experiment, parameters, batch = instance(case, "float32")
-    ours = RecurrentEncoder(experiment.model.encoder, experiment.model.embedding.dim, "float32")
+    ours = RecurrentEncoder(experiment.model.encoder, experiment.model.embedding.dim, "float32", "builtin")
     builtin = {"srn": paddle.nn.SimpleRNN, "gru": paddle.nn.GRU, "lstm": paddle.nn.LSTM}[cell]
     theirs = builtin(3, 3, num_layers=2, direction="bidirect")
     for name, parameter in ours.named().items():

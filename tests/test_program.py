@@ -209,7 +209,7 @@ def test_training_leaves_a_run_folder(place, name):
     folder = RunFolder.open(path)
     experiment, execution = folder.read_record()
     assert experiment.model.encoder.hidden_size == 8 and experiment.data.source == str(place.archive)
-    assert (execution["backend"], execution["device"], execution["implementation"]) == (name, "cpu", "builtin")
+    assert (execution["backend"], execution["device"], execution["implementation"]) == (name, "cpu", "fast")
     assert execution["versions"][name] and execution["classes"] == ["negative", "positive"]
     assert execution["data"]["train"]["documents"] + execution["data"]["dev"]["documents"] == 2 * EACH
     vocabulary = folder.read_vocabulary(experiment.model)

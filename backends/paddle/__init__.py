@@ -1,7 +1,18 @@
 """PaddlePaddle's answer to `core/contract.py`. Laid out file by file like `backends/torch`."""
 
 from backends.paddle.engine import Engine
+from backends.paddle.layer_probe import NATIVE, LayerProbe
 from backends.paddle.runtime import NAME, resolve_device, versions
 from backends.paddle.state_files import LINEAR_LAYOUT, read_state, write_state
 
-__all__ = ["LINEAR_LAYOUT", "NAME", "Engine", "read_state", "resolve_device", "versions", "write_state"]
+__all__ = [
+    "LINEAR_LAYOUT",
+    "NAME",
+    "NATIVE",
+    "Engine",
+    "LayerProbe",
+    "read_state",
+    "resolve_device",
+    "versions",
+    "write_state",
+]

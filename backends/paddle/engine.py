@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from backends import kernels
+from backends.paddle.fast import RowGradient
 from backends.paddle.framework import paddle
 from backends.paddle.layers import Dropout
 from backends.paddle.model import Classifier, correct_of, loss_of, no_dropout, training_dropout
@@ -17,26 +19,43 @@ from core.contract import StepStats
 class Engine:
     """See `core.contract.Engine`."""
 
-    implementation = "builtin"
-
     def __init__(
-        self, model: spec.Model, training: spec.Training, parameters: dict[str, np.ndarray], device: str
+        self,
+        model: spec.Model,
+        training: spec.Training,
+        parameters: dict[str, np.ndarray],
+        device: str,
+        implementation: str,
     ) -> None:
         self.device = device
+        self.implementation = implementation
         self.training = training
         self._native_device = native_device(device)
         paddle.set_device(device)  # parameters are created where this points
-        self._model = Classifier(model, training.dtype)
+        self._model = Classifier(model, training.dtype, implementation)
         self._model.assign(parameters)
         self._trainable = {name: p for name, p in self._model.named.items() if not p.stop_gradient}
-        self._optimizer = OPTIMIZERS[training.optimizer.kind](training.optimizer, self._trainable)
+        embedding = self._model.embedding
+        # Few rows of word vectors have a gradient, and Adam can be told which.
+        embedding.by_rows = (
+            implementation == "fast"
+            and training.optimizer.kind == "adam"
+            and embedding.lookup == "index"
+            and "embedding.weight" in self._trainable
+        )
+        self._rows: RowGradient | None = None
+        self._optimizer = OPTIMIZERS[training.optimizer.kind](
+            training.optimizer, self._trainable, ("embedding.weight",) if embedding.by_rows else ()
+        )
         self._pending: list[paddle.Tensor] = []
 
     def train_step(self, batch: Batch, step: int, learning_rate: float) -> None:
         loss, correct = self._backward(batch, step)
-        gradients = [parameter.grad for parameter in self._trainable.values()]
+        gradients = [parameter.grad for parameter in self._trainable.values() if parameter.grad is not None]
+        if self._rows is not None:
+            gradients.append(self._rows.values)
         norm = clip(gradients, self.training.clip_mode, self.training.clip_norm)
-        self._optimizer.step(learning_rate)
+        self._optimizer.step(learning_rate, self._rows)
         self._pending.append(paddle.stack([loss.detach(), correct.astype(loss.dtype), norm]))
 
     def collect(self) -> list[StepStats]:
@@ -55,7 +74,10 @@ class Engine:
 
     def gradients(self, batch: Batch, step: int) -> tuple[float, dict[str, np.ndarray]]:
         loss, _ = self._backward(batch, step)
-        return loss.item(), {name: to_numpy(p.grad) for name, p in self._trainable.items()}
+        found = {name: p.grad for name, p in self._trainable.items()}
+        if self._rows is not None:
+            found["embedding.weight"] = self._rows.dense()
+        return loss.item(), {name: to_numpy(gradient) for name, gradient in found.items()}
 
     def parameters(self) -> dict[str, np.ndarray]:
         return {name: to_numpy(parameter) for name, parameter in self._model.named.items()}
@@ -75,11 +97,19 @@ class Engine:
             return self._model(self._place(batch), dropout)
 
     def _backward(self, batch: Batch, step: int) -> tuple[paddle.Tensor, paddle.Tensor]:
-        """Fresh gradients in every trainable parameter; the loss and the number of right answers, on the device."""
+        """Fresh gradients in every trainable parameter, or, of word vectors by rows, in `_rows`; the loss and the
+        number of right answers, on the device."""
         for parameter in self._trainable.values():
             parameter.clear_gradient(set_to_zero=False)
         inputs = self._place(batch)
         logits = self._model(inputs, training_dropout(self.training, step))["logits"]
         loss = loss_of(logits, inputs.labels, self.training.loss_reduction)
-        loss.backward()
+        try:
+            loss.backward()
+        except OSError:
+            # Paddle turns what is raised within an operation's backward, Ctrl-C too, into an error of its own.
+            kernels.raise_interrupt()
+            raise
+        if self._model.embedding.by_rows:
+            self._rows = self._model.embedding.row_gradient(inputs)
         return loss, correct_of(logits, inputs.labels)

@@ -16,11 +16,11 @@ nn, F = paddle.nn, paddle.nn.functional
 class Classifier(nn.Layer):
     """Embedding, encoder and head of a spec. `named` holds every parameter under its neutral name."""
 
-    def __init__(self, model: spec.Model, dtype: str):
+    def __init__(self, model: spec.Model, dtype: str, implementation: str):
         super().__init__()
         self.embedding = Embedding(model.embedding, dtype)
-        self.encoder = RecurrentEncoder(model.encoder, model.embedding.dim, dtype)
-        self.head = PooledHead(model.head, model.encoder.output_size, model.encoder.hidden_size, dtype)
+        self.encoder = RecurrentEncoder(model.encoder, model.embedding.dim, dtype, implementation)
+        self.head = PooledHead(model.head, model.encoder.output_size, model.encoder.hidden_size, dtype, implementation)
         self.named = {**self.embedding.named(), **self.encoder.named(), **self.head.named()}
 
     def forward(self, inputs: Inputs, dropout: Dropout) -> dict[str, paddle.Tensor]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from backends.kernels.training import EmbeddingAdam
+from backends.paddle.fast import RowGradient, address
 from backends.paddle.framework import paddle
 from backends.paddle.runtime import to_numpy, to_tensor
 from core import spec
@@ -42,10 +44,13 @@ def decay(named: dict[str, paddle.Tensor], weight_decay: float, learning_rate: f
 
 
 class Adam:
-    """The framework's Adam."""
+    """The framework's Adam; and of a parameter whose gradient comes by rows, that of `backends/kernels/training.py`."""
 
-    def __init__(self, optimizer: spec.Adam, named: dict[str, paddle.Tensor]):
+    def __init__(self, optimizer: spec.Adam, named: dict[str, paddle.Tensor], by_rows: tuple[str, ...]):
+        """`by_rows`: names of parameters [V, E] with such a gradient, one at most."""
         self.named = named
+        self.rowwise = RowAdam(optimizer, named[by_rows[0]]) if by_rows else None
+        self.dense = {name: parameter for name, parameter in named.items() if name not in by_rows}
         self.weight_decay = optimizer.weight_decay
         self.betas = (optimizer.beta1, optimizer.beta2)
         self.native = paddle.optimizer.Adam(
@@ -53,14 +58,16 @@ class Adam:
             beta1=optimizer.beta1,
             beta2=optimizer.beta2,
             epsilon=optimizer.epsilon,
-            parameters=list(named.values()),
+            parameters=list(self.dense.values()),
         )
 
-    def step(self, learning_rate: float) -> None:
-        """Apply the gradients."""
+    def step(self, learning_rate: float, rows: RowGradient | None) -> None:
+        """Apply the gradients; `rows` is that of the parameter that has none of its own."""
         decay(self.named, self.weight_decay, learning_rate)
         self.native.set_lr(learning_rate)
         self.native.step()
+        if self.rowwise is not None:
+            self.rowwise.step(learning_rate, rows)
 
     def moments(self) -> dict[str, np.ndarray]:
         """State by neutral name, zeros before the first step."""
@@ -68,15 +75,22 @@ class Adam:
         for kind in STATE:
             for name, parameter in self.named.items():
                 tensor = state.get(f"{parameter.name}_{STATE[kind]}")
+                if name not in self.dense:
+                    tensor = self.rowwise.state[STATE[kind]]
                 found[f"{kind}/{name}"] = to_numpy(paddle.zeros_like(parameter) if tensor is None else tensor)
         return found
 
     def load(self, moments: dict[str, np.ndarray], steps: int) -> None:
         """Take over state after `steps` steps."""
         if steps == 0:
+            if self.rowwise is not None:
+                self.rowwise.restart()
             return
         state = {}
         for name, parameter in self.named.items():
+            if name not in self.dense:
+                self.rowwise.load(*(moments[f"{kind}/{name}"] for kind in STATE), steps)
+                continue
             for kind in STATE:
                 state[f"{parameter.name}_{STATE[kind]}"] = to_tensor(moments[f"{kind}/{name}"], parameter.place)
             # Paddle keeps the powers that the *next* step divides by. As there: one product at a time, in the
@@ -88,10 +102,38 @@ class Adam:
         self.native.set_state_dict(state)
 
 
+class RowAdam:
+    """Adam's state of word vectors [V, E], and its step from a gradient by rows."""
+
+    def __init__(self, optimizer: spec.Adam, parameter: paddle.Tensor):
+        self.optimizer, self.parameter = optimizer, parameter
+        self.restart()
+
+    def restart(self) -> None:
+        """To before the first step."""
+        self.load(*(np.zeros(tuple(self.parameter.shape), self.numpy_dtype()) for _ in STATE), 0)
+
+    def numpy_dtype(self) -> str:
+        return str(self.parameter.dtype).rpartition(".")[2]
+
+    def step(self, learning_rate: float, rows: RowGradient) -> None:
+        arrays = (self.parameter, *self.state.values())
+        self.kernel.step(*(address(array) for array in arrays), rows.rows, address(rows.values), learning_rate)
+
+    def load(self, moment1: np.ndarray, moment2: np.ndarray, steps: int) -> None:
+        place = self.parameter.place
+        moments = zip(STATE.values(), (moment1, moment2), strict=True)
+        # Copies: the kernel goes on in this memory.
+        self.state = {name: to_tensor(moment.copy(), place) for name, moment in moments}
+        self.kernel = EmbeddingAdam(self.optimizer, moment1.shape, moment1.dtype == np.float64)
+        self.kernel.load(moment1, moment2, steps)
+
+
 class SGD:
     """`v = momentum * v + g; p = p - lr * v`. By hand: Paddle's Momentum rounds its coefficient to float32."""
 
-    def __init__(self, optimizer: spec.SGD, named: dict[str, paddle.Tensor]):
+    def __init__(self, optimizer: spec.SGD, named: dict[str, paddle.Tensor], by_rows: tuple[str, ...]):
+        """`by_rows`: none; all gradients are dense."""
         self.named = named
         self.weight_decay = optimizer.weight_decay
         self.momentum = optimizer.momentum
@@ -99,8 +141,8 @@ class SGD:
         if self.momentum:
             self.velocity = {name: paddle.zeros_like(parameter) for name, parameter in named.items()}
 
-    def step(self, learning_rate: float) -> None:
-        """Apply the gradients."""
+    def step(self, learning_rate: float, rows: RowGradient | None) -> None:
+        """Apply the gradients; `rows` is that of the parameter that has none of its own."""
         decay(self.named, self.weight_decay, learning_rate)
         with paddle.no_grad():
             for name, parameter in self.named.items():

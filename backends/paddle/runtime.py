@@ -51,11 +51,12 @@ def to_numpy(tensor: paddle.Tensor) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Inputs:
-    """A batch on the device. `ids` [B, L], `mask` [B, L, 1] (1 where real), `labels` [B], and row numbers into a
-    flattened [B * L, D]: `reversal` [B * L], `first` [B], `last` [B]."""
+    """A batch on the device. `ids` [B, L], `mask` [B, L, 1] (1 where real), `lengths` and `labels` [B], and row
+    numbers into a flattened [B * L, D]: `reversal` [B * L], `first` [B], `last` [B]."""
 
     ids: paddle.Tensor
     mask: paddle.Tensor
+    lengths: paddle.Tensor
     labels: paddle.Tensor
     reversal: paddle.Tensor
     first: paddle.Tensor
@@ -67,6 +68,7 @@ def place(batch: Batch, dtype: str, device) -> Inputs:
     return Inputs(
         ids=to_tensor(batch.ids, device),
         mask=to_tensor(real_mask(batch)[:, :, None].astype(dtype), device),
+        lengths=to_tensor(batch.lengths, device),
         labels=to_tensor(batch.labels, device),
         reversal=to_tensor(reversal_index(batch), device),
         first=to_tensor(first_index(batch), device),

@@ -1,15 +1,15 @@
 """The layers of the spec: embedding, recurrent encoder, pooling head.
 
-Lengths rule: outputs past a length are zero and the reverse direction starts at the last real token. Each direction is
-a one-way built-in layer over padded input; the reverse one reads sequences reversed within their lengths and its
-outputs are reversed back. That is exact, and on the CPU ten times faster than packed sequences.
+Lengths rule: outputs past a length are zero and the reverse direction starts at the last real token.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+from backends.torch.fast import KINDS, PoolFunction, RowGradient
 from backends.torch.framework import torch
+from backends.torch.recurrent import IMPLEMENTATIONS, empty
 from backends.torch.runtime import Inputs
 from core import spec
 from core.parameters import direction_suffixes
@@ -19,24 +19,15 @@ nn, F = torch.nn, torch.nn.functional
 Dropout = Callable[[torch.Tensor, str, float], torch.Tensor]
 """`dropout(x, place, rate)`: x with units dropped and the rest scaled by 1 / (1 - rate), or x itself."""
 
-BUILTIN = {"srn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
-
-
-def empty(*shape: int, dtype: torch.dtype) -> nn.Parameter:
-    """A parameter whose values come from core, later."""
-    return nn.Parameter(torch.zeros(*shape, dtype=dtype))
-
-
-def builtin_layer(cell: spec.Cell, inputs: int, hidden: int, dtype: torch.dtype) -> nn.Module:
-    """A one-way, one-layer built-in."""
-    return BUILTIN[cell](inputs, hidden, batch_first=True, dtype=dtype)
-
 
 class Embedding(nn.Module):
     """`weight` [V, E]; row 0 (PAD) is zero and gets no gradient."""
 
     def __init__(self, embedding: spec.Embedding, dtype: torch.dtype):
         super().__init__()
+        self.by_rows = False
+        """Whether the gradient is read off the vectors (`row_gradient`): `weight` itself then gets none."""
+        self.read = None
         self.lookup = embedding.lookup
         self.rate = embedding.dropout
         self.weight = empty(embedding.vocab_size, embedding.dim, dtype=dtype)
@@ -44,28 +35,39 @@ class Embedding(nn.Module):
 
     def forward(self, inputs: Inputs, dropout: Dropout) -> torch.Tensor:  # -> [B, L, E]
         if self.lookup == "index":
-            vectors = F.embedding(inputs.ids, self.weight, padding_idx=0)
+            weight = self.weight.detach() if self.by_rows else self.weight
+            vectors = F.embedding(inputs.ids, weight, padding_idx=0)
+            if self.by_rows and torch.is_grad_enabled():
+                self.read = vectors.requires_grad_()
         else:
             # Without the column of PAD there is no path to row 0.
             one_hot = F.one_hot(inputs.ids, self.weight.shape[0])[:, :, 1:].to(self.weight.dtype)
             vectors = torch.matmul(one_hot, self.weight[1:])
         return dropout(vectors, "embedding", self.rate)
 
+    def row_gradient(self, inputs: Inputs) -> RowGradient:
+        """With `by_rows`, after the loss was run backwards."""
+        read, self.read = self.read, None
+        return RowGradient(inputs.ids, read.grad, self.weight.shape[0])
+
     def named(self) -> dict[str, nn.Parameter]:
         return {"embedding.weight": self.weight}
 
 
 class RecurrentEncoder(nn.Module):
-    """Layers of one-way built-in SRN, GRU or LSTM layers, one per direction, under the neutral names."""
+    """Recurrent layers in one implementation (`recurrent.py`), under the neutral names."""
 
-    def __init__(self, encoder: spec.RecurrentEncoder, embedding_dim: int, dtype: torch.dtype):
+    def __init__(self, encoder: spec.RecurrentEncoder, embedding_dim: int, dtype: torch.dtype, implementation: str):
         super().__init__()
         self.rate = encoder.dropout
         self.suffixes = direction_suffixes(encoder.bidirectional)
         self.layers = nn.ModuleList(
-            nn.ModuleList(
-                builtin_layer(encoder.cell, encoder.layer_input_size(layer, embedding_dim), encoder.hidden_size, dtype)
-                for _ in self.suffixes
+            IMPLEMENTATIONS[implementation](
+                encoder.cell,
+                encoder.layer_input_size(layer, embedding_dim),
+                encoder.hidden_size,
+                encoder.directions,
+                dtype,
             )
             for layer in range(encoder.num_layers)
         )
@@ -73,29 +75,20 @@ class RecurrentEncoder(nn.Module):
     def forward(self, x: torch.Tensor, inputs: Inputs, dropout: Dropout) -> list[torch.Tensor]:
         """[B, L, E] -> every layer's output [B, L, H * directions], zero past the lengths, before dropout."""
         outputs = []
-        for number, directions in enumerate(self.layers):
+        for number, layer in enumerate(self.layers):
             if number > 0:
                 x = dropout(x, f"encoder.l{number - 1}", self.rate)
-            sides = [directions[0](x)[0]]
-            if len(directions) == 2:
-                reversed_output = directions[1](reorder(x, inputs.reversal))[0]
-                sides.append(reorder(reversed_output, inputs.reversal))
-            x = torch.cat(sides, dim=-1) * inputs.mask
+            x, _, _ = layer(x, inputs)
             outputs.append(x)
         return outputs
 
     def named(self) -> dict[str, nn.Parameter]:
         return {
-            f"encoder.{kind}_l{number}{suffix}": getattr(directions[side], f"{kind}_l0")
-            for number, directions in enumerate(self.layers)
-            for side, suffix in enumerate(self.suffixes)
-            for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+            f"encoder.{kind}_l{number}{suffix}": weight
+            for number, layer in enumerate(self.layers)
+            for suffix, direction in zip(self.suffixes, layer.weights(), strict=True)
+            for kind, weight in zip(KINDS, direction, strict=True)
         }
-
-
-def reorder(x: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
-    """Rows `index` [B * L] of x [B, L, D] flattened, in x's shape."""
-    return x.reshape(-1, x.shape[-1]).index_select(0, index).reshape(x.shape)
 
 
 class Linear(nn.Module):
@@ -116,11 +109,12 @@ class Linear(nn.Module):
 class PooledHead(nn.Module):
     """Pooling over real tokens, an optional hidden layer, a linear map to logits."""
 
-    def __init__(self, head: spec.PooledHead, features: int, split: int, dtype: torch.dtype):
+    def __init__(self, head: spec.PooledHead, features: int, split: int, dtype: torch.dtype, implementation: str):
         """`features` F of the encoder's output; its first `split` columns are the forward direction's."""
         super().__init__()
         self.pooling = head.pooling
         self.split = split
+        self.fast = implementation == "fast"
         self.rate = head.dropout
         self.activation = {"tanh": torch.tanh, "relu": torch.relu}[head.activation]
         self.hidden = None if head.hidden_size is None else Linear(features, head.hidden_size, dtype)
@@ -137,6 +131,8 @@ class PooledHead(nn.Module):
         return found
 
     def pool(self, x: torch.Tensor, inputs: Inputs) -> torch.Tensor:  # [B, L, F] -> [B, F]
+        if self.fast and self.pooling != "last":
+            return PoolFunction.apply(x, inputs.lengths, self.pooling)
         if self.pooling == "mean":
             return x.sum(dim=1) / inputs.mask.sum(dim=1)
         if self.pooling == "max":

@@ -16,12 +16,12 @@ nn, F = torch.nn, torch.nn.functional
 class Classifier(nn.Module):
     """Embedding, encoder and head of a spec. `named` holds every parameter under its neutral name."""
 
-    def __init__(self, model: spec.Model, dtype: str):
+    def __init__(self, model: spec.Model, dtype: str, implementation: str):
         super().__init__()
         native = getattr(torch, dtype)
         self.embedding = Embedding(model.embedding, native)
-        self.encoder = RecurrentEncoder(model.encoder, model.embedding.dim, native)
-        self.head = PooledHead(model.head, model.encoder.output_size, model.encoder.hidden_size, native)
+        self.encoder = RecurrentEncoder(model.encoder, model.embedding.dim, native, implementation)
+        self.head = PooledHead(model.head, model.encoder.output_size, model.encoder.hidden_size, native, implementation)
         self.named = {**self.embedding.named(), **self.encoder.named(), **self.head.named()}
 
     def forward(self, inputs: Inputs, dropout: Dropout) -> dict[str, torch.Tensor]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from backends.kernels.training import EmbeddingAdam
+from backends.torch.fast import RowGradient, address
 from backends.torch.framework import torch
 from backends.torch.runtime import to_numpy, to_tensor
 from core import spec
@@ -41,32 +43,38 @@ def decay(named: dict[str, torch.nn.Parameter], weight_decay: float, learning_ra
 
 
 class Adam:
-    """The framework's Adam."""
+    """The framework's Adam; and of a parameter whose gradient comes by rows, that of `backends/kernels/training.py`."""
 
-    def __init__(self, optimizer: spec.Adam, named: dict[str, torch.nn.Parameter]):
+    def __init__(self, optimizer: spec.Adam, named: dict[str, torch.nn.Parameter], by_rows: tuple[str, ...]):
+        """`by_rows`: names of parameters [V, E] with such a gradient, one at most."""
         self.named = named
+        self.rowwise = RowAdam(optimizer, named[by_rows[0]]) if by_rows else None
+        self.dense = {name: parameter for name, parameter in named.items() if name not in by_rows}
         self.weight_decay = optimizer.weight_decay
         self.native = torch.optim.Adam(
-            list(named.values()),
+            list(self.dense.values()),
             lr=optimizer.learning_rate,
             betas=(optimizer.beta1, optimizer.beta2),
             eps=optimizer.epsilon,
             fused=True,
         )
 
-    def step(self, learning_rate: float) -> None:
-        """Apply the gradients."""
+    def step(self, learning_rate: float, rows: RowGradient | None) -> None:
+        """Apply the gradients; `rows` is that of the parameter that has none of its own."""
         decay(self.named, self.weight_decay, learning_rate)
         for group in self.native.param_groups:
             group["lr"] = learning_rate
         self.native.step()
+        if self.rowwise is not None:
+            self.rowwise.step(learning_rate, rows)
 
     def moments(self) -> dict[str, np.ndarray]:
         """State by neutral name, zeros before the first step."""
         found = {}
         for kind in STATE:
             for name, parameter in self.named.items():
-                tensor = self.native.state[parameter].get(STATE[kind])
+                state = self.native.state[parameter] if name in self.dense else self.rowwise.state
+                tensor = state.get(STATE[kind])
                 found[f"{kind}/{name}"] = to_numpy(torch.zeros_like(parameter) if tensor is None else tensor)
         return found
 
@@ -74,8 +82,13 @@ class Adam:
         """Take over state after `steps` steps."""
         self.native.state.clear()
         if steps == 0:
+            if self.rowwise is not None:
+                self.rowwise.restart()
             return
         for name, parameter in self.named.items():
+            if name not in self.dense:
+                self.rowwise.load(*(moments[f"{kind}/{name}"] for kind in STATE), steps)
+                continue
             state = self.native.state[parameter]
             for kind in STATE:
                 # A copy: the framework goes on in this memory.
@@ -84,10 +97,38 @@ class Adam:
             state["step"] = torch.tensor(float(steps), dtype=torch.float32, device=parameter.device)
 
 
+class RowAdam:
+    """Adam's state of word vectors [V, E], and its step from a gradient by rows."""
+
+    def __init__(self, optimizer: spec.Adam, parameter: torch.nn.Parameter):
+        self.optimizer, self.parameter = optimizer, parameter
+        self.restart()
+
+    def restart(self) -> None:
+        """To before the first step."""
+        self.load(*(np.zeros(tuple(self.parameter.shape), self.numpy_dtype()) for _ in STATE), 0)
+
+    def numpy_dtype(self) -> str:
+        return str(self.parameter.dtype).rpartition(".")[2]
+
+    def step(self, learning_rate: float, rows: RowGradient) -> None:
+        arrays = (self.parameter, *self.state.values())
+        self.kernel.step(*(address(array) for array in arrays), rows.rows, address(rows.values), learning_rate)
+
+    def load(self, moment1: np.ndarray, moment2: np.ndarray, steps: int) -> None:
+        place = self.parameter.device
+        moments = zip(STATE.values(), (moment1, moment2), strict=True)
+        # Copies: the kernel goes on in this memory.
+        self.state = {name: to_tensor(moment.copy(), place) for name, moment in moments}
+        self.kernel = EmbeddingAdam(self.optimizer, moment1.shape, moment1.dtype == np.float64)
+        self.kernel.load(moment1, moment2, steps)
+
+
 class SGD:
     """`v = momentum * v + g; p = p - lr * v`. By hand: Paddle's Momentum rounds its coefficient to float32."""
 
-    def __init__(self, optimizer: spec.SGD, named: dict[str, torch.nn.Parameter]):
+    def __init__(self, optimizer: spec.SGD, named: dict[str, torch.nn.Parameter], by_rows: tuple[str, ...]):
+        """`by_rows`: none; all gradients are dense."""
         self.named = named
         self.weight_decay = optimizer.weight_decay
         self.momentum = optimizer.momentum
@@ -95,8 +136,8 @@ class SGD:
         if self.momentum:
             self.velocity = {name: torch.zeros_like(parameter) for name, parameter in named.items()}
 
-    def step(self, learning_rate: float) -> None:
-        """Apply the gradients."""
+    def step(self, learning_rate: float, rows: RowGradient | None) -> None:
+        """Apply the gradients; `rows` is that of the parameter that has none of its own."""
         decay(self.named, self.weight_decay, learning_rate)
         with torch.no_grad():
             for name, parameter in self.named.items():

@@ -1,0 +1,110 @@
+// What the three files share: one problem, and what a build of `recurrent.cpp` offers for it.
+//
+// A problem is one recurrent layer over a batch: D directions (1 or 2) of one cell, B sequences of unequal length in a
+// tensor of width L, I features in, H units. All arrays are C-contiguous, of the problem's dtype unless said otherwise.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+enum Cell { SRN = 0, GRU = 1, LSTM = 2 };
+
+// Mirrored, field by field, by `Problem` in `__init__.py`.
+struct Problem {
+    int64_t cell;         // as above
+    int64_t float64;      // 0: float32
+    int64_t directions;   // 1, or 2: the second starts at each sequence's last token
+    int64_t threads;      // at most so many
+    int64_t batch, width, inputs, hidden;
+    const int64_t* lengths;       // [B], 1 <= length <= L
+    const void* x;                // [B, L, I]
+    const void* weight_ih[2];     // [G * H, I] of each direction; gates i, f, g, o or r, z, n
+    const void* weight_hh[2];     // [G * H, H]
+    const void* bias_ih[2];       // [G * H]
+    const void* bias_hh[2];       // [G * H]
+    const void* h_0;              // [D, B, H], or null: zeros
+    const void* c_0;              // [D, B, H], or null: zeros
+    void* output;                 // [B, L, D * H]: written by forward, zero past the lengths; read by backward
+    void* h_n;                    // [D, B, H], or null: not wanted
+    void* c_n;                    // [D, B, H], or null
+    void* saved;                  // `seqtwin_saved_bytes`: written by forward for backward, which overwrites it; or null
+    // Backward. A null gradient is not wanted, or, of what comes in, zero.
+    const void* d_output;         // [B, L, D * H]; past the lengths it is not read
+    const void* d_h_n;            // [D, B, H]
+    const void* d_c_n;            // [D, B, H]
+    void* d_x;                    // [B, L, I], zero past the lengths
+    void* d_weight_ih[2];
+    void* d_weight_hh[2];
+    void* d_bias_ih[2];
+    void* d_bias_hh[2];
+    void* d_h_0;                  // [D, B, H]
+    void* d_c_0;                  // [D, B, H]
+};
+
+// What `training.cpp` computes; mirrored by classes of the same names in `__init__.py`.
+struct RowSums {
+    int64_t float64, threads, tokens, dim, rows;
+    const int32_t* row;     // [tokens], 0 .. rows - 1, or -1: left out
+    const void* gradient;   // [tokens, dim]
+    void* values;           // [rows, dim]
+};
+struct AdamRows {
+    int64_t float64, threads, rows, dim;
+    void *weight, *moment1, *moment2;  // [rows, dim]
+    uint8_t* touched;       // [rows]: 0 where both moments are zero
+    const int32_t* slot;    // [rows]: which row of `gradient`, or -1
+    const void* gradient;
+    double beta1, beta2, epsilon;
+    double step_size;        // rate / (1 - beta1^t)
+    double root_correction;  // sqrt(1 - beta2^t)
+};
+struct Pooling {
+    int64_t float64, threads, batch, width, features;
+    const int64_t* lengths;
+    const void* x;          // [B, L, F]
+    void* pooled;           // [B, F]
+    int32_t* position;      // [B, F], or null: mean
+    const void* d_pooled;   // [B, F]
+    void* d_x;              // [B, L, F]
+};
+
+// Builds of the arithmetic for one instruction set and number type. False: interrupted.
+struct TrainingBuild {
+    bool (*sum_rows)(const RowSums&);
+    bool (*adam_rows)(const AdamRows&);
+    bool (*pool)(const Pooling&);
+    bool (*unpool)(const Pooling&);
+};
+struct Build {
+    size_t (*saved_bytes)(const Problem&, int64_t tokens);
+    bool (*forward)(const Problem&);
+    bool (*backward)(const Problem&);
+};
+
+namespace seqtwin {
+
+// A buffer that goes back to a store of kept ones, aligned to 64 bytes (`runtime.cpp`). Fresh memory costs page faults.
+void* take(size_t bytes);
+void give_back(void* memory);
+
+struct Buffer {
+    void* memory;
+    explicit Buffer(size_t bytes) : memory(take(bytes)) {}
+    ~Buffer() { give_back(memory); }
+    Buffer(const Buffer&) = delete;
+    Buffer& operator=(const Buffer&) = delete;
+    template <class T> T* as() const { return static_cast<T*>(memory); }
+};
+
+// Run `task(context, 0..count - 1)`, each number once, on up to `threads` threads; returns when all are done.
+// False if the program was told to stop: some were not run then, or not to their end.
+bool parallel(int64_t count, int64_t threads, void (*task)(void* context, int64_t number), void* context);
+
+// Whether to give up, asked by every task now and then: true once Ctrl-C has raised its exception.
+bool interrupted();
+
+template <class F> bool parallel_for(int64_t count, int64_t threads, F& body) {
+    return parallel(count, threads, [](void* context, int64_t number) { (*static_cast<F*>(context))(number); }, &body);
+}
+
+}  // namespace seqtwin

@@ -1,0 +1,339 @@
+// What runs around the arithmetic: threads, kept buffers, Ctrl-C, the choice of a build, and the C interface.
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <cstdlib>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#if defined(__unix__) || defined(__APPLE__)
+#include <sys/mman.h>
+#include <unistd.h>
+#endif
+
+#include "recurrent.h"
+
+extern "C" {
+#ifdef SEQTWIN_AVX512
+Build seqtwin_build_avx512(bool float64);
+TrainingBuild seqtwin_training_avx512(bool float64);
+#endif
+#ifdef SEQTWIN_AVX2
+Build seqtwin_build_avx2(bool float64);
+TrainingBuild seqtwin_training_avx2(bool float64);
+#endif
+Build seqtwin_build_portable(bool float64);
+TrainingBuild seqtwin_training_portable(bool float64);
+}
+
+namespace seqtwin {
+
+// ---- buffers ------------------------------------------------------------------------------------------------------
+
+namespace {
+
+struct Header {  // stands in the 64 bytes before the memory handed out
+    size_t capacity;
+};
+constexpr size_t ALIGNMENT = 64, HUGE_PAGE = size_t(1) << 21, KEPT = 32;
+std::mutex store_lock;
+std::vector<Header*> store;  // idle ones, least recently used first
+
+Header* allocate(size_t bytes) {
+    // Large ones in steps of an eighth, so that the next batch, a little longer, finds one that fits.
+    size_t step = ALIGNMENT;
+    while (step * 16 < bytes) step *= 2;
+    size_t capacity = (bytes + step - 1) / step * step, total = capacity + ALIGNMENT;
+    size_t alignment = total >= 2 * HUGE_PAGE ? HUGE_PAGE : ALIGNMENT;
+    total = (total + alignment - 1) / alignment * alignment;
+    void* memory = nullptr;
+    if (posix_memalign(&memory, alignment, total) != 0) throw std::bad_alloc();
+#ifdef MADV_HUGEPAGE
+    if (alignment == HUGE_PAGE) madvise(memory, total, MADV_HUGEPAGE);
+#endif
+    Header* header = static_cast<Header*>(memory);
+    header->capacity = capacity;
+    return header;
+}
+
+}  // namespace
+
+void* take(size_t bytes) {
+    bytes = std::max(bytes, size_t(1));
+    {
+        std::lock_guard<std::mutex> hold(store_lock);
+        auto best = store.end();
+        for (auto at = store.begin(); at != store.end(); ++at)
+            if ((*at)->capacity >= bytes && (*at)->capacity <= 2 * bytes + 65536)
+                if (best == store.end() || (*at)->capacity < (*best)->capacity) best = at;
+        if (best != store.end()) {
+            Header* found = *best;
+            store.erase(best);
+            return reinterpret_cast<char*>(found) + ALIGNMENT;
+        }
+    }
+    return reinterpret_cast<char*>(allocate(bytes)) + ALIGNMENT;
+}
+
+void give_back(void* memory) {
+    if (!memory) return;
+    Header* header = reinterpret_cast<Header*>(static_cast<char*>(memory) - ALIGNMENT);
+    std::lock_guard<std::mutex> hold(store_lock);
+    store.push_back(header);
+    if (store.size() > KEPT) {
+        free(store.front());
+        store.erase(store.begin());
+    }
+}
+
+// ---- Ctrl-C -------------------------------------------------------------------------------------------------------
+
+namespace {
+
+// Python's own functions, called on the thread that called us, which gave up its lock: no header of Python's is needed.
+void* (*save_thread)();
+void (*restore_thread)(void*);
+int (*check_signals)();
+
+struct Call {  // one call from Python
+    std::atomic<bool> stop{false};
+    void* python = nullptr;
+    std::chrono::steady_clock::time_point looked = std::chrono::steady_clock::now();
+};
+thread_local Call* current;    // the call that this thread works for
+thread_local bool is_caller;   // this thread made it
+
+}  // namespace
+
+bool interrupted() {
+    Call* call = current;
+    if (!call) return false;
+    if (is_caller && check_signals && !call->stop) {
+        auto now = std::chrono::steady_clock::now();
+        if (now - call->looked > std::chrono::milliseconds(50)) {
+            call->looked = now;
+            restore_thread(call->python);
+            if (check_signals() != 0) call->stop = true;  // the exception is set: Python raises it when we return
+            call->python = save_thread();
+        }
+    }
+    return call->stop;
+}
+
+// ---- threads ------------------------------------------------------------------------------------------------------
+
+namespace {
+
+struct Job {
+    void (*task)(void*, int64_t);
+    void* context;
+    int64_t count;
+    std::atomic<int64_t> next{0};
+    Call* call;
+};
+
+void work(Job& job) {
+    for (int64_t number; (number = job.next.fetch_add(1)) < job.count;) job.task(job.context, number);
+}
+
+// Threads that sleep between calls. One job at a time: who finds the pool at work does a job alone.
+struct Pool {
+    std::mutex busy, lock;
+    std::condition_variable wake, done;
+    Job* job = nullptr;
+    int64_t wanted = 0, running = 0, size = 0;
+    uint64_t round = 0;
+    int64_t process = 0;
+
+    void helper(int64_t number) {
+        uint64_t seen = 0;
+        std::unique_lock<std::mutex> hold(lock);
+        for (;;) {
+            wake.wait(hold, [&] { return round != seen; });
+            seen = round;
+            if (number >= wanted || !job) continue;
+            Job* mine = job;
+            running++;
+            hold.unlock();
+            current = mine->call;
+            is_caller = false;
+            work(*mine);
+            current = nullptr;
+            hold.lock();
+            if (--running == 0) done.notify_one();
+        }
+    }
+    void run(Job& mine, int64_t helpers) {
+        std::unique_lock<std::mutex> hold(lock);
+        while (size < helpers) std::thread(&Pool::helper, this, size++).detach();
+        job = &mine;
+        wanted = helpers;
+        round++;
+        wake.notify_all();
+        hold.unlock();
+        work(mine);
+        hold.lock();
+        job = nullptr;  // who wakes up only now has nothing to do
+        done.wait(hold, [&] { return running == 0; });
+    }
+};
+
+// Never destroyed: its threads sleep in it until the process ends. A forked child, which has none, starts another.
+Pool& pool() {
+    static std::mutex lock;
+    static Pool* instance = nullptr;
+    std::lock_guard<std::mutex> hold(lock);
+#if defined(__unix__) || defined(__APPLE__)
+    int64_t process = getpid();
+#else
+    int64_t process = 1;
+#endif
+    if (!instance || instance->process != process) {
+        instance = new Pool;
+        instance->process = process;
+    }
+    return *instance;
+}
+
+}  // namespace
+
+bool parallel(int64_t count, int64_t threads, void (*task)(void*, int64_t), void* context) {
+    Job job{task, context, count, {0}, current};
+    int64_t helpers = std::min(threads, count) - 1;
+    Pool* shared = helpers > 0 ? &pool() : nullptr;
+    if (shared && shared->busy.try_lock()) {
+        std::lock_guard<std::mutex> hold(shared->busy, std::adopt_lock);
+        shared->run(job, helpers);
+    } else {
+        work(job);
+    }
+    return !(current && current->stop);
+}
+
+namespace {
+
+// ---- the choice of a build ----------------------------------------------------------------------------------------
+
+const char* const NAMES[] = {"portable", "avx2", "avx512"};
+
+bool runs_here(int which) {
+    switch (which) {
+        case 0: return true;
+#if defined(SEQTWIN_AVX2)
+        case 1: return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+#endif
+#if defined(SEQTWIN_AVX512)
+        case 2: return __builtin_cpu_supports("avx512f");
+#endif
+        default: return false;
+    }
+}
+
+int best() {
+    for (int which = 2; which > 0; which--)
+        if (runs_here(which)) return which;
+    return 0;
+}
+
+std::atomic<int> chosen{-1};
+
+int target() {
+    if (chosen < 0) chosen = best();
+    return chosen;
+}
+Build build(const Problem& q) {
+#if defined(SEQTWIN_AVX512)
+    if (target() == 2) return seqtwin_build_avx512(q.float64);
+#endif
+#if defined(SEQTWIN_AVX2)
+    if (target() == 1) return seqtwin_build_avx2(q.float64);
+#endif
+    return seqtwin_build_portable(q.float64);
+}
+TrainingBuild training_build(bool float64) {
+#if defined(SEQTWIN_AVX512)
+    if (target() == 2) return seqtwin_training_avx512(float64);
+#endif
+#if defined(SEQTWIN_AVX2)
+    if (target() == 1) return seqtwin_training_avx2(float64);
+#endif
+    return seqtwin_training_portable(float64);
+}
+
+template <class Q> int run(const Q& q, bool (*how)(const Q&)) {
+    Call call;
+    current = &call;
+    is_caller = true;
+    if (save_thread) call.python = save_thread();
+    int result;
+    try {
+        result = how(q) ? 0 : 1;
+    } catch (const std::bad_alloc&) {
+        result = 2;
+    }
+    if (save_thread) restore_thread(call.python);
+    current = nullptr;
+    return result;
+}
+
+}  // namespace
+}  // namespace seqtwin
+
+// ---- the C interface ----------------------------------------------------------------------------------------------
+
+extern "C" {
+
+// PyEval_SaveThread, PyEval_RestoreThread, PyErr_CheckSignals. Without them the caller's lock is not given up.
+void seqtwin_python(void* save, void* restore, void* check) {
+    seqtwin::save_thread = reinterpret_cast<void* (*)()>(save);
+    seqtwin::restore_thread = reinterpret_cast<void (*)(void*)>(restore);
+    seqtwin::check_signals = reinterpret_cast<int (*)()>(check);
+}
+
+// Name of the build that runs: `avx512`, `avx2` or `portable`.
+const char* seqtwin_target() { return seqtwin::NAMES[seqtwin::target()]; }
+
+// Choose another one: 0 portable, 1 avx2, 2 avx512, -1 the best; 0 if this machine or build has it not. For tests.
+int seqtwin_choose(int which) {
+    if (which >= 0 && !seqtwin::runs_here(which)) return 0;
+    seqtwin::chosen = which;
+    return 1;
+}
+
+size_t seqtwin_saved_bytes(const Problem* q, int64_t tokens) { return seqtwin::build(*q).saved_bytes(*q, tokens); }
+// 0: done. 1: interrupted, with Python's exception set. 2: no memory.
+int seqtwin_forward(const Problem* q) { return seqtwin::run(*q, seqtwin::build(*q).forward); }
+int seqtwin_backward(const Problem* q) { return seqtwin::run(*q, seqtwin::build(*q).backward); }
+
+// Numbers the ids [tokens] that occur, but for 0 (PAD), as they first occur: `row` [tokens] is each token's number or
+// -1, `rows` [tokens] the id behind each number, `slot` [ids] the number of an id or -1. Returns how many there are.
+int64_t seqtwin_number_rows(const int64_t* ids, int64_t tokens, int64_t* rows, int32_t* row, int32_t* slot) {
+    int64_t count = 0;
+    for (int64_t n = 0; n < tokens; n++) {
+        int64_t id = ids[n];
+        if (id != 0 && slot[id] < 0) {
+            slot[id] = int32_t(count);
+            rows[count++] = id;
+        }
+        row[n] = id == 0 ? -1 : slot[id];
+    }
+    return count;
+}
+int seqtwin_sum_rows(const RowSums* q) { return seqtwin::run(*q, seqtwin::training_build(q->float64).sum_rows); }
+int seqtwin_adam_rows(const AdamRows* q) { return seqtwin::run(*q, seqtwin::training_build(q->float64).adam_rows); }
+int seqtwin_pool(const Pooling* q) { return seqtwin::run(*q, seqtwin::training_build(q->float64).pool); }
+int seqtwin_unpool(const Pooling* q) { return seqtwin::run(*q, seqtwin::training_build(q->float64).unpool); }
+
+void* seqtwin_take(size_t bytes) {
+    try {
+        return seqtwin::take(bytes);
+    } catch (const std::bad_alloc&) {
+        return nullptr;
+    }
+}
+void seqtwin_give_back(void* memory) { seqtwin::give_back(memory); }
+
+}  // extern "C"

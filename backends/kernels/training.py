@@ -1,0 +1,112 @@
+"""The rest of a training step in the compiled library: gradients of word vectors, Adam on them, pooling.
+
+As in `backends/kernels`: addresses of C-contiguous arrays on the CPU; the caller keeps them alive and checked. Results
+do not depend on the number of threads.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import math
+
+import numpy as np
+
+from backends import kernels
+from core import spec
+
+ADDRESS = kernels.ADDRESS
+SMALL = 1 << 16
+"""Numbers below which a second thread costs more than it gains."""
+
+
+def _fields(integers: str, addresses: str, numbers: str = "") -> list[tuple[str, type]]:
+    kinds = ((integers, ctypes.c_int64), (addresses, ADDRESS), (numbers, ctypes.c_double))
+    return [(name, kind) for names, kind in kinds for name in names.split()]
+
+
+class RowSums(ctypes.Structure):
+    _fields_ = _fields("float64 threads tokens dim rows", "row gradient values")
+
+
+class AdamRows(ctypes.Structure):
+    _fields_ = _fields(
+        "float64 threads rows dim",
+        "weight moment1 moment2 touched slot gradient",
+        "beta1 beta2 epsilon step_size root_correction",
+    )
+
+
+class Pooling(ctypes.Structure):
+    _fields_ = _fields("float64 threads batch width features", "lengths x pooled position d_pooled d_x")
+
+
+def _threads(size: int) -> int:
+    return 1 if size < SMALL else kernels.threads()
+
+
+class Rows:
+    """The ids of a batch, but for PAD, numbered as they first occur."""
+
+    def __init__(self, ids: int, tokens: int, vocab_size: int):
+        """`ids`: address of `tokens` int64, each in 0 .. vocab_size - 1."""
+        self.tokens = tokens
+        self.row = np.empty(tokens, dtype=np.int32)
+        """[tokens]: each token's number, -1 for PAD."""
+        self.slot = np.full(vocab_size, -1, dtype=np.int32)
+        """[V]: an id's number, -1 if it does not occur."""
+        ids_found = np.empty(tokens, dtype=np.int64)
+        addresses = (ids, tokens, ids_found.ctypes.data, self.row.ctypes.data, self.slot.ctypes.data)
+        self.ids = ids_found[: kernels.call("seqtwin_number_rows", *addresses)]
+        """[U]: the id behind each number."""
+
+    def sums(self, gradient: int, values: int, dim: int, float64: bool) -> None:
+        """`values` [U, dim] becomes the sum, in their order, over each id's tokens of `gradient` [tokens, dim]."""
+        threads = _threads(self.tokens * dim)
+        kernels.compute(
+            "seqtwin_sum_rows",
+            RowSums(float64, threads, self.tokens, dim, len(self.ids), self.row.ctypes.data, gradient, values),
+        )
+
+
+class EmbeddingAdam:
+    """Adam on a [V, E] matrix of which a step's gradient has few rows: the dense step's result, moments decaying also
+    in rows that are not in the batch, at the cost of the rows that ever had a gradient. (Below 1e-38 a moment is 0.)"""
+
+    def __init__(self, optimizer: spec.Adam, shape: tuple[int, int], float64: bool):
+        self.optimizer, self.shape, self.float64 = optimizer, shape, float64
+        self.steps = 0
+        self.touched = np.zeros(shape[0], dtype=np.uint8)
+
+    def step(self, weight: int, moment1: int, moment2: int, rows: Rows, gradient: int, learning_rate: float) -> None:
+        """All addresses of [V, E], but for `gradient` [U, E] of `rows`."""
+        self.steps += 1
+        betas = self.optimizer.beta1, self.optimizer.beta2
+        corrections = [1.0 - beta**self.steps for beta in betas]
+        scalars = (*betas, self.optimizer.epsilon, learning_rate / corrections[0], math.sqrt(corrections[1]))
+        addresses = (weight, moment1, moment2, self.touched.ctypes.data, rows.slot.ctypes.data, gradient)
+        count, dim = self.shape
+        kernels.compute(
+            "seqtwin_adam_rows", AdamRows(self.float64, _threads(count * dim), count, dim, *addresses, *scalars)
+        )
+
+    def load(self, moment1: np.ndarray, moment2: np.ndarray, steps: int) -> None:
+        """Go on after `steps` steps with these moments [V, E]."""
+        self.steps = steps
+        self.touched = np.logical_or(moment1.any(axis=1), moment2.any(axis=1)).astype(np.uint8)
+
+
+def pool(shape: list[int], float64: bool, **addresses: int | None) -> None:
+    """x [B, L, F] -> `pooled` [B, F] over `lengths`: the mean, or, if `position` [B, F] int32 is given, the maximum."""
+    kernels.compute("seqtwin_pool", _pooling(shape, float64, addresses))
+
+
+def unpool(shape: list[int], float64: bool, **addresses: int | None) -> None:
+    """`d_pooled` [B, F] -> `d_x` [B, L, F], zero past the lengths."""
+    kernels.compute("seqtwin_unpool", _pooling(shape, float64, addresses))
+
+
+def _pooling(shape: list[int], float64: bool, addresses: dict[str, int | None]) -> Pooling:
+    problem = Pooling(float64, _threads(math.prod(shape)), *shape)
+    for name, address in addresses.items():
+        setattr(problem, name, address)
+    return problem

@@ -1,0 +1,107 @@
+"""The compiled library (`backends/kernels`) on this framework's tensors, and in its autograd."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from backends import kernels
+from backends.kernels import training
+from backends.paddle.framework import paddle
+
+KINDS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+"""What a direction of a layer has: [G * H, I], [G * H, H], [G * H], [G * H]; gates i, f, g, o or r, z, n."""
+
+
+class RecurrentFunction(paddle.autograd.PyLayer):
+    """`kernels.Pass` in autograd. Its gates are kept once: a second run backwards through one graph is refused."""
+
+    @staticmethod
+    def forward(ctx, cell, lengths, states, keep, *arrays):
+        arrays = [None if array is None else array.contiguous() for array in arrays]
+        x, h_0, c_0, *weights = arrays
+        batch, width, _ = x.shape
+        hidden, directions = weights[1].shape[1], len(weights) // len(KINDS)
+        output = paddle.empty([batch, width, directions * hidden], x.dtype)
+        h_n = paddle.empty([directions, batch, hidden], x.dtype) if states else None
+        c_n = paddle.empty_like(h_n) if states and cell == "lstm" else None
+        run = kernels.Pass(cell, x.dtype == paddle.float64, directions, list(x.shape), hidden)
+        run.forward(
+            int(lengths.sum()) if keep else None,
+            **{"lengths": address(lengths), "x": address(x), "h_0": address(h_0), "c_0": address(c_0)},
+            **{"output": address(output), "h_n": address(h_n), "c_n": address(c_n)},
+            **by_direction("", weights),
+        )
+        ctx.run, ctx.lengths = run, lengths
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(output, *arrays)
+        return output, h_n, c_n
+
+    @staticmethod
+    def backward(ctx, d_output, d_h_n=None, d_c_n=None):
+        output, *arrays = ctx.saved_tensor()
+        x, h_0, c_0, *weights = arrays
+        given = [None if array is None else array.contiguous() for array in (d_output, d_h_n, d_c_n)]
+        wanted = [array is not None and not array.stop_gradient for array in arrays]
+        gradients = [paddle.empty_like(array) if want else None for array, want in zip(arrays, wanted, strict=True)]
+        d_x, d_h_0, d_c_0, *d_weights = gradients
+        ctx.run.backward(
+            **{"x": address(x), "h_0": address(h_0), "c_0": address(c_0), "output": address(output)},
+            **{"d_output": address(given[0]), "d_h_n": address(given[1]), "d_c_n": address(given[2])},
+            **{"d_x": address(d_x), "d_h_0": address(d_h_0), "d_c_0": address(d_c_0)},
+            **by_direction("", weights),
+            **by_direction("d_", d_weights),
+        )
+        # One for every tensor that came in, the lengths first, and none for what was None.
+        return None, *(gradient for gradient, array in zip(gradients, arrays, strict=True) if array is not None)
+
+
+class PoolFunction(paddle.autograd.PyLayer):
+    """Mean or maximum of x [B, L, F] over the real tokens: [B, F]. Of equal maxima the first gets the gradient."""
+
+    @staticmethod
+    def forward(ctx, x, lengths, pooling):
+        x = x.contiguous()
+        pooled = paddle.empty([x.shape[0], x.shape[2]], x.dtype)
+        position = paddle.empty(pooled.shape, "int32") if pooling == "max" else None
+        ctx.found = {"lengths": lengths, "position": position}
+        ctx.shape, ctx.float64 = list(x.shape), x.dtype == paddle.float64
+        tensors = {**ctx.found, "x": x, "pooled": pooled}
+        training.pool(ctx.shape, ctx.float64, **{name: address(tensor) for name, tensor in tensors.items()})
+        return pooled
+
+    @staticmethod
+    def backward(ctx, d_pooled):
+        d_pooled = d_pooled.contiguous()
+        d_x = paddle.empty(ctx.shape, d_pooled.dtype)
+        tensors = {**ctx.found, "d_pooled": d_pooled, "d_x": d_x}
+        training.unpool(ctx.shape, ctx.float64, **{name: address(tensor) for name, tensor in tensors.items()})
+        return d_x, None
+
+
+class RowGradient:
+    """The gradient of word vectors [V, E], as the rows of the batch's ids: the others are zero, and so is PAD's."""
+
+    def __init__(self, ids: paddle.Tensor, vectors: paddle.Tensor, vocab_size: int):
+        """`ids` [B, L]; `vectors` [B, L, E]: the gradient where each was read."""
+        ids, vectors = ids.contiguous(), vectors.contiguous()
+        self.rows = training.Rows(address(ids), ids.shape[0] * ids.shape[1], vocab_size)
+        self.values = paddle.empty([len(self.rows.ids), vectors.shape[-1]], vectors.dtype)
+        """[U, E]"""
+        self.rows.sums(address(vectors), address(self.values), vectors.shape[-1], vectors.dtype == paddle.float64)
+        self.vocab_size = vocab_size
+
+    def dense(self) -> paddle.Tensor:
+        """[V, E]"""
+        found = np.zeros((self.vocab_size, self.values.shape[1]), self.values.numpy().dtype)
+        found[self.rows.ids] = self.values.numpy()
+        return paddle.to_tensor(found, place=self.values.place)
+
+
+def address(tensor: paddle.Tensor | None) -> int | None:
+    return None if tensor is None else tensor.data_ptr()
+
+
+def by_direction(prefix: str, weights: list[paddle.Tensor | None]) -> dict[str, list[int | None]]:
+    """The addresses of every direction's weights under the names of `kernels.Problem`."""
+    count = len(KINDS)
+    return {prefix + kind: [address(tensor) for tensor in weights[place::count]] for place, kind in enumerate(KINDS)}

@@ -1,0 +1,122 @@
+"""Compiles the recurrent layers of backends/kernels when seqtwin is installed. All else stands in pyproject.toml.
+
+The library is C++ behind a C interface and knows no Python, so the compiler is called here directly: Python's own flags
+and headers have no part in it, and one wheel serves every version of Python. Nothing but speed hangs on it: where there
+is no compiler, or it fails, the installation goes on, and a note beside the library's place says why it is not there.
+"""
+
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from setuptools import Extension, setup
+from setuptools.command.bdist_wheel import bdist_wheel
+from setuptools.command.build_ext import build_ext
+
+ROOT = Path(__file__).resolve().parent
+KERNELS = Path("backends", "kernels")
+RUNTIME = "runtime.cpp"
+ARITHMETIC = sorted(path.name for path in (ROOT / KERNELS).glob("*.cpp") if path.name != RUNTIME)
+LIBRARY, NOTE = "recurrent.so", "recurrent.txt"  # backends/kernels/__init__.py looks for both
+
+# GCC's and Clang's. No -march=native: the library must run on other machines, and chooses among its builds there.
+# No -ffast-math: not a number must stay one, and sums keep their order. errno only keeps square roots out of vectors.
+FLAGS = ["-O3", "-std=c++17", "-fPIC", "-fno-math-errno", "-pthread", "-Wall", "-Wextra"]
+# The arithmetic is compiled for each of these, the plainest first. Several hold a copy of a function of the standard
+# library, and the linker takes the first: in this order it is one that runs on every machine.
+TARGETS = {"portable": []}
+if platform.machine().lower() in ("x86_64", "amd64"):
+    TARGETS["avx2"] = ["-mavx2", "-mfma"]
+    TARGETS["avx512"] = ["-mavx512f", "-mavx512dq", "-mavx512bw", "-mavx512vl", "-mfma", "-mprefer-vector-width=512"]
+
+
+class CannotCompile(Exception):
+    """Says why, on one line."""
+
+
+def find_compiler() -> list[str]:
+    told = shlex.split(os.environ.get("CXX", ""))
+    for command in [told] if told else [["g++"], ["clang++"], ["c++"]]:
+        if shutil.which(command[0]):
+            return command
+    raise CannotCompile(f"no C++ compiler ({told[0] if told else 'g++ or clang++'}) was found")
+
+
+def run(command: list[str]) -> None:
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace")
+    if done.returncode != 0:
+        said = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+        errors = [line for line in said if "error" in line]
+        reason = (errors or said[-1:] or [f"exit code {done.returncode}"])[0]
+        raise CannotCompile(f"{Path(command[0]).name} failed ({reason})")
+
+
+def compile_library(library: Path, scratch: Path) -> list[str]:
+    """Write the library; returns the instruction sets that it was compiled for."""
+    compiler = find_compiler()
+    extra, link = (shlex.split(os.environ.get(name, "")) for name in ("CXXFLAGS", "LDFLAGS"))
+
+    def compile_one(name: str, target: str, flags: list[str]) -> str:
+        made = str(scratch / f"{name}.{target}.o")
+        run([*compiler, *FLAGS, *flags, *extra, "-c", str(ROOT / KERNELS / name), "-o", made])
+        return made
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # some take a quarter of a minute
+        jobs = {
+            target: [
+                pool.submit(compile_one, name, target, ["-fvisibility=hidden", f"-DTARGET={target}", *flags])
+                for name in ARITHMETIC
+            ]
+            for target, flags in TARGETS.items()
+        }
+    # A compiler that does not know an instruction set leaves out that build only: each can do all that the others can.
+    for target in TARGETS:
+        if target != "portable" and any(job.exception() for job in jobs[target]):
+            del jobs[target]
+    defined = [f"-DSEQTWIN_{target.upper()}" for target in jobs if target != "portable"]
+    objects = [compile_one(RUNTIME, "any", defined), *(job.result() for target in jobs for job in jobs[target])]
+    run([*compiler, "-shared", "-pthread", *extra, *objects, *link, "-o", str(library)])
+    return list(jobs)
+
+
+class BuildKernels(build_ext):
+    """Into the source tree for an editable installation, else into what becomes the wheel."""
+
+    def run(self) -> None:
+        folder = ROOT / KERNELS if self.inplace else Path(self.build_lib) / KERNELS
+        folder.mkdir(parents=True, exist_ok=True)
+        scratch = Path(self.build_temp)
+        scratch.mkdir(parents=True, exist_ok=True)
+        library, note = folder / LIBRARY, folder / NOTE
+        # First of all, so that none of an earlier version survives; a running program keeps the one it has loaded.
+        library.unlink(missing_ok=True)
+        note.unlink(missing_ok=True)
+        try:
+            print("seqtwin: compiled the fast recurrent layers for", ", ".join(compile_library(library, scratch)))
+        except (CannotCompile, OSError) as error:
+            library.unlink(missing_ok=True)
+            reason = " ".join(str(error).split())
+            note.write_text(reason + "\n", encoding="utf-8")
+            print("seqtwin: did not compile the fast recurrent layers, the others serve:", reason)
+
+    def get_outputs(self) -> list[str]:
+        return [str(path) for name in (LIBRARY, NOTE) if (path := Path(self.build_lib) / KERNELS / name).exists()]
+
+    def get_output_mapping(self) -> dict[str, str]:
+        return {}  # what is compiled into the source tree is used there
+
+
+class Wheel(bdist_wheel):
+    def get_tag(self) -> tuple[str, str, str]:
+        return "py3", "none", super().get_tag()[2]
+
+
+if __name__ == "__main__":  # tests use what stands above
+    setup(
+        ext_modules=[Extension("backends.kernels.recurrent", [str(KERNELS / n) for n in (*ARITHMETIC, RUNTIME)])],
+        cmdclass={"build_ext": BuildKernels, "bdist_wheel": Wheel},
+    )

@@ -1,0 +1,160 @@
+"""One recurrent layer in every implementation, with initial and final states: rungs 1 and 2 outside of any model.
+
+The judge is the reference's step, walked over each sequence alone, and its complex-step derivative.
+"""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+import backends
+from core import reference
+from core.ladder import GRADIENT_LIMIT, OUTPUT_LIMIT, widest
+from core.parameters import direction_suffixes
+from core.spec import GATES, RecurrentEncoder
+
+INSTALLED = [name for name in backends.NAMES if backends.installed(name)]
+STEP = 1e-30
+
+each_backend = pytest.mark.parametrize("name", INSTALLED)
+each_implementation = pytest.mark.parametrize("implementation", backends.IMPLEMENTATIONS)
+each_cell = pytest.mark.parametrize("cell", GATES)
+
+
+def instance(rng, cell: str, bidirectional: bool, dtype: str, states: bool, batch=5, longest=6, inputs=4, hidden=3):
+    """An encoder of one layer, random arrays for a `LayerProbe`, and unequal lengths, 1 and `longest` among them."""
+    encoder = RecurrentEncoder(cell=cell, hidden_size=hidden, bidirectional=bidirectional)
+    lengths = rng.permutation([1, longest, *rng.integers(2, longest, batch - 2)])
+    directions, rows = encoder.directions, GATES[cell] * hidden
+    shapes = {"x": (batch, longest, inputs), "d_output": (batch, longest, encoder.output_size)}
+    for suffix in direction_suffixes(bidirectional):
+        shapes[f"encoder.weight_ih_l0{suffix}"] = (rows, inputs)
+        shapes[f"encoder.weight_hh_l0{suffix}"] = (rows, hidden)
+        shapes[f"encoder.bias_ih_l0{suffix}"] = shapes[f"encoder.bias_hh_l0{suffix}"] = (rows,)
+    if states:
+        parts = ("h", "c") if cell == "lstm" else ("h",)
+        for part in parts:
+            shapes[f"{part}_0"] = shapes[f"d_{part}_n"] = (directions, batch, hidden)
+    spread = min(0.4, (inputs + hidden) ** -0.5)
+    arrays = {name: rng.normal(0.0, spread, shape).astype(dtype) for name, shape in shapes.items()}
+    # PAD's vector is zero, and nobody asks for a gradient there.
+    for row, length in enumerate(lengths):
+        arrays["x"][row, length:] = 0.0
+        arrays["d_output"][row, length:] = 0.0
+    return encoder, arrays, lengths.astype(np.int64)
+
+
+def walk(encoder: RecurrentEncoder, arrays: dict[str, np.ndarray], lengths: np.ndarray) -> dict[str, np.ndarray]:
+    """What a layer computes: each sequence alone, from its first token or its last."""
+    x, kind = arrays["x"], np.result_type(*arrays.values())
+    batch, width, _ = x.shape
+    size, directions = encoder.hidden_size, encoder.directions
+    output = np.zeros((batch, width, directions * size), kind)
+    ends = {part: np.zeros((directions, batch, size), kind) for part in ("h", "c")}
+    for side, suffix in enumerate(direction_suffixes(encoder.bidirectional)):
+        weights = [arrays[f"encoder.{kind}_l0{suffix}"] for kind in reference.WEIGHT_KINDS]
+        for row, length in enumerate(lengths):
+            h, c = (arrays[f"{part}_0"][side, row] if f"{part}_0" in arrays else np.zeros(size, kind) for part in "hc")
+            for t in range(length) if side == 0 else reversed(range(length)):
+                h, c = reference.CELLS[encoder.cell](x[row, t], h, c, *weights)
+                output[row, t, side * size : (side + 1) * size] = h
+            ends["h"][side, row], ends["c"][side, row] = h, c
+    return {"output": output, "h_n": ends["h"], **({"c_n": ends["c"]} if encoder.cell == "lstm" else {})}
+
+
+def exact_gradients(encoder, arrays, lengths) -> dict[str, np.ndarray]:
+    """By the complex step (Squire and Trapp 1998), of every entry of every input and weight."""
+    double = {name: array.astype(np.float64) for name, array in arrays.items()}
+
+    def loss(changed) -> complex:
+        found = walk(encoder, {**double, **changed}, lengths)
+        return sum((found[name] * double[f"d_{name}"]).sum() for name in found if f"d_{name}" in double)
+
+    gradients = {}
+    for name, array in double.items():
+        if name.startswith("d_"):
+            continue
+        gradients[name] = np.zeros_like(array)
+        for place in np.ndindex(array.shape):
+            moved = array.astype(np.complex128)
+            moved[place] += 1j * STEP
+            gradients[name][place] = loss({name: moved}).imag / STEP
+    return gradients
+
+
+def probe(name, encoder, arrays, lengths, implementation):
+    if implementation == "fast" and backends.no_fast("cpu"):
+        pytest.fail(f"fast cannot run here: {backends.no_fast('cpu')}")
+    return backends.load(name).LayerProbe(encoder, arrays, lengths, "cpu", implementation)
+
+
+@each_cell
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("states", [False, True])
+def test_outputs_final_states_and_every_gradient(cell, bidirectional, dtype, states, rng):
+    """Initial states and gradients of the final ones included: every implementation in every framework."""
+    encoder, arrays, lengths = instance(rng, cell, bidirectional, dtype, states)
+    exact = {name: array.astype(np.float64) for name, array in arrays.items()}
+    outputs, gradients = walk(encoder, exact, lengths), exact_gradients(encoder, arrays, lengths)
+    if not states:
+        outputs = {"output": outputs["output"]}
+    for name, implementation in itertools.product(INSTALLED, backends.IMPLEMENTATIONS):
+        side = probe(name, encoder, arrays, lengths, implementation)
+        found = side.forward()
+        assert {array.dtype for array in found.values()} == {np.dtype(dtype)}
+        figures = widest(found, outputs, OUTPUT_LIMIT[dtype], least_scale=1.0)
+        assert not figures["first"], (name, implementation, figures)
+        figures = widest(side.gradients(), {key: gradients[key] for key in side.gradients()}, GRADIENT_LIMIT[dtype])
+        assert not figures["first"], (name, implementation, figures)
+        assert side.gradients().keys() == gradients.keys()
+
+
+@each_cell
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_fast_gives_the_same_bits_in_both_frameworks(cell, dtype, rng):
+    """Odd sizes, and enough work for threads."""
+    encoder, arrays, lengths = instance(rng, cell, True, dtype, True, batch=37, longest=21, inputs=35, hidden=50)
+    if len(INSTALLED) < 2:
+        pytest.skip("compares two frameworks, and one is installed")
+    sides = [probe(name, encoder, arrays, lengths, "fast") for name in INSTALLED]
+    for found in ([side.forward() for side in sides], [side.gradients() for side in sides]):
+        for key, array in found[0].items():
+            assert array.tobytes() == found[1][key].tobytes(), key
+
+
+@pytest.mark.skipif("torch" not in INSTALLED, reason="torch is not installed")
+@each_cell
+def test_a_graph_is_run_backwards_once(cell, rng):
+    """The fast layer keeps its gates once; a second run through them would be silently wrong. (Paddle ends the process
+    when the graph of any operation written in Python is run backwards twice.)"""
+    encoder, arrays, lengths = instance(rng, cell, True, "float64", False)
+    side = probe("torch", encoder, arrays, lengths, "fast")
+    output = side._forward()["output"]
+    output.sum().backward(retain_graph=True)
+    with pytest.raises(RuntimeError, match="run backwards before"):
+        output.sum().backward()
+
+
+@each_backend
+def test_frozen_inputs_and_weights_get_no_gradient(name, rng):
+    """What is not asked for is not computed, and the rest is the same."""
+    encoder, arrays, lengths = instance(rng, "lstm", True, "float64", False)
+    wanted = probe(name, encoder, arrays, lengths, "builtin").gradients()
+    side = probe(name, encoder, arrays, lengths, "fast")
+    frozen = ("x", "encoder.weight_hh_l0", "encoder.bias_ih_l0_reverse")
+    for key in frozen:
+        tensor = side.tensors[key]
+        if hasattr(tensor, "stop_gradient"):
+            tensor.stop_gradient = True
+        else:
+            tensor.requires_grad_(False)
+    side.train()
+    for key, tensor in side.tensors.items():
+        if key in frozen:
+            assert tensor.grad is None, key
+        elif not key.startswith("d_"):
+            assert widest({key: np.array(tensor.grad.numpy())}, {key: wanted[key]}, 1e-12)["first"] == "", key
