@@ -411,9 +411,9 @@ template <class T> struct Layer {
 
     int64_t used_columns() const { return q.cell == GRU ? columns / WIDE * 3 : columns; }
     // sums += gradients of one token's gates (from column `skip` vectors on) times packed weights
-    template <int C, int R, int NV>
+    template <bool IS_GRU, int R, int NV>
     void times_gates(V (&sums)[R][NV], const T* const* gates_of, int skip, const T* packed) const {
-        if constexpr (C == GRU) {
+        if constexpr (IS_GRU) {
             const T* a[R];
             for (int64_t unit = 0; unit < units; unit++, packed += 3 * LANES * NV * LANES) {
                 for (int r = 0; r < R; r++) a[r] = gates_of[r] + unit * PANEL + skip * LANES;
@@ -455,23 +455,24 @@ template <class T> struct Layer {
 
     enum Kind { FIRST, INNER, INITIAL };  // the last step of a sequence; one before it; the initial state
 
-    template <int C, int R, int NV, int K> void backward_tile(const Step* step, int64_t panel, const T* packed) const {
+    template <int C, int R, int NV>
+    void backward_tile(Kind kind, const Step* step, int64_t panel, const T* packed) const {
         V sums[R][NV];
         for (int r = 0; r < R; r++)
             for (int v = 0; v < NV; v++) sums[r][v] = V{};
-        if (K != FIRST) {
+        if (kind != FIRST) {
             const T* a[R];
             for (int r = 0; r < R; r++) a[r] = step[r].gates_after;
-            times_gates<C, R, NV>(sums, a, 1, packed);
+            times_gates<C == GRU, R, NV>(sums, a, 1, packed);
         }
         for (int r = 0; r < R; r++) {
             const Step& p = step[r];
             for (int v = 0; v < NV; v++) {
                 int64_t unit = panel * PANEL + v * LANES, left = q.hidden - unit;
                 V dh = sums[r][v];
-                if (K == FIRST && p.start) dh += load(p.start + unit, left);
-                if (C == GRU && K != FIRST) dh += load(p.carry + unit);
-                if (K == INITIAL) {
+                if (kind == FIRST && p.start) dh += load(p.start + unit, left);
+                if (C == GRU && kind != FIRST) dh += load(p.carry + unit);
+                if (kind == INITIAL) {
                     store(p.d_h_0 + unit, dh, left);
                     continue;
                 }
@@ -519,12 +520,12 @@ template <class T> struct Layer {
             if (const T* from = c_0(d, rows[r])) std::copy(from, from + q.hidden, c_start + r * padded);
         }
         std::vector<Step> step(count);
-        auto all_panels = [&](int64_t from, int64_t to, auto kind) {
+        auto all_panels = [&](int64_t from, int64_t to, Kind kind) {
             for (int64_t panel = 0; panel < wide_panels(q.hidden); panel++)
                 with_width(wide_of(q.hidden, panel), [&](auto wide) {
                     in_groups(to - from, [&](auto size, int64_t row) {
-                        backward_tile<C, size(), wide(), kind()>(&step[from + row], panel,
-                                                                 packed + panel * used_columns() * PANEL);
+                        backward_tile<C, size(), wide()>(kind, &step[from + row], panel,
+                                                         packed + panel * used_columns() * PANEL);
                     });
                 });
         };
@@ -549,15 +550,15 @@ template <class T> struct Layer {
                 p.carry = carry + r * padded;
                 p.start = state(static_cast<const T*>(q.d_h_n), q, d, b);
             }
-            all_panels(0, inner, std::integral_constant<int, INNER>());
-            all_panels(inner, active, std::integral_constant<int, FIRST>());
+            all_panels(0, inner, INNER);
+            all_panels(inner, active, FIRST);
         }
         if (q.d_h_0) {
             for (int64_t r = 0; r < count; r++) {
                 step[r].gates_after = step[r].gates;
                 step[r].d_h_0 = state(static_cast<T*>(q.d_h_0), q, d, rows[r]);
             }
-            all_panels(0, count, std::integral_constant<int, INITIAL>());
+            all_panels(0, count, INITIAL);
         }
         if (C == LSTM && q.d_c_0)
             for (int64_t r = 0; r < count; r++)
@@ -574,7 +575,7 @@ template <class T> struct Layer {
         return place;
     }
 
-    template <int C> void input_block(int64_t block, const int64_t* place, const T* packed) const {
+    template <bool IS_GRU> void input_block(int64_t block, const int64_t* place, const T* packed) const {
         int64_t first = block * BLOCK, count = std::min(BLOCK, tokens - first);
         for (int64_t panel = 0; panel < wide_panels(q.inputs); panel++)
             with_width(wide_of(q.inputs, panel), [&](auto wide) {
@@ -586,7 +587,7 @@ template <class T> struct Layer {
                     for (int64_t d = 0; d < q.directions; d++) {
                         const T* a[R];
                         for (int r = 0; r < R; r++) a[r] = gate_store[d] + (first + row + r) * columns;
-                        times_gates<C, R, NV>(sums, a, 0, packed + (panel * q.directions + d) * used_columns() * PANEL);
+                        times_gates<IS_GRU, R, NV>(sums, a, 0, packed + (panel * q.directions + d) * used_columns() * PANEL);
                     }
                     for (int r = 0; r < R; r++) {
                         T* to = static_cast<T*>(q.d_x) + place[first + row + r] * q.inputs + panel * PANEL;
@@ -739,7 +740,7 @@ template <class T> struct Layer {
             if (n < q.directions * shares) {
                 weight_gradients(n / shares, n % shares, shares);
             } else if (!seqtwin::interrupted()) {
-                input_block<C>(n - q.directions * shares, place.data(), packed_x);
+                input_block<C == GRU>(n - q.directions * shares, place.data(), packed_x);
             }
         };
         return seqtwin::parallel_for(q.directions * shares + blocks, threads(), rest);
