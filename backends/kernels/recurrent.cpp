@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <limits>
 #include <numeric>
 #include <vector>
 
@@ -39,7 +40,8 @@ constexpr int64_t BLOCK = 48;   // tokens of an input gradient computed together
 template <class T> struct Vectors;
 template <> struct Vectors<float> {
     typedef float V __attribute__((vector_size(BYTES)));
-    typedef int32_t N __attribute__((vector_size(BYTES)));
+    typedef int32_t Whole;
+    typedef Whole N __attribute__((vector_size(BYTES)));
     static constexpr float ROUND = 12582912.0f;  // 1.5 * 2^23: adding it rounds to a whole number, in the low bits
     static constexpr int MANTISSA = 23, BIAS = 127, DEGREE = 7;
     static constexpr float LN2_HIGH = 0.693359375f, LN2_LOW = -2.12194440e-4f;
@@ -47,7 +49,8 @@ template <> struct Vectors<float> {
 };
 template <> struct Vectors<double> {
     typedef double V __attribute__((vector_size(BYTES)));
-    typedef int64_t N __attribute__((vector_size(BYTES)));
+    typedef int64_t Whole;
+    typedef Whole N __attribute__((vector_size(BYTES)));
     static constexpr double ROUND = 6755399441055744.0;
     static constexpr int MANTISSA = 52, BIAS = 1023, DEGREE = 13;
     static constexpr double LN2_HIGH = 6.93147180369123816490e-01, LN2_LOW = 1.90821492927058770002e-10;
@@ -104,11 +107,21 @@ template <class T> struct Layer {
         split_exp(-within(x, Vectors<T>::SIGMOID_END), scale, p);
         return T(1) / (scale * p + scale + T(1));
     }
+    // Of |x|, with the sign put back: below zero e^2x - 1 would lose a digit.
     static V tanh(V x) {
+        N bits, sign = N{} + std::numeric_limits<typename Vectors<T>::Whole>::min();
+        std::memcpy(&bits, &x, sizeof bits);
+        sign &= bits;
+        bits ^= sign;
+        std::memcpy(&x, &bits, sizeof x);
         V scale, p;
         split_exp(within(x, Vectors<T>::TANH_END) * T(2), scale, p);
         V minus_one = scale * p + (scale - T(1));
-        return minus_one / (minus_one + T(2));
+        V result = minus_one / (minus_one + T(2));
+        std::memcpy(&bits, &result, sizeof bits);
+        bits |= sign;
+        std::memcpy(&result, &bits, sizeof result);
+        return result;
     }
 
     // ---- the one product: sums[r][v] += a[r][k] * b[k][v] ------------------------------------------------------
