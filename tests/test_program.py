@@ -255,6 +255,49 @@ def test_two_frameworks_train_alike(place):
     assert [key[2] for key in one] == pytest.approx([key[2] for key in other], abs=1e-9, rel=0)
 
 
+def test_every_implementation_trains_alike(place, tmp_path):
+    """The run records which one ran, and says it."""
+    name = next(iter(place.runs))
+    for implementation in backends.IMPLEMENTATIONS:
+        done = place.train("--backend", name, "--impl", implementation, "--out", implementation)
+        assert done.code == 0, done.err
+        assert f"recurrent layers: {implementation}" in " ".join(done.out.split())
+        _, execution = RunFolder.open(tmp_path / implementation).read_record()
+        assert execution["implementation"] == implementation == execution["segments"][0]["implementation"]
+        assert ("kernels" in execution["versions"]) == (implementation == "fast")
+    curves = [losses(tmp_path / implementation) for implementation in backends.IMPLEMENTATIONS]
+    for lines in zip(*curves, strict=True):
+        assert np.ptp([loss for _, _, loss in lines]) <= 1e-9
+
+
+def test_without_the_compiled_layers_the_frameworks_own_serve(place, tmp_path, refused, monkeypatch):
+    """A run says so once, and why; asking for ours is refused."""
+    monkeypatch.setattr(backends.kernels, "_load", lambda: "it was not compiled (no C++ compiler was found)")
+    name = next(iter(place.runs))
+    done = place.train("--backend", name, "--epochs", 1, "--out", "plain")
+    assert done.code == 0, done.err
+    said = " ".join(done.out.split())
+    assert said.count("no C++ compiler was found") == 1 and "recurrent layers: builtin (not fast:" in said
+    _, execution = RunFolder.open(tmp_path / "plain").read_record()
+    assert execution["implementation"] == "builtin"
+    shutil.rmtree(tmp_path / "plain")
+    asked = ("--data", place.archive, "--cache-dir", place.cache, "--backend", name, "--impl", "fast")
+    refused(*asked, says=("--impl fast", "no C++ compiler", "--impl builtin"))
+
+
+def test_another_implementation_resumes(place, tmp_path):
+    """Stopped in ours, ended in the framework's own: the same curve."""
+    name = next(iter(place.runs))
+    with stop_at(7):
+        assert place.train("--backend", name, "--impl", "fast", "--out", "stopped").code == 130
+    done = call("--resume", "stopped", "--impl", "builtin", "--cache-dir", place.cache)
+    assert done.code == 0, done.err
+    _, execution = RunFolder.open(tmp_path / "stopped").read_record()
+    assert [segment["implementation"] for segment in execution["segments"]] == ["fast", "builtin"]
+    for (*where, loss), (*there, other) in zip(losses(tmp_path / "stopped"), losses(place.runs[name]), strict=True):
+        assert where == there and abs(loss - other) <= 1e-9
+
+
 def test_options_set_the_spec(place, tmp_path):
     """Each flag lands in its field; `--set` reaches the rest."""
     done = place.train(
@@ -799,6 +842,12 @@ def test_a_text_file_that_is_not_utf8(place, refused, tmp_path, monkeypatch, con
     refused("predict", place.any_run, "--file", tmp_path / "texts", says=says)
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
     refused("predict", place.any_run, says=("standard input", f"not UTF-8 at byte {offset};"))
+
+
+def test_an_implementation_that_is_none(place, refused):
+    asked = ("--data", place.archive, "--cache-dir", place.cache, "--impl", "mine")
+    refused(*asked, says=("implementation 'mine'", "auto, builtin, loop, fast"))
+    refused("predict", place.any_run, "good", "--impl", "loop", says=("--impl loop", "--backend"))
 
 
 def test_numpy_has_no_gpu(place, refused):

@@ -6,17 +6,23 @@ The judge is the reference's step, walked over each sequence alone, and its comp
 from __future__ import annotations
 
 import itertools
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import backends
+from backends import kernels
 from core import reference
-from core.ladder import GRADIENT_LIMIT, OUTPUT_LIMIT, widest
+from core.ladder import GRADIENT_LIMIT, OUTPUT_LIMIT, Side, engine_of, random_batch, random_parameters, widest
 from core.parameters import direction_suffixes
 from core.spec import GATES, RecurrentEncoder
+from tasks.ladder_cases import Case
 
 INSTALLED = [name for name in backends.NAMES if backends.installed(name)]
+ROOT = Path(__file__).parents[1]
 STEP = 1e-30
 
 each_backend = pytest.mark.parametrize("name", INSTALLED)
@@ -158,3 +164,72 @@ def test_frozen_inputs_and_weights_get_no_gradient(name, rng):
             assert tensor.grad is None, key
         elif not key.startswith("d_"):
             assert widest({key: np.array(tensor.grad.numpy())}, {key: wanted[key]}, 1e-12)["first"] == "", key
+
+
+INTERRUPTED = """
+import os, signal, sys, threading, time
+import numpy as np
+import backends
+from core.spec import RecurrentEncoder
+encoder = RecurrentEncoder(cell="lstm", hidden_size=256, bidirectional=False)
+shapes = {"x": (64, 2000, 256), "encoder.weight_ih_l0": (1024, 256), "encoder.weight_hh_l0": (1024, 256)}
+shapes |= {"d_output": (64, 2000, 256), "encoder.bias_ih_l0": (1024,), "encoder.bias_hh_l0": (1024,)}
+arrays = {name: np.full(shape, 0.01, np.float32) for name, shape in shapes.items()}
+probe = backends.load(sys.argv[1]).LayerProbe(encoder, arrays, np.full(64, 2000), "cpu", "fast")
+sent = []
+def interrupt():
+    sent.append(time.monotonic())
+    os.kill(os.getpid(), signal.SIGINT)
+PATCH
+try:
+    probe.train()
+    print("ran to its end")
+except KeyboardInterrupt:
+    print("stopped", time.monotonic() - sent[0])
+"""
+DURING = {
+    "forth": "threading.Timer(0.3, interrupt).start()",
+    "back": """
+from backends import kernels
+original = kernels.Pass.backward
+def backward(self, **addresses):
+    threading.Timer(0.3, interrupt).start()
+    original(self, **addresses)
+kernels.Pass.backward = backward
+""",
+}
+
+
+@each_backend
+@pytest.mark.parametrize("when", DURING)
+def test_ctrl_c_stops_a_pass_in_either_framework(name, when):
+    """As a KeyboardInterrupt, soon; Paddle's way of wrapping what its operations raise is undone by its engine."""
+    code = INTERRUPTED.replace("PATCH", DURING[when])
+    if when == "back":
+        code = code.replace("except KeyboardInterrupt:", "except (KeyboardInterrupt, OSError):")
+    done = subprocess.run([sys.executable, "-c", code, name], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.stdout.startswith("stopped"), done.stdout + done.stderr
+    assert float(done.stdout.split()[1]) < 1.0
+
+
+@each_backend
+def test_ctrl_c_on_the_way_back_comes_out_of_a_training_step(name, rng, monkeypatch):
+    """And not as an error of the framework's."""
+    experiment = Case("lstm", 1, True, "mean", "index").experiment("float32")
+    engine = engine_of(Side(backends.load(name), "fast"), experiment, random_parameters(experiment, rng))
+    library = kernels._load()
+
+    class Interrupted:
+        def __getattr__(self, function):
+            return interrupt if function == "seqtwin_backward" else getattr(library, function)
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    batch = random_batch(experiment, rng)
+    with monkeypatch.context() as patch:
+        patch.setattr(kernels, "_load", Interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            engine.train_step(batch, 0, 0.1)
+    engine.train_step(batch, 0, 0.1)
+    assert np.isfinite(engine.collect()[-1].loss)
