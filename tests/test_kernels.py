@@ -5,6 +5,7 @@ Everything here runs on each build that this machine can run. `test_kernel_build
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import signal
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -265,18 +267,17 @@ def test_a_second_way_back_is_refused(rng):
 def test_memory_goes_back(rng):
     """What a pass keeps comes from the pass before it: after a way back, after none, and after being forgotten."""
     case = random_case(rng, "gru", np.float32, 2, False, 20, 30, 40, 50)
-    run(case)
-    kept = set()
-    for step in range(12):
+    kept = []
+    for step in range(18):
         one, _ = start(case)
-        kept.add(one.problem.saved)
+        kept.append(one.problem.saved)
         if step % 3 == 0:
             one.backward(d_output=case.d_output.ctypes.data)
         elif step % 3 == 1:
             one.close()
             one.close()
         del one
-    assert len(kept) == 1
+    assert len(set(kept)) <= 4  # equal buffers take turns
     (first, _), (second, _) = start(case), start(case)
     assert first.problem.saved != second.problem.saved
 
@@ -284,21 +285,27 @@ def test_memory_goes_back(rng):
 # ---- programs of their own ----
 
 
-def program(code: str, *arguments: object) -> subprocess.Popen:
-    """Python running `code` after the imports below; what it prints is read line by line."""
+@contextlib.contextmanager
+def program(code: str, *arguments: object) -> Iterator[subprocess.Popen]:
+    """Python running `code` after the imports below; what it prints is read line by line. Ends with the block."""
     root = Path(__file__).parents[1]
     imports = """
-import os, signal, sys, time
+import os, signal, sys
 import numpy as np
 from backends import kernels
 from kernel_cases import *
 """
-    return subprocess.Popen(
+    child = subprocess.Popen(
         [sys.executable, "-c", imports + code, *map(str, arguments)],
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(root), str(root / "tests")])},
         stdout=subprocess.PIPE,
         text=True,
     )
+    try:
+        yield child
+    finally:
+        child.kill()
+        child.communicate()
 
 
 STOPPED = """
@@ -337,7 +344,7 @@ def test_ctrl_c_stops_a_long_call_and_the_program_goes_on(way):
         assert child.stdout.readline() == "stopped\n"
         assert time.monotonic() - sent < 1
         assert child.stdout.readline() == "True\n"
-    assert child.returncode == 0
+        assert child.wait(30) == 0
 
 
 FORKS = """
@@ -347,7 +354,9 @@ before = run(case)
 child = os.fork()
 if child == 0:
     signal.alarm(20)
-    os._exit(0 if all(same_bits(run(case), before) for _ in range(5)) else 1)
+    same = all(same_bits(run(case), before) for _ in range(5))
+    has_threads = sys.platform != "linux" or len(os.listdir("/proc/self/task")) == 3
+    os._exit(0 if same and has_threads else 1)
 status = os.waitpid(child, 0)[1]
 print(status, same_bits(run(case), before), flush=True)
 """

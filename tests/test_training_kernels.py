@@ -1,4 +1,4 @@
-"""Word vectors' gradients and Adam by rows, and pooling, in the compiled library: against plain NumPy and each other."""
+"""Gradients of word vectors by rows, Adam on them, and pooling, in the compiled library: against plain NumPy."""
 
 from __future__ import annotations
 

@@ -81,17 +81,16 @@ class LayerProbe:
             return {name: to_numpy(tensor) for name, tensor in self._forward().items() if tensor is not None}
 
     def gradients(self) -> dict[str, np.ndarray]:
-        wanted = {name: tensor for name, tensor in self.tensors.items() if not name.startswith("d_")}
-        for tensor in wanted.values():
-            tensor.grad = None
         self.train()
-        return {name: to_numpy(tensor.grad) for name, tensor in wanted.items()}
+        return {name: to_numpy(tensor.grad) for name, tensor in self.tensors.items() if not name.startswith("d_")}
 
     def infer(self) -> None:
         with torch.no_grad():
             self._forward()
 
     def train(self) -> None:
+        for tensor in self.tensors.values():
+            tensor.grad = None
         found, tensors = self._forward(), self.tensors
         names = [name for name in ("output", "h_n", "c_n") if f"d_{name}" in tensors]
         torch.autograd.backward([found[name] for name in names], [tensors[f"d_{name}"] for name in names])

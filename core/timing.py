@@ -1,0 +1,142 @@
+"""Arithmetic of timings: medians and spread, shares of the machine's peak, ratios of rows timed in turn."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Median and quartiles of several timings of one thing."""
+
+    median: float
+    low: float
+    high: float
+    count: int
+
+    @classmethod
+    def of(cls, values: Iterable[float]) -> Summary:
+        """Raises ValueError if there is none."""
+        values = list(values)
+        if not values:
+            raise ValueError("there is nothing to take a median of")
+        low, median, high = np.percentile(values, [25, 50, 75]).tolist()
+        return cls(median, low, high, len(values))
+
+
+@dataclass(frozen=True)
+class Timing:
+    """One round of one row: seconds per call, and the machine's matrix product at once before and after it, FLOP/s."""
+
+    round: int
+    seconds: float
+    peak_before: float
+    peak_after: float
+
+    @property
+    def peak(self) -> float:
+        return (self.peak_before + self.peak_after) / 2
+
+
+@dataclass
+class Row:
+    """One thing that is timed: an implementation in one environment, at one shape, cell and pass."""
+
+    shape: str
+    cell: str
+    training: bool
+    environment: str
+    backend: str
+    implementation: str
+    flops: float
+    """Of one call, real tokens only."""
+    calls: int = 1
+    """Made for one timing: a call of microseconds cannot be timed alone."""
+    discard: int = 0
+    """Made before them and not counted."""
+    rounds: int = 1
+    """That it takes part in; a slow one sits some out."""
+    ran: str = ""
+    """What its worker says that it ran."""
+    timings: list[Timing] = field(default_factory=list)
+
+    @property
+    def case(self) -> tuple[str, str, bool]:
+        """Rows of one case compute the same, and are compared."""
+        return self.shape, self.cell, self.training
+
+    @property
+    def seconds(self) -> Summary:
+        return Summary.of(timing.seconds for timing in self.timings)
+
+    @property
+    def flops_per_second(self) -> float:
+        return self.flops / self.seconds.median
+
+    @property
+    def share(self) -> Summary:
+        """Of the peak, each timing of its own: a machine's clock may change by half from one second to the next."""
+        return Summary.of(self.flops / timing.seconds / timing.peak for timing in self.timings)
+
+    def tree(self) -> dict:
+        """As JSON."""
+        tree = {**vars(self), "timings": [asdict(timing) for timing in self.timings]}
+        figures = {"seconds": asdict(self.seconds), "share_of_peak": asdict(self.share)}
+        return {**tree, **figures, "flops_per_second": self.flops_per_second}
+
+
+def ratios(row: Row, base: Row) -> list[float]:
+    """How many times as long as `base` a row took, in every round that both were in."""
+    seconds = {timing.round: timing.seconds for timing in base.timings}
+    return [timing.seconds / seconds[timing.round] for timing in row.timings if timing.round in seconds]
+
+
+def fastest(rows: Iterable[Row]) -> Row | None:
+    """The row of the lowest median; None of none."""
+    return min(rows, key=lambda row: row.seconds.median, default=None)
+
+
+def calls_for(seconds: float, least: float) -> int:
+    """Calls of `seconds` each that together last at least so long."""
+    return max(1, min(10_000, math.ceil(least / max(seconds, 1e-9))))
+
+
+def rounds_for(seconds: float, rounds: int, budget: float) -> int:
+    """Rounds that a row of so many seconds a call takes part in: all that fit in its budget, but no fewer than two."""
+    return min(rounds, max(2, int(budget / seconds)))
+
+
+def takes_part(round: int, own: int, rounds: int) -> bool:
+    """Whether a row that is in `own` of all rounds is in this one: they are spread evenly, the first among them."""
+    return round * own % rounds < own
+
+
+class Stopwatch:
+    """Seconds by part. Parts may lie within one another: every moment counts for the innermost alone."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._open: list[str] = []
+        self._since = 0.0
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        self._credit()
+        self._open.append(name)
+        try:
+            yield
+        finally:
+            self._credit()
+            self._open.pop()
+
+    def _credit(self) -> None:
+        now = time.perf_counter()
+        if self._open:
+            self.seconds[self._open[-1]] = self.seconds.get(self._open[-1], 0.0) + now - self._since
+        self._since = now
