@@ -89,7 +89,7 @@ def _parser() -> Parser:
         prog=PROGRAM,
         description="Time the recurrent layers: every cell, implementation and framework, each round in an order of\n"
         "its own, and beside every timing the machine's matrix product. Then whole training steps, by part.\n"
-        "Give it the machine for itself: it takes about twenty minutes, with --quick less than one.",
+        "Give it the machine for itself: it takes about twenty minutes, with --quick about one.",
         epilog=f"shapes (batch x length, inputs/hidden); other ones as numbers, e.g. 64x256,256/256,bi,2:\n{shapes}\n\n"
         "implementations:\n"
         "  fast          ours\n"
@@ -105,7 +105,7 @@ def _parser() -> Parser:
         formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=32, width=110),
     )
     add = parser.add_argument
-    add("--quick", action="store_true", help="under a minute: LSTM, training, few rows and rounds")
+    add("--quick", action="store_true", help="a minute or so: LSTM, training, few rows and rounds")
     add("--shapes", nargs="+", metavar="S", help="shapes by name or as numbers (below) [all five]")
     add("--cells", nargs="+", metavar="C", help=f"of {', '.join(GATES)} [all]")
     add("--impl", nargs="+", metavar="I", help=f"of {', '.join(IMPLEMENTATIONS)} [all]")
