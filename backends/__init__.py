@@ -8,6 +8,7 @@ from types import ModuleType
 
 from backends import kernels
 from core.errors import UserError
+from core.spec import FRAMEWORK_CELLS
 
 _REQUIREMENTS = {"paddle": "paddlepaddle", "torch": "torch"}
 """What to install for each backend whose package is named like the module it imports."""
@@ -40,20 +41,30 @@ def first_installed() -> str:
 IMPLEMENTATIONS = ("builtin", "loop", "fast")
 """Of the recurrent layers, in every backend (`backends/*/recurrent.py`): the framework's, the textbook's, ours."""
 
+SIDE_BY_SIDE = ("loop", "fast")
+"""Those that an `Ensemble` has: frameworks' own layers are of one model each."""
 
-def resolve_implementation(request: str, device: str) -> str:
-    """`auto` or one of `IMPLEMENTATIONS` to the one that will run on this device: `auto` is `fast` where it can be.
 
-    Raises UserError if `fast` is asked for and cannot run.
+def resolve_implementation(request: str, device: str, cell: str, among: tuple[str, ...] = IMPLEMENTATIONS) -> str:
+    """`auto`, or one of `among`, to the one that will run this cell on this device: `auto` is `fast` where it can be,
+    then `builtin`, then `loop`.
+
+    Raises UserError if another is asked for than can run.
     """
-    obstacle = no_fast(device)
+    obstacles = {"fast": no_fast(device), "builtin": _no_builtin(cell), "loop": None}
+    usable = [name for name in obstacles if name in among and not obstacles[name]]
     if request == "auto":
-        return "builtin" if obstacle else "fast"
-    if request == "fast" and obstacle:
-        raise UserError(f"--impl fast: {obstacle}; use --impl builtin")
+        return usable[0]
     if request not in IMPLEMENTATIONS:
         raise UserError(f"unknown implementation {request!r}: choose one of auto, {', '.join(IMPLEMENTATIONS)}")
+    if request not in usable:
+        why = obstacles[request] or "the frameworks' own layers do not go side by side"
+        raise UserError(f"--impl {request}: {why}; use --impl {usable[0]}")
     return request
+
+
+def _no_builtin(cell: str) -> str | None:
+    return None if cell in FRAMEWORK_CELLS else f"neither framework has a layer of its own for the cell {cell}"
 
 
 def no_fast(device: str) -> str | None:

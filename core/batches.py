@@ -84,14 +84,17 @@ def check_dataset(dataset: Dataset, vocab_size: int, classes: int) -> None:
         raise UserError(f"labels must lie in 0..{classes - 1}, found {low}..{high}")
 
 
-def epoch_order(lengths: np.ndarray, batch_size: int, bucket_batches: int, seed: int, epoch: int) -> list[np.ndarray]:
+def epoch_order(
+    lengths: np.ndarray, batch_size: int, bucket_batches: int, seed: int, epoch: int, shuffle: bool = True
+) -> list[np.ndarray]:
     """Row numbers of every batch of an epoch, in order; each row once, the last of a bucket possibly short.
 
     Rows are shuffled, cut into buckets of `bucket_batches` batches, sorted by length within a bucket (ties stay
-    shuffled), cut into batches, and the batches shuffled. `bucket_batches` 0 or 1 leaves the plain shuffle.
+    shuffled), cut into batches, and the batches shuffled. `bucket_batches` 0 or 1 leaves the plain shuffle. Without
+    `shuffle` the rows are cut into batches as they stand.
     """
     rng = generator(seed, "order", epoch)
-    order = rng.permutation(len(lengths))
+    order = rng.permutation(len(lengths)) if shuffle else np.arange(len(lengths))
     if bucket_batches > 1:
         span = bucket_batches * batch_size
         buckets = [order[start : start + span] for start in range(0, len(order), span)]

@@ -8,7 +8,7 @@ backend is a package with these public names and no others:
 - `versions() -> dict[str, str]`: the framework's version and what it was built for
 - `resolve_device(request) -> str`: `"auto" | "cpu" | "gpu"` to the device that will be used, `"cpu"` or `"gpu:0"`;
   raises UserError if a GPU is asked for and none is usable
-- `Engine`, `LayerProbe`: below
+- `Engine`, `Ensemble`, `LayerProbe`: below
 - `NATIVE`: implementations that a `LayerProbe` has besides `backends.IMPLEMENTATIONS`, for timings only
 - `LINEAR_LAYOUT`: how the framework's own linear layer keeps its weight, `"out_in"` or `"in_out"`
 - `read_state(path, entry=None) -> StateDict`: the state dict in a file of the framework's, or its part `entry`; no code
@@ -32,6 +32,7 @@ PUBLIC_NAMES = (
     "NAME",
     "NATIVE",
     "Engine",
+    "Ensemble",
     "LayerProbe",
     "read_state",
     "resolve_device",
@@ -98,6 +99,59 @@ class Engine(Protocol):
 
     def load(self, parameters: dict[str, np.ndarray], moments: dict[str, np.ndarray], steps: int) -> None:
         """Take over the state of a run after `steps` steps. `moments` may be empty when `steps` is 0."""
+
+
+@dataclass(frozen=True)
+class EnsembleStats:
+    """What one training step of models side by side did, for each of them: arrays [M]."""
+
+    loss: np.ndarray
+    """As reduced."""
+    correct: np.ndarray
+    """Right answers."""
+    norms: dict[str, np.ndarray]
+    """Of every trainable tensor's gradient, before clipping."""
+
+
+class Ensemble(Protocol):
+    """M models of one spec side by side, which differ in values, data and seeds: what `Engine` does, for all at once.
+
+    Small models take a framework longer to order than to compute; side by side, the orders are given once. Arrays are
+    those of an `Engine` with an axis more, [M, ...]. A batch holds B sequences of each model, model by model: [M * B].
+    Dropout masks are each model's own, and `shared`.
+    """
+
+    device: str
+    implementation: str
+
+    def __init__(
+        self,
+        model: spec.Model,
+        training: spec.Training,
+        seeds: list[int],
+        parameters: dict[str, np.ndarray],
+        device: str,
+        implementation: str,
+    ) -> None:
+        """`seeds` [M] key the dropout masks; `implementation` is `loop` or `fast`."""
+
+    def train_step(self, batch: Batch, step: int, learning_rate: float) -> None:
+        """As `Engine.train_step`: loss, clipping and optimiser of every model by itself."""
+
+    def collect(self) -> list[EnsembleStats]:
+        """Figures of the steps since the last call, in order."""
+
+    def logits(self, batch: Batch) -> np.ndarray:
+        """[M * B, outputs]"""
+
+    def gradients(self, batch: Batch, step: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """Losses [M] and every trainable parameter's gradient [M, ...] before clipping; no update."""
+
+    def parameters(self) -> dict[str, np.ndarray]: ...
+
+    def moments(self) -> dict[str, np.ndarray]: ...
+
+    def load(self, parameters: dict[str, np.ndarray], moments: dict[str, np.ndarray], steps: int) -> None: ...
 
 
 class LayerProbe(Protocol):

@@ -19,12 +19,12 @@ from core.batches import Batch, pad
 from core.contract import Engine
 from core.parameters import parameter_table
 from core.reference import Arrays
-from core.spec import Experiment
+from core.spec import FRAMEWORK_CELLS, Experiment
 from core.streams import generator
 
 Sides = dict[str, "ModuleType | Side"]
 """What is compared, by name: backend packages, or `Side`s of theirs. A package alone computes its recurrent layers with
-the framework's own."""
+the framework's own, or where it has none with the loop."""
 
 
 @dataclass(frozen=True)
@@ -91,8 +91,22 @@ def first_failure(findings: list[Finding]) -> Finding | None:
 
 def engine_of(side: ModuleType, experiment: Experiment, parameters: Arrays, device: str = "cpu") -> Engine:
     """An engine of the spec that starts with these values."""
-    implementation = getattr(side, "implementation", "builtin")
+    implementation = getattr(side, "implementation", "builtin" if has_builtin(experiment) else "loop")
     return side.Engine(experiment.model, experiment.training, parameters, device, implementation)
+
+
+def has_builtin(experiment: Experiment) -> bool:
+    """Whether frameworks have a layer of their own for the cell."""
+    return experiment.model.encoder.cell in FRAMEWORK_CELLS
+
+
+def able(sides: Sides, experiment: Experiment) -> Sides:
+    """Those of the sides that can compute the spec: an own layer of the framework's has not every cell."""
+    return {
+        name: side
+        for name, side in sides.items()
+        if has_builtin(experiment) or getattr(side, "implementation", None) != "builtin"
+    }
 
 
 def widest(

@@ -52,15 +52,14 @@ def parameter_table(model: Model) -> list[Parameter]:
     for layer in range(encoder.num_layers):
         inputs = encoder.layer_input_size(layer, embedding.dim)
         for suffix in direction_suffixes(encoder.bidirectional):
-            for kind, shape in (
-                ("weight_ih", (gates * hidden, inputs)),
-                ("weight_hh", (gates * hidden, hidden)),
-                ("bias_ih", (gates * hidden,)),
-                ("bias_hh", (gates * hidden,)),
+            for kind, shape, trainable in (
+                ("weight_ih", (gates * hidden, inputs), True),
+                ("weight_hh", (gates * hidden, hidden), True),
+                ("bias_ih", (gates * hidden,), True),
+                ("bias_hh", (gates * hidden,), encoder.biases == "two"),
             ):
-                table.append(
-                    Parameter(f"encoder.{kind}_l{layer}{suffix}", shape, encoder.init, fan=hidden, blocks=gates)
-                )
+                name = f"encoder.{kind}_l{layer}{suffix}"
+                table.append(Parameter(name, shape, encoder.init, hidden, gates, trainable))
     features = encoder.output_size
     if head.hidden_size is not None:
         table += _linear("head.hidden", head.hidden_size, features, head.init)
@@ -97,6 +96,8 @@ def initial_parameters(model: Model, seed: int, dtype: str) -> dict[str, np.ndar
 
 def _draw(row: Parameter, rng: np.random.Generator) -> np.ndarray:
     scheme, scale = row.init.scheme, row.init.scale
+    if row.is_bias and not row.trainable:
+        return np.zeros(row.shape)
     if scheme == "fan_uniform":
         bound = scale / np.sqrt(row.fan)
         return rng.uniform(-bound, bound, row.shape)

@@ -14,10 +14,10 @@ import numpy as np
 from core.errors import UserError
 from core.parameters import direction_suffixes
 from core.pdparams import layer_name
-from core.spec import GATES
+from core.spec import FRAMEWORK_CELLS, GATES
 
 Arrays = dict[str, np.ndarray]
-CELLS = {gates: cell for cell, gates in GATES.items()}
+CELLS = {GATES[cell]: cell for cell in FRAMEWORK_CELLS}
 OTHER_LAYOUT = {"out_in": "in_out", "in_out": "out_in"}
 SHOWN_LAYOUT = {"out_in": "[out, in]", "in_out": "[in, out]"}
 

@@ -84,6 +84,12 @@ def srn_step(x, hidden, cell, weight_ih, weight_hh, bias_ih, bias_hh):
     return np.tanh(x @ weight_ih.T + bias_ih + hidden @ weight_hh.T + bias_hh), cell
 
 
+def residual_srn_step(x, hidden, cell, weight_ih, weight_hh, bias_ih, bias_hh):
+    """h' = h + tanh(W x + b_ih + U h + b_hh): nndl, chapter 6, against vanishing gradients."""
+    step, _ = srn_step(x, hidden, cell, weight_ih, weight_hh, bias_ih, bias_hh)
+    return hidden + step, cell
+
+
 def lstm_step(x, hidden, cell, weight_ih, weight_hh, bias_ih, bias_hh):
     """c' = f c + i g, h' = o tanh(c'), gates in the order i, f, g, o."""
     gates = x @ weight_ih.T + bias_ih + hidden @ weight_hh.T + bias_hh
@@ -101,7 +107,7 @@ def gru_step(x, hidden, cell, weight_ih, weight_hh, bias_ih, bias_hh):
     return (1.0 - z) * n + z * hidden, cell
 
 
-CELLS = {"srn": srn_step, "lstm": lstm_step, "gru": gru_step}
+CELLS = {"srn": srn_step, "lstm": lstm_step, "gru": gru_step, "residual_srn": residual_srn_step}
 
 
 def classify(head: PooledHead, parameters: Arrays, x: np.ndarray, batch: Batch, split: int, dropout: Dropout) -> Arrays:

@@ -97,7 +97,7 @@ class RunFolder:
     def read_record(self) -> tuple[Experiment, dict]:
         """The spec and the execution record."""
         path = self.file("experiment.json")
-        tree = _read_json(path)
+        tree = read_json(path)
         version = tree.get("format")
         if not isinstance(version, int) or version > FORMAT_VERSION:
             raise UserError(
@@ -129,7 +129,7 @@ class RunFolder:
         path = self.path / "metrics.jsonl"
         try:
             with path.open("a", encoding="utf-8") as stream:
-                stream.write("".join(json.dumps(line) + "\n" for line in lines))
+                stream.write(metrics_text(lines))
         except OSError as error:
             raise UserError(f"{path}: could not be written ({error.strerror}); make room, then --resume") from None
 
@@ -147,16 +147,16 @@ class RunFolder:
         """Drop lines of steps that a resume from `step` will take again, and files that a kill left half-written."""
         remove_unfinished(self.path)
         if (self.path / "metrics.jsonl").is_file():
-            kept = [json.dumps(line) + "\n" for line in self.read_metrics() if line["step"] <= step]
-            write_text_atomic(self.path / "metrics.jsonl", "".join(kept))
+            kept = [line for line in self.read_metrics() if line["step"] <= step]
+            write_text_atomic(self.path / "metrics.jsonl", metrics_text(kept))
 
     # Checkpoints.
 
     def write_best(self, parameters: dict[str, np.ndarray], step: int) -> None:
-        self._write_arrays("best.safetensors", parameters, {"step": step})
+        self.write_arrays("best.safetensors", parameters, {"step": step})
 
     def read_best(self, model: Model) -> dict[str, np.ndarray]:
-        arrays, _ = self._read_arrays("best.safetensors")
+        arrays, _ = self.read_arrays("best.safetensors")
         check_parameters(arrays, model, str(self.path / "best.safetensors"))
         return arrays
 
@@ -165,10 +165,10 @@ class RunFolder:
     ) -> None:
         """Parameters, `optimizer/...` moments and the training state in one file, so that they cannot disagree."""
         arrays = {**parameters, **{f"optimizer/{name}": array for name, array in moments.items()}}
-        self._write_arrays("last.safetensors", arrays, asdict(state))
+        self.write_arrays("last.safetensors", arrays, asdict(state))
 
     def read_last(self, model: Model) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], TrainingState]:
-        arrays, state = self._read_arrays("last.safetensors")
+        arrays, state = self.read_arrays("last.safetensors")
         where = str(self.path / "last.safetensors")
         moments = {name.removeprefix("optimizer/"): a for name, a in arrays.items() if name.startswith("optimizer/")}
         parameters = {name: array for name, array in arrays.items() if not name.startswith("optimizer/")}
@@ -181,13 +181,15 @@ class RunFolder:
             problem = describe(error)
             raise UserError(f"{where}: holds no training state that this seqtwin understands ({problem})") from None
 
-    def _write_arrays(self, name: str, arrays: dict[str, np.ndarray], state: dict) -> None:
+    def write_arrays(self, name: str, arrays: dict[str, np.ndarray], state: dict) -> None:
+        """One file of arrays, and what JSON says of them."""
         # safetensors' NumPy writer stores the memory of an array that is not C-contiguous in the wrong order.
         contiguous = {key: np.ascontiguousarray(array) for key, array in arrays.items()}
         metadata = {"format": str(FORMAT_VERSION), "state": json.dumps(state)}
         write_bytes_atomic(self.path / name, safetensors.numpy.save(contiguous, metadata=metadata))
 
-    def _read_arrays(self, name: str) -> tuple[dict[str, np.ndarray], dict]:
+    def read_arrays(self, name: str) -> tuple[dict[str, np.ndarray], dict]:
+        """What `write_arrays` wrote."""
         path = self.file(name)
         try:
             with safetensors.safe_open(path, framework="numpy") as stream:
@@ -209,7 +211,7 @@ class RunFolder:
         write_json_atomic(self.path / "result.json", result)
 
     def read_result(self) -> dict:
-        return _read_json(self.file("result.json"))
+        return read_json(self.file("result.json"))
 
     def write_predictions(
         self, names: list[str], labels: np.ndarray, predicted: np.ndarray, probabilities: np.ndarray, classes: list[str]
@@ -228,7 +230,13 @@ class RunFolder:
             return {row["id"]: row["predicted"] for row in csv.DictReader(stream)}
 
 
-def _read_json(path: Path) -> dict:
+def metrics_text(lines: list[dict]) -> str:
+    """Lines of `metrics.jsonl`."""
+    return "".join(json.dumps(line) + "\n" for line in lines)
+
+
+def read_json(path: Path) -> dict:
+    """An object from a JSON file. Raises UserError where there is none."""
     try:
         tree = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:

@@ -13,17 +13,19 @@ import json
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
 
 from core.errors import UserError
 
 FORMAT_VERSION = 1
 """Version of the run-folder and spec format. A reader refuses a newer one."""
 
-Cell = Literal["srn", "gru", "lstm"]
+Cell = Literal["srn", "gru", "lstm", "residual_srn"]
 Dtype = Literal["float32", "float64"]
-GATES = {"srn": 1, "gru": 3, "lstm": 4}
+GATES = {"srn": 1, "gru": 3, "lstm": 4, "residual_srn": 1}
 """Number of gate blocks `G` in a cell's weights: SRN; GRU r, z, n; LSTM i, f, g, o."""
+FRAMEWORK_CELLS = ("srn", "gru", "lstm")
+"""Those that both frameworks have a layer of their own for."""
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 DropoutRate = Annotated[float, Field(ge=0.0, lt=1.0)]
@@ -72,6 +74,9 @@ class RecurrentEncoder(Spec):
     """On the output of every layer but the last."""
     forget_bias: float = 0.0
     """Added to the forget gate's `bias_ih` at the start (LSTM only; Jozefowicz et al. 2015 advise 1)."""
+    biases: Literal["two", "one"] = "two"
+    """`two`: `bias_ih` and `bias_hh`, as in both frameworks' layers; they move alike, and their sum twice as fast.
+    `one`: the textbook's single b; `bias_hh` is zero and stays so."""
     init: Init = Init(scheme="fan_uniform")
 
     @property
@@ -185,9 +190,13 @@ class Training(Spec):
     batch_size: int = Field(32, ge=1)
     bucket_batches: int = Field(50, ge=0)
     """Sequences of this many batches are sorted by length together, so that a batch holds similar lengths; 0: none."""
+    shuffle: bool = True
+    """Another order in every epoch. Otherwise that of the data, always the same, and `bucket_batches` is 0 or 1."""
     epochs: int = Field(3, ge=1)
     eval_interval: int | None = Field(None, ge=1)
-    """Steps between evaluations on dev, besides the one at the end of each epoch."""
+    """Steps between evaluations on dev, besides those of `eval_epochs`."""
+    eval_epochs: bool = True
+    """Evaluate on dev at the end of each epoch. After the last step dev is looked at in any case."""
     patience: int | None = Field(None, ge=1)
     """Stop after this many evaluations without a better one: a higher dev accuracy, or as high at a lower loss."""
     seed: int = Field(0, ge=0, lt=2**63)
@@ -196,8 +205,17 @@ class Training(Spec):
     """`shared`: drawn in core from (seed, step, place), the same bits in every backend and after a resume. `native`: by
     the framework's own generator."""
 
+    @model_validator(mode="after")
+    def _buckets_are_shuffled(self):
+        if not self.shuffle and self.bucket_batches > 1:
+            raise ValueError("shuffle = false keeps the order of the data: set bucket_batches to 0")
+        return self
+
 
 class Data(Spec):
+    """Movie reviews."""
+
+    kind: Literal["reviews"] = "reviews"
     source: str = "packaged"
     """`packaged`, `official`, or the path of an archive or folder in the layout of the Large Movie Review Dataset."""
     dev_share: float = Field(0.1, gt=0.0, lt=0.5)
@@ -209,6 +227,23 @@ class Data(Spec):
     """Use only this many training reviews, balanced, and at most as many for dev and test: for a quick look."""
 
 
+class Digits(Spec):
+    """The digit-sum data of nndl, chapter 6 (`core/digits.py`): the first two digits of a sequence are to be added."""
+
+    kind: Literal["digits"] = "digits"
+    length: int = Field(10, ge=3)
+    """Digits in a sequence."""
+    copies: int = Field(3, ge=1)
+    """Training sequences for each of the 100 sums (the book's k); dev and test have one."""
+    seed: int = Field(0, ge=0, lt=2**32)
+    """Of the digit that is put somewhere behind the first two, and its place. 0 is the book's draw."""
+
+
+def _kind_of_data(value: object) -> str:
+    kind = value.get("kind", "reviews") if isinstance(value, dict) else getattr(value, "kind", "reviews")
+    return kind if kind in KINDS["data"] else "reviews"
+
+
 class Experiment(Spec):
     """A whole experiment. `recipe` only names where the numbers came from."""
 
@@ -218,7 +253,9 @@ class Experiment(Spec):
     model: Model = Model()
     text: Text = Text()
     training: Training = Training()
-    data: Data = Data()
+    data: Annotated[
+        Annotated[Data, Tag("reviews")] | Annotated[Digits, Tag("digits")], Discriminator(_kind_of_data)
+    ] = Data()
 
     def with_vocab_size(self, size: int) -> Experiment:
         """The same experiment with `model.embedding.vocab_size` set to the size of the vocabulary that was built."""
@@ -258,10 +295,17 @@ def parse_experiment(tree: object, where: str) -> Experiment:
         raise UserError(f"{where}: {describe(error)}") from None
 
 
+KINDS = {"data": ("reviews", "digits"), "optimizer": ("adam", "sgd")}
+"""Of parts that come in several kinds."""
+
+
 def describe(error: ValidationError) -> str:
     """The first problem of a validation error in one line: dotted field, rule, and the value that broke it."""
     first = error.errors()[0]
-    field = ".".join(str(part) for part in first["loc"]) or "experiment"
+    parts = [str(part) for part in first["loc"]]
+    # pydantic names the chosen kind of a part as well, which no path in the spec has.
+    named = [part for before, part in zip(["", *parts], parts, strict=False) if part not in KINDS.get(before, ())]
+    field = ".".join(named) or "experiment"
     message = first["msg"].removeprefix("Value error, ")
     value = json.dumps(first["input"], default=str)
     shown = f" (got {value})" if len(value) <= 60 else ""

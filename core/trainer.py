@@ -12,13 +12,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
+
 from core.batches import Batch, Dataset, check_dataset, epoch_order
 from core.contract import Engine
 from core.errors import UserError
 from core.metrics import Evaluation, evaluate
 from core.run_folder import RunFolder, TrainingState
 from core.schedule import learning_rate
-from core.spec import Experiment
+from core.spec import Experiment, Training
 
 LOG_INTERVAL = 20
 """Steps between two readings of the figures, which wait for the device. Every step gets its line all the same."""
@@ -79,11 +81,24 @@ def steps_from(experiment: Experiment, train: Dataset, start: int = 0) -> Iterat
     training = experiment.training
     per_epoch, total = total_steps(experiment, train)
     for epoch in range(start // per_epoch, training.epochs):
-        order = epoch_order(train.lengths, training.batch_size, training.bucket_batches, training.seed, epoch)
+        order = order_of(training, train, epoch)
         first = max(start - epoch * per_epoch, 0)
         for step, rows in enumerate(order[first:], start=epoch * per_epoch + first):
             rate = learning_rate(training.schedule, training.optimizer.learning_rate, step, total)
             yield step, train.batch(rows), rate
+
+
+def order_of(training: Training, train: Dataset, epoch: int) -> list[np.ndarray]:
+    """Row numbers of every batch of an epoch."""
+    size, buckets = training.batch_size, training.bucket_batches
+    return epoch_order(train.lengths, size, buckets, training.seed, epoch, training.shuffle)
+
+
+def evaluation_is_due(training: Training, step: int, steps_per_epoch: int, total_steps: int) -> bool:
+    """Whether dev is looked at after `step` steps."""
+    if step == total_steps or (training.eval_epochs and step % steps_per_epoch == 0):
+        return True
+    return training.eval_interval is not None and step % training.eval_interval == 0
 
 
 def check_finite(loss: float, what: str, step: int) -> None:
@@ -115,7 +130,7 @@ class _Loop:
             if state.finished:
                 break
             self.one_step(batch, rate)
-            if self.evaluation_is_due():
+            if evaluation_is_due(self.training, state.step, self.steps_per_epoch, self.total_steps):
                 self.evaluate()
             elif state.step % LOG_INTERVAL == 0:
                 self.log()
@@ -146,10 +161,6 @@ class _Loop:
                 "learning_rate": rate,
             }
         )
-
-    def evaluation_is_due(self) -> bool:
-        interval = self.training.eval_interval
-        return self.state.step % self.steps_per_epoch == 0 or bool(interval and self.state.step % interval == 0)
 
     def log(self) -> None:
         """Read the figures of the pending steps and write their lines."""
@@ -199,7 +210,8 @@ class _Loop:
             self.folder.write_best(self.engine.parameters(), state.step)
         patience = self.training.patience
         state.finished = state.step == self.total_steps or bool(patience and state.evaluations_since_best >= patience)
-        if state.step % self.steps_per_epoch == 0:
+        # Where looks at dev fall between the ends of epochs, the time of an epoch is not known to the second.
+        while len(state.epoch_seconds) < state.step // self.steps_per_epoch:
             state.epoch_seconds.append(state.seconds - sum(state.epoch_seconds))
         epoch = round(state.step / self.steps_per_epoch, 6)
         line = {"step": state.step, "epoch": epoch, "split": "dev", "loss": found.loss, "accuracy": found.accuracy}

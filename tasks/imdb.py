@@ -17,7 +17,7 @@ from tasks.console import Parser, run_program
 from tasks.options import add_options, apply_options, given
 from tasks.prediction import EVALUATORS, NUMPY, evaluate_run, predict
 from tasks.recipes import RECIPES, recipe
-from tasks.training import Task, absolute_source, cache_folder, resume, start
+from tasks.training import Task, absolute_source, cache_folder, check_task, resume, start
 
 TASK = Task(program="tasks.imdb", classes=("negative", "positive"))
 PROGRAM = f"python -m {TASK.program}"
@@ -57,6 +57,7 @@ def train_command(argv: list[str]) -> int:
         raise UserError("--config and --recipe both say where to start from: give one")
     base = read_experiment(arguments.config) if arguments.config else recipe(arguments.recipe or "default")
     experiment = absolute_source(apply_options(base, arguments))
+    check_task(TASK, experiment, arguments.config or "--set task")
     backend = arguments.backend or backends.first_installed()
     return start(TASK, experiment, backend, device, arguments.impl, arguments.out, cache)
 

@@ -64,6 +64,13 @@ VARIANTS = [
     Case("lstm", 1, True, "max", "index", (("model.head.classes", 2), ("model.head.one_logit", True))),
     Case("srn", 2, True, "mean", "index", (("training.loss_reduction", "sum"),)),
     Case("lstm", 1, True, "mean", "index", (("model.embedding.trainable", False),)),
+    Case("residual_srn", 1, False, "last", "index"),
+    Case("residual_srn", 2, True, "mean", "one_hot"),
+    Case("residual_srn", 2, True, "max", "index"),
+    *(
+        Case(cell, layers, layers > 1, "last", lookup, (("model.encoder.biases", "one"),))
+        for cell, layers, lookup in (("srn", 1, "one_hot"), ("gru", 2, "index"), ("lstm", 1, "index"))
+    ),
 ]
 """Choices of the spec that the grid does not turn."""
 

@@ -28,7 +28,8 @@ class Option:
 
 OPTIONS = {
     "model": (
-        Option("--cell", ("model.encoder.cell",), str, "recurrent cell", ("srn", "gru", "lstm")),
+        Option("--cell", ("model.encoder.cell",), str, "recurrent cell", ("srn", "gru", "lstm", "residual_srn")),
+        Option("--biases", ("model.encoder.biases",), str, "two per layer, or the textbook's one b", ("two", "one")),
         Option("--hidden", ("model.encoder.hidden_size",), int, "hidden units per direction"),
         Option("--layers", ("model.encoder.num_layers",), int, "recurrent layers"),
         Option("--bidirectional", ("model.encoder.bidirectional",), bool, "read both ways"),
@@ -61,6 +62,7 @@ OPTIONS = {
         Option("--clip", ("training.clip_mode",), str, "gradients by which norm", ("none", "global", "tensor")),
         Option("--clip-norm", ("training.clip_norm",), float, "largest norm of the gradients"),
         Option("--batch-size", ("training.batch_size",), int, "texts per step"),
+        Option("--shuffle", ("training.shuffle",), bool, "another order in every epoch"),
         Option("--epochs", ("training.epochs",), int, "passes over the training texts"),
         Option("--eval-interval", ("training.eval_interval",), int, "steps between looks at dev within an epoch"),
         Option("--patience", ("training.patience",), int, "stop after this many looks at dev without a better one"),
@@ -75,13 +77,16 @@ OPTIONS = {
 }
 
 
-def add_options(parser: argparse.ArgumentParser, bases: dict[str, Experiment] | None = None) -> None:
-    """All options of the table; their help shows what they are in `bases`, by default the recipes."""
+def add_options(
+    parser: argparse.ArgumentParser, bases: dict[str, Experiment] | None = None, without: tuple[str, ...] = ()
+) -> None:
+    """All options of the table but `without`; their help shows what they are in `bases`, by default the recipes."""
     bases = bases or {name: recipe(name) for name in RECIPES}
     trees = {name: base.model_dump(mode="json") for name, base in bases.items()}
     for title, options in OPTIONS.items():
-        group = parser.add_argument_group(title)
-        for option in options:
+        offered = [option for option in options if option.flag not in without]
+        group = parser.add_argument_group(title) if offered else None
+        for option in offered:
             values = {name: _shown(_get(tree, option.paths[0])) for name, tree in trees.items()}
             same = len(set(values.values())) == 1
             described = "; ".join(f"{name}: {value}" for name, value in values.items())
@@ -107,7 +112,7 @@ _METAVAR = {int: "N", float: "X", str: "S"}
 def given(arguments: argparse.Namespace) -> list[str]:
     """Flags of the table that stand on the command line."""
     options = [option for group in OPTIONS.values() for option in group]
-    flags = [option.flag for option in options if getattr(arguments, option.dest) is not None]
+    flags = [option.flag for option in options if getattr(arguments, option.dest, None) is not None]
     return flags + (["--set"] if arguments.set else [])
 
 
@@ -123,7 +128,7 @@ def apply_options(experiment: Experiment, arguments: argparse.Namespace) -> Expe
     changes: dict[str, object] = {}
     for group in OPTIONS.values():
         for option in group:
-            value = getattr(arguments, option.dest)
+            value = getattr(arguments, option.dest, None)
             if option.choices and value is not None and value not in option.choices:
                 raise UserError(f"{option.flag} {value}: choose one of {', '.join(option.choices)}")
             if value is not None:
@@ -147,7 +152,7 @@ def _with_flag(message: str, arguments: argparse.Namespace) -> str:
     field = message.removeprefix("options: ").partition(":")[0]
     for group in OPTIONS.values():
         for option in group:
-            value = getattr(arguments, option.dest)
+            value = getattr(arguments, option.dest, None)
             same_field = any(path.rpartition(".")[2] == field.rpartition(".")[2] for path in option.paths)
             if value is not None and same_field:
                 return message.replace("options:", f"{option.flag} {value}:", 1)

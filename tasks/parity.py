@@ -32,6 +32,7 @@ from core.ladder import (
     Finding,
     Side,
     Sides,
+    able,
     away_from_kinks,
     compare_forward,
     compare_gradients,
@@ -114,10 +115,10 @@ def main(argv: list[str]) -> int:
     add_options(parser, {"ladder": LADDER})
     arguments = parser.parse_args(argv)
     _check(arguments)
-    sides = _sides(arguments)
+    base = _base(arguments)
+    sides = _sides(arguments, base.model.encoder.cell)
     out = Path(arguments.out) if arguments.out else new_name(Path("runs"), "parity")
     RunFolder.check_free(out)
-    base = _base(arguments)
     seed = arguments.draw if arguments.draw is not None else int.from_bytes(os.urandom(4), "little")
     runs = {"": base}
     if arguments.all:
@@ -130,13 +131,14 @@ def main(argv: list[str]) -> int:
     cache = cache_folder(arguments.cache_dir)
     data = {name: read_data(experiment, cache)[0] for name, experiment in runs.items()}
     began = time.perf_counter()
-    cases = [*GRID, *VARIANTS] if arguments.all else []
+    cases = [case for case in (*GRID, *VARIANTS) if arguments.all and able(sides, case.experiment("float64"))]
     report = Report()
     fault_planted = planted(sides[where], arguments.plant) if arguments.plant else nullcontext()
     with fault_planted, LadderProgress((len(cases) + len(runs)) * len(dtypes)) as progress:
         for case in cases:
             for dtype in dtypes:
-                _hold(str(case), case.experiment(dtype), sides, seed, report, progress)
+                experiment = case.experiment(dtype)
+                _hold(str(case), experiment, able(sides, experiment), seed, report, progress)
         for name, experiment in runs.items():
             for dtype in dtypes:
                 spec = replace(experiment, {"training.dtype": dtype}).with_vocab_size(len(data[name].vocabulary))
@@ -145,9 +147,9 @@ def main(argv: list[str]) -> int:
     return _conclude(report, arguments, where, seed, seconds, out)
 
 
-def _sides(arguments: argparse.Namespace) -> Sides:
+def _sides(arguments: argparse.Namespace, cell: str) -> Sides:
     """A side per framework, or, of several implementations, per framework and implementation."""
-    chosen = [backends.resolve_implementation(name, "cpu") for name in arguments.impl]
+    chosen = [backends.resolve_implementation(name, "cpu", cell) for name in arguments.impl]
     if len(set(chosen)) < len(chosen):
         raise UserError(f"--impl {' '.join(arguments.impl)}: name each implementation once")
     return {

@@ -40,7 +40,7 @@ def evaluator(folder: RunFolder, experiment, backend_name: str, device: str, imp
     device = backend.resolve_device(device)
     dtype = experiment.training.dtype
     parameters = {name: array.astype(dtype, copy=False) for name, array in parameters.items()}
-    implementation = backends.resolve_implementation(implementation, device)
+    implementation = backends.resolve_implementation(implementation, device, experiment.model.encoder.cell)
     return backend.Engine(experiment.model, experiment.training, parameters, device, implementation)
 
 

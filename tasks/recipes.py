@@ -1,6 +1,8 @@
-"""Named sets of numbers for the IMDB task, as changes to the spec's own defaults."""
+"""Named sets of numbers, as changes to the spec's own defaults: of the IMDB task, and of the textbook's experiments."""
 
 from __future__ import annotations
+
+import math
 
 from core.errors import UserError
 from core.spec import Experiment, replace
@@ -47,6 +49,63 @@ RECIPES: dict[str, dict[str, object]] = {
         "training.clip_mode": "none",
     },
 }
+
+
+XAVIER = {"scheme": "xavier_uniform", "scale": 1.0}
+
+DIGIT_SUM: dict[str, object] = {
+    # nndl, chapter 6: embedding and one layer of the book's own making, both 32 wide; the last state tells the sum.
+    "text.tokenizer": "whitespace",
+    "text.vocab_size": 12,
+    "model.embedding.vocab_size": 12,
+    "model.embedding.dim": 32,
+    # Glorot's bound for the book's table of ten rows: this one has PAD and UNK besides.
+    "model.embedding.init": {**XAVIER, "scale": math.sqrt((12 + 32) / (10 + 32))},
+    "model.encoder.hidden_size": 32,
+    "model.encoder.bidirectional": False,
+    "model.encoder.biases": "one",
+    "model.encoder.init": XAVIER,
+    "model.head.pooling": "last",
+    "model.head.classes": 19,
+    "model.head.init": XAVIER,
+    "training.batch_size": 8,
+    "training.bucket_batches": 0,
+    "training.shuffle": False,
+    "training.epochs": 500,
+    "training.eval_interval": 100,
+    "training.eval_epochs": False,
+    "training.optimizer.learning_rate": 1e-3,
+    "training.clip_mode": "none",
+    "data": {"kind": "digits"},
+}
+"""Changes to the spec's own defaults; cell, length and seed are a run's own."""
+
+EXPLODING: dict[str, object] = {
+    # The same model on sequences of 20 digits, at a rate and with a loss that make gradients explode.
+    "task": "exploding",
+    "recipe": "exploding",
+    "model.encoder.cell": "srn",
+    "data.length": 20,
+    "text.max_length": 20,
+    "training.batch_size": 64,
+    "training.epochs": 50,
+    "training.eval_interval": None,
+    "training.eval_epochs": True,
+    "training.loss_reduction": "sum",
+    "training.optimizer": {"kind": "sgd", "learning_rate": 0.2},
+    "training.clip_norm": 5.0,
+}
+"""Changes to `digit_sum`; the book then clips each tensor's gradient by itself, `training.clip_mode` tensor."""
+
+
+def digit_sum(**more: object) -> Experiment:
+    """The digit-sum experiment, without cell, length and seed."""
+    return replace(replace(Experiment(task="digit_sum", recipe="digit_sum"), DIGIT_SUM), more)
+
+
+def exploding() -> Experiment:
+    """The exploding-gradient experiment, not clipped."""
+    return digit_sum(**EXPLODING)
 
 
 def recipe(name: str) -> Experiment:

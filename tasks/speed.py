@@ -24,7 +24,7 @@ from core.errors import UserError
 from core.files import write_json_atomic
 from core.run_folder import RunFolder
 from core.shapes import SHAPES, Shape, parse_shape
-from core.spec import GATES, Experiment, replace
+from core.spec import FRAMEWORK_CELLS, Experiment, replace
 from core.speed_plot import draw_speed
 from tasks.console import Parser, bar, console, errors, fact, run_program
 from tasks.recipes import RECIPES, recipe
@@ -107,7 +107,7 @@ def _parser() -> Parser:
     add = parser.add_argument
     add("--quick", action="store_true", help="a minute or so: LSTM, training, few rows and rounds")
     add("--shapes", nargs="+", metavar="S", help="shapes by name or as numbers (below) [all five]")
-    add("--cells", nargs="+", metavar="C", help=f"of {', '.join(GATES)} [all]")
+    add("--cells", nargs="+", metavar="C", help=f"of {', '.join(FRAMEWORK_CELLS)} [all]")
     add("--impl", nargs="+", metavar="I", help=f"of {', '.join(IMPLEMENTATIONS)} [all]")
     add("--backends", nargs="+", metavar="B", help="frameworks [all that are installed]")
     add("--passes", nargs="+", metavar="P", help="of training, inference [both]")
@@ -144,7 +144,7 @@ def _plan(arguments: argparse.Namespace) -> Plan:
         raise UserError(f"--impl fast: {obstacle}")
     return Plan(
         shapes=() if arguments.steps else _shapes(arguments.shapes),
-        cells=_chosen("--cells", arguments.cells, ("lstm",) if quick else tuple(GATES), tuple(GATES)),
+        cells=_chosen("--cells", arguments.cells, ("lstm",) if quick else FRAMEWORK_CELLS, FRAMEWORK_CELLS),
         passes=tuple(PASSES[name] for name in passes),
         implementations=tuple(name for name in implementations if name != "fast" or not obstacle),
         rounds=arguments.rounds or (3 if quick else 7),

@@ -66,7 +66,7 @@ class Worker:
         """Set up layers, call them until they are warm, and say how long a call takes and which code it runs."""
         ran = implementation
         if implementation not in self.side.NATIVE:
-            ran = backends.resolve_implementation(implementation, "cpu")
+            ran = backends.resolve_implementation(implementation, "cpu", cell)
         if implementation not in self.probes:
             shape, lengths = Shape(**shape), np.array(lengths, dtype=np.int64)
             if not self.arrays:  # one set for all implementations
@@ -100,7 +100,7 @@ class Worker:
         """Set up an engine, in the middle of training; `file` holds the texts of some batches, and the rows of each."""
         self.experiment = Experiment.model_validate(experiment)
         model, training = self.experiment.model, self.experiment.training
-        ran = backends.resolve_implementation(implementation, "cpu")
+        ran = backends.resolve_implementation(implementation, "cpu", model.encoder.cell)
         parameters = initial_parameters(model, training.seed, training.dtype)
         engine = self.side.Engine(model, training, parameters, "cpu", ran)
         # After an epoch every word has moments. Before, a step that knows which have none is cheaper.

@@ -15,7 +15,7 @@ import numpy as np
 from rich.markup import escape
 
 import backends
-from core import machine
+from core import digits, machine
 from core.contract import Engine
 from core.corpus import Prepared, load_corpus, prepare
 from core.errors import UserError
@@ -57,7 +57,7 @@ def start(
     """Train from the beginning. Returns the exit code."""
     backend = backends.load(backend_name)
     device = backend.resolve_device(device)
-    implementation = backends.resolve_implementation(implementation, device)
+    implementation = backends.resolve_implementation(implementation, device, experiment.model.encoder.cell)
     path = Path(out) if out else new_name(Path("runs"), f"{experiment.task}-{backend_name}")
     RunFolder.check_free(path)
     prepared, data_record = read_data(experiment, cache)
@@ -66,7 +66,7 @@ def start(
     parameters = initial_parameters(experiment.model, training.seed, training.dtype)
     engine = backend.Engine(experiment.model, training, parameters, device, implementation)
     folder = RunFolder.create(path)
-    who = _executor(backend, engine)
+    who = executor(backend, engine)
     execution = {
         **who,
         "classes": list(task.classes),
@@ -84,6 +84,7 @@ def resume(task: Task, run: str, backend_name: str | None, device: str, implemen
     """Go on with a stopped run, in its own backend or another. Returns the exit code."""
     folder = RunFolder.open(Path(run))
     experiment, execution = folder.read_record()
+    check_task(task, experiment, run)
     parameters, moments, state = folder.read_last(experiment.model)
     if state.finished and (folder.path / "result.json").is_file():
         raise UserError(f"{run}: this run is finished; python -m {task.program} evaluate {run} measures it again")
@@ -96,7 +97,7 @@ def resume(task: Task, run: str, backend_name: str | None, device: str, implemen
         folder.read_best(experiment.model)
     backend = backends.load(backend_name or execution["backend"])
     device = backend.resolve_device(device)
-    implementation = backends.resolve_implementation(implementation, device)
+    implementation = backends.resolve_implementation(implementation, device, experiment.model.encoder.cell)
     prepared, data_record = read_data(experiment, cache)
     if data_record["fingerprint"] != execution["data"]["fingerprint"]:
         raise UserError(f"{experiment.data.source}: not the data that {run} was trained on; a resume needs the same")
@@ -105,15 +106,22 @@ def resume(task: Task, run: str, backend_name: str | None, device: str, implemen
     engine = backend.Engine(experiment.model, experiment.training, parameters, device, implementation)
     engine.load(parameters, moments, state.step)
     folder.forget_metrics_after(state.step)
-    who = _executor(backend, engine)
+    who = executor(backend, engine)
     execution = {**execution, **who, "segments": [*execution["segments"], {"from_step": state.step, **who}]}
     folder.write_record(experiment, execution)
     return _run(task, experiment, execution, engine, prepared, folder, state)
 
 
+def check_task(task: Task, experiment: Experiment, where: str) -> None:
+    """Raises UserError for a spec of another task: its data and classes are others."""
+    own = task.program.rpartition(".")[2]
+    if experiment.task != own:
+        raise UserError(f"{where}: a spec of task {experiment.task}, not {own}: see python -m tasks.{experiment.task}")
+
+
 def absolute_source(experiment: Experiment) -> Experiment:
     """A path in the record must mean the same from every folder."""
-    source = experiment.data.source
+    source = getattr(experiment.data, "source", "packaged")
     if source in ("packaged", "official"):
         return experiment
     return replace(experiment, {"data.source": str(Path(source).expanduser().absolute())})
@@ -121,6 +129,10 @@ def absolute_source(experiment: Experiment) -> Experiment:
 
 def read_data(experiment: Experiment, cache: Path) -> tuple[Prepared, dict]:
     """The data of an experiment, tokenised, split and encoded; and what the run's record says of them."""
+    if experiment.data.kind == "digits":
+        prepared, description = digits.prepare(experiment.data), digits.describe(experiment.data)
+        record = {"kind": "digits", "description": description, "fingerprint": description}
+        return prepared, {**record, **prepared.summary}
     with DataProgress() as progress:
         corpus, source = load_corpus(experiment.data, experiment.text, cache, progress)
         prepared = prepare(corpus, experiment.data, experiment.text, experiment.model.head.classes)
@@ -141,7 +153,7 @@ def _run(
     if state.step:
         fact("resume", f"from step {state.step}")
     _, steps = total_steps(experiment, prepared.train)
-    with _stop_signals() as should_stop, TrainingDisplay(experiment.training.epochs, steps, state.step) as display:
+    with stop_signals() as should_stop, TrainingDisplay(experiment.training.epochs, steps, state.step) as display:
         state = train(engine, experiment, prepared.train, prepared.dev, folder, state, display, should_stop)
     title, reduction = _title(experiment, execution), experiment.training.loss_reduction
     picture = folder.path / "curves.png"
@@ -158,14 +170,14 @@ def _run(
     check_finite(found.loss, "the loss on test", state.step)
     test, classes = prepared.test, execution["classes"]
     folder.write_predictions(test.names, test.labels, found.predicted, found.probabilities, classes)
-    result = _result(experiment, execution, prepared, state, found)
+    result = result_of(experiment, execution, prepared, state, found)
     draw_curves(folder.read_metrics(), title, picture, reduction, result["test"])
     folder.write_result(result)
     _report(task, folder, result)
     return 0
 
 
-def _result(
+def result_of(
     experiment: Experiment, execution: dict, prepared: Prepared, state: TrainingState, found: Evaluation
 ) -> dict:
     return {
@@ -248,7 +260,7 @@ def _title(experiment: Experiment, execution: dict) -> str:
     return f"{experiment.task}, recipe {experiment.recipe}, {where}"
 
 
-def _executor(backend: ModuleType, engine: Engine) -> dict:
+def executor(backend: ModuleType, engine: Engine) -> dict:
     """Who computes. The record keeps it of the whole run, and of each of its segments: a run can change framework."""
     return {
         "backend": backend.NAME,
@@ -269,7 +281,7 @@ def new_name(parent: Path, prefix: str) -> Path:
 
 
 @contextmanager
-def _stop_signals():
+def stop_signals():
     """Yields a function that says whether Ctrl-C (or a TERM signal) came. A second one stops at once, as usual."""
     received = []
 

@@ -11,8 +11,8 @@ import numpy as np
 
 from backends import kernels
 from core.reference import CELLS, WEIGHT_KINDS, sigmoid
+from core.spec import GATES
 
-GATES = {"srn": 1, "gru": 3, "lstm": 4}
 Arrays = dict[str, np.ndarray]
 
 
@@ -170,6 +170,11 @@ def _srn_back(x, h, c, dh, dc, weights, d_weights):
     return *_back_through_products(x, h, d_sum, d_sum, weights, d_weights), dc
 
 
+def _residual_srn_back(x, h, c, dh, dc, weights, d_weights):
+    d_x, d_h, dc = _srn_back(x, h, c, dh, dc, weights, d_weights)
+    return d_x, d_h + dh, dc
+
+
 def _gru_back(x, h, c, dh, dc, weights, d_weights):
     from_x, from_h = weights[0] @ x + weights[2], weights[1] @ h + weights[3]
     (r_x, z_x, n_x), (r_h, z_h, n_h) = np.split(from_x, 3), np.split(from_h, 3)
@@ -192,4 +197,4 @@ def _lstm_back(x, h, c, dh, dc, weights, d_weights):
     return *_back_through_products(x, h, d_sum, d_sum, weights, d_weights), dc * f
 
 
-STEPS_BACK = {"srn": _srn_back, "gru": _gru_back, "lstm": _lstm_back}
+STEPS_BACK = {"srn": _srn_back, "gru": _gru_back, "lstm": _lstm_back, "residual_srn": _residual_srn_back}

@@ -49,8 +49,8 @@ namespace {
 using Random = std::mt19937_64;
 
 [[noreturn]] void fail(const char* what, const Problem& q) {
-    std::printf("%s: cell %d, float64 %d, directions %d, threads %d, batch %d, width %d, inputs %d, hidden %d\n", what,
-                int(q.cell), int(q.float64), int(q.directions), int(q.threads), int(q.batch), int(q.width),
+    std::printf("%s: cell %d, float64 %d, directions %d, threads %d, models %d, batch %d, width %d, inputs %d, hidden %d\n", what,
+                int(q.cell), int(q.float64), int(q.directions), int(q.threads), int(q.models), int(q.batch), int(q.width),
                 int(q.inputs), int(q.hidden));
     std::exit(1);
 }
@@ -78,22 +78,24 @@ int check() {
 template <class T> class Case {
 public:
     Case(Random& random, bool large, bool stopped) : random(random) {
-        q.cell = between(random, SRN, LSTM);
+        q.cell = between(random, SRN, RESIDUAL_SRN);
+        q.models = between(random, 0, 2) ? 1 : between(random, 2, 4);
         q.float64 = sizeof(T) == sizeof(double);
         q.directions = between(random, 1, 2);
         q.batch = between(random, 0, 3) ? between(random, 1, large ? 20 : 9) : 1;
         q.width = between(random, 0, 3) ? between(random, 1, large ? 30 : 9) : 1;
         q.inputs = between(random, 1, 70);
         q.hidden = between(random, 1, 70);
-        if (stopped) q.width = 20000, q.batch = 4, q.hidden = 70;  // seconds of work
-        lengths.reset(new int64_t[q.batch]);
-        for (int64_t b = 0; b < q.batch; b++) lengths[b] = between(random, stopped ? q.width / 2 : 1, q.width);
-        lengths[between(random, 0, q.batch - 1)] = q.width;
-        for (int64_t b = 0; b < q.batch; b++) tokens += lengths[b];
+        if (stopped) q.width = 20000, q.models = 1, q.batch = 4, q.hidden = 70;  // seconds of work
+        sequences_in_all = q.models * q.batch;
+        lengths.reset(new int64_t[sequences_in_all]);
+        for (int64_t b = 0; b < sequences_in_all; b++) lengths[b] = between(random, stopped ? q.width / 2 : 1, q.width);
+        lengths[between(random, 0, sequences_in_all - 1)] = q.width;
+        for (int64_t b = 0; b < sequences_in_all; b++) tokens += lengths[b];
         q.lengths = lengths.get();
 
-        int64_t gates = q.cell == SRN ? 1 : q.cell == GRU ? 3 : 4, rows = gates * q.hidden;
-        int64_t states = q.directions * q.batch * q.hidden;
+        int64_t gates = q.cell == GRU ? 3 : q.cell == LSTM ? 4 : 1, rows = q.models * gates * q.hidden;
+        int64_t states = q.directions * sequences_in_all * q.hidden;
         q.x = sequences(q.inputs);
         for (int64_t d = 0; d < q.directions; d++) {
             q.weight_ih[d] = input(rows * q.inputs);
@@ -105,11 +107,11 @@ public:
             q.d_bias_ih[d] = maybe() ? output(rows) : nullptr;
             q.d_bias_hh[d] = maybe() ? output(rows) : nullptr;
         }
-        q.output = output(q.batch * q.width * q.directions * q.hidden);
+        q.output = output(sequences_in_all * q.width * q.directions * q.hidden);
         q.h_n = maybe() ? output(states) : nullptr;
         q.d_output = maybe() ? sequences(q.directions * q.hidden) : nullptr;
         q.d_h_n = maybe() ? input(states) : nullptr;
-        q.d_x = maybe() ? output(q.batch * q.width * q.inputs) : nullptr;
+        q.d_x = maybe() ? output(sequences_in_all * q.width * q.inputs) : nullptr;
         q.h_0 = maybe() ? input(states) : nullptr;
         q.d_h_0 = maybe() ? output(states) : nullptr;
         if (q.cell == LSTM) {
@@ -163,7 +165,7 @@ private:
     };
     Random& random;
     Problem q{};
-    int64_t tokens = 0;
+    int64_t tokens = 0, sequences_in_all;
     std::unique_ptr<int64_t[]> lengths;
     std::vector<Array> inputs, outputs;
 
@@ -175,8 +177,8 @@ private:
         return at;
     }
     T* sequences(int64_t features) {  // what lies past the lengths is never used
-        T* at = input(q.batch * q.width * features);
-        for (int64_t b = 0; b < q.batch; b++)
+        T* at = input(sequences_in_all * q.width * features);
+        for (int64_t b = 0; b < sequences_in_all; b++)
             std::fill(at + (b * q.width + lengths[b]) * features, at + (b + 1) * q.width * features,
                       std::numeric_limits<T>::quiet_NaN());
         return at;

@@ -14,6 +14,7 @@ from core import derivatives, ladder, reference
 from core.batches import Batch, pad
 from core.ladder import (
     Side,
+    able,
     away_from_kinks,
     compare_forward,
     compare_gradients,
@@ -58,13 +59,14 @@ def hash_of(case: Case) -> int:
 IMPLEMENTATIONS = [name for name in backends.IMPLEMENTATIONS if name != "fast" or backends.no_fast("cpu") is None]
 
 
-def sides() -> dict[str, Side]:
+def sides(experiment: Experiment) -> dict[str, Side]:
     """Every implementation in every framework."""
-    return {
+    found = {
         f"{name}/{implementation}": Side(backends.load(name), implementation)
         for name in INSTALLED
         for implementation in IMPLEMENTATIONS
     }
+    return able(found, experiment)
 
 
 def test_our_own_layers_were_compiled():
@@ -85,10 +87,10 @@ def new_engine(name: str, experiment: Experiment, parameters: dict[str, np.ndarr
 @each_dtype
 def test_rung_1_every_layer_computes_what_the_reference_does(case, dtype):
     experiment, parameters, batch = instance(case, dtype)
-    findings = compare_forward(experiment, parameters, batch, sides())
-    assert len(findings) == len(sides()) * (len(sides()) + 1) // 2
+    findings = compare_forward(experiment, parameters, batch, sides(experiment))
+    assert len(findings) == len(sides(experiment)) * (len(sides(experiment)) + 1) // 2
     hold(findings)
-    for name, side in sides().items():
+    for name, side in sides(experiment).items():
         for layer, output in engine_of(side, experiment, parameters).activations(batch).items():
             assert output.dtype == np.dtype(dtype), (name, layer)
 
@@ -98,8 +100,8 @@ def test_rung_1_every_layer_computes_what_the_reference_does(case, dtype):
 def test_rung_2_every_gradient_is_the_reference_s(case, dtype):
     """With the dropout of a training step, whose masks all three take from core."""
     experiment, parameters, batch = instance(case, dtype)
-    hold(compare_gradients(experiment, parameters, batch, sides()))
-    for name, side in sides().items():
+    hold(compare_gradients(experiment, parameters, batch, sides(experiment)))
+    for name, side in sides(experiment).items():
         _, gradients = engine_of(side, experiment, parameters).gradients(batch, 0)
         assert not gradients.get("embedding.weight", np.zeros(1))[0].any(), f"{name}: PAD has a gradient"
 
@@ -110,8 +112,8 @@ def test_gradients_along_random_directions(case, dtype, monkeypatch):
     """What stands in for single entries where a model is large: it holds, and it sees one wrong entry of one tensor."""
     experiment, parameters, batch = instance(case, dtype)
     monkeypatch.setattr(ladder, "ENTRYWISE", 0)
-    findings = compare_gradients(experiment, parameters, batch, sides())
-    assert sum("random directions" in finding.quantity for finding in findings) == len(sides())
+    findings = compare_gradients(experiment, parameters, batch, sides(experiment))
+    assert sum("random directions" in finding.quantity for finding in findings) == len(sides(experiment))
     hold(findings)
     exact = derivatives.gradients
 

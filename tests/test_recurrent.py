@@ -18,7 +18,7 @@ from backends import kernels
 from core import reference
 from core.ladder import GRADIENT_LIMIT, OUTPUT_LIMIT, Side, engine_of, random_batch, random_parameters, widest
 from core.parameters import direction_suffixes
-from core.spec import GATES, RecurrentEncoder
+from core.spec import FRAMEWORK_CELLS, GATES, RecurrentEncoder
 from tasks.ladder_cases import Case
 
 INSTALLED = [name for name in backends.NAMES if backends.installed(name)]
@@ -91,6 +91,11 @@ def exact_gradients(encoder, arrays, lengths) -> dict[str, np.ndarray]:
     return gradients
 
 
+def having(cell: str) -> tuple[str, ...]:
+    """Implementations that have the cell."""
+    return backends.IMPLEMENTATIONS if cell in FRAMEWORK_CELLS else backends.SIDE_BY_SIDE
+
+
 def probe(name, encoder, arrays, lengths, implementation):
     if implementation == "fast" and backends.no_fast("cpu"):
         pytest.fail(f"fast cannot run here: {backends.no_fast('cpu')}")
@@ -108,7 +113,7 @@ def test_outputs_final_states_and_every_gradient(cell, bidirectional, dtype, sta
     outputs, gradients = walk(encoder, exact, lengths), exact_gradients(encoder, arrays, lengths)
     if not states:
         outputs = {"output": outputs["output"]}
-    for name, implementation in itertools.product(INSTALLED, backends.IMPLEMENTATIONS):
+    for name, implementation in itertools.product(INSTALLED, having(cell)):
         side = probe(name, encoder, arrays, lengths, implementation)
         found = side.forward()
         assert {array.dtype for array in found.values()} == {np.dtype(dtype)}

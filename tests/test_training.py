@@ -71,9 +71,8 @@ def data(rng) -> tuple[Dataset, Dataset]:
 def new_engine(backend, experiment: Experiment, implementation: str = "auto"):
     training = experiment.training
     parameters = initial_parameters(experiment.model, training.seed, training.dtype)
-    return backend.Engine(
-        experiment.model, training, parameters, "cpu", backends.resolve_implementation(implementation, "cpu")
-    )
+    chosen = backends.resolve_implementation(implementation, "cpu", experiment.model.encoder.cell)
+    return backend.Engine(experiment.model, training, parameters, "cpu", chosen)
 
 
 def run(backend, experiment, data, path, should_stop=lambda: False):

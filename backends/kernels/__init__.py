@@ -16,7 +16,7 @@ from core.machine import usable_cores
 
 LIBRARY = Path(__file__).with_name("recurrent.so")
 NOTE = LIBRARY.with_suffix(".txt")  # where `setup.py` says why it made no library
-CELLS = {"srn": 0, "gru": 1, "lstm": 2}
+CELLS = {"srn": 0, "gru": 1, "lstm": 2, "residual_srn": 3}
 TARGETS = ("portable", "avx2", "avx512")
 ADDRESS = ctypes.c_void_p
 
@@ -26,7 +26,7 @@ class Problem(ctypes.Structure):
 
     _fields_ = [
         *((name, ctypes.c_int64) for name in ("cell", "float64", "directions", "threads")),
-        *((name, ctypes.c_int64) for name in ("batch", "width", "inputs", "hidden")),
+        *((name, ctypes.c_int64) for name in ("models", "batch", "width", "inputs", "hidden")),
         *((name, ADDRESS) for name in ("lengths", "x")),
         *((name, ADDRESS * 2) for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")),
         *((name, ADDRESS) for name in ("h_0", "c_0", "output", "h_n", "c_n", "saved")),
@@ -127,7 +127,8 @@ def call(name: str, *arguments: int) -> int:
 
 
 class Pass:
-    """One layer over one batch: `forward`, and after it, if it was to be kept, `backward`, once.
+    """One layer over one batch, or one of each of `models` models side by side: `forward`, and after it, if it was to
+    be kept, `backward`, once.
 
     Arrays come as addresses under the names of `Problem`: a list where there is one per direction, None where there is
     none. The caller keeps them alive and checked: C-contiguous, of one dtype, on the CPU.
@@ -135,14 +136,18 @@ class Pass:
 
     _saved: int | None = None
 
-    def __init__(self, cell: str, float64: bool, directions: int, shape: list[int], hidden: int):
-        """`shape` of x: [B, L, I]. Raises ValueError for an empty batch or width."""
+    def __init__(self, cell: str, float64: bool, directions: int, shape: list[int], hidden: int, models: int = 1):
+        """`shape` of x: [B, L, I], B being the sequences of all models, one after another. Raises ValueError for an
+        empty batch or width, and where the sequences cannot be shared out."""
         batch, width, inputs = shape
         if min(batch, width, inputs, hidden) < 1:
             raise ValueError(
                 f"a recurrent layer needs at least one sequence, token and unit: x {list(shape)}, H {hidden}"
             )
-        self.problem = Problem(CELLS[cell], float64, directions, threads(), batch, width, inputs, hidden)
+        if batch % models:
+            raise ValueError(f"{batch} sequences for {models} models: each needs as many")
+        each = batch // models
+        self.problem = Problem(CELLS[cell], float64, directions, threads(), models, each, width, inputs, hidden)
 
     def forward(self, tokens: int | None, **addresses: object) -> None:
         """Write `output`, and `h_n` and `c_n` where given. `tokens`: sum of the lengths, if `backward` is to come."""

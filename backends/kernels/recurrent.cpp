@@ -57,6 +57,9 @@ template <> struct Vectors<double> {
     static constexpr double SIGMOID_END = 708.0, TANH_END = 19.1;
 };
 
+// Of the gates there is one, which is all that a unit does.
+constexpr bool is_simple(int64_t cell) { return cell == SRN || cell == RESIDUAL_SRN; }
+
 constexpr double INVERSE_FACTORIAL[] = {
     1.0, 1.0, 1.0 / 2, 1.0 / 6, 1.0 / 24, 1.0 / 120, 1.0 / 720, 1.0 / 5040, 1.0 / 40320, 1.0 / 362880, 1.0 / 3628800,
     1.0 / 39916800, 1.0 / 479001600, 1.0 / 6227020800.0};
@@ -154,10 +157,10 @@ template <class T> struct Layer {
     T* cell_store[2] = {};         // [tokens, padded], LSTM only
 
     explicit Layer(const Problem& problem) : q(problem) {
-        gates = q.cell == SRN ? 1 : q.cell == GRU ? 3 : 4;
+        gates = q.cell == GRU ? 3 : q.cell == LSTM ? 4 : 1;
         units = (q.hidden + LANES - 1) / LANES;
         padded = units * LANES;
-        columns = q.cell == SRN ? padded : units * PANEL;
+        columns = is_simple(q.cell) ? padded : units * PANEL;
         features = q.directions * q.hidden;
         order.resize(q.batch);
         std::iota(order.begin(), order.end(), int64_t(0));
@@ -175,7 +178,7 @@ template <class T> struct Layer {
     }
     static size_t saved_bytes(const Problem& q, int64_t tokens) {
         int64_t units = (q.hidden + LANES - 1) / LANES;
-        int64_t each = q.cell == SRN ? units * LANES : units * PANEL + (q.cell == LSTM ? units * LANES : 0);
+        int64_t each = is_simple(q.cell) ? units * LANES : units * PANEL + (q.cell == LSTM ? units * LANES : 0);
         return sizeof(T) * each * tokens * q.directions;
     }
 
@@ -201,7 +204,7 @@ template <class T> struct Layer {
     // Row of `weight_ih` (side 0) or `weight_hh` (side 1) behind a kept column; -1: none.
     int64_t weight_row(int side, int64_t column) const {
         int64_t unit, gate;
-        if (q.cell == SRN) {
+        if (is_simple(q.cell)) {
             unit = column, gate = 0;
         } else {
             unit = column / PANEL * LANES + column % LANES;
@@ -271,10 +274,15 @@ template <class T> struct Layer {
             part<R, NV, SKIP, NV - SKIP>(sums, a, q.hidden, packed + PANEL + q.inputs * X * LANES);
         }
         for (int r = 0; r < R; r++) {
-            if (C == SRN) {
+            if (is_simple(C)) {
                 for (int v = 0; v < NV; v++) {
                     int64_t unit = (panel * WIDE + v) * LANES;
-                    store(place[r].h + unit, tanh(sums[r][v]), q.hidden - unit);
+                    V h = tanh(sums[r][v]);
+                    if (C == RESIDUAL_SRN) {  // for the way back: h less the state before has fewer digits
+                        if (place[r].gates) store(place[r].gates + unit, h);
+                        if (place[r].h_before) h += load(place[r].h_before + unit, q.hidden - unit);
+                    }
+                    store(place[r].h + unit, h, q.hidden - unit);
                 }
                 continue;
             }
@@ -381,7 +389,7 @@ template <class T> struct Layer {
             }
             for (int64_t panel = 0; panel < panels(); panel++) {
                 const T* weight = packed + panel * packed_stride();
-                if constexpr (C == SRN) {
+                if constexpr (is_simple(C)) {
                     with_width(width_of(panel), [&](auto wide) {
                         in_groups(active, [&](auto size, int64_t row) {
                             forward_tile<C, size(), wide()>(&place[row], panel, weight);
@@ -411,6 +419,7 @@ template <class T> struct Layer {
             auto rows = rows_of(n % parts());
             const T* mine = packed + d * panels() * packed_stride();
             if (q.cell == SRN) forward_item<SRN>(d, rows, mine);
+            if (q.cell == RESIDUAL_SRN) forward_item<RESIDUAL_SRN>(d, rows, mine);
             if (q.cell == GRU) forward_item<GRU>(d, rows, mine);
             if (q.cell == LSTM) forward_item<LSTM>(d, rows, mine);
         };
@@ -461,7 +470,7 @@ template <class T> struct Layer {
         const T* c;
         const T* c_before;
         const T* d_output;  // or null
-        T* carry;           // [padded]: what reaches h (GRU) or c (LSTM) past the weights
+        T* carry;           // [padded]: what reaches h (GRU, residual SRN) or c (LSTM) past the weights
         const T* start;     // gradient of the final state, for a row that starts here, or null
         T* d_h_0;
     };
@@ -484,15 +493,16 @@ template <class T> struct Layer {
                 int64_t unit = panel * PANEL + v * LANES, left = q.hidden - unit;
                 V dh = sums[r][v];
                 if (kind == FIRST && p.start) dh += load(p.start + unit, left);
-                if (C == GRU && kind != FIRST) dh += load(p.carry + unit);
+                if ((C == GRU || C == RESIDUAL_SRN) && kind != FIRST) dh += load(p.carry + unit);
                 if (kind == INITIAL) {
                     store(p.d_h_0 + unit, dh, left);
                     continue;
                 }
                 if (p.d_output) dh += load(p.d_output + unit, left);
-                if (C == SRN) {
-                    V h = load(p.h + unit, left);
-                    store(p.gates + unit, dh * (T(1) - h * h));
+                if (is_simple(C)) {
+                    V step = C == SRN ? load(p.h + unit, left) : load(p.gates + unit);
+                    store(p.gates + unit, dh * (T(1) - step * step));
+                    if (C == RESIDUAL_SRN) store(p.carry + unit, dh);
                     continue;
                 }
                 T* kept = p.gates + unit * WIDE;
@@ -760,7 +770,12 @@ template <class T> struct Layer {
     }
 
     bool backward() const {
-        return q.cell == SRN ? backward_as<SRN>() : q.cell == GRU ? backward_as<GRU>() : backward_as<LSTM>();
+        switch (q.cell) {
+            case SRN: return backward_as<SRN>();
+            case GRU: return backward_as<GRU>();
+            case LSTM: return backward_as<LSTM>();
+            default: return backward_as<RESIDUAL_SRN>();
+        }
     }
 };
 

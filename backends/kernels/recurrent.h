@@ -2,12 +2,14 @@
 //
 // A problem is one recurrent layer over a batch: D directions (1 or 2) of one cell, B sequences of unequal length in a
 // tensor of width L, I features in, H units. All arrays are C-contiguous, of the problem's dtype unless said otherwise.
+// M models side by side, each with its own weights and sequences, are one problem too: every array but `saved` then has
+// one axis more, [M, ...], before those given here.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 
-enum Cell { SRN = 0, GRU = 1, LSTM = 2 };
+enum Cell { SRN = 0, GRU = 1, LSTM = 2, RESIDUAL_SRN = 3 };
 
 // Mirrored, field by field, by `Problem` in `__init__.py`.
 struct Problem {
@@ -15,7 +17,7 @@ struct Problem {
     int64_t float64;      // 0: float32
     int64_t directions;   // 1, or 2: the second starts at each sequence's last token
     int64_t threads;      // at most so many
-    int64_t batch, width, inputs, hidden;
+    int64_t models, batch, width, inputs, hidden;
     const int64_t* lengths;       // [B], 1 <= length <= L
     const void* x;                // [B, L, I]
     const void* weight_ih[2];     // [G * H, I] of each direction; gates i, f, g, o or r, z, n

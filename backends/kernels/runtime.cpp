@@ -279,6 +279,48 @@ template <class Q> int run(const Q& q, bool (*how)(const Q&)) {
     return result;
 }
 
+// ---- models side by side ------------------------------------------------------------------------------------------
+
+int64_t tokens_of(const Problem& q) {
+    int64_t tokens = 0;
+    for (int64_t b = 0; b < q.batch; b++) tokens += q.lengths[b];
+    return tokens;
+}
+
+template <class... P> void advance(int64_t bytes, P*&... arrays) {
+    ((arrays = arrays ? reinterpret_cast<P*>(reinterpret_cast<uintptr_t>(arrays) + bytes) : nullptr), ...);
+}
+
+// From one model's problem to the next one's; `lengths` last, for `saved` goes by them.
+void next_model(Problem& q) {
+    const int64_t gates[] = {1, 3, 4, 1};
+    int64_t size = q.float64 ? 8 : 4, rows = size * gates[q.cell] * q.hidden;
+    advance(build(q).saved_bytes(q, tokens_of(q)), q.saved);
+    advance(size * q.batch * q.width * q.inputs, q.x, q.d_x);
+    advance(size * q.batch * q.width * q.directions * q.hidden, q.output, q.d_output);
+    advance(size * q.directions * q.batch * q.hidden, q.h_0, q.c_0, q.h_n, q.c_n, q.d_h_n, q.d_c_n, q.d_h_0, q.d_c_0);
+    for (int64_t d = 0; d < q.directions; d++) {
+        advance(rows * q.inputs, q.weight_ih[d], q.d_weight_ih[d]);
+        advance(rows * q.hidden, q.weight_hh[d], q.d_weight_hh[d]);
+        advance(rows, q.bias_ih[d], q.bias_hh[d], q.d_bias_ih[d], q.d_bias_hh[d]);
+    }
+    advance(sizeof(int64_t) * q.batch, q.lengths);
+}
+
+// Every model on a thread of its own, which shares it with nobody: the bits are those of the model alone.
+template <bool (*Build::*way)(const Problem&)> bool each_model(const Problem& q) {
+    if (q.models == 1) return (build(q).*way)(q);
+    std::vector<Problem> models(q.models, q);
+    for (int64_t m = 0; m < q.models; m++) {
+        if (m > 0) models[m] = models[m - 1], next_model(models[m]);
+        models[m].models = models[m].threads = 1;
+    }
+    auto one = [&](int64_t m) {
+        if (!interrupted()) (build(q).*way)(models[m]);
+    };
+    return parallel_for(q.models, q.threads, one);
+}
+
 }  // namespace
 }  // namespace seqtwin
 
@@ -305,8 +347,8 @@ int seqtwin_choose(int which) {
 
 size_t seqtwin_saved_bytes(const Problem* q, int64_t tokens) { return seqtwin::build(*q).saved_bytes(*q, tokens); }
 // 0: done. 1: interrupted, with Python's exception set. 2: no memory.
-int seqtwin_forward(const Problem* q) { return seqtwin::run(*q, seqtwin::build(*q).forward); }
-int seqtwin_backward(const Problem* q) { return seqtwin::run(*q, seqtwin::build(*q).backward); }
+int seqtwin_forward(const Problem* q) { return seqtwin::run(*q, seqtwin::each_model<&Build::forward>); }
+int seqtwin_backward(const Problem* q) { return seqtwin::run(*q, seqtwin::each_model<&Build::backward>); }
 
 // Numbers the ids [tokens] that occur, but for 0 (PAD), as they first occur: `row` [tokens] is each token's number or
 // -1, `rows` [tokens] the id behind each number, `slot` [ids] the number of an id or -1. Returns how many there are.

@@ -1,6 +1,7 @@
 """PaddlePaddle's answer to `core/contract.py`. Laid out file by file like `backends/torch`."""
 
 from backends.paddle.engine import Engine
+from backends.paddle.ensemble import Ensemble
 from backends.paddle.layer_probe import NATIVE, LayerProbe
 from backends.paddle.runtime import NAME, resolve_device, versions
 from backends.paddle.state_files import LINEAR_LAYOUT, read_state, write_state
@@ -10,6 +11,7 @@ __all__ = [
     "NAME",
     "NATIVE",
     "Engine",
+    "Ensemble",
     "LayerProbe",
     "read_state",
     "resolve_device",

@@ -8,7 +8,7 @@ from backends import kernels
 from backends.paddle.fast import RowGradient
 from backends.paddle.framework import paddle
 from backends.paddle.layers import Dropout
-from backends.paddle.model import Classifier, correct_of, loss_of, no_dropout, training_dropout
+from backends.paddle.model import Classifier, loss_of, no_dropout, right_of, training_dropout
 from backends.paddle.optimizer import OPTIMIZERS, clip
 from backends.paddle.runtime import native_device, place, to_numpy
 from core import spec
@@ -112,4 +112,4 @@ class Engine:
             raise
         if self._model.embedding.by_rows:
             self._rows = self._model.embedding.row_gradient(inputs)
-        return loss, correct_of(logits, inputs.labels)
+        return loss, right_of(logits, inputs.labels).sum()

@@ -16,15 +16,15 @@ class RecurrentFunction(paddle.autograd.PyLayer):
     """`kernels.Pass` in autograd. Its gates are kept once: a second run backwards through one graph is refused."""
 
     @staticmethod
-    def forward(ctx, cell, lengths, states, keep, *arrays):
+    def forward(ctx, cell, models, lengths, states, keep, *arrays):
         arrays = [None if array is None else array.contiguous() for array in arrays]
         x, h_0, c_0, *weights = arrays
         batch, width, _ = x.shape
-        hidden, directions = weights[1].shape[1], len(weights) // len(KINDS)
+        hidden, directions = weights[1].shape[-1], len(weights) // len(KINDS)
         output = paddle.empty([batch, width, directions * hidden], x.dtype)
         h_n = paddle.empty([directions, batch, hidden], x.dtype) if states else None
         c_n = paddle.empty_like(h_n) if states and cell == "lstm" else None
-        run = kernels.Pass(cell, x.dtype == paddle.float64, directions, list(x.shape), hidden)
+        run = kernels.Pass(cell, x.dtype == paddle.float64, directions, list(x.shape), hidden, models or 1)
         run.forward(
             int(lengths.sum()) if keep else None,
             **{"lengths": address(lengths), "x": address(x), "h_0": address(h_0), "c_0": address(c_0)},

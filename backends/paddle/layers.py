@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from backends.paddle.fast import KINDS, PoolFunction, RowGradient
 from backends.paddle.framework import paddle
-from backends.paddle.recurrent import IMPLEMENTATIONS, empty
+from backends.paddle.recurrent import IMPLEMENTATIONS, empty, linear, side_by_side
 from backends.paddle.runtime import Inputs
 from core import spec
 from core.parameters import direction_suffixes
@@ -23,18 +23,21 @@ Dropout = Callable[[paddle.Tensor, str, float], paddle.Tensor]
 class Embedding(nn.Layer):
     """`weight` [V, E]; row 0 (PAD) is zero and gets no gradient."""
 
-    def __init__(self, embedding: spec.Embedding, dtype: str):
+    def __init__(self, embedding: spec.Embedding, dtype: str, models: int | None = None):
+        """With `models`, `weight` is [models, V, E], and sequences come model by model, as many for each."""
         super().__init__()
+        self.models = models
         self.by_rows = False
         """Whether the gradient is read off the vectors (`row_gradient`): `weight` itself then gets none."""
         self.read = None
         self.lookup = embedding.lookup
         self.rate = embedding.dropout
-        self.weight = empty(embedding.vocab_size, embedding.dim, dtype=dtype)
-        self.weight.stop_gradient = not embedding.trainable
+        self.weight = empty(*side_by_side(models, embedding.vocab_size, embedding.dim), dtype=dtype)
 
     def forward(self, inputs: Inputs, dropout: Dropout) -> paddle.Tensor:  # -> [B, L, E]
-        if self.lookup == "index":
+        if self.models is not None:
+            vectors = self.of_each_model(inputs.ids)
+        elif self.lookup == "index":
             weight = self.weight.detach() if self.by_rows else self.weight
             vectors = F.embedding(inputs.ids, weight, padding_idx=0)
             if self.by_rows and paddle.is_grad_enabled():
@@ -45,6 +48,17 @@ class Embedding(nn.Layer):
             one_hot = F.one_hot(inputs.ids, self.weight.shape[0])[:, :, 1:].astype(self.weight.dtype)
             vectors = paddle.matmul(one_hot, self.weight[1:])
         return dropout(vectors, "embedding", self.rate)
+
+    def of_each_model(self, ids: paddle.Tensor) -> paddle.Tensor:
+        """[M * B, L] -> [M * B, L, E]. Nothing that is seen comes from PAD's row, so no gradient goes there."""
+        models, size, dim = self.weight.shape
+        shares = ids.reshape([models, -1])
+        if self.lookup == "index":
+            rows = shares + size * paddle.arange(models, dtype=ids.dtype).unsqueeze(1)
+            vectors = F.embedding(rows, self.weight.reshape([-1, dim]))
+        else:
+            vectors = paddle.bmm(F.one_hot(shares, size).astype(self.weight.dtype), self.weight)
+        return vectors.reshape([*ids.shape, dim])
 
     def row_gradient(self, inputs: Inputs) -> RowGradient:
         """With `by_rows`, after the loss was run backwards."""
@@ -58,7 +72,15 @@ class Embedding(nn.Layer):
 class RecurrentEncoder(nn.Layer):
     """Recurrent layers in one implementation (`recurrent.py`), under the neutral names."""
 
-    def __init__(self, encoder: spec.RecurrentEncoder, embedding_dim: int, dtype: str, implementation: str):
+    def __init__(
+        self,
+        encoder: spec.RecurrentEncoder,
+        embedding_dim: int,
+        dtype: str,
+        implementation: str,
+        models: int | None = None,
+    ):
+        """With `models`, every weight is [models, ...]; `builtin` has no such layers."""
         super().__init__()
         self.rate = encoder.dropout
         self.suffixes = direction_suffixes(encoder.bidirectional)
@@ -69,6 +91,7 @@ class RecurrentEncoder(nn.Layer):
                 encoder.hidden_size,
                 encoder.directions,
                 dtype,
+                *(() if models is None else (models,)),
             )
             for layer in range(encoder.num_layers)
         )
@@ -95,13 +118,13 @@ class RecurrentEncoder(nn.Layer):
 class Linear(nn.Layer):
     """`y = x W^T + b`, `weight` [out, in], `bias` [out]; `paddle.nn.Linear` would have [in, out]."""
 
-    def __init__(self, inputs: int, outputs: int, dtype: str):
+    def __init__(self, inputs: int, outputs: int, dtype: str, models: int | None):
         super().__init__()
-        self.weight = empty(outputs, inputs, dtype=dtype)
-        self.bias = empty(outputs, dtype=dtype)
+        self.weight = empty(*side_by_side(models, outputs, inputs), dtype=dtype)
+        self.bias = empty(*side_by_side(models, outputs), dtype=dtype)
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:  # [B, in] -> [B, out]
-        return paddle.matmul(x, self.weight, transpose_y=True) + self.bias
+        return linear(x, self.weight, self.bias)
 
     def named(self, prefix: str) -> dict[str, paddle.Tensor]:
         return {f"{prefix}.weight": self.weight, f"{prefix}.bias": self.bias}
@@ -110,16 +133,25 @@ class Linear(nn.Layer):
 class PooledHead(nn.Layer):
     """Pooling over real tokens, an optional hidden layer, a linear map to logits."""
 
-    def __init__(self, head: spec.PooledHead, features: int, split: int, dtype: str, implementation: str):
-        """`features` F of the encoder's output; its first `split` columns are the forward direction's."""
+    def __init__(
+        self,
+        head: spec.PooledHead,
+        features: int,
+        split: int,
+        dtype: str,
+        implementation: str,
+        models: int | None = None,
+    ):
+        """`features` F of the encoder's output; its first `split` columns are the forward direction's. With `models`,
+        every weight is [models, ...]."""
         super().__init__()
         self.pooling = head.pooling
         self.split = split
         self.fast = implementation == "fast"
         self.rate = head.dropout
         self.activation = {"tanh": F.tanh, "relu": F.relu}[head.activation]
-        self.hidden = None if head.hidden_size is None else Linear(features, head.hidden_size, dtype)
-        self.output = Linear(head.hidden_size or features, head.outputs, dtype)
+        self.hidden = None if head.hidden_size is None else Linear(features, head.hidden_size, dtype, models)
+        self.output = Linear(head.hidden_size or features, head.outputs, dtype, models)
 
     def forward(self, x: paddle.Tensor, inputs: Inputs, dropout: Dropout) -> dict[str, paddle.Tensor]:
         """[B, L, F] -> `pooled` [B, F], `head.hidden` [B, F'] if there is one, `logits` [B, outputs]."""

@@ -8,6 +8,7 @@ from backends.paddle.framework import paddle
 from backends.paddle.layers import Dropout, Embedding, PooledHead, RecurrentEncoder
 from backends.paddle.runtime import Inputs, to_tensor
 from core import spec
+from core.parameters import parameter_table
 from core.streams import dropout_mask, native_seed
 
 nn, F = paddle.nn, paddle.nn.functional
@@ -16,12 +17,17 @@ nn, F = paddle.nn, paddle.nn.functional
 class Classifier(nn.Layer):
     """Embedding, encoder and head of a spec. `named` holds every parameter under its neutral name."""
 
-    def __init__(self, model: spec.Model, dtype: str, implementation: str):
+    def __init__(self, model: spec.Model, dtype: str, implementation: str, models: int | None = None):
+        """With `models`, so many of them side by side: every parameter is [models, ...], and a batch holds as many
+        sequences for each, model by model."""
         super().__init__()
-        self.embedding = Embedding(model.embedding, dtype)
-        self.encoder = RecurrentEncoder(model.encoder, model.embedding.dim, dtype, implementation)
-        self.head = PooledHead(model.head, model.encoder.output_size, model.encoder.hidden_size, dtype, implementation)
+        encoder = model.encoder
+        self.embedding = Embedding(model.embedding, dtype, models)
+        self.encoder = RecurrentEncoder(encoder, model.embedding.dim, dtype, implementation, models)
+        self.head = PooledHead(model.head, encoder.output_size, encoder.hidden_size, dtype, implementation, models)
         self.named = {**self.embedding.named(), **self.encoder.named(), **self.head.named()}
+        for row in parameter_table(model):
+            self.named[row.name].stop_gradient = not row.trainable
 
     def forward(self, inputs: Inputs, dropout: Dropout) -> dict[str, paddle.Tensor]:
         """Every layer's output by name, `logits` [B, outputs] among them (`core/contract.py`, `activations`)."""
@@ -38,7 +44,7 @@ class Classifier(nn.Layer):
 
 
 def loss_of(logits: paddle.Tensor, labels: paddle.Tensor, reduction: str) -> paddle.Tensor:
-    """Cross-entropy of logits [B, C], or binary cross-entropy of one logit [B, 1]; `reduction` mean or sum."""
+    """Cross-entropy of logits [B, C], or binary cross-entropy of one logit [B, 1]; `reduction` mean, sum or none."""
     if logits.shape[1] == 1:
         return F.binary_cross_entropy_with_logits(logits[:, 0], labels.astype(logits.dtype), reduction=reduction)
     # By hand: Paddle's `log_softmax` and `cross_entropy` take no log-probability below -64 for what it is, in float64
@@ -48,23 +54,27 @@ def loss_of(logits: paddle.Tensor, labels: paddle.Tensor, reduction: str) -> pad
     return F.nll_loss(log_probabilities, labels, reduction=reduction)
 
 
-def correct_of(logits: paddle.Tensor, labels: paddle.Tensor) -> paddle.Tensor:
-    """Number of right answers, as a tensor on the device."""
+def right_of(logits: paddle.Tensor, labels: paddle.Tensor) -> paddle.Tensor:
+    """Which answers are right: [B] int64 of 0 and 1."""
     predicted = (logits[:, 0] > 0).astype(labels.dtype) if logits.shape[1] == 1 else logits.argmax(axis=1)
-    return (predicted == labels).astype("int64").sum()
+    return (predicted == labels).astype("int64")
 
 
 def no_dropout(x: paddle.Tensor, place: str, rate: float) -> paddle.Tensor:
     return x
 
 
-def training_dropout(training: spec.Training, step: int) -> Dropout:
-    """The dropout of one step: masks from core (`shared`), or the framework's generator seeded for the step."""
+def training_dropout(training: spec.Training, step: int, seeds: list[int] | None = None) -> Dropout:
+    """The dropout of one step: masks from core (`shared`), or the framework's generator seeded for the step. With
+    `seeds`, of models side by side, each model's rows are dropped by its own, which `native` cannot."""
+    seeds = [training.seed] if seeds is None else seeds
 
     def shared(x: paddle.Tensor, place: str, rate: float) -> paddle.Tensor:
         if rate == 0.0:
             return x
-        keep = to_tensor(dropout_mask(training.seed, step, place, tuple(x.shape), rate), x.place)
+        shape = (x.shape[0] // len(seeds), *x.shape[1:])
+        masks = [dropout_mask(seed, step, place, shape, rate) for seed in seeds]
+        keep = to_tensor(masks[0] if len(masks) == 1 else np.concatenate(masks), x.place)
         return x * keep.astype(x.dtype) * (1.0 / (1.0 - rate))
 
     def native(x: paddle.Tensor, place: str, rate: float) -> paddle.Tensor:

@@ -33,6 +33,20 @@ def clip(gradients: list[paddle.Tensor], mode: str, limit: float) -> paddle.Tens
     return total
 
 
+def clip_each(gradients: list[paddle.Tensor], mode: str, limit: float) -> paddle.Tensor:
+    """`clip` of models side by side, each by itself: gradients [M, ...]. Returns every tensor's norms, [tensors, M]."""
+    with paddle.no_grad():
+        squares = paddle.stack([gradient.square().reshape([gradient.shape[0], -1]).sum(1) for gradient in gradients])
+        if mode == "global":
+            scales = (limit / squares.sum(0).sqrt()).clip(max=1.0).expand(squares.shape)
+        elif mode == "tensor":
+            scales = (limit / squares.sqrt()).clip(max=1.0)
+        if mode != "none":
+            for gradient, scale in zip(gradients, scales.unbind(), strict=True):
+                gradient.multiply_(scale.reshape([-1] + [1] * (gradient.ndim - 1)))
+        return squares.sqrt()
+
+
 def decay(named: dict[str, paddle.Tensor], weight_decay: float, learning_rate: float) -> None:
     """Decoupled weight decay, on the values before the step, never on biases. Row 0 of the embedding stays zero."""
     if weight_decay == 0.0:

@@ -1,6 +1,7 @@
 """PyTorch's answer to `core/contract.py`. Laid out file by file like `backends/paddle`."""
 
 from backends.torch.engine import Engine
+from backends.torch.ensemble import Ensemble
 from backends.torch.layer_probe import NATIVE, LayerProbe
 from backends.torch.runtime import NAME, resolve_device, versions
 from backends.torch.state_files import LINEAR_LAYOUT, read_state, write_state
@@ -10,6 +11,7 @@ __all__ = [
     "NAME",
     "NATIVE",
     "Engine",
+    "Ensemble",
     "LayerProbe",
     "read_state",
     "resolve_device",

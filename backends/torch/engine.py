@@ -7,7 +7,7 @@ import numpy as np
 from backends.torch.fast import RowGradient
 from backends.torch.framework import torch
 from backends.torch.layers import Dropout
-from backends.torch.model import Classifier, correct_of, loss_of, no_dropout, training_dropout
+from backends.torch.model import Classifier, loss_of, no_dropout, right_of, training_dropout
 from backends.torch.optimizer import OPTIMIZERS, clip
 from backends.torch.runtime import native_device, place, to_numpy
 from core import spec
@@ -105,4 +105,4 @@ class Engine:
         loss.backward()
         if self._model.embedding.by_rows:
             self._rows = self._model.embedding.row_gradient(inputs)
-        return loss, correct_of(logits, inputs.labels)
+        return loss, right_of(logits, inputs.labels).sum()

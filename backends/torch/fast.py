@@ -14,15 +14,15 @@ class RecurrentFunction(torch.autograd.Function):
     """`kernels.Pass` in autograd. Its gates are kept once: a second run backwards through one graph is refused."""
 
     @staticmethod
-    def forward(ctx, cell, lengths, states, keep, *arrays):
+    def forward(ctx, cell, models, lengths, states, keep, *arrays):
         arrays = [None if array is None else array.contiguous() for array in arrays]
         x, h_0, c_0, *weights = arrays
         batch, width, _ = x.shape
-        hidden, directions = weights[1].shape[1], len(weights) // len(KINDS)
+        hidden, directions = weights[1].shape[-1], len(weights) // len(KINDS)
         output = x.new_empty(batch, width, directions * hidden)
         h_n = x.new_empty(directions, batch, hidden) if states else None
         c_n = torch.empty_like(h_n) if states and cell == "lstm" else None
-        run = kernels.Pass(cell, x.dtype == torch.float64, directions, list(x.shape), hidden)
+        run = kernels.Pass(cell, x.dtype == torch.float64, directions, list(x.shape), hidden, models or 1)
         run.forward(
             int(lengths.sum()) if keep else None,
             **{"lengths": address(lengths), "x": address(x), "h_0": address(h_0), "c_0": address(c_0)},
@@ -40,7 +40,7 @@ class RecurrentFunction(torch.autograd.Function):
         output, *arrays = ctx.saved_tensors
         x, h_0, c_0, *weights = arrays
         given = [None if array is None else array.contiguous() for array in (d_output, d_h_n, d_c_n)]
-        wanted = ctx.needs_input_grad[4:]
+        wanted = ctx.needs_input_grad[5:]
         gradients = [torch.empty_like(array) if want else None for array, want in zip(arrays, wanted, strict=True)]
         d_x, d_h_0, d_c_0, *d_weights = gradients
         ctx.run.backward(
@@ -50,7 +50,7 @@ class RecurrentFunction(torch.autograd.Function):
             **by_direction("", weights),
             **by_direction("d_", d_weights),
         )
-        return None, None, None, None, *gradients
+        return None, None, None, None, None, *gradients
 
 
 class PoolFunction(torch.autograd.Function):

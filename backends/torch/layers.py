@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from backends.torch.fast import KINDS, PoolFunction, RowGradient
 from backends.torch.framework import torch
-from backends.torch.recurrent import IMPLEMENTATIONS, empty
+from backends.torch.recurrent import IMPLEMENTATIONS, empty, linear, side_by_side
 from backends.torch.runtime import Inputs
 from core import spec
 from core.parameters import direction_suffixes
@@ -23,18 +23,21 @@ Dropout = Callable[[torch.Tensor, str, float], torch.Tensor]
 class Embedding(nn.Module):
     """`weight` [V, E]; row 0 (PAD) is zero and gets no gradient."""
 
-    def __init__(self, embedding: spec.Embedding, dtype: torch.dtype):
+    def __init__(self, embedding: spec.Embedding, dtype: torch.dtype, models: int | None = None):
+        """With `models`, `weight` is [models, V, E], and sequences come model by model, as many for each."""
         super().__init__()
+        self.models = models
         self.by_rows = False
         """Whether the gradient is read off the vectors (`row_gradient`): `weight` itself then gets none."""
         self.read = None
         self.lookup = embedding.lookup
         self.rate = embedding.dropout
-        self.weight = empty(embedding.vocab_size, embedding.dim, dtype=dtype)
-        self.weight.requires_grad_(embedding.trainable)
+        self.weight = empty(*side_by_side(models, embedding.vocab_size, embedding.dim), dtype=dtype)
 
     def forward(self, inputs: Inputs, dropout: Dropout) -> torch.Tensor:  # -> [B, L, E]
-        if self.lookup == "index":
+        if self.models is not None:
+            vectors = self.of_each_model(inputs.ids)
+        elif self.lookup == "index":
             weight = self.weight.detach() if self.by_rows else self.weight
             vectors = F.embedding(inputs.ids, weight, padding_idx=0)
             if self.by_rows and torch.is_grad_enabled():
@@ -44,6 +47,17 @@ class Embedding(nn.Module):
             one_hot = F.one_hot(inputs.ids, self.weight.shape[0])[:, :, 1:].to(self.weight.dtype)
             vectors = torch.matmul(one_hot, self.weight[1:])
         return dropout(vectors, "embedding", self.rate)
+
+    def of_each_model(self, ids: torch.Tensor) -> torch.Tensor:
+        """[M * B, L] -> [M * B, L, E]. Nothing that is seen comes from PAD's row, so no gradient goes there."""
+        models, size, dim = self.weight.shape
+        shares = ids.reshape(models, -1)
+        if self.lookup == "index":
+            rows = shares + size * torch.arange(models, device=ids.device)[:, None]
+            vectors = F.embedding(rows, self.weight.reshape(-1, dim))
+        else:
+            vectors = torch.bmm(F.one_hot(shares, size).to(self.weight.dtype), self.weight)
+        return vectors.reshape(*ids.shape, dim)
 
     def row_gradient(self, inputs: Inputs) -> RowGradient:
         """With `by_rows`, after the loss was run backwards."""
@@ -57,7 +71,15 @@ class Embedding(nn.Module):
 class RecurrentEncoder(nn.Module):
     """Recurrent layers in one implementation (`recurrent.py`), under the neutral names."""
 
-    def __init__(self, encoder: spec.RecurrentEncoder, embedding_dim: int, dtype: torch.dtype, implementation: str):
+    def __init__(
+        self,
+        encoder: spec.RecurrentEncoder,
+        embedding_dim: int,
+        dtype: torch.dtype,
+        implementation: str,
+        models: int | None = None,
+    ):
+        """With `models`, every weight is [models, ...]; `builtin` has no such layers."""
         super().__init__()
         self.rate = encoder.dropout
         self.suffixes = direction_suffixes(encoder.bidirectional)
@@ -68,6 +90,7 @@ class RecurrentEncoder(nn.Module):
                 encoder.hidden_size,
                 encoder.directions,
                 dtype,
+                *(() if models is None else (models,)),
             )
             for layer in range(encoder.num_layers)
         )
@@ -94,13 +117,13 @@ class RecurrentEncoder(nn.Module):
 class Linear(nn.Module):
     """`y = x W^T + b`, `weight` [out, in], `bias` [out]."""
 
-    def __init__(self, inputs: int, outputs: int, dtype: torch.dtype):
+    def __init__(self, inputs: int, outputs: int, dtype: torch.dtype, models: int | None):
         super().__init__()
-        self.weight = empty(outputs, inputs, dtype=dtype)
-        self.bias = empty(outputs, dtype=dtype)
+        self.weight = empty(*side_by_side(models, outputs, inputs), dtype=dtype)
+        self.bias = empty(*side_by_side(models, outputs), dtype=dtype)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:  # [B, in] -> [B, out]
-        return torch.matmul(x, self.weight.T) + self.bias
+        return linear(x, self.weight, self.bias)
 
     def named(self, prefix: str) -> dict[str, nn.Parameter]:
         return {f"{prefix}.weight": self.weight, f"{prefix}.bias": self.bias}
@@ -109,16 +132,25 @@ class Linear(nn.Module):
 class PooledHead(nn.Module):
     """Pooling over real tokens, an optional hidden layer, a linear map to logits."""
 
-    def __init__(self, head: spec.PooledHead, features: int, split: int, dtype: torch.dtype, implementation: str):
-        """`features` F of the encoder's output; its first `split` columns are the forward direction's."""
+    def __init__(
+        self,
+        head: spec.PooledHead,
+        features: int,
+        split: int,
+        dtype: torch.dtype,
+        implementation: str,
+        models: int | None = None,
+    ):
+        """`features` F of the encoder's output; its first `split` columns are the forward direction's. With `models`,
+        every weight is [models, ...]."""
         super().__init__()
         self.pooling = head.pooling
         self.split = split
         self.fast = implementation == "fast"
         self.rate = head.dropout
         self.activation = {"tanh": torch.tanh, "relu": torch.relu}[head.activation]
-        self.hidden = None if head.hidden_size is None else Linear(features, head.hidden_size, dtype)
-        self.output = Linear(head.hidden_size or features, head.outputs, dtype)
+        self.hidden = None if head.hidden_size is None else Linear(features, head.hidden_size, dtype, models)
+        self.output = Linear(head.hidden_size or features, head.outputs, dtype, models)
 
     def forward(self, x: torch.Tensor, inputs: Inputs, dropout: Dropout) -> dict[str, torch.Tensor]:
         """[B, L, F] -> `pooled` [B, F], `head.hidden` [B, F'] if there is one, `logits` [B, outputs]."""

@@ -8,6 +8,7 @@ from backends.torch.framework import torch
 from backends.torch.layers import Dropout, Embedding, PooledHead, RecurrentEncoder
 from backends.torch.runtime import Inputs, to_tensor
 from core import spec
+from core.parameters import parameter_table
 from core.streams import dropout_mask, native_seed
 
 nn, F = torch.nn, torch.nn.functional
@@ -16,13 +17,18 @@ nn, F = torch.nn, torch.nn.functional
 class Classifier(nn.Module):
     """Embedding, encoder and head of a spec. `named` holds every parameter under its neutral name."""
 
-    def __init__(self, model: spec.Model, dtype: str, implementation: str):
+    def __init__(self, model: spec.Model, dtype: str, implementation: str, models: int | None = None):
+        """With `models`, so many of them side by side: every parameter is [models, ...], and a batch holds as many
+        sequences for each, model by model."""
         super().__init__()
         native = getattr(torch, dtype)
-        self.embedding = Embedding(model.embedding, native)
-        self.encoder = RecurrentEncoder(model.encoder, model.embedding.dim, native, implementation)
-        self.head = PooledHead(model.head, model.encoder.output_size, model.encoder.hidden_size, native, implementation)
+        encoder = model.encoder
+        self.embedding = Embedding(model.embedding, native, models)
+        self.encoder = RecurrentEncoder(encoder, model.embedding.dim, native, implementation, models)
+        self.head = PooledHead(model.head, encoder.output_size, encoder.hidden_size, native, implementation, models)
         self.named = {**self.embedding.named(), **self.encoder.named(), **self.head.named()}
+        for row in parameter_table(model):
+            self.named[row.name].requires_grad_(row.trainable)
 
     def forward(self, inputs: Inputs, dropout: Dropout) -> dict[str, torch.Tensor]:
         """Every layer's output by name, `logits` [B, outputs] among them (`core/contract.py`, `activations`)."""
@@ -39,29 +45,33 @@ class Classifier(nn.Module):
 
 
 def loss_of(logits: torch.Tensor, labels: torch.Tensor, reduction: str) -> torch.Tensor:
-    """Cross-entropy of logits [B, C], or binary cross-entropy of one logit [B, 1]; `reduction` mean or sum."""
+    """Cross-entropy of logits [B, C], or binary cross-entropy of one logit [B, 1]; `reduction` mean, sum or none."""
     if logits.shape[1] == 1:
         return F.binary_cross_entropy_with_logits(logits[:, 0], labels.to(logits.dtype), reduction=reduction)
     return F.nll_loss(F.log_softmax(logits, dim=1), labels, reduction=reduction)
 
 
-def correct_of(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Number of right answers, as a tensor on the device."""
+def right_of(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Which answers are right: [B] int64 of 0 and 1."""
     predicted = (logits[:, 0] > 0).to(labels.dtype) if logits.shape[1] == 1 else logits.argmax(dim=1)
-    return (predicted == labels).sum()
+    return (predicted == labels).to(labels.dtype)
 
 
 def no_dropout(x: torch.Tensor, place: str, rate: float) -> torch.Tensor:
     return x
 
 
-def training_dropout(training: spec.Training, step: int) -> Dropout:
-    """The dropout of one step: masks from core (`shared`), or the framework's generator seeded for the step."""
+def training_dropout(training: spec.Training, step: int, seeds: list[int] | None = None) -> Dropout:
+    """The dropout of one step: masks from core (`shared`), or the framework's generator seeded for the step. With
+    `seeds`, of models side by side, each model's rows are dropped by its own, which `native` cannot."""
+    seeds = [training.seed] if seeds is None else seeds
 
     def shared(x: torch.Tensor, place: str, rate: float) -> torch.Tensor:
         if rate == 0.0:
             return x
-        keep = to_tensor(dropout_mask(training.seed, step, place, tuple(x.shape), rate), x.device)
+        shape = (x.shape[0] // len(seeds), *x.shape[1:])
+        masks = [dropout_mask(seed, step, place, shape, rate) for seed in seeds]
+        keep = to_tensor(masks[0] if len(masks) == 1 else np.concatenate(masks), x.device)
         return x * keep.to(x.dtype) * (1.0 / (1.0 - rate))
 
     def native(x: torch.Tensor, place: str, rate: float) -> torch.Tensor:

@@ -32,6 +32,20 @@ def clip(gradients: list[torch.Tensor], mode: str, limit: float) -> torch.Tensor
     return total
 
 
+def clip_each(gradients: list[torch.Tensor], mode: str, limit: float) -> torch.Tensor:
+    """`clip` of models side by side, each by itself: gradients [M, ...]. Returns every tensor's norms, [tensors, M]."""
+    with torch.no_grad():
+        squares = torch.stack([gradient.square().reshape(gradient.shape[0], -1).sum(1) for gradient in gradients])
+        if mode == "global":
+            scales = (limit / squares.sum(0).sqrt()).clamp(max=1.0).expand(squares.shape)
+        elif mode == "tensor":
+            scales = (limit / squares.sqrt()).clamp(max=1.0)
+        if mode != "none":
+            for gradient, scale in zip(gradients, scales, strict=True):
+                gradient.mul_(scale.reshape([-1] + [1] * (gradient.dim() - 1)))
+        return squares.sqrt()
+
+
 def decay(named: dict[str, torch.nn.Parameter], weight_decay: float, learning_rate: float) -> None:
     """Decoupled weight decay, on the values before the step, never on biases. Row 0 of the embedding stays zero."""
     if weight_decay == 0.0:

@@ -107,6 +107,12 @@ def srn_step(x, h, c, weight_ih, weight_hh, bias_ih, bias_hh):
     return torch.tanh(linear(x, weight_ih, bias_ih) + linear(h, weight_hh, bias_hh)), c
 
 
+def residual_srn_step(x, h, c, weight_ih, weight_hh, bias_ih, bias_hh):
+    """h' = h + tanh(W x + b + U h + b)"""
+    step, _ = srn_step(x, h, c, weight_ih, weight_hh, bias_ih, bias_hh)
+    return h + step, c
+
+
 def lstm_step(x, h, c, weight_ih, weight_hh, bias_ih, bias_hh):
     """c' = f c + i g, h' = o tanh(c')"""
     gates = linear(x, weight_ih, bias_ih) + linear(h, weight_hh, bias_hh)
@@ -125,16 +131,19 @@ def gru_step(x, h, c, weight_ih, weight_hh, bias_ih, bias_hh):
     return (1.0 - z) * n + z * h, c
 
 
-STEPS = {"srn": srn_step, "lstm": lstm_step, "gru": gru_step}
+STEPS = {"srn": srn_step, "lstm": lstm_step, "gru": gru_step, "residual_srn": residual_srn_step}
 
 
 class LoopLayer(nn.Module):
     """As one writes it in class: for each step, the new state from the input and the old one."""
 
-    def __init__(self, cell: spec.Cell, inputs: int, hidden: int, directions: int, dtype: torch.dtype):
+    def __init__(
+        self, cell: spec.Cell, inputs: int, hidden: int, directions: int, dtype: torch.dtype, models: int | None = None
+    ):
+        """With `models`, weights are [models, ...], and sequences come model by model, as many for each."""
         super().__init__()
-        self.cell, self.hidden = cell, hidden
-        self.directions = nn.ModuleList(own_weights(cell, inputs, hidden, dtype) for _ in range(directions))
+        self.cell, self.hidden, self.models = cell, hidden, models
+        self.directions = nn.ModuleList(own_weights(cell, inputs, hidden, dtype, models) for _ in range(directions))
 
     def forward(self, x, inputs, h_0=None, c_0=None, states=False):
         real = (inputs.mask > 0).unbind(1)  # L times [B, 1]
@@ -162,16 +171,24 @@ class LoopLayer(nn.Module):
         return [list(direction) for direction in self.directions]
 
 
-def own_weights(cell: spec.Cell, inputs: int, hidden: int, dtype: torch.dtype) -> nn.ParameterList:
+def own_weights(cell: spec.Cell, inputs: int, hidden: int, dtype: torch.dtype, models: int | None) -> nn.ParameterList:
     """The parameters of one direction, in the order of `KINDS`."""
     rows = GATES[cell] * hidden
     shapes = ((rows, inputs), (rows, hidden), (rows,), (rows,))
-    return nn.ParameterList(empty(*shape, dtype=dtype) for shape in shapes)
+    return nn.ParameterList(empty(*side_by_side(models, *shape), dtype=dtype) for shape in shapes)
+
+
+def side_by_side(models: int | None, *shape: int) -> tuple[int, ...]:
+    """Of a parameter: `shape`, or [models, ...] of models that are trained side by side."""
+    return shape if models is None else (models, *shape)
 
 
 def linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
-    """x W^T + b, `weight` [out, in]."""
-    return F.linear(x, weight, bias)
+    """x W^T + b, x [B, in], `weight` [out, in]; or [models, out, in], and each has B / models of the rows."""
+    if weight.dim() == 2:
+        return F.linear(x, weight, bias)
+    rows = x.reshape(weight.shape[0], -1, x.shape[-1])
+    return torch.baddbmm(bias[:, None], rows, weight.transpose(1, 2)).reshape(x.shape[0], -1)
 
 
 # ---- fast
@@ -184,7 +201,7 @@ class FastLayer(LoopLayer):
         weights = [weight for direction in self.weights() for weight in direction]
         arrays = (x, h_0, c_0, *weights)
         keep = torch.is_grad_enabled() and any(array is not None and array.requires_grad for array in arrays)
-        return RecurrentFunction.apply(self.cell, inputs.lengths, states, keep, *arrays)
+        return RecurrentFunction.apply(self.cell, self.models, inputs.lengths, states, keep, *arrays)
 
 
 IMPLEMENTATIONS = {"builtin": BuiltinLayer, "loop": LoopLayer, "fast": FastLayer}

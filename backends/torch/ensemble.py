@@ -1,0 +1,87 @@
+"""`Ensemble`: models of one spec side by side in stacked arrays, as `core/contract.py` asks."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from backends.torch.framework import torch
+from backends.torch.layers import Dropout
+from backends.torch.model import Classifier, loss_of, no_dropout, right_of, training_dropout
+from backends.torch.optimizer import OPTIMIZERS, clip_each
+from backends.torch.runtime import native_device, place, to_numpy
+from core import spec
+from core.batches import Batch
+from core.contract import EnsembleStats
+
+
+class Ensemble:
+    """See `core.contract.Ensemble`."""
+
+    def __init__(
+        self,
+        model: spec.Model,
+        training: spec.Training,
+        seeds: list[int],
+        parameters: dict[str, np.ndarray],
+        device: str,
+        implementation: str,
+    ) -> None:
+        self.device = device
+        self.implementation = implementation
+        self.training = training
+        self.seeds = seeds
+        self._native_device = native_device(device)
+        self._model = Classifier(model, training.dtype, implementation, len(seeds)).to(self._native_device)
+        self._model.assign(parameters)
+        self._trainable = {name: p for name, p in self._model.named.items() if p.requires_grad}
+        self._optimizer = OPTIMIZERS[training.optimizer.kind](training.optimizer, self._trainable, ())
+        self._pending: list[torch.Tensor] = []
+
+    def train_step(self, batch: Batch, step: int, learning_rate: float) -> None:
+        losses, right = self._backward(batch, step)
+        gradients = [parameter.grad for parameter in self._trainable.values()]
+        norms = clip_each(gradients, self.training.clip_mode, self.training.clip_norm)
+        self._optimizer.step(learning_rate, None)
+        figures = [losses.detach().unsqueeze(0), right.to(losses.dtype).unsqueeze(0), norms]
+        self._pending.append(torch.cat(figures))
+
+    def collect(self) -> list[EnsembleStats]:
+        found = [to_numpy(figures) for figures in self._pending]
+        self._pending.clear()
+        names = tuple(self._trainable)
+        return [EnsembleStats(loss, right, dict(zip(names, norms, strict=True))) for loss, right, *norms in found]
+
+    def logits(self, batch: Batch) -> np.ndarray:
+        return to_numpy(self._forward(batch, no_dropout)["logits"])
+
+    def gradients(self, batch: Batch, step: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        losses, _ = self._backward(batch, step)
+        return to_numpy(losses), {name: to_numpy(parameter.grad) for name, parameter in self._trainable.items()}
+
+    def parameters(self) -> dict[str, np.ndarray]:
+        return {name: to_numpy(parameter) for name, parameter in self._model.named.items()}
+
+    def moments(self) -> dict[str, np.ndarray]:
+        return self._optimizer.moments()
+
+    def load(self, parameters: dict[str, np.ndarray], moments: dict[str, np.ndarray], steps: int) -> None:
+        self._model.assign(parameters)
+        self._optimizer.load(moments, steps)
+
+    def _place(self, batch: Batch):
+        return place(batch, self.training.dtype, self._native_device)
+
+    def _forward(self, batch: Batch, dropout: Dropout) -> dict[str, torch.Tensor]:
+        with torch.no_grad():
+            return self._model(self._place(batch), dropout)
+
+    def _backward(self, batch: Batch, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Fresh gradients in every trainable parameter; each model's loss and number of right answers, [M]."""
+        for parameter in self._trainable.values():
+            parameter.grad = None
+        inputs = self._place(batch)
+        logits = self._model(inputs, training_dropout(self.training, step, self.seeds))["logits"]
+        losses = loss_of(logits, inputs.labels, "none").reshape(len(self.seeds), -1)
+        losses = losses.mean(1) if self.training.loss_reduction == "mean" else losses.sum(1)
+        losses.sum().backward()  # no model's loss depends on another's parameters
+        return losses, right_of(logits, inputs.labels).reshape(len(self.seeds), -1).sum(1)

@@ -1,0 +1,178 @@
+"""An SRN and an LSTM by hand: the worked example of nndl, chapter 6, step by step, then held against the code.
+
+python -m tasks.derive
+python -m tasks.derive --cell lstm --backend torch
+python -m tasks.derive --cell srn --input 1 0 --input 0 2 --input 1 1
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from rich.markup import escape
+
+import backends
+from core import reference
+from core.errors import UserError
+from core.spec import RecurrentEncoder
+from core.worked_example import ANSWER_LIMIT, ANSWERS, DERIVATIONS, INPUTS, Derivation, arrays, derive
+from tasks.console import Parser, console, run_program
+
+PROGRAM = "python -m tasks.derive"
+LIMIT = 1e-12
+LARGEST_INPUT = 1000.0
+"""Of a number given by `--input`: beyond, nothing would be left to see, for every function is at its end."""
+
+NOTE = """\
+A vector is a row, and a unit is a column of W and U. All is computed in float64 and shown with five decimals: of shown
+figures, the last digit of a sum or product may be one off. The book's one bias b is bias_ih in seqtwin, with bias_hh
+zero, and its W and U are the transposes of weight_ih and weight_hh."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """The derivation held against one other way to the same numbers."""
+
+    against: str
+    difference: float
+    limit: float
+
+    @property
+    def passed(self) -> bool:
+        return self.difference <= self.limit  # not so for NaN
+
+
+def main(argv: list[str]) -> int:
+    arguments = _parser().parse_args(argv)
+    cells, inputs = _cells(arguments.cell), _inputs(arguments.input)
+    names = _backends(arguments.backend)
+    console.print(escape(NOTE))
+    passed = True
+    for cell in cells:
+        own = INPUTS[cell] if inputs is None else inputs
+        derivation = derive(cell, own)
+        console.print()
+        for line in derivation.lines:
+            console.print(escape(line))
+        console.print()
+        for check in checks(cell, own, derivation, names, with_book=inputs is None):
+            verdict = "[green]pass[/]" if check.passed else "[red]FAIL[/]"
+            console.print(
+                f"{verdict}  by hand ~ {check.against:<26} largest difference {check.difference:.1e}"
+                f"  (limit {check.limit:g})"
+            )
+            passed &= check.passed
+        _say_what_was_left_out(names, with_book=inputs is None)
+    return 0 if passed else 1
+
+
+def checks(cell: str, inputs: np.ndarray, derivation: Derivation, names: list[str], with_book: bool) -> Iterator[Check]:
+    """The derivation against the book's answer, the reference, and every implementation of the frameworks `names`."""
+    if with_book:
+        # What was rounded to five decimals is off by half of the last one at most.
+        difference = np.abs(derivation.hidden[-1] - ANSWERS[cell]).max()
+        yield Check("the book's answer", float(difference), ANSWER_LIMIT)
+    yield Check("core.reference", _difference(derivation, *by_reference(cell, inputs)), LIMIT)
+    for name in names:
+        for implementation in backends.IMPLEMENTATIONS:
+            if implementation != "fast" or not backends.no_fast("cpu"):
+                found = by_framework(name, implementation, cell, inputs)
+                yield Check(f"{name}, {implementation}", _difference(derivation, *found), LIMIT)
+
+
+def by_reference(cell: str, inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Hidden states [L, H] and the last cell state [H]."""
+    weights = [arrays(cell)[f"encoder.{kind}_l0"] for kind in reference.WEIGHT_KINDS]
+    h = c = np.zeros((1, weights[1].shape[1]))
+    hidden = []
+    for x in inputs:
+        h, c = reference.CELLS[cell](x[None], h, c, *weights)
+        hidden.append(h[0])
+    return np.array(hidden), c[0]
+
+
+def by_framework(name: str, implementation: str, cell: str, inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Hidden states [L, H] and the last cell state [H] (of an SRN zeros) by a layer of the framework `name`."""
+    given = {"x": inputs[None], **arrays(cell)}  # [1, L, I]
+    hidden_size = given["encoder.weight_hh_l0"].shape[1]
+    states = ("h_0", "c_0") if cell == "lstm" else ("h_0",)
+    given |= {state: np.zeros((1, 1, hidden_size)) for state in states}
+    encoder = RecurrentEncoder(cell=cell, hidden_size=hidden_size, bidirectional=False)
+    lengths = np.array([len(inputs)], dtype=np.int64)
+    found = backends.load(name).LayerProbe(encoder, given, lengths, "cpu", implementation).forward()
+    return found["output"][0], found["c_n"][0, 0] if "c_n" in found else np.zeros(hidden_size)
+
+
+def _difference(derivation: Derivation, hidden: np.ndarray, cell: np.ndarray) -> float:
+    """The largest, over the hidden states of all steps and an LSTM's last cell state."""
+    differences = [np.abs(derivation.hidden - hidden).max()]
+    if derivation.cell is not None:
+        differences.append(np.abs(derivation.cell[-1] - cell).max())
+    return float(np.max(differences))
+
+
+def _say_what_was_left_out(names: list[str], with_book: bool) -> None:
+    if not with_book:
+        console.print("      the book has no answer for your input")
+    for name in backends.NAMES:
+        if not backends.installed(name):
+            console.print(f"      not checked against {name}: its framework is not installed")
+    obstacle = backends.no_fast("cpu")
+    if names and obstacle:
+        console.print(f"      not checked in the implementation fast: {escape(obstacle)}")
+
+
+def _cells(given: str | None) -> list[str]:
+    if given is not None and given not in DERIVATIONS:
+        raise UserError(f"--cell {given}: choose one of {', '.join(DERIVATIONS)}")
+    return [given] if given else list(DERIVATIONS)
+
+
+def _inputs(given: list[list[float]] | None) -> np.ndarray | None:
+    """[L, I] of the user's own."""
+    if given is None:
+        return None
+    for pair in given:
+        for value in pair:
+            if not abs(value) <= LARGEST_INPUT:
+                raise UserError(f"--input {value:g}: give numbers from {-LARGEST_INPUT:g} to {LARGEST_INPUT:g}")
+    return np.array(given)
+
+
+def _backends(given: list[str] | None) -> list[str]:
+    """Those asked for, which must be there, or all that are installed."""
+    for name in given or []:
+        if name not in backends.NAMES or not backends.installed(name):
+            backends.load(name)  # says what is wrong
+    return list(dict.fromkeys(given)) if given else [name for name in backends.NAMES if backends.installed(name)]
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        prog=PROGRAM,
+        description="Derive the forward step of an SRN and an LSTM by hand, on the worked example of nndl, chapter 6,"
+        " and check the result against the reference and the frameworks.",
+        epilog="Exit code 1: a check failed.",
+        formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=32, width=110),
+    )
+    parser.add_argument("--cell", metavar="C", help=f"{' or '.join(DERIVATIONS)} alone [both]")
+    parser.add_argument(
+        "--input", metavar=("X1", "X2"), nargs=2, type=float, action="append",
+        help="numbers of your own, a pair for each step [the book's]",
+    )  # fmt: skip
+    parser.add_argument(
+        "--backend",
+        metavar="B",
+        nargs="+",
+        action="extend",
+        help="frameworks to check against [all installed]",
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(run_program(main, sys.argv[1:]))

@@ -1,0 +1,334 @@
+"""How long a recurrent layer remembers: the sum of the first two digits of a sequence (nndl, chapter 6).
+
+python -m tasks.digit_sum --backend paddle
+python -m tasks.digit_sum --backend torch --cell srn lstm --lengths 10 20 --seeds 0 1
+python -m tasks.digit_sum --resume runs/digit_sum-paddle-...
+python -m tasks.digit_sum --agreement
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+from rich.markup import escape
+
+import backends
+from core.digits import BOOK_LENGTHS, SUMS
+from core.ensemble import Member, Stack, check_members, steps_from
+from core.ensemble_folder import EnsembleFolder
+from core.errors import UserError
+from core.files import write_json_atomic
+from core.run_folder import RunFolder, read_json
+from core.spec import FORMAT_VERSION, Cell, Experiment, parse_experiment, replace
+from core.textbook_plots import draw_accuracy, draw_losses
+from tasks.console import INTERRUPTED, Parser, console, fact, run_program
+from tasks.options import add_options, apply_options, given
+from tasks.recipes import digit_sum
+from tasks.side_by_side import Executor, make_members, train_group
+from tasks.training import new_name
+
+PROGRAM = "python -m tasks.digit_sum"
+CELLS = get_args(Cell)
+DEFAULTS = {"cells": ["srn", "gru", "lstm"], "lengths": [10, 15, 20, 25, 30, 35], "seeds": [0, 1, 2, 3]}
+FLAGS = {"cells": "--cell", "lengths": "--lengths", "seeds": "--seeds"}
+QUICK = {"lengths": [10, 20], "seeds": [0, 1]}
+QUICK_EPOCHS = 60
+NOT_OFFERED = ("--cell", "--seed", "--data", "--train-limit", "--patience", "--dropout-masks")
+NOT_OFFERED += ("--tokenizer", "--vocab-size", "--min-count", "--max-length", "--truncate")
+"""Options of the table that are this program's own, or mean nothing here."""
+AGREEMENT_STEPS = 200
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is trained: a spec per cell, and every length and seed of it."""
+
+    experiments: dict[str, Experiment]
+    """By cell, with neither length nor seed."""
+    lengths: tuple[int, ...]
+    seeds: tuple[int, ...]
+
+    def members(self, cell: str) -> list[Member]:
+        """In the order of lengths, then seeds."""
+        base = self.experiments[cell]
+        return make_members(
+            {
+                f"L{length}-seed{seed}": replace(
+                    base,
+                    {"data.length": length, "text.max_length": length, "training.seed": seed},
+                    f"--lengths {length}",
+                )
+                for length in self.lengths
+                for seed in self.seeds
+            }
+        )
+
+    def tree(self) -> dict:
+        return {
+            "format": FORMAT_VERSION,
+            "lengths": list(self.lengths),
+            "seeds": list(self.seeds),
+            "experiments": {cell: experiment.model_dump(mode="json") for cell, experiment in self.experiments.items()},
+        }
+
+    @classmethod
+    def read(cls, path: Path) -> Plan:
+        """Raises UserError where the file is no plan."""
+        tree = read_json(path)
+        try:
+            experiments = {cell: parse_experiment(own, str(path)) for cell, own in tree["experiments"].items()}
+            return cls(experiments, tuple(map(int, tree["lengths"])), tuple(map(int, tree["seeds"])))
+        except (KeyError, TypeError, ValueError, AttributeError):
+            raise UserError(f"{path}: not the plan of a digit-sum run: the file is damaged") from None
+
+
+def main(argv: list[str]) -> int:
+    arguments = _parser().parse_args(argv)
+    backend = arguments.backend
+    if arguments.resume:
+        _refuse_with_resume(arguments)
+        folder = RunFolder.open(Path(arguments.resume))
+        plan = Plan.read(folder.file("plan.json"))
+        if (folder.path / "results.json").is_file():
+            raise UserError(f"{folder.path}: this run is finished; its table is in results.json")
+        backend = backend or read_json(folder.file("plan.json")).get("backend")
+        return _train(plan, folder, backend, arguments)
+    plan = _plan(arguments)
+    if arguments.agreement:
+        return _agreement(plan, arguments)
+    backend = backend or backends.first_installed()
+    who = _executors(plan, backend, arguments)
+    path = Path(arguments.out) if arguments.out else new_name(Path("runs"), f"digit_sum-{backend}")
+    RunFolder.check_free(path)
+    for cell in plan.experiments:
+        check_members(plan.members(cell))  # what is wrong with them is said before anything is written
+    folder = RunFolder.create(path)
+    write_json_atomic(path / "plan.json", {**plan.tree(), "backend": next(iter(who.values())).backend.NAME})
+    return _train(plan, folder, backend, arguments)
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        prog=PROGRAM,
+        description="Train recurrent layers to add the first two digits of a sequence, for several cells, lengths and"
+        " seeds at once; compare how far each remembers, and draw it. nndl, chapter 6, figures 6.6, 6.7, 6.11, 6.12.",
+        epilog="Defaults stand in brackets.",
+        formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=32, width=110),
+    )
+    add = parser.add_argument
+    add("--backend", metavar="B", help=f"framework: {', '.join(backends.NAMES)} [the first that is installed]")
+    add("--device", metavar="D", default="auto", help="auto, cpu or gpu [auto]")
+    add("--impl", metavar="I", default="auto", help="recurrent layers: auto, loop, fast; auto takes fast, ours [auto]")
+    add("--cell", nargs="+", dest="cells", metavar="C", help=f"of {', '.join(CELLS)} [{' '.join(DEFAULTS['cells'])}]")
+    add("--lengths", nargs="+", type=int, metavar="N", help=f"[{' '.join(map(str, DEFAULTS['lengths']))}]")
+    add("--seeds", nargs="+", type=int, metavar="N", help=f"[{' '.join(map(str, DEFAULTS['seeds']))}]")
+    add("--k", type=int, metavar="K", help="training sequences for each of the 100 sums [3]")
+    add("--data-seed", metavar="N", help="seed of the data, 0 is the book's, or fresh: other ones every time [0]")
+    add("--quick", action="store_true", help=f"lengths 10 and 20, two seeds, {QUICK_EPOCHS} epochs, unless given")
+    add("--out", metavar="DIR", help="folder to make [runs/digit_sum-BACKEND-DATE-TIME]")
+    add("--resume", metavar="RUN", help="go on with a stopped run, also with another --backend")
+    add(
+        "--agreement",
+        action="store_true",
+        help=f"train {AGREEMENT_STEPS} steps in both frameworks, in float64, and tell how far they part",
+    )
+    add_options(parser, {"digit_sum": digit_sum()}, NOT_OFFERED)
+    return parser
+
+
+def _refuse_with_resume(arguments: argparse.Namespace) -> None:
+    fixed = [flag for name, flag in FLAGS.items() if getattr(arguments, name) is not None]
+    others = {"--k": arguments.k, "--data-seed": arguments.data_seed, "--out": arguments.out}
+    fixed += [flag for flag, value in others.items() if value is not None]
+    fixed += [flag for flag in ("--quick", "--agreement") if getattr(arguments, flag[2:])]
+    fixed += given(arguments)
+    if fixed:
+        raise UserError(f"--resume takes everything from the run: leave out {', '.join(fixed)}")
+
+
+def _plan(arguments: argparse.Namespace) -> Plan:
+    chosen = {**DEFAULTS, **(QUICK if arguments.quick else {})}
+    chosen.update({name: getattr(arguments, name) for name in DEFAULTS if getattr(arguments, name) is not None})
+    for name, values in chosen.items():
+        if len(set(values)) < len(values):
+            raise UserError(f"{FLAGS[name]} {' '.join(map(str, values))}: name each once")
+    for cell in chosen["cells"]:
+        if cell not in CELLS:
+            raise UserError(f"--cell {cell}: choose of {', '.join(CELLS)}")
+    for length in chosen["lengths"]:
+        if length < 3:
+            raise UserError(f"--lengths {length}: a sequence holds at least 3 digits, two to add and one more")
+    for seed in chosen["seeds"]:
+        if seed < 0:
+            raise UserError(f"--seeds {seed}: a seed is a whole number from 0")
+    changes: dict[str, object] = {}
+    if arguments.k is not None:
+        if arguments.k < 1:
+            raise UserError(f"--k {arguments.k}: at least one training sequence for each sum")
+        changes["data.copies"] = arguments.k
+    if arguments.data_seed is not None:
+        changes["data.seed"] = _data_seed(arguments.data_seed)
+    if arguments.quick and arguments.epochs is None:
+        changes["training.epochs"] = QUICK_EPOCHS
+    experiments = {}
+    for cell in chosen["cells"]:
+        base = replace(digit_sum(), {**changes, "model.encoder.cell": cell}, "options")
+        experiments[cell] = apply_options(base, arguments)
+        if experiments[cell].task != "digit_sum" or experiments[cell].model.encoder.cell != cell:
+            raise UserError("--set: task and model.encoder.cell are this program's own")
+    return Plan(experiments, tuple(chosen["lengths"]), tuple(chosen["seeds"]))
+
+
+def _data_seed(text: str) -> int:
+    if text == "fresh":
+        return int.from_bytes(os.urandom(4), "little")
+    if text.isdigit() and int(text) < 2**32:
+        return int(text)
+    raise UserError(f"--data-seed {text}: a whole number from 0 to {2**32 - 1}, or fresh")
+
+
+def _executors(plan: Plan, backend: str, arguments: argparse.Namespace) -> dict[str, Executor]:
+    """Who computes each cell. Raises UserError where something cannot be had."""
+    return {cell: Executor.chosen(backend, arguments.device, arguments.impl, cell) for cell in plan.experiments}
+
+
+def _train(plan: Plan, folder: RunFolder, backend: str, arguments: argparse.Namespace) -> int:
+    who = _executors(plan, backend, arguments)
+    _describe(plan, folder, who)
+    results, seconds = {}, {}
+    for cell in plan.experiments:
+        began = time.perf_counter()
+        found = train_group(cell, plan.members(cell), who[cell], EnsembleFolder(folder.path / cell), SUMS)
+        if found is None:
+            console.print("stopped, nothing is lost; go on with:")
+            console.print(escape(f"  {PROGRAM} --resume {shlex.quote(str(folder.path))}"))
+            return INTERRUPTED
+        results[cell], seconds[cell] = found, time.perf_counter() - began
+    rows = [_row(plan, cell, length, results[cell]) for cell in plan.experiments for length in plan.lengths]
+    pictures = _draw(plan, folder, rows, backend)
+    _report(plan, rows, results)
+    for picture in pictures:
+        fact("picture", str(picture))
+    first = next(iter(plan.experiments))
+    gated = next((cell for cell in plan.experiments if cell in ("lstm", "gru")), None)
+    if gated:
+        run = folder.path / gated / f"L{plan.lengths[0]}-seed{plan.seeds[0]}"
+        digits = " ".join(["6", "7", "0", "0", "1", *"0" * 30][: max(plan.lengths[0], 3)])
+        fact("try", f"python -m tasks.gates {shlex.quote(str(run))} --sequence {digits}")
+    # Last, for it says that the run is whole.
+    write_json_atomic(
+        folder.path / "results.json",
+        {
+            "backend": backend,
+            "versions": who[first].backend.versions(),
+            "device": who[first].device,
+            "implementation": {cell: own.implementation for cell, own in who.items()},
+            "rows": rows,
+            "wall_seconds": {cell: round(value, 1) for cell, value in seconds.items()},
+        },
+    )
+    return 0
+
+
+def _describe(plan: Plan, folder: RunFolder, who: dict[str, Executor]) -> None:
+    first = next(iter(plan.experiments))
+    experiment, own = plan.experiments[first], who[first]
+    model, training, data = experiment.model, experiment.training, experiment.data
+    versions = ", ".join(f"{name} {version}" for name, version in own.backend.versions().items())
+    layers = ", ".join(dict.fromkeys(own.implementation for own in who.values()))
+    fact("task", "digit sum: add the first two digits of a sequence (nndl, chapter 6)")
+    fact("backend", f"{versions}; device {own.device}; recurrent layers: {layers}")
+    book = "the book's" if (data.seed, data.copies) == (0, 3) and set(plan.lengths) <= {*BOOK_LENGTHS} else "drawn anew"
+    fact("data", f"{100 * data.copies} train, 100 dev, 100 test for each length, {book} (seed {data.seed})")
+    fact(
+        "models",
+        f"{len(plan.experiments)} x {len(plan.lengths)} x {len(plan.seeds)}: cells {' '.join(plan.experiments)};"
+        f" lengths {' '.join(map(str, plan.lengths))}; seeds {' '.join(map(str, plan.seeds))};"
+        f" all of a cell are trained side by side",
+    )
+    direction = "bidirectional " if model.encoder.bidirectional else ""
+    fact(
+        "spec",
+        f"embedding {model.embedding.dim} ({model.embedding.lookup}), {model.encoder.num_layers} x {direction}"
+        f"{model.encoder.hidden_size}, {training.optimizer.kind} {training.optimizer.learning_rate:g}, batch"
+        f" {training.batch_size}, {training.epochs} epochs, {training.dtype}",
+    )
+    fact("run", str(folder.path))
+
+
+def _row(plan: Plan, cell: str, length: int, results: dict) -> dict:
+    """One line of the table: accuracies by seed, best dev and test."""
+    own = [results[f"L{length}-seed{seed}"] for seed in plan.seeds]
+    return {
+        "cell": cell,
+        "length": length,
+        "dev": [result["dev"]["accuracy"] for result in own],
+        "test": [result["test"]["accuracy"] for result in own],
+    }
+
+
+def _draw(plan: Plan, folder: RunFolder, rows: list[dict], backend: str) -> list[Path]:
+    pictures = []
+    for cell in plan.experiments:
+        lines = EnsembleFolder(folder.path / cell).read_metrics()
+        path = folder.path / f"loss-{cell}.png"
+        draw_losses(lines, plan.lengths, f"Digit sum, {cell}, {backend}: loss over steps", path)
+        pictures.append(path)
+    path = folder.path / "accuracy.png"
+    draw_accuracy(rows, f"Digit sum, {backend}: accuracy and length of the sequence", path)
+    return [*pictures, path]
+
+
+def _report(plan: Plan, rows: list[dict], results: dict) -> None:
+    console.print()
+    console.print("[bold]accuracy, best on dev and the same model on test: mean over seeds, and every seed[/]")
+    console.print("cell          length    dev   test   test by seed " + " ".join(f"{seed:>5}" for seed in plan.seeds))
+    for row in rows:
+        each = " ".join(f"{value:5.2f}" for value in row["test"])
+        console.print(
+            f"{row['cell']:<14}{row['length']:>5}  {np.mean(row['dev']):5.3f}  {np.mean(row['test']):5.3f}"
+            f"                {each}"
+        )
+    for cell, own in results.items():
+        training = next(iter(own.values()))["training"]
+        console.print(
+            f"{cell}: {len(own)} models, {training['steps']:,} steps each, {training['seconds']:.0f} s in all"
+        )
+
+
+def _agreement(plan: Plan, arguments: argparse.Namespace) -> int:
+    """Both frameworks from the same values on the same batches, and the largest difference of the loss by seed."""
+    if arguments.backend is not None:
+        raise UserError("--agreement compares the frameworks: leave out --backend")
+    sides = {name: _executors(plan, name, arguments) for name in backends.NAMES}
+    names = " and ".join(f"{name} {backends.load(name).versions()[name]}" for name in sides)
+    fact("compared", f"{names}: {AGREEMENT_STEPS} steps, float64, every length; largest difference of the loss")
+    found: dict[str, dict[str, float]] = {}
+    for cell, experiment in plan.experiments.items():
+        base = replace(experiment, {"training.dtype": "float64"})
+        members = Plan({cell: base}, plan.lengths, plan.seeds).members(cell)
+        ensembles = [own[cell].ensemble(members) for own in sides.values()]
+        stack = Stack([member.data.train for member in members])
+        for step, (batch, rate) in zip(range(AGREEMENT_STEPS), steps_from(members, stack), strict=False):
+            for ensemble in ensembles:
+                ensemble.train_step(batch, step, rate)
+        losses = [np.stack([stats.loss for stats in ensemble.collect()]) for ensemble in ensembles]
+        apart = np.abs(losses[0] - losses[1]).max(axis=0).reshape(len(plan.lengths), len(plan.seeds)).max(axis=0)
+        found[cell] = {str(seed): float(value) for seed, value in zip(plan.seeds, apart, strict=True)}
+        each = "  ".join(f"seed {seed}: {value:.1e}" for seed, value in found[cell].items())
+        console.print(f"{cell:<14}{each}   (loss {losses[0][0].mean():.3f} to {losses[0][-1].mean():.3f})")
+    if arguments.out:
+        write_json_atomic(arguments.out, {"steps": AGREEMENT_STEPS, "largest_difference_of_the_loss": found})
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_program(main, sys.argv[1:]))

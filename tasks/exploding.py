@@ -1,0 +1,252 @@
+"""Gradients that explode, that clipping holds, and that vanish on the way back through time (nndl, chapter 6).
+
+python -m tasks.exploding --backend paddle
+python -m tasks.exploding --backend torch --cell lstm --log
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
+from rich.markup import escape
+
+import backends
+from core.ensemble import evaluate_each, starting_values
+from core.errors import UserError
+from core.files import write_json_atomic
+from core.run_folder import RunFolder
+from core.spec import Experiment, replace
+from core.textbook_plots import draw_norms, draw_vanishing
+from core.trainer import finite_or_none
+from core.vanishing import one_layer_to_the_last_state, state_gradients
+from tasks.console import Parser, console, fact, run_program
+from tasks.options import add_options, apply_options
+from tasks.recipes import digit_sum, exploding
+from tasks.side_by_side import Executor, make_members, train_once
+from tasks.training import new_name
+
+PROGRAM = "python -m tasks.exploding"
+SEEDS = tuple(range(8))
+TENSORS = MappingProxyType({"W": "encoder.weight_ih_l0", "U": "encoder.weight_hh_l0", "b": "encoder.bias_ih_l0"})
+"""The book's name of each tensor of the layer, and ours."""
+VANISHING_CELLS = ("srn", "gru", "lstm")
+VANISHING_EPOCHS = 150
+NOT_OFFERED = ("--seed", "--data", "--train-limit", "--patience", "--dropout-masks", "--clip", "--layers", "--pooling")
+NOT_OFFERED += ("--tokenizer", "--vocab-size", "--min-count", "--max-length", "--truncate", "--bidirectional")
+NOT_OFFERED += ("--dropout",)
+EARLY, LATER = 40, 60
+"""Steps between which an unclipped gradient has exploded and died."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """One training of all seeds: norms before clipping by the book's names, [steps, seeds]; accuracies [seeds]."""
+
+    norms: dict[str, np.ndarray]
+    losses: np.ndarray
+    dev: list[float]
+    test: list[float]
+
+    def tree(self) -> dict:
+        return {
+            "norms": {
+                name: [[finite_or_none(x) for x in step] for step in v.tolist()] for name, v in self.norms.items()
+            },
+            "loss": [[finite_or_none(x) for x in step] for step in self.losses.tolist()],
+            "best_dev_accuracy": self.dev,
+            "test_accuracy": self.test,
+        }
+
+
+def _numbers(values: np.ndarray) -> list[list[float | None]]:
+    return [[finite_or_none(value) for value in step] for step in values.tolist()]
+
+
+def main(argv: list[str]) -> int:
+    parser = Parser(
+        prog=PROGRAM,
+        description="Norms of the gradients of a recurrent layer's W, U and b at every step, before clipping, without"
+        " and with clipping of each tensor, for several seeds at once; and the norm of dL/dh_t for every t in"
+        " untrained and trained SRN, GRU and LSTM. Digit sums of length 20; nndl, chapter 6, figures 6.8 and 6.9.",
+        epilog="Defaults stand in brackets.",
+        formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=32, width=110),
+    )
+    add = parser.add_argument
+    add("--backend", metavar="B", help=f"framework: {', '.join(backends.NAMES)} [the first that is installed]")
+    add("--device", metavar="D", default="auto", help="auto, cpu or gpu [auto]")
+    add("--impl", metavar="I", default="auto", help="recurrent layers: auto, loop, fast; auto takes fast, ours [auto]")
+    add("--length", type=int, metavar="N", help="digits in a sequence [20]")
+    add("--seeds", nargs="+", type=int, metavar="N", default=list(SEEDS), help=f"[{' '.join(map(str, SEEDS))}]")
+    add("--log", action="store_true", help="pictures of norms on a logarithmic scale")
+    add(
+        "--vanishing-epochs",
+        type=int,
+        metavar="N",
+        default=VANISHING_EPOCHS,
+        help=f"training of the models whose dL/dh_t is shown, by Adam, as in tasks.digit_sum [{VANISHING_EPOCHS}]",
+    )
+    add("--out", metavar="DIR", help="folder to make [runs/exploding-BACKEND-DATE-TIME]")
+    add_options(parser, {"exploding": exploding()}, NOT_OFFERED)
+    arguments = parser.parse_args(argv)
+    base = _base(arguments)
+    backend = arguments.backend or backends.first_installed()
+    who = {
+        cell: Executor.chosen(backend, arguments.device, arguments.impl, cell)
+        for cell in dict.fromkeys([base.model.encoder.cell, *VANISHING_CELLS])
+    }
+    folder = Path(arguments.out) if arguments.out else new_name(Path("runs"), f"exploding-{backend}")
+    RunFolder.check_free(folder)
+    _describe(base, who[base.model.encoder.cell], arguments, folder)
+    found = {name: _train(name, spec, arguments.seeds, who) for name, spec in _two_ways(base).items()}
+    vanishing = _vanishing(base, arguments, who)
+    RunFolder.create(folder)
+    _write(folder, base, found, vanishing, who[base.model.encoder.cell], arguments)
+    _report(base, found, vanishing)
+    for picture in sorted(folder.glob("*.png")):
+        fact("picture", str(picture))
+    return 0
+
+
+def _base(arguments: argparse.Namespace) -> Experiment:
+    for seed in arguments.seeds:
+        if seed < 0 or arguments.seeds.count(seed) > 1:
+            raise UserError(f"--seeds {seed}: whole numbers from 0, each once")
+    if arguments.vanishing_epochs < 1:
+        raise UserError(f"--vanishing-epochs {arguments.vanishing_epochs}: at least 1")
+    base = apply_options(exploding(), arguments)
+    if arguments.length is not None:
+        if arguments.length < 3:
+            raise UserError(f"--length {arguments.length}: a sequence holds at least 3 digits, two to add and one more")
+        base = replace(base, {"data.length": arguments.length, "text.max_length": arguments.length}, "--length")
+    if not one_layer_to_the_last_state(base.model):
+        raise UserError("--set: this experiment looks at one layer, one way, with last pooling and no hidden head")
+    return base
+
+
+def _two_ways(base: Experiment) -> dict[str, Experiment]:
+    return {
+        "not clipped": replace(base, {"training.clip_mode": "none"}),
+        "clipped": replace(base, {"training.clip_mode": "tensor"}),
+    }
+
+
+def _members(base: Experiment, seeds: list[int]):
+    return make_members({f"seed{seed}": replace(base, {"training.seed": seed}) for seed in seeds})
+
+
+def _train(name: str, spec: Experiment, seeds: list[int], who: dict[str, Executor]) -> Training:
+    members = _members(spec, seeds)
+    display, state, ensemble = train_once(name, members, who[spec.model.encoder.cell])
+    ensemble.load(state.best, {}, 0)
+    tests = evaluate_each(ensemble, [member.data.test for member in members])
+    return Training(
+        {short: np.stack([stats.norms[tensor] for stats in display.stats]) for short, tensor in TENSORS.items()},
+        np.stack([stats.loss for stats in display.stats]),
+        [own.best_accuracy for own in state.members],
+        [test.accuracy for test in tests],
+    )
+
+
+def _vanishing(base: Experiment, arguments: argparse.Namespace, who: dict[str, Executor]) -> dict[str, dict]:
+    """|dL/dh_t| [L, seeds], means over the dev set, by `untrained` and `trained` and cell."""
+    found: dict[str, dict[str, np.ndarray]] = {"untrained": {}, "trained": {}}
+    length = base.data.length
+    for cell in VANISHING_CELLS:
+        spec = digit_sum(
+            **{
+                "model.encoder.cell": cell,
+                "data.length": length,
+                "text.max_length": length,
+                "training.epochs": arguments.vanishing_epochs,
+                "training.dtype": base.training.dtype,
+            }
+        )
+        members = _members(spec, arguments.seeds)
+        _, state, _ = train_once(f"training {cell} for dL/dh_t", members, who[cell])
+        for name, values in (("untrained", starting_values(members)), ("trained", state.best)):
+            found[name][cell] = np.stack([_norms(member, values, n, who[cell]) for n, member in enumerate(members)], 1)
+    return found
+
+
+def _norms(member, values: dict[str, np.ndarray], number: int, who: Executor) -> np.ndarray:
+    """[L], of one model."""
+    own = {name: array[number] for name, array in values.items()}
+    dev = member.data.dev.batch(np.arange(len(member.data.dev)))
+    model = member.experiment.model
+    return state_gradients(who.backend, who.device, who.implementation, model, own, dev).mean(axis=0)
+
+
+def _describe(base: Experiment, who: Executor, arguments: argparse.Namespace, folder: Path) -> None:
+    versions = ", ".join(f"{name} {version}" for name, version in who.backend.versions().items())
+    training, optimizer = base.training, base.training.optimizer
+    fact("task", "exploding and vanishing gradients (nndl, chapter 6)")
+    fact("backend", f"{versions}; device {who.device}; recurrent layers: {who.implementation}")
+    fact(
+        "spec",
+        f"digit sum of length {base.data.length}, {base.model.encoder.cell} {base.model.encoder.hidden_size},"
+        f" {optimizer.kind} {optimizer.learning_rate:g}, batch {training.batch_size}, {training.epochs} epochs,"
+        f" {training.loss_reduction} of losses; seeds {' '.join(map(str, arguments.seeds))}, side by side",
+    )
+    fact("run", str(folder))
+
+
+def _write(folder: Path, base: Experiment, found: dict, vanishing: dict, who: Executor, arguments) -> None:
+    name = who.backend.NAME
+    cell, limit = base.model.encoder.cell, base.training.clip_norm
+    draw_norms(found["not clipped"].norms, arguments.log, f"{cell}, {name}: not clipped", folder / "norms.png")
+    title = f"{cell}, {name}: each tensor clipped to {limit:g}"
+    draw_norms(found["clipped"].norms, arguments.log, title, folder / "norms-clipped.png", limit)
+    relative = {
+        state: {own: values / values[-1] for own, values in cells.items()} for state, cells in vanishing.items()
+    }
+    draw_vanishing(relative, f"How much of the loss reaches the state after step t ({name})", folder / "vanishing.png")
+    tree = {
+        "experiment": base.model_dump(mode="json"),
+        "backend": name,
+        "versions": who.backend.versions(),
+        "device": who.device,
+        "implementation": who.implementation,
+        "seeds": arguments.seeds,
+        "training": {way: own.tree() for way, own in found.items()},
+        "state_gradients": {
+            state: {own: values.tolist() for own, values in cells.items()} for state, cells in vanishing.items()
+        },
+        "vanishing_epochs": arguments.vanishing_epochs,
+    }
+    write_json_atomic(folder / "results.json", tree, indent=None)
+
+
+def _report(base: Experiment, found: dict[str, Training], vanishing: dict) -> None:
+    plain, clipped = (found[way].norms["W"] for way in ("not clipped", "clipped"))
+    early = np.nan_to_num(plain[:EARLY], nan=np.inf)
+    peaks = early.max(axis=0)
+    console.print()
+    console.print(
+        f"[bold]not clipped[/]  the norm of W's gradient peaks at {np.median(peaks):.3g} within {len(early)} steps"
+        f" (median of seeds; {peaks.min():.3g} to {peaks.max():.3g})"
+        + (f", and is {np.median(plain[LATER - 1]):.2g} at step {LATER}" if len(plain) >= LATER else "")
+    )
+    medians = np.median(clipped, axis=1)
+    console.print(
+        f"[bold]clipped[/]      to {base.training.clip_norm:g}, before clipping it stays between {medians.min():.3g}"
+        f" and {medians.max():.3g} (medians of seeds)"
+    )
+    for way, own in found.items():
+        console.print(
+            escape(
+                f"{way:<12} best dev accuracy {np.mean(own.dev):.3f}, test {np.mean(own.test):.3f}"
+                f" (means; test by seed {' '.join(f'{value:.2f}' for value in own.test)})"
+            )
+        )
+    for state, cells in vanishing.items():
+        each = ", ".join(f"{cell} {np.median(values[0] / values[-1]):.1e}" for cell, values in cells.items())
+        console.print(f"{state:<12} |dL/dh_1| / |dL/dh_{base.data.length}|: {each} (medians of seeds)")
+
+
+if __name__ == "__main__":
+    sys.exit(run_program(main, sys.argv[1:]))

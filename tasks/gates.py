@@ -1,0 +1,222 @@
+"""What the gates of a trained LSTM or GRU do, token by token: heat maps, and the values as JSON beside them.
+
+python -m tasks.gates RUN --sequence 6 7 0 0 1 0 0 0 0 0
+python -m tasks.gates RUN --text "I loved every minute." --direction reverse
+
+Computed by NumPy (`core/trace.py`): no framework need be installed. Units are sorted so that structure shows, in one
+order for all panels: `core.gate_plot.unit_order` says how, and `unit_order` in the JSON file is that order.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from core.batches import UNK, pad
+from core.errors import UserError
+from core.files import write_json_atomic
+from core.gate_plot import draw_gates, unit_order
+from core.metrics import probabilities_of
+from core.reference import ReferenceEngine
+from core.run_folder import RunFolder
+from core.spec import Model, Text
+from core.tokenizers import make_tokenizer
+from core.trace import QUANTITIES, check_place, trace
+from core.vocabulary import Vocabulary, truncate
+from tasks.console import Parser, fact, run_program
+
+PROGRAM = "python -m tasks.gates"
+DIRECTIONS = ("forward", "reverse")
+LISTED = 24
+"""Largest vocabulary whose tokens an error lists."""
+SLUG = 40
+"""Most characters of the tokens in a file's name."""
+
+
+@dataclass(frozen=True)
+class Sequence:
+    """One input as the model sees it."""
+
+    ids: np.ndarray
+    """[L] int64"""
+    tokens: list[str]
+    """As they are shown: one that the vocabulary lacks in square brackets."""
+    unknown: list[str]
+    cut: int = 0
+    """Tokens that truncation left out."""
+
+
+def main(argv: list[str]) -> int:
+    arguments = _parser().parse_args(argv)
+    if arguments.direction not in DIRECTIONS:
+        raise UserError(f"--direction {arguments.direction}: choose one of {', '.join(DIRECTIONS)}")
+    if (arguments.sequence is None) == (arguments.text is None):
+        raise UserError("give the input by --sequence or by --text: one of the two")
+    reverse, layer = arguments.direction == "reverse", arguments.layer
+    folder = RunFolder.open(Path(arguments.run))
+    experiment, execution = folder.read_record()
+    model, classes = experiment.model, _classes(folder, experiment.model, execution)
+    try:
+        check_place(model, layer, reverse)
+    except UserError as error:
+        raise UserError(f"{folder.path}: {error}") from None
+    vocabulary = folder.read_vocabulary(model)
+    if arguments.text is None:
+        sequence = ready_tokens(arguments.sequence, vocabulary, folder.path / "vocab.json")
+    else:
+        sequence = from_text(arguments.text, vocabulary, experiment.text)
+    picture = _picture(arguments.out, folder.path, sequence, layer, arguments.direction)
+    parameters = _finite(folder, folder.read_best(model))
+    values = trace(model, parameters, sequence.ids, layer, reverse)
+    batch = pad([sequence.ids], np.zeros(1, np.int64))
+    probabilities = probabilities_of(ReferenceEngine(model, parameters).logits(batch))[0]
+    best = int(probabilities.argmax())
+
+    where = f"layer {layer}, {arguments.direction}"
+    answer = f"{classes[best]}, probability {probabilities[best]:.4f}"
+    quantities = QUANTITIES[model.encoder.cell]
+    tree = {
+        "run": str(folder.path),
+        "model": model.model_dump(mode="json"),
+        "layer": layer,
+        "direction": arguments.direction,
+        "tokens": sequence.tokens,
+        "ids": sequence.ids.tolist(),
+        "classes": classes,
+        "probabilities": probabilities.tolist(),
+        "unit_order": unit_order(values)[0].tolist(),
+        "values": {name: array.tolist() for name, array in values.items()},
+    }
+    write_json_atomic(picture.with_suffix(".json"), tree, indent=None)
+    title = f"{folder.path.resolve().name}: {_summary(model)}, {where}\npredicted: {answer}"
+    draw_gates(values, quantities, sequence.tokens, title, picture)
+
+    fact("run", f"{folder.path} (task {experiment.task})")
+    fact("model", f"{_summary(model)}; shown: {where}")
+    fact("input", _describe(sequence, experiment.text))
+    fact("answer", answer)
+    fact("picture", str(picture))
+    fact("values", f"{picture.with_suffix('.json')} ({', '.join(values)}: [{len(sequence.ids)}, {_units(model)}] each)")
+    return 0
+
+
+def ready_tokens(given: list[str], vocabulary: Vocabulary, where: Path) -> Sequence:
+    """Tokens as they stand in the vocabulary; none of them holds white space, so one string may bring several.
+
+    Raises UserError if there is none, or naming the first that the vocabulary lacks.
+    """
+    tokens = " ".join(given).split()
+    if not tokens:
+        raise UserError("--sequence is empty: give at least one token")
+    ids = vocabulary.encode(tokens)
+    for token, number in zip(tokens, ids, strict=True):
+        if number == UNK:
+            own = vocabulary.tokens[UNK + 1 :]
+            allowed = f"choose from {' '.join(own)}" if len(own) <= LISTED else f"it holds {len(own):,} others"
+            raise UserError(f"--sequence: {where} has no token {token!r}: {allowed}")
+    return Sequence(ids, tokens, [])
+
+
+def from_text(string: str, vocabulary: Vocabulary, text: Text) -> Sequence:
+    """A text as `predict` encodes it. Raises UserError if it has no tokens."""
+    tokens = make_tokenizer(text)(string)
+    if not tokens:
+        raise UserError(f"--text is empty for the {text.tokenizer} tokenizer: give it at least one word")
+    kept = [tokens[place] for place in truncate(np.arange(len(tokens)), text)]
+    ids = vocabulary.encode(kept)
+    shown = [f"[{token}]" if number == UNK else token for token, number in zip(kept, ids, strict=True)]
+    unknown = [token for token, number in zip(kept, ids, strict=True) if number == UNK]
+    return Sequence(ids, shown, unknown, cut=len(tokens) - len(kept))
+
+
+def slug(sequence: Sequence) -> str:
+    """The part of a file's name that tells inputs apart: their tokens, and a digest where those do not fit a name."""
+    plain = "-".join(sequence.tokens)
+    name = re.sub(r"[^a-z0-9]+", "-", plain.lower()).strip("-")
+    if name == plain and len(name) <= SLUG and "-" not in "".join(sequence.tokens):
+        return name
+    content = json.dumps([sequence.tokens, sequence.ids.tolist()])
+    digest = hashlib.sha256(content.encode()).hexdigest()[:8]
+    return "-".join(part for part in (name[:SLUG].strip("-"), digest) if part)
+
+
+def _picture(out: str | None, run: Path, sequence: Sequence, layer: int, direction: str) -> Path:
+    """Where the picture goes. Files of the user's own choice are not overwritten, those of another input neither."""
+    if out is None:
+        return run / f"gates-{slug(sequence)}-l{layer}-{direction}.png"
+    path = Path(out)
+    if path.suffix.lower() != ".png":
+        raise UserError(f"--out {path}: the picture is a PNG: give a name that ends in .png")
+    for file in (path, path.with_suffix(".json")):
+        if file.exists():
+            raise UserError(f"{file}: exists; give another name with --out")
+    return path
+
+
+def _classes(folder: RunFolder, model: Model, execution: dict) -> list[str]:
+    """Names of the classes, which the record must have for each output."""
+    classes = execution["classes"]
+    if not isinstance(classes, list) or len(classes) != model.head.classes:
+        raise UserError(
+            f"{folder.path / 'experiment.json'}: execution.classes does not name the {model.head.classes} classes:"
+            " the file is damaged"
+        )
+    return [str(name) for name in classes]
+
+
+def _finite(folder: RunFolder, parameters: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    for name, array in parameters.items():
+        if not np.isfinite(array).all():
+            raise UserError(
+                f"{folder.path / 'best.safetensors'}: parameter {name} holds NaN or infinity:"
+                " the file is damaged, or the training went astray: train again"
+            )
+    return parameters
+
+
+def _summary(model: Model) -> str:
+    encoder = model.encoder
+    two_way = "bidirectional " if encoder.bidirectional else ""
+    return f"{encoder.num_layers} x {two_way}{encoder.cell.upper()} {encoder.hidden_size}"
+
+
+def _units(model: Model) -> int:
+    return model.encoder.hidden_size
+
+
+def _describe(sequence: Sequence, text: Text) -> str:
+    number = len(sequence.tokens)
+    line = f"{number} token{'s' * (number != 1)}"
+    if sequence.cut:
+        line += f", {sequence.cut} more cut off (text.max_length {text.max_length}, {text.truncate})"
+    if sequence.unknown:
+        names = ", ".join(dict.fromkeys(sequence.unknown))
+        line += f"; {len(sequence.unknown)} not in the vocabulary, so UNK to the model: {names}"
+    return line
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        prog=PROGRAM,
+        description="Draw every gate and state of a trained LSTM or GRU over the tokens of one input, and keep the"
+        " values as JSON beside the picture.",
+        formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=32, width=110),
+    )
+    parser.add_argument("run", metavar="RUN", help="run folder")
+    parser.add_argument("--sequence", metavar="TOKEN", nargs="+", help="tokens as they stand in the run's vocabulary")
+    parser.add_argument("--text", metavar="TEXT", help="a text, for the run's tokenizer, truncation and vocabulary")
+    parser.add_argument("--layer", metavar="K", type=int, default=0, help="recurrent layer, the lowest is 0 [0]")
+    parser.add_argument("--direction", metavar="D", default="forward", help="forward or reverse [forward]")
+    parser.add_argument("--out", metavar="FILE", help="picture to write, .png [RUN/gates-TOKENS-lK-DIRECTION.png]")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(run_program(main, sys.argv[1:]))
