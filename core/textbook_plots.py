@@ -73,18 +73,19 @@ def draw_accuracy(rows: list[dict], title: str, path: Path) -> None:
     _save(figure, path)
 
 
-def draw_norms(norms: dict[str, np.ndarray], log: bool, title: str, path: Path, limit: float | None = None) -> None:
-    """Norms of gradients before clipping over steps, as PNG (6.8, 6.9): a panel per tensor, [steps, seeds]; every seed
-    faintly, their median, and the limit that clipping holds them to."""
+def draw_norms(
+    norms: dict[str, np.ndarray], seeds: list[int], log: bool, title: str, path: Path, limit: float | None = None
+) -> None:
+    """Norms of gradients before clipping over steps, as PNG (6.8, 6.9): a panel per tensor, [steps, seeds]; the first
+    seed as in the book, every other faintly, the median of all, and the limit that clipping holds them to."""
     figure = _figure(3.6 * len(norms), 3.4, title)
     for axes, (name, values) in zip(figure.subplots(1, len(norms), squeeze=False)[0], norms.items(), strict=True):
         steps = np.arange(1, len(values) + 1)
         # On a logarithmic axis a zero has no place; none is below what float32 rounds to.
         shown = np.maximum(np.nan_to_num(values, nan=np.inf), 1e-12 if log else 0.0)
-        axes.plot(steps, shown, color=TRAIN, alpha=0.25, linewidth=0.7)
-        axes.plot(
-            steps, np.median(shown, axis=1), color=TRAIN, linewidth=1.7, label=f"median of {values.shape[1]} seeds"
-        )
+        axes.plot(steps, shown[:, 1:], color=TRAIN, alpha=0.25, linewidth=0.6)
+        axes.plot(steps, shown[:, 0], color=TRAIN, linewidth=1.1, label=f"seed {seeds[0]}")
+        axes.plot(steps, np.median(shown, axis=1), color=DEV, linewidth=1.3, label=f"median of {len(seeds)} seeds")
         if limit is not None:
             axes.axhline(limit, color="black", linestyle="--", linewidth=0.9, label=f"clipped to {limit:g}")
         if log:
@@ -98,24 +99,24 @@ def draw_norms(norms: dict[str, np.ndarray], log: bool, title: str, path: Path, 
 
 
 def draw_vanishing(norms: dict[str, dict[str, np.ndarray]], title: str, path: Path) -> None:
-    """|dL/dh_t| against t, as PNG, a panel for each of `norms` (untrained, trained), in it for every cell [L, seeds]
-    relative to the last step's: the median and a band of the middle half."""
+    """|dL/dh_t| against t, as PNG, a panel for each of `norms` (untrained, trained), in it for every state, as `lstm h`
+    and `lstm c`, [L, seeds]: the median and a band of the middle half."""
     figure = _figure(9, 3.8, title)
-    lowest = 1.0
-    for axes, (state, cells) in zip(figure.subplots(1, len(norms), sharey=True), norms.items(), strict=True):
-        for cell, values in cells.items():
+    for axes, (when, states) in zip(figure.subplots(1, len(norms), sharey=True), norms.items(), strict=True):
+        for name, values in states.items():
+            cell, _, part = name.partition(" ")
             steps, color = np.arange(1, len(values) + 1), CELL_COLORS[cell]
             low, middle, high = np.maximum(np.quantile(values, [0.25, 0.5, 0.75], axis=1), 1e-30)
+            style = {"linestyle": "--", "fillstyle": "none"} if part == "c" else {}
             axes.fill_between(steps, low, high, color=color, alpha=0.15, linewidth=0)
-            axes.plot(steps, middle, f"{MARKERS[cell]}-", color=color, label=cell, markersize=4)
-            lowest = min(lowest, float(low.min()))
+            axes.plot(steps, middle, MARKERS[cell] + "-", color=color, label=name, markersize=4, **style)
         axes.set_yscale("log")
-        axes.set_title(state, fontsize=10)
+        axes.set_title(when, fontsize=10)
         axes.set_xlabel("t")
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.25)
         axes.legend(fontsize=8)
-    figure.axes[0].set_ylabel("|dL/dh_t|, relative to the last step's")
+    figure.axes[0].set_ylabel("|dL/dh_t| and |dL/dc_t|, over the last |dL/dh_t|")
     _save(figure, path)
 
 

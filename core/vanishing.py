@@ -1,4 +1,5 @@
-"""How much of a loss at the end of a sequence reaches the state after step t: the norm of dL/dh_t (nndl, chapter 6)."""
+"""How much of a loss at the end of a sequence reaches the state after step t: the norms of dL/dh_t and dL/dc_t (nndl,
+chapter 6)."""
 
 from __future__ import annotations
 
@@ -20,13 +21,13 @@ def one_layer_to_the_last_state(model: Model) -> bool:
 
 def state_gradients(
     side: ModuleType, device: str, implementation: str, model: Model, parameters: Arrays, batch: Batch
-) -> np.ndarray:
-    """|dL/dh_t|, [B, L] for t = 1, ..., L: of every sequence's own cross-entropy, computed by the backend `side`.
+) -> dict[str, np.ndarray]:
+    """Norms for every sequence's own cross-entropy, computed by the backend `side`: `h` |dL/dh_t|, [B, L] for t = 1,
+    ..., L, and of an LSTM `c` |dL/dc_t|, [B, L - 1] for t = 1, ..., L - 1; each with the other state held.
 
-    dL/dh_t is what a layer that starts with h_0 = h_t (and c_0 = c_t, which is held) and reads the rest of the sequence
-    has as the gradient of h_0: so two calls of a `LayerProbe` give all of them, one over every beginning of every
-    sequence and one over every rest. Sequences are of one length, L >= 2, in a model for which
-    `one_layer_to_the_last_state` holds.
+    dL/dh_t is what a layer that starts with h_0 = h_t (and c_0 = c_t) and reads the rest of the sequence has as the
+    gradient of h_0: so two calls of a `LayerProbe` give all of them, one over every beginning of every sequence and one
+    over every rest. Sequences are of one length, L >= 2, in a model for which `one_layer_to_the_last_state` holds.
     """
     rows, length = batch.ids.shape
     if (batch.lengths != length).any() or length < 2 or not one_layer_to_the_last_state(model):
@@ -52,8 +53,13 @@ def state_gradients(
     rests = [own[t + 1 :] for t in range(length - 1) for own in x]
     given = {f"{part}_0": np.ascontiguousarray(states[part][:-1].reshape(1, -1, hidden)) for part in parts}
     given["d_h_n"] = np.tile(last, (length - 1, 1))[None].astype(dtype)
-    before = probe(rests, given).gradients()["h_0"].reshape(length - 1, rows, hidden)
-    return np.linalg.norm(np.concatenate([before, last[None]]).astype(np.float64), axis=-1).T
+    gradients = probe(rests, given).gradients()
+    norms = {
+        part: np.linalg.norm(gradients[f"{part}_0"].astype(np.float64), axis=-1).reshape(length - 1, rows).T
+        for part in parts
+    }
+    norms["h"] = np.concatenate([norms["h"], np.linalg.norm(last, axis=-1)[:, None]], axis=1)
+    return norms
 
 
 def _encoder_rows(model: Model) -> list[Parameter]:

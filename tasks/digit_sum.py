@@ -12,7 +12,6 @@ import argparse
 import os
 import shlex
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
@@ -203,15 +202,14 @@ def _executors(plan: Plan, backend: str, arguments: argparse.Namespace) -> dict[
 def _train(plan: Plan, folder: RunFolder, backend: str, arguments: argparse.Namespace) -> int:
     who = _executors(plan, backend, arguments)
     _describe(plan, folder, who)
-    results, seconds = {}, {}
+    results = {}
     for cell in plan.experiments:
-        began = time.perf_counter()
         found = train_group(cell, plan.members(cell), who[cell], EnsembleFolder(folder.path / cell), SUMS)
         if found is None:
             console.print("stopped, nothing is lost; go on with:")
             console.print(escape(f"  {PROGRAM} --resume {shlex.quote(str(folder.path))}"))
             return INTERRUPTED
-        results[cell], seconds[cell] = found, time.perf_counter() - began
+        results[cell] = found
     rows = [_row(plan, cell, length, results[cell]) for cell in plan.experiments for length in plan.lengths]
     pictures = _draw(plan, folder, rows, backend)
     _report(plan, rows, results)
@@ -232,7 +230,7 @@ def _train(plan: Plan, folder: RunFolder, backend: str, arguments: argparse.Name
             "device": who[first].device,
             "implementation": {cell: own.implementation for cell, own in who.items()},
             "rows": rows,
-            "wall_seconds": {cell: round(value, 1) for cell, value in seconds.items()},
+            "training_seconds": {cell: _training(own)["seconds"] for cell, own in results.items()},
         },
     )
     return 0
@@ -298,10 +296,14 @@ def _report(plan: Plan, rows: list[dict], results: dict) -> None:
             f"                {each}"
         )
     for cell, own in results.items():
-        training = next(iter(own.values()))["training"]
-        console.print(
-            f"{cell}: {len(own)} models, {training['steps']:,} steps each, {training['seconds']:.0f} s in all"
-        )
+        training = _training(own)
+        steps, seconds = training["steps"], training["seconds"]
+        console.print(f"{cell}: {len(own)} models side by side, {steps:,} steps, {seconds:.0f} s")
+
+
+def _training(results: dict) -> dict:
+    """Steps and seconds, which models side by side have in common."""
+    return next(iter(results.values()))["training"]
 
 
 def _agreement(plan: Plan, arguments: argparse.Namespace) -> int:

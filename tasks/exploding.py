@@ -153,7 +153,7 @@ def _train(name: str, spec: Experiment, seeds: list[int], who: dict[str, Executo
 
 
 def _vanishing(base: Experiment, arguments: argparse.Namespace, who: dict[str, Executor]) -> dict[str, dict]:
-    """|dL/dh_t| [L, seeds], means over the dev set, by `untrained` and `trained` and cell."""
+    """Norms [L, seeds], means over the dev set, by `untrained` and `trained` and state, as in `lstm h`."""
     found: dict[str, dict[str, np.ndarray]] = {"untrained": {}, "trained": {}}
     length = base.data.length
     for cell in VANISHING_CELLS:
@@ -169,16 +169,24 @@ def _vanishing(base: Experiment, arguments: argparse.Namespace, who: dict[str, E
         members = _members(spec, arguments.seeds)
         _, state, _ = train_once(f"training {cell} for dL/dh_t", members, who[cell])
         for name, values in (("untrained", starting_values(members)), ("trained", state.best)):
-            found[name][cell] = np.stack([_norms(member, values, n, who[cell]) for n, member in enumerate(members)], 1)
+            each = [_norms(member, values, number, who[cell]) for number, member in enumerate(members)]
+            for part in each[0]:
+                found[name][f"{cell} {part}"] = np.stack([norms[part] for norms in each], axis=1)
     return found
 
 
-def _norms(member, values: dict[str, np.ndarray], number: int, who: Executor) -> np.ndarray:
-    """[L], of one model."""
+def _norms(member, values: dict[str, np.ndarray], number: int, who: Executor) -> dict[str, np.ndarray]:
+    """Of one model: `h` [L] and, of an LSTM, `c` [L - 1]."""
     own = {name: array[number] for name, array in values.items()}
     dev = member.data.dev.batch(np.arange(len(member.data.dev)))
     model = member.experiment.model
-    return state_gradients(who.backend, who.device, who.implementation, model, own, dev).mean(axis=0)
+    found = state_gradients(who.backend, who.device, who.implementation, model, own, dev)
+    return {part: norms.mean(axis=0) for part, norms in found.items()}
+
+
+def _relative(states: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Over the cell's last |dL/dh_t|."""
+    return {name: values / states[f"{name.partition(' ')[0]} h"][-1] for name, values in states.items()}
 
 
 def _describe(base: Experiment, who: Executor, arguments: argparse.Namespace, folder: Path) -> None:
@@ -198,13 +206,13 @@ def _describe(base: Experiment, who: Executor, arguments: argparse.Namespace, fo
 def _write(folder: Path, base: Experiment, found: dict, vanishing: dict, who: Executor, arguments) -> None:
     name = who.backend.NAME
     cell, limit = base.model.encoder.cell, base.training.clip_norm
-    draw_norms(found["not clipped"].norms, arguments.log, f"{cell}, {name}: not clipped", folder / "norms.png")
+    draw_norms(
+        found["not clipped"].norms, arguments.seeds, arguments.log, f"{cell}, {name}: not clipped", folder / "norms.png"
+    )
     title = f"{cell}, {name}: each tensor clipped to {limit:g}"
-    draw_norms(found["clipped"].norms, arguments.log, title, folder / "norms-clipped.png", limit)
-    relative = {
-        state: {own: values / values[-1] for own, values in cells.items()} for state, cells in vanishing.items()
-    }
-    draw_vanishing(relative, f"How much of the loss reaches the state after step t ({name})", folder / "vanishing.png")
+    draw_norms(found["clipped"].norms, arguments.seeds, arguments.log, title, folder / "norms-clipped.png", limit)
+    relative = {when: _relative(states) for when, states in vanishing.items()}
+    draw_vanishing(relative, f"How much of the loss reaches a state after step t ({name})", folder / "vanishing.png")
     tree = {
         "experiment": base.model_dump(mode="json"),
         "backend": name,
@@ -214,7 +222,7 @@ def _write(folder: Path, base: Experiment, found: dict, vanishing: dict, who: Ex
         "seeds": arguments.seeds,
         "training": {way: own.tree() for way, own in found.items()},
         "state_gradients": {
-            state: {own: values.tolist() for own, values in cells.items()} for state, cells in vanishing.items()
+            when: {name: values.tolist() for name, values in states.items()} for when, states in vanishing.items()
         },
         "vanishing_epochs": arguments.vanishing_epochs,
     }
@@ -243,9 +251,9 @@ def _report(base: Experiment, found: dict[str, Training], vanishing: dict) -> No
                 f" (means; test by seed {' '.join(f'{value:.2f}' for value in own.test)})"
             )
         )
-    for state, cells in vanishing.items():
-        each = ", ".join(f"{cell} {np.median(values[0] / values[-1]):.1e}" for cell, values in cells.items())
-        console.print(f"{state:<12} |dL/dh_1| / |dL/dh_{base.data.length}|: {each} (medians of seeds)")
+    for when, states in vanishing.items():
+        each = ", ".join(f"{name} {np.median(values[0]):.1e}" for name, values in _relative(states).items())
+        console.print(f"{when:<12} of |dL/dh_{base.data.length}|, the state after step 1 gets: {each} (medians)")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import itertools
 from dataclasses import dataclass
 
 from core.spec import Experiment, replace
+from tasks.recipes import DIGIT_SUM
 
 
 @dataclass(frozen=True)
@@ -139,5 +140,20 @@ TRAINING: dict[str, dict[str, object]] = {
         "model.head.pooling": "last",
         "text.truncate": "tail",
     },
+    "digit sums, srn": {
+        **DIGIT_SUM,
+        "data": {"kind": "digits", "length": 20},
+        "text.max_length": 20,
+        "model.encoder.cell": "srn",
+        "training.clip_mode": "tensor",
+    },
+    "digit sums, residual srn": {
+        **DIGIT_SUM,
+        "data": {"kind": "digits", "length": 30},
+        "text.max_length": 30,
+        "model.encoder.cell": "residual_srn",
+        "model.encoder.num_layers": 2,
+        "model.embedding.lookup": "one_hot",
+    },
 }
-"""Runs on real reviews that `--all` climbs, as changes to `LADDER`."""
+"""Runs on real reviews, and on the textbook's digits, that `--all` climbs, as changes to `LADDER`."""

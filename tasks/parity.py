@@ -210,7 +210,10 @@ def _describe(base: Experiment, sides: Sides, arguments: argparse.Namespace, whe
         f" {training.optimizer.kind}, clipping {training.clip_mode}, batches of {training.batch_size}",
     )
     if arguments.all:
-        fact("all", f"{len(GRID) + len(VARIANTS)} small models, and {len(TRAINING)} training runs on real reviews")
+        fact(
+            "all",
+            f"{len(GRID) + len(VARIANTS)} small models, and {len(TRAINING)} training runs on real reviews and digits",
+        )
     if arguments.plant:
         fact("planted", f"{arguments.plant} in {where}: {fault(arguments.plant).description}")
         for path, value in fault(arguments.plant).needs.items():

@@ -120,6 +120,44 @@ def same_bits(one: Arrays, other: Arrays) -> bool:
     return one.keys() == other.keys() and all(one[name].tobytes() == other[name].tobytes() for name in one)
 
 
+def run_side_by_side(cases: list[Case]) -> Arrays:
+    """`run` of models with equal sizes in one pass: what it finds, stacked, [models, ...]."""
+    first, count = cases[0], len(cases)
+    stacked = {
+        name: None if getattr(first, name) is None else np.stack([getattr(case, name) for case in cases])
+        for name in ("x", "lengths", "h_0", "c_0", "d_output", "d_h_n", "d_c_n")
+    }
+    weights = [
+        [np.stack([case.weights[d][number] for case in cases]) for number in range(len(WEIGHT_KINDS))]
+        for d in range(len(first.weights))
+    ]
+    batch, width, inputs = first.x.shape
+    shape = [count * batch, width, inputs]
+    found = {"output": np.full((count, batch, width, len(weights) * first.hidden), np.nan, first.x.dtype)}
+    for name in ("h_n", "c_n") if first.cell == "lstm" else ("h_n",):
+        found[name] = np.full((count, len(weights), batch, first.hidden), np.nan, first.x.dtype)
+    one = kernels.Pass(first.cell, first.x.dtype == np.float64, len(weights), shape, first.hidden, count)
+    given = {name: address(stacked[name]) for name in ("lengths", "x", "h_0", "c_0")}
+    for number, kind in enumerate(WEIGHT_KINDS):
+        given[kind] = [address(own[number]) for own in weights]
+    tokens = int(stacked["lengths"].sum())
+    one.forward(tokens, **given, **{name: address(array) for name, array in found.items()})
+    gradients = {
+        f"d_{name}": np.full_like(stacked[name], np.nan) for name in ("x", "h_0", "c_0") if stacked[name] is not None
+    }
+    d_weights = {
+        kind: [np.full_like(own[number], np.nan) for own in weights] for number, kind in enumerate(WEIGHT_KINDS)
+    }
+    one.backward(
+        **{name: address(stacked[name]) for name in ("d_output", "d_h_n", "d_c_n")},
+        **{name: address(array) for name, array in gradients.items()},
+        **{f"d_{kind}": [address(array) for array in arrays] for kind, arrays in d_weights.items()},
+    )
+    for kind, arrays in d_weights.items():
+        gradients |= {f"d_{kind}_{d}": array for d, array in enumerate(arrays)}
+    return {**found, **gradients}
+
+
 def expected(case: Case) -> Arrays:
     """What `run` must find, in float64: each row by itself, forward by the steps of `core.reference`, then back."""
     directions, (batch, width, _), hidden = len(case.weights), case.x.shape, case.hidden

@@ -85,13 +85,14 @@ def test_the_contract_is_kept():
     from core import contract
 
     members = {
-        name: inspect.signature(member)
-        for name, member in vars(contract.Engine).items()
+        (protocol.__name__, name): inspect.signature(member)
+        for protocol in (contract.Engine, contract.Ensemble, contract.LayerProbe)
+        for name, member in vars(protocol).items()
         if inspect.isfunction(member)
         and (not name.startswith("_") or name == "__init__")
         and member.__module__ == "core.contract"
     }
-    assert "train_step" in members
+    assert ("Engine", "train_step") in members and ("Ensemble", "train_step") in members
     for name in backends.NAMES:
         if not backends.installed(name):
             continue
@@ -99,8 +100,8 @@ def test_the_contract_is_kept():
         assert tuple(package.__all__) == PUBLIC_NAMES
         for public in PUBLIC_NAMES:
             assert hasattr(package, public)
-        for member, signature in members.items():
-            assert inspect.signature(getattr(package.Engine, member)) == signature, (name, member)
+        for (protocol, member), signature in members.items():
+            assert inspect.signature(getattr(getattr(package, protocol), member)) == signature, (name, protocol, member)
 
 
 def test_nothing_decides_by_a_backend_s_name():

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import one_line
-from kernel_cases import Case, expected, random_case, random_sizes, run, same_bits, start
+from kernel_cases import Case, expected, random_case, random_sizes, run, run_side_by_side, same_bits, start
 
 from backends import kernels
 from core.reference import CELLS
@@ -367,3 +367,27 @@ print(status, same_bits(run(case), before), flush=True)
 def test_a_fork_of_a_program_that_used_threads_computes_the_same(rng):
     with program(FORKS, rng.integers(1 << 31)) as child:
         assert child.stdout.read().split() == ["0", "True"]
+
+
+# ---- models side by side ----
+
+
+@every_cell
+@every_dtype
+@pytest.mark.parametrize("directions", [1, 2])
+def test_models_side_by_side_have_the_bits_of_each_alone(rng, target, cell, dtype, directions):
+    """Weights, sequences, states and gradients of their own; with any number of threads."""
+    sizes = random_sizes(rng)
+    cases = [random_case(rng, cell, DTYPES[dtype], directions, True, **sizes) for _ in range(4)]
+    alone = [run(case) for case in cases]
+    for threads in (1, 3):
+        kernels.set_threads(threads)
+        together = run_side_by_side(cases)
+        for number, found in enumerate(alone):
+            assert found.keys() == together.keys()
+            assert same_bits({name: array[number] for name, array in together.items()}, found), (threads, number)
+
+
+def test_models_need_as_many_sequences_each():
+    with pytest.raises(ValueError, match="7 sequences for 2 models"):
+        kernels.Pass("lstm", True, 1, [7, 3, 2], 4, 2)

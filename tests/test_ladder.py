@@ -48,6 +48,8 @@ def experiment_of(changes: dict[str, object]) -> Experiment:
     small = dict(SMALL)
     if "training.optimizer" in kept:
         del small["training.optimizer.learning_rate"]
+    if kept.get("training.shuffle") is False:
+        small["training.bucket_batches"] = 0
     return replace(LADDER, {**kept, **small})
 
 

@@ -34,7 +34,7 @@ class Engine:
         paddle.set_device(device)  # parameters are created where this points
         self._model = Classifier(model, training.dtype, implementation)
         self._model.assign(parameters)
-        self._trainable = {name: p for name, p in self._model.named.items() if not p.stop_gradient}
+        self._trainable = self._model.trainable
         embedding = self._model.embedding
         # Few rows of word vectors have a gradient, and Adam can be told which.
         embedding.by_rows = (
@@ -97,9 +97,9 @@ class Engine:
             return self._model(self._place(batch), dropout)
 
     def _backward(self, batch: Batch, step: int) -> tuple[paddle.Tensor, paddle.Tensor]:
-        """Fresh gradients in every trainable parameter, or, of word vectors by rows, in `_rows`; the loss and the
+        """Fresh gradients in every parameter, or, of word vectors by rows, in `_rows`; the loss and the
         number of right answers, on the device."""
-        for parameter in self._trainable.values():
+        for parameter in self._model.named.values():
             parameter.clear_gradient(set_to_zero=False)
         inputs = self._place(batch)
         logits = self._model(inputs, training_dropout(self.training, step))["logits"]

@@ -35,7 +35,7 @@ class Ensemble:
         paddle.set_device(device)  # parameters are created where this points
         self._model = Classifier(model, training.dtype, implementation, len(seeds))
         self._model.assign(parameters)
-        self._trainable = {name: p for name, p in self._model.named.items() if not p.stop_gradient}
+        self._trainable = self._model.trainable
         self._optimizer = OPTIMIZERS[training.optimizer.kind](training.optimizer, self._trainable, ())
         self._pending: list[paddle.Tensor] = []
 
@@ -78,8 +78,8 @@ class Ensemble:
             return self._model(self._place(batch), dropout)
 
     def _backward(self, batch: Batch, step: int) -> tuple[paddle.Tensor, paddle.Tensor]:
-        """Fresh gradients in every trainable parameter; each model's loss and number of right answers, [M]."""
-        for parameter in self._trainable.values():
+        """Fresh gradients in every parameter; each model's loss and number of right answers, [M]."""
+        for parameter in self._model.named.values():
             parameter.clear_gradient(set_to_zero=False)
         inputs = self._place(batch)
         logits = self._model(inputs, training_dropout(self.training, step, self.seeds))["logits"]

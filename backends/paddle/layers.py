@@ -33,6 +33,7 @@ class Embedding(nn.Layer):
         self.lookup = embedding.lookup
         self.rate = embedding.dropout
         self.weight = empty(*side_by_side(models, embedding.vocab_size, embedding.dim), dtype=dtype)
+        self.weight.stop_gradient = not embedding.trainable
 
     def forward(self, inputs: Inputs, dropout: Dropout) -> paddle.Tensor:  # -> [B, L, E]
         if self.models is not None:

@@ -15,7 +15,8 @@ nn, F = paddle.nn, paddle.nn.functional
 
 
 class Classifier(nn.Layer):
-    """Embedding, encoder and head of a spec. `named` holds every parameter under its neutral name."""
+    """Embedding, encoder and head of a spec. `named` holds every parameter under its neutral name,
+    `trainable` those that learn."""
 
     def __init__(self, model: spec.Model, dtype: str, implementation: str, models: int | None = None):
         """With `models`, so many of them side by side: every parameter is [models, ...], and a batch holds as many
@@ -26,8 +27,8 @@ class Classifier(nn.Layer):
         self.encoder = RecurrentEncoder(encoder, model.embedding.dim, dtype, implementation, models)
         self.head = PooledHead(model.head, encoder.output_size, encoder.hidden_size, dtype, implementation, models)
         self.named = {**self.embedding.named(), **self.encoder.named(), **self.head.named()}
-        for row in parameter_table(model):
-            self.named[row.name].stop_gradient = not row.trainable
+        # Not by freezing the others: Paddle's own recurrent layers need a gradient for every weight or for none.
+        self.trainable = {row.name: self.named[row.name] for row in parameter_table(model) if row.trainable}
 
     def forward(self, inputs: Inputs, dropout: Dropout) -> dict[str, paddle.Tensor]:
         """Every layer's output by name, `logits` [B, outputs] among them (`core/contract.py`, `activations`)."""

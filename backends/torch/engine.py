@@ -32,7 +32,7 @@ class Engine:
         self._native_device = native_device(device)
         self._model = Classifier(model, training.dtype, implementation).to(self._native_device)
         self._model.assign(parameters)
-        self._trainable = {name: p for name, p in self._model.named.items() if p.requires_grad}
+        self._trainable = self._model.trainable
         embedding = self._model.embedding
         # Few rows of word vectors have a gradient, and Adam can be told which.
         embedding.by_rows = (
@@ -95,9 +95,9 @@ class Engine:
             return self._model(self._place(batch), dropout)
 
     def _backward(self, batch: Batch, step: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Fresh gradients in every trainable parameter, or, of word vectors by rows, in `_rows`; the loss and the
+        """Fresh gradients in every parameter, or, of word vectors by rows, in `_rows`; the loss and the
         number of right answers, on the device."""
-        for parameter in self._trainable.values():
+        for parameter in self._model.named.values():
             parameter.grad = None
         inputs = self._place(batch)
         logits = self._model(inputs, training_dropout(self.training, step))["logits"]

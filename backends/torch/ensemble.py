@@ -33,7 +33,7 @@ class Ensemble:
         self._native_device = native_device(device)
         self._model = Classifier(model, training.dtype, implementation, len(seeds)).to(self._native_device)
         self._model.assign(parameters)
-        self._trainable = {name: p for name, p in self._model.named.items() if p.requires_grad}
+        self._trainable = self._model.trainable
         self._optimizer = OPTIMIZERS[training.optimizer.kind](training.optimizer, self._trainable, ())
         self._pending: list[torch.Tensor] = []
 
@@ -76,8 +76,8 @@ class Ensemble:
             return self._model(self._place(batch), dropout)
 
     def _backward(self, batch: Batch, step: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Fresh gradients in every trainable parameter; each model's loss and number of right answers, [M]."""
-        for parameter in self._trainable.values():
+        """Fresh gradients in every parameter; each model's loss and number of right answers, [M]."""
+        for parameter in self._model.named.values():
             parameter.grad = None
         inputs = self._place(batch)
         logits = self._model(inputs, training_dropout(self.training, step, self.seeds))["logits"]

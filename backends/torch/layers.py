@@ -33,6 +33,7 @@ class Embedding(nn.Module):
         self.lookup = embedding.lookup
         self.rate = embedding.dropout
         self.weight = empty(*side_by_side(models, embedding.vocab_size, embedding.dim), dtype=dtype)
+        self.weight.requires_grad_(embedding.trainable)
 
     def forward(self, inputs: Inputs, dropout: Dropout) -> torch.Tensor:  # -> [B, L, E]
         if self.models is not None:

@@ -15,7 +15,8 @@ nn, F = torch.nn, torch.nn.functional
 
 
 class Classifier(nn.Module):
-    """Embedding, encoder and head of a spec. `named` holds every parameter under its neutral name."""
+    """Embedding, encoder and head of a spec. `named` holds every parameter under its neutral name,
+    `trainable` those that learn."""
 
     def __init__(self, model: spec.Model, dtype: str, implementation: str, models: int | None = None):
         """With `models`, so many of them side by side: every parameter is [models, ...], and a batch holds as many
@@ -27,8 +28,8 @@ class Classifier(nn.Module):
         self.encoder = RecurrentEncoder(encoder, model.embedding.dim, native, implementation, models)
         self.head = PooledHead(model.head, encoder.output_size, encoder.hidden_size, native, implementation, models)
         self.named = {**self.embedding.named(), **self.encoder.named(), **self.head.named()}
-        for row in parameter_table(model):
-            self.named[row.name].requires_grad_(row.trainable)
+        # Not by freezing the others: Paddle's own recurrent layers need a gradient for every weight or for none.
+        self.trainable = {row.name: self.named[row.name] for row in parameter_table(model) if row.trainable}
 
     def forward(self, inputs: Inputs, dropout: Dropout) -> dict[str, torch.Tensor]:
         """Every layer's output by name, `logits` [B, outputs] among them (`core/contract.py`, `activations`)."""
