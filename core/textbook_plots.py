@@ -11,6 +11,8 @@ from core.files import write_bytes_atomic
 from core.plots import DEV, TRAIN
 
 CELL_COLORS = {"srn": "#cc3311", "gru": "#228833", "lstm": "#4477aa", "residual_srn": "#aa3377"}
+TINY = 1e-6
+"""Norms below this are not drawn on a logarithmic axis."""
 MARKERS = {"srn": "o", "gru": "s", "lstm": "^", "residual_srn": "D"}
 
 
@@ -81,11 +83,13 @@ def draw_norms(
     figure = _figure(3.6 * len(norms), 3.4, title)
     for axes, (name, values) in zip(figure.subplots(1, len(norms), squeeze=False)[0], norms.items(), strict=True):
         steps = np.arange(1, len(values) + 1)
-        # On a logarithmic axis a zero has no place; none is below what float32 rounds to.
-        shown = np.maximum(np.nan_to_num(values, nan=np.inf), 1e-12 if log else 0.0)
+        # On a logarithmic axis zeros, and what is next to nothing, are left out: they would only draw walls.
+        shown = np.where(values > (TINY if log else -1.0), values, np.nan)
+        median = np.median(values, axis=1)
         axes.plot(steps, shown[:, 1:], color=TRAIN, alpha=0.25, linewidth=0.6)
         axes.plot(steps, shown[:, 0], color=TRAIN, linewidth=1.1, label=f"seed {seeds[0]}")
-        axes.plot(steps, np.median(shown, axis=1), color=DEV, linewidth=1.3, label=f"median of {len(seeds)} seeds")
+        median = np.where(median > (TINY if log else -1.0), median, np.nan)
+        axes.plot(steps, median, color=DEV, linewidth=1.3, label=f"median of {len(seeds)} seeds")
         if limit is not None:
             axes.axhline(limit, color="black", linestyle="--", linewidth=0.9, label=f"clipped to {limit:g}")
         if log:
@@ -107,9 +111,9 @@ def draw_vanishing(norms: dict[str, dict[str, np.ndarray]], title: str, path: Pa
             cell, _, part = name.partition(" ")
             steps, color = np.arange(1, len(values) + 1), CELL_COLORS[cell]
             low, middle, high = np.maximum(np.quantile(values, [0.25, 0.5, 0.75], axis=1), 1e-30)
-            style = {"linestyle": "--", "fillstyle": "none"} if part == "c" else {}
+            style = {"linestyle": "--", "fillstyle": "none"} if part == "c" else {"linestyle": "-"}
             axes.fill_between(steps, low, high, color=color, alpha=0.15, linewidth=0)
-            axes.plot(steps, middle, MARKERS[cell] + "-", color=color, label=name, markersize=4, **style)
+            axes.plot(steps, middle, marker=MARKERS[cell], color=color, label=name, markersize=4, **style)
         axes.set_yscale("log")
         axes.set_title(when, fontsize=10)
         axes.set_xlabel("t")
