@@ -147,12 +147,12 @@ TRAINING: dict[str, dict[str, object]] = {
         "model.encoder.cell": "srn",
         "training.clip_mode": "tensor",
     },
+    # Short: over longer sequences its gradients grow so fast that training amplifies rounding within a few steps.
     "digit sums, residual srn": {
         **DIGIT_SUM,
-        "data": {"kind": "digits", "length": 30},
-        "text.max_length": 30,
+        "data": {"kind": "digits", "length": 8},
+        "text.max_length": 8,
         "model.encoder.cell": "residual_srn",
-        "model.encoder.num_layers": 2,
         "model.embedding.lookup": "one_hot",
     },
 }
