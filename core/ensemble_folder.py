@@ -10,9 +10,9 @@ import numpy as np
 
 from core.ensemble import EnsembleState, Member, Sums
 from core.errors import UserError
-from core.files import write_text_atomic
+from core.files import write_json_atomic, write_text_atomic
 from core.parameters import moment_kinds, parameter_table
-from core.run_folder import RunFolder, TrainingState, metrics_text
+from core.run_folder import RunFolder, TrainingState, metrics_text, read_json
 
 CHECKPOINT = "last.safetensors"
 
@@ -58,6 +58,15 @@ class EnsembleFolder(RunFolder):
                 f"{where}: {len(states)} models, and the plan has {len(members)}: it belongs to another run"
             )
         return parts["parameters"], parts["optimizer"], EnsembleState(states, sums, parts["best"])
+
+    def add_segment(self, segment: dict) -> list[dict]:
+        """Who computes from a step on; returns all of them so far: a run can change framework."""
+        path = self.path / "segments.json"
+        segments = read_json(path)["segments"] if path.is_file() else []
+        # Of one that was stopped before its first checkpoint nothing is left: the next begins at the same step.
+        segments = [own for own in segments if own["from_step"] < segment["from_step"]] + [segment]
+        write_json_atomic(path, {"segments": segments})
+        return segments
 
     def write_member(
         self, member: Member, execution: dict, best: dict[str, np.ndarray], state: TrainingState, lines: list[dict]

@@ -132,7 +132,7 @@ def _parser() -> Parser:
     add("--k", type=int, metavar="K", help="training sequences for each of the 100 sums [3]")
     add("--data-seed", metavar="N", help="seed of the data, 0 is the book's, or fresh: other ones every time [0]")
     add("--quick", action="store_true", help=f"lengths 10 and 20, two seeds, {QUICK_EPOCHS} epochs, unless given")
-    add("--out", metavar="DIR", help="folder to make [runs/digit_sum-BACKEND-DATE-TIME]")
+    add("--out", metavar="DIR", help="folder to make, or with --agreement a file [runs/digit_sum-BACKEND-DATE-TIME]")
     add("--resume", metavar="RUN", help="go on with a stopped run, also with another --backend")
     add(
         "--agreement",
@@ -310,6 +310,8 @@ def _agreement(plan: Plan, arguments: argparse.Namespace) -> int:
     """Both frameworks from the same values on the same batches, and the largest difference of the loss by seed."""
     if arguments.backend is not None:
         raise UserError("--agreement compares the frameworks: leave out --backend")
+    if arguments.out and Path(arguments.out).exists():
+        raise UserError(f"--out {arguments.out}: exists; --agreement writes a JSON file there: give another name")
     sides = {name: _executors(plan, name, arguments) for name in backends.NAMES}
     names = " and ".join(f"{name} {backends.load(name).versions()[name]}" for name in sides)
     fact("compared", f"{names}: {AGREEMENT_STEPS} steps, float64, every length; largest difference of the loss")

@@ -116,6 +116,7 @@ def train_group(name: str, members: list[Member], who: Executor, folder: Ensembl
     else:
         ensemble, state = who.ensemble(members), EnsembleState.new(len(members))
     record, started = executor(who.backend, ensemble), datetime.now().astimezone().isoformat(timespec="seconds")
+    segments = folder.add_segment({"from_step": state.step, **record})
 
     def save(state: EnsembleState) -> None:
         folder.write_state(ensemble.parameters(), ensemble.moments(), state)
@@ -138,7 +139,7 @@ def train_group(name: str, members: list[Member], who: Executor, folder: Ensembl
             "data": read_data(member.experiment, Path())[1],
             "machine": machine.description(),
             "started": started,
-            "segments": [{"from_step": 0, **record}],
+            "segments": segments,
             "side_by_side": len(members),
         }
         best = {key: array[number] for key, array in state.best.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -217,6 +218,9 @@ def test_a_stopped_run_goes_on_also_in_the_other_framework(name, tiny_run, tmp_p
     assert code == 0, out
     whole = tmp_path / "whole"
     assert call(capsys, digit_sum_program, *options[:-1], whole)[0] == 0
+    execution = RunFolder(folder / "lstm" / "L5-seed3").read_record()[1]
+    assert [segment["backend"] for segment in execution["segments"]] == [name, other]
+    assert execution["segments"][0]["from_step"] == 0 < execution["segments"][1]["from_step"]
     one, two = (json.loads((path / "results.json").read_text())["rows"] for path in (folder, whole))
     assert one == two
     for cell in ("lstm", "residual_srn"):
@@ -440,3 +444,11 @@ def test_old_run_folders_are_still_read():
     with pytest.raises(UserError) as error:
         replace(Experiment(), {"data.length": 3})
     assert "data.length" in one_line(error)
+
+
+def test_the_pictures_of_the_document_are_there_and_small():
+    text = (ROOT / "docs" / "textbook.md").read_text(encoding="utf-8")
+    pictures = re.findall(r"\]\((textbook/[a-z-]+\.png)\)", text)
+    assert len(pictures) == len(set(pictures)) == len(list((ROOT / "docs" / "textbook").iterdir()))
+    for picture in pictures:
+        assert 0 < (ROOT / "docs" / picture).stat().st_size < 60_000, picture
