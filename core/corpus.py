@@ -185,6 +185,33 @@ def prepare(corpus: Corpus, data: Data, text: Text, classes: int = 2) -> Prepare
     return Prepared(vocabulary, sets["train"], sets["dev"], sets["test"], summary)
 
 
+@dataclass(frozen=True)
+class EncodedText:
+    """One text as a model sees it."""
+
+    ids: np.ndarray
+    """[L] int64"""
+    tokens: list[str]
+    """[L], as they are shown: one that the vocabulary lacks in square brackets."""
+    unknown: list[str]
+    """Those that it lacks."""
+    cut: int = 0
+    """Tokens that truncation left out."""
+
+
+def encode_text(string: str, vocabulary: Vocabulary, text: Text, where: str) -> EncodedText:
+    """Raises UserError, naming `where`, if the text has no tokens."""
+    tokens = make_tokenizer(text)(string)
+    if not tokens:
+        raise UserError(f"{where} is empty for the {text.tokenizer} tokenizer: give it at least one word")
+    kept = [tokens[place] for place in truncate(np.arange(len(tokens)), text)]
+    ids = vocabulary.encode(kept)
+    known = [number != UNK for number in ids]
+    shown = [token if is_known else f"[{token}]" for token, is_known in zip(kept, known, strict=True)]
+    unknown = [token for token, is_known in zip(kept, known, strict=True) if not is_known]
+    return EncodedText(ids, shown, unknown, cut=len(tokens) - len(kept))
+
+
 def encode_texts(texts: list[str], vocabulary: Vocabulary, text: Text) -> Dataset:
     """Texts to predict for, as a data set of labels 0 and names "1", "2", ...
 

@@ -14,12 +14,12 @@ import hashlib
 import json
 import re
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from core.batches import UNK, pad
+from core.corpus import EncodedText, encode_text
 from core.errors import UserError
 from core.files import write_json_atomic
 from core.gate_plot import draw_gates, unit_order
@@ -27,9 +27,8 @@ from core.metrics import probabilities_of
 from core.reference import ReferenceEngine
 from core.run_folder import RunFolder
 from core.spec import Model, Text
-from core.tokenizers import make_tokenizer
 from core.trace import QUANTITIES, check_place, trace
-from core.vocabulary import Vocabulary, truncate
+from core.vocabulary import Vocabulary
 from tasks.console import Parser, fact, run_program
 
 PROGRAM = "python -m tasks.gates"
@@ -38,19 +37,6 @@ LISTED = 24
 """Largest vocabulary whose tokens an error lists."""
 SLUG = 40
 """Most characters of the tokens in a file's name."""
-
-
-@dataclass(frozen=True)
-class Sequence:
-    """One input as the model sees it."""
-
-    ids: np.ndarray
-    """[L] int64"""
-    tokens: list[str]
-    """As they are shown: one that the vocabulary lacks in square brackets."""
-    unknown: list[str]
-    cut: int = 0
-    """Tokens that truncation left out."""
 
 
 def main(argv: list[str]) -> int:
@@ -71,7 +57,7 @@ def main(argv: list[str]) -> int:
     if arguments.text is None:
         sequence = ready_tokens(arguments.sequence, vocabulary, folder.path / "vocab.json")
     else:
-        sequence = from_text(arguments.text, vocabulary, experiment.text)
+        sequence = encode_text(arguments.text, vocabulary, experiment.text, "--text")
     picture = _picture(arguments.out, folder.path, sequence, layer, arguments.direction)
     parameters = _finite(folder, folder.read_best(model))
     values = trace(model, parameters, sequence.ids, layer, reverse)
@@ -107,7 +93,7 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def ready_tokens(given: list[str], vocabulary: Vocabulary, where: Path) -> Sequence:
+def ready_tokens(given: list[str], vocabulary: Vocabulary, where: Path) -> EncodedText:
     """Tokens as they stand in the vocabulary; none of them holds white space, so one string may bring several.
 
     Raises UserError if there is none, or naming the first that the vocabulary lacks.
@@ -121,22 +107,10 @@ def ready_tokens(given: list[str], vocabulary: Vocabulary, where: Path) -> Seque
             own = vocabulary.tokens[UNK + 1 :]
             allowed = f"choose from {' '.join(own)}" if len(own) <= LISTED else f"it holds {len(own):,} others"
             raise UserError(f"--sequence: {where} has no token {token!r}: {allowed}")
-    return Sequence(ids, tokens, [])
+    return EncodedText(ids, tokens, [])
 
 
-def from_text(string: str, vocabulary: Vocabulary, text: Text) -> Sequence:
-    """A text as `predict` encodes it. Raises UserError if it has no tokens."""
-    tokens = make_tokenizer(text)(string)
-    if not tokens:
-        raise UserError(f"--text is empty for the {text.tokenizer} tokenizer: give it at least one word")
-    kept = [tokens[place] for place in truncate(np.arange(len(tokens)), text)]
-    ids = vocabulary.encode(kept)
-    shown = [f"[{token}]" if number == UNK else token for token, number in zip(kept, ids, strict=True)]
-    unknown = [token for token, number in zip(kept, ids, strict=True) if number == UNK]
-    return Sequence(ids, shown, unknown, cut=len(tokens) - len(kept))
-
-
-def slug(sequence: Sequence) -> str:
+def slug(sequence: EncodedText) -> str:
     """The part of a file's name that tells inputs apart: their tokens, and a digest where those do not fit a name."""
     plain = "-".join(sequence.tokens)
     name = re.sub(r"[^a-z0-9]+", "-", plain.lower()).strip("-")
@@ -147,7 +121,7 @@ def slug(sequence: Sequence) -> str:
     return "-".join(part for part in (name[:SLUG].strip("-"), digest) if part)
 
 
-def _picture(out: str | None, run: Path, sequence: Sequence, layer: int, direction: str) -> Path:
+def _picture(out: str | None, run: Path, sequence: EncodedText, layer: int, direction: str) -> Path:
     """Where the picture goes. Files of the user's own choice are not overwritten, those of another input neither."""
     if out is None:
         return run / f"gates-{slug(sequence)}-l{layer}-{direction}.png"
@@ -191,7 +165,7 @@ def _units(model: Model) -> int:
     return model.encoder.hidden_size
 
 
-def _describe(sequence: Sequence, text: Text) -> str:
+def _describe(sequence: EncodedText, text: Text) -> str:
     number = len(sequence.tokens)
     line = f"{number} token{'s' * (number != 1)}"
     if sequence.cut:

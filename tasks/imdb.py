@@ -15,7 +15,7 @@ from core.errors import UserError
 from core.spec import read_experiment
 from tasks.console import Parser, run_program
 from tasks.options import add_options, apply_options, given
-from tasks.prediction import EVALUATORS, NUMPY, evaluate_run, predict
+from tasks.prediction import EVALUATORS, NUMPY, Wanted, evaluate_run, predict
 from tasks.recipes import RECIPES, recipe
 from tasks.training import Task, absolute_source, cache_folder, check_task, resume, start
 
@@ -71,12 +71,19 @@ def predict_command(argv: list[str]) -> int:
     parser.add_argument("run", metavar="RUN", help="run folder")
     parser.add_argument("text", metavar="TEXT", nargs="*", help="a review, in quotes")
     parser.add_argument("--file", metavar="FILE", help="a UTF-8 text file with a review per line")
+    parser.add_argument("--explain", action="store_true", help="show which words moved the answer, and how far")
+    parser.add_argument("--html", metavar="FILE", help="write the explanations as a page too")
+    parser.add_argument("--interactive", action="store_true", help="answer one text after another as they are typed")
     _backend_option(parser, f"what computes: {', '.join(EVALUATORS)} [{NUMPY}: no framework to wait for]")
-    arguments = parser.parse_args(argv)
+    # Texts may stand behind options too, which plain argparse would not take.
+    arguments = parser.parse_intermixed_args(argv)
     if arguments.file and arguments.text:
         raise UserError("TEXT and --file both give texts: use one")
-    device = _device(arguments.device)
-    return predict(arguments.run, arguments.text, arguments.file, arguments.backend or NUMPY, device, arguments.impl)
+    if arguments.interactive and (arguments.file or arguments.text or arguments.html):
+        raise UserError("--interactive reads texts as they are typed: leave out TEXT, --file and --html")
+    device, backend = _device(arguments.device), arguments.backend or NUMPY
+    wanted = Wanted(arguments.explain or bool(arguments.html), arguments.html, arguments.interactive)
+    return predict(arguments.run, arguments.text, arguments.file, backend, device, arguments.impl, wanted)
 
 
 def evaluate_command(argv: list[str]) -> int:

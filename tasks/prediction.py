@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from rich.markup import escape
 
 import backends
-from core.corpus import encode_texts
+from core.corpus import encode_text, encode_texts
 from core.errors import UserError
+from core.explain import explain
 from core.metrics import all_logits, evaluate, probabilities_of
 from core.reference import ReferenceEngine
 from core.run_folder import RunFolder
 from core.spec import replace
-from tasks.console import DataProgress, console
+from tasks.console import DataProgress, console, errors, fact
+from tasks.explanation import Explained, check_page, show, write_page
 from tasks.training import read_data
 
 NUMPY = "numpy"
@@ -44,22 +48,101 @@ def evaluator(folder: RunFolder, experiment, backend_name: str, device: str, imp
     return backend.Engine(experiment.model, experiment.training, parameters, device, implementation)
 
 
-def predict(run: str, texts: list[str], file: str | None, backend_name: str, device: str, implementation: str) -> int:
-    """Print label, probability and text, tab-separated, for every text: from arguments, a file, or standard input."""
-    folder = RunFolder.open(Path(run))
-    experiment, execution = folder.read_record()
-    vocabulary = folder.read_vocabulary(experiment.model)
+@dataclass(frozen=True)
+class Wanted:
+    """How answers are asked for and shown, besides plain ones."""
+
+    explain: bool = False
+    page: str | None = None
+    """Where the explanations are written as a page."""
+    interactive: bool = False
+
+
+class Predictor:
+    """A run that answers: label, probability and text, separated by tabs, and why if that is wanted."""
+
+    def __init__(self, run: str, backend_name: str, device: str, implementation: str, wanted: Wanted) -> None:
+        self.run, self.wanted = run, wanted
+        folder = RunFolder.open(Path(run))
+        self.experiment, self.execution = folder.read_record()
+        self.vocabulary = folder.read_vocabulary(self.experiment.model)
+        self.engine = evaluator(folder, self.experiment, backend_name, device, implementation)
+        self.computed_by = f"{backend_name} on {self.engine.device}"
+
+    def answer(self, texts: list[str]) -> None:
+        dataset = encode_texts(texts, self.vocabulary, self.experiment.text)
+        for text, row in zip(texts, probabilities_of(all_logits(self.engine.logits, dataset)), strict=True):
+            self._print(row, text)
+
+    def explain(self, texts: list[str]) -> list[Explained]:
+        encoded = [
+            encode_text(text, self.vocabulary, self.experiment.text, f"text {number}")
+            for number, text in enumerate(texts, start=1)
+        ]
+        found = []
+        for text, own in zip(texts, encoded, strict=True):
+            explanation = explain(self.engine.logits, own.ids)
+            found.append(Explained(own, explanation, self.execution["classes"][explanation.predicted]))
+            self._print(explanation.probabilities, text)
+            show(found[-1])
+        return found
+
+    def _print(self, probabilities: np.ndarray, text: str) -> None:
+        best = int(probabilities.argmax())
+        line = f"{self.execution['classes'][best]}\t{probabilities[best]:.4f}\t{' '.join(text.split())}"
+        print(line, flush=self.wanted.interactive)
+
+
+def predict(
+    run: str,
+    texts: list[str],
+    file: str | None,
+    backend_name: str,
+    device: str,
+    implementation: str,
+    wanted: Wanted = Wanted(),
+) -> int:
+    """Answer every text: from arguments, a file, or standard input."""
+    if wanted.page is not None:
+        check_page(Path(wanted.page))
+    if wanted.interactive:
+        return _converse(Predictor(run, backend_name, device, implementation, wanted))
+    # What is to be read is read before a framework is waited for.
+    RunFolder.open(Path(run)).read_record()
     if file is not None:
         texts = read_lines(Path(file))
     elif not texts:
         texts = _lines(_read_input(), "standard input")
-    dataset = encode_texts(texts, vocabulary, experiment.text)
-    engine = evaluator(folder, experiment, backend_name, device, implementation)
-    probabilities = probabilities_of(all_logits(engine.logits, dataset))
-    for text, row in zip(texts, probabilities, strict=True):
-        best = int(row.argmax())
-        print(f"{execution['classes'][best]}\t{row[best]:.4f}\t{' '.join(text.split())}")
+    predictor = Predictor(run, backend_name, device, implementation, wanted)
+    if not wanted.explain:
+        predictor.answer(texts)
+        return 0
+    if not texts:
+        raise UserError("there is no text to predict for: give at least one")
+    found = predictor.explain(texts)
+    if wanted.page is not None:
+        write_page(Path(wanted.page), run, predictor.computed_by, found)
+        fact("page", wanted.page)
     return 0
+
+
+def _converse(predictor: Predictor) -> int:
+    """One text after another from standard input, until it ends; one without words is named and passed over."""
+    live = sys.stdin.isatty()
+    while True:
+        if live:
+            print("text> ", end="", file=sys.stderr, flush=True)
+        line = sys.stdin.readline()
+        if not line:
+            if live:
+                print(file=sys.stderr)
+            return 0
+        if not line.strip():
+            continue
+        try:
+            (predictor.explain if predictor.wanted.explain else predictor.answer)([line.rstrip("\n")])
+        except UserError as error:
+            errors.print(f"[red]error:[/] {escape(str(error))}")
 
 
 def read_lines(path: Path) -> list[str]:
