@@ -164,7 +164,7 @@ def stop_at(step: int):
         yield lambda: next(calls) >= step
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tasks.training, "_stop_signals", signals)
+        patch.setattr(tasks.training, "stop_signals", signals)
         yield
 
 
@@ -956,7 +956,8 @@ def test_help_of_training(capsys):
             else:
                 said = f"{value:g}" if option.type is float else str(value)
             assert said in shown.group(1), option.flag
-    for part in ("predict RUN", "--resume RUN", "--config FILE", "--out DIR", "{srn,gru,lstm}", "paddle, torch"):
+    cells = "{srn,gru,lstm,residual_srn}"
+    for part in ("predict RUN", "--resume RUN", "--config FILE", "--out DIR", cells, "paddle, torch"):
         assert part in out
 
 

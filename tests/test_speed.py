@@ -25,7 +25,7 @@ from core.batches import Dataset
 from core.errors import UserError
 from core.parameters import initial_parameters
 from core.shapes import REVIEW_QUANTILES, SHAPES, Shape, parse_shape
-from core.spec import GATES, replace
+from core.spec import FRAMEWORK_CELLS, GATES, replace
 from core.speed_plot import draw_speed
 from core.step_parts import NAMES, PARTS, timed_parts
 from core.timing import Row, Stopwatch, Summary, Timing, calls_for, fastest, ratios, rounds_for, takes_part
@@ -45,7 +45,7 @@ TINY = "3x6,5/7,bi"
 # Shapes
 
 
-@pytest.mark.parametrize("cell", GATES)
+@pytest.mark.parametrize("cell", FRAMEWORK_CELLS)
 @pytest.mark.parametrize("name", SHAPES)
 def test_flops_are_those_of_every_product(cell, name):
     """Counted product by product: each token, layer, direction and gate."""
@@ -502,7 +502,7 @@ def plan(*argv: str):
 def test_plans():
     full, quick = plan(), plan("--quick")
     assert full.shapes == quick.shapes == tuple(SHAPES.values())
-    assert full.cells == tuple(GATES) and quick.cells == ("lstm",)
+    assert full.cells == FRAMEWORK_CELLS and quick.cells == ("lstm",)
     assert full.passes == (True, False) and quick.passes == (True,)
     assert full.recipes == ("default", "textbook") and quick.recipes == ("default",)
     assert plan("--steps").shapes == () and plan("--layers").recipes == ()
