@@ -15,6 +15,8 @@ from __future__ import annotations
 
 import math
 import pickletools
+import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -173,6 +175,13 @@ _CALLS = {
 """Every name that a pickle may use, and what we make in its place."""
 
 
+def _opcodes(data: bytes) -> Iterator[tuple]:
+    with warnings.catch_warnings():
+        # Of an odd escape in a string Python warns, which tells the user of a damaged file nothing.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        yield from pickletools.genops(data)
+
+
 class _Machine:
     """The pickle machine: a stack, the marks in it, and a memo."""
 
@@ -183,7 +192,7 @@ class _Machine:
         self.memo: dict[int, object] = {}
 
     def run(self, data: bytes) -> object:
-        for opcode, argument, _ in pickletools.genops(data):
+        for opcode, argument, _ in _opcodes(data):
             name = opcode.name
             if name == "STOP":
                 return self.stack.pop()

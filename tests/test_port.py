@@ -654,6 +654,14 @@ def good_file(kind: str, folder: Path, rng: np.random.Generator) -> Path:
     return path
 
 
+def test_an_odd_escape_in_a_pickle_warns_nobody(recwarn):
+    """Python deprecates it, and would say so to the user of a damaged file."""
+    from core.safe_pickle import _opcodes
+
+    assert [argument for _, argument, _ in _opcodes(b"S'a\\\x2e'\n.")][0] == "a\\."
+    assert not list(recwarn)
+
+
 @pytest.mark.parametrize("kind", state_files.SUFFIXES)
 def test_damaged_files_are_one_line(kind, tmp_path, rng):
     if kind == "torch":
