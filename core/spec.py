@@ -53,6 +53,8 @@ class Embedding(Spec):
     dim: int = Field(128, ge=1)
     lookup: Literal["index", "one_hot"] = "index"
     """`one_hot` multiplies by one-hot vectors: the same numbers, the textbook's way to see that look-up is linear."""
+    vectors: str | None = Field(None, min_length=1)
+    """`glove-6b-50d` or a file's path: words found there start so, the others as `init` says. They are `dim` wide."""
     trainable: bool = True
     dropout: DropoutRate = 0.0
     init: Init = Init(scheme="normal", scale=1.0)
@@ -256,6 +258,12 @@ class Experiment(Spec):
     data: Annotated[
         Annotated[Data, Tag("reviews")] | Annotated[Digits, Tag("digits")], Discriminator(_kind_of_data)
     ] = Data()
+
+    @model_validator(mode="after")
+    def _vectors_are_of_words(self):
+        if self.model.embedding.vectors is not None and self.data.kind != "reviews":
+            raise ValueError("model.embedding.vectors are of words: this task's data have none")
+        return self
 
     def with_vocab_size(self, size: int) -> Experiment:
         """The same experiment with `model.embedding.vocab_size` set to the size of the vocabulary that was built."""

@@ -41,7 +41,7 @@ FLAGS = {"cells": "--cell", "lengths": "--lengths", "seeds": "--seeds"}
 QUICK = {"lengths": [10, 20], "seeds": [0, 1]}
 QUICK_EPOCHS = 60
 NOT_OFFERED = ("--cell", "--seed", "--data", "--train-limit", "--patience", "--dropout-masks")
-NOT_OFFERED += ("--tokenizer", "--vocab-size", "--min-count", "--max-length", "--truncate")
+NOT_OFFERED += ("--tokenizer", "--vocab-size", "--min-count", "--max-length", "--truncate", "--vectors")
 """Options of the table that are this program's own, or mean nothing here."""
 AGREEMENT_STEPS = 200
 

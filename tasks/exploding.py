@@ -38,7 +38,7 @@ VANISHING_CELLS = ("srn", "gru", "lstm")
 VANISHING_EPOCHS = 150
 NOT_OFFERED = ("--seed", "--data", "--train-limit", "--patience", "--dropout-masks", "--clip", "--layers", "--pooling")
 NOT_OFFERED += ("--tokenizer", "--vocab-size", "--min-count", "--max-length", "--truncate", "--bidirectional")
-NOT_OFFERED += ("--dropout",)
+NOT_OFFERED += ("--dropout", "--vectors")
 EARLY, LATER = 40, 60
 """Steps between which an unclipped gradient has exploded and died."""
 

@@ -1,6 +1,7 @@
 """Sentiment of movie reviews: train, predict, evaluate.
 
 python -m tasks.imdb --backend paddle
+python -m tasks.imdb --backend both
 python -m tasks.imdb predict runs/imdb-paddle-... "A wonderful film."
 python -m tasks.imdb evaluate runs/imdb-paddle-... --backend torch
 """
@@ -13,6 +14,7 @@ import sys
 import backends
 from core.errors import UserError
 from core.spec import read_experiment
+from tasks import both
 from tasks.console import Parser, run_program
 from tasks.options import add_options, apply_options, given
 from tasks.prediction import EVALUATORS, NUMPY, Wanted, evaluate_run, predict
@@ -38,7 +40,8 @@ def train_command(argv: list[str]) -> int:
         formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=32, width=110),
     )
     names = ", ".join(backends.NAMES)
-    parser.add_argument("--backend", metavar="B", help=f"framework that trains: {names} [the first that is installed]")
+    text = f"framework that trains: {names}, or {both.BOTH}, and a report compares them [the first that is installed]"
+    parser.add_argument("--backend", metavar="B", help=text)
     parser.add_argument("--device", metavar="D", help="auto, cpu or gpu; auto takes a usable GPU [auto]")
     _impl_option(parser)
     parser.add_argument("--recipe", metavar="R", help=f"set of numbers to start from: {', '.join(RECIPES)} [default]")
@@ -52,12 +55,18 @@ def train_command(argv: list[str]) -> int:
     device = _device(arguments.device)
     if arguments.resume:
         _refuse_with_resume(arguments)
+        if both.is_both(arguments.resume):
+            return both.resume(TASK, arguments.resume, arguments.backend, arguments.device, arguments.impl, cache)
+        if arguments.backend == both.BOTH:
+            raise UserError(f"{arguments.resume}: a run in one framework alone: leave out --backend {both.BOTH}")
         return resume(TASK, arguments.resume, arguments.backend, device, arguments.impl, cache)
     if arguments.config and arguments.recipe:
         raise UserError("--config and --recipe both say where to start from: give one")
     base = read_experiment(arguments.config) if arguments.config else recipe(arguments.recipe or "default")
     experiment = absolute_source(apply_options(base, arguments))
     check_task(TASK, experiment, arguments.config or "--set task")
+    if arguments.backend == both.BOTH:
+        return both.start(TASK, experiment, device, arguments.impl, arguments.out, cache)
     backend = arguments.backend or backends.first_installed()
     return start(TASK, experiment, backend, device, arguments.impl, arguments.out, cache)
 

@@ -36,6 +36,8 @@ OPTIONS = {
         Option("--pooling", ("model.head.pooling",), str, "over the real tokens", ("last", "mean", "max")),
         Option("--embedding-dim", ("model.embedding.dim",), int, "size of a word vector"),
         Option("--lookup", ("model.embedding.lookup",), str, "how a word finds its vector", ("index", "one_hot")),
+        Option("--vectors", ("model.embedding.vectors",), str, "word vectors to start from: glove-6b-50d or PATH"),
+        Option("--train-embedding", ("model.embedding.trainable",), bool, "train the word vectors"),
         Option(
             "--dropout",
             ("model.embedding.dropout", "model.encoder.dropout", "model.head.dropout"),

@@ -192,6 +192,9 @@ def _base(arguments: argparse.Namespace) -> Experiment:
     if base.training.dropout_masks == "native":
         base = replace(base, {"training.dropout_masks": "shared"})
         fact("masks", "the spec's dropout masks are native, each framework's own; the ladder compares shared ones")
+    if base.model.embedding.vectors is not None:
+        base = replace(base, {"model.embedding.vectors": None})
+        fact("vectors", "the ladder draws all word vectors: what it compares does not depend on where they start")
     if arguments.plant:
         base = replace(base, fault(arguments.plant).needs, f"--plant {arguments.plant}")
     return base

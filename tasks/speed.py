@@ -117,7 +117,7 @@ def _parser() -> Parser:
     add("--rounds", type=int, metavar="N", help="timings of each row; slow rows have fewer, as the table says [7]")
     add("--layers", action="store_true", help="only the layers, no training steps")
     add("--steps", action="store_true", help="only whole training steps, by part")
-    add("--recipe", nargs="+", metavar="R", help=f"whose training steps: {', '.join(RECIPES)} [both]")
+    add("--recipe", nargs="+", metavar="R", help=f"whose training steps: {', '.join(RECIPES)} [default textbook]")
     add("--data", metavar="D", default="packaged", help="whose batches: packaged, official or a path [packaged]")
     add("--out", metavar="DIR", help="folder to make for figures and picture [runs/speed-DATE-TIME]")
     add("--cache-dir", metavar="DIR", help="for downloads and tokenised reviews [~/.cache/seqtwin]")
@@ -137,7 +137,7 @@ def _plan(arguments: argparse.Namespace) -> Plan:
         if value not in allowed:
             raise UserError(f"{flag} {value}: choose one of {', '.join(allowed)}")
     passes = _chosen("--passes", arguments.passes, ("training",) if quick else tuple(PASSES), tuple(PASSES))
-    recipes = _chosen("--recipe", arguments.recipe, ("default",) if quick else tuple(RECIPES), tuple(RECIPES))
+    recipes = _chosen("--recipe", arguments.recipe, ("default",) if quick else ("default", "textbook"), tuple(RECIPES))
     implementations = _chosen("--impl", arguments.impl, IMPLEMENTATIONS, IMPLEMENTATIONS)
     obstacle = backends.no_fast("cpu")
     if obstacle and arguments.impl and "fast" in arguments.impl:

@@ -25,6 +25,7 @@ from core.plots import draw_curves
 from core.run_folder import RunFolder, TrainingState
 from core.spec import Experiment, replace
 from core.trainer import check_finite, total_steps, train
+from core.vectors import PACKAGES, Vectors, check_width, look_up, open_vectors
 from tasks.console import INTERRUPTED, DataProgress, TrainingDisplay, console, errors, fact
 
 
@@ -60,10 +61,12 @@ def start(
     implementation = backends.resolve_implementation(implementation, device, experiment.model.encoder.cell)
     path = Path(out) if out else new_name(Path("runs"), f"{experiment.task}-{backend_name}")
     RunFolder.check_free(path)
+    # Vectors that do not fit are refused before the reviews are read.
+    vectors = open_vectors_of(experiment)
     prepared, data_record = read_data(experiment, cache)
     experiment = experiment.with_vocab_size(len(prepared.vocabulary))
     training = experiment.training
-    parameters = initial_parameters(experiment.model, training.seed, training.dtype)
+    parameters, vectors_record = starting_values(experiment, prepared, vectors)
     engine = backend.Engine(experiment.model, training, parameters, device, implementation)
     folder = RunFolder.create(path)
     who = executor(backend, engine)
@@ -71,6 +74,7 @@ def start(
         **who,
         "classes": list(task.classes),
         "data": data_record,
+        **vectors_record,
         "machine": machine.description(),
         "started": datetime.now().astimezone().isoformat(timespec="seconds"),
         "segments": [{"from_step": 0, **who}],
@@ -120,11 +124,39 @@ def check_task(task: Task, experiment: Experiment, where: str) -> None:
 
 
 def absolute_source(experiment: Experiment) -> Experiment:
-    """A path in the record must mean the same from every folder."""
-    source = getattr(experiment.data, "source", "packaged")
-    if source in ("packaged", "official"):
-        return experiment
-    return replace(experiment, {"data.source": str(Path(source).expanduser().absolute())})
+    """A path in the record, of data or word vectors, must mean the same from every folder."""
+    source, vectors = getattr(experiment.data, "source", "packaged"), experiment.model.embedding.vectors
+    changes = {}
+    if source not in ("packaged", "official"):
+        changes["data.source"] = str(Path(source).expanduser().absolute())
+    if vectors is not None and vectors not in PACKAGES:
+        changes["model.embedding.vectors"] = str(Path(vectors).expanduser().absolute())
+    return replace(experiment, changes) if changes else experiment
+
+
+def open_vectors_of(experiment: Experiment) -> Vectors | None:
+    """The word vectors that the spec starts from. Raises UserError: not there, or not of the spec's width."""
+    embedding = experiment.model.embedding
+    if embedding.vectors is None:
+        return None
+    vectors = open_vectors(embedding.vectors)
+    check_width(vectors, embedding.dim)
+    return vectors
+
+
+def starting_values(
+    experiment: Experiment, prepared: Prepared, vectors: Vectors | None
+) -> tuple[dict[str, np.ndarray], dict]:
+    """Parameters as the spec draws them, the rows of words that `vectors` know replaced; and what the record says."""
+    training = experiment.training
+    parameters = initial_parameters(experiment.model, training.seed, training.dtype)
+    if vectors is None:
+        return parameters, {}
+    with DataProgress() as progress:
+        found = look_up(vectors, prepared.vocabulary, experiment.text.lowercase, progress)
+    parameters["embedding.weight"][found.ids] = found.values
+    record = {"found": len(found.ids), "missing": len(found.missing), "fingerprint": found.fingerprint}
+    return parameters, {"vectors": {"source": vectors.name, **record}}
 
 
 def read_data(experiment: Experiment, cache: Path) -> tuple[Prepared, dict]:
@@ -241,7 +273,17 @@ def _describe(experiment: Experiment, execution: dict, prepared: Prepared, folde
         f"embedding {model.embedding.vocab_size:,} x {model.embedding.dim}, {encoder.num_layers} x {direction}"
         f"{encoder.cell.upper()} {encoder.hidden_size}, {head.pooling} pooling, {size:,} parameters",
     )
+    if "vectors" in execution:
+        fact("vectors", _vectors(execution["vectors"], model.embedding.trainable))
     fact("run", str(folder.path))
+
+
+def _vectors(record: dict, trainable: bool) -> str:
+    found, words = record["found"], record["found"] + record["missing"]
+    return (
+        f"{record['source']}: {found:,} of {words:,} words found ({100 * found / words:.1f} %),"
+        f" the rest as the spec says; {'trained' if trainable else 'frozen'}"
+    )
 
 
 def _layers(execution: dict) -> str:
