@@ -40,17 +40,33 @@ def is_both(run: str) -> bool:
     return path.is_file() and read_json(path).get("kind") == BOTH
 
 
-def start(task: Task, experiment: Experiment, device: str, implementation: str, out: str | None, cache: Path) -> int:
+def start(
+    task: Task,
+    experiment: Experiment,
+    device: str,
+    implementation: str,
+    out: str | None,
+    cache: Path,
+    tensorboard: bool = False,
+) -> int:
     """Train in every framework from the beginning, then write the report. Returns the exit code."""
     _check_installed()
     path = Path(out) if out else new_name(Path("runs"), f"{experiment.task}-{BOTH}")
     folder = RunFolder.create(path)
     plan = {"format": FORMAT_VERSION, "kind": BOTH, "device": device, "implementation": implementation}
     write_json_atomic(path / PLAN, {**plan, "experiment": experiment.model_dump(mode="json")})
-    return _run(task, folder, device, implementation, cache)
+    return _run(task, folder, device, implementation, cache, tensorboard)
 
 
-def resume(task: Task, run: str, backend: str | None, device: str | None, implementation: str, cache: Path) -> int:
+def resume(
+    task: Task,
+    run: str,
+    backend: str | None,
+    device: str | None,
+    implementation: str,
+    cache: Path,
+    tensorboard: bool = False,
+) -> int:
     """Go on with what is unfinished, then write the report. Without a device, or with `auto`, as the plan has it.
 
     Returns the exit code.
@@ -70,7 +86,7 @@ def resume(task: Task, run: str, backend: str | None, device: str | None, implem
     _check_installed()
     if implementation == "auto":
         implementation = plan.get("implementation", "auto")
-    return _run(task, folder, device or plan.get("device", "auto"), implementation, cache)
+    return _run(task, folder, device or plan.get("device", "auto"), implementation, cache, tensorboard)
 
 
 def _check_installed() -> None:
@@ -79,8 +95,9 @@ def _check_installed() -> None:
             backends.load(name)  # says what to install, and imports nothing
 
 
-def _run(task: Task, folder: RunFolder, device: str, implementation: str, cache: Path) -> int:
+def _run(task: Task, folder: RunFolder, device: str, implementation: str, cache: Path, tensorboard: bool) -> int:
     how = ["--device", device, "--impl", implementation, "--cache-dir", str(cache.absolute())]
+    how += ["--tensorboard"] if tensorboard else []
     for number, name in enumerate(backends.NAMES, start=1):
         own = folder.path / name
         console.print(f"\n[bold]{number} of {len(backends.NAMES)}: {name}[/]{', finished' if _finished(own) else ''}")

@@ -48,6 +48,7 @@ def train_command(argv: list[str]) -> int:
     parser.add_argument("--config", metavar="FILE", help="start from this spec, as in a run's experiment.json")
     parser.add_argument("--out", metavar="DIR", help="run folder to make [runs/imdb-BACKEND-DATE-TIME]")
     parser.add_argument("--resume", metavar="RUN", help="go on with a stopped run, also with another --backend")
+    parser.add_argument("--tensorboard", action="store_true", help="write TensorBoard's event files into the run")
     _cache_option(parser)
     add_options(parser)
     arguments = parser.parse_args(argv)
@@ -56,19 +57,21 @@ def train_command(argv: list[str]) -> int:
     if arguments.resume:
         _refuse_with_resume(arguments)
         if both.is_both(arguments.resume):
-            return both.resume(TASK, arguments.resume, arguments.backend, arguments.device, arguments.impl, cache)
+            chosen = (arguments.backend, arguments.device, arguments.impl)
+            return both.resume(TASK, arguments.resume, *chosen, cache, arguments.tensorboard)
         if arguments.backend == both.BOTH:
             raise UserError(f"{arguments.resume}: a run in one framework alone: leave out --backend {both.BOTH}")
-        return resume(TASK, arguments.resume, arguments.backend, device, arguments.impl, cache)
+        chosen = (arguments.backend, device, arguments.impl)
+        return resume(TASK, arguments.resume, *chosen, cache, arguments.tensorboard)
     if arguments.config and arguments.recipe:
         raise UserError("--config and --recipe both say where to start from: give one")
     base = read_experiment(arguments.config) if arguments.config else recipe(arguments.recipe or "default")
     experiment = absolute_source(apply_options(base, arguments))
     check_task(TASK, experiment, arguments.config or "--set task")
     if arguments.backend == both.BOTH:
-        return both.start(TASK, experiment, device, arguments.impl, arguments.out, cache)
+        return both.start(TASK, experiment, device, arguments.impl, arguments.out, cache, arguments.tensorboard)
     backend = arguments.backend or backends.first_installed()
-    return start(TASK, experiment, backend, device, arguments.impl, arguments.out, cache)
+    return start(TASK, experiment, backend, device, arguments.impl, arguments.out, cache, arguments.tensorboard)
 
 
 def predict_command(argv: list[str]) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import signal
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -26,6 +26,7 @@ from core.run_folder import RunFolder, TrainingState
 from core.spec import Experiment, replace
 from core.trainer import check_finite, total_steps, train
 from core.vectors import PACKAGES, Vectors, check_width, look_up, open_vectors
+from tasks import event_log
 from tasks.console import INTERRUPTED, DataProgress, TrainingDisplay, console, errors, fact
 
 
@@ -54,8 +55,11 @@ def start(
     implementation: str,
     out: str | None,
     cache: Path,
+    tensorboard: bool = False,
 ) -> int:
     """Train from the beginning. Returns the exit code."""
+    if tensorboard:
+        event_log.check_installed()
     backend = backends.load(backend_name)
     device = backend.resolve_device(device)
     implementation = backends.resolve_implementation(implementation, device, experiment.model.encoder.cell)
@@ -81,11 +85,21 @@ def start(
     }
     folder.write_record(experiment, execution)
     folder.write_vocabulary(prepared.vocabulary)
-    return _run(task, experiment, execution, engine, prepared, folder, TrainingState())
+    return _run(task, experiment, execution, engine, prepared, folder, TrainingState(), tensorboard)
 
 
-def resume(task: Task, run: str, backend_name: str | None, device: str, implementation: str, cache: Path) -> int:
+def resume(
+    task: Task,
+    run: str,
+    backend_name: str | None,
+    device: str,
+    implementation: str,
+    cache: Path,
+    tensorboard: bool = False,
+) -> int:
     """Go on with a stopped run, in its own backend or another. Returns the exit code."""
+    if tensorboard:
+        event_log.check_installed()
     folder = RunFolder.open(Path(run))
     experiment, execution = folder.read_record()
     check_task(task, experiment, run)
@@ -113,7 +127,7 @@ def resume(task: Task, run: str, backend_name: str | None, device: str, implemen
     who = executor(backend, engine)
     execution = {**execution, **who, "segments": [*execution["segments"], {"from_step": state.step, **who}]}
     folder.write_record(experiment, execution)
-    return _run(task, experiment, execution, engine, prepared, folder, state)
+    return _run(task, experiment, execution, engine, prepared, folder, state, tensorboard)
 
 
 def check_task(task: Task, experiment: Experiment, where: str) -> None:
@@ -180,13 +194,20 @@ def _run(
     prepared: Prepared,
     folder: RunFolder,
     state: TrainingState,
+    tensorboard: bool,
 ) -> int:
     _describe(experiment, execution, prepared, folder)
     if state.step:
         fact("resume", f"from step {state.step}")
     _, steps = total_steps(experiment, prepared.train)
-    with stop_signals() as should_stop, TrainingDisplay(experiment.training.epochs, steps, state.step) as display:
-        state = train(engine, experiment, prepared.train, prepared.dev, folder, state, display, should_stop)
+    with ExitStack() as during:
+        should_stop = during.enter_context(stop_signals())
+        observer = during.enter_context(TrainingDisplay(experiment.training.epochs, steps, state.step))
+        if tensorboard:
+            log = during.enter_context(event_log.EventLog(folder.path, state.step))
+            fact("events", f"tensorboard --logdir {shlex.quote(str(log.folder))}")
+            observer = event_log.Observers(observer, log)
+        state = train(engine, experiment, prepared.train, prepared.dev, folder, state, observer, should_stop)
     title, reduction = _title(experiment, execution), experiment.training.loss_reduction
     picture = folder.path / "curves.png"
     if not state.finished:
