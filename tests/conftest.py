@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +13,7 @@ import pytest
 
 import backends
 from core.batches import Dataset
+from tasks.console import run_program
 
 SEED_VARIABLE = "SEQTWIN_SEED"
 """Set it to the seed that a failing test printed, to see the same numbers again."""
@@ -38,6 +42,23 @@ def loaded(name: str):
 def backend(request):
     """Every installed backend in turn."""
     return loaded(request.param)
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a program gave back."""
+
+    code: int
+    out: str
+    err: str
+
+
+def run_main(main, *argv: object) -> Done:
+    """A program in this process."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = run_program(main, [str(part) for part in argv])
+    return Done(code, out.getvalue(), err.getvalue())
 
 
 def one_line(error) -> str:

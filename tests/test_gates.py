@@ -10,12 +10,11 @@ import itertools
 import json
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import loaded
+from conftest import Done, loaded, run_main
 
 import backends
 import tasks.gates
@@ -228,19 +227,9 @@ def test_no_label_covers_another(cell, length, rng):
 # The program
 
 
-@dataclass(frozen=True)
-class Done:
-    code: int
-    out: str
-    err: str
-
-
 def call(*argv: object) -> Done:
     """The program in this process."""
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        code = run_program(tasks.gates.main, [str(part) for part in argv])
-    return Done(code, out.getvalue(), err.getvalue())
+    return run_main(tasks.gates.main, *argv)
 
 
 def make_run(path: Path, rng, cell="lstm", layers=1, two_way=False, tokens=DIGITS, tokenizer="whitespace") -> Path:

@@ -10,13 +10,12 @@ import pickle
 import re
 import shlex
 from collections import OrderedDict
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 import safetensors.numpy
-from conftest import fresh_rng, loaded
+from conftest import Done, fresh_rng, loaded, run_main
 from port_modules import NAMES, OWN, Names
 
 import backends
@@ -30,24 +29,13 @@ from core.port import Choices, place
 from core.run_folder import RunFolder, TrainingState
 from core.spec import Experiment, Model, replace
 from core.state_dict import StateDict
-from tasks.console import run_program
 
 LIMIT = {"float64": 1e-12, "float32": 2e-6}
 README = Path(__file__).parents[1] / "README.md"
 
 
-@dataclass(frozen=True)
-class Done:
-    code: int
-    out: str
-    err: str
-
-
 def call(*argv: object) -> Done:
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        code = run_program(tasks.port.main, [str(part) for part in argv])
-    return Done(code, out.getvalue(), err.getvalue())
+    return run_main(tasks.port.main, *argv)
 
 
 def refused(*argv: object) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import fresh_rng, loaded, make_reviews, one_line
+from conftest import Done, fresh_rng, loaded, make_reviews, one_line, run_main
 
 import backends
 import tasks.imdb
@@ -27,7 +27,6 @@ from core.run_folder import RunFolder
 from core.spec import Experiment, parse_experiment, replace
 from core.vectors import look_up, open_vectors
 from core.vocabulary import Vocabulary
-from tasks.console import run_program
 from tasks.recipes import recipe
 
 EACH = 12
@@ -261,18 +260,8 @@ def test_the_real_package():
 # Runs
 
 
-@dataclass(frozen=True)
-class Done:
-    code: int
-    out: str
-    err: str
-
-
 def call(*argv: object) -> Done:
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        code = run_program(tasks.imdb.main, [str(part) for part in argv])
-    return Done(code, out.getvalue(), err.getvalue())
+    return run_main(tasks.imdb.main, *argv)
 
 
 @dataclass(frozen=True)

@@ -5,18 +5,18 @@ from __future__ import annotations
 import numpy as np
 
 from backends import kernels
+from backends.paddle.engine import Engine
 from backends.paddle.framework import paddle
-from backends.paddle.layers import Dropout
-from backends.paddle.model import Classifier, loss_of, no_dropout, right_of, training_dropout
+from backends.paddle.model import Classifier, loss_of, right_of, training_dropout
 from backends.paddle.optimizer import OPTIMIZERS, clip_each
-from backends.paddle.runtime import native_device, place, to_numpy
+from backends.paddle.runtime import native_device, to_numpy
 from core import spec
 from core.batches import Batch
 from core.contract import EnsembleStats
 
 
-class Ensemble:
-    """See `core.contract.Ensemble`."""
+class Ensemble(Engine):
+    """See `core.contract.Ensemble`. What does not depend on whose rows and arrays they are is `Engine`'s."""
 
     def __init__(
         self,
@@ -53,29 +53,9 @@ class Ensemble:
         names = tuple(self._trainable)
         return [EnsembleStats(loss, right, dict(zip(names, norms, strict=True))) for loss, right, *norms in found]
 
-    def logits(self, batch: Batch) -> np.ndarray:
-        return to_numpy(self._forward(batch, no_dropout)["logits"])
-
     def gradients(self, batch: Batch, step: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         losses, _ = self._backward(batch, step)
         return to_numpy(losses), {name: to_numpy(parameter.grad) for name, parameter in self._trainable.items()}
-
-    def parameters(self) -> dict[str, np.ndarray]:
-        return {name: to_numpy(parameter) for name, parameter in self._model.named.items()}
-
-    def moments(self) -> dict[str, np.ndarray]:
-        return self._optimizer.moments()
-
-    def load(self, parameters: dict[str, np.ndarray], moments: dict[str, np.ndarray], steps: int) -> None:
-        self._model.assign(parameters)
-        self._optimizer.load(moments, steps)
-
-    def _place(self, batch: Batch):
-        return place(batch, self.training.dtype, self._native_device)
-
-    def _forward(self, batch: Batch, dropout: Dropout) -> dict[str, paddle.Tensor]:
-        with paddle.no_grad():
-            return self._model(self._place(batch), dropout)
 
     def _backward(self, batch: Batch, step: int) -> tuple[paddle.Tensor, paddle.Tensor]:
         """Fresh gradients in every parameter; each model's loss and number of right answers, [M]."""
