@@ -9,6 +9,7 @@ import pytest
 from conftest import make_dataset
 
 import backends
+from core.batches import Batch
 from core.corpus import Prepared
 from core.ensemble import (
     EnsembleState,
@@ -168,6 +169,26 @@ def test_training_is_that_of_each_alone(name, implementation, variant, rng):
     kinds = moment_kinds(members[0].experiment.training.optimizer)
     trainable = [row.name for row in table if row.trainable]
     assert set(moments) == {f"{kind}/{key}" for kind, key in itertools.product(kinds, trainable)}
+
+
+@each_backend
+@each_implementation
+@pytest.mark.parametrize("mode", ["global", "tensor"])
+def test_clipping_with_one_token_a_model(name, implementation, mode, rng):
+    """Nothing is added up then, and a framework may hand both biases of a layer the very same gradient."""
+    members = make_members(rng, "srn, tensor")
+    changes = {"training.clip_mode": mode, "training.clip_norm": 1e-3, "training.optimizer": {"kind": "sgd"}}
+    members = [Member(own.name, replace(own.experiment, changes), own.data) for own in members]
+    ensemble = build(name, implementation, members)
+    values = {key: array.copy() for key, array in ensemble.parameters().items()}
+    ids, labels = rng.integers(1, VOCAB, (3, 1)), rng.integers(0, 2, 3)
+    ensemble.train_step(Batch(ids, np.ones(3, np.int64), labels), 0, 0.5)
+    found = ensemble.parameters()
+    for number, member in enumerate(members):
+        alone = engine(name, implementation, member, {key: array[number] for key, array in values.items()})
+        alone.train_step(Batch(ids[number : number + 1], np.ones(1, np.int64), labels[number : number + 1]), 0, 0.5)
+        for key, array in alone.parameters().items():
+            close(found[key][number], array)
 
 
 class Watch:

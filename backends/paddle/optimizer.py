@@ -42,8 +42,13 @@ def clip_each(gradients: list[paddle.Tensor], mode: str, limit: float) -> paddle
         elif mode == "tensor":
             scales = (limit / squares.sqrt()).clip(max=1.0)
         if mode != "none":
-            for gradient, scale in zip(gradients, scales.unbind(), strict=True):
-                gradient.multiply_(scale.reshape([-1] + [1] * (gradient.ndim - 1)))
+            # All are scaled before any is written: of one token a model, a layer's two biases share one gradient.
+            scaled = [
+                gradient * scale.reshape([-1] + [1] * (gradient.ndim - 1))
+                for gradient, scale in zip(gradients, scales.unbind(), strict=True)
+            ]
+            for gradient, result in zip(gradients, scaled, strict=True):
+                paddle.assign(result, gradient)
         return squares.sqrt()
 
 

@@ -41,8 +41,13 @@ def clip_each(gradients: list[torch.Tensor], mode: str, limit: float) -> torch.T
         elif mode == "tensor":
             scales = (limit / squares.sqrt()).clamp(max=1.0)
         if mode != "none":
-            for gradient, scale in zip(gradients, scales, strict=True):
-                gradient.mul_(scale.reshape([-1] + [1] * (gradient.dim() - 1)))
+            # All are scaled before any is written: of one token a model, a layer's two biases share one gradient.
+            scaled = [
+                gradient * scale.reshape([-1] + [1] * (gradient.dim() - 1))
+                for gradient, scale in zip(gradients, scales, strict=True)
+            ]
+            for gradient, result in zip(gradients, scaled, strict=True):
+                gradient.copy_(result)
         return squares.sqrt()
 
 
