@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import unicodedata
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,19 +10,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from core.files import write_bytes_atomic
+from core.fonts import drawable, extent, fonts_for, no_font, shortened
 from core.trace import Quantity, memory
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 GATE_COLORS, SIGNED_COLORS = "viridis", "RdBu_r"
-LABEL_LIMIT = 18
-"""Most characters of a token that are drawn."""
-LABEL_SIZE = 7.0
-"""Points. A character is about 0.06 inches wide, a line of text takes 0.115."""
-CHARACTER, LINE = 0.06, 0.115
-CHINESE_FONTS = ("Noto Sans CJK SC", "Noto Sans SC", "Source Han Sans SC", "WenQuanYi Micro Hei", "SimHei")
-"""Used where one of them is installed: the font that matplotlib brings has no Chinese characters."""
+LABEL_SIZE, LINE = 7.0, 0.115
+"""Points, and how many inches a line of such text takes."""
+LISTED = 12
+"""Most numbered tokens that a warning lists."""
 
 
 def unit_order(values: dict[str, np.ndarray]) -> tuple[np.ndarray, int]:
@@ -45,19 +42,19 @@ def unit_order(values: dict[str, np.ndarray]) -> tuple[np.ndarray, int]:
 def draw_gates(
     values: dict[str, np.ndarray], quantities: tuple[Quantity, ...], tokens: list[str], title: str, path: Path
 ) -> None:
-    """Write `gate_figure` as PNG. Warns if no font that is installed has all characters of the tokens."""
+    """Write `gate_figure` as PNG. Warns, in one line, of tokens that have a number there for want of a font."""
     figure = gate_figure(values, quantities, tokens, title)
     buffer = io.BytesIO()
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        figure.savefig(buffer, format="png", dpi=120)
-    messages = [str(entry.message) for entry in caught]
-    if any("missing from" in message for message in messages):  # one for every character
-        messages = [message for message in messages if "missing from" not in message]
-        messages.append("no font on this machine has every character of these tokens: the others are drawn as boxes")
-    for message in messages:
-        warnings.warn(message, stacklevel=2)
+    figure.savefig(buffer, format="png", dpi=120)
     write_bytes_atomic(path, buffer.getvalue())
+    labels, _, missing = token_labels(tokens)
+    if missing:
+        why, remedy = no_font(map(shortened, tokens), missing)
+        pairs = zip(labels, map(shortened, tokens), strict=True)
+        numbered = [f"{label} {token}" for label, token in pairs if missing.intersection(token)]
+        listed = ", ".join(numbered[:LISTED]) + ", and so on" * (len(numbered) > LISTED)
+        message = f"{why}: tokens that hold it are numbered by their place in {path.name} ({listed}); {remedy}"
+        warnings.warn(message, stacklevel=2)
 
 
 def gate_figure(
@@ -67,7 +64,8 @@ def gate_figure(
 
     `values` holds an array [L, H] for each. Gates are coloured from 0 to 1; the others evenly around 0, up to
     `signed_limit`, and where larger ones are cut there, the colour bar has points. A line marks the cut of the order.
-    Every token has its label while there is room, of longer sequences every second, third, and so on.
+    Every token has its label while there is room, of longer sequences every second, third, and so on. Labels are
+    those of `token_labels`; a title has question marks for what no font here has.
     """
     # Imported here: it takes longer than the computation.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -75,8 +73,11 @@ def gate_figure(
 
     order, cut = unit_order(values)
     length, units = len(tokens), len(order)
-    labels = [shortened(token) for token in tokens]
-    longest = max(_extent(label) for label in labels)
+    labels, families, _ = token_labels(tokens)
+    title = drawable(title)
+    title_families, title_missing = fonts_for([title])
+    title = drawable(title, title_missing)
+    longest = max(extent(label, LABEL_SIZE) for label in labels)
     width = float(np.clip(LINE * 1.15 * length, 3.4, 9.0))  # of a panel's heat map, in inches
     upright = longest > width / length * 0.9
     every = -(-length * LINE // width)  # labels would overlap if there were more
@@ -84,7 +85,7 @@ def gate_figure(
     rows = len(quantities) // 2
     figure = Figure(figsize=(2 * (width + 1.3), rows * (height + 0.45) + 0.5), layout="constrained")
     FigureCanvasAgg(figure)
-    figure.suptitle(title, fontsize=10, parse_math=False)
+    figure.suptitle(title, fontsize=10, fontfamily=title_families, parse_math=False)
     for axes, quantity in zip(figure.subplots(rows, 2).reshape(-1), quantities, strict=True):
         panel = values[quantity.name][:, order].T  # [H, L]
         if quantity.is_gate:
@@ -99,14 +100,13 @@ def gate_figure(
             axes.axhline(cut - 0.5, color="black", linewidth=0.7)
         axes.set_title(quantity.title, fontsize=9)
         shown = np.arange(0, length, int(every))
-        axes.set_xticks(shown, [labels[t] for t in shown], rotation=90 if upright else 0, parse_math=False)
+        style = {"rotation": 90 if upright else 0, "fontfamily": families, "parse_math": False}
+        axes.set_xticks(shown, [labels[t] for t in shown], **style)
         places = np.arange(0, units, max(units // 16, 1))
         axes.set_yticks(places, [str(order[place]) for place in places])
         axes.tick_params(axis="x", labelsize=LABEL_SIZE, length=2, pad=2)
         axes.tick_params(axis="y", labelsize=6, length=2, pad=2)
         axes.set_ylabel("unit", fontsize=8)
-        for label in axes.get_xticklabels():
-            label.set_fontfamily(_families(labels))
     return figure
 
 
@@ -121,22 +121,12 @@ def signed_limit(panel: np.ndarray) -> tuple[float, str]:
     return (nearly_all, "both") if largest > 1.25 * nearly_all > 0 else (largest or 1.0, "neither")
 
 
-def shortened(token: str) -> str:
-    """A token as it is drawn: without characters that move the pen, and cut where it is long."""
-    token = "".join(character if character.isprintable() else "?" for character in token)
-    return token if len(token) <= LABEL_LIMIT else token[: LABEL_LIMIT - 1] + "\u2026"
-
-
-def _extent(label: str) -> float:
-    """About how long a label is, in inches; a Chinese character is as wide as two others."""
-    return CHARACTER * sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in label)
-
-
-def _families(labels: list[str]) -> list[str]:
-    """Fonts to try for these labels, in turn."""
-    if all(label.isascii() for label in labels):
-        return ["DejaVu Sans"]
-    from matplotlib.font_manager import fontManager
-
-    installed = set(fontManager.get_font_names())
-    return ["DejaVu Sans", *(name for name in CHINESE_FONTS if name in installed)]
+def token_labels(tokens: list[str]) -> tuple[list[str], list[str], frozenset[str]]:
+    """What stands for each of `tokens` [L], shortened; the font families to draw it with; and the characters that no
+    font here has. A token that holds one of those is drawn as its place, from `#1`."""
+    labels = [shortened(token) for token in tokens]
+    families, missing = fonts_for(labels)
+    if missing:
+        labels = [f"#{place}" if missing.intersection(label) else label for place, label in enumerate(labels, start=1)]
+        families, _ = fonts_for(labels)
+    return labels, families, missing

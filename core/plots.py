@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from core.files import write_bytes_atomic
+from core.fonts import drawable, fonts_for
 
 TRAIN, DEV, TEST = "#4477aa", "#cc3311", "#228833"
 FLOOR = 1e-17
@@ -30,7 +31,8 @@ def draw_curves(metrics: list[dict], title: str, path: Path, reduction: str, tes
     steps = np.array([line["step"] for line in train])
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     FigureCanvasAgg(figure)
-    figure.suptitle(title, fontsize=10)
+    families, missing = fonts_for([drawable(title)])
+    figure.suptitle(drawable(title, missing), fontsize=10, fontfamily=families, parse_math=False)
     for axes, quantity in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
         values = np.array([line[quantity] for line in train])
         if quantity == "loss" and reduction == "sum":

@@ -20,7 +20,8 @@ import backends
 import tasks.gates
 from core import reference
 from core.errors import UserError
-from core.gate_plot import LABEL_LIMIT, gate_figure, shortened, signed_limit, unit_order
+from core.fonts import LABEL_LIMIT, shortened
+from core.gate_plot import gate_figure, signed_limit, unit_order
 from core.ladder import random_batch, random_parameters
 from core.parameters import direction_suffixes
 from core.run_folder import RunFolder
@@ -435,3 +436,4 @@ def test_characters_that_no_font_has_are_one_warning(tmp_path, rng):
     run = make_run(tmp_path / "run", rng, tokens=["\U00012000", "\U00012001", "a"])
     done = call(run, "--sequence", "\U00012000", "a", "\U00012001")
     assert done.code == 0 and done.err.startswith("warning: no font") and done.err.count("\n") == 1, done.err
+    assert "(#1 \U00012000, #3 \U00012001)" in done.err
