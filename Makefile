@@ -9,7 +9,10 @@ INSTALLED_FROM := pyproject.toml constraints.txt setup.py $(wildcard backends/ke
 
 .PHONY: imdb parity test clean
 
-imdb: $(VENV)/installed-$(BACKEND)
+# Of what pyproject.toml offers: `both` frameworks are in `all`.
+EXTRA := $(if $(filter both,$(BACKEND)),all,$(BACKEND))
+
+imdb: $(VENV)/installed-$(EXTRA)
 	$(VENV)/bin/python -m tasks.imdb --backend $(BACKEND) $(ARGS)
 
 parity: $(VENV)/installed-all

@@ -10,7 +10,8 @@ import io
 import json
 import warnings
 from array import array
-from collections import defaultdict
+from collections import Counter, defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -18,16 +19,18 @@ from pathlib import Path
 import numpy as np
 
 from core.batches import UNK, Dataset
-from core.download import Progress, no_progress
+from core.documents import Progress, Source, in_order, no_progress, shorten
 from core.errors import UserError
 from core.files import write_bytes_atomic
-from core.sources import Source, open_source
-from core.spec import Data, Text
-from core.streams import generator
-from core.tokenizers import TOKENIZER_VERSION, make_tokenizer
+from core.lines import open_lines
+from core.sources import open_source
+from core.spec import Data, Lines, Table, Text
+from core.splits import CODES, split_rows, without_duplicates
+from core.tables import open_table
+from core.tokenizers import TOKENIZER_VERSION, make_tokenizer, segmenter
 from core.vocabulary import Vocabulary, truncate
 
-CORPUS_FORMAT = 1
+CORPUS_FORMAT = 2
 """Of the cache file; part of its key."""
 
 ARRAYS = ("ids", "offsets", "labels", "splits", "groups")
@@ -35,7 +38,8 @@ ARRAYS = ("ids", "offsets", "labels", "splits", "groups")
 
 DIGEST_SIZE = hashlib.sha256().digest_size
 
-SPLIT_CODES = {"": 0, "train": 1, "test": 2}
+PARTS = ("train", "dev", "test")
+NO_WORDS, NO_LABEL = "without words", "without a label"
 
 
 @dataclass(frozen=True)
@@ -43,17 +47,19 @@ class Corpus:
     """Whole texts as provisional ids, end to end: text n is `ids[offsets[n]:offsets[n + 1]]`.
 
     `tokens` the string of every provisional id, in the order first seen; `ids` [total] int32; `offsets` [N + 1] int64;
-    `labels` [N] int64; `names` N strings; `splits` [N] int8 by SPLIT_CODES; `groups` [N] int32, the film's number, -1
-    where it is not known.
+    `labels` [N] int64, numbers of `classes`; `names` N strings; `splits` [N] int8 by `splits.CODES`; `groups` [N]
+    int32, the film's number, -1 where it is not known. `left_out` counts texts that could not be used, by reason.
     """
 
     tokens: list[str]
     ids: np.ndarray
     offsets: np.ndarray
     labels: np.ndarray
+    classes: list[str]
     names: list[str]
     splits: np.ndarray
     groups: np.ndarray
+    left_out: dict[str, int]
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -65,31 +71,43 @@ class Corpus:
 
 @dataclass(frozen=True)
 class Prepared:
-    """What training needs: the vocabulary of the train part, three encoded sets, and figures for the record.
+    """What training needs: the vocabulary of the train part, three encoded sets, the classes' names by number, and
+    figures for the record.
 
-    `summary` is JSON: `dev_split`, `test_split`, `vocabulary`, and for `train`, `dev`, `test` the `documents`, how many
-    `per_class`, `tokens` (after truncation), `mean_length` and `max_length` (before), `truncated` texts and
-    `unknown_share`, the share of kept tokens that are UNK.
+    `summary` is JSON: `dev_split`, `test_split`, `vocabulary`, `left_out` (texts, by reason) and for `train`, `dev`,
+    `test` the `documents`, how many `per_class`, `tokens` (after truncation), `mean_length` and `max_length` (before),
+    `truncated` texts and `unknown_share`, the share of kept tokens that are UNK.
     """
 
     vocabulary: Vocabulary
     train: Dataset
     dev: Dataset
     test: Dataset
+    classes: list[str]
     summary: dict
 
 
+def open_data(data: Data | Lines | Table, cache_dir: Path, progress: Progress = no_progress) -> Source:
+    """The source of texts of any kind. Raises UserError where it is not there, or not of its kind."""
+    if data.kind == "table":
+        return open_table(data, progress)
+    if data.kind == "lines":
+        return open_lines(data.source)
+    return open_source(data.source, cache_dir, progress)
+
+
 def load_corpus(
-    data: Data, text: Text, cache_dir: str | Path, progress: Progress = no_progress
+    data: Data | Lines | Table, text: Text, cache_dir: str | Path, progress: Progress = no_progress
 ) -> tuple[Corpus, Source]:
     """The tokenised source, from the cache where it is there and sound.
 
     A damaged cache file is built again, and the progress line says why. A cache that cannot be written is a warning.
-    Raises UserError as `open_source`, `Source.documents` and `make_tokenizer` do, and for a text without tokens.
+    Raises UserError as `open_data`, `Source.documents` and `make_tokenizer` do, and for a text without tokens.
     """
     cache_dir = Path(cache_dir)
-    source = open_source(data.source, cache_dir, progress)
-    key = json.dumps([CORPUS_FORMAT, source.fingerprint, text.tokenizer, text.lowercase, TOKENIZER_VERSION])
+    source = open_data(data, cache_dir, progress)
+    how = [text.tokenizer, text.lowercase, TOKENIZER_VERSION, segmenter(text), text.jieba_hmm]
+    key = json.dumps([CORPUS_FORMAT, source.fingerprint, *how])
     path = cache_dir / f"corpus-{text.tokenizer}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz"
     activity = "tokenising"
     try:
@@ -103,86 +121,148 @@ def load_corpus(
         cache_dir.mkdir(parents=True, exist_ok=True)
         write_bytes_atomic(path, _pack(corpus, key))
     except (OSError, UserError) as error:
-        warnings.warn(f"the tokenised reviews are not kept for the next run: {error}", stacklevel=2)
+        warnings.warn(f"the tokenised texts are not kept for the next run: {error}", stacklevel=2)
     return corpus, source
 
 
 def build_corpus(source: Source, text: Text, progress: Progress = no_progress, activity: str = "tokenising") -> Corpus:
-    """Tokenise every document of `source`; only ids are kept. Raises UserError for a text without tokens."""
+    """Tokenise every document of `source`; only ids are kept.
+
+    Raises UserError for a text without tokens, if `source` is not lenient, and if no text is left.
+    """
     tokenize = make_tokenizer(text)
     numbers: defaultdict[str, int] = defaultdict(count().__next__)
     films: defaultdict[str, int] = defaultdict(count().__next__)
+    found: defaultdict[str, int] = defaultdict(count().__next__)
     number_of = numbers.__getitem__
-    ids, offsets, labels, splits, groups, names = array("i"), [0], [], [], [], []
+    ids, offsets, labels = array("i"), array("q", [0]), array("i")
+    splits, groups, names, left_out = array("b"), array("i"), [], Counter()
     progress(activity, 0, source.total)
     for document in source.documents():
         tokens = tokenize(document.text)
-        if not tokens:
+        if not tokens and not source.lenient:
             raise UserError(
                 f"{document.name}: the text has no tokens under the {text.tokenizer} tokenizer: "
                 f"remove it, or choose another text.tokenizer"
             )
+        if not tokens or not document.label:
+            left_out[NO_LABEL if tokens else NO_WORDS] += 1
+            continue
         ids.extend(map(number_of, tokens))
         offsets.append(len(ids))
-        labels.append(document.label)
-        splits.append(SPLIT_CODES[document.split])
+        labels.append(found[document.label])
+        splits.append(CODES[document.split])
         groups.append(films[document.group] if document.group else -1)
         names.append(document.name)
         if len(names) % 250 == 0:
             progress(activity, len(names), source.total)
     progress(activity, len(names), source.total)
+    if not names:
+        reasons = ", ".join(f"{number:,} {reason}" for reason, number in left_out.items())
+        raise UserError(f"{source.description}: no text to train on ({reasons or 'there are none'})")
+    classes = list(source.classes or in_order(set(found)))
+    order = np.array([classes.index(label) for label in found], dtype=np.int64)
     return Corpus(
         tokens=list(numbers),
-        ids=np.frombuffer(ids, dtype=np.int32) if ids else np.zeros(0, np.int32),
-        offsets=np.array(offsets, dtype=np.int64),
-        labels=np.array(labels, dtype=np.int64),
+        ids=np.frombuffer(ids, dtype=np.int32),
+        offsets=np.frombuffer(offsets, dtype=np.int64),
+        labels=order[np.frombuffer(labels, dtype=np.int32)],
+        classes=classes,
         names=names,
-        splits=np.array(splits, dtype=np.int8),
-        groups=np.array(groups, dtype=np.int32),
+        splits=np.frombuffer(splits, dtype=np.int8),
+        groups=np.frombuffer(groups, dtype=np.int32),
+        left_out=dict(left_out),
     )
 
 
-def prepare(corpus: Corpus, data: Data, text: Text, classes: int = 2) -> Prepared:
+def prepare(corpus: Corpus, data: Data | Lines | Table, text: Text, classes: int | None = None) -> Prepared:
     """Split, build the vocabulary from the train part, encode and truncate. A function of its arguments alone.
 
-    Raises UserError if the labels are not 0..classes-1, or a part lacks a class.
+    Raises UserError if there are not `classes` labels (any number but one, where that is None), a part that is cut
+    from others would lack one, or a part of the data's own has one that train lacks.
     """
-    present = np.unique(corpus.labels).tolist()
-    if present != list(range(classes)):
-        raise UserError(f"the model has {classes} classes, and the labels of the data are {present}: set head.classes")
-    rows, summary = split_rows(corpus, data)
-    for part, chosen in rows.items():
-        missing = set(present) - set(corpus.labels[chosen].tolist())
-        if missing:
-            raise UserError(
-                f"the {part} part has no text of class {min(missing)}: use more texts, or raise data.dev_share, "
-                f"data.test_share or data.train_limit"
-            )
-    sequences = {part: [corpus.sequence(row) for row in chosen] for part, chosen in rows.items()}
-    counts = np.bincount(np.concatenate(sequences["train"]), minlength=len(corpus.tokens))
-    vocabulary = Vocabulary.build(corpus.tokens, counts, text)
-    summary["vocabulary"] = len(vocabulary)
+    labels, marks, left_out = corpus.labels, corpus.splits, dict(corpus.left_out)
+    if data.duplicates == "drop":
+        keep, dropped = without_duplicates(corpus.ids, corpus.offsets, labels, marks)
+        marks = np.where(keep, marks, np.int8(-1))
+        left_out |= dropped
+    for part in ("dev", "test"):
+        if getattr(data, part, None) is not None and not (marks == CODES[part]).any():
+            reasons = ", ".join(f"{number:,} {reason}" for reason, number in left_out.items())
+            raise UserError(f"{getattr(data, part)}: none of its texts can be used (left out in all: {reasons})")
+    rows, summary = split_rows(marks, labels, corpus.groups, data)
+    _check_classes(corpus, rows, data, classes)
+    train_ids = _joined(corpus, rows["train"])
+    vocabulary = Vocabulary.build(corpus.tokens, np.bincount(train_ids, minlength=len(corpus.tokens)), text)
+    del train_ids
+    summary |= {"vocabulary": len(vocabulary), "left_out": left_out}
     final_ids = vocabulary.encode(corpus.tokens).astype(np.int32)
+    full = np.diff(corpus.offsets)
     sets = {}
     for part, chosen in rows.items():
         dataset = _dataset(
-            [truncate(sequence, text) for sequence in sequences[part]],
-            corpus.labels[chosen],
+            (truncate(corpus.sequence(row), text) for row in chosen),
+            labels[chosen],
             [corpus.names[row] for row in chosen],
             final_ids,
         )
-        full = np.diff(corpus.offsets)[chosen]
         sets[part] = dataset
         summary[part] = {
             "documents": len(dataset),
-            "per_class": np.bincount(dataset.labels, minlength=classes).tolist(),
+            "per_class": np.bincount(dataset.labels, minlength=len(corpus.classes)).tolist(),
             "tokens": len(dataset.tokens),
-            "mean_length": round(float(full.mean()), 2),
-            "max_length": int(full.max()),
-            "truncated": int((full > text.max_length).sum()),
+            "mean_length": round(float(full[chosen].mean()), 2),
+            "max_length": int(full[chosen].max()),
+            "truncated": int((full[chosen] > text.max_length).sum()),
             "unknown_share": round(float((dataset.tokens == UNK).mean()), 6),
         }
-    return Prepared(vocabulary, sets["train"], sets["dev"], sets["test"], summary)
+    return Prepared(vocabulary, sets["train"], sets["dev"], sets["test"], corpus.classes, summary)
+
+
+def _check_classes(
+    corpus: Corpus, rows: dict[str, np.ndarray], data: Data | Lines | Table, classes: int | None
+) -> None:
+    names = [repr(shorten(name, 60)) for name in corpus.classes]
+    present = {part: np.bincount(corpus.labels[rows[part]], minlength=len(names)) for part in PARTS}
+    where = f"{data.source}: "
+    if not len(rows["train"]):
+        raise UserError(
+            f"{where}no text is left to train on: all stand in the dev or test part too, or under two labels"
+            f" (--duplicates keep would leave them in)"
+        )
+    own = {part: bool((corpus.splits == CODES[part]).any()) for part in PARTS}
+    for part in PARTS:
+        missing = np.flatnonzero((present["train"] == 0) & (present[part] > 0))
+        if own[part] and len(missing):
+            name = corpus.names[next(row for row in rows[part] if corpus.labels[row] == missing[0])]
+            if data.kind == "table":
+                name = f"{getattr(data, part)}: row {name.rpartition('/')[2]}"
+            raise UserError(
+                f"{name}: label {names[missing[0]]} is not among those of the training texts: correct it, or add"
+                f" training texts of that label"
+            )
+    if classes is not None and len(names) != classes:
+        raise UserError(
+            f"the model has {classes} classes, and the labels of the data are {', '.join(names)}: set head.classes"
+        )
+    if len(names) == 1:
+        raise UserError(
+            f"{where}all texts have the label {names[0]}: there is nothing to tell apart; two labels are needed"
+        )
+    for part in PARTS:
+        missing = np.flatnonzero(present[part] == 0)
+        if len(missing) and not (own[part] and part != "train"):
+            label = missing[0]
+            there = sum(int(count[label]) for count in present.values())
+            wanted = ["train", *(other for other in PARTS[1:] if not own[other])]
+            others = f" (nor of {len(missing) - 1:,} more)" if len(missing) > 1 else ""
+            limit = "" if data.train_limit is None else ", or raise data.train_limit"
+            raise UserError(
+                f"{where}the {part} part has no text of label {names[label]}{others}, of {there} in all that can be"
+                f" used: each of {', '.join(wanted)} needs one: add texts of that label, or remove it{limit}"
+            )
+        if not len(rows[part]):
+            raise UserError(f"the {part} part has no text")
 
 
 @dataclass(frozen=True)
@@ -219,93 +299,41 @@ def encode_texts(texts: list[str], vocabulary: Vocabulary, text: Text) -> Datase
     """
     if not texts:
         raise UserError("there is no text to predict for: give at least one")
+    dataset, rows = encode_worded(texts, vocabulary, text)
+    if len(rows) < len(texts):
+        number = next(row for row in range(len(texts)) if row >= len(rows) or rows[row] != row) + 1
+        raise UserError(f"text {number} is empty for the {text.tokenizer} tokenizer: give it at least one word")
+    return dataset
+
+
+def encode_worded(texts: list[str], vocabulary: Vocabulary, text: Text) -> tuple[Dataset, list[int]]:
+    """Those of the texts that have tokens, as `encode_texts` gives them, and their places among all."""
     tokenize = make_tokenizer(text)
-    sequences = []
-    for number, string in enumerate(texts, start=1):
-        tokens = tokenize(string)
-        if not tokens:
-            raise UserError(f"text {number} is empty for the {text.tokenizer} tokenizer: give it at least one word")
-        sequences.append(truncate(vocabulary.encode(tokens).astype(np.int32), text))
-    names = [str(number) for number in range(1, len(texts) + 1)]
-    return _dataset(sequences, np.zeros(len(texts), np.int64), names)
+    sequences, rows = [], []
+    for row, string in enumerate(texts):
+        if tokens := tokenize(string):
+            sequences.append(truncate(vocabulary.encode(tokens).astype(np.int32), text))
+            rows.append(row)
+    return _dataset(sequences, np.zeros(len(rows), np.int64), [str(row + 1) for row in rows]), rows
 
 
-def split_rows(corpus: Corpus, data: Data) -> tuple[dict[str, np.ndarray], dict]:
-    """Row numbers of `train`, `dev` and `test`, ascending and disjoint, and how they were split (for the summary).
-
-    Marked texts keep their part, and dev is cut from train: whole films where films are known, else at random with
-    equal shares of each class. Unmarked texts are cut in three at random, with equal shares of each class.
-    """
-    own_test = np.flatnonzero(corpus.splits == SPLIT_CODES["test"])
-    marked = np.flatnonzero(corpus.splits == SPLIT_CODES["train"])
-    unmarked = np.flatnonzero(corpus.splits == SPLIT_CODES[""])
-    by_film = bool((corpus.groups[marked] >= 0).any())
-    if by_film:
-        train, dev = _split_by_group(marked, corpus.groups[marked], data.dev_share, data.split_seed)
-    else:
-        train, dev = _split_at_random(marked, corpus.labels, [data.dev_share], data.split_seed)
-    rest, more_dev, cut_test = _split_at_random(
-        unmarked, corpus.labels, [data.dev_share, data.test_share], data.split_seed
-    )
-    parts = {
-        "train": np.concatenate((train, rest)),
-        "dev": np.concatenate((dev, more_dev)),
-        "test": np.concatenate((own_test, cut_test)),
-    }
-    if data.train_limit is not None:
-        parts = {
-            part: _limited(rows, corpus.labels, data.train_limit, data.split_seed, part) for part, rows in parts.items()
-        }
-    summary = {
-        "dev_split": "by film" if by_film else "at random",
-        "test_split": "the data's own" if len(own_test) else "at random",
-    }
-    return {part: np.sort(rows) for part, rows in parts.items()}, summary
-
-
-def _split_by_group(rows: np.ndarray, groups: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Whole groups, in a shuffled order, until `share` of the rows is reached; a row of no group is a group."""
-    groups = np.where(groups >= 0, groups.astype(np.int64), -1 - np.arange(len(rows)))
-    _, group, sizes = np.unique(groups, return_inverse=True, return_counts=True)
-    order = generator(seed, "split").permutation(len(sizes))
-    before = np.cumsum(sizes[order]) - sizes[order]
-    chosen = np.zeros(len(sizes), dtype=bool)
-    chosen[order[before < share * len(rows)]] = True
-    return rows[~chosen[group]], rows[chosen[group]]
-
-
-def _split_at_random(rows: np.ndarray, labels: np.ndarray, shares: list[float], seed: int) -> list[np.ndarray]:
-    """The rest, then one part for each share, each with that share of every class."""
-    parts = [[] for _ in range(len(shares) + 1)]
-    for label in np.unique(labels[rows]):
-        own = rows[labels[rows] == label]
-        shuffled = own[generator(seed, "split", int(label)).permutation(len(own))]
-        cuts = np.cumsum([round(share * len(own)) for share in shares])
-        *held_out, rest = np.split(shuffled, cuts)
-        for part, piece in zip(parts, [rest, *held_out], strict=True):
-            part.append(piece)
-    return [np.concatenate(part) if part else np.zeros(0, np.int64) for part in parts]
-
-
-def _limited(rows: np.ndarray, labels: np.ndarray, limit: int, seed: int, part: str) -> np.ndarray:
-    """At most `limit` rows, classes as equal as they come; a smaller limit gives a subset of a larger one's."""
-    if len(rows) == 0:
-        return rows
-    classes = np.unique(labels[rows])
-    chosen = []
-    for place, label in enumerate(classes):
-        own = rows[labels[rows] == label]
-        quota = limit // len(classes) + (place < limit % len(classes))
-        chosen.append(own[generator(seed, "limit", part, int(label)).permutation(len(own))[:quota]])
-    return np.concatenate(chosen)
+def _joined(corpus: Corpus, rows: np.ndarray) -> np.ndarray:
+    """Provisional ids of these texts, end to end."""
+    wanted = np.zeros(len(corpus), dtype=bool)
+    wanted[rows] = True
+    return corpus.ids[np.repeat(wanted, np.diff(corpus.offsets))]
 
 
 def _dataset(
-    sequences: list[np.ndarray], labels: np.ndarray, names: list[str], final_ids: np.ndarray | None = None
+    sequences: Iterable[np.ndarray], labels: np.ndarray, names: list[str], final_ids: np.ndarray | None = None
 ) -> Dataset:
-    """Join sequences; `final_ids` maps provisional ids to the vocabulary's."""
-    tokens = np.concatenate(sequences)
-    offsets = np.concatenate(([0], np.cumsum([len(sequence) for sequence in sequences], dtype=np.int64)))
+    """Join sequences; `final_ids` maps provisional ids to the vocabulary's. They may be millions: one at a time."""
+    joined, offsets = bytearray(), array("q", [0])
+    for sequence in sequences:
+        joined += memoryview(np.ascontiguousarray(sequence, dtype=np.int32)).cast("B")
+        offsets.append(len(joined) // 4)
+    tokens = np.frombuffer(joined, dtype=np.int32)
+    offsets = np.frombuffer(offsets, dtype=np.int64)
     return Dataset(tokens if final_ids is None else final_ids[tokens], offsets, labels, names)
 
 
@@ -321,6 +349,7 @@ def _pack(corpus: Corpus, key: str) -> bytes:
         key=_join([key]),
         tokens=_join(corpus.tokens),
         names=_join(corpus.names),
+        more=_join([json.dumps({"classes": corpus.classes, "left_out": corpus.left_out})]),
         **{field: getattr(corpus, field) for field in ARRAYS},
     )
     content = buffer.getvalue()
@@ -337,7 +366,8 @@ def _unpack(path: Path, key: str) -> Corpus:
         if _split(file["key"]) != [key]:
             raise ValueError("it belongs to other data")
         arrays = {field: file[field] for field in ARRAYS}
-        return Corpus(tokens=_split(file["tokens"]), names=_split(file["names"]), **arrays)
+        more = json.loads(_split(file["more"])[0])
+        return Corpus(tokens=_split(file["tokens"]), names=_split(file["names"]), **more, **arrays)
 
 
 def _join(strings: list[str]) -> np.ndarray:

@@ -10,6 +10,7 @@ import numpy as np
 
 from core import reference
 from core.batches import Batch
+from core.class_weights import weights_of
 from core.parameters import parameter_table
 from core.reference import Arrays
 from core.spec import Experiment
@@ -32,7 +33,8 @@ def shared_dropout(experiment: Experiment, step: int) -> reference.Dropout:
 def training_loss(experiment: Experiment, arrays: Arrays, batch: Batch, step: int) -> np.ndarray:
     """The loss of a training step, with its dropout: a scalar in the precision of `arrays`."""
     logits = reference.forward(experiment.model, arrays, batch, shared_dropout(experiment, step))["logits"]
-    return reference.loss(logits, batch.labels, experiment.training.loss_reduction)
+    training = experiment.training
+    return reference.loss(logits, batch.labels, training.loss_reduction, weights_of(training.class_weights))
 
 
 def slope(experiment: Experiment, arrays: Arrays, batch: Batch, step: int, name: str, direction: np.ndarray) -> float:

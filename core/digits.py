@@ -62,7 +62,7 @@ def prepare(data: Digits) -> Prepared:
     counts = np.bincount(parts["train"][0].reshape(-1), minlength=len(DIGITS))
     vocabulary = Vocabulary([PAD_TOKEN, UNK_TOKEN, *DIGITS], [0, 0, *counts])
     summary["vocabulary"] = len(vocabulary)
-    return Prepared(vocabulary, **datasets, summary=summary)
+    return Prepared(vocabulary, **datasets, classes=list(SUMS), summary=summary)
 
 
 def describe(data: Digits) -> str:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 from core.errors import UserError
 
@@ -38,6 +42,52 @@ def write_bytes_atomic(path: str | Path, data: bytes) -> None:
             f"{path}: could not be written ({error.strerror or error}); {untouched}: free space, "
             f"check the folder's permissions, or choose another folder"
         ) from None
+
+
+@contextmanager
+def growing_text(path: str | Path) -> Iterator[TextIO]:
+    """A UTF-8 file to write to bit by bit, under a temporary name until it is whole; line ends as they are written.
+
+    Raises UserError if the system refuses; then, and where the block raises, nothing is left behind.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name[:100]}.{os.getpid()}.tmp")
+    try:
+        try:
+            with open(temporary, "x", encoding="utf-8", newline="") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"{path}: could not be written ({error.strerror or error}); nothing was left behind: free space, check the"
+            f" folder, or choose another"
+        ) from None
+
+
+def row_writer(file: TextIO) -> Callable[[Sequence[object]], object]:
+    """A function that writes one row of CSV, ending in a line feed.
+
+    A row that holds a carriage return is quoted: Python before 3.13 does not do so by itself, and could not read it.
+    """
+    plain = csv.writer(file, lineterminator="\n")
+    quoted = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
+    return lambda cells: (quoted if any("\r" in str(cell) for cell in cells) else plain).writerow(cells)
+
+
+def user_path(name: str) -> Path:
+    """A path that a user typed. Raises UserError for `~someone` who is not there, and for a name that is not UTF-8,
+    which no record could hold."""
+    try:
+        name.encode("utf-8")
+        return Path(name).expanduser()
+    except UnicodeEncodeError:
+        raise UserError(f"{name!r}: this name is not UTF-8: rename it") from None
+    except RuntimeError:
+        raise UserError(f"{name}: there is no home folder of that name") from None
 
 
 def remove_unfinished(folder: str | Path) -> None:

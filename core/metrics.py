@@ -23,8 +23,9 @@ def no_report(done: int, total: int) -> None:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Of one data set: `loss` (mean cross-entropy), `accuracy`, `macro_f1`, `confusion` [C, C] (rows: true class),
-    `probabilities` [N, C] and `predicted` [N], in the data set's order."""
+    """Of one data set: `loss` (mean cross-entropy), `accuracy`, `macro_f1` (mean over the classes that occur, as labels
+    or as answers), `confusion` [C, C] (rows: true class), `probabilities` [N, C] and `predicted` [N], in the data set's
+    order."""
 
     loss: float
     accuracy: float
@@ -54,7 +55,8 @@ def summarize(logits: np.ndarray, labels: np.ndarray) -> Evaluation:
     predicted = log_probabilities.argmax(axis=1)
     confusion = np.bincount(labels * classes + predicted, minlength=classes**2).reshape(classes, classes)
     hits, true, said = np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)
-    f1 = 2 * hits / np.maximum(true + said, 1)
+    occur = true + said > 0
+    f1 = 2 * hits[occur] / (true + said)[occur]
     return Evaluation(
         loss=float(-log_probabilities[np.arange(len(labels)), labels].mean()),
         accuracy=float(hits.sum() / len(labels)),

@@ -133,12 +133,18 @@ def pool(pooling: str, x: np.ndarray, batch: Batch, split: int) -> np.ndarray:
     return np.concatenate([x[rows, batch.lengths - 1, :split], x[:, 0, split:]], axis=-1)
 
 
-def loss(logits: np.ndarray, labels: np.ndarray, reduction: str) -> np.ndarray:
-    """Cross-entropy of logits [B, C], or binary cross-entropy of one logit [B, 1]: a scalar."""
+def loss(logits: np.ndarray, labels: np.ndarray, reduction: str, class_weights: np.ndarray | None = None) -> np.ndarray:
+    """Cross-entropy of logits [B, C], or binary cross-entropy of one logit [B, 1]: a scalar.
+
+    With `class_weights` [C] each text's is multiplied by its class's. The mean divides by B, not by the sum of weights
+    as both frameworks' own does: a text counts so many times whatever its company, and parts of a batch can be added.
+    """
     if logits.shape[1] == 1:
         logits = np.concatenate([np.zeros_like(logits), logits], axis=1)
     shifted = logits - logits.real.max(axis=1, keepdims=True)
     losses = np.log(np.exp(shifted).sum(axis=1)) - shifted[np.arange(len(labels)), labels]
+    if class_weights is not None:
+        losses = losses * class_weights[labels]
     return losses.mean() if reduction == "mean" else losses.sum()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from datetime import datetime
 from html import escape
 from itertools import combinations
@@ -29,7 +30,7 @@ def page(runs: list[Run], pairs: list[Pair], texts: dict[str, dict[str, str]], n
     runs = order(runs)
     sections = (
         _header(runs, pairs),
-        _notes(runs),
+        notes(warnings_of(runs)),
         _runs_table(runs),
         _differences(runs),
         _curves(runs),
@@ -37,11 +38,16 @@ def page(runs: list[Run], pairs: list[Pair], texts: dict[str, dict[str, str]], n
         _confusion(runs),
         _records(runs),
     )
+    return document(title(runs), sections)
+
+
+def document(name: str, sections: Iterable[str], policy: str = POLICY) -> str:
+    """The whole file of a page."""
     return (
         f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{escape(POLICY)}">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{escape(policy)}">\n'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(title(runs))}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n"
+        f"<title>{escape(name)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n"
         + "\n".join(section for section in sections if section)
         + "\n</main>\n</body>\n</html>\n"
     )
@@ -70,15 +76,20 @@ def _header(runs: list[Run], pairs: list[Pair]) -> str:
     same = f"Their specs differ in {count} field{'s' * (count != 1)}." if count else "Their specs are the same."
     if len(pairs) == 1 and not pairs[0].obstacle:
         same += f" They agree on {pairs[0].agree:,} of {pairs[0].documents:,} predictions."
+    return header(title(runs), f"{said} {same}")
+
+
+def header(name: str, lead: str) -> str:
+    """Title, what was found in a sentence or two, and when."""
     now = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")
     return (
-        f'<header>\n<h1>{escape(title(runs))}</h1>\n<p class="lead">{escape(said)} {same}</p>\n'
+        f'<header>\n<h1>{escape(name)}</h1>\n<p class="lead">{escape(lead)}</p>\n'
         f'<p class="soft small">Written {escape(now)} from the run folders.</p>\n</header>'
     )
 
 
-def _notes(runs: list[Run]) -> str:
-    found = warnings_of(runs)
+def notes(found: list[str]) -> str:
+    """What a reader must know first."""
     return '<div class="note">\n' + "\n".join(f"<p>{escape(line)}</p>" for line in found) + "\n</div>" if found else ""
 
 
@@ -131,14 +142,14 @@ def _runs_table(runs: list[Run]) -> str:
 def _differences(runs: list[Run]) -> str:
     found = differences(runs)
     if found:
-        rows = {path: [_value(value) for value in values] for path, values in found.items()}
-        table = _fields(runs, rows)
+        rows = {path: [as_text(value) for value in values] for path, values in found.items()}
+        table = fields([run.label for run in runs], rows)
     else:
         table = "<p>Nothing: the specs are the same, field for field.</p>"
     trees = [json.dumps(run.experiment.model_dump(mode="json"), indent=2, ensure_ascii=False) for run in runs]
     if found:
         whole = "".join(
-            f"<div><h3>{_dot(place)}{escape(run.label)}</h3><pre>{escape(tree)}</pre></div>"
+            f"<div><h3>{dot(place)}{escape(run.label)}</h3><pre>{escape(tree)}</pre></div>"
             for place, (run, tree) in enumerate(zip(runs, trees, strict=True))
         )
         summary = "The whole specs"
@@ -150,7 +161,7 @@ def _differences(runs: list[Run]) -> str:
     )
 
 
-def _value(value: object) -> str:
+def as_text(value: object) -> str:
     if value is ABSENT:
         return "not in this spec"
     return value if isinstance(value, str) else json.dumps(value)
@@ -159,7 +170,7 @@ def _value(value: object) -> str:
 def _curves(runs: list[Run]) -> str:
     if not any(run.metrics for run in runs):
         return ""
-    legend = "".join(f"<span>{_dot(place)}{escape(run.label)}</span>" for place, run in enumerate(runs))
+    legend = "".join(f"<span>{dot(place)}{escape(run.label)}</span>" for place, run in enumerate(runs))
     legend += '<span class="soft"><span class="line"></span>train, running mean</span>'
     legend += '<span class="soft"><span class="line dashed"></span>dev</span>'
     figures = "".join(
@@ -214,7 +225,7 @@ def _texts(pair: Pair, runs: list[Run], texts: dict, no_texts: dict, open_: bool
         for place, answer, probability in zip(places, own.answers, own.probabilities, strict=True):
             verdict = "right" if answer == own.label else "wrong"
             said = f'<span class="{verdict}">{escape(answer)}, {verdict}</span> ({probability:.3f})'
-            answers += f"<span>{_dot(place)}{escape(runs[place].label)}: {said}</span>"
+            answers += f"<span>{dot(place)}{escape(runs[place].label)}: {said}</span>"
         text = f'<p class="text" dir="auto">{escape(known[own.name])}</p>' if own.name in known else ""
         articles.append(
             f'<article><div><span class="id">{escape(own.name)}</span> <span class="soft">is</span> {escape(own.label)}'
@@ -249,7 +260,7 @@ def _confusion(runs: list[Run]) -> str:
             for name, row in zip(classes, matrix, strict=True)
         )
         table = f"<table>\n<thead><tr><th>is \\ said</th>{head}</tr></thead>\n<tbody>{rows}</tbody>\n</table>"
-        name = f"{_dot(place)}{escape(run.label)}"
+        name = f"{dot(place)}{escape(run.label)}"
         if many:
             inside = f'<div class="box"><div class="matrix many">{table}</div></div>'
             parts.append(f"<details><summary>{name}</summary>{inside}</details>")
@@ -269,13 +280,7 @@ def _records(runs: list[Run]) -> str:
     def add(name: str, value_of) -> None:
         rows[name] = [str(value_of(run) or NONE) for run in runs]
 
-    versions = dict.fromkeys(name for run in runs for name in run.execution["versions"])
-    for name in versions:
-        add(name, lambda run, name=name: run.execution["versions"].get(name))
-    add("recurrent layers", lambda run: run.implementation)
-    add("device", lambda run: run.execution["device"])
-    for name in dict.fromkeys(name for run in runs for name in run.execution.get("machine", {})):
-        add(name, lambda run, name=name: run.execution.get("machine", {}).get(name))
+    rows |= versions_and_machine([{**run.execution, "implementation": run.implementation} for run in runs])
     add("parameters", lambda run: f"{run.parameters:,}")
     add("data", lambda run: run.execution["data"]["description"])
     add("fingerprint", lambda run: _short(run.execution["data"]["fingerprint"]))
@@ -284,20 +289,34 @@ def _records(runs: list[Run]) -> str:
     add("texts: train, dev, test", lambda run: ", ".join(_documents(run, part) for part in ("train", "dev", "test")))
     add("split: dev, test", lambda run: _split(run))
     add("steps", lambda run: f"{run.figure('training.steps'):,}, best on dev at {run.figure('dev.step'):,}")
-    add("training", lambda run: _duration(run.figure("training.seconds")))
+    add("training", lambda run: duration(run.figure("training.seconds")))
     add("started", lambda run: run.execution.get("started", "").replace("T", " "))
     add("folder", lambda run: run.path)
-    return f"<section>\n<h2>Versions, machine, data</h2>\n{_fields(runs, rows)}\n</section>"
+    return f"<section>\n<h2>Versions, machine, data</h2>\n{fields([run.label for run in runs], rows)}\n</section>"
 
 
-def _fields(runs: list[Run], rows: dict[str, list[str]]) -> str:
-    """A table of named values with a column per run; one that all runs share stands once."""
-    head = "".join(f"<th>{_dot(place)}{escape(run.label)}</th>" for place, run in enumerate(runs))
+def versions_and_machine(records: list[dict]) -> dict[str, list[str]]:
+    """Rows of a table: with what and where each was computed."""
+    rows = {
+        name: [record["versions"].get(name) for record in records]
+        for name in dict.fromkeys(name for record in records for name in record["versions"])
+    }
+    rows["recurrent layers"] = [record["implementation"] for record in records]
+    rows["device"] = [record["device"] for record in records]
+    machines = [record.get("machine", {}) for record in records]
+    for name in dict.fromkeys(name for machine in machines for name in machine):
+        rows[name] = [machine.get(name) for machine in machines]
+    return {name: [str(value or NONE) for value in values] for name, values in rows.items()}
+
+
+def fields(labels: list[str], rows: dict[str, list[str]], once: bool = True) -> str:
+    """A table of named values with a column per run; with `once`, one that all runs share stands once."""
+    head = "".join(f"<th>{dot(place)}{escape(label)}</th>" for place, label in enumerate(labels))
     body = []
     for name, values in rows.items():
-        shared = len(set(values)) == 1
+        shared = once and len(set(values)) == 1
         cells = (
-            f'<td colspan="{len(runs)}">{escape(values[0])}</td>'
+            f'<td colspan="{len(labels)}">{escape(values[0])}</td>'
             if shared
             else "".join(f"<td>{escape(value)}</td>" for value in values)
         )
@@ -310,15 +329,15 @@ def _fields(runs: list[Run], rows: dict[str, list[str]]) -> str:
 
 
 def _run(place: int, run: Run) -> str:
-    return f'<span class="run">{_dot(place)}<span>{escape(run.label)}</span></span>'
+    return f'<span class="run">{dot(place)}<span>{escape(run.label)}</span></span>'
 
 
-def _dot(place: int) -> str:
+def dot(place: int) -> str:
     return f'<span class="dot" style="--own:var(--run{place % 8})"></span>'
 
 
 def _named(pair: Pair, runs: list[Run]) -> str:
-    first, second = (f"{_dot(runs.index(run))}{escape(run.label)}" for run in (pair.first, pair.second))
+    first, second = (f"{dot(runs.index(run))}{escape(run.label)}" for run in (pair.first, pair.second))
     return f"{first} and {second}"
 
 
@@ -345,5 +364,5 @@ def _short(fingerprint: str) -> str:
     return fingerprint if len(fingerprint) <= 70 else fingerprint[:24] + "\u2026"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
     return f"{seconds:.1f} s" if seconds < 100 else f"{seconds / 60:.1f} min"

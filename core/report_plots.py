@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import numpy as np
 
 from core.plots import running_mean
-from core.report import Run
 
 WINDOW = 50
 """Steps of the running mean."""
@@ -20,20 +21,21 @@ COLORS = tuple(f"#0a0b{number:02x}" for number in range(8))
 MARKERS = "os^Dv<>p"
 
 
-def curve_svg(runs: list[Run], quantity: str, prefix: str) -> str:
+class Curves(Protocol):
+    """What is drawn of a run."""
+
+    metrics: list[dict]
+
+    def curve(self, split: str, quantity: str) -> tuple[np.ndarray, np.ndarray]:
+        """Epochs and values."""
+
+
+def curve_svg(runs: Sequence[Curves], quantity: str, prefix: str) -> str:
     """`loss` or `accuracy` over epochs: of every run the running mean over training steps, and dashed dev with a mark
     at each look. Runs are coloured by their place in `runs`. `prefix` keeps the ids of several pictures apart.
     """
-    # Imported here, as in `core/plots.py`.
-    import matplotlib
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-    from matplotlib.figure import Figure
 
-    style = {"svg.fonttype": "none", "svg.hashsalt": prefix, "font.size": 9.5, "font.family": "sans-serif"}
-    with matplotlib.rc_context(style):
-        figure = Figure(figsize=(4.9, 3.3), layout="constrained")
-        FigureCanvasSVG(figure)
-        axes = figure.subplots()
+    def draw(axes) -> None:
         drawn = []
         for place, run in enumerate(runs):
             color, marker = COLORS[place % len(COLORS)], MARKERS[place % len(MARKERS)]
@@ -56,28 +58,60 @@ def curve_svg(runs: list[Run], quantity: str, prefix: str) -> str:
                     **{"fillstyle": "none" if place % 2 else "full"},
                 )
                 drawn.append(values)
-        _frame(axes, quantity, np.concatenate(drawn) if drawn else np.zeros(0))
+        _frame(axes, "epoch", quantity, np.concatenate(drawn) if drawn else np.zeros(0))
+        axes.set_xlim(left=0)
+
+    return _svg(draw, prefix, f"{quantity} over epochs, train and dev")
+
+
+def lengths_svg(series: Sequence[dict[str, Sequence[float]]], lengths: Sequence[int], prefix: str) -> str:
+    """Accuracy over the length of sequences: of every entry its `test`, and dashed its `dev`."""
+
+    def draw(axes) -> None:
+        for place, own in enumerate(series):
+            color, width = COLORS[place % len(COLORS)], 3.2 - 2.0 * place / max(len(series) - 1, 1)
+            hollow = {"marker": MARKERS[place % len(MARKERS)], "fillstyle": "none" if place % 2 else "full"}
+            axes.plot(lengths, own["test"], color=color, linewidth=width, alpha=0.85, markersize=5.5, **hollow)
+            axes.plot(lengths, own["dev"], color=color, linewidth=1.2, linestyle=(0, (4, 2)), markersize=4, **hollow)
+        _frame(axes, "length", "accuracy", np.zeros(0))
+        axes.set_ylim(0, 1.02)
+        axes.set_xticks(lengths)
+
+    return _svg(draw, prefix, "accuracy over lengths, dev and test")
+
+
+def _svg(draw: Callable, prefix: str, title: str) -> str:
+    """What `draw` draws on axes."""
+    # Imported here, as in `core/plots.py`.
+    import matplotlib
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    style = {"svg.fonttype": "none", "svg.hashsalt": prefix, "font.size": 9.5, "font.family": "sans-serif"}
+    with matplotlib.rc_context(style):
+        figure = Figure(figsize=(4.9, 3.3), layout="constrained")
+        FigureCanvasSVG(figure)
+        draw(figure.subplots())
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
-    return _inline(buffer.getvalue(), prefix, f"{quantity} over epochs, train and dev")
+    return _inline(buffer.getvalue(), prefix, title)
 
 
-def _window(run: Run) -> int:
+def _window(run: Curves) -> int:
     """Lines of metrics that WINDOW steps are."""
     lines = [line for line in run.metrics if line["split"] == "train"]
     return max(WINDOW // lines[0].get("steps", 1), 1)
 
 
-def _frame(axes, quantity: str, values: np.ndarray) -> None:
+def _frame(axes, across: str, quantity: str, values: np.ndarray) -> None:
     values = values[np.isfinite(values)]
     if quantity == "loss" and len(values):
         axes.set_ylim(0, float(values.max()) * 1.06 or 1.0)
     elif len(values):
         low, high = float(values.min()), float(values.max())
         axes.set_ylim(max(low - 0.05 * (high - low) - 0.01, 0), min(high + 0.05 * (high - low) + 0.01, 1.005))
-    axes.set_xlabel("epoch", color=FOREGROUND)
+    axes.set_xlabel(across, color=FOREGROUND)
     axes.set_ylabel(quantity, color=FOREGROUND)
-    axes.set_xlim(left=0)
     axes.tick_params(colors=FOREGROUND, width=0.6)
     axes.grid(color=FOREGROUND, alpha=0.14, linewidth=0.6)
     for side, spine in axes.spines.items():

@@ -42,6 +42,11 @@ td.n, th.n { text-align: right; white-space: nowrap; }
 .runs th, .runs td { padding: .5rem .55rem; }
 .runs thead th { white-space: normal; }
 .curves { display: grid; grid-template-columns: 1fr 1fr; gap: 16px; }
+.curves.three { grid-template-columns: 1fr 1fr 1fr; }
+.curves + .box { margin-top: 16px; }
+.above { margin: 1rem 0 .5rem; }
+.picture { overflow-x: auto; }
+.picture img { display: block; width: 100%; height: auto; border-radius: 6px; background: #fff; }
 figure { margin: 0; padding: 10px 12px; background: var(--card); border: 1px solid var(--line); border-radius: 10px;
   min-width: 0; }
 figure svg { display: block; width: 100%; height: auto; }
@@ -77,7 +82,8 @@ article .text { unicode-bidi: isolate; margin: .3rem 0; max-width: 100ch; overfl
 @media screen and (max-width: 860px) {
   main { padding: 18px 14px 48px; }
   h1 { font-size: 1.4rem; }
-  .curves { grid-template-columns: 1fr; }
+  .curves, .curves.three { grid-template-columns: 1fr; }
+  .picture img { min-width: 600px; }
   .fields td, .fields thead th { min-width: 8.5em; font-size: .88rem; }
   .fields tbody th { white-space: normal; overflow-wrap: anywhere; min-width: 7.5em; font-size: .82rem; }
   .fold thead { display: none; }

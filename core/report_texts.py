@@ -7,22 +7,23 @@ from pathlib import Path
 import numpy as np
 
 from core import digits
+from core.corpus import open_data
+from core.documents import LONGEST, shorten
 from core.download import Progress, no_progress
 from core.errors import UserError
-from core.sources import OFFICIAL_URL, open_source
+from core.sources import OFFICIAL_URL
 from core.spec import Experiment
 
-LONGEST = 400
-"""Characters shown of a text."""
+__all__ = ["LONGEST", "read_texts", "shorten"]
 
 
 def read_texts(
     experiment: Experiment, fingerprint: str, names: set[str], cache_dir: Path, progress: Progress = no_progress
 ) -> dict[str, str]:
-    """The texts of these names, in one line and shortened. Nothing is fetched.
+    """The texts of these names. Nothing is fetched.
 
-    Raises UserError saying why, where the data are not there, are of a kind that has no texts to show, or are no longer
-    those of the run, which `fingerprint` tells.
+    Raises UserError saying why, where the data are not there, or are no longer those of the run, which `fingerprint`
+    tells.
     """
     data = experiment.data
     if data.kind == "digits":
@@ -34,20 +35,9 @@ def read_texts(
             for name, sequence in zip(test.names, sequences, strict=True)
             if name in names
         }
-    if data.kind != "reviews":
-        raise UserError(f"the texts of {data.kind} data are not shown")
-    if data.source == "official" and not (cache_dir / OFFICIAL_URL.rpartition("/")[2]).is_file():
+    if getattr(data, "source", "") == "official" and not (cache_dir / OFFICIAL_URL.rpartition("/")[2]).is_file():
         raise UserError("the official data are not in the cache")
-    source = open_source(data.source, cache_dir, progress)
+    source = open_data(data, cache_dir, progress)
     if source.fingerprint != fingerprint:
         raise UserError("the data were changed since")
-    return {own.name: shorten(own.text) for own in source.documents() if own.name in names}
-
-
-def shorten(text: str) -> str:
-    """One line of at most about LONGEST characters, cut between words where there are any."""
-    line = " ".join(text.replace("<br />", " ").split())
-    if len(line) <= LONGEST:
-        return line
-    head = line[:LONGEST]
-    return (head.rpartition(" ")[0] or head) + " \u2026"
+    return {own.name: own.text for own in source.documents() if own.name in names}

@@ -19,7 +19,7 @@ import safetensors.numpy
 from pydantic import TypeAdapter, ValidationError
 
 from core.errors import UserError
-from core.files import remove_unfinished, write_bytes_atomic, write_json_atomic, write_text_atomic
+from core.files import remove_unfinished, row_writer, write_bytes_atomic, write_json_atomic, write_text_atomic
 from core.parameters import check_parameters
 from core.spec import FORMAT_VERSION, Experiment, Model, describe, parse_experiment
 from core.vocabulary import Vocabulary
@@ -223,6 +223,14 @@ class RunFolder:
         for name, label, guess, row in zip(names, labels, predicted, probabilities, strict=True):
             writer.writerow([name, classes[label], classes[guess], *(f"{p:.6f}" for p in row)])
         write_text_atomic(self.path / "predictions.csv", stream.getvalue())
+
+    def write_mistakes(self, rows: list[tuple[str, ...]]) -> None:
+        """`mistakes.csv`: id, label, predicted, its probability, text."""
+        stream = io.StringIO()
+        write = row_writer(stream)
+        for row in [("id", "label", "predicted", "probability", "text"), *rows]:
+            write(row)
+        write_text_atomic(self.path / "mistakes.csv", stream.getvalue())
 
     def read_predictions(self) -> dict[str, str]:
         """Predicted class by id."""

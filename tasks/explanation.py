@@ -65,12 +65,12 @@ def _style(share: float) -> Style:
     return Style(color="white" if strength > 0.6 else "black", bgcolor=f"rgb({background})")
 
 
-def check_page(path: Path) -> None:
-    """Raises UserError for a page that would overwrite something, or has no folder to stand in."""
+def check_page(path: Path, flag: str = "--html") -> None:
+    """Raises UserError for a file that would overwrite something, or has no folder to stand in."""
     if path.exists():
-        raise UserError(f"--html {path}: exists; give another name")
+        raise UserError(f"{flag} {path}: exists; give another name")
     if not path.absolute().parent.is_dir():
-        raise UserError(f"--html {path}: there is no folder {path.parent}; make it, or give another name")
+        raise UserError(f"{flag} {path}: there is no folder {path.parent}; make it, or give another name")
 
 
 def write_page(path: Path, run: str, computed_by: str, found: list[Explained]) -> None:

@@ -2,12 +2,14 @@
 
 python -m tasks.exploding --backend paddle
 python -m tasks.exploding --backend torch --cell lstm --log
+python -m tasks.exploding --backend both
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -16,16 +18,20 @@ import numpy as np
 from rich.markup import escape
 
 import backends
+from core import machine
 from core.ensemble import evaluate_each, starting_values
 from core.errors import UserError
 from core.files import write_json_atomic
+from core.report_exploding import LATER, Figures, Side, exploding_page
 from core.run_folder import RunFolder
 from core.spec import Experiment, replace
 from core.textbook_plots import draw_norms, draw_vanishing
 from core.trainer import finite_or_none
 from core.vanishing import one_layer_to_the_last_state, state_gradients
+from tasks import both
+from tasks.compare import write_page
 from tasks.console import Parser, console, fact, run_program
-from tasks.options import add_options, apply_options
+from tasks.options import ABOUT_TEXTS, add_options, apply_options
 from tasks.recipes import digit_sum, exploding
 from tasks.side_by_side import Executor, make_members, train_once
 from tasks.training import new_name
@@ -36,11 +42,8 @@ TENSORS = MappingProxyType({"W": "encoder.weight_ih_l0", "U": "encoder.weight_hh
 """The book's name of each tensor of the layer, and ours."""
 VANISHING_CELLS = ("srn", "gru", "lstm")
 VANISHING_EPOCHS = 150
-NOT_OFFERED = ("--seed", "--data", "--train-limit", "--patience", "--dropout-masks", "--clip", "--layers", "--pooling")
-NOT_OFFERED += ("--tokenizer", "--vocab-size", "--min-count", "--max-length", "--truncate", "--bidirectional")
-NOT_OFFERED += ("--dropout", "--vectors")
-EARLY, LATER = 40, 60
-"""Steps between which an unclipped gradient has exploded and died."""
+NOT_OFFERED = ("--seed", "--patience", "--dropout-masks", "--clip", "--layers", "--pooling", "--bidirectional")
+NOT_OFFERED += ("--dropout", *ABOUT_TEXTS)
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,33 @@ def _numbers(values: np.ndarray) -> list[list[float | None]]:
 
 
 def main(argv: list[str]) -> int:
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    if arguments.resume:
+        return _resume(parser, arguments)
+    base = _base(arguments)
+    if arguments.backend == both.BOTH:
+        return both.start_again(IN_BOTH, "exploding", argv, arguments.device, arguments.impl, arguments.out)
+    backend = arguments.backend or backends.first_installed()
+    who = {
+        cell: Executor.chosen(backend, arguments.device, arguments.impl, cell)
+        for cell in dict.fromkeys([base.model.encoder.cell, *VANISHING_CELLS])
+    }
+    folder = Path(arguments.out) if arguments.out else new_name(Path("runs"), f"exploding-{backend}")
+    RunFolder.check_free(folder)
+    _describe(base, who[base.model.encoder.cell], arguments, folder)
+    begun = time.perf_counter()
+    found = {name: _train(name, spec, arguments.seeds, who) for name, spec in _two_ways(base).items()}
+    vanishing = _vanishing(base, arguments, who)
+    seconds = time.perf_counter() - begun
+    RunFolder.create(folder)
+    _report(base, _write(folder, base, found, vanishing, who[base.model.encoder.cell], arguments, seconds))
+    for picture in sorted(folder.glob("*.png")):
+        fact("picture", str(picture))
+    return 0
+
+
+def _parser() -> Parser:
     parser = Parser(
         prog=PROGRAM,
         description="Norms of the gradients of a recurrent layer's W, U and b at every step, before clipping, without"
@@ -77,7 +107,9 @@ def main(argv: list[str]) -> int:
         formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=32, width=110),
     )
     add = parser.add_argument
-    add("--backend", metavar="B", help=f"framework: {', '.join(backends.NAMES)} [the first that is installed]")
+    names = ", ".join(backends.NAMES)
+    text = f"framework: {names}, or {both.BOTH}, and a report compares them [the first that is installed]"
+    add("--backend", metavar="B", help=text)
     add("--device", metavar="D", default="auto", help="auto, cpu or gpu [auto]")
     add("--impl", metavar="I", default="auto", help="recurrent layers: auto, loop, fast; auto takes fast, ours [auto]")
     add("--length", type=int, metavar="N", help="digits in a sequence [20]")
@@ -91,25 +123,31 @@ def main(argv: list[str]) -> int:
         help=f"training of the models whose dL/dh_t is shown, by Adam, as in tasks.digit_sum [{VANISHING_EPOCHS}]",
     )
     add("--out", metavar="DIR", help="folder to make [runs/exploding-BACKEND-DATE-TIME]")
+    add("--resume", metavar="RUN", help=f"go on with what --backend {both.BOTH} began: the framework that is missing")
     add_options(parser, {"exploding": exploding()}, NOT_OFFERED)
-    arguments = parser.parse_args(argv)
-    base = _base(arguments)
-    backend = arguments.backend or backends.first_installed()
-    who = {
-        cell: Executor.chosen(backend, arguments.device, arguments.impl, cell)
-        for cell in dict.fromkeys([base.model.encoder.cell, *VANISHING_CELLS])
-    }
-    folder = Path(arguments.out) if arguments.out else new_name(Path("runs"), f"exploding-{backend}")
-    RunFolder.check_free(folder)
-    _describe(base, who[base.model.encoder.cell], arguments, folder)
-    found = {name: _train(name, spec, arguments.seeds, who) for name, spec in _two_ways(base).items()}
-    vanishing = _vanishing(base, arguments, who)
-    RunFolder.create(folder)
-    _write(folder, base, found, vanishing, who[base.model.encoder.cell], arguments)
-    _report(base, found, vanishing)
-    for picture in sorted(folder.glob("*.png")):
-        fact("picture", str(picture))
-    return 0
+    return parser
+
+
+def _resume(parser: Parser, arguments: argparse.Namespace) -> int:
+    how = ("resume", "backend", "device", "impl")
+    values = {name: value for name, value in vars(arguments).items() if name not in how}
+    fixed = [f"--{name.replace('_', '-')}" for name, value in values.items() if value != parser.get_default(name)]
+    if fixed:
+        raise UserError(f"--resume takes everything from the run: leave out {', '.join(fixed)}")
+    if not both.is_both(arguments.resume):
+        RunFolder.open(Path(arguments.resume))
+        raise UserError(f"{arguments.resume}: not a run in every framework; one in a single framework is not resumed")
+    return both.resume_again(IN_BOTH, arguments.resume, arguments.backend, arguments.device, arguments.impl)
+
+
+def _compare(paths: list[Path], names: list[str], out: Path) -> None:
+    """The page about the run in both frameworks."""
+    sides = [Side.read(path, name) for path, name in zip(paths, names, strict=True)]
+    write_page(out, exploding_page(sides))
+    fact("report", str(out))
+
+
+IN_BOTH = both.Work(PROGRAM.split()[-1], both.options_again, _compare, result="results.json", checkpoint=None)
 
 
 def _base(arguments: argparse.Namespace) -> Experiment:
@@ -203,7 +241,10 @@ def _describe(base: Experiment, who: Executor, arguments: argparse.Namespace, fo
     fact("run", str(folder))
 
 
-def _write(folder: Path, base: Experiment, found: dict, vanishing: dict, who: Executor, arguments) -> None:
+def _write(
+    folder: Path, base: Experiment, found: dict, vanishing: dict, who: Executor, arguments, seconds: float
+) -> dict:
+    """Pictures and results. Returns the results."""
     name = who.backend.NAME
     cell, limit = base.model.encoder.cell, base.training.clip_norm
     draw_norms(
@@ -225,34 +266,35 @@ def _write(folder: Path, base: Experiment, found: dict, vanishing: dict, who: Ex
             when: {name: values.tolist() for name, values in states.items()} for when, states in vanishing.items()
         },
         "vanishing_epochs": arguments.vanishing_epochs,
+        "machine": machine.description(),
+        "seconds": round(seconds, 3),
+        "peak_memory_mb": machine.peak_memory_mb(),
     }
     write_json_atomic(folder / "results.json", tree, indent=None)
+    return tree
 
 
-def _report(base: Experiment, found: dict[str, Training], vanishing: dict) -> None:
-    plain, clipped = (found[way].norms["W"] for way in ("not clipped", "clipped"))
-    early = np.nan_to_num(plain[:EARLY], nan=np.inf)
-    peaks = early.max(axis=0)
+def _report(base: Experiment, results: dict) -> None:
+    own = Figures.of(results)
     console.print()
     console.print(
-        f"[bold]not clipped[/]  the norm of W's gradient peaks at {np.median(peaks):.3g} within {len(early)} steps"
-        f" (median of seeds; {peaks.min():.3g} to {peaks.max():.3g})"
-        + (f", and is {np.median(plain[LATER - 1]):.2g} at step {LATER}" if len(plain) >= LATER else "")
+        f"[bold]not clipped[/]  the norm of W's gradient peaks at {np.median(own.peaks):.3g} within {own.early} steps"
+        f" (median of seeds; {own.peaks.min():.3g} to {own.peaks.max():.3g})"
+        + ("" if own.later is None else f", and is {own.later:.2g} at step {LATER}")
     )
-    medians = np.median(clipped, axis=1)
     console.print(
-        f"[bold]clipped[/]      to {base.training.clip_norm:g}, before clipping it stays between {medians.min():.3g}"
-        f" and {medians.max():.3g} (medians of seeds)"
+        f"[bold]clipped[/]      to {base.training.clip_norm:g}, before clipping it stays between {own.held[0]:.3g}"
+        f" and {own.held[1]:.3g} (medians of seeds)"
     )
-    for way, own in found.items():
+    for way, test in own.test.items():
         console.print(
             escape(
-                f"{way:<12} best dev accuracy {np.mean(own.dev):.3f}, test {np.mean(own.test):.3f}"
-                f" (means; test by seed {' '.join(f'{value:.2f}' for value in own.test)})"
+                f"{way:<12} best dev accuracy {own.dev[way]:.3f}, test {np.mean(test):.3f}"
+                f" (means; test by seed {' '.join(f'{value:.2f}' for value in test)})"
             )
         )
-    for when, states in vanishing.items():
-        each = ", ".join(f"{name} {np.median(values[0]):.1e}" for name, values in _relative(states).items())
+    for when, states in own.reach.items():
+        each = ", ".join(f"{name} {value:.1e}" for name, value in states.items())
         console.print(f"{when:<12} of |dL/dh_{base.data.length}|, the state after step 1 gets: {each} (medians)")
 
 

@@ -72,6 +72,20 @@ VARIANTS = [
         Case(cell, layers, layers > 1, "last", lookup, (("model.encoder.biases", "one"),))
         for cell, layers, lookup in (("srn", 1, "one_hot"), ("gru", 2, "index"), ("lstm", 1, "index"))
     ),
+    Case("gru", 1, True, "mean", "index", (("training.class_weights", (0.5, 3.0, 1.25)),)),
+    Case(
+        "lstm",
+        1,
+        False,
+        "last",
+        "index",
+        (
+            ("model.head.classes", 2),
+            ("model.head.one_logit", True),
+            ("training.class_weights", (0.75, 2.5)),
+            ("training.loss_reduction", "sum"),
+        ),
+    ),
 ]
 """Choices of the spec that the grid does not turn."""
 

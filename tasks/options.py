@@ -20,11 +20,15 @@ class Option:
     type: type
     help: str
     choices: tuple[str, ...] = ()
+    null: str | None = None
+    """The choice that sets the fields to null."""
 
     @property
     def dest(self) -> str:
         return self.flag.removeprefix("--").replace("-", "_")
 
+
+TOKENIZERS = ("whitespace", "words", "jieba", "characters")
 
 OPTIONS = {
     "model": (
@@ -46,7 +50,7 @@ OPTIONS = {
         ),
     ),
     "text": (
-        Option("--tokenizer", ("text.tokenizer",), str, "how a text is cut", ("whitespace", "words", "jieba")),
+        Option("--tokenizer", ("text.tokenizer",), str, "how a text is cut", TOKENIZERS),
         Option(
             "--vocab-size", ("text.vocab_size", "model.embedding.vocab_size"), int, "words kept, PAD and UNK included"
         ),
@@ -60,6 +64,14 @@ OPTIONS = {
         Option("--weight-decay", ("training.optimizer.weight_decay",), float, "decoupled, never on biases"),
         Option(
             "--schedule", ("training.schedule.kind",), str, "of the learning rate", ("constant", "linear", "one_cycle")
+        ),
+        Option(
+            "--class-weights",
+            ("training.class_weights",),
+            str,
+            "count rare classes more in the loss",
+            ("none", "balanced"),
+            null="none",
         ),
         Option("--clip", ("training.clip_mode",), str, "gradients by which norm", ("none", "global", "tensor")),
         Option("--clip-norm", ("training.clip_norm",), float, "largest norm of the gradients"),
@@ -75,25 +87,37 @@ OPTIONS = {
     "data": (
         Option("--data", ("data.source",), str, "packaged, official, or PATH of an aclImdb archive or folder"),
         Option("--train-limit", ("data.train_limit",), int, "use only so many training texts"),
+        Option("--dev-share", ("data.dev_share",), float, "held out for choosing, where no dev part is given"),
+        Option("--test-share", ("data.test_share",), float, "held out for testing, where no test part is given"),
+        Option("--split-seed", ("data.split_seed",), int, "of what is held out"),
+        Option("--duplicates", ("data.duplicates",), str, "texts that are there twice", ("keep", "drop")),
     ),
 }
 
 
+ABOUT_TEXTS = (*(option.flag for part in ("text", "data") for option in OPTIONS[part]), "--vectors")
+"""Flags that mean nothing where the data are no texts."""
+
+
 def add_options(
-    parser: argparse.ArgumentParser, bases: dict[str, Experiment] | None = None, without: tuple[str, ...] = ()
+    parser: argparse.ArgumentParser,
+    bases: dict[str, Experiment] | None = None,
+    without: tuple[str, ...] = (),
+    helps: dict[str, str] | None = None,
 ) -> None:
-    """All options of the table but `without`; their help shows what they are in `bases`, by default the recipes."""
+    """All options of the table but `without`; their help shows what they are in `bases`, by default the recipes of
+    tasks.imdb. `helps` are texts of its own for some flags."""
     bases = bases or {name: recipe(name) for name in RECIPES}
     trees = {name: base.model_dump(mode="json") for name, base in bases.items()}
     for title, options in OPTIONS.items():
         offered = [option for option in options if option.flag not in without]
         group = parser.add_argument_group(title) if offered else None
         for option in offered:
-            values = {name: _shown(_get(tree, option.paths[0])) for name, tree in trees.items()}
+            values = {name: _shown(_get(tree, option.paths[0]), option.null) for name, tree in trees.items()}
             same = len(set(values.values())) == 1
             described = "; ".join(f"{name}: {value}" for name, value in values.items())
             default = next(iter(values.values())) if same else described
-            text = f"{option.help} [{default}]"
+            text = f"{(helps or {}).get(option.flag, option.help)} [{default}]"
             if option.type is bool:
                 group.add_argument(option.flag, action=argparse.BooleanOptionalAction, default=None, help=text)
             else:
@@ -134,7 +158,7 @@ def apply_options(experiment: Experiment, arguments: argparse.Namespace) -> Expe
             if option.choices and value is not None and value not in option.choices:
                 raise UserError(f"{option.flag} {value}: choose one of {', '.join(option.choices)}")
             if value is not None:
-                changes.update(dict.fromkeys(option.paths, value))
+                changes.update(dict.fromkeys(option.paths, None if value == option.null else value))
     for assignment in arguments.set:
         field, separator, text = assignment.partition("=")
         if not separator:
@@ -167,9 +191,9 @@ def _get(tree: dict, path: str) -> object:
     return tree
 
 
-def _shown(value: object) -> str:
+def _shown(value: object, null: str | None) -> str:
     if value is None:
-        return "off"
+        return null or "off"
     if isinstance(value, bool):
         return "yes" if value else "no"
     return f"{value:g}" if isinstance(value, float) else str(value)

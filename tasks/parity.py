@@ -51,7 +51,7 @@ from tasks.ladder_cases import GRID, LADDER, TRAINING, VARIANTS
 from tasks.ladder_table import LadderProgress, print_findings, worst
 from tasks.options import add_options, apply_options
 from tasks.recipes import RECIPES, recipe
-from tasks.training import absolute_source, cache_folder, new_name, read_data
+from tasks.training import absolute_source, cache_folder, fitted, new_name, read_data
 
 PROGRAM = "python -m tasks.parity"
 DTYPES = ("float64", "float32")
@@ -141,7 +141,7 @@ def main(argv: list[str]) -> int:
                 _hold(str(case), experiment, able(sides, experiment), seed, report, progress)
         for name, experiment in runs.items():
             for dtype in dtypes:
-                spec = replace(experiment, {"training.dtype": dtype}).with_vocab_size(len(data[name].vocabulary))
+                spec = fitted(replace(experiment, {"training.dtype": dtype}), data[name])
                 _climb(name, spec, data[name], sides, arguments.steps, seed, report, progress)
     seconds = time.perf_counter() - began
     return _conclude(report, arguments, where, seed, seconds, out)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,12 +13,16 @@ from rich.markup import escape
 
 import backends
 from core.corpus import encode_text, encode_texts
+from core.documents import no_progress
 from core.errors import UserError
 from core.explain import explain
 from core.metrics import all_logits, evaluate, probabilities_of
 from core.reference import ReferenceEngine
 from core.run_folder import RunFolder
-from core.spec import replace
+from core.spec import Experiment, replace
+from core.tables import PACKED, check_encoding
+from core.tokenizers import make_tokenizer
+from tasks.answers import answers, is_table, rows_of, write_answers
 from tasks.console import DataProgress, console, errors, fact
 from tasks.explanation import Explained, check_page, show, write_page
 from tasks.training import read_data
@@ -56,6 +62,11 @@ class Wanted:
     page: str | None = None
     """Where the explanations are written as a page."""
     interactive: bool = False
+    out: str | None = None
+    """CSV file that the answers are written to."""
+    text_column: str | None = None
+    encoding: str | None = None
+    """Of the file of texts; the run's own where they are None."""
 
 
 class Predictor:
@@ -68,6 +79,14 @@ class Predictor:
         self.vocabulary = folder.read_vocabulary(self.experiment.model)
         self.engine = evaluator(folder, self.experiment, backend_name, device, implementation)
         self.computed_by = f"{backend_name} on {self.engine.device}"
+
+    def write(self, rows: Iterator[tuple[int, str]], out: Path) -> None:
+        """Answer all rows into a CSV file."""
+        found = answers(rows, self.engine.logits, self.vocabulary, self.experiment)
+        total, empty = write_answers(out, found, self.execution["classes"])
+        fact("answers", f"{out}: {total:,} texts, computed by {self.computed_by}")
+        if empty:
+            errors.print(f"[yellow]note:[/] {empty:,} texts without words have no answer")
 
     def answer(self, texts: list[str]) -> None:
         dataset = encode_texts(texts, self.vocabulary, self.experiment.text)
@@ -108,12 +127,28 @@ def predict(
     if wanted.interactive:
         return _converse(Predictor(run, backend_name, device, implementation, wanted))
     # What is to be read is read before a framework is waited for.
-    RunFolder.open(Path(run)).read_record()
-    if file is not None:
-        texts = read_lines(Path(file))
+    experiment, _ = RunFolder.open(Path(run)).read_record()
+    if wanted.out is not None:
+        check_page(Path(wanted.out), "--out")
+    table = is_table(file)
+    if not table and wanted.text_column is not None:
+        raise UserError(f"--text-column {wanted.text_column}: {file} has no columns; name a table .csv, .tsv or .jsonl")
+    if table and wanted.out is not None:
+        with DataProgress() as progress:
+            rows = rows_of(Path(file), experiment, wanted.text_column, wanted.encoding, progress)
+            Predictor(run, backend_name, device, implementation, wanted).write(rows, Path(wanted.out))
+        return 0
+    if table:
+        rows = rows_of(Path(file), experiment, wanted.text_column, wanted.encoding, no_progress)
+        texts = _with_words([text for _, text in rows], experiment)
+    elif file is not None:
+        texts = read_lines(Path(file), wanted.encoding or "utf-8")
     elif not texts:
         texts = _lines(_read_input(), "standard input")
     predictor = Predictor(run, backend_name, device, implementation, wanted)
+    if wanted.out is not None:
+        predictor.write(iter(enumerate(texts, start=1)), Path(wanted.out))
+        return 0
     if not wanted.explain:
         predictor.answer(texts)
         return 0
@@ -124,6 +159,14 @@ def predict(
         write_page(Path(wanted.page), run, predictor.computed_by, found)
         fact("page", wanted.page)
     return 0
+
+
+def _with_words(texts: list[str], experiment: Experiment) -> list[str]:
+    tokenize = make_tokenizer(experiment.text)
+    found = [text for text in texts if tokenize(text)]
+    if 0 < len(found) < len(texts):
+        errors.print(f"[yellow]note:[/] {len(texts) - len(found):,} texts without words have no answer")
+    return found
 
 
 def _converse(predictor: Predictor) -> int:
@@ -145,13 +188,16 @@ def _converse(predictor: Predictor) -> int:
             errors.print(f"[red]error:[/] {escape(str(error))}")
 
 
-def read_lines(path: Path) -> list[str]:
-    """The lines of a UTF-8 text file that are not blank. Raises UserError naming the file and the offset."""
+def read_lines(path: Path, encoding: str = "utf-8") -> list[str]:
+    """The lines of a text file, plain or .gz, that are not blank. Raises UserError naming the file and the offset."""
     try:
         data = path.read_bytes()
+        data = gzip.decompress(data) if path.name.lower().endswith(".gz") else data
+    except PACKED as error:
+        raise UserError(f"{path}: truncated or damaged ({error}): copy or pack it again") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
-    return _lines(data, str(path))
+    return _lines(data, str(path), encoding)
 
 
 def _read_input() -> bytes:
@@ -160,27 +206,38 @@ def _read_input() -> bytes:
     return sys.stdin.buffer.read()
 
 
-def _lines(data: bytes, where: str) -> list[str]:
+def _lines(data: bytes, where: str, encoding: str = "utf-8") -> list[str]:
+    check_encoding(encoding)
     try:
-        text = data.decode("utf-8").removeprefix("\ufeff")
+        text = data.decode(encoding).removeprefix("\ufeff")
     except UnicodeDecodeError as error:
-        raise UserError(f"{where}: not UTF-8 at byte {error.start}; convert it, as with iconv -t utf-8") from None
+        name = encoding.upper()
+        raise UserError(f"{where}: not {name} at byte {error.start}; convert it, as with iconv -t utf-8") from None
     # Not splitlines: it also cuts at form feeds and Unicode separators, which stand within texts.
     return [line.removesuffix("\r") for line in text.split("\n") if line.strip()]
 
 
 def evaluate_run(
-    run: str, backend_name: str | None, device: str, implementation: str, source: str | None, split: str, cache: Path
+    run: str,
+    backend_name: str | None,
+    device: str,
+    implementation: str,
+    moved: dict[str, str],
+    split: str,
+    cache: Path,
 ) -> int:
-    """Measure a run's best parameters again and hold the predictions against predictions.csv."""
+    """Measure a run's best parameters again and hold the predictions against predictions.csv.
+
+    `moved` are paths of data that are elsewhere now, by their field in the spec.
+    """
     folder = RunFolder.open(Path(run))
     experiment, execution = folder.read_record()
-    if source is not None:
-        experiment = replace(experiment, {"data.source": source}, "--data")
+    if moved:
+        experiment = replace(experiment, moved, "--data")
     engine = evaluator(folder, experiment, backend_name or execution["backend"], device, implementation)
-    prepared, record = read_data(experiment, cache)
-    if record["fingerprint"] != execution["data"]["fingerprint"]:
-        raise UserError(f"{experiment.data.source}: not the data of {run}; give those by --data")
+    more = ", --dev and --test" if experiment.data.kind == "table" else ""
+    wanted = execution["data"]["fingerprint"], f"not the data of {run}; give those by --data{more}"
+    prepared, _ = read_data(experiment, cache, wanted)
     if prepared.vocabulary != folder.read_vocabulary(experiment.model):
         raise UserError(f"{folder.path / 'vocab.json'}: not the vocabulary of this run's data: the file was changed")
     dataset = getattr(prepared, split)
@@ -188,7 +245,7 @@ def evaluate_run(
         found = evaluate(engine.logits, dataset, lambda done, total: progress(f"evaluating on {split}", done, total))
     console.print(
         f"{split} accuracy {found.accuracy:.4f}  loss {found.loss:.6f}  macro F1 {found.macro_f1:.4f}"
-        f"  ({len(dataset):,} reviews, {backend_name or execution['backend']} on {engine.device})"
+        f"  ({len(dataset):,} texts, {backend_name or execution['backend']} on {engine.device})"
     )
     if split == "test" and (folder.path / "predictions.csv").is_file():
         _compare(folder.read_predictions(), execution, dataset, found)

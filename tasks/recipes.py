@@ -1,4 +1,5 @@
-"""Named sets of numbers, as changes to the spec's own defaults: of the IMDB task, and of the textbook's experiments."""
+"""Named sets of numbers, as changes to the spec's own defaults: of the programs that train on texts, and of the
+textbook's experiments."""
 
 from __future__ import annotations
 
@@ -78,6 +79,23 @@ RECIPES: dict[str, dict[str, object]] = {
 }
 
 
+REVIEWS_ZH: dict[str, dict[str, object]] = {
+    "default": {
+        **RECIPES["default"],
+        "text.tokenizer": "jieba",
+        "text.jieba_hmm": False,
+        "data": {"kind": "lines"},
+    },
+}
+"""Of the Chinese reviews."""
+
+CLASSIFY: dict[str, dict[str, object]] = {
+    "default": {**RECIPES["default"], "text.jieba_hmm": False, "data": {"kind": "table", "source": "TRAIN"}},
+}
+"""Of one's own texts; what depends on them (tokenizer, epochs, classes) is settled when they are seen."""
+
+OF_TASK = {"imdb": RECIPES, "reviews_zh": REVIEWS_ZH, "classify": CLASSIFY}
+
 XAVIER = {"scheme": "xavier_uniform", "scale": 1.0}
 
 DIGIT_SUM: dict[str, object] = {
@@ -135,8 +153,9 @@ def exploding() -> Experiment:
     return digit_sum(**EXPLODING)
 
 
-def recipe(name: str) -> Experiment:
-    """The experiment of a recipe. Raises UserError for an unknown name."""
-    if name not in RECIPES:
-        raise UserError(f"unknown recipe {name!r}: choose one of {', '.join(RECIPES)}")
-    return replace(Experiment(task="imdb", recipe=name), RECIPES[name])
+def recipe(name: str, task: str = "imdb") -> Experiment:
+    """The experiment of a task's recipe. Raises UserError for an unknown name."""
+    recipes = OF_TASK[task]
+    if name not in recipes:
+        raise UserError(f"unknown recipe {name!r}: choose one of {', '.join(recipes)}")
+    return replace(Experiment(task=task, recipe=name), recipes[name])

@@ -13,6 +13,7 @@ from rich.progress import TextColumn
 
 import backends
 from core import machine
+from core.class_weights import with_class_weights
 from core.contract import EnsembleStats
 from core.ensemble import EnsembleState, Member, evaluate_each, starting_values, train_together
 from core.ensemble_folder import EnsembleFolder
@@ -54,7 +55,8 @@ def make_members(experiments: dict[str, Experiment]) -> list[Member]:
     for name, experiment in experiments.items():
         if experiment.data not in made:
             made[experiment.data] = read_data(experiment, Path())[0]
-        members.append(Member(name, experiment, made[experiment.data]))
+        data = made[experiment.data]
+        members.append(Member(name, with_class_weights(experiment, data.train.labels), data))
     return members
 
 

@@ -48,7 +48,7 @@ from tasks.speed_measure import (
 )
 from tasks.speed_results import describe_disturbance, panels, peaks, tree
 from tasks.speed_table import print_results
-from tasks.training import absolute_source, cache_folder, new_name, read_data
+from tasks.training import absolute_source, cache_folder, fitted, new_name, read_data
 
 PROGRAM = "python -m tasks.speed"
 PASSES = {"training": True, "inference": False}
@@ -215,7 +215,7 @@ def _step_batches(name: str, plan: Plan, arguments: argparse.Namespace, folder: 
     data, _ = read_data(experiment, cache_folder(arguments.cache_dir))
     file = str(Path(folder) / f"{name}.npz")
     write_batches(experiment, data.train, plan.step_rounds + 1, file)
-    return experiment.with_vocab_size(len(data.vocabulary)), file
+    return fitted(experiment, data), file
 
 
 def _about(plan: Plan, threads: int, peak: Worker, others: list[Worker], left_out: dict[str, str]) -> dict:

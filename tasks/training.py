@@ -6,7 +6,6 @@ import os
 import shlex
 import signal
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from types import ModuleType
@@ -16,28 +15,22 @@ from rich.markup import escape
 
 import backends
 from core import digits, machine
+from core.class_weights import with_class_weights
 from core.contract import Engine
 from core.corpus import Prepared, load_corpus, prepare
 from core.errors import UserError
-from core.metrics import Evaluation, evaluate
-from core.parameters import check_moments, initial_parameters, parameter_table
+from core.files import user_path
+from core.metrics import evaluate
+from core.parameters import check_moments, initial_parameters
 from core.plots import draw_curves
 from core.run_folder import RunFolder, TrainingState
-from core.spec import Experiment, replace
+from core.spec import TEXTS, Experiment, replace
+from core.tokenizers import segmenter
 from core.trainer import check_finite, total_steps, train
 from core.vectors import PACKAGES, Vectors, check_width, look_up, open_vectors
 from tasks import event_log
 from tasks.console import INTERRUPTED, DataProgress, TrainingDisplay, console, errors, fact
-
-
-@dataclass(frozen=True)
-class Task:
-    """What is particular to one task."""
-
-    program: str
-    """As it is typed after `python -m`."""
-    classes: tuple[str, ...]
-    """Names of the labels, by number."""
+from tasks.reporting import Task, describe, keep_confusion, keep_mistakes, report, result_of, title_of
 
 
 def cache_folder(given: str | None) -> Path:
@@ -68,7 +61,7 @@ def start(
     # Vectors that do not fit are refused before the reviews are read.
     vectors = open_vectors_of(experiment)
     prepared, data_record = read_data(experiment, cache)
-    experiment = experiment.with_vocab_size(len(prepared.vocabulary))
+    experiment = fitted(experiment, prepared)
     training = experiment.training
     parameters, vectors_record = starting_values(experiment, prepared, vectors)
     engine = backend.Engine(experiment.model, training, parameters, device, implementation)
@@ -76,7 +69,8 @@ def start(
     who = executor(backend, engine)
     execution = {
         **who,
-        "classes": list(task.classes),
+        "classes": prepared.classes,
+        **tokenized_by(experiment),
         "data": data_record,
         **vectors_record,
         "machine": machine.description(),
@@ -85,7 +79,7 @@ def start(
     }
     folder.write_record(experiment, execution)
     folder.write_vocabulary(prepared.vocabulary)
-    return _run(task, experiment, execution, engine, prepared, folder, TrainingState(), tensorboard)
+    return _run(task, experiment, execution, engine, prepared, folder, TrainingState(), cache, tensorboard)
 
 
 def resume(
@@ -116,9 +110,8 @@ def resume(
     backend = backends.load(backend_name or execution["backend"])
     device = backend.resolve_device(device)
     implementation = backends.resolve_implementation(implementation, device, experiment.model.encoder.cell)
-    prepared, data_record = read_data(experiment, cache)
-    if data_record["fingerprint"] != execution["data"]["fingerprint"]:
-        raise UserError(f"{experiment.data.source}: not the data that {run} was trained on; a resume needs the same")
+    other = f"not the data that {run} was trained on; a resume needs the same"
+    prepared, _ = read_data(experiment, cache, (execution["data"]["fingerprint"], other))
     if prepared.vocabulary != folder.read_vocabulary(experiment.model):
         raise UserError(f"{folder.path / 'vocab.json'}: not the vocabulary of this run's data: the file was changed")
     engine = backend.Engine(experiment.model, experiment.training, parameters, device, implementation)
@@ -127,24 +120,28 @@ def resume(
     who = executor(backend, engine)
     execution = {**execution, **who, "segments": [*execution["segments"], {"from_step": state.step, **who}]}
     folder.write_record(experiment, execution)
-    return _run(task, experiment, execution, engine, prepared, folder, state, tensorboard)
+    return _run(task, experiment, execution, engine, prepared, folder, state, cache, tensorboard)
 
 
 def check_task(task: Task, experiment: Experiment, where: str) -> None:
     """Raises UserError for a spec of another task: its data and classes are others."""
-    own = task.program.rpartition(".")[2]
-    if experiment.task != own:
-        raise UserError(f"{where}: a spec of task {experiment.task}, not {own}: see python -m tasks.{experiment.task}")
+    if experiment.task != task.name:
+        other = experiment.task
+        raise UserError(f"{where}: a spec of task {other}, not {task.name}: see python -m tasks.{other}")
 
 
 def absolute_source(experiment: Experiment) -> Experiment:
     """A path in the record, of data or word vectors, must mean the same from every folder."""
-    source, vectors = getattr(experiment.data, "source", "packaged"), experiment.model.embedding.vectors
-    changes = {}
-    if source not in ("packaged", "official"):
-        changes["data.source"] = str(Path(source).expanduser().absolute())
+    data, vectors = experiment.data, experiment.model.embedding.vectors
+    names = () if data.kind == "table" else ("packaged", "official")
+    paths = {field: getattr(data, field, None) for field in ("source", "dev", "test")}
+    changes = {
+        f"data.{field}": str(user_path(path).absolute())
+        for field, path in paths.items()
+        if path is not None and path not in names
+    }
     if vectors is not None and vectors not in PACKAGES:
-        changes["model.embedding.vectors"] = str(Path(vectors).expanduser().absolute())
+        changes["model.embedding.vectors"] = str(user_path(vectors).absolute())
     return replace(experiment, changes) if changes else experiment
 
 
@@ -156,6 +153,24 @@ def open_vectors_of(experiment: Experiment) -> Vectors | None:
     vectors = open_vectors(embedding.vectors)
     check_width(vectors, embedding.dim)
     return vectors
+
+
+def fitted(experiment: Experiment, prepared: Prepared) -> Experiment:
+    """The experiment with the numbers that only its data tell: size of the vocabulary, classes, their weights."""
+    weights, names = experiment.training.class_weights, prepared.classes
+    if isinstance(weights, tuple) and len(weights) != len(names):
+        shown = ", ".join(names[:20])
+        raise UserError(f"training.class_weights are {len(weights)}, and the data have {len(names)} classes: {shown}")
+    changes: dict[str, object] = {"model.embedding.vocab_size": len(prepared.vocabulary)}
+    if experiment.known_classes is None:
+        changes["model.head.classes"] = len(prepared.classes)
+    return with_class_weights(replace(experiment, changes), prepared.train.labels)
+
+
+def tokenized_by(experiment: Experiment) -> dict[str, str]:
+    """For the record: the package that cuts texts, where it is another's."""
+    package = segmenter(experiment.text) if experiment.data.kind in TEXTS else ""
+    return {"tokenized_by": package} if package else {}
 
 
 def starting_values(
@@ -173,15 +188,21 @@ def starting_values(
     return parameters, {"vectors": {"source": vectors.name, **record}}
 
 
-def read_data(experiment: Experiment, cache: Path) -> tuple[Prepared, dict]:
-    """The data of an experiment, tokenised, split and encoded; and what the run's record says of them."""
+def read_data(experiment: Experiment, cache: Path, wanted: tuple[str, str] | None = None) -> tuple[Prepared, dict]:
+    """The data of an experiment, tokenised, split and encoded; and what the run's record says of them.
+
+    `wanted` is the fingerprint that they must have, and what to say of them where they have another.
+    """
     if experiment.data.kind == "digits":
         prepared, description = digits.prepare(experiment.data), digits.describe(experiment.data)
         record = {"kind": "digits", "description": description, "fingerprint": description}
         return prepared, {**record, **prepared.summary}
     with DataProgress() as progress:
         corpus, source = load_corpus(experiment.data, experiment.text, cache, progress)
-        prepared = prepare(corpus, experiment.data, experiment.text, experiment.model.head.classes)
+        if wanted is not None and source.fingerprint != wanted[0]:
+            # Before they are split, which other data may not bear.
+            raise UserError(f"{source.description}: {wanted[1]}")
+        prepared = prepare(corpus, experiment.data, experiment.text, experiment.known_classes)
     record = {"kind": source.kind, "description": source.description, "fingerprint": source.fingerprint}
     return prepared, {**record, **prepared.summary}
 
@@ -194,9 +215,10 @@ def _run(
     prepared: Prepared,
     folder: RunFolder,
     state: TrainingState,
+    cache: Path,
     tensorboard: bool,
 ) -> int:
-    _describe(experiment, execution, prepared, folder)
+    describe(experiment, execution, prepared, folder)
     if state.step:
         fact("resume", f"from step {state.step}")
     _, steps = total_steps(experiment, prepared.train)
@@ -208,7 +230,7 @@ def _run(
             fact("events", f"tensorboard --logdir {shlex.quote(str(log.folder))}")
             observer = event_log.Observers(observer, log)
         state = train(engine, experiment, prepared.train, prepared.dev, folder, state, observer, should_stop)
-    title, reduction = _title(experiment, execution), experiment.training.loss_reduction
+    title, reduction = title_of(experiment, execution), experiment.training.loss_reduction
     picture = folder.path / "curves.png"
     if not state.finished:
         draw_curves(folder.read_metrics(), f"{title} (stopped at step {state.step})", picture, reduction)
@@ -225,102 +247,11 @@ def _run(
     folder.write_predictions(test.names, test.labels, found.predicted, found.probabilities, classes)
     result = result_of(experiment, execution, prepared, state, found)
     draw_curves(folder.read_metrics(), title, picture, reduction, result["test"])
+    keep_confusion(folder, found, classes, title)
+    keep_mistakes(folder, experiment, execution, test, found, cache)
     folder.write_result(result)
-    _report(task, folder, result)
+    report(task, folder, result)
     return 0
-
-
-def result_of(
-    experiment: Experiment, execution: dict, prepared: Prepared, state: TrainingState, found: Evaluation
-) -> dict:
-    return {
-        "task": experiment.task,
-        "recipe": experiment.recipe,
-        "backend": execution["backend"],
-        "device": execution["device"],
-        "implementation": execution["implementation"],
-        "data": execution["data"]["description"],
-        "test": {
-            "documents": len(prepared.test),
-            "accuracy": found.accuracy,
-            "loss": found.loss,
-            "macro_f1": found.macro_f1,
-            "confusion": found.confusion.tolist(),
-        },
-        "dev": {"accuracy": state.best_accuracy, "loss": state.best_loss, "step": state.best_step},
-        "training": {
-            "steps": state.step,
-            "seconds": round(state.seconds, 3),
-            "epoch_seconds": [round(seconds, 3) for seconds in state.epoch_seconds],
-            "tokens": state.tokens,
-            "tokens_per_second": round(state.tokens / state.seconds, 1),
-        },
-        "peak_memory_mb": machine.peak_memory_mb(),
-    }
-
-
-def _report(task: Task, folder: RunFolder, result: dict) -> None:
-    test, dev, training = result["test"], result["dev"], result["training"]
-    console.print()
-    console.print(
-        f"[bold]test accuracy {test['accuracy']:.4f}[/] on {test['documents']:,} held-out reviews"
-        f" (dev {dev['accuracy']:.4f} at step {dev['step']}; macro F1 {test['macro_f1']:.4f})"
-    )
-    epochs, memory = training["epoch_seconds"], result["peak_memory_mb"]
-    console.print(
-        f"trained in {training['seconds']:.0f} s ({sum(epochs) / max(len(epochs), 1):.1f} s per epoch,"
-        f" {training['tokens_per_second']:,.0f} tokens/s" + (f", peak memory {memory:,} MB)" if memory else ")")
-    )
-    fact("curves", str(folder.path / "curves.png"))
-    fact(
-        "try",
-        f'python -m {task.program} predict {shlex.quote(str(folder.path))} "A wonderful film, I loved every minute."',
-    )
-
-
-def _describe(experiment: Experiment, execution: dict, prepared: Prepared, folder: RunFolder) -> None:
-    model, data = experiment.model, execution["data"]
-    encoder, head = model.encoder, model.head
-    versions = ", ".join(f"{name} {version}" for name, version in execution["versions"].items() if name != "kernels")
-    fact("task", f"{experiment.task}, recipe {experiment.recipe}")
-    fact("backend", f"{versions}; device {execution['device']}; recurrent layers: {_layers(execution)}")
-    fact("data", data["description"])
-    counts = ", ".join(f"{data[part]['documents']:,} {part}" for part in ("train", "dev", "test"))
-    fact("", f"{counts}; dev split {data['dev_split']}; vocabulary {len(prepared.vocabulary):,}")
-    size = sum(int(np.prod(row.shape)) for row in parameter_table(model))
-    direction = "bidirectional " if encoder.bidirectional else ""
-    fact(
-        "model",
-        f"embedding {model.embedding.vocab_size:,} x {model.embedding.dim}, {encoder.num_layers} x {direction}"
-        f"{encoder.cell.upper()} {encoder.hidden_size}, {head.pooling} pooling, {size:,} parameters",
-    )
-    if "vectors" in execution:
-        fact("vectors", _vectors(execution["vectors"], model.embedding.trainable))
-    fact("run", str(folder.path))
-
-
-def _vectors(record: dict, trainable: bool) -> str:
-    found, words = record["found"], record["found"] + record["missing"]
-    return (
-        f"{record['source']}: {found:,} of {words:,} words found ({100 * found / words:.1f} %),"
-        f" the rest as the spec says; {'trained' if trainable else 'frozen'}"
-    )
-
-
-def _layers(execution: dict) -> str:
-    """The implementation, and what there is to say about it: its build, or why it is not ours."""
-    name, obstacle = execution["implementation"], backends.no_fast(execution["device"])
-    if name == "fast":
-        return f"fast (ours, {execution['versions']['kernels']})"
-    return f"{name} (not fast: {obstacle})" if obstacle else name
-
-
-def _title(experiment: Experiment, execution: dict) -> str:
-    versions = execution["versions"]
-    name = f"{execution['backend']} {versions[execution['backend']]}"
-    kind = execution["data"]["kind"]
-    where = f"{name} on {execution['device']}, {'local' if kind == 'path' else kind} data"
-    return f"{experiment.task}, recipe {experiment.recipe}, {where}"
 
 
 def executor(backend: ModuleType, engine: Engine) -> dict:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import html
 import io
 import itertools
 import json
@@ -17,12 +16,12 @@ import sys
 import tarfile
 import time
 from dataclasses import dataclass
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import fresh_rng, make_reviews
+from pages import Page, fits, read, stands_alone
 
 import backends
 import tasks.both
@@ -43,8 +42,6 @@ TINY = (
     *("--dropout", 0, "--device", "cpu"),
 )
 HOSTILE = "dull <script>alert(1)</script> & \"awful\" <img src=http://example.org/x.png> 'hated' <!-- </p></details>"
-VOID = {"meta", "br", "link", "img", "input", "hr"}
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 CHILD = (
     "import runpy, sys; from core import sources; sources.PER_CLASS = int(sys.argv.pop(1));"
     " runpy.run_module('tasks.imdb', run_name='__main__', alter_sys=True)"
@@ -73,53 +70,6 @@ def compare(*argv: object) -> Done:
 def child_command(task, argv: list[str]) -> list[str]:
     """The training program on the small data."""
     return [sys.executable, "-c", CHILD, str(EACH), *argv]
-
-
-class Page(HTMLParser):
-    """A page read strictly: every element is closed, in order. Keeps tags with attributes, text, and tables' cells."""
-
-    def __init__(self, content: str) -> None:
-        super().__init__()
-        self.content, self.open, self.tags, self.tables, self.words = content, [], [], [], []
-        self.feed(content)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-        if tag == "table":
-            self.tables.append((dict(attrs).get("class", ""), []))
-        elif tag == "tr":
-            self.tables[-1][1].append([])
-        elif tag in ("td", "th"):
-            self.tables[-1][1][-1].append("")
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag):
-        assert self.open and self.open.pop() == tag, (tag, self.getpos())
-
-    def handle_data(self, data):
-        if "style" not in self.open:
-            self.words.append(data)
-        if {"td", "th"} & set(self.open):
-            self.tables[-1][1][-1][-1] += data
-
-    @property
-    def text(self) -> str:
-        return " ".join(" ".join(self.words).split())
-
-    def table(self, name: str) -> list[dict[str, str]]:
-        """The rows of the first table of a class, by the names of the columns."""
-        head, *rows = next(rows for found, rows in self.tables if name in found.split())
-        return [dict(zip(head, row, strict=True)) for row in rows]
-
-
-def read(path: Path) -> Page:
-    return Page(path.read_text(encoding="utf-8"))
 
 
 @dataclass(frozen=True)
@@ -313,23 +263,7 @@ def test_hostile_words_stay_words(place, copies, tmp_path):
 def test_the_page_needs_nothing_else(place, tmp_path):
     """No script, no reference to the network or to another file, and it says so to the browser."""
     page = place.report(tmp_path / "page.html", *place.pair)
-    ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
-    assert len(ids) == len(set(ids))
-    for tag, attributes in page.tags:
-        assert tag not in ("script", "link", "iframe", "img", "object", "embed", "base")
-        for name, value in attributes.items():
-            assert not name.startswith("on"), (tag, name)
-            if name in ("href", "src", "xlink:href", "srcset", "action", "data"):
-                assert value.startswith("#") and value[1:] in ids, (tag, name, value)
-    style = re.search(r"<style>.*?</style>", page.content, re.DOTALL).group()
-    assert "@import" not in style and "url(" not in style and "://" not in style
-    for reference in re.findall(r"url\(([^)]*)\)", page.content):
-        assert reference.startswith("#") and reference[1:] in ids
-    policies = [own["content"] for tag, own in page.tags if own.get("http-equiv") == "Content-Security-Policy"]
-    assert policies and policies[0].startswith("default-src 'none'")
-    assert any(own.get("name") == "viewport" for _, own in page.tags)
-    for query in ("prefers-color-scheme: dark", "@media print", "max-width"):
-        assert query in style
+    stands_alone(page)
     assert [tag for tag, _ in page.tags].count("svg") == 2
 
 
@@ -567,32 +501,8 @@ def test_both_stops_cleanly(place, tmp_path, both_frameworks):
 # In a browser
 
 
-@pytest.fixture(scope="module")
-def browser() -> str:
-    found = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if not found:
-        pytest.skip(f"no browser is installed: {', '.join(BROWSERS[:3])}")
-    return found
-
-
 @pytest.mark.parametrize("width", [390, 1280])
-def test_a_browser_shows_it(place, copies, tmp_path, browser, width):
+def test_a_browser_shows_it(place, copies, tmp_path, width):
     """No wider than the window, nothing fetched, nothing on the console."""
     rewrite_predictions(copies[1], lambda row: [*row[:2], {"negative": "positive"}.get(row[2], "negative"), *row[3:]])
-    page = place.report(tmp_path / "page.html", *copies)
-    # A browser's window has a least width; a frame has none.
-    script = (
-        "onload = () => { const frame = document.querySelector('iframe').contentWindow;"
-        " frame.document.querySelectorAll('details').forEach(one => one.open = true);"
-        " document.title = [frame.innerWidth, frame.document.documentElement.scrollWidth,"
-        " frame.performance.getEntriesByType('resource').length].join(' '); }"
-    )
-    frame = f'<iframe width="{width}" height="900" style="border:0" srcdoc="{html.escape(page.content)}"></iframe>'
-    wrapper = tmp_path / "wrapper.html"
-    wrapper.write_text(f"<!DOCTYPE html><title>-</title><script>{script}</script>{frame}", encoding="utf-8")
-    argv = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--dump-dom"]
-    argv += [f"--user-data-dir={tmp_path / 'profile'}", f"--window-size={max(width, 500)},900", wrapper.as_uri()]
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=120)
-    inner, scrolled, fetched = map(int, re.search(r"<title>(\d+) (\d+) (\d+)</title>", done.stdout).groups())
-    assert inner == width and scrolled <= width and fetched == 0
-    assert "CONSOLE" not in done.stderr, done.stderr
+    fits(place.report(tmp_path / "page.html", *copies), width, tmp_path)

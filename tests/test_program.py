@@ -50,13 +50,16 @@ FILES = {
     "last.safetensors",
     "result.json",
     "predictions.csv",
+    "confusion.png",
     "curves.png",
+    "mistakes.csv",
 }
 TINY = (
     *("--hidden", 8, "--embedding-dim", 8, "--max-length", 30, "--batch-size", 8, "--epochs", 6, "--lr", 0.03),
     *("--dropout", 0.2, "--dtype", "float64"),
 )
 """Options of a model that learns its 48 reviews within a second."""
+AT_THE_END = {"result.json", "predictions.csv", "confusion.png", "mistakes.csv"}
 STEPS_PER_EPOCH = 5
 FOUND_BY = "from core import sources; sources.PER_CLASS = int(sys.argv.pop(1))"
 """Lets a process of its own read the small data."""
@@ -545,7 +548,7 @@ def test_ctrl_c_and_resume(place, tmp_path, name):
     assert "Traceback" not in err and "stopping after this step" in err
     steps = [step for split, step, _ in losses(run) if split == "train"]
     assert f"stopped at step {len(steps)} of " in out and steps == list(range(1, len(steps) + 1))
-    assert {file.name for file in run.iterdir()} <= FILES - {"result.json", "predictions.csv"}
+    assert {file.name for file in run.iterdir()} <= FILES - AT_THE_END
     line = shlex.split(out.splitlines()[-1])
     assert line == ["python", "-m", "tasks.imdb", "--resume", str(run)]
     done = call(*line[3:], "--cache-dir", place.cache, "--device", "cpu")
@@ -644,7 +647,7 @@ def test_killed_while_writing_a_checkpoint_the_other_framework_goes_on(place, tm
 
 
 def test_a_run_that_died_while_testing_is_finished_by_a_resume(place, finished):
-    for name in ("result.json", "predictions.csv", "curves.png"):
+    for name in AT_THE_END | {"curves.png"}:
         (finished / name).unlink()
     before = losses(finished)
     done = call("--resume", finished, "--cache-dir", place.cache)
@@ -665,7 +668,7 @@ def test_a_resume_takes_no_spec(place, stopped, refused, option):
     refused("--resume", stopped, "--cache-dir", place.cache, *option, says=("leave out", flag))
 
 
-@pytest.mark.parametrize("name", sorted(FILES - {"result.json", "predictions.csv", "curves.png"}))
+@pytest.mark.parametrize("name", sorted(FILES - AT_THE_END - {"curves.png"}))
 def test_a_resume_needs_every_file(place, stopped, refused, name):
     """Before it trains for hours and then misses one."""
     (stopped / name).unlink()
@@ -724,6 +727,8 @@ def test_a_resume_needs_the_optimisers_state(place, stopped, refused):
         (("--pooling", "first"), ("--pooling first", "last", "mean", "max")),
         (("--dtype", "float16"), ("--dtype float16", "float32", "float64")),
         (("--truncate", "middle"), ("--truncate middle", "head", "tail", "both")),
+        (("--class-weights", "rare"), ("--class-weights rare", "none", "balanced")),
+        (("--set", "training.class_weights=[1,2,3]"), ("training.class_weights are 3", "model.head.classes is 2")),
         (("--lookup", "one_hot", "--vocab-size", "30000"), ("one_hot", "20000")),
         (("--set", "no.such.field=1"), "no.such.field"),
         (("--set", "training.sed=1"), ("training.sed", "seed")),
@@ -952,7 +957,7 @@ def test_help_of_training(capsys):
         for name in RECIPES:
             value = operator.attrgetter(option.paths[0])(recipe(name))
             if value is None or option.type is bool:
-                said = {None: "off", True: "yes", False: "no"}[value]
+                said = {None: option.null or "off", True: "yes", False: "no"}[value]
             else:
                 said = f"{value:g}" if option.type is float else str(value)
             assert said in shown.group(1), option.flag

@@ -18,9 +18,10 @@ import pytest
 
 from core import sources
 from core.corpus import load_corpus, prepare
+from core.documents import Document
 from core.download import fetch
 from core.errors import UserError
-from core.sources import Document, open_source
+from core.sources import open_source
 from core.spec import Data, Text
 
 EACH = 12
@@ -83,9 +84,9 @@ def test_an_archive_reads_as_its_folder_does(folder, tmp_path, name):
     assert documents == read(folder) == read(folder.parent)
     assert len(documents) == 4 * EACH and len({document.name for document in documents}) == 4 * EACH
     assert documents[10] == Document(
-        "train/pos/10_9", "Review 10 of train pos: caf\u00e9 film3!", 1, "train", "tt0001003"
+        "train/pos/10_9", "Review 10 of train pos: caf\u00e9 film3!", "positive", "train", "tt0001003"
     )
-    assert documents[-1].name == f"test/neg/{EACH - 1}_2" and documents[-1].label == 0
+    assert documents[-1].name == f"test/neg/{EACH - 1}_2" and documents[-1].label == "negative"
 
 
 def test_films_are_unknown_without_their_files(tmp_path):
@@ -222,7 +223,7 @@ def test_packaged(packaged_csv, tmp_path):
     documents = list(source.documents())
     assert (source.kind, source.total, len(documents)) == ("packaged", 2 * EACH, 2 * EACH)
     assert "not the official test" in source.description
-    assert documents[1] == Document("packaged/000001", 'review 1, "good"', 1, "", "")
+    assert documents[1] == Document("packaged/000001", 'review 1, "good"', "positive")
     path.write_text(path.read_text() + "\n")
     assert open_source("packaged", tmp_path).fingerprint != source.fingerprint
 

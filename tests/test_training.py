@@ -14,7 +14,7 @@ import backends
 from core import trainer
 from core.batches import Dataset, epoch_order
 from core.errors import UserError
-from core.metrics import evaluate
+from core.metrics import evaluate, summarize
 from core.parameters import initial_parameters
 from core.reference import ReferenceEngine
 from core.run_folder import RunFolder, TrainingState
@@ -440,6 +440,7 @@ def reads(backend, monkeypatch) -> list[str]:
 def test_a_step_does_not_wait(backend, data, reads, cell, optimiser):
     """With the layers that run on a device; our own are on the CPU, where there is nothing to wait for."""
     changes = {**OPTIMISERS[optimiser], **DROPPING, "model.encoder.cell": cell, "model.encoder.num_layers": 2}
+    changes["training.class_weights"] = (0.5, 2.0)
     engine = new_engine(backend, replace(SMALL, changes), "builtin")
     batches = [data[0].batch(rows) for rows in epoch_order(data[0].lengths, 8, 2, 0, 0)]
     for step, batch in enumerate(batches):
@@ -622,3 +623,16 @@ def test_a_kept_unit_is_scaled(backend, data, masks):
         dropped.append(seen == 0)
         assert seen == pytest.approx(np.where(seen == 0, 0, pooled / 0.75), rel=1e-9)
     assert abs(np.mean(dropped) - 0.25) < 6 * math.sqrt(0.25 * 0.75 / np.size(dropped))
+
+
+def test_figures_of_merit_by_hand():
+    """Three classes of four occur: the fourth, never there and never said, does not lower the mean of F1."""
+    said = np.array([0, 0, 1, 1, 2, 0])
+    labels = np.array([0, 1, 1, 1, 0, 0])
+    logits = np.log(np.where(np.arange(4) == said[:, None], 0.7, 0.1))
+    found = summarize(logits, labels)
+    assert found.confusion.tolist() == [[2, 0, 1, 0], [1, 2, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]]
+    assert found.accuracy == pytest.approx(4 / 6) and found.predicted.tolist() == said.tolist()
+    # F1 = 2 hits / (true + said): 4/6, 4/5, 0/1.
+    assert found.macro_f1 == pytest.approx((4 / 6 + 4 / 5 + 0) / 3)
+    assert found.loss == pytest.approx(-(4 * np.log(0.7) + 2 * np.log(0.1)) / 6)

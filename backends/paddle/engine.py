@@ -8,7 +8,7 @@ from backends import kernels
 from backends.paddle.fast import RowGradient
 from backends.paddle.framework import paddle
 from backends.paddle.layers import Dropout
-from backends.paddle.model import Classifier, loss_of, no_dropout, right_of, training_dropout
+from backends.paddle.model import Classifier, class_weights, loss_of, no_dropout, right_of, training_dropout
 from backends.paddle.optimizer import OPTIMIZERS, clip
 from backends.paddle.runtime import native_device, place, to_numpy
 from core import spec
@@ -31,6 +31,7 @@ class Engine:
         self.implementation = implementation
         self.training = training
         self._native_device = native_device(device)
+        self._class_weights = class_weights(training, self._native_device)
         paddle.set_device(device)  # parameters are created where this points
         self._model = Classifier(model, training.dtype, implementation)
         self._model.assign(parameters)
@@ -103,7 +104,7 @@ class Engine:
             parameter.clear_gradient(set_to_zero=False)
         inputs = self._place(batch)
         logits = self._model(inputs, training_dropout(self.training, step))["logits"]
-        loss = loss_of(logits, inputs.labels, self.training.loss_reduction)
+        loss = loss_of(logits, inputs.labels, self.training.loss_reduction, self._class_weights)
         try:
             loss.backward()
         except OSError:

@@ -7,7 +7,7 @@ import numpy as np
 from backends import kernels
 from backends.paddle.engine import Engine
 from backends.paddle.framework import paddle
-from backends.paddle.model import Classifier, loss_of, right_of, training_dropout
+from backends.paddle.model import Classifier, class_weights, loss_of, right_of, training_dropout
 from backends.paddle.optimizer import OPTIMIZERS, clip_each
 from backends.paddle.runtime import native_device, to_numpy
 from core import spec
@@ -32,6 +32,7 @@ class Ensemble(Engine):
         self.training = training
         self.seeds = seeds
         self._native_device = native_device(device)
+        self._class_weights = class_weights(training, self._native_device)
         paddle.set_device(device)  # parameters are created where this points
         self._model = Classifier(model, training.dtype, implementation, len(seeds))
         self._model.assign(parameters)
@@ -63,7 +64,7 @@ class Ensemble(Engine):
             parameter.clear_gradient(set_to_zero=False)
         inputs = self._place(batch)
         logits = self._model(inputs, training_dropout(self.training, step, self.seeds))["logits"]
-        losses = loss_of(logits, inputs.labels, "none").reshape([len(self.seeds), -1])
+        losses = loss_of(logits, inputs.labels, "none", self._class_weights).reshape([len(self.seeds), -1])
         losses = losses.mean(1) if self.training.loss_reduction == "mean" else losses.sum(1)
         try:
             losses.sum().backward()  # no model's loss depends on another's parameters

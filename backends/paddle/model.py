@@ -8,6 +8,7 @@ from backends.paddle.framework import paddle
 from backends.paddle.layers import Dropout, Embedding, PooledHead, RecurrentEncoder
 from backends.paddle.runtime import Inputs, to_tensor
 from core import spec
+from core.class_weights import weights_of
 from core.parameters import parameter_table
 from core.streams import dropout_mask, native_seed
 
@@ -44,8 +45,23 @@ class Classifier(nn.Layer):
                 parameter.set_value(arrays[name])
 
 
-def loss_of(logits: paddle.Tensor, labels: paddle.Tensor, reduction: str) -> paddle.Tensor:
-    """Cross-entropy of logits [B, C], or binary cross-entropy of one logit [B, 1]; `reduction` mean, sum or none."""
+def class_weights(training: spec.Training, device) -> paddle.Tensor | None:
+    """[C] in the model's dtype, or None where every text counts once. Raises ValueError for `balanced`."""
+    weights = weights_of(training.class_weights)
+    return None if weights is None else to_tensor(weights.astype(training.dtype), device)
+
+
+def loss_of(
+    logits: paddle.Tensor, labels: paddle.Tensor, reduction: str, weights: paddle.Tensor | None
+) -> paddle.Tensor:
+    """Cross-entropy of logits [B, C], or binary cross-entropy of one logit [B, 1]; `reduction` mean, sum or none.
+
+    With `weights` [C] each text's is multiplied by its class's; the mean is over B texts (`core/reference.py`, `loss`).
+    """
+    if weights is not None:
+        # Not by the functions' own `weight`, whose mean divides by the sum of weights.
+        losses = loss_of(logits, labels, "none", None) * weights[labels]
+        return losses if reduction == "none" else losses.mean() if reduction == "mean" else losses.sum()
     if logits.shape[1] == 1:
         return F.binary_cross_entropy_with_logits(logits[:, 0], labels.astype(logits.dtype), reduction=reduction)
     # By hand: Paddle's `log_softmax` and `cross_entropy` take no log-probability below -64 for what it is, in float64

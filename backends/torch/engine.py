@@ -7,7 +7,7 @@ import numpy as np
 from backends.torch.fast import RowGradient
 from backends.torch.framework import torch
 from backends.torch.layers import Dropout
-from backends.torch.model import Classifier, loss_of, no_dropout, right_of, training_dropout
+from backends.torch.model import Classifier, class_weights, loss_of, no_dropout, right_of, training_dropout
 from backends.torch.optimizer import OPTIMIZERS, clip
 from backends.torch.runtime import native_device, place, to_numpy
 from core import spec
@@ -30,6 +30,7 @@ class Engine:
         self.implementation = implementation
         self.training = training
         self._native_device = native_device(device)
+        self._class_weights = class_weights(training, self._native_device)
         self._model = Classifier(model, training.dtype, implementation).to(self._native_device)
         self._model.assign(parameters)
         self._trainable = self._model.trainable
@@ -101,7 +102,7 @@ class Engine:
             parameter.grad = None
         inputs = self._place(batch)
         logits = self._model(inputs, training_dropout(self.training, step))["logits"]
-        loss = loss_of(logits, inputs.labels, self.training.loss_reduction)
+        loss = loss_of(logits, inputs.labels, self.training.loss_reduction, self._class_weights)
         loss.backward()
         if self._model.embedding.by_rows:
             self._rows = self._model.embedding.row_gradient(inputs)

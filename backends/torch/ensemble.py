@@ -6,7 +6,7 @@ import numpy as np
 
 from backends.torch.engine import Engine
 from backends.torch.framework import torch
-from backends.torch.model import Classifier, loss_of, right_of, training_dropout
+from backends.torch.model import Classifier, class_weights, loss_of, right_of, training_dropout
 from backends.torch.optimizer import OPTIMIZERS, clip_each
 from backends.torch.runtime import native_device, to_numpy
 from core import spec
@@ -31,6 +31,7 @@ class Ensemble(Engine):
         self.training = training
         self.seeds = seeds
         self._native_device = native_device(device)
+        self._class_weights = class_weights(training, self._native_device)
         self._model = Classifier(model, training.dtype, implementation, len(seeds)).to(self._native_device)
         self._model.assign(parameters)
         self._trainable = self._model.trainable
@@ -61,7 +62,7 @@ class Ensemble(Engine):
             parameter.grad = None
         inputs = self._place(batch)
         logits = self._model(inputs, training_dropout(self.training, step, self.seeds))["logits"]
-        losses = loss_of(logits, inputs.labels, "none").reshape(len(self.seeds), -1)
+        losses = loss_of(logits, inputs.labels, "none", self._class_weights).reshape(len(self.seeds), -1)
         losses = losses.mean(1) if self.training.loss_reduction == "mean" else losses.sum(1)
         losses.sum().backward()  # no model's loss depends on another's parameters
         return losses, right_of(logits, inputs.labels).reshape(len(self.seeds), -1).sum(1)

@@ -8,6 +8,7 @@ from backends.torch.framework import torch
 from backends.torch.layers import Dropout, Embedding, PooledHead, RecurrentEncoder
 from backends.torch.runtime import Inputs, to_tensor
 from core import spec
+from core.class_weights import weights_of
 from core.parameters import parameter_table
 from core.streams import dropout_mask, native_seed
 
@@ -45,8 +46,21 @@ class Classifier(nn.Module):
                 parameter.copy_(to_tensor(arrays[name], parameter.device))
 
 
-def loss_of(logits: torch.Tensor, labels: torch.Tensor, reduction: str) -> torch.Tensor:
-    """Cross-entropy of logits [B, C], or binary cross-entropy of one logit [B, 1]; `reduction` mean, sum or none."""
+def class_weights(training: spec.Training, device: torch.device) -> torch.Tensor | None:
+    """[C] in the model's dtype, or None where every text counts once. Raises ValueError for `balanced`."""
+    weights = weights_of(training.class_weights)
+    return None if weights is None else to_tensor(weights.astype(training.dtype), device)
+
+
+def loss_of(logits: torch.Tensor, labels: torch.Tensor, reduction: str, weights: torch.Tensor | None) -> torch.Tensor:
+    """Cross-entropy of logits [B, C], or binary cross-entropy of one logit [B, 1]; `reduction` mean, sum or none.
+
+    With `weights` [C] each text's is multiplied by its class's; the mean is over B texts (`core/reference.py`, `loss`).
+    """
+    if weights is not None:
+        # Not by the functions' own `weight`, whose mean divides by the sum of weights.
+        losses = loss_of(logits, labels, "none", None) * weights[labels]
+        return losses if reduction == "none" else losses.mean() if reduction == "mean" else losses.sum()
     if logits.shape[1] == 1:
         return F.binary_cross_entropy_with_logits(logits[:, 0], labels.to(logits.dtype), reduction=reduction)
     return F.nll_loss(F.log_softmax(logits, dim=1), labels, reduction=reduction)

@@ -83,7 +83,8 @@ def smoothed(logits: np.ndarray, labels: np.ndarray, weights: np.ndarray | None,
     paddle="In float64 it goes through float32. With class weights another mean is taken.",
     effect="Float64 logits, smoothing 0.1, distance from the formula: PyTorch {torch:e}, Paddle {paddle:e}. With class"
     " weights 1, 2, 3: PyTorch {torch_weighted:.4f}, Paddle {paddle_weighted:.4f}.",
-    ours=f"The spec has neither smoothing nor class weights. {MODELS}.",
+    ours="The spec has no smoothing. Its class weights multiply each text's loss, and the mean is over texts, where"
+    f" both frameworks divide by the sum of weights. {MODELS}.",
     size="float64: off by {paddle:e}; with class weights {paddle_weighted:.3f} instead of {torch_weighted:.3f}",
     claim=lambda f: f["torch"] < 1e-14 < f["paddle"] and abs(f["torch_weighted"] - f["paddle_weighted"]) > 1e-3,
 )

