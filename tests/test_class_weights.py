@@ -160,8 +160,8 @@ EXPECTED = "training.class_weights: Input should be 'balanced', a number for eac
         ([1, -3, 1], "x: training.class_weights.1: Input should be greater than 0 (got -3)"),
         ([1, 0, 1], "x: training.class_weights.1: Input should be greater than 0 (got 0)"),
         ([1, 1, math.inf], "x: training.class_weights.2: Input should be a finite number (got Infinity)"),
-        ([1, 2], "x: experiment: training.class_weights are 2, and model.head.classes is 3"),
-        ([], "x: experiment: training.class_weights are 0, and model.head.classes is 3"),
+        ([1, 2], "x: training.class_weights are 2, and model.head.classes is 3"),
+        ([], "x: training.class_weights are 0, and model.head.classes is 3"),
     ],
     ids=str,
 )

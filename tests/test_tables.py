@@ -559,7 +559,8 @@ def test_a_tokenizer_is_guessed(texts, tokenizer, why, monkeypatch):
 
 def test_without_jieba_chinese_is_read_by_characters(monkeypatch):
     find = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *more: None if name == "jieba" else find(name, *more))
+    missing = ("jieba", "rjieba")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *more: None if name in missing else find(name, *more))
     assert guess_tokenizer([CHINESE]) == (
         "characters", "100 % of its letters are of a script without spaces; jieba, for words, is not installed",
     )  # fmt: skip
