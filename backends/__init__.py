@@ -9,6 +9,7 @@ from types import ModuleType
 from backends import kernels
 from core.errors import UserError
 from core.spec import FRAMEWORK_CELLS
+from core.world import Launcher
 
 _REQUIREMENTS = {"paddle": "paddlepaddle", "torch": "torch"}
 """What to install for each backend whose package is named like the module it imports."""
@@ -16,13 +17,51 @@ _REQUIREMENTS = {"paddle": "paddlepaddle", "torch": "torch"}
 NAMES = tuple(_REQUIREMENTS)
 
 
+LAUNCHERS = {
+    "paddle": Launcher(
+        "python -m paddle.distributed.launch --nproc_per_node N python -m",  # it knows no -m of its own
+        "PADDLE_TRAINER_ID",
+        "PADDLE_TRAINERS_NUM",
+        "PADDLE_LOCAL_RANK",
+    ),
+    "torch": Launcher("torchrun --nproc-per-node N -m", "RANK", "WORLD_SIZE", "LOCAL_RANK"),
+}
+"""What starts several processes for each backend."""
+
+
+def launched(name: str) -> tuple[int, int, int] | None:
+    """(rank, size, local rank) of this process among several, None if it is alone. Raises UserError where another
+    backend's launcher started them: they would not meet."""
+    for other, launcher in LAUNCHERS.items():
+        if other != name and launcher.place() is not None and LAUNCHERS[name].place() is None:
+            own = LAUNCHERS[name].command
+            raise UserError(f"started by {launcher.command.split(' -')[0]}, and the backend is {name}: use {own} TASK")
+    return LAUNCHERS[name].place()
+
+
+def rank() -> int:
+    """Of this process among several, whichever launcher started them; 0 if it is alone."""
+    return next((place[0] for place in map(Launcher.place, LAUNCHERS.values()) if place is not None), 0)
+
+
+def refuse_several(what: str) -> None:
+    """Raises UserError if this process is one of several: `what` is done by one."""
+    if any(launcher.place() is not None for launcher in LAUNCHERS.values()):
+        raise UserError(f"{what} is not shared out among processes: start it without torchrun or paddle.distributed")
+
+
 def load(name: str) -> ModuleType:
     """The backend package `name`, importing its framework now. Raises UserError if unknown or not installed."""
     if name not in _REQUIREMENTS:
         raise UserError(f"unknown backend {name!r}: choose one of {', '.join(NAMES)}")
     if not installed(name):
-        raise UserError(f"backend {name}: its framework is not installed; run: pip install {_REQUIREMENTS[name]}")
+        raise UserError(f"backend {name}: its framework is not installed; run: {how_to_install(name)}")
     return importlib.import_module(f"backends.{name}")
+
+
+def how_to_install(name: str) -> str:
+    """What to type for the framework of a backend."""
+    return f"pip install {_REQUIREMENTS[name]}"
 
 
 def installed(name: str) -> bool:

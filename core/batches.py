@@ -14,15 +14,42 @@ PAD, UNK = 0, 1
 
 
 @dataclass(frozen=True)
+class Part:
+    """Which rows of a batch of `rows` rows a process has: each `size`-th, from `rank` on. Where there is none for it,
+    the first stands in, and counts nothing."""
+
+    rank: int
+    size: int
+    rows: int
+
+    @property
+    def counts(self) -> bool:
+        return self.rank < self.rows
+
+    @property
+    def chosen(self) -> np.ndarray:
+        return np.arange(self.rank, self.rows, self.size) if self.counts else np.zeros(1, np.int64)
+
+
+@dataclass(frozen=True)
 class Batch:
     """Sequences of unequal length, padded on the right with PAD up to the longest.
 
-    `ids` [B, L] int64, `lengths` [B] int64 (1 <= length <= L), `labels` [B] int64.
+    `ids` [B, L] int64, `lengths` [B] int64 (1 <= length <= L), `labels` [B] int64. `part` says of which larger batch
+    these are some of the rows.
     """
 
     ids: np.ndarray
     lengths: np.ndarray
     labels: np.ndarray
+    part: Part | None = None
+
+    def share(self, rank: int, size: int) -> Batch:
+        """The rows of one of `size` processes, as wide as the whole: dropout masks are drawn for that."""
+        if size == 1:
+            return self
+        part = Part(rank, size, len(self.labels))
+        return Batch(self.ids[part.chosen], self.lengths[part.chosen], self.labels[part.chosen], part)
 
     @property
     def tokens(self) -> int:

@@ -6,8 +6,10 @@ backend is a package with these public names and no others:
 
 - `NAME`: str, as in `--backend NAME`
 - `versions() -> dict[str, str]`: the framework's version and what it was built for
-- `resolve_device(request) -> str`: `"auto" | "cpu" | "gpu"` to the device that will be used, `"cpu"` or `"gpu:0"`;
-  raises UserError if a GPU is asked for and none is usable
+- `build() -> Build`, `gpus() -> list[Gpu]`: how the framework was built, and what it sees (`core/devices.py`)
+- `resolve_device(request, dtype="float32") -> str`: `"auto" | "cpu" | "gpu" | "gpu:N"` to the device that will be used,
+  `"cpu"` or `"gpu:N"`; raises UserError if a GPU is asked for and not usable, or the device has not the spec's dtype
+- `join(device) -> World`: this process among those that the framework's launcher started (`core/world.py`)
 - `Engine`, `Ensemble`, `LayerProbe`: below
 - `NATIVE`: implementations that a `LayerProbe` has besides `backends.IMPLEMENTATIONS`, for timings only
 - `LINEAR_LAYOUT`: how the framework's own linear layer keeps its weight, `"out_in"` or `"in_out"`
@@ -26,6 +28,7 @@ import numpy as np
 
 from core import spec
 from core.batches import Batch
+from core.world import ALONE, World
 
 PUBLIC_NAMES = (
     "LINEAR_LAYOUT",
@@ -34,6 +37,9 @@ PUBLIC_NAMES = (
     "Engine",
     "Ensemble",
     "LayerProbe",
+    "build",
+    "gpus",
+    "join",
     "read_state",
     "resolve_device",
     "versions",
@@ -55,7 +61,7 @@ class Engine(Protocol):
     """A model with its optimiser on one device. Arrays at this border are NumPy, names those of the parameter table."""
 
     device: str
-    """`cpu` or `gpu:0`: where it really runs."""
+    """`cpu` or `gpu:N`: where it really runs."""
     implementation: str
     """Which code computes the recurrent layers: `builtin`, `loop` or `fast`."""
 
@@ -66,9 +72,11 @@ class Engine(Protocol):
         parameters: dict[str, np.ndarray],
         device: str,
         implementation: str,
+        world: World = ALONE,
     ) -> None:
         """Realise the spec with these values, on a device that `resolve_device` returned, with recurrent layers that
-        `backends.resolve_implementation` returned."""
+        `backends.resolve_implementation` returned. In a `world` of several processes all are given the same batches and
+        take the same steps, each having computed its share of them."""
 
     def train_step(self, batch: Batch, step: int, learning_rate: float) -> None:
         """Loss, gradients, clipping, one optimiser step. `step` (from 0) keys the dropout masks.

@@ -111,8 +111,8 @@ def check_members(members: list[Member]) -> Training:
 def starting_values(members: list[Member]) -> dict[str, np.ndarray]:
     """Every parameter, [M, ...]: the values that each model would start with alone."""
     each = [
-        initial_parameters(member.experiment.model, member.experiment.training.seed, member.experiment.training.dtype)
-        for member in members
+        initial_parameters(own.model, own.training.seed, own.training.array_dtype)
+        for own in (member.experiment for member in members)
     ]
     return {name: np.stack([own[name] for own in each]) for name in each[0]}
 

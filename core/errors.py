@@ -3,3 +3,7 @@
 
 class UserError(Exception):
     """Something the user can mend: the message says what was wrong, where, and what to do, in one line."""
+
+
+class Note(UserWarning):
+    """Something that a user should know and that is no mistake: one line, given by `warnings.warn`."""

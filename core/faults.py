@@ -147,8 +147,8 @@ def _reverse_from_padding(side: ModuleType) -> Patches:
 def _unscaled_dropout(side: ModuleType) -> Patches:
     original = side.engine.training_dropout
 
-    def training_dropout(training, step):
-        dropout = original(training, step)
+    def training_dropout(training, step, *more, **named):
+        dropout = original(training, step, *more, **named)
         return lambda x, place, rate: dropout(x, place, rate) * (1.0 - rate)
 
     return [(side.engine, "training_dropout", training_dropout)]
@@ -156,7 +156,9 @@ def _unscaled_dropout(side: ModuleType) -> Patches:
 
 def _same_masks_every_step(side: ModuleType) -> Patches:
     original = side.engine.training_dropout
-    return [(side.engine, "training_dropout", lambda training, step: original(training, 0))]
+    return [
+        (side.engine, "training_dropout", lambda training, step, *more, **named: original(training, 0, *more, **named))
+    ]
 
 
 # Gradients, clipping, the optimiser.

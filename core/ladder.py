@@ -17,6 +17,7 @@ import numpy as np
 from core import derivatives, reference
 from core.batches import Batch, pad
 from core.contract import Engine
+from core.errors import UserError
 from core.parameters import parameter_table
 from core.reference import Arrays
 from core.spec import FRAMEWORK_CELLS, Experiment
@@ -90,9 +91,17 @@ def first_failure(findings: list[Finding]) -> Finding | None:
 
 
 def engine_of(side: ModuleType, experiment: Experiment, parameters: Arrays, device: str = "cpu") -> Engine:
-    """An engine of the spec that starts with these values."""
+    """An engine of the spec that starts with these values. Raises UserError for a dtype that has no limits here."""
+    check_dtype(experiment.training.dtype)
     implementation = getattr(side, "implementation", "builtin" if has_builtin(experiment) else "loop")
     return side.Engine(experiment.model, experiment.training, parameters, device, implementation)
+
+
+def check_dtype(dtype: str) -> None:
+    """Raises UserError for one that is not compared: TF32 is a GPU's, which rounds as it likes, and has no limit."""
+    if dtype not in OUTPUT_LIMIT:
+        compared = " and ".join(OUTPUT_LIMIT)
+        raise UserError(f"dtype {dtype}: the ladder compares {compared}, on the CPU: use --dtype float32")
 
 
 def has_builtin(experiment: Experiment) -> bool:
@@ -184,7 +193,7 @@ def random_parameters(experiment: Experiment, rng: np.random.Generator) -> Array
     for row in parameter_table(experiment.model):
         adds_up = not row.is_bias and row.name != "embedding.weight"
         spread = min(0.35, row.shape[1] ** -0.5) if adds_up else 0.35
-        arrays[row.name] = rng.normal(0.0, spread, row.shape).astype(experiment.training.dtype)
+        arrays[row.name] = rng.normal(0.0, spread, row.shape).astype(experiment.training.array_dtype)
     arrays["embedding.weight"][0] = 0.0
     return arrays
 

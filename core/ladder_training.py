@@ -143,7 +143,7 @@ class _Watched:
 
 def _starting_engines(experiment: Experiment, sides: Sides) -> dict[str, Engine]:
     training = experiment.training
-    start = initial_parameters(experiment.model, training.seed, training.dtype)
+    start = initial_parameters(experiment.model, training.seed, training.array_dtype)
     return {name: engine_of(side, experiment, start) for name, side in sides.items()}
 
 
@@ -221,7 +221,7 @@ def _leg(experiment, train_set, dev_set, side, folder: RunFolder, until: int, ti
     """Train with a new engine from what the folder holds up to step `until`; the parameters there."""
     training = experiment.training
     state, moments = TrainingState(), {}
-    parameters = initial_parameters(experiment.model, training.seed, training.dtype)
+    parameters = initial_parameters(experiment.model, training.seed, training.array_dtype)
     if (folder.path / "last.safetensors").exists():
         parameters, moments, state = folder.read_last(experiment.model)
     if state.step >= until:

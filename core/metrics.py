@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from core.batches import Batch, Dataset, evaluation_batches
+from core.world import ALONE, World
 
 EVALUATION_BATCH = 128
 """Sequences per batch when nothing is learned; it changes speed, not answers."""
@@ -67,19 +68,28 @@ def summarize(logits: np.ndarray, labels: np.ndarray) -> Evaluation:
     )
 
 
-def evaluate(logits_of: Callable[[Batch], np.ndarray], dataset: Dataset, report: Report = no_report) -> Evaluation:
-    """Run every sequence once through `logits_of` (an engine's `logits`)."""
-    return summarize(all_logits(logits_of, dataset, report), dataset.labels)
+def evaluate(
+    logits_of: Callable[[Batch], np.ndarray], dataset: Dataset, report: Report = no_report, world: World = ALONE
+) -> Evaluation:
+    """Run every sequence once through `logits_of` (an engine's `logits`); of several processes each runs its share,
+    and all return the whole."""
+    return summarize(all_logits(logits_of, dataset, report, world), dataset.labels)
 
 
-def all_logits(logits_of: Callable[[Batch], np.ndarray], dataset: Dataset, report: Report = no_report) -> np.ndarray:
+def all_logits(
+    logits_of: Callable[[Batch], np.ndarray], dataset: Dataset, report: Report = no_report, world: World = ALONE
+) -> np.ndarray:
     """[N, outputs] in the data set's order."""
     logits, done = None, 0
-    for rows, batch in evaluation_batches(dataset, EVALUATION_BATCH):
-        found = logits_of(batch)
-        if logits is None:
-            logits = np.empty((len(dataset), found.shape[1]), dtype=found.dtype)
-        logits[rows] = found
+    for number, (rows, batch) in enumerate(evaluation_batches(dataset, EVALUATION_BATCH)):
+        mine = number % world.size == world.rank
+        # Who has no batch at all must know all the same how wide an answer is.
+        if mine or (number == 0 and world.rank * EVALUATION_BATCH >= len(dataset)):
+            found = logits_of(batch)
+            if logits is None:
+                logits = np.zeros((len(dataset), found.shape[1]), dtype=found.dtype)
+            if mine:
+                logits[rows] = found
         done += len(rows)
         report(done, len(dataset))
-    return logits
+    return logits if world.size == 1 else world.sum(logits)

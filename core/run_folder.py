@@ -238,6 +238,16 @@ class RunFolder:
             return {row["id"]: row["predicted"] for row in csv.DictReader(stream)}
 
 
+class Bystander(RunFolder):
+    """The run folder for a process that is not the first of several: it reads, and writes nothing."""
+
+    def _nothing(self, *_: object) -> None:
+        pass
+
+    write_record = write_vocabulary = append_metrics = forget_metrics_after = _nothing
+    write_best = write_last = write_arrays = write_result = write_predictions = write_mistakes = _nothing
+
+
 def metrics_text(lines: list[dict]) -> str:
     """Lines of `metrics.jsonl`."""
     return "".join(json.dumps(line) + "\n" for line in lines)

@@ -28,6 +28,7 @@ def dropout_mask(seed: int, step: int, place: str, shape: tuple[int, ...], rate:
     return (words.astype("<u8", copy=False).view("<u2")[:size] >= round(rate * 65536)).reshape(shape)
 
 
-def native_seed(seed: int, step: int) -> int:
-    """A seed below 2^31 for a framework's own generator at one step, for `dropout_masks = native`."""
-    return int(generator(seed, "native", step).integers(2**31))
+def native_seed(seed: int, step: int, part: int = 0) -> int:
+    """A seed below 2^31 for a framework's own generator at one step, for `dropout_masks = native`, and part of a
+    batch."""
+    return int(generator(seed, "native", step, *([part] if part else [])).integers(2**31))

@@ -21,6 +21,7 @@ from core.metrics import Evaluation, evaluate
 from core.run_folder import RunFolder, TrainingState
 from core.schedule import learning_rate
 from core.spec import Experiment, Training
+from core.world import ALONE, World
 
 LOG_INTERVAL = 20
 """Steps between two readings of the figures, which wait for the device. Every step gets its line all the same."""
@@ -65,15 +66,17 @@ def train(
     state: TrainingState,
     observer: Observer,
     should_stop: Callable[[], bool] = lambda: False,
+    world: World = ALONE,
 ) -> TrainingState:
     """Train from `state` to the end, or until `should_stop`; the folder then holds what a resume needs.
 
     Returns the state, `finished` if all epochs were run or patience ran out. `loss` in the metrics of a step is as the
-    spec reduces it.
+    spec reduces it. Of several processes each calls this, with a folder that only the first writes to; they stop
+    together, within LOG_INTERVAL steps.
     """
     for dataset in (train_set, dev_set):
         check_dataset(dataset, experiment.model.embedding.vocab_size, experiment.model.head.classes)
-    return _Loop(engine, experiment, train_set, dev_set, folder, state, observer, should_stop).run()
+    return _Loop(engine, experiment, train_set, dev_set, folder, state, observer, should_stop, world).run()
 
 
 def steps_from(experiment: Experiment, train: Dataset, start: int = 0) -> Iterator[tuple[int, Batch, float]]:
@@ -113,13 +116,15 @@ def finite_or_none(value: float) -> float | None:
 
 
 class _Loop:
-    def __init__(self, engine, experiment, train_set, dev_set, folder, state, observer, should_stop) -> None:
+    def __init__(self, engine, experiment, train_set, dev_set, folder, state, observer, should_stop, world) -> None:
         self.engine, self.experiment, self.training = engine, experiment, experiment.training
         self.train_set, self.dev_set = train_set, dev_set
         self.folder, self.state, self.observer, self.should_stop = folder, state, observer, should_stop
+        self.world = world
         self.steps_per_epoch, self.total_steps = total_steps(experiment, train_set)
         self.pending: list[dict] = []
-        self.clock = self.last_save = time.perf_counter()
+        self.clock = self.last_save = self.asked = time.perf_counter()
+        self.asked_step = self.ask_at = state.step
 
     def run(self) -> TrainingState:
         state = self.state
@@ -134,7 +139,7 @@ class _Loop:
                 self.evaluate()
             elif state.step % LOG_INTERVAL == 0:
                 self.log()
-            if not state.finished and self.should_stop() and state.step < self.total_steps:
+            if not state.finished and state.step < self.total_steps and self.told_to_stop():
                 self.log()
                 self.save()
                 return state
@@ -145,6 +150,20 @@ class _Loop:
             state.finished = True
             self.save()
         return state
+
+    def told_to_stop(self) -> bool:
+        if self.world.size == 1:
+            return self.should_stop()
+        # All must stop after the same step. Asking costs a message, so it is done about once a second: launchers kill
+        # who has not stopped after half a minute.
+        if self.state.step < self.ask_at:
+            return False
+        now = time.perf_counter()
+        wishes, seconds = self.world.sum(np.array([float(self.should_stop()), now - self.asked])) / self.world.size
+        steps = self.state.step - self.asked_step
+        self.asked, self.asked_step = now, self.state.step
+        self.ask_at = self.state.step + min(max(int(steps / max(seconds, 1e-9)), 1), LOG_INTERVAL)
+        return wishes > 0
 
     def one_step(self, batch: Batch, rate: float) -> None:
         state = self.state
@@ -199,7 +218,7 @@ class _Loop:
         """Measure on dev, keep the best parameters, and save."""
         self.log()
         state = self.state
-        found = evaluate(self.engine.logits, self.dev_set, self.observer.on_evaluating)
+        found = evaluate(self.engine.logits, self.dev_set, self.observer.on_evaluating, self.world)
         check_finite(found.loss, "the loss on dev", state.step)
         best = (state.best_accuracy, -state.best_loss)
         is_best = state.best_step == 0 or (found.accuracy, -found.loss) > best

@@ -194,6 +194,7 @@ def go_on(
 
 
 def _check_installed() -> None:
+    backends.refuse_several(f"--backend {BOTH}")
     for name in backends.NAMES:
         if not backends.installed(name):
             backends.load(name)  # says what to install, and imports nothing

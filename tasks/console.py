@@ -6,6 +6,7 @@ import argparse
 import errno
 import io
 import sys
+import time
 import warnings
 from collections.abc import Callable
 
@@ -13,9 +14,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
-from core.errors import UserError
+import backends
+from core.errors import Note, UserError
 from core.metrics import Evaluation
 from core.trainer import Interval
+from core.world import Gone
 
 INTERRUPTED = 130
 """Exit code of a run that was stopped by Ctrl-C: the shell's own, 128 + SIGINT."""
@@ -25,6 +28,9 @@ console = Console(highlight=False, soft_wrap=True, emoji=False)
 
 errors = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
+
+OTHERS_WAIT = 2.0
+"""Seconds before a process that is not the first of several says what went wrong."""
 
 REFUSED = (errno.ENAMETOOLONG, errno.EACCES, errno.EPERM, errno.ELOOP)
 """What a system says of a path that no one looked at more closely before."""
@@ -41,8 +47,13 @@ class Parser(argparse.ArgumentParser):
 
 
 def run_program(main: Callable[[list[str]], int], argv: list[str]) -> int:
-    """Call `main`; a mistake of the user's becomes one line on standard error and exit code 2."""
-    warnings.showwarning = lambda message, *_: errors.print(f"[yellow]warning:[/] {escape(str(message))}")
+    """Call `main`; a mistake of the user's becomes one line on standard error and exit code 2.
+
+    Of several processes the first alone says how things go; what goes wrong with another, that one says.
+    """
+    rank = backends.rank()
+    console.quiet = rank > 0
+    warnings.showwarning = _show_warning
     for stream in (sys.stdout, sys.stderr):
         # A label that the terminal's encoding lacks must not end a run.
         if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
@@ -50,10 +61,15 @@ def run_program(main: Callable[[list[str]], int], argv: list[str]) -> int:
     try:
         return main(argv)
     except UserError as error:
-        errors.print(f"[red]error:[/] {escape(' '.join(str(error).split()))}")
+        who = f"process {rank}: " if rank else ""
+        if rank and not isinstance(error, Gone):
+            # Where the first one says the same, the launcher ends the others meanwhile.
+            time.sleep(OTHERS_WAIT)
+        errors.print(f"{who}[red]error:[/] {escape(' '.join(str(error).split()))}")
         return 2
     except KeyboardInterrupt:
-        errors.print("interrupted")
+        if not rank:
+            errors.print("interrupted")
         return INTERRUPTED
     except BrokenPipeError:
         # The reader of our output (`head`, say) has seen enough. Keep the interpreter from flushing into the pipe.
@@ -64,6 +80,11 @@ def run_program(main: Callable[[list[str]], int], argv: list[str]) -> int:
             raise
         errors.print(f"[red]error:[/] {escape(f'{error.filename}: {error.strerror}')}")
         return 2
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *_) -> None:
+    kind = "note:" if issubclass(category, Note) else "[yellow]warning:[/]"
+    errors.print(f"{kind} {escape(str(message))}")
 
 
 def fact(name: str, text: str) -> None:
@@ -82,7 +103,7 @@ def bar(*columns) -> Progress:
         TimeRemainingColumn(elapsed_when_finished=True),
         console=errors,
         transient=True,
-        disable=not errors.is_terminal,
+        disable=not errors.is_terminal or console.quiet,
     )
 
 

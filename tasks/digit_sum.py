@@ -21,6 +21,7 @@ import numpy as np
 from rich.markup import escape
 
 import backends
+from core import devices
 from core.digits import BOOK_LENGTHS, SUMS
 from core.ensemble import Member, Stack, check_members, steps_from
 from core.ensemble_folder import EnsembleFolder
@@ -95,6 +96,7 @@ class Plan:
 
 def main(argv: list[str]) -> int:
     arguments = _parser().parse_args(argv)
+    devices.parse(arguments.device)
     backend = arguments.backend
     if arguments.resume:
         _refuse_with_resume(arguments)
@@ -140,7 +142,7 @@ def _parser() -> Parser:
     names = ", ".join(backends.NAMES)
     text = f"framework: {names}, or {both.BOTH}, and a report compares them [the first that is installed]"
     add("--backend", metavar="B", help=text)
-    add("--device", metavar="D", default="auto", help="auto, cpu or gpu [auto]")
+    add("--device", metavar="D", default="auto", help=devices.HELP)
     add("--impl", metavar="I", default="auto", help="recurrent layers: auto, loop, fast; auto takes fast, ours [auto]")
     add("--cell", nargs="+", dest="cells", metavar="C", help=f"of {', '.join(CELLS)} [{' '.join(DEFAULTS['cells'])}]")
     add("--lengths", nargs="+", type=int, metavar="N", help=f"[{' '.join(map(str, DEFAULTS['lengths']))}]")
@@ -212,7 +214,8 @@ def _data_seed(text: str) -> int:
 
 def _executors(plan: Plan, backend: str, arguments: argparse.Namespace) -> dict[str, Executor]:
     """Who computes each cell. Raises UserError where something cannot be had."""
-    return {cell: Executor.chosen(backend, arguments.device, arguments.impl, cell) for cell in plan.experiments}
+    how = (backend, arguments.device, arguments.impl)
+    return {cell: Executor.chosen(*how, cell, own.training.dtype) for cell, own in plan.experiments.items()}
 
 
 def _train(plan: Plan, folder: RunFolder, backend: str, arguments: argparse.Namespace) -> int:

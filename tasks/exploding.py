@@ -18,7 +18,7 @@ import numpy as np
 from rich.markup import escape
 
 import backends
-from core import machine
+from core import devices, machine
 from core.ensemble import evaluate_each, starting_values
 from core.errors import UserError
 from core.files import write_json_atomic
@@ -73,6 +73,7 @@ def _numbers(values: np.ndarray) -> list[list[float | None]]:
 def main(argv: list[str]) -> int:
     parser = _parser()
     arguments = parser.parse_args(argv)
+    devices.parse(arguments.device)
     if arguments.resume:
         return _resume(parser, arguments)
     base = _base(arguments)
@@ -80,7 +81,7 @@ def main(argv: list[str]) -> int:
         return both.start_again(IN_BOTH, "exploding", argv, arguments.device, arguments.impl, arguments.out)
     backend = arguments.backend or backends.first_installed()
     who = {
-        cell: Executor.chosen(backend, arguments.device, arguments.impl, cell)
+        cell: Executor.chosen(backend, arguments.device, arguments.impl, cell, base.training.dtype)
         for cell in dict.fromkeys([base.model.encoder.cell, *VANISHING_CELLS])
     }
     folder = Path(arguments.out) if arguments.out else new_name(Path("runs"), f"exploding-{backend}")
@@ -110,7 +111,7 @@ def _parser() -> Parser:
     names = ", ".join(backends.NAMES)
     text = f"framework: {names}, or {both.BOTH}, and a report compares them [the first that is installed]"
     add("--backend", metavar="B", help=text)
-    add("--device", metavar="D", default="auto", help="auto, cpu or gpu [auto]")
+    add("--device", metavar="D", default="auto", help=devices.HELP)
     add("--impl", metavar="I", default="auto", help="recurrent layers: auto, loop, fast; auto takes fast, ours [auto]")
     add("--length", type=int, metavar="N", help="digits in a sequence [20]")
     add("--seeds", nargs="+", type=int, metavar="N", default=list(SEEDS), help=f"[{' '.join(map(str, SEEDS))}]")

@@ -28,6 +28,7 @@ class Option:
         return self.flag.removeprefix("--").replace("-", "_")
 
 
+DTYPES = ("float32", "float64", "tf32")
 TOKENIZERS = ("whitespace", "words", "jieba", "characters")
 
 OPTIONS = {
@@ -81,7 +82,7 @@ OPTIONS = {
         Option("--eval-interval", ("training.eval_interval",), int, "steps between looks at dev within an epoch"),
         Option("--patience", ("training.patience",), int, "stop after this many looks at dev without a better one"),
         Option("--seed", ("training.seed",), int, "of starting values, order and dropout"),
-        Option("--dtype", ("training.dtype",), str, "precision", ("float32", "float64")),
+        Option("--dtype", ("training.dtype",), str, "precision; tf32: a GPU's rounded float32", DTYPES),
         Option("--dropout-masks", ("training.dropout_masks",), str, "who draws them", ("shared", "native")),
     ),
     "data": (

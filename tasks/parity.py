@@ -34,6 +34,7 @@ from core.ladder import (
     Sides,
     able,
     away_from_kinks,
+    check_dtype,
     compare_forward,
     compare_gradients,
     first_failure,
@@ -189,6 +190,7 @@ def _base(arguments: argparse.Namespace) -> Experiment:
     elif arguments.recipe:
         base = recipe(arguments.recipe)
     base = absolute_source(apply_options(base, arguments))
+    check_dtype(base.training.dtype)
     if base.training.dropout_masks == "native":
         base = replace(base, {"training.dropout_masks": "shared"})
         fact("masks", "the spec's dropout masks are native, each framework's own; the ladder compares shared ones")

@@ -37,8 +37,9 @@ def evaluator(folder: RunFolder, experiment, backend_name: str, device: str, imp
     """An engine with the best parameters of a run: a backend's, or the NumPy reference."""
     parameters = folder.read_best(experiment.model)
     if backend_name == NUMPY:
-        if device == "gpu":
-            raise UserError(f"--device gpu: {NUMPY} computes on the CPU; add --backend {' or '.join(backends.NAMES)}")
+        if device.startswith("gpu"):
+            others = " or ".join(backends.NAMES)
+            raise UserError(f"--device {device}: {NUMPY} computes on the CPU; add --backend {others}")
         if implementation != "auto":
             raise UserError(
                 f"--impl {implementation}: {NUMPY} has its own; add --backend {' or '.join(backends.NAMES)}"
@@ -48,7 +49,9 @@ def evaluator(folder: RunFolder, experiment, backend_name: str, device: str, imp
         raise UserError(f"unknown backend {backend_name!r}: choose one of {', '.join(EVALUATORS)}")
     backend = backends.load(backend_name)
     device = backend.resolve_device(device)
-    dtype = experiment.training.dtype
+    # Of a run in TF32, which not every device has, answers are computed in float32, which every one has.
+    dtype = experiment.training.array_dtype
+    experiment = replace(experiment, {"training.dtype": dtype})
     parameters = {name: array.astype(dtype, copy=False) for name, array in parameters.items()}
     implementation = backends.resolve_implementation(implementation, device, experiment.model.encoder.cell)
     return backend.Engine(experiment.model, experiment.training, parameters, device, implementation)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import backends
+from core import devices
 from core.errors import UserError
 from core.spec import Experiment, read_experiment
 from tasks import both
@@ -54,6 +55,8 @@ class Program:
 
 def run(program: Program, argv: list[str]) -> int:
     """Run a command. Returns the exit code."""
+    if argv and argv[0] in ("predict", "evaluate"):
+        backends.refuse_several(argv[0])
     command, rest = (argv[0], argv[1:]) if argv and argv[0] in COMMANDS else ("train", argv)
     if command == "train" and rest and not rest[0].startswith("-") and not program.usage:
         raise UserError(
@@ -75,7 +78,7 @@ def _train(program: Program, argv: list[str]) -> int:
     text = f"framework that trains: {names}, or {both.BOTH}, and a report compares them [the first that is installed]"
     program.add_arguments(parser)
     parser.add_argument("--backend", metavar="B", help=text)
-    parser.add_argument("--device", metavar="D", help="auto, cpu or gpu; auto takes a usable GPU [auto]")
+    parser.add_argument("--device", metavar="D", help=devices.HELP)
     _impl_option(parser)
     parser.add_argument("--recipe", metavar="R", help=f"set of numbers to start from: {', '.join(recipes)} [default]")
     parser.add_argument("--config", metavar="FILE", help="start from this spec, as in a run's experiment.json")
@@ -172,7 +175,7 @@ def _evaluate(program: Program, argv: list[str]) -> int:
 
 def _backend_option(parser: Parser, text: str) -> None:
     parser.add_argument("--backend", metavar="B", help=text)
-    parser.add_argument("--device", metavar="D", help="auto, cpu or gpu [auto]")
+    parser.add_argument("--device", metavar="D", help=devices.HELP)
     _impl_option(parser)
 
 
@@ -186,9 +189,9 @@ def _cache_option(parser: Parser) -> None:
 
 
 def _device(value: str | None) -> str:
-    if value not in (None, "auto", "cpu", "gpu"):
-        raise UserError(f"--device {value}: choose one of auto, cpu, gpu")
-    return value or "auto"
+    request = value or "auto"
+    devices.parse(request)
+    return request
 
 
 def _refuse_with_resume(program: Program, arguments: argparse.Namespace) -> None:

@@ -101,11 +101,11 @@ class Worker:
         self.experiment = Experiment.model_validate(experiment)
         model, training = self.experiment.model, self.experiment.training
         ran = backends.resolve_implementation(implementation, "cpu", model.encoder.cell)
-        parameters = initial_parameters(model, training.seed, training.dtype)
+        parameters = initial_parameters(model, training.seed, training.array_dtype)
         engine = self.side.Engine(model, training, parameters, "cpu", ran)
         # After an epoch every word has moments. Before, a step that knows which have none is cheaper.
         moments = {
-            f"{kind}/{row.name}": np.full(row.shape, 1e-4, dtype=training.dtype)
+            f"{kind}/{row.name}": np.full(row.shape, 1e-4, dtype=training.array_dtype)
             for kind in moment_kinds(training.optimizer)
             for row in parameter_table(model)
             if row.trainable

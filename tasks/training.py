@@ -23,11 +23,12 @@ from core.files import user_path
 from core.metrics import evaluate
 from core.parameters import check_moments, initial_parameters
 from core.plots import draw_curves
-from core.run_folder import RunFolder, TrainingState
+from core.run_folder import Bystander, RunFolder, TrainingState
 from core.spec import TEXTS, Experiment, replace
 from core.tokenizers import segmenter
 from core.trainer import check_finite, total_steps, train
 from core.vectors import PACKAGES, Vectors, check_width, look_up, open_vectors
+from core.world import ALONE, Gone, World, first_says, in_turn
 from tasks import event_log
 from tasks.console import INTERRUPTED, DataProgress, TrainingDisplay, console, errors, fact
 from tasks.reporting import Task, describe, keep_confusion, keep_mistakes, report, result_of, title_of
@@ -53,20 +54,21 @@ def start(
     """Train from the beginning. Returns the exit code."""
     if tensorboard:
         event_log.check_installed()
-    backend = backends.load(backend_name)
-    device = backend.resolve_device(device)
+    backend, device, world = _meet(backend_name, device, experiment)
     implementation = backends.resolve_implementation(implementation, device, experiment.model.encoder.cell)
     path = Path(out) if out else new_name(Path("runs"), f"{experiment.task}-{backend_name}")
-    RunFolder.check_free(path)
-    # Vectors that do not fit are refused before the reviews are read.
-    vectors = open_vectors_of(experiment)
-    prepared, data_record = read_data(experiment, cache)
+    with in_turn(world):
+        if world.rank == 0:
+            RunFolder.check_free(path)
+        # Vectors that do not fit are refused before the reviews are read.
+        vectors = open_vectors_of(experiment)
+        prepared, data_record = read_data(experiment, cache)
     experiment = fitted(experiment, prepared)
     training = experiment.training
     parameters, vectors_record = starting_values(experiment, prepared, vectors)
-    engine = backend.Engine(experiment.model, training, parameters, device, implementation)
-    folder = RunFolder.create(path)
-    who = executor(backend, engine)
+    engine = backend.Engine(experiment.model, training, parameters, device, implementation, world)
+    folder = RunFolder.create(path) if world.rank == 0 else Bystander(path)
+    who = executor(backend, engine, world)
     execution = {
         **who,
         "classes": prepared.classes,
@@ -79,7 +81,7 @@ def start(
     }
     folder.write_record(experiment, execution)
     folder.write_vocabulary(prepared.vocabulary)
-    return _run(task, experiment, execution, engine, prepared, folder, TrainingState(), cache, tensorboard)
+    return _run(task, experiment, execution, engine, prepared, folder, TrainingState(), cache, tensorboard, world)
 
 
 def resume(
@@ -107,20 +109,21 @@ def resume(
         check_moments(moments, experiment.model, experiment.training.optimizer, where)
     if state.best_step:
         folder.read_best(experiment.model)
-    backend = backends.load(backend_name or execution["backend"])
-    device = backend.resolve_device(device)
+    backend, device, world = _meet(backend_name or execution["backend"], device, experiment)
+    folder = folder if world.rank == 0 else Bystander(folder.path)
     implementation = backends.resolve_implementation(implementation, device, experiment.model.encoder.cell)
     other = f"not the data that {run} was trained on; a resume needs the same"
-    prepared, _ = read_data(experiment, cache, (execution["data"]["fingerprint"], other))
-    if prepared.vocabulary != folder.read_vocabulary(experiment.model):
-        raise UserError(f"{folder.path / 'vocab.json'}: not the vocabulary of this run's data: the file was changed")
-    engine = backend.Engine(experiment.model, experiment.training, parameters, device, implementation)
+    with in_turn(world):
+        prepared, _ = read_data(experiment, cache, (execution["data"]["fingerprint"], other))
+        if prepared.vocabulary != folder.read_vocabulary(experiment.model):
+            raise UserError(f"{folder.path / 'vocab.json'}: not the vocabulary of this run's data: it was changed")
+    engine = backend.Engine(experiment.model, experiment.training, parameters, device, implementation, world)
     engine.load(parameters, moments, state.step)
     folder.forget_metrics_after(state.step)
-    who = executor(backend, engine)
+    who = executor(backend, engine, world)
     execution = {**execution, **who, "segments": [*execution["segments"], {"from_step": state.step, **who}]}
     folder.write_record(experiment, execution)
-    return _run(task, experiment, execution, engine, prepared, folder, state, cache, tensorboard)
+    return _run(task, experiment, execution, engine, prepared, folder, state, cache, tensorboard, world)
 
 
 def check_task(task: Task, experiment: Experiment, where: str) -> None:
@@ -178,7 +181,7 @@ def starting_values(
 ) -> tuple[dict[str, np.ndarray], dict]:
     """Parameters as the spec draws them, the rows of words that `vectors` know replaced; and what the record says."""
     training = experiment.training
-    parameters = initial_parameters(experiment.model, training.seed, training.dtype)
+    parameters = initial_parameters(experiment.model, training.seed, training.array_dtype)
     if vectors is None:
         return parameters, {}
     with DataProgress() as progress:
@@ -217,30 +220,33 @@ def _run(
     state: TrainingState,
     cache: Path,
     tensorboard: bool,
+    world: World,
 ) -> int:
     describe(experiment, execution, prepared, folder)
     if state.step:
         fact("resume", f"from step {state.step}")
     _, steps = total_steps(experiment, prepared.train)
     with ExitStack() as during:
-        should_stop = during.enter_context(stop_signals())
+        should_stop = during.enter_context(stop_signals(several=world.size > 1))
         observer = during.enter_context(TrainingDisplay(experiment.training.epochs, steps, state.step))
-        if tensorboard:
+        if tensorboard and world.rank == 0:
             log = during.enter_context(event_log.EventLog(folder.path, state.step))
             fact("events", f"tensorboard --logdir {shlex.quote(str(log.folder))}")
             observer = event_log.Observers(observer, log)
-        state = train(engine, experiment, prepared.train, prepared.dev, folder, state, observer, should_stop)
+        state = train(engine, experiment, prepared.train, prepared.dev, folder, state, observer, should_stop, world)
     title, reduction = title_of(experiment, execution), experiment.training.loss_reduction
     picture = folder.path / "curves.png"
+    if world.rank > 0:
+        return _stand_by(engine, prepared, state, world)
     if not state.finished:
         draw_curves(folder.read_metrics(), f"{title} (stopped at step {state.step})", picture, reduction)
         console.print(f"stopped at step {state.step} of {steps}, nothing is lost; go on with:")
         console.print(escape(f"  python -m {task.program} --resume {shlex.quote(str(folder.path))}"))
         return INTERRUPTED
-    engine.load(folder.read_best(experiment.model), {}, 0)
+    engine.load(first_says(world, folder.read_best(experiment.model)), {}, 0)
     with DataProgress() as progress:
         found = evaluate(
-            engine.logits, prepared.test, lambda done, total: progress("testing the best epoch", done, total)
+            engine.logits, prepared.test, lambda done, total: progress("testing the best epoch", done, total), world
         )
     check_finite(found.loss, "the loss on test", state.step)
     test, classes = prepared.test, execution["classes"]
@@ -254,13 +260,33 @@ def _run(
     return 0
 
 
-def executor(backend: ModuleType, engine: Engine) -> dict:
+def _stand_by(engine: Engine, prepared: Prepared, state: TrainingState, world: World) -> int:
+    """The end of a run for a process that is not the first: its share of the test."""
+    if not state.finished:
+        return INTERRUPTED
+    engine.load(first_says(world, engine.parameters()), {}, 0)
+    evaluate(engine.logits, prepared.test, world=world)
+    return 0
+
+
+def _meet(backend_name: str, device: str, experiment: Experiment) -> tuple[ModuleType, str, World]:
+    """The backend, the device, and this process among those that were started together."""
+    backend, dtype = backends.load(backend_name), experiment.training.dtype
+    place = backends.launched(backend_name)
+    device = backend.resolve_device(device, dtype)
+    if place and device != "cpu":
+        device = backend.resolve_device(f"gpu:{place[2]}", dtype)
+    return backend, device, backend.join(device)
+
+
+def executor(backend: ModuleType, engine: Engine, world: World = ALONE) -> dict:
     """Who computes. The record keeps it of the whole run, and of each of its segments: a run can change framework."""
     return {
         "backend": backend.NAME,
         "device": engine.device,
         "implementation": engine.implementation,
         "versions": {**backend.versions(), **backends.implementation_version(engine.implementation)},
+        **({"processes": world.size} if world.size > 1 else {}),
     }
 
 
@@ -275,19 +301,31 @@ def new_name(parent: Path, prefix: str) -> Path:
 
 
 @contextmanager
-def stop_signals():
-    """Yields a function that says whether Ctrl-C (or a TERM signal) came. A second one stops at once, as usual."""
+def stop_signals(several: bool = False):
+    """Yields a function that says whether Ctrl-C (or a TERM signal) came. A second one stops at once, as usual.
+
+    Of `several` processes each gets the signals that its launcher passes on, and from a terminal Ctrl-C itself too.
+    TERM comes as often as a launcher likes, Paddle's sends three in half a second, so all of them are one wish, to the
+    process's end: what does not stop the launcher kills.
+    """
     received = []
 
     def note(number, frame):
+        if not received and not console.quiet:
+            errors.print("stopping after this step, and saving; once more stops at once")
         received.append(number)
-        errors.print("stopping after this step, and saving; once more stops at once")
         for name, handler in before.items():
-            signal.signal(name, handler)
+            if not several or name == number == signal.SIGINT:
+                signal.signal(name, handler)
 
     before = {name: signal.signal(name, note) for name in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield lambda: bool(received)
+    except Gone:
+        # The launcher will send TERM too, and there is something to say first.
+        received.append(signal.SIGTERM)
+        raise
     finally:
         for name, handler in before.items():
-            signal.signal(name, handler)
+            if not (several and received and name == signal.SIGTERM):
+                signal.signal(name, handler)

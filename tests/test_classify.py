@@ -160,7 +160,7 @@ def stop_at(step: int):
     """What Ctrl-C after so many steps does, without the signal."""
 
     @contextlib.contextmanager
-    def signals():
+    def signals(several):
         calls = itertools.count(1)
         yield lambda: next(calls) >= step
 

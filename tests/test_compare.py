@@ -436,7 +436,7 @@ def test_both_goes_on_with_what_is_missing(place, tmp_path, both_frameworks, ref
     calls = itertools.count(1)
 
     @contextlib.contextmanager
-    def stop_at_step_3():
+    def stop_at_step_3(several):
         yield lambda: next(calls) >= 3
 
     with pytest.MonkeyPatch.context() as patch:

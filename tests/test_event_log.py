@@ -44,6 +44,9 @@ def test_curves_are_those_of_the_metrics_also_after_a_stop(name, tmp_path, rng, 
     taken = iter([False] * 25 + [True])
 
     class Stop:
+        def __init__(self, several):
+            pass
+
         def __enter__(self):
             return lambda: next(taken)
 

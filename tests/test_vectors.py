@@ -366,7 +366,7 @@ def test_a_run_goes_on_without_the_file(place, tmp_path, monkeypatch, name):
     assert place.train(*options, "--out", tmp_path / "whole").code == 0
 
     @contextlib.contextmanager
-    def at_once():
+    def at_once(several):
         yield lambda: True
 
     with monkeypatch.context() as patch:

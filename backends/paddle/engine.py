@@ -10,10 +10,11 @@ from backends.paddle.framework import paddle
 from backends.paddle.layers import Dropout
 from backends.paddle.model import Classifier, class_weights, loss_of, no_dropout, right_of, training_dropout
 from backends.paddle.optimizer import OPTIMIZERS, clip
-from backends.paddle.runtime import native_device, place, to_numpy
+from backends.paddle.runtime import native_device, place, set_precision, to_numpy
 from core import spec
 from core.batches import Batch
 from core.contract import StepStats
+from core.world import ALONE, World
 
 
 class Engine:
@@ -26,14 +27,17 @@ class Engine:
         parameters: dict[str, np.ndarray],
         device: str,
         implementation: str,
+        world: World = ALONE,
     ) -> None:
         self.device = device
         self.implementation = implementation
         self.training = training
+        self._world = world
+        set_precision(training.dtype, device)
         self._native_device = native_device(device)
         self._class_weights = class_weights(training, self._native_device)
         paddle.set_device(device)  # parameters are created where this points
-        self._model = Classifier(model, training.dtype, implementation)
+        self._model = Classifier(model, training.array_dtype, implementation)
         self._model.assign(parameters)
         self._trainable = self._model.trainable
         embedding = self._model.embedding
@@ -91,7 +95,7 @@ class Engine:
         self._optimizer.load(moments, steps)
 
     def _place(self, batch: Batch):
-        return place(batch, self.training.dtype, self._native_device)
+        return place(batch, self.training.array_dtype, self._native_device)
 
     def _forward(self, batch: Batch, dropout: Dropout) -> dict[str, paddle.Tensor]:
         with paddle.no_grad():
@@ -99,12 +103,17 @@ class Engine:
 
     def _backward(self, batch: Batch, step: int) -> tuple[paddle.Tensor, paddle.Tensor]:
         """Fresh gradients in every parameter, or, of word vectors by rows, in `_rows`; the loss and the
-        number of right answers, on the device."""
+        number of right answers, on the device. Of several processes each takes its share, and these are the sums."""
         for parameter in self._model.named.values():
             parameter.clear_gradient(set_to_zero=False)
-        inputs = self._place(batch)
-        logits = self._model(inputs, training_dropout(self.training, step))["logits"]
-        loss = loss_of(logits, inputs.labels, self.training.loss_reduction, self._class_weights)
+        share = batch.share(self._world.rank, self._world.size)
+        inputs, reduction = self._place(share), self.training.loss_reduction
+        logits = self._model(inputs, training_dropout(self.training, step, part=share.part))["logits"]
+        loss = loss_of(logits, inputs.labels, "sum" if share.part else reduction, self._class_weights)
+        correct = right_of(logits, inputs.labels).sum()
+        if share.part:
+            loss = loss * (float(share.part.counts) / (share.part.rows if reduction == "mean" else 1))
+            correct = correct * int(share.part.counts)
         try:
             loss.backward()
         except OSError:
@@ -112,5 +121,19 @@ class Engine:
             kernels.raise_interrupt()
             raise
         if self._model.embedding.by_rows:
-            self._rows = self._model.embedding.row_gradient(inputs)
-        return loss, right_of(logits, inputs.labels).sum()
+            self._rows = self._model.embedding.row_gradient(inputs, batch.ids, share.part)
+        return self._sums(loss, correct) if share.part else (loss, correct)
+
+    def _sums(self, loss: paddle.Tensor, correct: paddle.Tensor) -> tuple[paddle.Tensor, paddle.Tensor]:
+        """Of figures and gradients over all processes, in one message."""
+        gradients = [parameter.grad for parameter in self._trainable.values() if parameter.grad is not None]
+        if self._rows is not None:
+            gradients.append(self._rows.values)
+        with paddle.no_grad():
+            figures = paddle.stack([loss.detach(), correct.astype(loss.dtype)])
+            whole = paddle.concat([figures, *(gradient.reshape([-1]) for gradient in gradients)])
+            self._world.add_up(whole)
+            pieces = whole[2:].split([gradient.size for gradient in gradients])
+            for gradient, piece in zip(gradients, pieces, strict=True):
+                paddle.assign(piece.reshape(gradient.shape), gradient)
+        return whole[0], whole[1].astype(correct.dtype)

@@ -9,7 +9,7 @@ from backends.paddle.engine import Engine
 from backends.paddle.framework import paddle
 from backends.paddle.model import Classifier, class_weights, loss_of, right_of, training_dropout
 from backends.paddle.optimizer import OPTIMIZERS, clip_each
-from backends.paddle.runtime import native_device, to_numpy
+from backends.paddle.runtime import native_device, set_precision, to_numpy
 from core import spec
 from core.batches import Batch
 from core.contract import EnsembleStats
@@ -31,10 +31,11 @@ class Ensemble(Engine):
         self.implementation = implementation
         self.training = training
         self.seeds = seeds
+        set_precision(training.dtype, device)
         self._native_device = native_device(device)
         self._class_weights = class_weights(training, self._native_device)
         paddle.set_device(device)  # parameters are created where this points
-        self._model = Classifier(model, training.dtype, implementation, len(seeds))
+        self._model = Classifier(model, training.array_dtype, implementation, len(seeds))
         self._model.assign(parameters)
         self._trainable = self._model.trainable
         self._optimizer = OPTIMIZERS[training.optimizer.kind](training.optimizer, self._trainable, ())

@@ -9,6 +9,7 @@ import os
 import warnings
 import zlib  # noqa: F401  Paddle 2.6 exports zlib symbols of its own: Python's must be bound first.
 
+from core.devices import forbid_tf32
 from core.machine import usable_cores
 
 
@@ -17,8 +18,8 @@ def _import_paddle():
     threads = os.environ.get("OMP_NUM_THREADS")
     os.environ.setdefault("OMP_NUM_THREADS", str(usable_cores()))
     os.environ.setdefault("GLOG_minloglevel", "2")  # quiets its executor
-    # float32 means float32: Paddle turns TF32 on, and has no public switch; this one is NVIDIA's, read at start-up.
-    os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")
+    # float32 means float32: Paddle turns TF32 on, and has no public switch.
+    forbid_tf32()
     handlers = list(logging.getLogger().handlers)
     # It warns of a missing ccache, which only matters to who compiles operators, and of more threads than one.
     with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):

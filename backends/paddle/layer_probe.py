@@ -59,6 +59,7 @@ class LayerProbe:
         native = dtype
         kind = NativeEncoder if implementation in NATIVE else RecurrentEncoder
         where = native_device(device)
+        paddle.set_device(device)  # parameters are created where this points
         self._encoder = kind(encoder, inputs, native, implementation)
         weights = self._encoder.named()
         self.tensors = {name: to_tensor(array, where) for name, array in arrays.items() if name not in weights}

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
+
 from backends.paddle.fast import KINDS, PoolFunction, RowGradient
 from backends.paddle.framework import paddle
 from backends.paddle.recurrent import IMPLEMENTATIONS, empty, linear, side_by_side
-from backends.paddle.runtime import Inputs
+from backends.paddle.runtime import Inputs, to_tensor
 from core import spec
+from core.batches import Part
 from core.parameters import direction_suffixes
 
 nn, F = paddle.nn, paddle.nn.functional
@@ -61,10 +64,15 @@ class Embedding(nn.Layer):
             vectors = paddle.bmm(F.one_hot(shares, size).astype(self.weight.dtype), self.weight)
         return vectors.reshape([*ids.shape, dim])
 
-    def row_gradient(self, inputs: Inputs) -> RowGradient:
-        """With `by_rows`, after the loss was run backwards."""
+    def row_gradient(self, inputs: Inputs, whole: np.ndarray, part: Part | None) -> RowGradient:
+        """With `by_rows`, after the loss was run backwards. Of a `part` of a batch whose ids [B, L] are `whole`: the
+        rows of the whole batch, so that all processes have the same ones, and their values can be added up."""
         read, self.read = self.read, None
-        return RowGradient(inputs.ids, read.grad, self.weight.shape[0])
+        if part is None:
+            return RowGradient(inputs.ids, read.grad, self.weight.shape[0])
+        vectors = paddle.zeros([*whole.shape, read.shape[-1]], read.dtype)
+        vectors = paddle.scatter(vectors, to_tensor(part.chosen, vectors.place), read.grad)
+        return RowGradient(to_tensor(whole, vectors.place), vectors, self.weight.shape[0])
 
     def named(self) -> dict[str, paddle.Tensor]:
         return {"embedding.weight": self.weight}

@@ -8,6 +8,7 @@ from backends.paddle.framework import paddle
 from backends.paddle.layers import Dropout, Embedding, PooledHead, RecurrentEncoder
 from backends.paddle.runtime import Inputs, to_tensor
 from core import spec
+from core.batches import Part
 from core.class_weights import weights_of
 from core.parameters import parameter_table
 from core.streams import dropout_mask, native_seed
@@ -48,7 +49,7 @@ class Classifier(nn.Layer):
 def class_weights(training: spec.Training, device) -> paddle.Tensor | None:
     """[C] in the model's dtype, or None where every text counts once. Raises ValueError for `balanced`."""
     weights = weights_of(training.class_weights)
-    return None if weights is None else to_tensor(weights.astype(training.dtype), device)
+    return None if weights is None else to_tensor(weights.astype(training.array_dtype), device)
 
 
 def loss_of(
@@ -81,16 +82,21 @@ def no_dropout(x: paddle.Tensor, place: str, rate: float) -> paddle.Tensor:
     return x
 
 
-def training_dropout(training: spec.Training, step: int, seeds: list[int] | None = None) -> Dropout:
+def training_dropout(
+    training: spec.Training, step: int, seeds: list[int] | None = None, part: Part | None = None
+) -> Dropout:
     """The dropout of one step: masks from core (`shared`), or the framework's generator seeded for the step. With
-    `seeds`, of models side by side, each model's rows are dropped by its own, which `native` cannot."""
+    `seeds`, of models side by side, each model's rows are dropped by its own, which `native` cannot. Of a `part` of a
+    batch the rows are dropped as in the whole, by `native` each part's by a seed of its own."""
     seeds = [training.seed] if seeds is None else seeds
 
     def shared(x: paddle.Tensor, place: str, rate: float) -> paddle.Tensor:
         if rate == 0.0:
             return x
-        shape = (x.shape[0] // len(seeds), *x.shape[1:])
+        shape = (part.rows if part else x.shape[0] // len(seeds), *x.shape[1:])
         masks = [dropout_mask(seed, step, place, shape, rate) for seed in seeds]
+        if part:
+            masks = [mask[part.chosen] for mask in masks]
         keep = to_tensor(masks[0] if len(masks) == 1 else np.concatenate(masks), x.place)
         return x * keep.astype(x.dtype) * (1.0 / (1.0 - rate))
 
@@ -99,5 +105,5 @@ def training_dropout(training: spec.Training, step: int, seeds: list[int] | None
 
     if training.dropout_masks == "shared":
         return shared
-    paddle.seed(native_seed(training.seed, step))
+    paddle.seed(native_seed(training.seed, step, part.rank if part else 0))
     return native

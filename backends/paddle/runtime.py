@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from backends.paddle.framework import paddle
+from core import devices
 from core.batches import Batch, first_index, last_index, real_mask, reversal_index
-from core.errors import UserError
+from core.devices import Build, Gpu
 
 NAME = "paddle"
 
@@ -19,23 +20,44 @@ def versions() -> dict[str, str]:
     return {"paddle": paddle.__version__, "cuda": "none" if cuda in (None, "False") else cuda}
 
 
-def resolve_device(request: str) -> str:
-    """`auto | cpu | gpu` to `cpu` or `gpu:0`. Raises UserError if a GPU is asked for and none is usable."""
-    if request == "cpu":
-        return "cpu"
+def build() -> Build:
+    """Version, CUDA and architectures of the framework as it is installed."""
+    own = versions()
+    listed = getattr(paddle.version, "cuda_archs", list)()  # Paddle 2.6 has no such function
+    architectures = tuple(f"sm_{number}" for number in listed or ())
+    install = "the build of Paddle 3 for your GPU, from https://www.paddlepaddle.org.cn/en/install/quick"
+    return Build(NAME, own[NAME], own["cuda"], architectures, install)
+
+
+def gpus() -> list[Gpu]:
+    """The GPUs that the framework sees, whether or not it has kernels for them."""
     # Placing a tensor on a GPU that is not there ends the process: ask first.
     count = paddle.device.cuda.device_count() if paddle.device.is_compiled_with_cuda() else 0
-    if count > 0:
-        return "gpu:0"
-    if request == "gpu":
-        raise UserError(
-            "--device gpu: paddle sees no usable GPU; use --device cpu, or install a GPU build of paddlepaddle"
-        )
-    return "cpu"
+    found = [paddle.device.cuda.get_device_properties(number) for number in range(count)]
+    return [Gpu(number, gpu.name, gpu.total_memory, (gpu.major, gpu.minor)) for number, gpu in enumerate(found)]
+
+
+def resolve_device(request: str, dtype: str = "float32") -> str:
+    """`auto | cpu | gpu | gpu:N` to `cpu` or `gpu:N`, by the rules of `core/devices.py`.
+
+    Raises UserError if a GPU is asked for and not usable, or if the device has no such dtype.
+    """
+    device = devices.resolve(request, dtype, build(), gpus)
+    set_precision(dtype, device)
+    return device
+
+
+def set_precision(dtype: str, device: str) -> None:
+    """TF32 on or off, for the whole process, in matrix products and cuDNN's recurrent layers alike."""
+    allowed = devices.settle_tf32(dtype, device)
+    # The variable that `settle_tf32` sets is what recurrent layers heed; these, of Paddle 3, are for the rest.
+    for name in ("set_cublas_switch", "set_cudnn_switch"):
+        if device != "cpu" and hasattr(paddle.base.core, name):
+            getattr(paddle.base.core, name)(allowed)
 
 
 def native_device(device: str):
-    """The framework's own place of `cpu` or `gpu:0`."""
+    """The framework's own place of `cpu` or `gpu:N`."""
     return paddle.CPUPlace() if device == "cpu" else paddle.CUDAPlace(int(device.partition(":")[2]))
 
 

@@ -3,8 +3,9 @@
 from backends.torch.engine import Engine
 from backends.torch.ensemble import Ensemble
 from backends.torch.layer_probe import NATIVE, LayerProbe
-from backends.torch.runtime import NAME, resolve_device, versions
+from backends.torch.runtime import NAME, build, gpus, resolve_device, versions
 from backends.torch.state_files import LINEAR_LAYOUT, read_state, write_state
+from backends.torch.world import join
 
 __all__ = [
     "LINEAR_LAYOUT",
@@ -13,6 +14,9 @@ __all__ = [
     "Engine",
     "Ensemble",
     "LayerProbe",
+    "build",
+    "gpus",
+    "join",
     "read_state",
     "resolve_device",
     "versions",

@@ -8,7 +8,7 @@ from backends.torch.engine import Engine
 from backends.torch.framework import torch
 from backends.torch.model import Classifier, class_weights, loss_of, right_of, training_dropout
 from backends.torch.optimizer import OPTIMIZERS, clip_each
-from backends.torch.runtime import native_device, to_numpy
+from backends.torch.runtime import native_device, set_precision, to_numpy
 from core import spec
 from core.batches import Batch
 from core.contract import EnsembleStats
@@ -30,9 +30,10 @@ class Ensemble(Engine):
         self.implementation = implementation
         self.training = training
         self.seeds = seeds
+        set_precision(training.dtype, device)
         self._native_device = native_device(device)
         self._class_weights = class_weights(training, self._native_device)
-        self._model = Classifier(model, training.dtype, implementation, len(seeds)).to(self._native_device)
+        self._model = Classifier(model, training.array_dtype, implementation, len(seeds)).to(self._native_device)
         self._model.assign(parameters)
         self._trainable = self._model.trainable
         self._optimizer = OPTIMIZERS[training.optimizer.kind](training.optimizer, self._trainable, ())

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import torch
 
-# float32 means float32: cuDNN's recurrent layers would otherwise use TF32's 10-bit mantissa.
+from core.devices import forbid_tf32
+
+# float32 means float32: cuDNN's recurrent layers, which the last line is about, would otherwise use TF32's 10 bits.
+forbid_tf32()
 torch.backends.cuda.matmul.allow_tf32 = False
 torch.backends.cudnn.allow_tf32 = False

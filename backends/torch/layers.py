@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
+
 from backends.torch.fast import KINDS, PoolFunction, RowGradient
 from backends.torch.framework import torch
 from backends.torch.recurrent import IMPLEMENTATIONS, empty, linear, side_by_side
-from backends.torch.runtime import Inputs
+from backends.torch.runtime import Inputs, to_tensor
 from core import spec
+from core.batches import Part
 from core.parameters import direction_suffixes
 
 nn, F = torch.nn, torch.nn.functional
@@ -60,10 +63,15 @@ class Embedding(nn.Module):
             vectors = torch.bmm(F.one_hot(shares, size).to(self.weight.dtype), self.weight)
         return vectors.reshape(*ids.shape, dim)
 
-    def row_gradient(self, inputs: Inputs) -> RowGradient:
-        """With `by_rows`, after the loss was run backwards."""
+    def row_gradient(self, inputs: Inputs, whole: np.ndarray, part: Part | None) -> RowGradient:
+        """With `by_rows`, after the loss was run backwards. Of a `part` of a batch whose ids [B, L] are `whole`: the
+        rows of the whole batch, so that all processes have the same ones, and their values can be added up."""
         read, self.read = self.read, None
-        return RowGradient(inputs.ids, read.grad, self.weight.shape[0])
+        if part is None:
+            return RowGradient(inputs.ids, read.grad, self.weight.shape[0])
+        vectors = read.grad.new_zeros(*whole.shape, read.shape[-1])
+        vectors[torch.from_numpy(part.chosen)] = read.grad
+        return RowGradient(to_tensor(whole, vectors.device), vectors, self.weight.shape[0])
 
     def named(self) -> dict[str, nn.Parameter]:
         return {"embedding.weight": self.weight}

@@ -8,6 +8,7 @@ from backends.torch.framework import torch
 from backends.torch.layers import Dropout, Embedding, PooledHead, RecurrentEncoder
 from backends.torch.runtime import Inputs, to_tensor
 from core import spec
+from core.batches import Part
 from core.class_weights import weights_of
 from core.parameters import parameter_table
 from core.streams import dropout_mask, native_seed
@@ -49,7 +50,7 @@ class Classifier(nn.Module):
 def class_weights(training: spec.Training, device: torch.device) -> torch.Tensor | None:
     """[C] in the model's dtype, or None where every text counts once. Raises ValueError for `balanced`."""
     weights = weights_of(training.class_weights)
-    return None if weights is None else to_tensor(weights.astype(training.dtype), device)
+    return None if weights is None else to_tensor(weights.astype(training.array_dtype), device)
 
 
 def loss_of(logits: torch.Tensor, labels: torch.Tensor, reduction: str, weights: torch.Tensor | None) -> torch.Tensor:
@@ -76,16 +77,21 @@ def no_dropout(x: torch.Tensor, place: str, rate: float) -> torch.Tensor:
     return x
 
 
-def training_dropout(training: spec.Training, step: int, seeds: list[int] | None = None) -> Dropout:
+def training_dropout(
+    training: spec.Training, step: int, seeds: list[int] | None = None, part: Part | None = None
+) -> Dropout:
     """The dropout of one step: masks from core (`shared`), or the framework's generator seeded for the step. With
-    `seeds`, of models side by side, each model's rows are dropped by its own, which `native` cannot."""
+    `seeds`, of models side by side, each model's rows are dropped by its own, which `native` cannot. Of a `part` of a
+    batch the rows are dropped as in the whole, by `native` each part's by a seed of its own."""
     seeds = [training.seed] if seeds is None else seeds
 
     def shared(x: torch.Tensor, place: str, rate: float) -> torch.Tensor:
         if rate == 0.0:
             return x
-        shape = (x.shape[0] // len(seeds), *x.shape[1:])
+        shape = (part.rows if part else x.shape[0] // len(seeds), *x.shape[1:])
         masks = [dropout_mask(seed, step, place, shape, rate) for seed in seeds]
+        if part:
+            masks = [mask[part.chosen] for mask in masks]
         keep = to_tensor(masks[0] if len(masks) == 1 else np.concatenate(masks), x.device)
         return x * keep.to(x.dtype) * (1.0 / (1.0 - rate))
 
@@ -94,5 +100,5 @@ def training_dropout(training: spec.Training, step: int, seeds: list[int] | None
 
     if training.dropout_masks == "shared":
         return shared
-    torch.manual_seed(native_seed(training.seed, step))
+    torch.manual_seed(native_seed(training.seed, step, part.rank if part else 0))
     return native

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from backends.torch.framework import torch
+from core import devices
 from core.batches import Batch, first_index, last_index, real_mask, reversal_index
-from core.errors import UserError
+from core.devices import Build, Gpu
 
 NAME = "torch"
 
@@ -18,20 +19,39 @@ def versions() -> dict[str, str]:
     return {"torch": torch.__version__, "cuda": torch.version.cuda or "none"}
 
 
-def resolve_device(request: str) -> str:
-    """`auto | cpu | gpu` to `cpu` or `gpu:0`. Raises UserError if a GPU is asked for and none is usable."""
-    if request == "cpu":
-        return "cpu"
+def build() -> Build:
+    """Version, CUDA and architectures of the framework as it is installed."""
+    own = versions()
+    install = "a build of torch for your GPU, from https://pytorch.org/get-started/locally"
+    return Build(NAME, own[NAME], own["cuda"], tuple(torch.cuda.get_arch_list()), install)
+
+
+def gpus() -> list[Gpu]:
+    """The GPUs that the framework sees, whether or not it has kernels for them."""
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if count > 0:
-        return "gpu:0"
-    if request == "gpu":
-        raise UserError("--device gpu: torch sees no usable GPU; use --device cpu, or install a CUDA build of torch")
-    return "cpu"
+    found = [torch.cuda.get_device_properties(number) for number in range(count)]
+    return [Gpu(number, gpu.name, gpu.total_memory, (gpu.major, gpu.minor)) for number, gpu in enumerate(found)]
+
+
+def resolve_device(request: str, dtype: str = "float32") -> str:
+    """`auto | cpu | gpu | gpu:N` to `cpu` or `gpu:N`, by the rules of `core/devices.py`.
+
+    Raises UserError if a GPU is asked for and not usable, or if the device has no such dtype.
+    """
+    device = devices.resolve(request, dtype, build(), gpus)
+    set_precision(dtype, device)
+    return device
+
+
+def set_precision(dtype: str, device: str) -> None:
+    """TF32 on or off, for the whole process, in matrix products and cuDNN's recurrent layers alike."""
+    allowed = devices.settle_tf32(dtype, device)
+    torch.backends.cuda.matmul.allow_tf32 = allowed
+    torch.backends.cudnn.allow_tf32 = allowed
 
 
 def native_device(device: str) -> torch.device:
-    """The framework's own name of `cpu` or `gpu:0`."""
+    """The framework's own name of `cpu` or `gpu:N`."""
     return torch.device("cpu") if device == "cpu" else torch.device("cuda", int(device.partition(":")[2]))
 
 
