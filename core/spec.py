@@ -16,10 +16,14 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationError, model_validator
 
 from core.class_weights import ClassWeights
-from core.data_spec import DATA_KINDS, TEXTS, AnyData, Data, Digits, Lines, Spec, Splits, Table
+from core.data_spec import DATA_KINDS, AnyData, Spec
+from core.data_spec import TEXTS as TEXTS  # and these for who reads a whole spec
+from core.data_spec import Data as Data
+from core.data_spec import Digits as Digits
+from core.data_spec import Lines as Lines
+from core.data_spec import Splits as Splits
+from core.data_spec import Table as Table
 from core.errors import UserError
-
-__all__ = ["TEXTS", "Data", "Digits", "Lines", "Splits", "Table"]  # for those who read a whole spec
 
 FORMAT_VERSION = 1
 """Version of the run-folder and spec format. A reader refuses a newer one."""

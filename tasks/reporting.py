@@ -118,8 +118,8 @@ def result_of(
     }
 
 
-def report(task: Task, folder: RunFolder, result: dict) -> None:
-    """The last lines of a finished run."""
+def report(task: Task, folder: RunFolder, result: dict, example: str) -> None:
+    """The last lines of a finished run; `example` is a text to try it on where the task has none of its own."""
     test, dev, training = result["test"], result["dev"], result["training"]
     console.print()
     console.print(
@@ -133,8 +133,8 @@ def report(task: Task, folder: RunFolder, result: dict) -> None:
     )
     fact("curves", str(folder.path / "curves.png"))
     fact("classes", str(folder.path / CONFUSION))
-    text = task.example or "..."
-    fact("try", f'python -m {task.program} predict {shlex.quote(str(folder.path))} "{text}"')
+    text = f'"{task.example}"' if task.example else shlex.quote(example or "a text")
+    fact("try", f"python -m {task.program} predict {shlex.quote(str(folder.path))} {text}")
 
 
 def keep_confusion(folder: RunFolder, found: Evaluation, classes: list[str], title: str) -> None:
@@ -146,8 +146,11 @@ def keep_confusion(folder: RunFolder, found: Evaluation, classes: list[str], tit
 
 def keep_mistakes(
     folder: RunFolder, experiment: Experiment, execution: dict, test: Dataset, found: Evaluation, cache: Path
-) -> None:
-    """Write `mistakes.csv`, the wrong answers of which the model was surest, with their texts; and show a few."""
+) -> str:
+    """Write `mistakes.csv`, the wrong answers of which the model was surest, with their texts; and show a few.
+
+    Returns the beginning of one of them, "" where there is none.
+    """
     classes = execution["classes"]
     sureness = found.probabilities[np.arange(len(test)), test.labels]
     wrong = np.flatnonzero(found.predicted != test.labels)
@@ -172,7 +175,7 @@ def keep_mistakes(
     ]
     folder.write_mistakes([(own.name, own.label, own.predicted, f"{own.probability:.6f}", own.text) for own in rows])
     if not rows:
-        return
+        return ""
     console.print(f"\nmost wrong on test, of {int((found.predicted != test.labels).sum()):,} mistakes:")
     answers = [f"{shorten(own.label, NAME)}, said {shorten(own.predicted, NAME)}" for own in rows[:SHOWN]]
     width = max(map(len, answers))
@@ -180,6 +183,7 @@ def keep_mistakes(
         said = answer.ljust(width)
         console.print(escape(f"  {said}  {own.probability:.4f}  {shorten(own.text, LINE)}"))
     fact("more", str(folder.path / "mistakes.csv"))
+    return shorten(rows[0].text, LINE // 2).removesuffix(" \u2026")
 
 
 def _vectors(record: dict, trainable: bool) -> str:

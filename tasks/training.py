@@ -254,9 +254,9 @@ def _run(
     result = result_of(experiment, execution, prepared, state, found)
     draw_curves(folder.read_metrics(), title, picture, reduction, result["test"])
     keep_confusion(folder, found, classes, title)
-    keep_mistakes(folder, experiment, execution, test, found, cache)
+    example = keep_mistakes(folder, experiment, execution, test, found, cache)
     folder.write_result(result)
-    report(task, folder, result)
+    report(task, folder, result, example)
     return 0
 
 
