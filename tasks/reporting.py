@@ -183,7 +183,7 @@ def keep_mistakes(
         said = answer.ljust(width)
         console.print(escape(f"  {said}  {own.probability:.4f}  {shorten(own.text, LINE)}"))
     fact("more", str(folder.path / "mistakes.csv"))
-    return shorten(rows[0].text, LINE // 2).removesuffix(" \u2026")
+    return shorten(rows[0].text, LINE // 2).removesuffix(" \u2026").lstrip("- ")
 
 
 def _vectors(record: dict, trainable: bool) -> str:

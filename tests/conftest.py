@@ -8,6 +8,10 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Tests that run beside each other: frameworks with threads of their own would wait for one another.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import numpy as np
 import pytest
 
@@ -97,6 +101,22 @@ def make_reviews(root: Path, rng: np.random.Generator, each: int) -> Path:
             films = [f"http://www.imdb.com/title/tt{number // 2:07d}/usercomments\n" for number in range(each)]
             (folder.parent / f"urls_{kind}.txt").write_text("".join(films))
     return root / "aclImdb"
+
+
+def pytest_sessionfinish(session):
+    """One of several test processes hands on what its ladders saw."""
+    if hasattr(session.config, "workeroutput"):
+        from cases import LADDER
+
+        session.config.workeroutput["ladder"] = [[*key, value] for key, value in LADDER.items()]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node, error):
+    from cases import LADDER
+
+    for rung, dtype, value in getattr(node, "workeroutput", {}).get("ladder", ()):
+        LADDER[rung, dtype] = max(LADDER.get((rung, dtype), 0.0), value)
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -9,6 +9,7 @@ import io
 import itertools
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -196,7 +197,10 @@ def test_a_run_of_three_files(place, name):
     for row in mistakes:
         assert row["text"] == told[int(row["id"].split("/")[1]) - 1]["text"] and row["label"] in CLASSES
     assert (run / "confusion.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
-    assert f'python -m tasks.classify predict {run} "..."' in done.out
+    typed = shlex.split(done.out.splitlines()[-1])
+    assert typed[:6] == ["try", "python", "-m", "tasks.classify", "predict", str(run)] and len(typed) == 7
+    answer = run_main(tasks.classify.main, *typed[4:])
+    assert answer.code == 0 and answer.out.split("\t")[2].strip() == typed[6]
 
 
 def test_two_frameworks_train_alike(place):

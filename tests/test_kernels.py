@@ -19,10 +19,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import one_line
+from conftest import loaded, one_line
 from kernel_cases import Case, expected, random_case, random_sizes, run, run_side_by_side, same_bits, start
 
+import backends
 from backends import kernels
+from core import spec
+from core.batches import Batch
+from core.parameters import initial_parameters
 from core.reference import CELLS
 
 pytestmark = pytest.mark.skipif(kernels.failure() is not None, reason=f"no compiled layers: {kernels.failure()}")
@@ -414,3 +418,19 @@ def test_models_side_by_side_have_the_bits_of_each_alone(rng, target, cell, dtyp
 def test_models_need_as_many_sequences_each():
     with pytest.raises(ValueError, match="7 sequences for 2 models"):
         kernels.Pass("lstm", True, 1, [7, 3, 2], 4, 2)
+
+
+@pytest.mark.parametrize("name", backends.NAMES)
+def test_ctrl_c_beside_a_pass_is_ctrl_c(name, monkeypatch):
+    """It came while Python, not the library, was at work within the framework's backward."""
+    backend = loaded(name)
+    model, training = spec.Experiment().model, spec.Experiment().training
+    model = model.model_copy(update={"embedding": spec.Embedding(vocab_size=9, dim=3)})
+    engine = backend.Engine(model, training, initial_parameters(model, 0, "float32"), "cpu", "fast")
+
+    def pressed(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(kernels.Pass, "backward", pressed)
+    with pytest.raises(KeyboardInterrupt):
+        engine.train_step(Batch(np.array([[2, 3]]), np.array([2]), np.array([1])), 0, 0.1)

@@ -100,13 +100,15 @@ def _threads_by_default() -> int:
 _interrupt: KeyboardInterrupt | None = None
 
 
-def raise_interrupt() -> None:
+def raise_interrupt(message: str) -> None:
     """Raise the Ctrl-C that ended a pass, if one did and it was not raised again since: a framework may have turned it
-    into something else on its way."""
+    into something else on its way. Where it came beside a pass, only the framework's `message` tells."""
     global _interrupt
     interrupt, _interrupt = _interrupt, None
+    if interrupt is None and KeyboardInterrupt.__name__ in message:
+        interrupt = KeyboardInterrupt()
     if interrupt is not None:
-        raise interrupt
+        raise interrupt from None
 
 
 def compute(name: str, problem: ctypes.Structure) -> None:

@@ -116,9 +116,9 @@ class Engine:
             correct = correct * int(share.part.counts)
         try:
             loss.backward()
-        except OSError:
+        except OSError as error:
             # Paddle turns what is raised within an operation's backward, Ctrl-C too, into an error of its own.
-            kernels.raise_interrupt()
+            kernels.raise_interrupt(str(error))
             raise
         if self._model.embedding.by_rows:
             self._rows = self._model.embedding.row_gradient(inputs, batch.ids, share.part)

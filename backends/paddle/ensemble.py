@@ -69,7 +69,7 @@ class Ensemble(Engine):
         losses = losses.mean(1) if self.training.loss_reduction == "mean" else losses.sum(1)
         try:
             losses.sum().backward()  # no model's loss depends on another's parameters
-        except OSError:
-            kernels.raise_interrupt()  # as in `Engine`
+        except OSError as error:
+            kernels.raise_interrupt(str(error))  # as in `Engine`
             raise
         return losses, right_of(logits, inputs.labels).reshape([len(self.seeds), -1]).sum(1)
