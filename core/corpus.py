@@ -19,7 +19,8 @@ from pathlib import Path
 import numpy as np
 
 from core.batches import UNK, Dataset
-from core.documents import Progress, Source, in_order, no_progress, shorten
+from core.documents import Source, in_order, shorten
+from core.download import Progress, no_progress
 from core.errors import UserError
 from core.files import write_bytes_atomic
 from core.lines import open_lines

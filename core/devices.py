@@ -25,6 +25,7 @@ from types import ModuleType
 
 import numpy as np
 
+from core.documents import shorten
 from core.errors import Note, UserError
 from core.parameters import parameter_table
 from core.spec import Embedding, Model, RecurrentEncoder
@@ -110,7 +111,7 @@ def resolve(request: str, dtype: str, build: Build, gpus: Callable[[], list[Gpu]
     try:
         seen = gpus()
     except (RuntimeError, OSError, ValueError, AssertionError) as error:
-        seen, trouble = [], f"{build} cannot look for GPUs: {shortened(str(error))}"
+        seen, trouble = [], f"{build} cannot look for GPUs: {shorten(str(error), 160)}"
     else:
         trouble = ""
     if not seen and kind == "gpu":
@@ -259,7 +260,7 @@ def ask(code: str, limit: float) -> tuple[object, str]:
         return None, "gave no answer"
     lines = [line.strip() for line in complaint.splitlines() if line.strip()]
     telling = [line for line in lines if "Error" in line] or lines
-    why = f": {shortened(telling[-1])}" if telling else ""
+    why = f": {shorten(telling[-1], 160)}" if telling else ""
     return None, f"{_ending(ended)}{why}"
 
 
@@ -283,12 +284,6 @@ def _ending(code: int) -> str:
         return f"was ended by signal {-code} ({signal.Signals(-code).name})"
     except ValueError:
         return f"was ended by signal {-code}"
-
-
-def shortened(text: str) -> str:
-    """One line of at most 160 characters."""
-    line = " ".join(text.split())
-    return line if len(line) <= 160 else f"{line[:157]}..."
 
 
 # ---- TF32

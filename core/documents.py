@@ -8,10 +8,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from core.download import Progress, no_progress
-
-__all__ = ["Document", "Progress", "Source", "in_order", "no_progress", "shorten"]
-
 LONGEST = 400
 """Characters shown of a text."""
 

@@ -20,8 +20,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
-from core.documents import Document, Progress, Source, no_progress
-from core.download import fetch, file_digest
+from core.documents import Document, Source
+from core.download import Progress, fetch, file_digest, no_progress
 from core.errors import UserError
 from core.files import user_path
 

@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.documents import Document, Progress, Source, no_progress, shorten
-from core.download import file_digest
+from core.documents import Document, Source, shorten
+from core.download import Progress, file_digest, no_progress
 from core.errors import UserError
 from core.files import user_path
 from core.spec import Table

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -92,12 +92,15 @@ def in_turn(world: World) -> Iterator[None]:
     first = world.local_rank == 0
     if not first:
         _leave_where_failed(world)
+    done = False
     try:
         yield
-    except Exception:
-        if first:
-            world.sum(np.ones(1))
-        raise
+        done = True
+    finally:
+        if first and not done:
+            # Nothing is caught here. Others that have gone must not take the place of what failed.
+            with suppress(Gone):
+                world.sum(np.ones(1))
     if first:
         _leave_where_failed(world)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from core.corpus import encode_worded
-from core.documents import Progress
+from core.download import Progress
 from core.errors import UserError
 from core.files import growing_text, row_writer
 from core.metrics import all_logits, probabilities_of

@@ -37,10 +37,15 @@ REFUSED = (errno.ENAMETOOLONG, errno.EACCES, errno.EPERM, errno.ELOOP)
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse, but a mistake is one line, and no option can be shortened: a later one could change what it means."""
+    """argparse, but a mistake is one line, and no option can be shortened: a later one could change what it means.
 
-    def __init__(self, **settings):
-        super().__init__(allow_abbrev=False, **settings)
+    Without `several`, what it parses for is refused to one of several processes (`core/world.py`).
+    """
+
+    def __init__(self, prog: str, several: bool = False, **settings):
+        if not several:
+            backends.refuse_several(prog)
+        super().__init__(prog=prog, allow_abbrev=False, **settings)
 
     def error(self, message: str):
         raise UserError(f"{message} (see: {self.prog} --help)")

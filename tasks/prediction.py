@@ -13,7 +13,7 @@ from rich.markup import escape
 
 import backends
 from core.corpus import encode_text, encode_texts
-from core.documents import no_progress
+from core.download import no_progress
 from core.errors import UserError
 from core.explain import explain
 from core.metrics import all_logits, evaluate, probabilities_of

@@ -55,8 +55,6 @@ class Program:
 
 def run(program: Program, argv: list[str]) -> int:
     """Run a command. Returns the exit code."""
-    if argv and argv[0] in ("predict", "evaluate"):
-        backends.refuse_several(argv[0])
     command, rest = (argv[0], argv[1:]) if argv and argv[0] in COMMANDS else ("train", argv)
     if command == "train" and rest and not rest[0].startswith("-") and not program.usage:
         raise UserError(
@@ -70,6 +68,7 @@ def _train(program: Program, argv: list[str]) -> int:
     recipes = OF_TASK[task.name]
     parser = Parser(
         prog=program.name,
+        several=True,
         description=program.description,
         epilog="Other commands: predict RUN TEXT, evaluate RUN; each has a --help. Defaults stand in brackets.",
         formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=32, width=110),

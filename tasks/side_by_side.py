@@ -35,7 +35,6 @@ class Executor:
     def chosen(cls, backend: str, device: str, implementation: str, cell: str, dtype: str = "float32") -> Executor:
         """Raises UserError where one of them cannot be had."""
         package = backends.load(backend)
-        backends.refuse_several("training models side by side")
         device = package.resolve_device(device, dtype)
         chosen = backends.resolve_implementation(implementation, device, cell, backends.SIDE_BY_SIDE)
         return cls(package, device, chosen)

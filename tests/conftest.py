@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ import numpy as np
 import pytest
 
 import backends
+import tasks.training
 from core.batches import Dataset
 from tasks.console import run_program
 
@@ -63,6 +65,20 @@ def run_main(main, *argv: object) -> Done:
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         code = run_program(main, [str(part) for part in argv])
     return Done(code, out.getvalue(), err.getvalue())
+
+
+@contextlib.contextmanager
+def stop_at(step: int):
+    """What Ctrl-C after so many steps does, without the signal."""
+
+    @contextlib.contextmanager
+    def signals(several):
+        calls = itertools.count(1)
+        yield lambda: next(calls) >= step
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tasks.training, "stop_signals", signals)
+        yield
 
 
 def one_line(error) -> str:

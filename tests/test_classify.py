@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import gzip
 import io
-import itertools
 import json
 import os
 import shlex
@@ -19,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Done, fresh_rng, loaded, run_main
+from conftest import Done, fresh_rng, loaded, run_main, stop_at
 
 import backends
 import tasks.classify
@@ -154,20 +152,6 @@ def refused(tmp_path, place):
         return done.err
 
     return check
-
-
-@contextlib.contextmanager
-def stop_at(step: int):
-    """What Ctrl-C after so many steps does, without the signal."""
-
-    @contextlib.contextmanager
-    def signals(several):
-        calls = itertools.count(1)
-        yield lambda: next(calls) >= step
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tasks.training, "stop_signals", signals)
-        yield
 
 
 # Training

@@ -21,9 +21,15 @@ from conftest import fresh_rng, loaded, make_dataset, run_main
 
 import backends
 import tasks.classify
+import tasks.compare
 import tasks.console
+import tasks.derive
 import tasks.digit_sum
 import tasks.exploding
+import tasks.gates
+import tasks.parity
+import tasks.port
+import tasks.speed
 from core import metrics
 from core.batches import Batch, Part
 from core.errors import UserError
@@ -185,6 +191,10 @@ def test_the_first_goes_first_and_tells_where_it_failed(fails):
 PLACES = {"torch": {"RANK": "0", "WORLD_SIZE": "2"}, "paddle": {"PADDLE_TRAINER_ID": "0", "PADDLE_TRAINERS_NUM": "2"}}
 
 
+ALONE_ONLY = (tasks.compare, tasks.derive, tasks.digit_sum, tasks.exploding, tasks.gates, tasks.parity, tasks.port)
+ALONE_ONLY += (tasks.speed,)
+
+
 @pytest.mark.parametrize("launcher", backends.NAMES)
 def test_what_several_do_not_share_is_refused(launcher, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
@@ -195,8 +205,7 @@ def test_what_several_do_not_share_is_refused(launcher, monkeypatch, tmp_path):
         (tasks.classify.main, ("predict", "r", "text"), "predict"),
         (tasks.classify.main, ("evaluate", "r"), "evaluate"),
         (tasks.classify.main, ("t.csv", "--backend", "both"), "--backend both"),
-        (tasks.digit_sum.main, ("--quick",), "side by side"),
-        (tasks.exploding.main, (), "side by side"),
+        *((program.main, ("--quick",), program.__name__) for program in ALONE_ONLY),
     ):
         done = run_main(main, *argv)
         assert done.code == 2 and done.err.count("\n") == 1 and what in done.err, done

@@ -29,7 +29,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import safetensors.numpy
-from conftest import fresh_rng, loaded, make_reviews
+from conftest import fresh_rng, loaded, make_reviews, stop_at
 
 import backends
 import tasks.imdb
@@ -155,20 +155,6 @@ def place(tmp_path_factory, small_data) -> Place:
 def finished(place, tmp_path) -> Path:
     """A copy of a finished run, to be damaged."""
     return Path(shutil.copytree(place.any_run, tmp_path / "finished"))
-
-
-@contextlib.contextmanager
-def stop_at(step: int):
-    """What Ctrl-C after so many steps does, without the signal."""
-
-    @contextlib.contextmanager
-    def signals(several):
-        calls = itertools.count(1)
-        yield lambda: next(calls) >= step
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tasks.training, "stop_signals", signals)
-        yield
 
 
 @pytest.fixture
