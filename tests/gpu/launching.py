@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from core import devices
+from core.documents import shorten
 from core.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -41,4 +41,4 @@ def launch(command: list[object], folder: str) -> None:
         said = f"did not end: {process.communicate(timeout=60)[0]}"
     if process.returncode:
         lines = [line for line in said.splitlines() if "rror" in line] or said.splitlines() or ["nothing"]
-        raise UserError(f"the launcher ended with {process.returncode} and said {devices.shortened(lines[-1])}")
+        raise UserError(f"the launcher ended with {process.returncode} and said {shorten(lines[-1], 160)}")

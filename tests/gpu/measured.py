@@ -19,6 +19,7 @@ from launching import launch, started
 import backends
 from core import devices, machine
 from core.batches import Batch
+from core.documents import shorten
 from core.errors import UserError
 from core.ladder import (
     away_from_kinks,
@@ -388,7 +389,7 @@ def rows_of(check: str, context: Context) -> list[dict]:
         except NotRun as reason:
             found = row("", "", verdict=f"not run: {reason}")
         except Exception as error:  # a row, and not the end
-            found = row("", f"{type(error).__name__}: {devices.shortened(str(error))}", verdict="MISSED")
+            found = row("", f"{type(error).__name__}: {shorten(str(error), 160)}", verdict="MISSED")
         if found is None:
             return rows
         now = time.perf_counter()
