@@ -17,7 +17,7 @@ import numpy as np
 from launching import launch, started
 
 import backends
-from core import devices, machine
+from core import machine
 from core.batches import Batch
 from core.documents import shorten
 from core.errors import UserError
