@@ -77,20 +77,25 @@ def first_installed() -> str:
     raise UserError("no framework is installed; run: pip install " + " or: pip install ".join(_REQUIREMENTS.values()))
 
 
-IMPLEMENTATIONS = ("builtin", "loop", "fast")
-"""Of the recurrent layers, in every backend (`backends/*/recurrent.py`): the framework's, the textbook's, ours."""
+IMPLEMENTATIONS = ("builtin", "packed", "loop", "fast")
+"""Of the recurrent layers, in every backend (`backends/*/recurrent.py`): the framework's, in two ways to be exact for
+unequal lengths, the textbook's, ours."""
 
 SIDE_BY_SIDE = ("loop", "fast")
 """Those that an `Ensemble` has: frameworks' own layers are of one model each."""
 
 
 def resolve_implementation(request: str, device: str, cell: str, among: tuple[str, ...] = IMPLEMENTATIONS) -> str:
-    """`auto`, or one of `among`, to the one that will run this cell on this device: `auto` is `fast` where it can be,
-    then `builtin`, then `loop`.
+    """`auto`, or one of `among`, to the one that will run this cell on this device: `auto` is the first that can of
+    `fast`, `builtin`, `packed`, `loop` on a CPU, of `packed`, `builtin`, `loop` on a GPU.
 
     Raises UserError if another is asked for than can run.
     """
-    obstacles = {"fast": no_fast(device), "builtin": _no_builtin(cell), "loop": None}
+    own = _no_builtin(cell)
+    obstacles = {"fast": no_fast(device), "builtin": own, "packed": own, "loop": None}
+    if device != "cpu":
+        # cuDNN computes both directions at once and no padding. On a CPU neither framework does.
+        obstacles = {"packed": own, **obstacles}
     usable = [name for name in obstacles if name in among and not obstacles[name]]
     if request == "auto":
         return usable[0]

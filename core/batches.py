@@ -36,20 +36,23 @@ class Batch:
     """Sequences of unequal length, padded on the right with PAD up to the longest.
 
     `ids` [B, L] int64, `lengths` [B] int64 (1 <= length <= L), `labels` [B] int64. `part` says of which larger batch
-    these are some of the rows.
+    these are some of the rows. `masks` are that larger batch's units to keep at every place of dropout, where they were
+    drawn already (`core/ahead.py`).
     """
 
     ids: np.ndarray
     lengths: np.ndarray
     labels: np.ndarray
     part: Part | None = None
+    masks: dict[str, np.ndarray] | None = None
 
     def share(self, rank: int, size: int) -> Batch:
         """The rows of one of `size` processes, as wide as the whole: dropout masks are drawn for that."""
         if size == 1:
             return self
         part = Part(rank, size, len(self.labels))
-        return Batch(self.ids[part.chosen], self.lengths[part.chosen], self.labels[part.chosen], part)
+        rows = part.chosen
+        return Batch(self.ids[rows], self.lengths[rows], self.labels[rows], part, self.masks)
 
     @property
     def tokens(self) -> int:
@@ -155,6 +158,20 @@ def reversal_index(batch: Batch) -> np.ndarray:
     lengths = batch.lengths[:, None]
     within = np.where(time < lengths, lengths - 1 - time, time)
     return (np.arange(rows)[:, None] * width + within).reshape(-1)
+
+
+def packing(batch: Batch) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Real tokens end to end, first those of all sequences at time 0, then at time 1, and so on, the longer sequences
+    first: what PyTorch calls a packed sequence.
+
+    `order` [B] int64: the rows, longest first. `sizes` [longest] int64: how many of them are that long, at each time.
+    `place` [tokens] int64: the row of every token in a flattened [B * L, D].
+    """
+    order = np.argsort(-batch.lengths, kind="stable")
+    lengths = batch.lengths[order]
+    time = np.arange(lengths[0])[:, None]
+    real = time < lengths
+    return order, real.sum(axis=1), (order * batch.ids.shape[1] + time)[real]
 
 
 def last_index(batch: Batch) -> np.ndarray:

@@ -63,7 +63,7 @@ class Engine(Protocol):
     device: str
     """`cpu` or `gpu:N`: where it really runs."""
     implementation: str
-    """Which code computes the recurrent layers: `builtin`, `loop` or `fast`."""
+    """Which code computes the recurrent layers: `builtin`, `packed`, `loop` or `fast`."""
 
     def __init__(
         self,
@@ -86,6 +86,10 @@ class Engine(Protocol):
 
     def collect(self) -> list[StepStats]:
         """Figures of the steps since the last call, in order. This waits for the device."""
+
+    def device_seconds(self) -> float | None:
+        """What the device took for the steps since the last call, of each from its batch being there to its end; asked
+        after `collect`. None where the framework cannot tell."""
 
     def logits(self, batch: Batch) -> np.ndarray:
         """[B, outputs] in the model's dtype, without dropout."""

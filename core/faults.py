@@ -102,14 +102,27 @@ def _pad_vector(side: ModuleType) -> Patches:
     return [(side.layers.Embedding, "forward", forward)]
 
 
+def _as_if_all_were_real(side: ModuleType) -> tuple[Patches, dict]:
+    """The encoder's inputs twice: in the dictionary those of a batch whose padding counts, with its `device`."""
+    original, seen = side.engine.Inputs, {}
+
+    def inputs_both(batch: Batch, dtype, device):
+        everything = np.full_like(batch.lengths, batch.ids.shape[1])
+        seen.update(inputs=original(dataclasses.replace(batch, lengths=everything), dtype, device), device=device)
+        return original(batch, dtype, device)
+
+    return [(side.engine, "Inputs", inputs_both)], seen
+
+
 def _bias_on_pad(side: ModuleType) -> Patches:
     original = side.layers.RecurrentEncoder.forward
+    patches, seen = _as_if_all_were_real(side)
 
     def forward(self, x, inputs, dropout):
-        everything = inputs.lengths * 0 + x.shape[1]
-        return original(self, x, dataclasses.replace(inputs, mask=inputs.mask * 0.0 + 1.0, lengths=everything), dropout)
+        seen["inputs"].reversal = inputs.reversal
+        return original(self, x, seen["inputs"], dropout)
 
-    return [(side.layers.RecurrentEncoder, "forward", forward)]
+    return [*patches, (side.layers.RecurrentEncoder, "forward", forward)]
 
 
 def _mean_over_padded_length(side: ModuleType) -> Patches:
@@ -122,14 +135,8 @@ def _mean_over_padded_length(side: ModuleType) -> Patches:
 
 
 def _reverse_from_padding(side: ModuleType) -> Patches:
-    place, forward = side.engine.place, side.layers.RecurrentEncoder.forward
-    wrong = {}
-
-    def place_both(batch: Batch, dtype, device):
-        everything = np.full_like(batch.lengths, batch.ids.shape[1])
-        wrong["inputs"] = place(dataclasses.replace(batch, lengths=everything), dtype, device)
-        wrong["device"] = device
-        return place(batch, dtype, device)
+    forward = side.layers.RecurrentEncoder.forward
+    patches, wrong = _as_if_all_were_real(side)
 
     def forward_both(self, x, inputs, dropout):
         ways = forward(self, x, inputs, dropout), forward(self, x, wrong["inputs"], dropout)
@@ -138,7 +145,7 @@ def _reverse_from_padding(side: ModuleType) -> Patches:
         reverse = side.runtime.to_tensor(reverse, wrong["device"])
         return [one * (1.0 - reverse) + other * inputs.mask * reverse for one, other in zip(*ways, strict=True)]
 
-    return [(side.engine, "place", place_both), (side.layers.RecurrentEncoder, "forward", forward_both)]
+    return [*patches, (side.layers.RecurrentEncoder, "forward", forward_both)]
 
 
 # Dropout.

@@ -114,7 +114,7 @@ def able(sides: Sides, experiment: Experiment) -> Sides:
     return {
         name: side
         for name, side in sides.items()
-        if has_builtin(experiment) or getattr(side, "implementation", None) != "builtin"
+        if has_builtin(experiment) or getattr(side, "implementation", None) not in ("builtin", "packed")
     }
 
 

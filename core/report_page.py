@@ -96,6 +96,7 @@ def notes(found: list[str]) -> str:
 def run_figures(run: Run) -> dict[str, str]:
     """The row of a run in the table of runs, by column, as it is shown."""
     seconds, memory = run.seconds_per_epoch, run.result.get("peak_memory_mb")
+    share = run.result["training"].get("device_share")  # not in runs of before it was measured
     return {
         "test accuracy": f"{run.figure('test.accuracy'):.4f}",
         "dev accuracy": f"{run.figure('dev.accuracy'):.4f}",
@@ -107,13 +108,15 @@ def run_figures(run: Run) -> dict[str, str]:
         "seed": str(run.experiment.training.seed),
         "s per epoch": NONE if seconds is None else f"{seconds:.1f}" if seconds >= 1 else f"{seconds:.3f}",
         "tokens/s": f"{run.figure('training.tokens_per_second'):,.0f}",
+        "device busy": NONE if share is None else f"{share:.0%}",
         "peak memory": NONE if memory is None else f"{memory:,} MB",
         "device": run.execution["device"],
         "layers": run.implementation,
     }
 
 
-NUMBERS = ("seed", "test accuracy", "dev accuracy", "macro F1", "test loss", "s per epoch", "tokens/s", "peak memory")
+NUMBERS = ("seed", "test accuracy", "dev accuracy", "macro F1", "test loss", "s per epoch", "tokens/s")
+NUMBERS += ("device busy", "peak memory")
 
 
 def _runs_table(runs: list[Run]) -> str:

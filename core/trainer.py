@@ -9,11 +9,13 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
+from core.ahead import ahead, with_masks
 from core.batches import Batch, Dataset, check_dataset, epoch_order
 from core.contract import Engine
 from core.errors import UserError
@@ -115,6 +117,15 @@ def finite_or_none(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
+def device_share(lines: list[dict]) -> float | None:
+    """Of the training time of these lines of metrics, how much the device worked on a step; the rest is waiting, for a
+    batch or for who reads the figures. None where no line says."""
+    known = [line for line in lines if line["split"] == "train" and line.get("device_share") is not None]
+    seconds = [line["tokens"] / line["tokens_per_second"] for line in known]
+    worked = sum(line["device_share"] * taken for line, taken in zip(known, seconds, strict=True))
+    return worked / sum(seconds) if known else None
+
+
 class _Loop:
     def __init__(self, engine, experiment, train_set, dev_set, folder, state, observer, should_stop, world) -> None:
         self.engine, self.experiment, self.training = engine, experiment, experiment.training
@@ -131,25 +142,33 @@ class _Loop:
         if state.step == 0:
             # Before the first step, so that a run stopped at any moment can be resumed.
             self.save()
-        for _, batch, rate in steps_from(self.experiment, self.train_set, state.step):
-            if state.finished:
-                break
-            self.one_step(batch, rate)
-            if evaluation_is_due(self.training, state.step, self.steps_per_epoch, self.total_steps):
-                self.evaluate()
-            elif state.step % LOG_INTERVAL == 0:
-                self.log()
-            if not state.finished and state.step < self.total_steps and self.told_to_stop():
-                self.log()
-                self.save()
-                return state
-            if time.perf_counter() - self.last_save > SAVE_SECONDS:
-                self.log()
-                self.save()
+        with closing(self.steps()) as steps:
+            for _, batch, rate in steps:
+                if state.finished:
+                    break
+                self.one_step(batch, rate)
+                if evaluation_is_due(self.training, state.step, self.steps_per_epoch, self.total_steps):
+                    self.evaluate()
+                elif state.step % LOG_INTERVAL == 0:
+                    self.log()
+                if not state.finished and state.step < self.total_steps and self.told_to_stop():
+                    self.log()
+                    self.save()
+                    return state
+                if time.perf_counter() - self.last_save > SAVE_SECONDS:
+                    self.log()
+                    self.save()
         if not state.finished:
             state.finished = True
             self.save()
         return state
+
+    def steps(self) -> Iterator[tuple[int, Batch, float]]:
+        """Those that are left; for a GPU made ahead."""
+        steps = steps_from(self.experiment, self.train_set, self.state.step)
+        if self.engine.device == "cpu":
+            return steps
+        return ahead((step, with_masks(batch, self.experiment, step), rate) for step, batch, rate in steps)
 
     def told_to_stop(self) -> bool:
         if self.world.size == 1:
@@ -185,18 +204,20 @@ class _Loop:
         """Read the figures of the pending steps and write their lines."""
         if not self.pending:
             return
-        stats = self.engine.collect()
+        stats, device = self.engine.collect(), self.engine.device_seconds()
         now = time.perf_counter()
         seconds, self.clock = now - self.clock, now
         self.state.seconds += seconds
         examples = sum(line["examples"] for line in self.pending)
         speed = sum(line["tokens"] for line in self.pending) / seconds
+        share = None if device is None else round(device / seconds, 4)
         for line, step in zip(self.pending, stats, strict=True):
             line.update(
                 loss=finite_or_none(step.loss),
                 accuracy=step.correct / line["examples"],
                 grad_norm=finite_or_none(step.grad_norm),
                 tokens_per_second=round(speed, 1),
+                device_share=share,
             )
         self.folder.append_metrics(self.pending)
         for line, step in zip(self.pending, stats, strict=True):

@@ -20,6 +20,7 @@ from core.parameters import parameter_table
 from core.report_texts import read_texts, shorten
 from core.run_folder import RunFolder, TrainingState
 from core.spec import Experiment
+from core.trainer import device_share
 from tasks.console import DataProgress, console, errors, fact
 
 CONFUSION = "confusion.png"
@@ -90,8 +91,14 @@ def _classes(classes: list[str], counts: list[int]) -> str:
 
 
 def result_of(
-    experiment: Experiment, execution: dict, prepared: Prepared, state: TrainingState, found: Evaluation
+    experiment: Experiment,
+    execution: dict,
+    prepared: Prepared,
+    state: TrainingState,
+    found: Evaluation,
+    metrics: list[dict],
 ) -> dict:
+    """What `result.json` holds; `metrics` are the run's lines."""
     return {
         "task": experiment.task,
         "recipe": experiment.recipe,
@@ -113,6 +120,7 @@ def result_of(
             "epoch_seconds": [round(seconds, 3) for seconds in state.epoch_seconds],
             "tokens": state.tokens,
             "tokens_per_second": round(state.tokens / state.seconds, 1),
+            "device_share": device_share(metrics),
         },
         "peak_memory_mb": machine.peak_memory_mb(),
     }
@@ -126,10 +134,12 @@ def report(task: Task, folder: RunFolder, result: dict, example: str) -> None:
         f"[bold]test accuracy {test['accuracy']:.4f}[/] on {test['documents']:,} held-out texts"
         f" (dev {dev['accuracy']:.4f} at step {dev['step']}; macro F1 {test['macro_f1']:.4f})"
     )
-    epochs, memory = training["epoch_seconds"], result["peak_memory_mb"]
+    epochs, memory, share = training["epoch_seconds"], result["peak_memory_mb"], training["device_share"]
     console.print(
         f"trained in {training['seconds']:.0f} s ({sum(epochs) / max(len(epochs), 1):.1f} s per epoch,"
-        f" {training['tokens_per_second']:,.0f} tokens/s" + (f", peak memory {memory:,} MB)" if memory else ")")
+        f" {training['tokens_per_second']:,.0f} tokens/s"
+        + ("" if share is None else f", {'CPU' if result['device'] == 'cpu' else 'GPU'} busy {share:.0%}")
+        + (f", peak memory {memory:,} MB)" if memory else ")")
     )
     fact("curves", str(folder.path / "curves.png"))
     fact("classes", str(folder.path / CONFUSION))

@@ -148,7 +148,7 @@ def train_group(name: str, members: list[Member], who: Executor, folder: Ensembl
         run = folder.write_member(member, execution, best, own, lines[member.name])
         data = member.data.test
         run.write_predictions(data.names, data.labels, test.predicted, test.probabilities, list(classes))
-        found[member.name] = result_of(member.experiment, execution, member.data, own, test)
+        found[member.name] = result_of(member.experiment, execution, member.data, own, test, lines[member.name])
         run.write_result(found[member.name])
     return found
 

@@ -251,7 +251,7 @@ def _run(
     check_finite(found.loss, "the loss on test", state.step)
     test, classes = prepared.test, execution["classes"]
     folder.write_predictions(test.names, test.labels, found.predicted, found.probabilities, classes)
-    result = result_of(experiment, execution, prepared, state, found)
+    result = result_of(experiment, execution, prepared, state, found, folder.read_metrics())
     draw_curves(folder.read_metrics(), title, picture, reduction, result["test"])
     keep_confusion(folder, found, classes, title)
     example = keep_mistakes(folder, experiment, execution, test, found, cache)

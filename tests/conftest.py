@@ -6,6 +6,7 @@ import contextlib
 import io
 import itertools
 import os
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,9 @@ import backends
 import tasks.training
 from core.batches import Dataset
 from tasks.console import run_program
+
+# Started in the background by a shell, a process ignores Ctrl-C, and so do those that it starts: tests send it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SEED_VARIABLE = "SEQTWIN_SEED"
 """Set it to the seed that a failing test printed, to see the same numbers again."""

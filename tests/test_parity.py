@@ -188,7 +188,7 @@ def test_torch_layers_equal_packed_sequences(cell, layers):
 
     from backends.torch.layers import RecurrentEncoder
     from backends.torch.model import no_dropout
-    from backends.torch.runtime import place
+    from backends.torch.runtime import Inputs
 
     case = Case(cell, layers, True, "mean", "index")
     experiment, parameters, batch = instance(case, "float64")
@@ -207,7 +207,7 @@ def test_torch_layers_equal_packed_sequences(cell, layers):
     for encoder in (ours, packed):
         x = torch.from_numpy(values.copy()).requires_grad_()
         if encoder is ours:
-            output = ours(x, place(batch, "float64", torch.device("cpu")), no_dropout)[-1]
+            output = ours(x, Inputs(batch, "float64", torch.device("cpu")), no_dropout)[-1]
         else:
             lengths = torch.from_numpy(batch.lengths)
             output, _ = packed(pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False))
@@ -229,7 +229,7 @@ def test_paddle_layers_equal_its_sequence_length(cell):
     from backends.paddle.framework import paddle
     from backends.paddle.layers import RecurrentEncoder
     from backends.paddle.model import no_dropout
-    from backends.paddle.runtime import place
+    from backends.paddle.runtime import Inputs
 
     case = Case(cell, 2, True, "mean", "index")
     experiment, parameters, batch = instance(case, "float32")
@@ -241,7 +241,7 @@ def test_paddle_layers_equal_its_sequence_length(cell):
         getattr(theirs, name.removeprefix("encoder.")).set_value(parameters[name])
     x = paddle.to_tensor(np.random.default_rng(SEED).normal(size=(*batch.ids.shape, 3)).astype("float32"))
     output, _ = theirs(x, sequence_length=paddle.to_tensor(batch.lengths))
-    mine = ours(x, place(batch, "float32", paddle.CPUPlace()), no_dropout)[-1]
+    mine = ours(x, Inputs(batch, "float32", paddle.CPUPlace()), no_dropout)[-1]
     assert np.abs(output.numpy() - mine.numpy()).max() <= 2e-6
 
 

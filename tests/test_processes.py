@@ -391,7 +391,7 @@ def place(tmp_path_factory) -> Place:
     return Place(root)
 
 
-CLOCKS = ("tokens_per_second",)
+CLOCKS = ("tokens_per_second", "device_share")
 
 
 def difference(one: Path, other: Path, steps: int = EPOCHS * STEPS) -> float:

@@ -103,8 +103,9 @@ def lines_of(folder: RunFolder, split: str) -> list[dict]:
 
 
 def timeless(folder: RunFolder) -> list[dict]:
-    """Metrics without the only figure that is not a function of the spec."""
-    return [{key: value for key, value in line.items() if key != "tokens_per_second"} for line in folder.read_metrics()]
+    """Metrics without those figures that are not a function of the spec."""
+    clocks = ("tokens_per_second", "device_share")
+    return [{key: value for key, value in line.items() if key not in clocks} for line in folder.read_metrics()]
 
 
 def largest_difference(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> float:

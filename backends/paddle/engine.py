@@ -10,7 +10,7 @@ from backends.paddle.framework import paddle
 from backends.paddle.layers import Dropout
 from backends.paddle.model import Classifier, class_weights, loss_of, no_dropout, right_of, training_dropout
 from backends.paddle.optimizer import OPTIMIZERS, clip
-from backends.paddle.runtime import native_device, place, set_precision, to_numpy
+from backends.paddle.runtime import Inputs, Stopwatch, native_device, set_precision, to_numpy
 from core import spec
 from core.batches import Batch
 from core.contract import StepStats
@@ -37,6 +37,7 @@ class Engine:
         self._native_device = native_device(device)
         self._class_weights = class_weights(training, self._native_device)
         paddle.set_device(device)  # parameters are created where this points
+        self._watch = Stopwatch(self._native_device)
         self._model = Classifier(model, training.array_dtype, implementation)
         self._model.assign(parameters)
         self._trainable = self._model.trainable
@@ -62,6 +63,7 @@ class Engine:
         norm = clip(gradients, self.training.clip_mode, self.training.clip_norm)
         self._optimizer.step(learning_rate, self._rows)
         self._pending.append(paddle.stack([loss.detach(), correct.astype(loss.dtype), norm]))
+        self._watch.stop()
 
     def collect(self) -> list[StepStats]:
         if not self._pending:
@@ -69,6 +71,9 @@ class Engine:
         rows = to_numpy(paddle.stack(self._pending)).tolist()
         self._pending.clear()
         return [StepStats(loss, int(correct), norm) for loss, correct, norm in rows]
+
+    def device_seconds(self) -> float | None:
+        return self._watch.read()
 
     def logits(self, batch: Batch) -> np.ndarray:
         return to_numpy(self._forward(batch, no_dropout)["logits"])
@@ -94,8 +99,8 @@ class Engine:
         self._model.assign(parameters)
         self._optimizer.load(moments, steps)
 
-    def _place(self, batch: Batch):
-        return place(batch, self.training.array_dtype, self._native_device)
+    def _place(self, batch: Batch) -> Inputs:
+        return Inputs(batch, self.training.array_dtype, self._native_device)
 
     def _forward(self, batch: Batch, dropout: Dropout) -> dict[str, paddle.Tensor]:
         with paddle.no_grad():
@@ -108,7 +113,9 @@ class Engine:
             parameter.clear_gradient(set_to_zero=False)
         share = batch.share(self._world.rank, self._world.size)
         inputs, reduction = self._place(share), self.training.loss_reduction
-        logits = self._model(inputs, training_dropout(self.training, step, part=share.part))["logits"]
+        self._watch.start()
+        dropout = training_dropout(self.training, step, part=share.part, drawn=share.masks)
+        logits = self._model(inputs, dropout)["logits"]
         loss = loss_of(logits, inputs.labels, "sum" if share.part else reduction, self._class_weights)
         correct = right_of(logits, inputs.labels).sum()
         if share.part:

@@ -8,7 +8,7 @@ from backends.paddle.framework import paddle
 from backends.paddle.layers import RecurrentEncoder
 from backends.paddle.model import no_dropout
 from backends.paddle.recurrent import BUILTIN, with_default_dtype
-from backends.paddle.runtime import Inputs, native_device, place, to_numpy, to_tensor
+from backends.paddle.runtime import Inputs, native_device, to_numpy, to_tensor
 from core import spec
 from core.batches import Batch
 
@@ -70,7 +70,7 @@ class LayerProbe:
                 weight.set_value(arrays[name])
         self.tensors.update(weights)
         ids = np.zeros(arrays["x"].shape[:2], dtype=np.int64)
-        self._inputs = place(Batch(ids, lengths, np.zeros_like(lengths)), dtype, where)
+        self._inputs = Inputs(Batch(ids, lengths, np.zeros_like(lengths)), dtype, where)
 
     def forward(self) -> dict[str, np.ndarray]:
         with paddle.no_grad():

@@ -176,7 +176,7 @@ class PooledHead(nn.Layer):
         if self.fast and self.pooling != "last":
             return PoolFunction.apply(x, inputs.lengths, self.pooling)
         if self.pooling == "mean":
-            return x.sum(axis=1) / inputs.mask.sum(axis=1)
+            return x.sum(axis=1) / inputs.counts
         if self.pooling == "max":
             # By position, so that of equal maxima the first gets the gradient. Paddle's own `max` and `amax` also take
             # a hundred times the time backwards.

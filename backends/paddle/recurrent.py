@@ -1,6 +1,7 @@
-"""One recurrent layer, SRN, GRU or LSTM, in three implementations with one answer.
+"""One recurrent layer, SRN, GRU or LSTM, in four implementations with one answer.
 
-- `builtin`: the framework's own layer;
+- `builtin`: the framework's own layer, a call per direction over the padded rectangle;
+- `packed`: the framework's own layer, one call, and its own handling of lengths;
 - `loop`: the textbook's, one step at a time in framework operations, and autograd does the rest;
 - `fast`: ours for the CPU (`backends/kernels`), forward and backward.
 
@@ -15,6 +16,7 @@ from backends.paddle.fast import KINDS, RecurrentFunction
 from backends.paddle.framework import paddle
 from backends.paddle.runtime import Inputs
 from core import spec
+from core.parameters import direction_suffixes
 from core.spec import GATES
 
 nn, F = paddle.nn, paddle.nn.functional
@@ -80,13 +82,40 @@ class BuiltinLayer(nn.Layer):
 
     def with_states(self, layer: nn.Layer, x: paddle.Tensor, inputs: Inputs, start):
         """Output and final states, which the framework's own handling of lengths gives."""
-        output, last = layer(x, start, sequence_length=inputs.lengths)
+        output, last = layer(x, start, sequence_length=inputs.packing)
         h, c = last if self.cell == "lstm" else (last, last)
         return output, h, c
 
     def weights(self) -> list[list[paddle.Tensor]]:
         """The parameters of every direction, in the order of `KINDS`."""
         return [[getattr(layer, f"{kind}_l0") for kind in KINDS] for layer in self.directions]
+
+
+# ---- packed
+
+
+class PackedLayer(nn.Layer):
+    """The built-in layer, told of the lengths, both directions in one call. cuDNN then leaves the padding out; on the
+    CPU it is computed and thrown away."""
+
+    def __init__(self, cell: spec.Cell, inputs: int, hidden: int, directions: int, dtype: str):
+        super().__init__()
+        self.cell = cell
+        self.suffixes = direction_suffixes(directions == 2)
+        direction = "bidirect" if directions == 2 else "forward"
+        self.layer = with_default_dtype(dtype, lambda: BUILTIN[cell](inputs, hidden, direction=direction))
+
+    def forward(self, x, inputs, h_0=None, c_0=None, states=False):
+        start = (h_0, c_0) if self.cell == "lstm" and h_0 is not None else h_0
+        output, last = self.layer(x, start, sequence_length=inputs.packing)
+        if not states:
+            return output, None, None
+        h_n, c_n = last if self.cell == "lstm" else (last, None)
+        return output, h_n, c_n
+
+    def weights(self) -> list[list[paddle.Tensor]]:
+        """See `BuiltinLayer.weights`."""
+        return [[getattr(self.layer, f"{kind}_l0{suffix}") for kind in KINDS] for suffix in self.suffixes]
 
 
 # ---- loop
@@ -196,5 +225,5 @@ class FastLayer(LoopLayer):
         return RecurrentFunction.apply(self.cell, self.models, inputs.lengths, states, keep, *arrays)
 
 
-IMPLEMENTATIONS = {"builtin": BuiltinLayer, "loop": LoopLayer, "fast": FastLayer}
+IMPLEMENTATIONS = {"builtin": BuiltinLayer, "packed": PackedLayer, "loop": LoopLayer, "fast": FastLayer}
 """By the name that `--impl` takes."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
+from functools import cached_property
 
 import numpy as np
 
@@ -71,28 +72,76 @@ def to_numpy(tensor: paddle.Tensor) -> np.ndarray:
     return np.array(tensor.detach().numpy(), order="C", copy=True)
 
 
-@dataclass(frozen=True)
 class Inputs:
-    """A batch on the device. `ids` [B, L], `mask` [B, L, 1] (1 where real), `lengths` and `labels` [B], and row
-    numbers into a flattened [B * L, D]: `reversal` [B * L], `first` [B], `last` [B]."""
+    """A batch on the device. What one implementation reads another does not: it is made and sent when first asked for.
 
-    ids: paddle.Tensor
-    mask: paddle.Tensor
-    lengths: paddle.Tensor
-    labels: paddle.Tensor
-    reversal: paddle.Tensor
-    first: paddle.Tensor
-    last: paddle.Tensor
+    `ids` [B, L], `labels` [B]; and on the host, for our own layers, `lengths` [B].
+    """
+
+    def __init__(self, batch: Batch, dtype: str, device) -> None:
+        """The floating-point parts get `dtype`, the model's."""
+        self._batch, self._dtype, self._device = batch, dtype, device
+        self.ids = to_tensor(batch.ids, device)
+        self.labels = to_tensor(batch.labels, device)
+        self.lengths = to_tensor(batch.lengths, paddle.CPUPlace())
+
+    @cached_property
+    def mask(self) -> paddle.Tensor:
+        """[B, L, 1], 1 where real."""
+        return to_tensor(real_mask(self._batch)[:, :, None].astype(self._dtype), self._device)
+
+    @cached_property
+    def counts(self) -> paddle.Tensor:
+        """[B, 1], the lengths as numbers to calculate with."""
+        return to_tensor(self._batch.lengths[:, None].astype(self._dtype), self._device)
+
+    @cached_property
+    def reversal(self) -> paddle.Tensor:
+        """[B * L], rows of a flattened [B * L, D] that reverse each sequence."""
+        return to_tensor(reversal_index(self._batch), self._device)
+
+    @cached_property
+    def first(self) -> paddle.Tensor:
+        """[B], rows of a flattened [B * L, D]."""
+        return to_tensor(first_index(self._batch), self._device)
+
+    @cached_property
+    def last(self) -> paddle.Tensor:
+        """[B], rows of a flattened [B * L, D]."""
+        return to_tensor(last_index(self._batch), self._device)
+
+    @cached_property
+    def packing(self) -> paddle.Tensor:
+        """What the framework's layers are told of unequal lengths: `lengths`, on the device."""
+        return to_tensor(self._batch.lengths, self._device)
 
 
-def place(batch: Batch, dtype: str, device) -> Inputs:
-    """Move a batch to the device; the mask gets the model's dtype."""
-    return Inputs(
-        ids=to_tensor(batch.ids, device),
-        mask=to_tensor(real_mask(batch)[:, :, None].astype(dtype), device),
-        lengths=to_tensor(batch.lengths, device),
-        labels=to_tensor(batch.labels, device),
-        reversal=to_tensor(reversal_index(batch), device),
-        first=to_tensor(first_index(batch), device),
-        last=to_tensor(last_index(batch), device),
-    )
+class Stopwatch:
+    """Seconds that the device takes from each `start` to the `stop` after it. Of a GPU between two marks that it comes
+    past in its own time, so that the host does not wait."""
+
+    def __init__(self, device) -> None:
+        self._device = device
+        self._started = None
+        self._laps: list[tuple] = []
+
+    def start(self) -> None:
+        self._started = self._mark()
+
+    def stop(self) -> None:
+        self._laps.append((self._started, self._mark()))
+
+    def read(self) -> float | None:
+        """The sum since the last call, once the device has come past the last `stop`; None where it cannot be told."""
+        laps, self._laps = self._laps, []
+        if isinstance(self._device, paddle.CPUPlace):
+            return sum(stop - start for start, stop in laps)
+        # Paddle 2.6 says 0 to whatever it is asked.
+        return sum(start.elapsed_time(stop) for start, stop in laps) / 1000 or None
+
+    def _mark(self):
+        if isinstance(self._device, paddle.CPUPlace):
+            return time.perf_counter()
+        mark = paddle.device.Event(enable_timing=True)
+        mark.record()
+        return mark

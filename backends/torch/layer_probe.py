@@ -8,7 +8,7 @@ from backends.torch.framework import torch
 from backends.torch.layers import RecurrentEncoder
 from backends.torch.model import no_dropout
 from backends.torch.recurrent import BUILTIN, with_default_dtype
-from backends.torch.runtime import Inputs, native_device, place, to_numpy, to_tensor
+from backends.torch.runtime import Inputs, native_device, to_numpy, to_tensor
 from core import spec
 from core.batches import Batch
 
@@ -74,7 +74,7 @@ class LayerProbe:
                 weight.copy_(to_tensor(arrays[name], where))
         self.tensors.update(weights)
         ids = np.zeros(arrays["x"].shape[:2], dtype=np.int64)
-        self._inputs = place(Batch(ids, lengths, np.zeros_like(lengths)), dtype, where)
+        self._inputs = Inputs(Batch(ids, lengths, np.zeros_like(lengths)), dtype, where)
 
     def forward(self) -> dict[str, np.ndarray]:
         with torch.no_grad():

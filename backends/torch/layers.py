@@ -175,7 +175,7 @@ class PooledHead(nn.Module):
         if self.fast and self.pooling != "last":
             return PoolFunction.apply(x, inputs.lengths, self.pooling)
         if self.pooling == "mean":
-            return x.sum(dim=1) / inputs.mask.sum(dim=1)
+            return x.sum(dim=1) / inputs.counts
         if self.pooling == "max":
             # By position, so that of equal maxima the first gets the gradient.
             with torch.no_grad():

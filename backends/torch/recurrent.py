@@ -1,6 +1,7 @@
-"""One recurrent layer, SRN, GRU or LSTM, in three implementations with one answer.
+"""One recurrent layer, SRN, GRU or LSTM, in four implementations with one answer.
 
-- `builtin`: the framework's own layer;
+- `builtin`: the framework's own layer, a call per direction over the padded rectangle;
+- `packed`: the framework's own layer, one call, and its own handling of lengths;
 - `loop`: the textbook's, one step at a time in framework operations, and autograd does the rest;
 - `fast`: ours for the CPU (`backends/kernels`), forward and backward.
 
@@ -15,6 +16,7 @@ from backends.torch.fast import KINDS, RecurrentFunction
 from backends.torch.framework import torch
 from backends.torch.runtime import Inputs
 from core import spec
+from core.parameters import direction_suffixes
 from core.spec import GATES
 
 nn, F = torch.nn, torch.nn.functional
@@ -97,6 +99,43 @@ class BuiltinLayer(nn.Module):
     def weights(self) -> list[list[nn.Parameter]]:
         """The parameters of every direction, in the order of `KINDS`."""
         return [[getattr(layer, f"{kind}_l0") for kind in KINDS] for layer in self.directions]
+
+
+# ---- packed
+
+
+class PackedLayer(nn.Module):
+    """The built-in layer on real tokens alone, end to end as cuDNN reads them, both directions in one call.
+
+    Not by `pack_padded_sequence`: that copies the indices while the host waits, and going back it makes a copy per
+    token. Two look-ups with `Inputs.packing` give the same sequence.
+    """
+
+    def __init__(self, cell: spec.Cell, inputs: int, hidden: int, directions: int, dtype: torch.dtype):
+        super().__init__()
+        self.cell = cell
+        self.suffixes = direction_suffixes(directions == 2)
+        self.layer = with_default_dtype(
+            dtype, lambda: BUILTIN[cell](inputs, hidden, batch_first=True, bidirectional=directions == 2)
+        )
+
+    def forward(self, x, inputs, h_0=None, c_0=None, states=False):
+        order, sizes, place = inputs.packing
+        tokens = x.reshape(-1, x.shape[-1]).index_select(0, place)
+        # Told of the order, the framework puts initial and final states into it, and back.
+        packed = nn.utils.rnn.PackedSequence(tokens, sizes, order if states or h_0 is not None else None)
+        start = (h_0, c_0) if self.cell == "lstm" and h_0 is not None else h_0
+        found, last = self.layer(packed, start)
+        rows = found.data.new_zeros(x.shape[0] * x.shape[1], found.data.shape[-1])
+        output = rows.index_copy(0, place, found.data).reshape(*x.shape[:2], -1)
+        if not states:
+            return output, None, None
+        h_n, c_n = last if self.cell == "lstm" else (last, None)
+        return output, h_n, c_n
+
+    def weights(self) -> list[list[nn.Parameter]]:
+        """See `BuiltinLayer.weights`."""
+        return [[getattr(self.layer, f"{kind}_l0{suffix}") for kind in KINDS] for suffix in self.suffixes]
 
 
 # ---- loop
@@ -204,5 +243,5 @@ class FastLayer(LoopLayer):
         return RecurrentFunction.apply(self.cell, self.models, inputs.lengths, states, keep, *arrays)
 
 
-IMPLEMENTATIONS = {"builtin": BuiltinLayer, "loop": LoopLayer, "fast": FastLayer}
+IMPLEMENTATIONS = {"builtin": BuiltinLayer, "packed": PackedLayer, "loop": LoopLayer, "fast": FastLayer}
 """By the name that `--impl` takes."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
+from functools import cached_property
 
 import numpy as np
 
 from backends.torch.framework import torch
 from core import devices
-from core.batches import Batch, first_index, last_index, real_mask, reversal_index
+from core.batches import Batch, first_index, last_index, packing, real_mask, reversal_index
 from core.devices import Build, Gpu
 
 NAME = "torch"
@@ -57,7 +58,9 @@ def native_device(device: str) -> torch.device:
 
 def to_tensor(array: np.ndarray, device: torch.device) -> torch.Tensor:
     """A tensor on `device` with the array's values and dtype."""
-    return torch.from_numpy(np.ascontiguousarray(array)).to(device, non_blocking=True)
+    tensor = torch.from_numpy(np.ascontiguousarray(array))
+    # From pinned memory the copy waits for its turn on the GPU, and the host goes on.
+    return tensor if device.type == "cpu" else tensor.pin_memory().to(device, non_blocking=True)
 
 
 def to_numpy(tensor: torch.Tensor) -> np.ndarray:
@@ -65,28 +68,77 @@ def to_numpy(tensor: torch.Tensor) -> np.ndarray:
     return np.array(tensor.detach().cpu().numpy(), order="C", copy=True)
 
 
-@dataclass(frozen=True)
 class Inputs:
-    """A batch on the device. `ids` [B, L], `mask` [B, L, 1] (1 where real), `lengths` and `labels` [B], and row
-    numbers into a flattened [B * L, D]: `reversal` [B * L], `first` [B], `last` [B]."""
+    """A batch on the device. What one implementation reads another does not: it is made and sent when first asked for.
 
-    ids: torch.Tensor
-    mask: torch.Tensor
-    lengths: torch.Tensor
-    labels: torch.Tensor
-    reversal: torch.Tensor
-    first: torch.Tensor
-    last: torch.Tensor
+    `ids` [B, L], `labels` [B]; and on the host, for our own layers, `lengths` [B].
+    """
+
+    def __init__(self, batch: Batch, dtype: str, device: torch.device) -> None:
+        """The floating-point parts get `dtype`, the model's."""
+        self._batch, self._dtype, self._device = batch, dtype, device
+        self.ids = to_tensor(batch.ids, device)
+        self.labels = to_tensor(batch.labels, device)
+        self.lengths = to_tensor(batch.lengths, torch.device("cpu"))
+
+    @cached_property
+    def mask(self) -> torch.Tensor:
+        """[B, L, 1], 1 where real."""
+        return to_tensor(real_mask(self._batch)[:, :, None].astype(self._dtype), self._device)
+
+    @cached_property
+    def counts(self) -> torch.Tensor:
+        """[B, 1], the lengths as numbers to calculate with."""
+        return to_tensor(self._batch.lengths[:, None].astype(self._dtype), self._device)
+
+    @cached_property
+    def reversal(self) -> torch.Tensor:
+        """[B * L], rows of a flattened [B * L, D] that reverse each sequence."""
+        return to_tensor(reversal_index(self._batch), self._device)
+
+    @cached_property
+    def first(self) -> torch.Tensor:
+        """[B], rows of a flattened [B * L, D]."""
+        return to_tensor(first_index(self._batch), self._device)
+
+    @cached_property
+    def last(self) -> torch.Tensor:
+        """[B], rows of a flattened [B * L, D]."""
+        return to_tensor(last_index(self._batch), self._device)
+
+    @cached_property
+    def packing(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """What the framework's layers are told of unequal lengths: `order`, `sizes` and `place` of
+        `core.batches.packing`, the sizes on the host, where cuDNN wants them."""
+        order, sizes, place = packing(self._batch)
+        return to_tensor(order, self._device), torch.from_numpy(sizes), to_tensor(place, self._device)
 
 
-def place(batch: Batch, dtype: str, device: torch.device) -> Inputs:
-    """Move a batch to the device; the mask gets the model's dtype."""
-    return Inputs(
-        ids=to_tensor(batch.ids, device),
-        mask=to_tensor(real_mask(batch)[:, :, None].astype(dtype), device),
-        lengths=to_tensor(batch.lengths, device),
-        labels=to_tensor(batch.labels, device),
-        reversal=to_tensor(reversal_index(batch), device),
-        first=to_tensor(first_index(batch), device),
-        last=to_tensor(last_index(batch), device),
-    )
+class Stopwatch:
+    """Seconds that the device takes from each `start` to the `stop` after it. Of a GPU between two marks that it comes
+    past in its own time, so that the host does not wait."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._started = None
+        self._laps: list[tuple] = []
+
+    def start(self) -> None:
+        self._started = self._mark()
+
+    def stop(self) -> None:
+        self._laps.append((self._started, self._mark()))
+
+    def read(self) -> float | None:
+        """The sum since the last call, once the device has come past the last `stop`; None where it cannot be told."""
+        laps, self._laps = self._laps, []
+        if self._device.type == "cpu":
+            return sum(stop - start for start, stop in laps)
+        return sum(start.elapsed_time(stop) for start, stop in laps) / 1000
+
+    def _mark(self):
+        if self._device.type == "cpu":
+            return time.perf_counter()
+        mark = torch.cuda.Event(enable_timing=True)
+        mark.record(torch.cuda.current_stream(self._device))
+        return mark
