@@ -19,7 +19,7 @@ PARTS = ("batch", "embedding", "recurrent", "pooling, head, loss", "backward", "
 `backward`: through all layers. `rest`: what the step does between these."""
 
 NAMES = (
-    ("batch", "engine", "place"),
+    ("batch", "engine", "Inputs"),
     ("embedding", "layers", "Embedding", "forward"),
     ("recurrent", "layers", "RecurrentEncoder", "forward"),
     ("pooling, head, loss", "layers", "PooledHead", "forward"),

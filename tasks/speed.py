@@ -95,7 +95,7 @@ def _parser() -> Parser:
         "  fast          ours\n"
         "  builtin       the framework's, a call per direction, made exact for lengths\n"
         "  loop          the textbook's, one step at a time\n"
-        "  lengths       the framework's, with its own handling of lengths (torch: packed sequences)\n"
+        "  packed        the framework's, one call, with its own handling of lengths\n"
         "  padded        the framework's, over the padding too\n\n"
         f"settings, a process each:\n{settings}\n\n"
         "examples:\n"

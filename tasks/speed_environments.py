@@ -25,9 +25,9 @@ from core.errors import UserError
 
 ROOT = Path(__file__).parents[1]
 REST_SECONDS = 0.3
-IMPLEMENTATIONS = ("fast", "builtin", "lengths", "padded", "loop")
+IMPLEMENTATIONS = ("fast", "builtin", "packed", "padded", "loop")
 """Every backend's, and each one's `NATIVE`, in the order of a table."""
-OWN = ("builtin", "lengths", "padded")
+OWN = ("builtin", "packed", "padded")
 """Those that are the framework's own layer."""
 KEPT_MEMORY = "glibc.malloc.mmap_threshold=1073741824:glibc.malloc.trim_threshold=1073741824"
 SETTINGS = (
@@ -79,14 +79,14 @@ ENVIRONMENTS = (
         "torch",
         "torch",
         "as seqtwin imports it",
-        quick=("fast", "lengths", "padded", "loop"),
-        slow=("lengths", "loop"),
+        quick=("fast", "packed", "padded", "loop"),
+        slow=("packed", "loop"),
     ),
     Environment(
         "torch, memory kept",
         "torch",
         f"GLIBC_TUNABLES={KEPT_MEMORY}",
-        implementations=("lengths", "padded"),
+        implementations=("packed", "padded"),
         variables={"GLIBC_TUNABLES": KEPT_MEMORY},
         obstacle=_no_glibc,
     ),
@@ -94,7 +94,7 @@ ENVIRONMENTS = (
         "paddle",
         "paddle",
         "as seqtwin imports it: told its threads",
-        quick=("fast", "lengths", "loop"),
+        quick=("fast", "packed", "loop"),
         slow=("loop",),
     ),
     Environment(
@@ -102,7 +102,7 @@ ENVIRONMENTS = (
         "paddle",
         "a plain import, which takes one thread",
         implementations=OWN,
-        quick=("lengths",),
+        quick=("packed",),
         plain=True,
     ),
     Environment(
@@ -110,7 +110,7 @@ ENVIRONMENTS = (
         "paddle",
         "MKL_DEBUG_CPU_TYPE=5",
         implementations=OWN,
-        quick=("lengths",),
+        quick=("packed",),
         variables={"MKL_DEBUG_CPU_TYPE": "5"},
         obstacle=_no_amd,
     ),

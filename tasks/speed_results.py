@@ -36,7 +36,7 @@ class Rival:
 
 RIVALS = (
     Rival("torch padded", "torch", ("padded",)),
-    Rival("torch packed", "torch", ("lengths",)),
+    Rival("torch packed", "torch", ("packed",)),
     Rival("torch builtin", "torch", ("builtin",)),
     Rival("Paddle installed", "paddle", OWN, "paddle, as installed"),
     Rival("Paddle best", "paddle", OWN),

@@ -17,6 +17,7 @@ sys.path.insert(0, str(FOLDER))
 
 import check  # noqa: E402
 import measured  # noqa: E402
+from context import PLAIN, SIZES, Context, NotRun, Sizes, held, row  # noqa: E402
 
 CHEAP = ("devices", "parity", "tf32", "training", "memory", "speed")
 """`processes` is left out: two programs more by each launcher, and `test_processes.py` has them on the CPU."""
@@ -66,9 +67,9 @@ def test_every_check_runs_on_the_cpu(backend, tmp_path, texts, monkeypatch):
     assert "says nothing of a GPU" in text and text.count(check.MARK) == 1
 
 
-def context_of(package, **changes: object) -> measured.Context:
+def context_of(package, **changes: object) -> Context:
     fields = {"device": "cpu", "gpu": "", "size": "tiny", "data": "packaged", "cache": Path()}
-    return measured.Context(package.NAME, package, **{**fields, **changes})
+    return Context(package.NAME, package, **{**fields, **changes})
 
 
 class Wrong:
@@ -92,33 +93,34 @@ class Wrong:
 
 @pytest.mark.parametrize("error", [1e-3, float("nan")])
 def test_a_wrong_gpu_is_found(error, monkeypatch):
-    sizes = measured.Sizes(measured.PLAIN[:1], None, 1, 3, 1, {})
-    monkeypatch.setitem(measured.SIZES, "tiny", sizes)
+    sizes = Sizes(PLAIN[:1], None, 1, 3, 1, {})
+    monkeypatch.setitem(SIZES, "tiny", sizes)
     rows = measured.rows_of("parity", context_of(Wrong(loaded("torch"), error), device="gpu:0"))
     verdicts = {(row["what"].split(",")[1].strip(), "gradient" in row["what"]): row["verdict"] for row in rows}
     assert verdicts["builtin ~ reference", True] == verdicts["loop ~ loop on the CPU", True] == "MISSED"
+    assert verdicts["packed ~ reference", True] == verdicts["packed ~ packed on the CPU", True] == "MISSED"
     assert verdicts["builtin ~ reference", False] == "ok"
     json.dumps(rows, allow_nan=False)
 
 
 def test_a_switch_that_does_nothing_is_found(backend):
-    small = measured.PLAIN[0].experiment("float32")
+    small = PLAIN[0].experiment("float32")
     rows = list(measured.tf32_rows(context_of(backend), small))
-    assert len(rows) == 4 and {row["verdict"] for row in rows} == {"MISSED"}
+    assert len(rows) == 6 and {row["verdict"] for row in rows} == {"MISSED"}
 
 
 def test_what_fails_is_a_row_and_not_the_end(monkeypatch):
     def check_breaks(context):
-        yield measured.held("first", 1.0, 2.0)
+        yield held("first", 1.0, 2.0)
         raise RuntimeError("no\nkernel")
 
     def check_none(context):
-        raise measured.NotRun("one GPU")
+        raise NotRun("one GPU")
         yield
 
     for name, function in (("breaks", check_breaks), ("none", check_none)):
         monkeypatch.setitem(measured.CHECKS, name, function)
-    context = measured.Context("torch", None, "gpu:0", "X", "tiny", "packaged", Path())
+    context = Context("torch", None, "gpu:0", "X", "tiny", "packaged", Path())
     first, second = measured.rows_of("breaks", context)
     assert (first["verdict"], second["verdict"]) == ("ok", "MISSED")
     assert second["figure"] == "RuntimeError: no kernel"
@@ -130,14 +132,14 @@ def test_what_fails_is_a_row_and_not_the_end(monkeypatch):
     [(1.0, 1.0, "ok"), (1.1, 1.0, "MISSED"), (float("nan"), 1.0, "MISSED"), (9.0, None, "recorded")],
 )
 def test_verdicts(value, limit, verdict):
-    assert measured.held("x", value, limit)["verdict"] == verdict
+    assert held("x", value, limit)["verdict"] == verdict
 
 
 def made_up() -> list[dict]:
     rows = [
-        measured.held("one epoch", 2.5, 3.0, "{:.2f} s", " (extrapolated from 60 of 157 steps)"),
-        measured.held("w" * 200, 2e-3, 1e-5, note=" (a|b[0])"),
-        measured.row("", "", verdict="not run: one GPU"),
+        held("one epoch", 2.5, 3.0, "{:.2f} s", " (extrapolated from 60 of 157 steps)"),
+        held("w" * 200, 2e-3, 1e-5, note=" (a|b[0])"),
+        row("", "", verdict="not run: one GPU"),
     ]
     return [{"framework": "torch", "check": "c", **row, "seconds": 1.5} for row in rows]
 

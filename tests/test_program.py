@@ -837,7 +837,7 @@ def test_a_text_file_that_is_not_utf8(place, refused, tmp_path, monkeypatch, con
 
 def test_an_implementation_that_is_none(place, refused):
     asked = ("--data", place.archive, "--cache-dir", place.cache, "--impl", "mine")
-    refused(*asked, says=("implementation 'mine'", "auto, builtin, loop, fast"))
+    refused(*asked, says=("implementation 'mine'", "auto, builtin, packed, loop, fast"))
     refused("predict", place.any_run, "good", "--impl", "loop", says=("--impl loop", "--backend"))
 
 

@@ -191,7 +191,7 @@ def test_each_framework_has_its_best_setting():
         row_of({0: 1.5, 1: 6.0, 2: 4.5}, "padded", environment="torch, memory kept"),
         row_of({0: 9.0, 2: 9.0}, "loop"),
         row_of({0: 7.0, 1: 7.0, 2: 7.0}, "builtin", "paddle", "paddle, as installed"),
-        row_of({0: 3.0, 1: 3.0, 2: 3.0}, "lengths", "paddle", "paddle"),
+        row_of({0: 3.0, 1: 3.0, 2: 3.0}, "packed", "paddle", "paddle"),
     ]
     found = {comparison.rival: comparison for comparison in compare(rows)}
     assert {name: comparison.ratio.median for name, comparison in found.items()} == {
@@ -391,7 +391,7 @@ def test_the_program(call, tmp_path):
         for entry in processes.ENVIRONMENTS
         if entry.backend in INSTALLED and entry.obstacle() is None
         for implementation in entry.implementations
-        if implementation in ("builtin", "lengths", "padded", "loop", *fast)
+        if implementation in ("builtin", "packed", "padded", "loop", *fast)
         for training in (True, False)
     }
     assert {(row["environment"], row["implementation"], row["training"]) for row in tree["rows"]} == expected
@@ -508,9 +508,7 @@ def test_plans():
     assert plan("--steps").shapes == () and plan("--layers").recipes == ()
     installed = processes.ENVIRONMENTS[3]
     assert (
-        installed.plain
-        and full.of(installed) == ("builtin", "lengths", "padded")
-        and quick.of(installed) == ("lengths",)
+        installed.plain and full.of(installed) == ("builtin", "packed", "padded") and quick.of(installed) == ("packed",)
     )
     # What is asked for by name is timed.
     assert plan("--quick", "--impl", "padded").of(installed) == ("padded",)

@@ -10,7 +10,7 @@ from backends.paddle.framework import paddle
 from backends.paddle.layers import Dropout
 from backends.paddle.model import Classifier, class_weights, loss_of, no_dropout, right_of, training_dropout
 from backends.paddle.optimizer import OPTIMIZERS, clip
-from backends.paddle.runtime import Inputs, Stopwatch, native_device, set_precision, to_numpy
+from backends.paddle.runtime import DeviceClock, Inputs, native_device, set_precision, to_numpy
 from core import spec
 from core.batches import Batch
 from core.contract import StepStats
@@ -37,7 +37,7 @@ class Engine:
         self._native_device = native_device(device)
         self._class_weights = class_weights(training, self._native_device)
         paddle.set_device(device)  # parameters are created where this points
-        self._watch = Stopwatch(self._native_device)
+        self._clock = DeviceClock(self._native_device)
         self._model = Classifier(model, training.array_dtype, implementation)
         self._model.assign(parameters)
         self._trainable = self._model.trainable
@@ -63,7 +63,7 @@ class Engine:
         norm = clip(gradients, self.training.clip_mode, self.training.clip_norm)
         self._optimizer.step(learning_rate, self._rows)
         self._pending.append(paddle.stack([loss.detach(), correct.astype(loss.dtype), norm]))
-        self._watch.stop()
+        self._clock.stop()
 
     def collect(self) -> list[StepStats]:
         if not self._pending:
@@ -73,7 +73,7 @@ class Engine:
         return [StepStats(loss, int(correct), norm) for loss, correct, norm in rows]
 
     def device_seconds(self) -> float | None:
-        return self._watch.read()
+        return self._clock.read()
 
     def logits(self, batch: Batch) -> np.ndarray:
         return to_numpy(self._forward(batch, no_dropout)["logits"])
@@ -113,7 +113,7 @@ class Engine:
             parameter.clear_gradient(set_to_zero=False)
         share = batch.share(self._world.rank, self._world.size)
         inputs, reduction = self._place(share), self.training.loss_reduction
-        self._watch.start()
+        self._clock.start()
         dropout = training_dropout(self.training, step, part=share.part, drawn=share.masks)
         logits = self._model(inputs, dropout)["logits"]
         loss = loss_of(logits, inputs.labels, "sum" if share.part else reduction, self._class_weights)

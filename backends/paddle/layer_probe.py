@@ -14,17 +14,16 @@ from core.batches import Batch
 
 nn = paddle.nn
 
-NATIVE = ("padded", "lengths")
-"""The framework's layer as one finds it, besides `backends.IMPLEMENTATIONS`, for timings only: over the whole rectangle
-(`padded`, so that the reverse direction starts in the padding), and with its own handling of lengths."""
+NATIVE = ("padded",)
+"""The framework's layer as one finds it, besides `backends.IMPLEMENTATIONS`, for timings only: over the whole
+rectangle, so that the reverse direction starts in the padding."""
 
 
 class NativeEncoder(nn.Layer):
-    """All layers and directions in one call of the framework's."""
+    """`padded`: all layers and directions in one call of the framework's."""
 
     def __init__(self, encoder: spec.RecurrentEncoder, inputs: int, dtype: str, implementation: str):
         super().__init__()
-        self.lengths = implementation == "lengths"
         self.layer = with_default_dtype(
             dtype,
             lambda: BUILTIN[encoder.cell](
@@ -36,8 +35,6 @@ class NativeEncoder(nn.Layer):
         )
 
     def forward(self, x: paddle.Tensor, inputs: Inputs, dropout) -> list[paddle.Tensor]:
-        if self.lengths:
-            return [self.layer(x, sequence_length=inputs.lengths)[0]]
         return [self.layer(x)[0]]
 
     def named(self) -> dict[str, paddle.Tensor]:

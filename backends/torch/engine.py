@@ -9,7 +9,7 @@ from backends.torch.framework import torch
 from backends.torch.layers import Dropout
 from backends.torch.model import Classifier, class_weights, loss_of, no_dropout, right_of, training_dropout
 from backends.torch.optimizer import OPTIMIZERS, clip
-from backends.torch.runtime import Inputs, Stopwatch, native_device, set_precision, to_numpy
+from backends.torch.runtime import DeviceClock, Inputs, native_device, set_precision, to_numpy
 from core import spec
 from core.batches import Batch
 from core.contract import StepStats
@@ -35,7 +35,7 @@ class Engine:
         set_precision(training.dtype, device)
         self._native_device = native_device(device)
         self._class_weights = class_weights(training, self._native_device)
-        self._watch = Stopwatch(self._native_device)
+        self._clock = DeviceClock(self._native_device)
         self._model = Classifier(model, training.array_dtype, implementation).to(self._native_device)
         self._model.assign(parameters)
         self._trainable = self._model.trainable
@@ -61,7 +61,7 @@ class Engine:
         norm = clip(gradients, self.training.clip_mode, self.training.clip_norm)
         self._optimizer.step(learning_rate, self._rows)
         self._pending.append(torch.stack([loss.detach(), correct.to(loss.dtype), norm]))
-        self._watch.stop()
+        self._clock.stop()
 
     def collect(self) -> list[StepStats]:
         if not self._pending:
@@ -71,7 +71,7 @@ class Engine:
         return [StepStats(loss, int(correct), norm) for loss, correct, norm in rows]
 
     def device_seconds(self) -> float | None:
-        return self._watch.read()
+        return self._clock.read()
 
     def logits(self, batch: Batch) -> np.ndarray:
         return to_numpy(self._forward(batch, no_dropout)["logits"])
@@ -111,7 +111,7 @@ class Engine:
             parameter.grad = None
         share = batch.share(self._world.rank, self._world.size)
         inputs, reduction = self._place(share), self.training.loss_reduction
-        self._watch.start()
+        self._clock.start()
         dropout = training_dropout(self.training, step, part=share.part, drawn=share.masks)
         logits = self._model(inputs, dropout)["logits"]
         loss = loss_of(logits, inputs.labels, "sum" if share.part else reduction, self._class_weights)

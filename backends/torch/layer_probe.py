@@ -14,17 +14,16 @@ from core.batches import Batch
 
 nn = torch.nn
 
-NATIVE = ("padded", "lengths")
-"""The framework's layer as one finds it, besides `backends.IMPLEMENTATIONS`, for timings only: over the whole rectangle
-(`padded`, so that the reverse direction starts in the padding), and with its own handling of lengths."""
+NATIVE = ("padded",)
+"""The framework's layer as one finds it, besides `backends.IMPLEMENTATIONS`, for timings only: over the whole
+rectangle, so that the reverse direction starts in the padding."""
 
 
 class NativeEncoder(nn.Module):
-    """All layers and directions in one call of the framework's."""
+    """`padded`: all layers and directions in one call of the framework's."""
 
     def __init__(self, encoder: spec.RecurrentEncoder, inputs: int, dtype: torch.dtype, implementation: str):
         super().__init__()
-        self.lengths = implementation == "lengths"
         self.layer = with_default_dtype(
             dtype,
             lambda: BUILTIN[encoder.cell](
@@ -37,12 +36,6 @@ class NativeEncoder(nn.Module):
         )
 
     def forward(self, x: torch.Tensor, inputs: Inputs, dropout) -> list[torch.Tensor]:
-        if self.lengths:
-            packed = nn.utils.rnn.pack_padded_sequence(x, inputs.lengths, batch_first=True, enforce_sorted=False)
-            output, _ = nn.utils.rnn.pad_packed_sequence(
-                self.layer(packed)[0], batch_first=True, total_length=x.shape[1]
-            )
-            return [output]
         return [self.layer(x)[0]]
 
     def named(self) -> dict[str, nn.Parameter]:

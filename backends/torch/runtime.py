@@ -114,7 +114,7 @@ class Inputs:
         return to_tensor(order, self._device), torch.from_numpy(sizes), to_tensor(place, self._device)
 
 
-class Stopwatch:
+class DeviceClock:
     """Seconds that the device takes from each `start` to the `stop` after it. Of a GPU between two marks that it comes
     past in its own time, so that the host does not wait."""
 

@@ -60,6 +60,11 @@ def peak_bytes(device: str) -> int | None:
     return None if device == "cpu" else paddle.device.cuda.max_memory_allocated(native_device(device))
 
 
+def waits(run: Callable[[], object], device: str) -> list[str] | None:
+    """What in `run` made the host wait for the device, as the framework tells it; None where it does not say."""
+    return None
+
+
 def shares(run: Callable[[], None], device: str) -> tuple[float, float] | None:
     """Of the time of `run`: how much the host stood waiting, and how much the device computed. The profiler's own work
     is in that time. None where the framework is not asked."""

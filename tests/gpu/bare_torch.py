@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable
 
 import torch
@@ -10,6 +11,7 @@ import torch
 from backends.torch.runtime import native_device
 from core import spec
 from core.batches import Batch
+from core.documents import shorten
 
 nn, F = torch.nn, torch.nn.functional
 WAITS = ("cudaStreamSynchronize", "cudaDeviceSynchronize", "cudaEventSynchronize", "cudaMemcpyAsync", "cudaMemcpy")
@@ -53,6 +55,20 @@ def wait(device: str) -> None:
 def peak_bytes(device: str) -> int | None:
     """Most that tensors held on the device in this process; None on a CPU."""
     return None if device == "cpu" else torch.cuda.max_memory_allocated(native_device(device))
+
+
+def waits(run: Callable[[], object], device: str) -> list[str] | None:
+    """What in `run` made the host wait for the device, as the framework tells it; None where it does not say."""
+    if device == "cpu":
+        return None
+    torch.cuda.set_sync_debug_mode("warn")
+    try:
+        with warnings.catch_warnings(record=True) as seen:
+            warnings.simplefilter("always")
+            run()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    return [shorten(str(note.message), 80) for note in seen if "synchroniz" in str(note.message)]
 
 
 def shares(run: Callable[[], None], device: str) -> tuple[float, float] | None:

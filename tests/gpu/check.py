@@ -23,7 +23,8 @@ for folder in (str(HERE), str(HERE.parents[1])):  # for `measured`, and for `cor
     if folder not in sys.path:
         sys.path.insert(0, folder)
 
-from measured import CHECKS, PROCESS_SECONDS, row  # noqa: E402
+from context import row  # noqa: E402
+from measured import CHECKS, PROCESS_SECONDS  # noqa: E402
 
 import backends  # noqa: E402
 from core import devices, machine  # noqa: E402
