@@ -12,6 +12,7 @@ from core import reference
 from core.batches import Batch
 from core.class_weights import weights_of
 from core.parameters import parameter_table
+from core.precision import rounding_of
 from core.reference import Arrays
 from core.spec import Experiment
 from core.streams import dropout_mask
@@ -32,8 +33,8 @@ def shared_dropout(experiment: Experiment, step: int) -> reference.Dropout:
 
 def training_loss(experiment: Experiment, arrays: Arrays, batch: Batch, step: int) -> np.ndarray:
     """The loss of a training step, with its dropout: a scalar in the precision of `arrays`."""
-    logits = reference.forward(experiment.model, arrays, batch, shared_dropout(experiment, step))["logits"]
-    training = experiment.training
+    training, dropout = experiment.training, shared_dropout(experiment, step)
+    logits = reference.forward(experiment.model, arrays, batch, dropout, rounding_of(training.dtype))["logits"]
     return reference.loss(logits, batch.labels, training.loss_reduction, weights_of(training.class_weights))
 
 

@@ -41,6 +41,8 @@ TRIAL_TOLERANCE = 0.02
 """Of a trial's answers, which are of size 1: more than rounding, with TF32 too, and less than garbage."""
 TF32_FROM = (8, 0)
 """Compute capability."""
+TF32_DTYPES = ("tf32", "bfloat16")
+"""Of a spec, for which a GPU uses TF32: it holds every bfloat16."""
 TF32_VARIABLE = "NVIDIA_TF32_OVERRIDE"
 """NVIDIA's own, read by cuBLAS and cuDNN: 0 turns TF32 off, whatever a program asks for. Of Paddle's recurrent layers
 nothing else does."""
@@ -145,8 +147,10 @@ def _told(passed_over: list[tuple[Gpu, str]], what: str) -> str:
 
 def obstacle(build: Build, gpu: Gpu, dtype: str = "float32") -> str | None:
     """Why a GPU cannot be used, and what to do; None if it can. Tries it out, once in a process's life."""
-    if dtype == "tf32" and gpu.capability < TF32_FROM:
-        return f"it has no TF32, which begins with compute capability {dotted(TF32_FROM)}: use --dtype float32"
+    if dtype in TF32_DTYPES and gpu.capability < TF32_FROM:
+        missing = "TF32" if dtype == "tf32" else f"TF32 for dtype {dtype}"
+        begins = f"begins with compute capability {dotted(TF32_FROM)}"
+        return f"it has no {missing}, which {begins}: use --dtype float32"
     served, own = serves(build.architectures, gpu.capability), dotted(gpu.capability)
     if served is False:
         listed = ", ".join(build.architectures)
@@ -306,7 +310,7 @@ def settle_tf32(dtype: str, device: str) -> bool:
     read the variable once.
     """
     global _tf32
-    wanted = dtype == "tf32"
+    wanted = dtype in TF32_DTYPES
     if device == "cpu":
         _check_cpu(dtype, "")
         return bool(_tf32)

@@ -13,7 +13,7 @@ from core.fonts import drawable, fonts_for
 TRAIN, DEV, TEST = "#4477aa", "#cc3311", "#228833"
 FLOOR = 1e-17
 """Where a difference of exactly zero is drawn on a logarithmic axis."""
-DTYPE_COLORS = {"float64": TRAIN, "float32": DEV}
+DTYPE_COLORS = {"float64": TRAIN, "float32": DEV, "bfloat16": TEST}
 
 
 def draw_curves(metrics: list[dict], title: str, path: Path, reduction: str, test: dict | None = None) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 
 from core.batches import Batch, real_mask
 from core.parameters import direction_suffixes
+from core.precision import Rounding, exactly
 from core.spec import Embedding, Model, PooledHead, RecurrentEncoder
 
 Arrays = dict[str, np.ndarray]
@@ -31,15 +32,20 @@ def sigmoid(x: np.ndarray) -> np.ndarray:
     return 0.5 * (1.0 + np.tanh(0.5 * x))
 
 
-def forward(model: Model, parameters: Arrays, batch: Batch, dropout: Dropout = no_dropout) -> Arrays:
-    """Every layer's output by name, as `core.contract.Engine.activations` gives them."""
+def forward(
+    model: Model, parameters: Arrays, batch: Batch, dropout: Dropout = no_dropout, rounded: Rounding = exactly
+) -> Arrays:
+    """Every layer's output by name, as `core.contract.Engine.activations` gives them.
+
+    `rounded` is applied to the weights and inputs of matrix products (`core.precision.rounding_of` the spec's dtype).
+    """
     found = {"embedding": dropout(embed(model.embedding, parameters, batch), "embedding", model.embedding.dropout)}
     x = found["embedding"]
     for layer in range(model.encoder.num_layers):
         if layer > 0:
             x = dropout(x, f"encoder.l{layer - 1}", model.encoder.dropout)
-        x = found[f"encoder.l{layer}"] = recurrent_layer(model.encoder, parameters, x, batch.lengths, layer)
-    return {**found, **classify(model.head, parameters, x, batch, model.encoder.hidden_size, dropout)}
+        x = found[f"encoder.l{layer}"] = recurrent_layer(model.encoder, parameters, x, batch.lengths, layer, rounded)
+    return {**found, **classify(model.head, parameters, x, batch, model.encoder.hidden_size, dropout, rounded)}
 
 
 def embed(embedding: Embedding, parameters: Arrays, batch: Batch) -> np.ndarray:
@@ -54,15 +60,20 @@ def embed(embedding: Embedding, parameters: Arrays, batch: Batch) -> np.ndarray:
 
 
 def recurrent_layer(
-    encoder: RecurrentEncoder, parameters: Arrays, x: np.ndarray, lengths: np.ndarray, layer: int
+    encoder: RecurrentEncoder,
+    parameters: Arrays,
+    x: np.ndarray,
+    lengths: np.ndarray,
+    layer: int,
+    rounded: Rounding = exactly,
 ) -> np.ndarray:
     """x [B, L, I] -> [B, L, H * directions]; past a length the state stops and the output is zero.
 
     The reverse direction walks from the right: before the last real token its state is still zero.
     """
-    sides = []
+    x, sides = rounded(x), []
     for suffix in direction_suffixes(encoder.bidirectional):
-        weights = [parameters[f"encoder.{kind}_l{layer}{suffix}"] for kind in WEIGHT_KINDS]
+        weights = layer_weights(parameters, layer, suffix, rounded)
         walk = range(x.shape[1]) if suffix == "" else reversed(range(x.shape[1]))
         hidden = np.zeros((x.shape[0], encoder.hidden_size), dtype=x.dtype)
         cell = np.zeros_like(hidden)
@@ -77,6 +88,12 @@ def recurrent_layer(
 
 
 WEIGHT_KINDS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+
+
+def layer_weights(parameters: Arrays, layer: int, suffix: str, rounded: Rounding = exactly) -> list[np.ndarray]:
+    """Of one direction, in the order of `WEIGHT_KINDS`, as a step reads them."""
+    weight_ih, weight_hh, *biases = (parameters[f"encoder.{kind}_l{layer}{suffix}"] for kind in WEIGHT_KINDS)
+    return [rounded(weight_ih), rounded(weight_hh), *biases]
 
 
 def srn_step(x, hidden, cell, weight_ih, weight_hh, bias_ih, bias_hh):
@@ -110,15 +127,23 @@ def gru_step(x, hidden, cell, weight_ih, weight_hh, bias_ih, bias_hh):
 CELLS = {"srn": srn_step, "lstm": lstm_step, "gru": gru_step, "residual_srn": residual_srn_step}
 
 
-def classify(head: PooledHead, parameters: Arrays, x: np.ndarray, batch: Batch, split: int, dropout: Dropout) -> Arrays:
+def classify(
+    head: PooledHead,
+    parameters: Arrays,
+    x: np.ndarray,
+    batch: Batch,
+    split: int,
+    dropout: Dropout,
+    rounded: Rounding = exactly,
+) -> Arrays:
     """x [B, L, F] -> `pooled` [B, F], `head.hidden` [B, F'] where there is one, `logits` [B, outputs]."""
     found = {"pooled": pool(head.pooling, x, batch, split)}
     features = dropout(found["pooled"], "head.pooled", head.dropout)
     if head.hidden_size is not None:
-        hidden = features @ parameters["head.hidden.weight"].T + parameters["head.hidden.bias"]
+        hidden = rounded(features) @ rounded(parameters["head.hidden.weight"]).T + parameters["head.hidden.bias"]
         found["head.hidden"] = np.tanh(hidden) if head.activation == "tanh" else np.where(hidden.real > 0, hidden, 0.0)
         features = dropout(found["head.hidden"], "head.hidden", head.dropout)
-    found["logits"] = features @ parameters["head.weight"].T + parameters["head.bias"]
+    found["logits"] = rounded(features) @ rounded(parameters["head.weight"]).T + parameters["head.bias"]
     return found
 
 
@@ -154,10 +179,10 @@ class ReferenceEngine:
     device = "cpu"
     implementation = "reference"
 
-    def __init__(self, model: Model, parameters: Arrays) -> None:
-        self.model = model
+    def __init__(self, model: Model, parameters: Arrays, rounded: Rounding = exactly) -> None:
+        self.model, self.rounded = model, rounded
         self._parameters = {name: array.astype(np.float64) for name, array in parameters.items()}
 
     def logits(self, batch: Batch) -> np.ndarray:
         """[B, outputs] float64."""
-        return forward(self.model, self._parameters, batch)["logits"]
+        return forward(self.model, self._parameters, batch, rounded=self.rounded)["logits"]

@@ -29,7 +29,7 @@ FORMAT_VERSION = 1
 """Version of the run-folder and spec format. A reader refuses a newer one."""
 
 Cell = Literal["srn", "gru", "lstm", "residual_srn"]
-Dtype = Literal["float32", "float64", "tf32"]
+Dtype = Literal["float32", "float64", "tf32", "bfloat16"]
 GATES = {"srn": 1, "gru": 3, "lstm": 4, "residual_srn": 1}
 """Number of gate blocks `G` in a cell's weights: SRN; GRU r, z, n; LSTM i, f, g, o."""
 FRAMEWORK_CELLS = ("srn", "gru", "lstm")
@@ -212,7 +212,11 @@ class Training(Spec):
     """Stop after this many evaluations without a better one: a higher dev accuracy, or as high at a lower loss."""
     seed: int = Field(0, ge=0, lt=2**63)
     dtype: Dtype = "float32"
-    """`tf32`: arrays are float32, and a GPU may round to 10 bits what its matrix products and recurrent layers read."""
+    """`tf32`: arrays are float32, and a GPU may round to 10 bits what its matrix products and recurrent layers read.
+    `bfloat16`: arrays are float32, and what a product of a recurrent or linear layer reads from outside, its weight
+    matrices and its input x (not the recurrent state h, not biases), is rounded to the nearest of 8 significant bits,
+    ties to even. Gradients pass straight through that, and updates go to the weights as they were. A GPU may round to
+    10 bits what else its products read: h, and backwards gradients."""
     dropout_masks: Literal["shared", "native"] = "shared"
     """`shared`: drawn in core from (seed, step, place), the same bits in every backend and after a resume. `native`: by
     the framework's own generator."""
@@ -220,7 +224,7 @@ class Training(Spec):
     @property
     def array_dtype(self) -> Literal["float32", "float64"]:
         """Of parameters, moments and everything in between: NumPy's and the frameworks' name of it."""
-        return "float32" if self.dtype == "tf32" else self.dtype
+        return "float64" if self.dtype == "float64" else "float32"
 
     @model_validator(mode="after")
     def _buckets_are_shuffled(self):

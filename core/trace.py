@@ -14,6 +14,7 @@ from core import reference
 from core.batches import pad
 from core.errors import UserError
 from core.parameters import direction_suffixes
+from core.precision import Rounding, exactly
 from core.reference import Arrays, sigmoid
 from core.spec import Model
 
@@ -56,7 +57,14 @@ def check_place(model: Model, layer: int, reverse: bool) -> None:
         raise UserError("a model that reads one way has no reverse direction: give forward")
 
 
-def trace(model: Model, parameters: Arrays, ids: np.ndarray, layer: int = 0, reverse: bool = False) -> Arrays:
+def trace(
+    model: Model,
+    parameters: Arrays,
+    ids: np.ndarray,
+    layer: int = 0,
+    reverse: bool = False,
+    rounded: Rounding = exactly,
+) -> Arrays:
     """ids [L] of real tokens -> each of the cell's `QUANTITIES` by name, [L, H] float64, without dropout.
 
     Row t belongs to token t: in the reverse direction, which walks from the last token, to the state after reading
@@ -68,9 +76,9 @@ def trace(model: Model, parameters: Arrays, ids: np.ndarray, layer: int = 0, rev
     batch = pad([np.asarray(ids)], np.zeros(1, np.int64))
     x = reference.embed(model.embedding, parameters, batch)
     for below in range(layer):
-        x = reference.recurrent_layer(encoder, parameters, x, batch.lengths, below)
+        x = reference.recurrent_layer(encoder, parameters, x, batch.lengths, below, rounded)
     suffix = direction_suffixes(encoder.bidirectional)[int(reverse)]
-    weights = [parameters[f"encoder.{kind}_l{layer}{suffix}"] for kind in reference.WEIGHT_KINDS]
+    x, weights = rounded(x), reference.layer_weights(parameters, layer, suffix, rounded)
     steps = range(x.shape[1])
     previous, hidden, cell = (np.zeros((len(steps), encoder.hidden_size)) for _ in range(3))
     h = c = np.zeros((1, encoder.hidden_size))

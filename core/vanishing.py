@@ -9,6 +9,7 @@ import numpy as np
 
 from core.batches import Batch
 from core.parameters import Parameter, parameter_table
+from core.precision import Rounding, exactly, product_weights
 from core.reference import Arrays
 from core.spec import Model
 
@@ -20,7 +21,13 @@ def one_layer_to_the_last_state(model: Model) -> bool:
 
 
 def state_gradients(
-    side: ModuleType, device: str, implementation: str, model: Model, parameters: Arrays, batch: Batch
+    side: ModuleType,
+    device: str,
+    implementation: str,
+    model: Model,
+    parameters: Arrays,
+    batch: Batch,
+    rounded: Rounding = exactly,
 ) -> dict[str, np.ndarray]:
     """Norms for every sequence's own cross-entropy, computed by the backend `side`: `h` |dL/dh_t|, [B, L] for t = 1,
     ..., L, and of an LSTM `c` |dL/dc_t|, [B, L - 1] for t = 1, ..., L - 1; each with the other state held.
@@ -32,7 +39,8 @@ def state_gradients(
     rows, length = batch.ids.shape
     if (batch.lengths != length).any() or length < 2 or not one_layer_to_the_last_state(model):
         raise ValueError("sequences of one length, 2 or more, and one layer whose last state the head reads")
-    x = parameters["embedding.weight"][batch.ids]  # [B, L, E]
+    parameters = {**parameters, **{name: rounded(parameters[name]) for name in product_weights(model)}}
+    x = rounded(parameters["embedding.weight"][batch.ids])  # [B, L, E]
     weights = {row.name: parameters[row.name] for row in _encoder_rows(model)}
     hidden, dtype = model.encoder.hidden_size, x.dtype
     zeros = np.zeros((1, rows * length, hidden), dtype)
@@ -49,7 +57,7 @@ def state_gradients(
     beginnings = [own[: t + 1] for t in range(length) for own in x]
     found = probe(beginnings, {f"{part}_0": zeros for part in parts}).forward()
     states = {part: found[f"{part}_n"][0].reshape(length, rows, hidden) for part in parts}  # after step t + 1
-    last = _gradient_of_the_loss(parameters, states["h"][-1], batch.labels)  # [B, H]
+    last = _gradient_of_the_loss(parameters, rounded(states["h"][-1]), batch.labels)  # [B, H]
     rests = [own[t + 1 :] for t in range(length - 1) for own in x]
     given = {f"{part}_0": np.ascontiguousarray(states[part][:-1].reshape(1, -1, hidden)) for part in parts}
     given["d_h_n"] = np.tile(last, (length - 1, 1))[None].astype(dtype)

@@ -22,6 +22,7 @@ from core import devices, machine
 from core.ensemble import evaluate_each, starting_values
 from core.errors import UserError
 from core.files import write_json_atomic
+from core.precision import rounding_of
 from core.report_exploding import LATER, Figures, Side, exploding_page
 from core.run_folder import RunFolder
 from core.spec import Experiment, replace
@@ -219,7 +220,8 @@ def _norms(member, values: dict[str, np.ndarray], number: int, who: Executor) ->
     own = {name: array[number] for name, array in values.items()}
     dev = member.data.dev.batch(np.arange(len(member.data.dev)))
     model = member.experiment.model
-    found = state_gradients(who.backend, who.device, who.implementation, model, own, dev)
+    rounded = rounding_of(member.experiment.training.dtype)
+    found = state_gradients(who.backend, who.device, who.implementation, model, own, dev, rounded)
     return {part: norms.mean(axis=0) for part, norms in found.items()}
 
 

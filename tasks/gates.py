@@ -24,6 +24,7 @@ from core.errors import UserError
 from core.files import write_json_atomic
 from core.gate_plot import draw_gates, unit_order
 from core.metrics import probabilities_of
+from core.precision import rounding_of
 from core.reference import ReferenceEngine
 from core.run_folder import RunFolder
 from core.spec import Model, Text
@@ -60,9 +61,10 @@ def main(argv: list[str]) -> int:
         sequence = encode_text(arguments.text, vocabulary, experiment.text, "--text")
     picture = _picture(arguments.out, folder.path, sequence, layer, arguments.direction)
     parameters = _finite(folder, folder.read_best(model))
-    values = trace(model, parameters, sequence.ids, layer, reverse)
+    rounded = rounding_of(experiment.training.dtype)
+    values = trace(model, parameters, sequence.ids, layer, reverse, rounded)
     batch = pad([sequence.ids], np.zeros(1, np.int64))
-    probabilities = probabilities_of(ReferenceEngine(model, parameters).logits(batch))[0]
+    probabilities = probabilities_of(ReferenceEngine(model, parameters, rounded).logits(batch))[0]
     best = int(probabilities.argmax())
 
     where = f"layer {layer}, {arguments.direction}"

@@ -14,9 +14,11 @@ def print_findings(findings: Iterable[Finding]) -> None:
     """A line per finding below a heading per rung and quantity; what failed is named again, with where it began."""
     findings = grouped(findings)
     widest = max((len(finding.compared) for finding in findings), default=0)
+    wide = max((len(finding.dtype) for finding in findings), default=0)
     console.print()
     console.print(
-        f"[dim]      {'compared':<{widest}}  dtype    absolute  relative  limit  result    where it is largest[/]"
+        f"[dim]      {'compared':<{widest}}  {'dtype':<{wide}}  absolute  relative  limit  result    "
+        "where it is largest[/]"
     )
     previous = None
     for finding in findings:
@@ -25,7 +27,7 @@ def print_findings(findings: Iterable[Finding]) -> None:
             previous = (finding.rung, finding.quantity)
         limit = "" if finding.limit is None else f"{finding.limit:.0e}" if finding.limit else "0"
         console.print(
-            f"      {escape(finding.compared):<{widest}}  {finding.dtype}  {finding.absolute:8.1e}"
+            f"      {escape(finding.compared):<{widest}}  {finding.dtype:<{wide}}  {finding.absolute:8.1e}"
             f"  {finding.relative:8.1e}  {limit:>5}  {verdict(finding)}  {escape(finding.where)}"
         )
     for finding in findings:

@@ -28,7 +28,7 @@ class Option:
         return self.flag.removeprefix("--").replace("-", "_")
 
 
-DTYPES = ("float32", "float64", "tf32")
+DTYPES = ("float32", "float64", "tf32", "bfloat16")
 TOKENIZERS = ("whitespace", "words", "jieba", "characters")
 
 OPTIONS = {
@@ -82,7 +82,13 @@ OPTIONS = {
         Option("--eval-interval", ("training.eval_interval",), int, "steps between looks at dev within an epoch"),
         Option("--patience", ("training.patience",), int, "stop after this many looks at dev without a better one"),
         Option("--seed", ("training.seed",), int, "of starting values, order and dropout"),
-        Option("--dtype", ("training.dtype",), str, "precision; tf32: a GPU's rounded float32", DTYPES),
+        Option(
+            "--dtype",
+            ("training.dtype",),
+            str,
+            "precision; tf32: a GPU's rounded float32; bfloat16: float32 whose layers read 8 bits",
+            DTYPES,
+        ),
         Option("--dropout-masks", ("training.dropout_masks",), str, "who draws them", ("shared", "native")),
     ),
     "data": (

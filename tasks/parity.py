@@ -88,7 +88,7 @@ def main(argv: list[str]) -> int:
         "  rung 2  the loss and every gradient     rung 5  predictions of the trained model\n"
         "  rung 3  training, step by step          exit code 0 if every rung holds, 1 if one fails\n\n"
         "Both in float64, where training is held to 1e-9, and in float32, where its drift is recorded; --dtype\n"
-        "chooses one of them. Dropout masks are shared.",
+        "chooses one of them, or bfloat16, recorded too. Dropout masks are shared.",
         epilog="faults to plant, and the rung that must catch each:\n"
         + "\n".join(f"  {name:<26}{entry.rung}  {entry.description}" for name, entry in FAULTS.items()),
         formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=32, width=110),

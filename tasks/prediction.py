@@ -17,6 +17,7 @@ from core.download import no_progress
 from core.errors import UserError
 from core.explain import explain
 from core.metrics import all_logits, evaluate, probabilities_of
+from core.precision import rounding_of
 from core.reference import ReferenceEngine
 from core.run_folder import RunFolder
 from core.spec import Experiment, replace
@@ -44,14 +45,15 @@ def evaluator(folder: RunFolder, experiment, backend_name: str, device: str, imp
             raise UserError(
                 f"--impl {implementation}: {NUMPY} has its own; add --backend {' or '.join(backends.NAMES)}"
             )
-        return ReferenceEngine(experiment.model, parameters)
+        return ReferenceEngine(experiment.model, parameters, rounding_of(experiment.training.dtype))
     if backend_name not in EVALUATORS:
         raise UserError(f"unknown backend {backend_name!r}: choose one of {', '.join(EVALUATORS)}")
     backend = backends.load(backend_name)
-    device = backend.resolve_device(device)
     # Of a run in TF32, which not every device has, answers are computed in float32, which every one has.
+    if experiment.training.dtype == "tf32":
+        experiment = replace(experiment, {"training.dtype": "float32"})
+    device = backend.resolve_device(device, experiment.training.dtype)
     dtype = experiment.training.array_dtype
-    experiment = replace(experiment, {"training.dtype": dtype})
     parameters = {name: array.astype(dtype, copy=False) for name, array in parameters.items()}
     implementation = backends.resolve_implementation(implementation, device, experiment.model.encoder.cell)
     return backend.Engine(experiment.model, experiment.training, parameters, device, implementation)

@@ -413,7 +413,7 @@ def test_the_spec_with_tf32():
     assert TF32.training.dtype == "tf32" and TF32.training.array_dtype == "float32"
     for dtype in ("float32", "float64"):
         assert replace(TF32, {"training.dtype": dtype}).training.array_dtype == dtype
-    for wrong in ("bfloat16", "float16"):
+    for wrong in ("bf16", "float16"):
         with pytest.raises(UserError, match="training.dtype"):
             replace(TF32, {"training.dtype": wrong})
 
@@ -429,29 +429,55 @@ def test_tf32_needs_a_gpu_that_has_it(tried):
     assert resolved("auto", LISTS, [T4, A100], "float32")[0] == "gpu:0"
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64", "tf32"])
+def test_bfloat16_is_tf32_s_on_a_gpu_and_allowed_on_a_cpu(tried):
+    assert resolved("auto", LISTS, [H100], "bfloat16") == ("gpu:0", [])
+    assert resolved("cpu", LISTS, [H100], "bfloat16") == ("cpu", [])
+    assert resolved("auto", CPU_ONLY, [], "bfloat16") == ("cpu", [])
+    message = refusal("gpu", LISTS, [T4], "bfloat16")
+    assert "GPU 0 (Tesla T4, compute capability 7.5) cannot be used: it has no TF32 for dtype bfloat16" in message
+    assert resolved("auto", LISTS, [T4, A100], "bfloat16")[0] == "gpu:1"
+    device, notes = resolved("auto", LISTS, [T4], "bfloat16")
+    assert device == "cpu" and "no TF32 for dtype bfloat16" in notes[0] and notes[0].endswith("the CPU is used")
+
+
+def test_bfloat16_beside_other_dtypes_in_one_process(monkeypatch):
+    assert devices.settle_tf32("bfloat16", "cpu") is False and devices._tf32 is None  # which changes nothing
+    assert devices.settle_tf32("bfloat16", "gpu:0") is True
+    assert devices.TF32_VARIABLE not in os.environ
+    assert devices.settle_tf32("tf32", "gpu:0") is True  # the same setting
+    for dtype in ("float32", "float64"):
+        with pytest.raises(UserError, match=f"dtype {dtype}: this process has used a GPU with TF32"):
+            devices.settle_tf32(dtype, "gpu:0")
+    monkeypatch.setattr(devices, "_tf32", False)
+    with pytest.raises(UserError, match="dtype bfloat16: this process has used a GPU without TF32"):
+        devices.settle_tf32("bfloat16", "gpu:0")
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "tf32", "bfloat16"])
 def test_what_is_set_for_a_dtype(backend, dtype, tried, monkeypatch):
     monkeypatch.setattr(backend.runtime, "build", lambda: LISTS)
     monkeypatch.setattr(backend.runtime, "gpus", lambda: [H100])
     monkeypatch.setenv(devices.TF32_VARIABLE, "1")  # a user's own, which does not say what the spec means
     assert backend.resolve_device("auto", dtype) == "gpu:0"
-    assert os.environ.get(devices.TF32_VARIABLE) == (None if dtype == "tf32" else "0")
-    other = "float32" if dtype == "tf32" else "tf32"
+    allowed = dtype in ("tf32", "bfloat16")
+    assert os.environ.get(devices.TF32_VARIABLE) == (None if allowed else "0")
+    other = "float32" if allowed else "tf32"
     with pytest.raises(UserError) as error:
         backend.runtime.set_precision(other, "gpu:0")
     assert "this process has used a GPU" in one_line(error)
     assert backend.resolve_device("cpu", "float32") == "cpu"  # which changes nothing
-    assert devices._tf32 is (dtype == "tf32")
+    assert devices._tf32 is allowed
 
 
-@pytest.mark.parametrize("dtype", ["float32", "tf32"])
+@pytest.mark.parametrize("dtype", ["float32", "tf32", "bfloat16"])
 def test_torch_is_told_of_matrix_products_and_recurrent_layers(dtype):
     torch = loaded("torch").framework.torch
     backends.load("torch").runtime.set_precision(dtype, "gpu:0")
-    assert torch.backends.cuda.matmul.allow_tf32 is (dtype == "tf32")
-    assert torch.backends.cudnn.allow_tf32 is (dtype == "tf32")
+    allowed = dtype in ("tf32", "bfloat16")
+    assert torch.backends.cuda.matmul.allow_tf32 is allowed
+    assert torch.backends.cudnn.allow_tf32 is allowed
     if hasattr(torch.backends.cudnn, "rnn"):  # torch 2.9
-        assert (torch.backends.cudnn.rnn.fp32_precision == "tf32") is (dtype == "tf32")
+        assert (torch.backends.cudnn.rnn.fp32_precision == "tf32") is allowed
 
 
 def test_float32_is_the_rule_from_the_first_import(backend):
@@ -497,7 +523,9 @@ def test_the_ladder_refuses_tf32(tmp_path, monkeypatch):
     (tmp_path / "x.json").write_text(TF32.model_dump_json())
     for argv in (("--dtype", "tf32"), ("--config", "x.json")):
         done = run_main(tasks.parity.main, *argv, "--backends", *filter(backends.installed, backends.NAMES))
-        assert done.code == 2 and "dtype tf32: the ladder compares float64 and float32, on the CPU" in done.err
+        assert (
+            done.code == 2 and "dtype tf32: the ladder compares float64, float32 and bfloat16, on the CPU" in done.err
+        )
     with pytest.raises(UserError, match="the ladder compares"):
         ladder.engine_of(None, TF32, {})
 

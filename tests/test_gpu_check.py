@@ -109,6 +109,14 @@ def test_a_switch_that_does_nothing_is_found(backend):
     assert len(rows) == 6 and {row["verdict"] for row in rows} == {"MISSED"}
 
 
+def test_bfloat16_is_compared_with_itself(backend):
+    experiment = PLAIN[0].experiment("bfloat16")
+    rows = list(measured.bfloat16_rows(context_of(backend), experiment))
+    assert len(rows) == 9 and {row["verdict"] for row in rows} == {"ok"}
+    rows = list(measured.bfloat16_rows(context_of(Wrong(backend, 0.1), device="gpu:0"), experiment))
+    assert [row["verdict"] for row in rows] == ["ok", "ok", "MISSED"] * 3
+
+
 def test_what_fails_is_a_row_and_not_the_end(monkeypatch):
     def check_breaks(context):
         yield held("first", 1.0, 2.0)

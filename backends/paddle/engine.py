@@ -10,10 +10,12 @@ from backends.paddle.framework import paddle
 from backends.paddle.layers import Dropout
 from backends.paddle.model import Classifier, class_weights, loss_of, no_dropout, right_of, training_dropout
 from backends.paddle.optimizer import OPTIMIZERS, clip
+from backends.paddle.precision import prepare, reads_rounded
 from backends.paddle.runtime import DeviceClock, Inputs, native_device, set_precision, to_numpy
 from core import spec
 from core.batches import Batch
 from core.contract import StepStats
+from core.precision import product_weights
 from core.world import ALONE, World
 
 
@@ -41,6 +43,7 @@ class Engine:
         self._model = Classifier(model, training.array_dtype, implementation)
         self._model.assign(parameters)
         self._trainable = self._model.trainable
+        self.product_weights = prepare(self._model, product_weights(model), training.dtype)
         embedding = self._model.embedding
         # Few rows of word vectors have a gradient, and Adam can be told which.
         embedding.by_rows = (
@@ -102,10 +105,12 @@ class Engine:
     def _place(self, batch: Batch) -> Inputs:
         return Inputs(batch, self.training.array_dtype, self._native_device)
 
+    @reads_rounded
     def _forward(self, batch: Batch, dropout: Dropout) -> dict[str, paddle.Tensor]:
         with paddle.no_grad():
             return self._model(self._place(batch), dropout)
 
+    @reads_rounded
     def _backward(self, batch: Batch, step: int) -> tuple[paddle.Tensor, paddle.Tensor]:
         """Fresh gradients in every parameter, or, of word vectors by rows, in `_rows`; the loss and the
         number of right answers, on the device. Of several processes each takes its share, and these are the sums."""

@@ -9,10 +9,12 @@ from backends.paddle.engine import Engine
 from backends.paddle.framework import paddle
 from backends.paddle.model import Classifier, class_weights, loss_of, right_of, training_dropout
 from backends.paddle.optimizer import OPTIMIZERS, clip_each
+from backends.paddle.precision import prepare, reads_rounded
 from backends.paddle.runtime import native_device, set_precision, to_numpy
 from core import spec
 from core.batches import Batch
 from core.contract import EnsembleStats
+from core.precision import product_weights
 
 
 class Ensemble(Engine):
@@ -38,6 +40,7 @@ class Ensemble(Engine):
         self._model = Classifier(model, training.array_dtype, implementation, len(seeds))
         self._model.assign(parameters)
         self._trainable = self._model.trainable
+        self.product_weights = prepare(self._model, product_weights(model), training.dtype)
         self._optimizer = OPTIMIZERS[training.optimizer.kind](training.optimizer, self._trainable, ())
         self._pending: list[paddle.Tensor] = []
 
@@ -59,6 +62,7 @@ class Ensemble(Engine):
         losses, _ = self._backward(batch, step)
         return to_numpy(losses), {name: to_numpy(parameter.grad) for name, parameter in self._trainable.items()}
 
+    @reads_rounded
     def _backward(self, batch: Batch, step: int) -> tuple[paddle.Tensor, paddle.Tensor]:
         """Fresh gradients in every parameter; each model's loss and number of right answers, [M]."""
         for parameter in self._model.named.values():

@@ -11,6 +11,7 @@ import numpy as np
 
 from backends.paddle.fast import KINDS, PoolFunction, RowGradient
 from backends.paddle.framework import paddle
+from backends.paddle.precision import rounded
 from backends.paddle.recurrent import IMPLEMENTATIONS, empty, linear, side_by_side
 from backends.paddle.runtime import Inputs, to_tensor
 from core import spec
@@ -92,6 +93,8 @@ class RecurrentEncoder(nn.Layer):
         """With `models`, every weight is [models, ...]; `builtin` has no such layers."""
         super().__init__()
         self.rate = encoder.dropout
+        self.rounds = False
+        """Whether every layer's input is rounded to bfloat16 (`precision.py`)."""
         self.suffixes = direction_suffixes(encoder.bidirectional)
         self.layers = nn.LayerList(
             IMPLEMENTATIONS[implementation](
@@ -111,7 +114,7 @@ class RecurrentEncoder(nn.Layer):
         for number, layer in enumerate(self.layers):
             if number > 0:
                 x = dropout(x, f"encoder.l{number - 1}", self.rate)
-            x, _, _ = layer(x, inputs)
+            x, _, _ = layer(rounded(x, self.rounds), inputs)
             outputs.append(x)
         return outputs
 
@@ -131,9 +134,11 @@ class Linear(nn.Layer):
         super().__init__()
         self.weight = empty(*side_by_side(models, outputs, inputs), dtype=dtype)
         self.bias = empty(*side_by_side(models, outputs), dtype=dtype)
+        self.rounds = False
+        """Whether x is rounded to bfloat16."""
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:  # [B, in] -> [B, out]
-        return linear(x, self.weight, self.bias)
+        return linear(rounded(x, self.rounds), self.weight, self.bias)
 
     def named(self, prefix: str) -> dict[str, paddle.Tensor]:
         return {f"{prefix}.weight": self.weight, f"{prefix}.bias": self.bias}

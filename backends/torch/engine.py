@@ -9,10 +9,12 @@ from backends.torch.framework import torch
 from backends.torch.layers import Dropout
 from backends.torch.model import Classifier, class_weights, loss_of, no_dropout, right_of, training_dropout
 from backends.torch.optimizer import OPTIMIZERS, clip
+from backends.torch.precision import prepare, reads_rounded
 from backends.torch.runtime import DeviceClock, Inputs, native_device, set_precision, to_numpy
 from core import spec
 from core.batches import Batch
 from core.contract import StepStats
+from core.precision import product_weights
 from core.world import ALONE, World
 
 
@@ -39,6 +41,7 @@ class Engine:
         self._model = Classifier(model, training.array_dtype, implementation).to(self._native_device)
         self._model.assign(parameters)
         self._trainable = self._model.trainable
+        self.product_weights = prepare(self._model, product_weights(model), training.dtype)
         embedding = self._model.embedding
         # Few rows of word vectors have a gradient, and Adam can be told which.
         embedding.by_rows = (
@@ -100,10 +103,12 @@ class Engine:
     def _place(self, batch: Batch) -> Inputs:
         return Inputs(batch, self.training.array_dtype, self._native_device)
 
+    @reads_rounded
     def _forward(self, batch: Batch, dropout: Dropout) -> dict[str, torch.Tensor]:
         with torch.no_grad():
             return self._model(self._place(batch), dropout)
 
+    @reads_rounded
     def _backward(self, batch: Batch, step: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Fresh gradients in every parameter, or, of word vectors by rows, in `_rows`; the loss and the
         number of right answers, on the device. Of several processes each takes its share, and these are the sums."""

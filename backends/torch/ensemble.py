@@ -8,10 +8,12 @@ from backends.torch.engine import Engine
 from backends.torch.framework import torch
 from backends.torch.model import Classifier, class_weights, loss_of, right_of, training_dropout
 from backends.torch.optimizer import OPTIMIZERS, clip_each
+from backends.torch.precision import prepare, reads_rounded
 from backends.torch.runtime import native_device, set_precision, to_numpy
 from core import spec
 from core.batches import Batch
 from core.contract import EnsembleStats
+from core.precision import product_weights
 
 
 class Ensemble(Engine):
@@ -36,6 +38,7 @@ class Ensemble(Engine):
         self._model = Classifier(model, training.array_dtype, implementation, len(seeds)).to(self._native_device)
         self._model.assign(parameters)
         self._trainable = self._model.trainable
+        self.product_weights = prepare(self._model, product_weights(model), training.dtype)
         self._optimizer = OPTIMIZERS[training.optimizer.kind](training.optimizer, self._trainable, ())
         self._pending: list[torch.Tensor] = []
 
@@ -57,6 +60,7 @@ class Ensemble(Engine):
         losses, _ = self._backward(batch, step)
         return to_numpy(losses), {name: to_numpy(parameter.grad) for name, parameter in self._trainable.items()}
 
+    @reads_rounded
     def _backward(self, batch: Batch, step: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Fresh gradients in every parameter; each model's loss and number of right answers, [M]."""
         for parameter in self._model.named.values():

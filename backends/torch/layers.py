@@ -11,6 +11,7 @@ import numpy as np
 
 from backends.torch.fast import KINDS, PoolFunction, RowGradient
 from backends.torch.framework import torch
+from backends.torch.precision import rounded
 from backends.torch.recurrent import IMPLEMENTATIONS, empty, linear, side_by_side
 from backends.torch.runtime import Inputs, to_tensor
 from core import spec
@@ -91,6 +92,8 @@ class RecurrentEncoder(nn.Module):
         """With `models`, every weight is [models, ...]; `builtin` has no such layers."""
         super().__init__()
         self.rate = encoder.dropout
+        self.rounds = False
+        """Whether every layer's input is rounded to bfloat16 (`precision.py`)."""
         self.suffixes = direction_suffixes(encoder.bidirectional)
         self.layers = nn.ModuleList(
             IMPLEMENTATIONS[implementation](
@@ -110,7 +113,7 @@ class RecurrentEncoder(nn.Module):
         for number, layer in enumerate(self.layers):
             if number > 0:
                 x = dropout(x, f"encoder.l{number - 1}", self.rate)
-            x, _, _ = layer(x, inputs)
+            x, _, _ = layer(rounded(x, self.rounds), inputs)
             outputs.append(x)
         return outputs
 
@@ -130,9 +133,11 @@ class Linear(nn.Module):
         super().__init__()
         self.weight = empty(*side_by_side(models, outputs, inputs), dtype=dtype)
         self.bias = empty(*side_by_side(models, outputs), dtype=dtype)
+        self.rounds = False
+        """Whether x is rounded to bfloat16."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:  # [B, in] -> [B, out]
-        return linear(x, self.weight, self.bias)
+        return linear(rounded(x, self.rounds), self.weight, self.bias)
 
     def named(self, prefix: str) -> dict[str, nn.Parameter]:
         return {f"{prefix}.weight": self.weight, f"{prefix}.bias": self.bias}

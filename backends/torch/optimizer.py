@@ -20,16 +20,22 @@ def clip(gradients: list[torch.Tensor], mode: str, limit: float) -> torch.Tensor
     No epsilon is added (`torch.nn.utils.clip_grad_norm_` adds 1e-6). A zero norm divides to infinity, and min takes 1.
     """
     with torch.no_grad():
-        squares = torch.stack([gradient.square().sum() for gradient in gradients])
-        norms, total = squares.sqrt(), squares.sum().sqrt()
+        squares = squares_of(gradients)
+        total = squares.sum().sqrt()
         if mode == "global":
-            scales = (limit / total).clamp(max=1.0).expand(len(gradients))
+            torch._foreach_mul_(gradients, (limit / total).clamp(max=1.0))
         elif mode == "tensor":
-            scales = (limit / norms).clamp(max=1.0)
-        if mode != "none":
-            for gradient, scale in zip(gradients, scales, strict=True):
+            for gradient, scale in zip(gradients, (limit / squares.sqrt()).clamp(max=1.0), strict=True):
                 gradient.mul_(scale)
     return total
+
+
+def squares_of(gradients: list[torch.Tensor]) -> torch.Tensor:
+    """[tensors], each one's sum of squares."""
+    if gradients[0].is_cuda:
+        # One operation for the GPU, not two a tensor. On the CPU it adds millions of float32 wrong by 1e-4.
+        return torch.stack(torch._foreach_norm(gradients)).square()
+    return torch.stack([gradient.square().sum() for gradient in gradients])
 
 
 def clip_each(gradients: list[torch.Tensor], mode: str, limit: float) -> torch.Tensor:

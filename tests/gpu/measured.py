@@ -130,6 +130,7 @@ def check_tf32(context: Context) -> Iterator[dict]:
     except UserError as error:
         raise NotRun(str(error)) from None
     yield from tf32_rows(context, LARGE.experiment("tf32"), *context.sizes.large)
+    yield from bfloat16_rows(context, LARGE.experiment("bfloat16"), *context.sizes.large)
 
 
 def tf32_rows(context: Context, tf32: Experiment, *size: int) -> Iterator[dict]:
@@ -146,6 +147,16 @@ def tf32_rows(context: Context, tf32: Experiment, *size: int) -> Iterator[dict]:
             verdict = "ok" if least < value <= TF32_LIMIT else "MISSED"
             text = f"tf32 ~ float32 on the CPU, {name}, {what}"
             yield row(text, f"{value:.1e} ({figures['where']})", f"{least:g} to {TF32_LIMIT:g}", verdict, value)
+
+
+def bfloat16_rows(context: Context, experiment: Experiment, *size: int) -> Iterator[dict]:
+    """The same roundings as on the CPU; what else the products read has TF32's 10 bits."""
+    parameters, batch = instance(experiment, 0, *size)
+    for name in ON_GPU:
+        for rung, figures in against_cpu(context, name, experiment, parameters, batch):
+            what = {1: "every layer's output", 2: "loss and every gradient"}[rung]
+            note = f" ({figures['where']})"
+            yield held(f"bfloat16 ~ bfloat16 on the CPU, {name}, {what}", figures["value"], TF32_LIMIT, note=note)
 
 
 def check_training(context: Context) -> Iterator[dict]:
