@@ -106,11 +106,12 @@ class PackedLayer(nn.Layer):
         self.layer = with_default_dtype(dtype, lambda: BUILTIN[cell](inputs, hidden, direction=direction))
 
     def forward(self, x, inputs, h_0=None, c_0=None, states=False):
-        if h_0 is not None:
-            # Of a two-way layer with initial states and padding gradients are wrong, the reverse weights', and in a GRU
-            # the input's, in Paddle 2.6 and 3.3 alike (docs/differences.md).
-            raise ValueError("packed takes no initial states: Paddle's gradients are wrong with them; take builtin")
-        output, last = self.layer(x, sequence_length=inputs.packing)
+        if h_0 is not None and len(self.suffixes) == 2 and paddle.is_grad_enabled():
+            # With padding the reverse weights' are wrong, and in a GRU the input's, in Paddle 2.6 and 3.3 alike
+            # (docs/differences.md).
+            raise ValueError("packed, two ways, with initial states: Paddle's gradients are wrong then; take builtin")
+        start = (h_0, c_0) if self.cell == "lstm" and h_0 is not None else h_0
+        output, last = self.layer(x, start, sequence_length=inputs.packing)
         if not states:
             return output, None, None
         h_n, c_n = last if self.cell == "lstm" else (last, None)

@@ -206,8 +206,8 @@ def gradients_apart(cell: str, sizes: list[int], scale: float) -> dict[str, floa
     " go wrong, too. All other gradients agree to {rest:e}. It is the padding that matters, not unequal lengths: with"
     " two sequences of 5 steps padded to 7 the LSTM is off by {alike:.0%}. With nothing padded everything agrees to"
     " {unpadded:e}, with initial states of zero to {zeros:e}.",
-    ours="Models start from zero states, where nothing is wrong. Other initial states the implementation `packed`"
-    " refuses in Paddle; `builtin` turns sequences round itself and is right with them"
+    ours="Models start from zero states, where nothing is wrong. With others the implementation `packed` refuses"
+    " such gradients in Paddle; `builtin` turns sequences round itself, and its are right"
     " ([backends/paddle/recurrent.py](../backends/paddle/recurrent.py)).",
     size="LSTM: gradient of the reverse `weight_hh` off by {lstm:.0%}",
     claim=lambda f: (
