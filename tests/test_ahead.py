@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+import json
+import subprocess
+import sys
 import threading
 import time
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -191,6 +196,62 @@ def test_no_operation_of_a_step_needs_an_answer_from_the_device(rng, cell, imple
     with Noting():
         torch.zeros(2).nonzero(), torch.zeros(1).item()
     assert {"nonzero", "_local_scalar_dense"} <= set(called)
+
+
+SPECS = {
+    "plain": {},
+    "momentum, one way": {"training.optimizer": {"kind": "sgd", "momentum": 0.5}, "model.encoder.bidirectional": False},
+    "float64, tensor by tensor": {
+        "training.dtype": "float64",
+        "training.clip_mode": "tensor",
+        "model.head.hidden_size": 3,
+        "training.class_weights": [1.0, 2.0],
+    },
+    "bfloat16, decay, one logit": {
+        "training.dtype": "bfloat16",
+        "training.optimizer.weight_decay": 0.1,
+        "model.head.one_logit": True,
+        "model.embedding.lookup": "one_hot",
+    },
+    "frozen, native masks": {"model.embedding.trainable": False, "training.dropout_masks": "native"},
+}
+
+
+def made_up(cases: list[dict]) -> list[str]:
+    """What became of training steps on a device that does not exist (`made_up_device.py`)."""
+    loaded("torch")
+    import torch.utils.backend_registration as registration
+
+    if not hasattr(registration, "_setup_privateuseone_for_python_backend"):
+        pytest.skip("this torch cannot make up a device")
+    file = Path(__file__).parent / "made_up_device.py"
+    done = subprocess.run([sys.executable, file, json.dumps(cases)], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_a_step_keeps_to_the_device():
+    """Nothing of the host's is mixed with what is there, and nothing is asked of it: on tensors without numbers."""
+    cases = {
+        f"{implementation} {cell} {pooling} {name}": {
+            "changes": {"model.encoder.cell": cell, "model.head.pooling": pooling, **changes},
+            "implementation": implementation,
+        }
+        for (name, changes), pooling in zip(SPECS.items(), itertools.cycle(["max", "mean", "last"]), strict=False)
+        for cell in (("srn", "gru", "lstm") if name == "plain" else ("lstm",))
+        for implementation in ("builtin", "packed", "loop")
+    }
+    plain = {"changes": {}, "implementation": "packed"}
+    cases["max, mean"] = {**plain, "changes": {"model.head.pooling": "max", "model.encoder.num_layers": 1}}
+    cases["two processes"] = {**plain, "several": True}
+    cases["side by side"] = {**plain, "implementation": "loop", "seeds": 2, "changes": {"model.embedding.dropout": 0.5}}
+    assert {name: why for name, why in zip(cases, made_up(list(cases.values())), strict=True) if why} == {}
+
+
+def test_what_does_not_keep_to_it_is_seen():
+    case = {"changes": {}, "implementation": "loop"}
+    fine, asked, mixed = made_up([case, {**case, "fault": "asks"}, {**case, "fault": "mixes"}])
+    assert fine == "" and "DataDependentOutputException" in asked and "DeviceMismatch" in mixed
 
 
 def test_packing_is_what_pytorch_packs(rng):

@@ -32,7 +32,7 @@ def clip(gradients: list[torch.Tensor], mode: str, limit: float) -> torch.Tensor
 
 def squares_of(gradients: list[torch.Tensor]) -> torch.Tensor:
     """[tensors], each one's sum of squares."""
-    if gradients[0].is_cuda:
+    if gradients[0].device.type != "cpu":
         # One operation for the GPU, not two a tensor. On the CPU it adds millions of float32 wrong by 1e-4.
         return torch.stack(torch._foreach_norm(gradients)).square()
     return torch.stack([gradient.square().sum() for gradient in gradients])
