@@ -11,6 +11,7 @@ import gzip
 import hashlib
 import io
 import json
+import re
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -115,16 +116,18 @@ class _Lines:
 
 def _csv(path: Path, lines: _Lines, columns: list[str], optional: tuple[str, ...]) -> Iterator[Row]:
     stream = iter(lines)
-    first = _header(path, stream)
+    first, delimiters = _header(path, stream), DELIMITERS
+    if told := re.fullmatch(r"sep=([,;|:\t])\r?\n?", first):  # Excel's own way to say it
+        first, delimiters = _header(path, stream), (told[1],)
     while first.count('"') % 2 and len(first) < LONGEST and (more := next(stream, "")):
         first += more  # a name with a line break in it
     above = lines.number
     try:
-        found = [next(csv.reader(io.StringIO(first, newline=""), delimiter=delimiter)) for delimiter in DELIMITERS]
+        found = [next(csv.reader(io.StringIO(first, newline=""), delimiter=delimiter)) for delimiter in delimiters]
     except csv.Error as error:
         raise UserError(f"{path}: the first line does not name columns ({error})") from None
     suited = [place for place, header in enumerate(found) if set(columns) <= set(_stripped(header))]
-    delimiter = DELIMITERS[suited[0] if suited else 0]
+    delimiter = delimiters[suited[0] if suited else 0]
     header = _stripped(found[suited[0] if suited else 0])
     places = _places(path, header, columns, optional)
     reader = csv.reader(stream, delimiter=delimiter, strict=True)

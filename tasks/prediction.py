@@ -49,7 +49,9 @@ def evaluator(folder: RunFolder, experiment, backend_name: str, device: str, imp
     if backend_name not in EVALUATORS:
         raise UserError(f"unknown backend {backend_name!r}: choose one of {', '.join(EVALUATORS)}")
     backend = backends.load(backend_name)
-    # Of a run in TF32, which not every device has, answers are computed in float32, which every one has.
+    # Answers do not depend on the weights of classes. Of a run in TF32, which not every device has, they are given in
+    # float32, which every one has.
+    experiment = replace(experiment, {"training.class_weights": None})
     if experiment.training.dtype == "tf32":
         experiment = replace(experiment, {"training.dtype": "float32"})
     device = backend.resolve_device(device, experiment.training.dtype)

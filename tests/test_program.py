@@ -497,6 +497,18 @@ def test_evaluation_says_where_predictions_differ(place, finished):
     assert done.code == 0 and f"{2 * EACH - 1} of {2 * EACH} predictions" in done.out and "of probability" in done.out
 
 
+def test_answers_do_not_ask_for_the_weights_of_classes(place, finished):
+    """Whatever the record says of them."""
+    path = finished / "experiment.json"
+    tree = json.loads(path.read_text())
+    tree["experiment"]["training"]["class_weights"] = "balanced"
+    path.write_text(json.dumps(tree))
+    for name in place.runs:
+        wanted = call("predict", place.any_run, "--backend", name, TEXTS[0])
+        done = call("predict", finished, "--backend", name, TEXTS[0])
+        assert done.code == 0 and done.out.split("\n")[-2] == wanted.out.split("\n")[-2]
+
+
 def test_evaluation_of_data_that_were_moved(place, tmp_path, refused):
     moved = tmp_path / "elsewhere.tar.gz"
     shutil.copy(place.archive, moved)

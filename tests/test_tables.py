@@ -87,6 +87,20 @@ def test_tsv_takes_quotes_as_they_come(tmp_path):
     assert rows(put(tmp_path / "t.tab", content.replace("\n", "\r\n"))) == expected
 
 
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|", ":"])
+def test_excel_s_line_that_names_the_delimiter(tmp_path, delimiter):
+    """Which then is no other, even where the header would fit one; rows are still counted by lines of the file."""
+    body = f'text{delimiter}label\r\n"a{delimiter}b,;|"{delimiter}1\r\n'
+    path = put(tmp_path / "t.csv", f"sep={delimiter}\r\n{body}")
+    assert rows(path) == [[f"a{delimiter}b,;|", "1"]]
+    put(path, f"sep={delimiter}\r\n{body}one cell\r\n")
+    with pytest.raises(UserError, match=r"row 2 \(line 4\): 1 cells, and the header has 2"):
+        rows(path)
+    put(path, f"sep={delimiter}\r\n")
+    with pytest.raises(UserError, match="empty: the first line must name the columns"):
+        rows(path)
+
+
 @pytest.mark.parametrize("start", [b"", codecs.BOM_UTF8])
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "UTF8"])
 def test_a_byte_order_mark_is_passed_over(tmp_path, start, encoding):
