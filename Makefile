@@ -19,7 +19,7 @@ parity: $(VENV)/installed-all
 	$(VENV)/bin/python -m tasks.parity $(ARGS)
 
 test: $(VENV)/installed-test
-	$(VENV)/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
+	$(VENV)/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 $(VENV)/installed-%: $(INSTALLED_FROM)
 	@echo "installing into $(VENV): a minute or two"
