@@ -16,7 +16,7 @@ from core.batches import Batch
 from core.spec import Experiment, Model
 from core.streams import dropout_mask
 
-DEPTH = 4
+DEPTH = 2
 """Batches that wait at most: enough for one that takes longer than a step."""
 
 Item = TypeVar("Item")

@@ -179,7 +179,8 @@ def _backend_option(parser: Parser, text: str) -> None:
 
 
 def _impl_option(parser: Parser) -> None:
-    text = f"recurrent layers: auto, {', '.join(backends.IMPLEMENTATIONS)}; auto takes fast, ours for the CPU [auto]"
+    text = f"recurrent layers: auto, {', '.join(backends.IMPLEMENTATIONS)}; auto takes fast, ours for the CPU, and "
+    text += "packed on a GPU [auto]"
     parser.add_argument("--impl", metavar="I", default="auto", help=text)
 
 

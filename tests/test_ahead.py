@@ -314,6 +314,25 @@ def test_the_share_of_a_run_is_weighted_by_time():
     assert device_share(lines[3:]) is None and device_share([]) is None
 
 
+def test_the_share_of_a_run_that_was_halted(backend, rng, tmp_path, monkeypatch):
+    """Ctrl-Z for hours within a step: its tokens per second are rounded to 0."""
+    data = make_dataset(rng, 44), make_dataset(rng, 30)
+    engine = new_engine(backend, SMALL)
+    now, step = time.perf_counter, engine.train_step
+
+    def halting(batch, number, rate):
+        step(batch, number, rate)
+        if number == 10:
+            monkeypatch.setattr(time, "perf_counter", lambda: now() + 1e5)
+
+    monkeypatch.setattr(engine, "train_step", halting)
+    folder = RunFolder.create(tmp_path / "run")
+    train(engine, SMALL, *data, folder, TrainingState(), Watcher())
+    lines = folder.read_metrics()
+    assert 0.0 in [line.get("tokens_per_second") for line in lines]
+    assert 0 <= device_share(lines) < 0.1
+
+
 def test_a_framework_that_cannot_tell(backend, rng, tmp_path, monkeypatch):
     data = make_dataset(rng, 44), make_dataset(rng, 30)
     engine = new_engine(backend, SMALL)
