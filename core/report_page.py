@@ -138,7 +138,8 @@ def _runs_table(runs: list[Run]) -> str:
         f'<section>\n<h2>Runs</h2>\n<div class="box"><table class="fold runs">\n<thead><tr><th>run</th>{head}</tr>'
         f"</thead>\n<tbody>\n" + "\n".join(body) + "\n</tbody>\n</table></div>\n"
         f'<p class="soft small">Sorted by test accuracy, then dev. Accuracy, macro F1 and loss are of the best epoch on'
-        f" dev, on {documents} test texts; times are of training alone.</p>\n</section>"
+        f" dev, on {documents} test texts; times are of training alone. Device busy: for how much of them the device"
+        " had a step to work on.</p>\n</section>"
     )
 
 

@@ -173,6 +173,7 @@ def test_the_table_holds_what_the_folders_hold(place, tmp_path):
             assert row[column] == f"{value:.{places}f}", column
         assert row["tokens/s"] == f"{training['tokens_per_second']:,.0f}"
         assert row["peak memory"] == f"{result['peak_memory_mb']:,} MB"
+        assert row["device busy"] == f"{training['device_share']:.0%}" and 0 < training["device_share"] <= 1
         assert row["framework"] == f"{backend} {execution['versions'][backend]}"
         assert row["model"] == ("BiGRU 6" if name == "other" else "BiLSTM 8")
         assert (row["recipe"], row["seed"]) == ("default", "1" if name == "other" else "0")
