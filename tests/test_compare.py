@@ -184,6 +184,19 @@ def test_the_table_holds_what_the_folders_hold(place, tmp_path):
     assert page.content.count('class="n best"') == accuracies.count(accuracies[0])
 
 
+def test_runs_of_before_the_device_was_timed(place, tmp_path):
+    """And those of a framework that cannot tell."""
+    copies = [Path(shutil.copytree(next(iter(place.runs.values())), tmp_path / name)) for name in ("before", "untold")]
+    for path, change in zip(
+        copies, (lambda part: part.pop("device_share"), lambda part: part.update(device_share=None))
+    ):
+        result = json.loads((path / "result.json").read_text())
+        change(result["training"])
+        (path / "result.json").write_text(json.dumps(result))
+    page = place.report(tmp_path / "page.html", *copies)
+    assert [row["device busy"] for row in page.table("runs")] == ["\u2013"] * 2
+
+
 def test_specs_and_what_differs(place, tmp_path):
     """Only the fields that differ, a column for each run."""
     page = place.report(tmp_path / "page.html", *place.pair)
