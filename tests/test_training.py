@@ -437,16 +437,20 @@ def reads(backend, monkeypatch) -> list[str]:
 
 
 @pytest.mark.parametrize("cell", ["srn", "gru", "lstm"])
+@pytest.mark.parametrize("implementation", ["builtin", "packed"])
 @pytest.mark.parametrize("optimiser", OPTIMISERS)
-def test_a_step_does_not_wait(backend, data, reads, cell, optimiser):
+def test_a_step_does_not_wait(backend, data, reads, cell, optimiser, implementation):
     """With the layers that run on a device; our own are on the CPU, where there is nothing to wait for."""
     changes = {**OPTIMISERS[optimiser], **DROPPING, "model.encoder.cell": cell, "model.encoder.num_layers": 2}
     changes["training.class_weights"] = (0.5, 2.0)
-    engine = new_engine(backend, replace(SMALL, changes), "builtin")
+    engine = new_engine(backend, replace(SMALL, changes), implementation)
     batches = [data[0].batch(rows) for rows in epoch_order(data[0].lengths, 8, 2, 0, 0)]
     for step, batch in enumerate(batches):
         assert engine.train_step(batch, step, 0.01) is None
-    assert reads == []
+    # How many sequences are how long stands on the host, where torch's own layers look it up.
+    of_the_host = {"__int__", "__index__"} if implementation == "packed" and backend.NAME == "torch" else set()
+    assert set(reads) <= of_the_host
+    reads.clear()
     assert len(engine.collect()) == len(batches) and reads != []
 
 
