@@ -86,7 +86,11 @@ class LayerProbe:
             tensor.clear_gradient(set_to_zero=False)
         found, tensors = self._forward(), self.tensors
         names = [name for name in ("output", "h_n", "c_n") if f"d_{name}" in tensors]
-        paddle.autograd.backward([found[name] for name in names], [tensors[f"d_{name}"] for name in names])
+        outputs = [found[name] for name in names]
+        if len(outputs) > 1:
+            # Copies: Paddle 2.6 cannot go back from several outputs of one operation.
+            outputs = [paddle.assign(output) for output in outputs]
+        paddle.autograd.backward(outputs, [tensors[f"d_{name}"] for name in names])
 
     def _forward(self) -> dict[str, paddle.Tensor]:
         tensors = self.tensors
