@@ -42,7 +42,7 @@ TRIAL_TOLERANCE = 0.02
 TF32_FROM = (8, 0)
 """Compute capability."""
 TF32_DTYPES = ("tf32", "bfloat16")
-"""Of a spec, for which a GPU uses TF32: it holds every bfloat16."""
+"""Of a spec, for which a GPU uses TF32: it holds every bfloat16. One without computes bfloat16 in float32."""
 TF32_VARIABLE = "NVIDIA_TF32_OVERRIDE"
 """NVIDIA's own, read by cuBLAS and cuDNN: 0 turns TF32 off, whatever a program asks for. Of Paddle's recurrent layers
 nothing else does."""
@@ -147,10 +147,8 @@ def _told(passed_over: list[tuple[Gpu, str]], what: str) -> str:
 
 def obstacle(build: Build, gpu: Gpu, dtype: str = "float32") -> str | None:
     """Why a GPU cannot be used, and what to do; None if it can. Tries it out, once in a process's life."""
-    if dtype in TF32_DTYPES and gpu.capability < TF32_FROM:
-        missing = "TF32" if dtype == "tf32" else f"TF32 for dtype {dtype}"
-        begins = f"begins with compute capability {dotted(TF32_FROM)}"
-        return f"it has no {missing}, which {begins}: use --dtype float32"
+    if dtype == "tf32" and gpu.capability < TF32_FROM:
+        return f"it has no TF32, which begins with compute capability {dotted(TF32_FROM)}: use --dtype float32"
     served, own = serves(build.architectures, gpu.capability), dotted(gpu.capability)
     if served is False:
         listed = ", ".join(build.architectures)
