@@ -10,6 +10,7 @@ TF32 is settled here too: GPUs from compute capability 8.0 on can multiply float
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import os
 import re
@@ -202,7 +203,8 @@ def trial(framework: str, number: int) -> str | None:
 
 
 def try_out(side: ModuleType, device: str) -> float:
-    """The largest difference between the CPU's and a device's answers for a small recurrent layer, forward and back.
+    """The largest difference between the CPU's and a device's answers for a small recurrent layer, forward and back, in
+    both ways that a run may have the framework's layer there.
 
     It is infinite where an answer is not a number.
     """
@@ -211,11 +213,12 @@ def try_out(side: ModuleType, device: str) -> float:
     shapes = {row.name: row.shape for row in table if row.name.startswith("encoder.")}
     shapes |= {"x": (4, 5, 8), "d_output": (4, 5, encoder.output_size)}
     arrays = {name: rng.uniform(-0.3, 0.3, shape).astype(np.float32) for name, shape in shapes.items()}
-    found = []
-    for where in ("cpu", device):
-        probe = side.LayerProbe(encoder, arrays, np.array([5, 4, 2, 1]), where, "builtin")
-        found.append({**probe.forward(), **probe.gradients()})
-    differences = np.concatenate([np.abs(found[1][name] - own).ravel() for name, own in found[0].items()])
+    found = {}
+    for where, implementation in itertools.product(("cpu", device), ("builtin", "packed")):
+        probe = side.LayerProbe(encoder, arrays, np.array([5, 4, 2, 1]), where, implementation)
+        answers = {**probe.forward(), **probe.gradients()}
+        found.setdefault(where, []).extend(answer.ravel() for answer in answers.values())
+    differences = np.abs(np.concatenate(found[device]) - np.concatenate(found["cpu"]))
     return float(differences.max()) if np.isfinite(differences).all() else float("inf")
 
 

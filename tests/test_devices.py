@@ -347,10 +347,10 @@ def test_a_real_trial_where_there_is_no_gpu(backend):
 class Broken:
     """A backend's layers, which answer with something else on a GPU."""
 
-    def __init__(self, side, change):
+    def __init__(self, side, change, among=("builtin", "packed")):
         def probe(encoder, arrays, lengths, device, implementation):
             own = side.LayerProbe(encoder, arrays, lengths, "cpu", implementation)
-            if device != "cpu":
+            if device != "cpu" and implementation in among:
                 forward = own.forward
                 own.forward = lambda: {name: change(array) for name, array in forward().items()}
             return own
@@ -363,6 +363,8 @@ def test_what_a_trial_compares(backend):
     rounded = devices.try_out(Broken(backend, lambda array: array.astype(np.float16)), "gpu:0")
     assert 0 < rounded < devices.TRIAL_TOLERANCE
     assert devices.try_out(Broken(backend, np.zeros_like), "gpu:0") > devices.TRIAL_TOLERANCE
+    for implementation in ("builtin", "packed"):
+        assert devices.try_out(Broken(backend, np.zeros_like, implementation), "gpu:0") > devices.TRIAL_TOLERANCE
     assert devices.try_out(Broken(backend, lambda array: array * np.nan), "gpu:0") == float("inf")
 
 

@@ -112,6 +112,8 @@ class PackedLayer(nn.Layer):
             raise ValueError("packed, two ways, with initial states: Paddle's gradients are wrong then; take builtin")
         start = (h_0, c_0) if self.cell == "lstm" and h_0 is not None else h_0
         output, last = self.layer(x, start, sequence_length=inputs.packing)
+        # On the CPU it is zero past the lengths already. For GPUs Paddle does not say what stands there.
+        output = paddle.where(inputs.mask > 0, output, paddle.zeros_like(output))
         if not states:
             return output, None, None
         h_n, c_n = last if self.cell == "lstm" else (last, None)
