@@ -12,13 +12,13 @@ import argparse
 import math
 import sys
 
+from core.data.sources.table import survey
+from core.data.tokenizers import guess_tokenizer
 from core.errors import UserError
-from core.spec import Experiment, replace
-from core.tables import survey
-from core.tokenizers import guess_tokenizer
-from tasks.console import DataProgress, Parser, fact, run_program
-from tasks.program import Program, run
-from tasks.training import Task
+from core.spec.experiment import Experiment, replace
+from tasks.cli.console import DataProgress, Parser, fact, run_program
+from tasks.run.program import Program, run
+from tasks.run.train import Task
 
 STEPS = 1200
 """Of training with the default recipe, about: more where that is less than an epoch, fewer where texts are few."""

@@ -16,11 +16,11 @@ import numpy as np
 from rich.markup import escape
 
 import backends
-from core import reference
+from backends import implementations
+from core.analysis.worked_example import ANSWER_LIMIT, ANSWERS, DERIVATIONS, INPUTS, Derivation, arrays, derive
 from core.errors import UserError
-from core.spec import RecurrentEncoder
-from core.worked_example import ANSWER_LIMIT, ANSWERS, DERIVATIONS, INPUTS, Derivation, arrays, derive
-from tasks.console import Parser, console, run_program
+from core.models.encoders.recurrent import CELLS, WEIGHT_KINDS, RecurrentEncoder
+from tasks.cli.console import Parser, console, run_program
 
 PROGRAM = "python -m tasks.derive"
 LIMIT = 1e-12
@@ -76,21 +76,21 @@ def checks(cell: str, inputs: np.ndarray, derivation: Derivation, names: list[st
         # What was rounded to five decimals is off by half of the last one at most.
         difference = np.abs(derivation.hidden[-1] - ANSWERS[cell]).max()
         yield Check("the book's answer", float(difference), ANSWER_LIMIT)
-    yield Check("core.reference", _difference(derivation, *by_reference(cell, inputs)), LIMIT)
+    yield Check("core.models.model", _difference(derivation, *by_reference(cell, inputs)), LIMIT)
     for name in names:
-        for implementation in backends.IMPLEMENTATIONS:
-            if implementation != "fast" or not backends.no_fast("cpu"):
+        for implementation in implementations.IMPLEMENTATIONS:
+            if implementation != "fast" or not implementations.why_not_fast("cpu"):
                 found = by_framework(name, implementation, cell, inputs)
                 yield Check(f"{name}, {implementation}", _difference(derivation, *found), LIMIT)
 
 
 def by_reference(cell: str, inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Hidden states [L, H] and the last cell state [H]."""
-    weights = [arrays(cell)[f"encoder.{kind}_l0"] for kind in reference.WEIGHT_KINDS]
+    weights = [arrays(cell)[f"encoder.{kind}_l0"] for kind in WEIGHT_KINDS]
     h = c = np.zeros((1, weights[1].shape[1]))
     hidden = []
     for x in inputs:
-        h, c = reference.CELLS[cell](x[None], h, c, *weights)
+        h, c = CELLS[cell](x[None], h, c, *weights)
         hidden.append(h[0])
     return np.array(hidden), c[0]
 
@@ -121,7 +121,7 @@ def _say_what_was_left_out(names: list[str], with_book: bool) -> None:
     for name in backends.NAMES:
         if not backends.installed(name):
             console.print(f"      not checked against {name}: its framework is not installed")
-    obstacle = backends.no_fast("cpu")
+    obstacle = implementations.why_not_fast("cpu")
     if names and obstacle:
         console.print(f"      not checked in the implementation fast: {escape(obstacle)}")
 

@@ -10,13 +10,14 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import asdict
-from types import ModuleType
 
 import backends
-from backends import kernels
-from core import devices, machine
-from core.devices import Build, Gpu
-from tasks.console import Parser, fact, run_program
+from backends import implementations, kernels
+from backends.trial import run_trial
+from core.engine import devices, machine
+from core.engine.child_process import call
+from core.engine.devices import Build, Gpu
+from tasks.cli.console import Parser, fact, run_program
 
 LOOK_LIMIT = 120.0
 """Seconds for importing a framework and asking for its GPUs."""
@@ -32,7 +33,7 @@ def main(argv: list[str]) -> int:
     told = os.environ.get("OMP_NUM_THREADS")
     threads = f"{machine.usable_cores()} cores" + (f", OMP_NUM_THREADS {told}" if told else "")
     fact("cpu", f"{machine.processor()}; {threads}")
-    ours = backends.no_fast("cpu")
+    ours = implementations.why_not_fast("cpu")
     fact("", f"our recurrent layers: {f'no: {ours}' if ours else f'fast ({kernels.target()})'}")
     for name in backends.NAMES:
         for number, line in enumerate(_lines(name)):
@@ -40,8 +41,9 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def look(side: ModuleType) -> dict[str, object]:
+def look(name: str) -> dict[str, object]:
     """In the child: how a framework was built, and what it sees."""
+    side = backends.load(name)
     return {"build": asdict(side.build()), "gpus": [asdict(gpu) for gpu in side.gpus()]}
 
 
@@ -49,9 +51,7 @@ def _lines(name: str) -> list[str]:
     """What there is to say about one framework."""
     if not backends.installed(name):
         return [f"not installed; run: {backends.how_to_install(name)}"]
-    code = "import backends; from core import devices; from tasks.devices import look;"
-    code += f" devices.say(look(backends.load({name!r})))"
-    answer, trouble = devices.ask(code, LOOK_LIMIT)
+    answer, trouble = call(look, name, limit=LOOK_LIMIT)
     try:
         build, gpus = _read(answer) if not trouble else (None, [])
     except (TypeError, KeyError, ValueError):
@@ -63,7 +63,7 @@ def _lines(name: str) -> list[str]:
     listed = ", ".join(build.architectures) or "it does not list them"
     lines = [f"{build.version}, built for CUDA {build.cuda}; kernels for: {listed}"]
     for gpu in gpus:
-        obstacle = devices.obstacle(build, gpu)
+        obstacle = devices.obstacle(build, gpu, run_trial)
         verdict = f"cannot train there: {obstacle}" if obstacle else f"can train there: --device gpu:{gpu.number}"
         lines.append(f"{gpu}, {gpu.memory / (1 << 30):.0f} GiB: {verdict}")
     return lines if gpus else [*lines, "sees no GPU; nvidia-smi tells whether the driver works"]

@@ -21,24 +21,25 @@ import numpy as np
 from rich.markup import escape
 
 import backends
-from core import devices
-from core.digits import BOOK_LENGTHS, SUMS
-from core.ensemble import Member, Stack, check_members, steps_from
-from core.ensemble_folder import EnsembleFolder
+from core.data.sources.digit_sums import BOOK_LENGTHS, SUMS
+from core.engine import devices
 from core.errors import UserError
 from core.files import write_json_atomic
-from core.report import read_run
-from core.report_digits import Group, digits_page
-from core.run_folder import RunFolder, read_json
-from core.spec import FORMAT_VERSION, Cell, Experiment, parse_experiment, replace
-from core.textbook_plots import draw_accuracy, draw_losses
-from tasks import both
-from tasks.compare import write_page
-from tasks.console import INTERRUPTED, Parser, console, fact, run_program
-from tasks.options import ABOUT_TEXTS, add_options, apply_options, given
-from tasks.recipes import digit_sum
-from tasks.side_by_side import Executor, make_members, train_group
-from tasks.training import new_name
+from core.models.encoders.recurrent import Cell
+from core.plots.textbook import draw_accuracy, draw_losses
+from core.report.compare import read_run
+from core.report.digit_sums import Group, digits_page
+from core.spec.experiment import FORMAT_VERSION, Experiment, parse_experiment, replace
+from core.train.ensemble import Member, Stack, check_members, steps_from
+from core.train.ensemble_folder import EnsembleFolder
+from core.train.run_folder import RunFolder, read_json
+from tasks.cli.console import INTERRUPTED, Parser, console, fact, run_program
+from tasks.cli.options import ABOUT_TEXTS, add_options, apply_options, given
+from tasks.cli.paths import new_name
+from tasks.cli.recipes import digit_sum
+from tasks.run import both_frameworks
+from tasks.run.ensembles import Executor, make_members, train_group
+from tasks.run.report import write_page
 
 PROGRAM = "python -m tasks.digit_sum"
 CELLS = get_args(Cell)
@@ -100,10 +101,12 @@ def main(argv: list[str]) -> int:
     backend = arguments.backend
     if arguments.resume:
         _refuse_with_resume(arguments)
-        if both.is_both(arguments.resume):
-            return both.resume_again(IN_BOTH, arguments.resume, backend, arguments.device, arguments.impl)
-        if backend == both.BOTH:
-            raise UserError(f"{arguments.resume}: a run in one framework alone: leave out --backend {both.BOTH}")
+        if both_frameworks.is_both(arguments.resume):
+            return both_frameworks.resume_again(IN_BOTH, arguments.resume, backend, arguments.device, arguments.impl)
+        if backend == both_frameworks.BOTH:
+            raise UserError(
+                f"{arguments.resume}: a run in one framework alone: leave out --backend {both_frameworks.BOTH}"
+            )
         folder = RunFolder.open(Path(arguments.resume))
         plan = Plan.read(folder.file("plan.json"))
         if (folder.path / "results.json").is_file():
@@ -113,12 +116,12 @@ def main(argv: list[str]) -> int:
     plan = _plan(arguments)
     if arguments.agreement:
         return _agreement(plan, arguments)
-    if backend == both.BOTH:
+    if backend == both_frameworks.BOTH:
         for cell in plan.experiments:
             check_members(plan.members(cell))
         drawn = next(iter(plan.experiments.values())).data.seed
         again = [*argv, "--data-seed", str(drawn)] if arguments.data_seed == "fresh" else argv
-        return both.start_again(IN_BOTH, "digit_sum", again, arguments.device, arguments.impl, arguments.out)
+        return both_frameworks.start_again(IN_BOTH, "digit_sum", again, arguments.device, arguments.impl, arguments.out)
     backend = backend or backends.first_installed()
     who = _executors(plan, backend, arguments)
     path = Path(arguments.out) if arguments.out else new_name(Path("runs"), f"digit_sum-{backend}")
@@ -140,7 +143,7 @@ def _parser() -> Parser:
     )
     add = parser.add_argument
     names = ", ".join(backends.NAMES)
-    text = f"framework: {names}, or {both.BOTH}, and a report compares them [the first that is installed]"
+    text = f"framework: {names}, or {both_frameworks.BOTH}, and a report compares them [the first that is installed]"
     add("--backend", metavar="B", help=text)
     add("--device", metavar="D", default="auto", help=devices.HELP)
     add("--impl", metavar="I", default="auto", help="recurrent layers: auto, loop, fast; auto takes fast, ours [auto]")
@@ -340,7 +343,9 @@ def _compare(paths: list[Path], names: list[str], out: Path) -> None:
     fact("report", str(out))
 
 
-IN_BOTH = both.Work(PROGRAM.split()[-1], both.options_again, _compare, result="results.json", checkpoint="plan.json")
+IN_BOTH = both_frameworks.Work(
+    PROGRAM.split()[-1], both_frameworks.options_again, _compare, result="results.json", checkpoint="plan.json"
+)
 
 
 def _training(results: dict) -> dict:

@@ -18,24 +18,24 @@ import numpy as np
 from rich.markup import escape
 
 import backends
-from core import devices, machine
-from core.ensemble import evaluate_each, starting_values
+from core.analysis.gradient_flow import one_layer_to_the_last_state, state_gradients
+from core.engine import devices, machine
 from core.errors import UserError
 from core.files import write_json_atomic
-from core.precision import rounding_of
-from core.report_exploding import LATER, Figures, Side, exploding_page
-from core.run_folder import RunFolder
-from core.spec import Experiment, replace
-from core.textbook_plots import draw_norms, draw_vanishing
-from core.trainer import finite_or_none
-from core.vanishing import one_layer_to_the_last_state, state_gradients
-from tasks import both
-from tasks.compare import write_page
-from tasks.console import Parser, console, fact, run_program
-from tasks.options import ABOUT_TEXTS, add_options, apply_options
-from tasks.recipes import digit_sum, exploding
-from tasks.side_by_side import Executor, make_members, train_once
-from tasks.training import new_name
+from core.models.precision import rounding_of
+from core.plots.textbook import draw_norms, draw_vanishing
+from core.report.exploding import LATER, Figures, Side, exploding_page
+from core.spec.experiment import Experiment, replace
+from core.train.ensemble import evaluate_each, starting_values
+from core.train.loop import finite_or_none
+from core.train.run_folder import RunFolder
+from tasks.cli.console import Parser, console, fact, run_program
+from tasks.cli.options import ABOUT_TEXTS, add_options, apply_options
+from tasks.cli.paths import new_name
+from tasks.cli.recipes import digit_sum, exploding
+from tasks.run import both_frameworks
+from tasks.run.ensembles import Executor, make_members, train_once
+from tasks.run.report import write_page
 
 PROGRAM = "python -m tasks.exploding"
 SEEDS = tuple(range(8))
@@ -78,8 +78,8 @@ def main(argv: list[str]) -> int:
     if arguments.resume:
         return _resume(parser, arguments)
     base = _base(arguments)
-    if arguments.backend == both.BOTH:
-        return both.start_again(IN_BOTH, "exploding", argv, arguments.device, arguments.impl, arguments.out)
+    if arguments.backend == both_frameworks.BOTH:
+        return both_frameworks.start_again(IN_BOTH, "exploding", argv, arguments.device, arguments.impl, arguments.out)
     backend = arguments.backend or backends.first_installed()
     who = {
         cell: Executor.chosen(backend, arguments.device, arguments.impl, cell, base.training.dtype)
@@ -110,7 +110,7 @@ def _parser() -> Parser:
     )
     add = parser.add_argument
     names = ", ".join(backends.NAMES)
-    text = f"framework: {names}, or {both.BOTH}, and a report compares them [the first that is installed]"
+    text = f"framework: {names}, or {both_frameworks.BOTH}, and a report compares them [the first that is installed]"
     add("--backend", metavar="B", help=text)
     add("--device", metavar="D", default="auto", help=devices.HELP)
     add("--impl", metavar="I", default="auto", help="recurrent layers: auto, loop, fast; auto takes fast, ours [auto]")
@@ -125,7 +125,11 @@ def _parser() -> Parser:
         help=f"training of the models whose dL/dh_t is shown, by Adam, as in tasks.digit_sum [{VANISHING_EPOCHS}]",
     )
     add("--out", metavar="DIR", help="folder to make [runs/exploding-BACKEND-DATE-TIME]")
-    add("--resume", metavar="RUN", help=f"go on with what --backend {both.BOTH} began: the framework that is missing")
+    add(
+        "--resume",
+        metavar="RUN",
+        help=f"go on with what --backend {both_frameworks.BOTH} began: the framework that is missing",
+    )
     add_options(parser, {"exploding": exploding()}, NOT_OFFERED)
     return parser
 
@@ -136,10 +140,10 @@ def _resume(parser: Parser, arguments: argparse.Namespace) -> int:
     fixed = [f"--{name.replace('_', '-')}" for name, value in values.items() if value != parser.get_default(name)]
     if fixed:
         raise UserError(f"--resume takes everything from the run: leave out {', '.join(fixed)}")
-    if not both.is_both(arguments.resume):
+    if not both_frameworks.is_both(arguments.resume):
         RunFolder.open(Path(arguments.resume))
         raise UserError(f"{arguments.resume}: not a run in every framework; one in a single framework is not resumed")
-    return both.resume_again(IN_BOTH, arguments.resume, arguments.backend, arguments.device, arguments.impl)
+    return both_frameworks.resume_again(IN_BOTH, arguments.resume, arguments.backend, arguments.device, arguments.impl)
 
 
 def _compare(paths: list[Path], names: list[str], out: Path) -> None:
@@ -149,7 +153,9 @@ def _compare(paths: list[Path], names: list[str], out: Path) -> None:
     fact("report", str(out))
 
 
-IN_BOTH = both.Work(PROGRAM.split()[-1], both.options_again, _compare, result="results.json", checkpoint=None)
+IN_BOTH = both_frameworks.Work(
+    PROGRAM.split()[-1], both_frameworks.options_again, _compare, result="results.json", checkpoint=None
+)
 
 
 def _base(arguments: argparse.Namespace) -> Experiment:

@@ -3,8 +3,9 @@
 python -m tasks.gates RUN --sequence 6 7 0 0 1 0 0 0 0 0
 python -m tasks.gates RUN --text "I loved every minute." --direction reverse
 
-Computed by NumPy (`core/trace.py`): no framework need be installed. Units are sorted so that structure shows, in one
-order for all panels: `core.gate_plot.unit_order` says how, and `unit_order` in the JSON file is that order.
+Computed by NumPy (`core/analysis/gates.py`): no framework need be installed. Units are sorted so that structure shows,
+in one order for all panels: `core.plots.gates.unit_order` says how, and `unit_order` in the JSON file is that
+order.
 """
 
 from __future__ import annotations
@@ -18,19 +19,20 @@ from pathlib import Path
 
 import numpy as np
 
-from core.batches import UNK, pad
-from core.corpus import EncodedText, encode_text
+from core.analysis.gates import QUANTITIES, check_place, trace
+from core.batch import UNK, pad
+from core.data.encode import EncodedText, encode_text
+from core.data.vocabulary import Vocabulary
+from core.engine.reference import ReferenceEngine
 from core.errors import UserError
 from core.files import write_json_atomic
-from core.gate_plot import draw_gates, unit_order
-from core.metrics import probabilities_of
-from core.precision import rounding_of
-from core.reference import ReferenceEngine
-from core.run_folder import RunFolder
-from core.spec import Model, Text
-from core.trace import QUANTITIES, check_place, trace
-from core.vocabulary import Vocabulary
-from tasks.console import Parser, fact, run_program
+from core.models.model import Model
+from core.models.precision import rounding_of
+from core.plots.gates import draw_gates, unit_order
+from core.spec.text import Text
+from core.train.metrics import probabilities_of
+from core.train.run_folder import RunFolder
+from tasks.cli.console import Parser, fact, run_program
 
 PROGRAM = "python -m tasks.gates"
 DIRECTIONS = ("forward", "reverse")

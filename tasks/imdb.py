@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import sys
 
-from tasks.console import run_program
-from tasks.program import Program, run
-from tasks.training import Task
+from tasks.cli.console import run_program
+from tasks.run.program import Program, run
+from tasks.run.train import Task
 
 PROGRAM = Program(
     Task("tasks.imdb", "A wonderful film, I loved every minute."),

@@ -18,17 +18,19 @@ import numpy as np
 from rich.markup import escape
 
 import backends
-from backends import state_files
-from core import reference
-from core.batches import Batch
+from backends import weight_files
+from core.batch import Batch
 from core.errors import UserError
-from core.ladder import Finding, away_from_kinks, compare_forward, compare_gradients, random_batch
-from core.placement import OTHER_LAYOUT
-from core.port import NEUTRAL_MODULES, Choices, Port, difference, place, to_state
-from core.reference import Arrays
-from core.spec import Experiment, read_experiment, replace
-from tasks.console import Parser, console, fact, run_program
-from tasks.ladder_table import print_findings
+from core.models.model import forward
+from core.models.types import Arrays
+from core.parity.findings import Finding
+from core.parity.instances import away_from_kinks, random_batch
+from core.parity.layers import compare_forward, compare_gradients
+from core.spec.experiment import Experiment, read_experiment, replace
+from core.weights.convert import NEUTRAL_MODULES, Choices, Port, convert, difference, to_state
+from core.weights.recognise import OTHER_LAYOUT
+from tasks.cli.console import Parser, console, fact, run_program
+from tasks.parity.table import print_findings
 
 PROGRAM = "python -m tasks.port"
 DTYPES = ("float64", "float32")
@@ -40,21 +42,21 @@ def main(argv: list[str]) -> int:
     arguments = _parser().parse_args(argv)
     _check(arguments)
     source = Path(arguments.source)
-    reader = state_files.reader(state_files.kind_of(source))
-    writer = state_files.writer(arguments.to)
+    reader = weight_files.reader(weight_files.kind_of(source))
+    writer = weight_files.writer(arguments.to)
     out = _free_name(source, arguments.to, arguments.out)
     state = reader.read_state(source, arguments.state)
-    port = place(state, arguments.linear or reader.LINEAR_LAYOUT, _choices(arguments, source))
+    port = convert(state, arguments.linear or reader.LINEAR_LAYOUT, _choices(arguments, source))
     _describe(port, source)
     modules, arrays = port.modules, port.arrays
-    if arguments.names == "neutral" or arguments.to == state_files.NEUTRAL:
+    if arguments.names == "neutral" or arguments.to == weight_files.NEUTRAL:
         modules = {part: NEUTRAL_MODULES[part] for part in modules}
-    if arguments.to != state_files.NEUTRAL:
+    if arguments.to != weight_files.NEUTRAL:
         arrays = to_state(port, modules, writer.LINEAR_LAYOUT)
     writer.write_state(out, arrays)
     fact("written", str(out))
     parts = ", ".join(f"{module or 'the top'} ({part})" for part, module in modules.items())
-    fact("load", f"{state_files.LOADING[arguments.to].format(path=out)}; {parts}")
+    fact("load", f"{weight_files.LOADING[arguments.to].format(path=out)}; {parts}")
     head = port.model.head
     again = Choices(
         pooling=head.pooling,
@@ -64,8 +66,8 @@ def main(argv: list[str]) -> int:
         hidden=modules.get("head.hidden"),
         head=modules["head"],
     )
-    read_again = place(writer.read_state(out), writer.LINEAR_LAYOUT, again)
-    changed = difference(port, read_again, with_pad_row=arguments.to != state_files.NEUTRAL)
+    read_again = convert(writer.read_state(out), writer.LINEAR_LAYOUT, again)
+    changed = difference(port, read_again, with_pad_row=arguments.to != weight_files.NEUTRAL)
     if changed is not None:
         console.print(
             f"[red]failed[/]  {escape(str(out))} read again is not what was written: {escape(changed)} differs"
@@ -77,7 +79,7 @@ def main(argv: list[str]) -> int:
 
 def _check(arguments: argparse.Namespace) -> None:
     for flag, value, allowed in (
-        ("--to", arguments.to, tuple(state_files.SUFFIXES)),
+        ("--to", arguments.to, tuple(weight_files.SUFFIXES)),
         ("--names", arguments.names, ("source", "neutral")),
         ("--linear", arguments.linear, tuple(OTHER_LAYOUT)),
         ("--pooling", arguments.pooling, ("last", "mean", "max")),
@@ -91,9 +93,9 @@ def _check(arguments: argparse.Namespace) -> None:
 
 def _free_name(source: Path, kind: str, out: str | None) -> Path:
     """The file to write, which must not be there yet."""
-    path = Path(out) if out else source.with_suffix(state_files.SUFFIXES[kind][0])
-    if state_files.kind_of(path) != kind:
-        raise UserError(f"--out {path}: --to {kind} writes a {state_files.SUFFIXES[kind][0]} file")
+    path = Path(out) if out else source.with_suffix(weight_files.SUFFIXES[kind][0])
+    if weight_files.kind_of(path) != kind:
+        raise UserError(f"--out {path}: --to {kind} writes a {weight_files.SUFFIXES[kind][0]} file")
     if path.exists():
         raise UserError(f"{path}: exists; give another name with --out")
     return path
@@ -110,7 +112,7 @@ def _choices(arguments: argparse.Namespace, source: Path) -> Choices:
         head=arguments.head,
     )
     record = source.parent / "experiment.json"
-    if state_files.kind_of(source) != state_files.NEUTRAL or not record.is_file():
+    if weight_files.kind_of(source) != weight_files.NEUTRAL or not record.is_file():
         return choices
     head = read_experiment(record).model.head
     fact("spec", f"pooling and activation as {record} says, where no option does")
@@ -194,7 +196,7 @@ def _instance(experiment: Experiment, arrays: Arrays, rng: np.random.Generator) 
     Where a trained model is right and sure of it, its loss is all rounding, and so are the gradients of that loss.
     """
     batch = random_batch(experiment, rng)
-    logits = reference.forward(experiment.model, arrays, batch)["logits"]
+    logits = forward(experiment.model, arrays, batch)["logits"]
     least = (logits[:, 0] < 0).astype(np.int64) if experiment.model.head.one_logit else logits.argmin(axis=1)
     return arrays, dataclasses.replace(batch, labels=least)
 
@@ -206,9 +208,11 @@ def _parser() -> Parser:
         epilog="Nothing in SOURCE is run, whatever it asks for. Exit code 1: the proof failed.",
         formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=32, width=110),
     )
-    suffixes = ", ".join(suffix for kind in state_files.SUFFIXES.values() for suffix in kind)
+    suffixes = ", ".join(suffix for kind in weight_files.SUFFIXES.values() for suffix in kind)
     parser.add_argument("source", metavar="SOURCE", help=f"file with a state dict: {suffixes}")
-    parser.add_argument("--to", metavar="KIND", required=True, help=f"what to write: {', '.join(state_files.SUFFIXES)}")
+    parser.add_argument(
+        "--to", metavar="KIND", required=True, help=f"what to write: {', '.join(weight_files.SUFFIXES)}"
+    )
     parser.add_argument("--out", metavar="FILE", help="file to write [SOURCE with the ending of that kind]")
     parser.add_argument("--names", metavar="N", default="source", help="names to write: source or neutral [source]")
     parser.add_argument("--pooling", metavar="P", help="last, mean or max, for the proof: no weight tells [mean]")

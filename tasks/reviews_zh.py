@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import sys
 
-from tasks.console import run_program
-from tasks.program import Program, run
-from tasks.training import Task
+from tasks.cli.console import run_program
+from tasks.run.program import Program, run
+from tasks.run.train import Task
 
 PROGRAM = Program(
     Task("tasks.reviews_zh", "\u623f\u95f4\u5f88\u5e72\u51c0\uff0c\u670d\u52a1\u4e5f\u597d\u3002"),

@@ -18,12 +18,14 @@ import numpy as np
 import pytest
 
 import backends
-import tasks.training
-from core.batches import Dataset
-from tasks.console import run_program
+import tasks.run.train
+from core.data.dataset import Dataset
+from tasks.cli.console import run_program
 
 # Started in the background by a shell, a process ignores Ctrl-C, and so do those that it starts: tests send it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+ROOT = Path(__file__).resolve().parents[1]
 
 SEED_VARIABLE = "SEQTWIN_SEED"
 """Set it to the seed that a failing test printed, to see the same numbers again."""
@@ -81,7 +83,7 @@ def stop_at(step: int):
         yield lambda: next(calls) >= step
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tasks.training, "stop_signals", signals)
+        patch.setattr(tasks.run.train, "stop_signals", signals)
         yield
 
 
@@ -126,14 +128,14 @@ def make_reviews(root: Path, rng: np.random.Generator, each: int) -> Path:
 def pytest_sessionfinish(session):
     """One of several test processes hands on what its ladders saw."""
     if hasattr(session.config, "workeroutput"):
-        from cases import LADDER
+        from tests.parity.recorded import LADDER
 
         session.config.workeroutput["ladder"] = [[*key, value] for key, value in LADDER.items()]
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node, error):
-    from cases import LADDER
+    from tests.parity.recorded import LADDER
 
     for rung, dtype, value in getattr(node, "workeroutput", {}).get("ladder", ()):
         LADDER[rung, dtype] = max(LADDER.get((rung, dtype), 0.0), value)
@@ -141,7 +143,7 @@ def pytest_testnodedown(node, error):
 
 def pytest_terminal_summary(terminalreporter):
     """The largest difference that each rung of the ladder saw: the proof in numbers, not only in dots."""
-    from cases import LADDER
+    from tests.parity.recorded import LADDER
 
     if LADDER:
         terminalreporter.section("largest differences on the ladder")

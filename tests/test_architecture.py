@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import backends
-from core.contract import PUBLIC_NAMES
+from core.engine.contract import PUBLIC_NAMES
 
 ROOT = Path(__file__).parents[1]
 FRAMEWORKS = {"torch": ROOT / "backends" / "torch", "paddle": ROOT / "backends" / "paddle"}
@@ -23,6 +23,97 @@ def modules(folder: str) -> list[str]:
         ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
         for path in sorted((ROOT / folder).rglob("*.py"))
     ]
+
+
+def sources() -> list[Path]:
+    return [path for room in ("core", "backends", "tasks") for path in sorted((ROOT / room).rglob("*.py"))]
+
+
+def relative(folder: Path) -> list[str]:
+    return [path.relative_to(folder).as_posix() for path in folder.rglob("*.py")]
+
+
+MAY_IMPORT = {
+    "core": (),
+    "core.models": ("core",),
+    "core.spec": ("core", "core.models"),
+    "core.data": ("core", "core.models", "core.spec"),
+    "core.weights": ("core", "core.models", "core.spec"),
+    "core.engine": ("core", "core.models", "core.spec"),
+    "core.train": ("core", "core.models", "core.spec", "core.data", "core.engine"),
+    "core.parity": ("core", "core.models", "core.spec", "core.data", "core.engine", "core.train"),
+    "core.analysis": ("core", "core.models", "core.spec", "core.data", "core.engine", "core.train"),
+    "core.benchmark": ("core", "core.models", "core.spec", "core.engine"),
+    "core.plots": ("core", "core.analysis", "core.benchmark"),
+    "core.report": ("core", "core.models", "core.spec", "core.data", "core.train", "core.plots"),
+    "backends": ("core", "core.models", "core.spec", "core.engine", "core.weights"),
+    "tasks.cli": ("core", "core.models", "core.spec", "core.data", "core.engine", "core.train", "backends"),
+    "tasks.run": ("tasks.cli", "core", "backends"),
+}
+"""Who may import whom; a room is a folder of `core` or `tasks`, and `core` alone its files that no room holds.
+
+`backends/*/weight_files.py` alone reach into `core.weights`. The programs, `tasks/*.py` and the packages `tasks.parity`
+and `tasks.speed`, may import everything but one another's `main`.
+"""
+
+
+def room(module: str) -> str:
+    top, _, rest = module.partition(".")
+    inner = rest.partition(".")[0]
+    return f"{top}.{inner}" if top != "backends" and inner and (ROOT / top / inner).is_dir() else top
+
+
+def imports() -> dict[str, set[str]]:
+    """Of every module of the product those that it imports, at any place in the file."""
+    known = {name(path) for path in sources()}
+    found: dict[str, set[str]] = {}
+    for path in sources():
+        wanted = set()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                wanted |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                assert node.level == 0, f"{path}: imports by their whole names only"
+                inner = {f"{node.module}.{alias.name}" for alias in node.names}
+                wanted |= (inner & known) or {node.module}
+        found[name(path)] = {module for module in wanted if module in known}
+    return found
+
+
+def name(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def test_arrows_point_down():
+    for module, wanted in imports().items():
+        own = room(module)
+        if own not in MAY_IMPORT:
+            assert own in ("tasks", "tasks.parity", "tasks.speed"), (
+                f"{own}: a new room; say in MAY_IMPORT what it may import"
+            )
+            assert not {other for other in wanted if other.endswith("__main__")}, f"{module}: imports a program"
+            continue
+        allowed = {own, *MAY_IMPORT[own]}
+        if own == "tasks.run":
+            allowed |= {other for other in MAY_IMPORT if other.startswith("core")}
+        for other in wanted:
+            assert room(other) in allowed, f"{module} imports {other}"
+            if own == "backends" and room(other) == "core.weights":
+                assert module.endswith("weight_files"), f"{module} imports {other}"
+
+
+def test_programs_import_no_other_program():
+    programs = {name(path) for path in (ROOT / "tasks").glob("*.py") if path.name != "__init__.py"}
+    for module, wanted in imports().items():
+        assert not wanted & (programs - {module}), module
+
+
+def test_no_circles():
+    left = imports()
+    while left:
+        free = {module for module, wanted in left.items() if not (wanted - {module}) & left.keys()}
+        assert free, f"these import one another: {', '.join(sorted(left))}"
+        left = {module: wanted for module, wanted in left.items() if module not in free}
 
 
 def test_core_and_tasks_import_no_framework():
@@ -67,11 +158,11 @@ def definitions(path: Path) -> dict[str, str]:
 
 
 def test_the_backends_have_the_same_files():
-    names = [sorted(path.name for path in folder.glob("*.py")) for folder in FRAMEWORKS.values()]
+    names = [sorted(relative(folder)) for folder in FRAMEWORKS.values()]
     assert names[0] == names[1]
 
 
-@pytest.mark.parametrize("file", sorted(path.name for path in FRAMEWORKS["torch"].glob("*.py")))
+@pytest.mark.parametrize("file", sorted(relative(FRAMEWORKS["torch"])))
 def test_the_backends_have_the_same_names_and_signatures(file):
     """But for `framework.py`, which sets up a process and has no public name."""
     torch, paddle = (definitions(folder / file) for folder in FRAMEWORKS.values())
@@ -82,7 +173,7 @@ def test_the_backends_have_the_same_names_and_signatures(file):
 
 
 def test_the_contract_is_kept():
-    from core import contract
+    from core.engine import contract
 
     members = {
         (protocol.__name__, name): inspect.signature(member)
@@ -90,7 +181,7 @@ def test_the_contract_is_kept():
         for name, member in vars(protocol).items()
         if inspect.isfunction(member)
         and (not name.startswith("_") or name == "__init__")
-        and member.__module__ == "core.contract"
+        and member.__module__ == "core.engine.contract"
     }
     assert ("Engine", "train_step") in members and ("Ensemble", "train_step") in members
     for name in backends.NAMES:
@@ -107,7 +198,7 @@ def test_the_contract_is_kept():
 def test_nothing_decides_by_a_backend_s_name():
     """Outside `backends/__init__.py`, which maps names to packages."""
     pattern = re.compile(r"backend\w*\s*(==|!=|in)\s*[\[({]?\s*['\"]")
-    for path in [*ROOT.glob("core/*.py"), *ROOT.glob("tasks/*.py"), *ROOT.glob("backends/*/*.py")]:
+    for path in [path for path in sources() if path != ROOT / "backends" / "__init__.py"]:
         assert not pattern.search(path.read_text(encoding="utf-8")), path
 
 

@@ -194,8 +194,8 @@ def test_what_is_installed(name, installs, tmp_path, monkeypatch):
         installs(name, (name,))
 
     clone = tmp_path / "a clone"
-    (clone / "core").mkdir(parents=True)
-    shutil.copy(ROOT / "core" / "spec.py", clone / "core")
+    (clone / "core" / "spec").mkdir(parents=True)
+    shutil.copy(ROOT / "core" / "spec" / "experiment.py", clone / "core" / "spec")
     (clone / "notebooks").mkdir()
     for place in (clone, clone / "notebooks"):
         monkeypatch.chdir(place)

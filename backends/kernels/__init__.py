@@ -12,7 +12,7 @@ import functools
 import os
 from pathlib import Path
 
-from core.machine import usable_cores
+from core.engine.machine import usable_cores
 
 LIBRARY = Path(__file__).with_name("recurrent.so")
 NOTE = LIBRARY.with_suffix(".txt")  # where `setup.py` says why it made no library

@@ -1,11 +1,11 @@
-"""PaddlePaddle's answer to `core/contract.py`. Laid out file by file like `backends/torch`."""
+"""PaddlePaddle's answer to `core/engine/contract.py`. Laid out file by file like `backends/torch`."""
 
 from backends.paddle.engine import Engine
 from backends.paddle.ensemble import Ensemble
-from backends.paddle.layer_probe import NATIVE, LayerProbe
+from backends.paddle.probe import NATIVE, LayerProbe
+from backends.paddle.processes import init_process_group
 from backends.paddle.runtime import NAME, build, gpus, resolve_device, versions
-from backends.paddle.state_files import LINEAR_LAYOUT, read_state, write_state
-from backends.paddle.world import join
+from backends.paddle.weight_files import LINEAR_LAYOUT, read_state, write_state
 
 __all__ = [
     "LINEAR_LAYOUT",
@@ -16,7 +16,7 @@ __all__ = [
     "LayerProbe",
     "build",
     "gpus",
-    "join",
+    "init_process_group",
     "read_state",
     "resolve_device",
     "versions",

@@ -1,24 +1,26 @@
-"""`Ensemble`: models of one spec side by side in stacked arrays, as `core/contract.py` asks."""
+"""`Ensemble`: models of one spec side by side in stacked arrays, as `core/engine/contract.py` asks."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from backends import kernels
+from backends.paddle.dropout import training_dropout
 from backends.paddle.engine import Engine
 from backends.paddle.framework import paddle
-from backends.paddle.model import Classifier, class_weights, loss_of, right_of, training_dropout
+from backends.paddle.heads.pooled import class_weights, loss_of, right_of
+from backends.paddle.model import Model
 from backends.paddle.optimizer import OPTIMIZERS, clip_each
 from backends.paddle.precision import prepare, reads_rounded
 from backends.paddle.runtime import native_device, set_precision, to_numpy
 from core import spec
-from core.batches import Batch
-from core.contract import EnsembleStats
-from core.precision import product_weights
+from core.batch import Batch
+from core.engine.contract import EnsembleStats
+from core.models.model import product_weights
 
 
 class Ensemble(Engine):
-    """See `core.contract.Ensemble`. What does not depend on whose rows and arrays they are is `Engine`'s."""
+    """See `core.engine.contract.Ensemble`. What does not depend on whose rows and arrays they are is `Engine`'s."""
 
     def __init__(
         self,
@@ -37,7 +39,7 @@ class Ensemble(Engine):
         self._native_device = native_device(device)
         self._class_weights = class_weights(training, self._native_device)
         paddle.set_device(device)  # parameters are created where this points
-        self._model = Classifier(model, training.array_dtype, implementation, len(seeds))
+        self._model = Model(model, training.array_dtype, implementation, len(seeds))
         self._model.assign(parameters)
         self._trainable = self._model.trainable
         self.product_weights = prepare(self._model, product_weights(model), training.dtype)

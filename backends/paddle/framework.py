@@ -9,8 +9,8 @@ import os
 import warnings
 import zlib  # noqa: F401  Paddle 2.6 exports zlib symbols of its own: Python's must be bound first.
 
-from core.devices import forbid_tf32
-from core.machine import usable_cores
+from core.engine.machine import usable_cores
+from core.engine.tf32 import forbid_tf32
 
 
 def _import_paddle():

@@ -1,4 +1,5 @@
-"""dtype bfloat16 (`core.spec.Training.dtype`): what matrix products read is rounded, and nothing else."""
+"""dtype bfloat16 (`core.spec.training.Training.dtype`): what matrix products read is rounded, and nothing
+else."""
 
 from __future__ import annotations
 
@@ -17,8 +18,8 @@ class Rounding(paddle.autograd.PyLayer):
 
     @staticmethod
     def forward(ctx, x):
-        # By its bits, as `core.precision` does: on the CPU Paddle 2.6 casts to bfloat16 by cutting off, Paddle 3 by
-        # rounding to nearest.
+        # By its bits, as `core.models.precision` does: on the CPU Paddle 2.6 casts to bfloat16 by cutting off, Paddle 3
+        # by rounding to nearest.
         bits = x.contiguous().view("int32")
         odd = paddle.bitwise_and(bits, paddle.full_like(bits, 1 << 16)) // (1 << 16)
         nearest = paddle.bitwise_and(bits + 0x7FFF + odd, paddle.full_like(bits, -1 << 16))

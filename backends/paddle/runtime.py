@@ -7,10 +7,11 @@ from functools import cached_property
 
 import numpy as np
 
+from backends import trial
 from backends.paddle.framework import paddle
-from core import devices
-from core.batches import Batch, first_index, last_index, real_mask, reversal_index
-from core.devices import Build, Gpu
+from core.batch import Batch, first_index, last_index, real_mask, reversal_index
+from core.engine import devices, tf32
+from core.engine.devices import Build, Gpu
 
 NAME = "paddle"
 
@@ -39,18 +40,18 @@ def gpus() -> list[Gpu]:
 
 
 def resolve_device(request: str, dtype: str = "float32") -> str:
-    """`auto | cpu | gpu | gpu:N` to `cpu` or `gpu:N`, by the rules of `core/devices.py`.
+    """`auto | cpu | gpu | gpu:N` to `cpu` or `gpu:N`, by the rules of `core/engine/devices.py`.
 
     Raises UserError if a GPU is asked for and not usable, or if the device has no such dtype.
     """
-    device = devices.resolve(request, dtype, build(), gpus)
+    device = devices.resolve(request, dtype, build(), gpus, trial.run_trial)
     set_precision(dtype, device)
     return device
 
 
 def set_precision(dtype: str, device: str) -> None:
     """TF32 on or off, for the whole process, in matrix products and cuDNN's recurrent layers alike."""
-    allowed = devices.settle_tf32(dtype, device)
+    allowed = tf32.settle_tf32(dtype, device)
     # The variable that `settle_tf32` sets is what recurrent layers heed; these, of Paddle 3, are for the rest.
     for name in ("set_cublas_switch", "set_cudnn_switch"):
         if device != "cpu" and hasattr(paddle.base.core, name):

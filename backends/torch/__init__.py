@@ -1,11 +1,11 @@
-"""PyTorch's answer to `core/contract.py`. Laid out file by file like `backends/paddle`."""
+"""PyTorch's answer to `core/engine/contract.py`. Laid out file by file like `backends/paddle`."""
 
 from backends.torch.engine import Engine
 from backends.torch.ensemble import Ensemble
-from backends.torch.layer_probe import NATIVE, LayerProbe
+from backends.torch.probe import NATIVE, LayerProbe
+from backends.torch.processes import init_process_group
 from backends.torch.runtime import NAME, build, gpus, resolve_device, versions
-from backends.torch.state_files import LINEAR_LAYOUT, read_state, write_state
-from backends.torch.world import join
+from backends.torch.weight_files import LINEAR_LAYOUT, read_state, write_state
 
 __all__ = [
     "LINEAR_LAYOUT",
@@ -16,7 +16,7 @@ __all__ = [
     "LayerProbe",
     "build",
     "gpus",
-    "join",
+    "init_process_group",
     "read_state",
     "resolve_device",
     "versions",

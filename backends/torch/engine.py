@@ -1,25 +1,26 @@
-"""`Engine`: one model with its optimiser on one device, as `core/contract.py` asks."""
+"""`Engine`: one model with its optimiser on one device, as `core/engine/contract.py` asks."""
 
 from __future__ import annotations
 
 import numpy as np
 
+from backends.torch.dropout import Dropout, no_dropout, training_dropout
 from backends.torch.fast import RowGradient
 from backends.torch.framework import torch
-from backends.torch.layers import Dropout
-from backends.torch.model import Classifier, class_weights, loss_of, no_dropout, right_of, training_dropout
+from backends.torch.heads.pooled import class_weights, loss_of, right_of
+from backends.torch.model import Model
 from backends.torch.optimizer import OPTIMIZERS, clip
 from backends.torch.precision import prepare, reads_rounded
 from backends.torch.runtime import DeviceClock, Inputs, native_device, set_precision, to_numpy
 from core import spec
-from core.batches import Batch
-from core.contract import StepStats
-from core.precision import product_weights
-from core.world import ALONE, World
+from core.batch import Batch
+from core.engine.contract import StepStats
+from core.engine.processes import SINGLE_PROCESS, ProcessGroup
+from core.models.model import product_weights
 
 
 class Engine:
-    """See `core.contract.Engine`."""
+    """See `core.engine.contract.Engine`."""
 
     def __init__(
         self,
@@ -28,7 +29,7 @@ class Engine:
         parameters: dict[str, np.ndarray],
         device: str,
         implementation: str,
-        world: World = ALONE,
+        world: ProcessGroup = SINGLE_PROCESS,
     ) -> None:
         self.device = device
         self.implementation = implementation
@@ -38,7 +39,7 @@ class Engine:
         self._native_device = native_device(device)
         self._class_weights = class_weights(training, self._native_device)
         self._clock = DeviceClock(self._native_device)
-        self._model = Classifier(model, training.array_dtype, implementation).to(self._native_device)
+        self._model = Model(model, training.array_dtype, implementation).to(self._native_device)
         self._model.assign(parameters)
         self._trainable = self._model.trainable
         self.product_weights = prepare(self._model, product_weights(model), training.dtype)

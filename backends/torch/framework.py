@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from core.devices import forbid_tf32
+from core.engine.tf32 import forbid_tf32
 
 # float32 means float32: cuDNN's recurrent layers, which the last line is about, would otherwise use TF32's 10 bits.
 forbid_tf32()

@@ -1,22 +1,22 @@
-"""The whole model, its loss, and its dropout."""
+"""The whole model of a spec, its parameters under the neutral names."""
 
 from __future__ import annotations
 
 import numpy as np
 
+from backends.torch.dropout import Dropout
+from backends.torch.embedding import Embedding
+from backends.torch.encoders.recurrent import RecurrentEncoder
 from backends.torch.framework import torch
-from backends.torch.layers import Dropout, Embedding, PooledHead, RecurrentEncoder
+from backends.torch.heads.pooled import PooledHead
 from backends.torch.runtime import Inputs, to_tensor
 from core import spec
-from core.batches import Part
-from core.class_weights import weights_of
-from core.parameters import parameter_table
-from core.streams import dropout_mask, native_seed
+from core.models.model import parameter_table
 
 nn, F = torch.nn, torch.nn.functional
 
 
-class Classifier(nn.Module):
+class Model(nn.Module):
     """Embedding, encoder and head of a spec. `named` holds every parameter under its neutral name,
     `trainable` those that learn."""
 
@@ -34,7 +34,7 @@ class Classifier(nn.Module):
         self.trainable = {row.name: self.named[row.name] for row in parameter_table(model) if row.trainable}
 
     def forward(self, inputs: Inputs, dropout: Dropout) -> dict[str, torch.Tensor]:
-        """Every layer's output by name, `logits` [B, outputs] among them (`core/contract.py`, `activations`)."""
+        """Every layer's output by name, `logits` [B, outputs] among them (`core/engine/contract.py`, `activations`)."""
         x = self.embedding(inputs, dropout)
         layers = self.encoder(x, inputs, dropout)
         found = {"embedding": x, **{f"encoder.l{number}": output for number, output in enumerate(layers)}}
@@ -45,65 +45,3 @@ class Classifier(nn.Module):
         with torch.no_grad():
             for name, parameter in self.named.items():
                 parameter.copy_(to_tensor(arrays[name], parameter.device))
-
-
-def class_weights(training: spec.Training, device: torch.device) -> torch.Tensor | None:
-    """[C] in the model's dtype, or None where every text counts once. Raises ValueError for `balanced`."""
-    weights = weights_of(training.class_weights)
-    return None if weights is None else to_tensor(weights.astype(training.array_dtype), device)
-
-
-def loss_of(logits: torch.Tensor, labels: torch.Tensor, reduction: str, weights: torch.Tensor | None) -> torch.Tensor:
-    """Cross-entropy of logits [B, C], or binary cross-entropy of one logit [B, 1]; `reduction` mean, sum or none.
-
-    With `weights` [C] each text's is multiplied by its class's; the mean is over B texts (`core/reference.py`, `loss`).
-    """
-    if weights is not None:
-        # Not by the functions' own `weight`, whose mean divides by the sum of weights.
-        losses = loss_of(logits, labels, "none", None) * weights[labels]
-        return losses if reduction == "none" else losses.mean() if reduction == "mean" else losses.sum()
-    if logits.shape[1] == 1:
-        return F.binary_cross_entropy_with_logits(logits[:, 0], labels.to(logits.dtype), reduction=reduction)
-    return F.nll_loss(F.log_softmax(logits, dim=1), labels, reduction=reduction)
-
-
-def right_of(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Which answers are right: [B] int64 of 0 and 1."""
-    predicted = (logits[:, 0] > 0).to(labels.dtype) if logits.shape[1] == 1 else logits.argmax(dim=1)
-    return (predicted == labels).to(labels.dtype)
-
-
-def no_dropout(x: torch.Tensor, place: str, rate: float) -> torch.Tensor:
-    return x
-
-
-def training_dropout(
-    training: spec.Training,
-    step: int,
-    seeds: list[int] | None = None,
-    part: Part | None = None,
-    drawn: dict[str, np.ndarray] | None = None,
-) -> Dropout:
-    """The dropout of one step: masks from core (`shared`), or the framework's generator seeded for the step. With
-    `seeds`, of models side by side, each model's rows are dropped by its own, which `native` cannot. Of a `part` of a
-    batch the rows are dropped as in the whole, by `native` each part's by a seed of its own. `drawn` are the masks of
-    every place, of the whole batch, where they are there already."""
-    seeds = [training.seed] if seeds is None else seeds
-
-    def shared(x: torch.Tensor, place: str, rate: float) -> torch.Tensor:
-        if rate == 0.0:
-            return x
-        shape = (part.rows if part else x.shape[0] // len(seeds), *x.shape[1:])
-        masks = [drawn[place]] if drawn else [dropout_mask(seed, step, place, shape, rate) for seed in seeds]
-        if part:
-            masks = [mask[part.chosen] for mask in masks]
-        keep = to_tensor(masks[0] if len(masks) == 1 else np.concatenate(masks), x.device)
-        return x * keep.to(x.dtype) * (1.0 / (1.0 - rate))
-
-    def native(x: torch.Tensor, place: str, rate: float) -> torch.Tensor:
-        return x if rate == 0.0 else F.dropout(x, p=rate, training=True)
-
-    if training.dropout_masks == "shared":
-        return shared
-    torch.manual_seed(native_seed(training.seed, step, part.rank if part else 0))
-    return native

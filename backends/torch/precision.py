@@ -1,4 +1,5 @@
-"""dtype bfloat16 (`core.spec.Training.dtype`): what matrix products read is rounded, and nothing else."""
+"""dtype bfloat16 (`core.spec.training.Training.dtype`): what matrix products read is rounded, and nothing
+else."""
 
 from __future__ import annotations
 

@@ -7,10 +7,11 @@ from functools import cached_property
 
 import numpy as np
 
+from backends import trial
 from backends.torch.framework import torch
-from core import devices
-from core.batches import Batch, first_index, last_index, packing, real_mask, reversal_index
-from core.devices import Build, Gpu
+from core.batch import Batch, first_index, last_index, packing, real_mask, reversal_index
+from core.engine import devices, tf32
+from core.engine.devices import Build, Gpu
 
 NAME = "torch"
 
@@ -35,18 +36,18 @@ def gpus() -> list[Gpu]:
 
 
 def resolve_device(request: str, dtype: str = "float32") -> str:
-    """`auto | cpu | gpu | gpu:N` to `cpu` or `gpu:N`, by the rules of `core/devices.py`.
+    """`auto | cpu | gpu | gpu:N` to `cpu` or `gpu:N`, by the rules of `core/engine/devices.py`.
 
     Raises UserError if a GPU is asked for and not usable, or if the device has no such dtype.
     """
-    device = devices.resolve(request, dtype, build(), gpus)
+    device = devices.resolve(request, dtype, build(), gpus, trial.run_trial)
     set_precision(dtype, device)
     return device
 
 
 def set_precision(dtype: str, device: str) -> None:
     """TF32 on or off, for the whole process, in matrix products and cuDNN's recurrent layers alike."""
-    allowed = devices.settle_tf32(dtype, device)
+    allowed = tf32.settle_tf32(dtype, device)
     torch.backends.cuda.matmul.allow_tf32 = allowed
     torch.backends.cudnn.allow_tf32 = allowed
 
@@ -109,7 +110,7 @@ class Inputs:
     @cached_property
     def packing(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """What the framework's layers are told of unequal lengths: `order`, `sizes` and `place` of
-        `core.batches.packing`, the sizes on the host, where cuDNN wants them."""
+        `core.batch.packing`, the sizes on the host, where cuDNN wants them."""
         order, sizes, place = packing(self._batch)
         return to_tensor(order, self._device), torch.from_numpy(sizes), to_tensor(place, self._device)
 

@@ -1,0 +1,65 @@
+"""The recurrent encoder: layers of one implementation under the neutral names.
+
+Lengths rule: outputs past a length are zero and the reverse direction starts at the last real token.
+"""
+
+from __future__ import annotations
+
+from backends.paddle.dropout import Dropout
+from backends.paddle.encoders.recurrent_layers import IMPLEMENTATIONS
+from backends.paddle.fast import KINDS
+from backends.paddle.framework import paddle
+from backends.paddle.precision import rounded
+from backends.paddle.runtime import Inputs
+from core import spec
+from core.models.encoders.recurrent import direction_suffixes
+
+nn, F = paddle.nn, paddle.nn.functional
+
+
+class RecurrentEncoder(nn.Layer):
+    """Recurrent layers in one implementation (`recurrent.py`), under the neutral names."""
+
+    def __init__(
+        self,
+        encoder: spec.RecurrentEncoder,
+        embedding_dim: int,
+        dtype: str,
+        implementation: str,
+        models: int | None = None,
+    ):
+        """With `models`, every weight is [models, ...]; `builtin` has no such layers."""
+        super().__init__()
+        self.rate = encoder.dropout
+        self.rounds = False
+        """Whether every layer's input is rounded to bfloat16 (`precision.py`)."""
+        self.suffixes = direction_suffixes(encoder.bidirectional)
+        self.layers = nn.LayerList(
+            IMPLEMENTATIONS[implementation](
+                encoder.cell,
+                encoder.layer_input_size(layer, embedding_dim),
+                encoder.hidden_size,
+                encoder.directions,
+                dtype,
+                *(() if models is None else (models,)),
+            )
+            for layer in range(encoder.num_layers)
+        )
+
+    def forward(self, x: paddle.Tensor, inputs: Inputs, dropout: Dropout) -> list[paddle.Tensor]:
+        """[B, L, E] -> every layer's output [B, L, H * directions], zero past the lengths, before dropout."""
+        outputs = []
+        for number, layer in enumerate(self.layers):
+            if number > 0:
+                x = dropout(x, f"encoder.l{number - 1}", self.rate)
+            x, _, _ = layer(rounded(x, self.rounds), inputs)
+            outputs.append(x)
+        return outputs
+
+    def named(self) -> dict[str, paddle.Tensor]:
+        return {
+            f"encoder.{kind}_l{number}{suffix}": weight
+            for number, layer in enumerate(self.layers)
+            for suffix, direction in zip(self.suffixes, layer.weights(), strict=True)
+            for kind, weight in zip(KINDS, direction, strict=True)
+        }

@@ -1,0 +1,216 @@
+"""One recurrent layer, SRN, GRU or LSTM, in four implementations with one answer.
+
+- `builtin`: the framework's own layer, a call per direction over the padded rectangle;
+- `packed`: the framework's own layer, one call, and its own handling of lengths;
+- `loop`: the textbook's, one step at a time in framework operations, and autograd does the rest;
+- `fast`: ours for the CPU (`backends/kernels`), forward and backward.
+
+`layer(x, inputs, h_0, c_0, states)`: x [B, L, I], initial states [D, B, H] or None (zeros) of D directions ->
+output [B, L, H * D], and if `states`, h_n and (LSTM) c_n [D, B, H], otherwise None. Lengths rule: a state stops at its
+sequence's length, outputs past it are zero, and the reverse direction starts at the last real token.
+"""
+
+from __future__ import annotations
+
+from backends.paddle.fast import KINDS, RecurrentFunction
+from backends.paddle.framework import paddle
+from backends.paddle.linear import empty, linear, side_by_side
+from backends.paddle.runtime import Inputs
+from core import spec
+from core.models.encoders.recurrent import GATES, direction_suffixes
+
+nn, F = paddle.nn, paddle.nn.functional
+
+
+BUILTIN = {"srn": nn.SimpleRNN, "gru": nn.GRU, "lstm": nn.LSTM}
+
+
+def reorder(x: paddle.Tensor, index: paddle.Tensor) -> paddle.Tensor:
+    """Rows `index` [B * L] of x [B, L, D] flattened, in x's shape."""
+    return x.reshape([-1, x.shape[-1]]).gather(index, axis=0).reshape(x.shape)
+
+
+# ---- builtin
+
+
+def builtin_layer(cell: spec.Cell, inputs: int, hidden: int, dtype: str) -> nn.Layer:
+    """A one-way, one-layer built-in."""
+    return with_default_dtype(dtype, lambda: BUILTIN[cell](inputs, hidden))
+
+
+def with_default_dtype(dtype, make):
+    """`make()` with this default; it alone tells a built-in layer's dtype, for `to(dtype=...)` fails on Paddle 3.3."""
+    previous = paddle.get_default_dtype()
+    paddle.set_default_dtype(dtype)
+    try:
+        return make()
+    finally:
+        paddle.set_default_dtype(previous)
+
+
+class BuiltinLayer(nn.Layer):
+    """A one-way built-in per direction over padded input; the reverse one reads sequences reversed within their lengths
+    and its outputs are reversed back. That is exact, and as fast as the built-in layer's `sequence_length`."""
+
+    def __init__(self, cell: spec.Cell, inputs: int, hidden: int, directions: int, dtype: str):
+        super().__init__()
+        self.cell = cell
+        self.directions = nn.LayerList(builtin_layer(cell, inputs, hidden, dtype) for _ in range(directions))
+
+    def forward(self, x, inputs, h_0=None, c_0=None, states=False):
+        sides, h_n, c_n = [], [], []
+        for side, layer in enumerate(self.directions):
+            read = x if side == 0 else reorder(x, inputs.reversal)
+            start = None if h_0 is None else h_0[side : side + 1]
+            if self.cell == "lstm" and start is not None:
+                start = (start, c_0[side : side + 1])
+            if states:
+                output, h, c = self.with_states(layer, read, inputs, start)
+                h_n.append(h)
+                c_n.append(c)
+            else:
+                output, _ = layer(read, start)
+            sides.append(output if side == 0 else reorder(output, inputs.reversal))
+        output = paddle.concat(sides, axis=-1) * inputs.mask
+        if not states:
+            return output, None, None
+        return output, paddle.concat(h_n), paddle.concat(c_n) if self.cell == "lstm" else None
+
+    def with_states(self, layer: nn.Layer, x: paddle.Tensor, inputs: Inputs, start):
+        """Output and final states, which the framework's own handling of lengths gives."""
+        output, last = layer(x, start, sequence_length=inputs.packing)
+        h, c = last if self.cell == "lstm" else (last, last)
+        return output, h, c
+
+    def weights(self) -> list[list[paddle.Tensor]]:
+        """The parameters of every direction, in the order of `KINDS`."""
+        return [[getattr(layer, f"{kind}_l0") for kind in KINDS] for layer in self.directions]
+
+
+# ---- packed
+
+
+class PackedLayer(nn.Layer):
+    """The built-in layer, told of the lengths, both directions in one call. cuDNN then leaves the padding out; on the
+    CPU it is computed and thrown away."""
+
+    def __init__(self, cell: spec.Cell, inputs: int, hidden: int, directions: int, dtype: str):
+        super().__init__()
+        self.cell = cell
+        self.suffixes = direction_suffixes(directions == 2)
+        direction = "bidirect" if directions == 2 else "forward"
+        self.layer = with_default_dtype(dtype, lambda: BUILTIN[cell](inputs, hidden, direction=direction))
+
+    def forward(self, x, inputs, h_0=None, c_0=None, states=False):
+        if h_0 is not None and len(self.suffixes) == 2 and paddle.is_grad_enabled():
+            # With padding the reverse weights' are wrong, and in a GRU the input's, in Paddle 2.6 and 3.3 alike
+            # (docs/differences.md).
+            raise ValueError("packed, two ways, with initial states: Paddle's gradients are wrong then; take builtin")
+        start = (h_0, c_0) if self.cell == "lstm" and h_0 is not None else h_0
+        output, last = self.layer(x, start, sequence_length=inputs.packing)
+        # On the CPU it is zero past the lengths already. For GPUs Paddle does not say what stands there.
+        output = paddle.where(inputs.mask > 0, output, paddle.zeros_like(output))
+        if not states:
+            return output, None, None
+        h_n, c_n = last if self.cell == "lstm" else (last, None)
+        return output, h_n, c_n
+
+    def weights(self) -> list[list[paddle.Tensor]]:
+        """See `BuiltinLayer.weights`."""
+        return [[getattr(self.layer, f"{kind}_l0{suffix}") for kind in KINDS] for suffix in self.suffixes]
+
+
+# ---- loop
+
+
+def srn_step(x, h, c, weight_ih, weight_hh, bias_ih, bias_hh):
+    """h' = tanh(W x + b + U h + b)"""
+    return paddle.tanh(linear(x, weight_ih, bias_ih) + linear(h, weight_hh, bias_hh)), c
+
+
+def residual_srn_step(x, h, c, weight_ih, weight_hh, bias_ih, bias_hh):
+    """h' = h + tanh(W x + b + U h + b)"""
+    step, _ = srn_step(x, h, c, weight_ih, weight_hh, bias_ih, bias_hh)
+    return h + step, c
+
+
+def lstm_step(x, h, c, weight_ih, weight_hh, bias_ih, bias_hh):
+    """c' = f c + i g, h' = o tanh(c')"""
+    gates = linear(x, weight_ih, bias_ih) + linear(h, weight_hh, bias_hh)
+    i, f, g, o = gates.chunk(4, -1)
+    i, f, g, o = F.sigmoid(i), F.sigmoid(f), paddle.tanh(g), F.sigmoid(o)
+    c = f * c + i * g
+    return o * paddle.tanh(c), c
+
+
+def gru_step(x, h, c, weight_ih, weight_hh, bias_ih, bias_hh):
+    """n = tanh(W_n x + b + r (U_n h + b)), h' = (1 - z) n + z h"""
+    r_x, z_x, n_x = linear(x, weight_ih, bias_ih).chunk(3, -1)
+    r_h, z_h, n_h = linear(h, weight_hh, bias_hh).chunk(3, -1)
+    r, z = F.sigmoid(r_x + r_h), F.sigmoid(z_x + z_h)
+    n = paddle.tanh(n_x + r * n_h)
+    return (1.0 - z) * n + z * h, c
+
+
+STEPS = {"srn": srn_step, "lstm": lstm_step, "gru": gru_step, "residual_srn": residual_srn_step}
+
+
+class LoopLayer(nn.Layer):
+    """As one writes it in class: for each step, the new state from the input and the old one."""
+
+    def __init__(
+        self, cell: spec.Cell, inputs: int, hidden: int, directions: int, dtype: str, models: int | None = None
+    ):
+        """With `models`, weights are [models, ...], and sequences come model by model, as many for each."""
+        super().__init__()
+        self.cell, self.hidden, self.models = cell, hidden, models
+        self.directions = nn.LayerList(own_weights(cell, inputs, hidden, dtype, models) for _ in range(directions))
+
+    def forward(self, x, inputs, h_0=None, c_0=None, states=False):
+        real = (inputs.mask > 0).unbind(1)  # L times [B, 1]
+        tokens = x.unbind(1)  # x[:, t] in a loop would be quadratic in L going back
+        sides, h_n, c_n = [], [], []
+        for side, weights in enumerate(self.weights()):
+            h = paddle.zeros([x.shape[0], self.hidden], x.dtype) if h_0 is None else h_0[side]
+            c = paddle.zeros_like(h) if c_0 is None else c_0[side]
+            outputs = [None] * len(tokens)
+            # The reverse direction walks from the right; before the last real token its state stays what it was.
+            for t in range(len(tokens)) if side == 0 else reversed(range(len(tokens))):
+                new_h, new_c = STEPS[self.cell](tokens[t], h, c, *weights)
+                h, c = paddle.where(real[t], new_h, h), paddle.where(real[t], new_c, c)
+                outputs[t] = paddle.where(real[t], new_h, paddle.zeros_like(new_h))
+            sides.append(paddle.stack(outputs, axis=1))
+            h_n.append(h)
+            c_n.append(c)
+        output = paddle.concat(sides, axis=-1)
+        if not states:
+            return output, None, None
+        return output, paddle.stack(h_n), paddle.stack(c_n) if self.cell == "lstm" else None
+
+    def weights(self) -> list[list[paddle.Tensor]]:
+        """See `BuiltinLayer.weights`."""
+        return [list(direction) for direction in self.directions]
+
+
+def own_weights(cell: spec.Cell, inputs: int, hidden: int, dtype: str, models: int | None) -> nn.ParameterList:
+    """The parameters of one direction, in the order of `KINDS`."""
+    rows = GATES[cell] * hidden
+    shapes = ((rows, inputs), (rows, hidden), (rows,), (rows,))
+    return nn.ParameterList(empty(*side_by_side(models, *shape), dtype=dtype) for shape in shapes)
+
+
+# ---- fast
+
+
+class FastLayer(LoopLayer):
+    """The weights of the loop, and the compiled library for both ways through it."""
+
+    def forward(self, x, inputs, h_0=None, c_0=None, states=False):
+        weights = [weight for direction in self.weights() for weight in direction]
+        arrays = (x, h_0, c_0, *weights)
+        keep = paddle.is_grad_enabled() and any(array is not None and not array.stop_gradient for array in arrays)
+        return RecurrentFunction.apply(self.cell, self.models, inputs.lengths, states, keep, *arrays)
+
+
+IMPLEMENTATIONS = {"builtin": BuiltinLayer, "packed": PackedLayer, "loop": LoopLayer, "fast": FastLayer}
+"""By the name that `--impl` takes."""

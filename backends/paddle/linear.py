@@ -1,0 +1,45 @@
+"""Linear maps, of one model or of several side by side."""
+
+from __future__ import annotations
+
+from backends.paddle.framework import paddle
+from backends.paddle.precision import rounded
+
+nn, F = paddle.nn, paddle.nn.functional
+
+
+def empty(*shape: int, dtype: str) -> paddle.Tensor:
+    """A parameter whose values come from core, later."""
+    return paddle.create_parameter(list(shape), dtype, default_initializer=nn.initializer.Constant(0.0))
+
+
+def side_by_side(models: int | None, *shape: int) -> tuple[int, ...]:
+    """Of a parameter: `shape`, or [models, ...] of models that are trained side by side."""
+    return shape if models is None else (models, *shape)
+
+
+def linear(x: paddle.Tensor, weight: paddle.Tensor, bias: paddle.Tensor) -> paddle.Tensor:
+    """x W^T + b, x [B, in], `weight` [out, in]; or [models, out, in], and each has B / models of the rows.
+
+    `paddle.nn.functional.linear` would have [in, out]."""
+    if weight.ndim == 2:
+        return paddle.matmul(x, weight, transpose_y=True) + bias
+    rows = x.reshape([weight.shape[0], -1, x.shape[-1]])
+    return (paddle.bmm(rows, weight.transpose([0, 2, 1])) + bias.unsqueeze(1)).reshape([x.shape[0], -1])
+
+
+class Linear(nn.Layer):
+    """`y = x W^T + b`, `weight` [out, in], `bias` [out]; `paddle.nn.Linear` would have [in, out]."""
+
+    def __init__(self, inputs: int, outputs: int, dtype: str, models: int | None):
+        super().__init__()
+        self.weight = empty(*side_by_side(models, outputs, inputs), dtype=dtype)
+        self.bias = empty(*side_by_side(models, outputs), dtype=dtype)
+        self.rounds = False
+        """Whether x is rounded to bfloat16."""
+
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:  # [B, in] -> [B, out]
+        return linear(rounded(x, self.rounds), self.weight, self.bias)
+
+    def named(self, prefix: str) -> dict[str, paddle.Tensor]:
+        return {f"{prefix}.weight": self.weight, f"{prefix}.bias": self.bias}

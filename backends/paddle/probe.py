@@ -1,0 +1,101 @@
+"""Recurrent layers on fixed arrays, outside of any model: for proofs and for timings."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from backends.paddle.dropout import no_dropout
+from backends.paddle.encoders.recurrent import RecurrentEncoder
+from backends.paddle.encoders.recurrent_layers import BUILTIN, with_default_dtype
+from backends.paddle.framework import paddle
+from backends.paddle.runtime import Inputs, native_device, to_numpy, to_tensor
+from core import spec
+from core.batch import Batch
+
+nn = paddle.nn
+
+NATIVE = ("padded",)
+"""The framework's layer as one finds it, besides `backends.implementations.IMPLEMENTATIONS`, for timings only: over the
+whole rectangle, so that the reverse direction starts in the padding."""
+
+
+class NativeEncoder(nn.Layer):
+    """`padded`: all layers and directions in one call of the framework's."""
+
+    def __init__(self, encoder: spec.RecurrentEncoder, inputs: int, dtype: str, implementation: str):
+        super().__init__()
+        self.layer = with_default_dtype(
+            dtype,
+            lambda: BUILTIN[encoder.cell](
+                inputs,
+                encoder.hidden_size,
+                num_layers=encoder.num_layers,
+                direction="bidirect" if encoder.bidirectional else "forward",
+            ),
+        )
+
+    def forward(self, x: paddle.Tensor, inputs: Inputs, dropout) -> list[paddle.Tensor]:
+        return [self.layer(x)[0]]
+
+    def named(self) -> dict[str, paddle.Tensor]:
+        return {f"encoder.{name}": weight for name, weight in self.layer.named_parameters() if "_l" in name}
+
+
+class LayerProbe:
+    """See `core.engine.contract.LayerProbe`."""
+
+    def __init__(
+        self,
+        encoder: spec.RecurrentEncoder,
+        arrays: dict[str, np.ndarray],
+        lengths: np.ndarray,
+        device: str,
+        implementation: str,
+    ) -> None:
+        dtype, inputs = str(arrays["x"].dtype), arrays["x"].shape[-1]
+        native = dtype
+        kind = NativeEncoder if implementation in NATIVE else RecurrentEncoder
+        where = native_device(device)
+        paddle.set_device(device)  # parameters are created where this points
+        self._encoder = kind(encoder, inputs, native, implementation)
+        weights = self._encoder.named()
+        self.tensors = {name: to_tensor(array, where) for name, array in arrays.items() if name not in weights}
+        for name, tensor in self.tensors.items():
+            tensor.stop_gradient = name.startswith("d_")
+        with paddle.no_grad():
+            for name, weight in weights.items():
+                weight.set_value(arrays[name])
+        self.tensors.update(weights)
+        ids = np.zeros(arrays["x"].shape[:2], dtype=np.int64)
+        self._inputs = Inputs(Batch(ids, lengths, np.zeros_like(lengths)), dtype, where)
+
+    def forward(self) -> dict[str, np.ndarray]:
+        with paddle.no_grad():
+            return {name: to_numpy(tensor) for name, tensor in self._forward().items() if tensor is not None}
+
+    def gradients(self) -> dict[str, np.ndarray]:
+        self.train()
+        return {name: to_numpy(tensor.grad) for name, tensor in self.tensors.items() if not name.startswith("d_")}
+
+    def infer(self) -> None:
+        with paddle.no_grad():
+            self._forward()
+
+    def train(self) -> None:
+        for tensor in self.tensors.values():
+            tensor.clear_gradient(set_to_zero=False)
+        found, tensors = self._forward(), self.tensors
+        names = [name for name in ("output", "h_n", "c_n") if f"d_{name}" in tensors]
+        outputs = [found[name] for name in names]
+        if len(outputs) > 1:
+            # Copies: Paddle 2.6 cannot go back from several outputs of one operation.
+            outputs = [paddle.assign(output) for output in outputs]
+        paddle.autograd.backward(outputs, [tensors[f"d_{name}"] for name in names])
+
+    def _forward(self) -> dict[str, paddle.Tensor]:
+        tensors = self.tensors
+        if "d_h_n" not in tensors and "h_0" not in tensors:
+            return {"output": self._encoder(tensors["x"], self._inputs, no_dropout)[-1]}
+        start = tensors.get("h_0"), tensors.get("c_0")
+        output, h_n, c_n = self._encoder.layers[0](tensors["x"], self._inputs, *start, states=True)
+        return {"output": output, "h_n": h_n, "c_n": c_n}

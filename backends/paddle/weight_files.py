@@ -1,0 +1,33 @@
+"""State dicts in the framework's own files, `.pdparams`: arrays in and out, and no code of the file's is ever run."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+
+from backends.paddle.framework import paddle
+from backends.paddle.runtime import native_device, to_tensor
+from core.files import write_bytes_atomic
+from core.weights import paddle_files
+from core.weights.state_dict import StateDict
+
+LINEAR_LAYOUT = paddle_files.LINEAR_LAYOUT
+"""`paddle.nn.Linear` keeps `weight` as [in, out]."""
+
+
+def read_state(path: str | Path, entry: str | None = None) -> StateDict:
+    """See `core/engine/contract.py`. Not by `paddle.load`, which runs whatever a pickle says."""
+    return paddle_files.read_state(path, entry)
+
+
+def write_state(path: str | Path, arrays: dict[str, np.ndarray]) -> None:
+    """See `core/engine/contract.py`. Recurrent arrays are written under both of their names, or Paddle would miss
+    some."""
+    stream = io.BytesIO()
+    tensors = {
+        name: to_tensor(array, native_device("cpu")) for name, array in paddle_files.with_cell_names(arrays).items()
+    }
+    paddle.save(tensors, stream)
+    write_bytes_atomic(path, stream.getvalue())

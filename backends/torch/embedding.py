@@ -1,0 +1,69 @@
+"""The embedding: look-up by index or by one-hot vectors, and its gradient by rows."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from backends.torch.dropout import Dropout
+from backends.torch.fast import RowGradient
+from backends.torch.framework import torch
+from backends.torch.linear import empty, side_by_side
+from backends.torch.runtime import Inputs, to_tensor
+from core import spec
+from core.batch import BatchShard
+
+nn, F = torch.nn, torch.nn.functional
+
+
+class Embedding(nn.Module):
+    """`weight` [V, E]; row 0 (PAD) is zero and gets no gradient."""
+
+    def __init__(self, embedding: spec.Embedding, dtype: torch.dtype, models: int | None = None):
+        """With `models`, `weight` is [models, V, E], and sequences come model by model, as many for each."""
+        super().__init__()
+        self.models = models
+        self.by_rows = False
+        """Whether the gradient is read off the vectors (`row_gradient`): `weight` itself then gets none."""
+        self.read = None
+        self.lookup = embedding.lookup
+        self.rate = embedding.dropout
+        self.weight = empty(*side_by_side(models, embedding.vocab_size, embedding.dim), dtype=dtype)
+        self.weight.requires_grad_(embedding.trainable)
+
+    def forward(self, inputs: Inputs, dropout: Dropout) -> torch.Tensor:  # -> [B, L, E]
+        if self.models is not None:
+            vectors = self.of_each_model(inputs.ids)
+        elif self.lookup == "index":
+            weight = self.weight.detach() if self.by_rows else self.weight
+            vectors = F.embedding(inputs.ids, weight, padding_idx=0)
+            if self.by_rows and torch.is_grad_enabled():
+                self.read = vectors.requires_grad_()
+        else:
+            # Without the column of PAD there is no path to row 0.
+            one_hot = F.one_hot(inputs.ids, self.weight.shape[0])[:, :, 1:].to(self.weight.dtype)
+            vectors = torch.matmul(one_hot, self.weight[1:])
+        return dropout(vectors, "embedding", self.rate)
+
+    def of_each_model(self, ids: torch.Tensor) -> torch.Tensor:
+        """[M * B, L] -> [M * B, L, E]. Nothing that is seen comes from PAD's row, so no gradient goes there."""
+        models, size, dim = self.weight.shape
+        shares = ids.reshape(models, -1)
+        if self.lookup == "index":
+            rows = shares + size * torch.arange(models, device=ids.device)[:, None]
+            vectors = F.embedding(rows, self.weight.reshape(-1, dim))
+        else:
+            vectors = torch.bmm(F.one_hot(shares, size).to(self.weight.dtype), self.weight)
+        return vectors.reshape(*ids.shape, dim)
+
+    def row_gradient(self, inputs: Inputs, whole: np.ndarray, part: BatchShard | None) -> RowGradient:
+        """With `by_rows`, after the loss was run backwards. Of a `part` of a batch whose ids [B, L] are `whole`: the
+        rows of the whole batch, so that all processes have the same ones, and their values can be added up."""
+        read, self.read = self.read, None
+        if part is None:
+            return RowGradient(inputs.ids, read.grad, self.weight.shape[0])
+        vectors = read.grad.new_zeros(*whole.shape, read.shape[-1])
+        vectors[torch.from_numpy(part.chosen)] = read.grad
+        return RowGradient(to_tensor(whole, vectors.device), vectors, self.weight.shape[0])
+
+    def named(self) -> dict[str, nn.Parameter]:
+        return {"embedding.weight": self.weight}

@@ -1,0 +1,230 @@
+"""One recurrent layer, SRN, GRU or LSTM, in four implementations with one answer.
+
+- `builtin`: the framework's own layer, a call per direction over the padded rectangle;
+- `packed`: the framework's own layer, one call, and its own handling of lengths;
+- `loop`: the textbook's, one step at a time in framework operations, and autograd does the rest;
+- `fast`: ours for the CPU (`backends/kernels`), forward and backward.
+
+`layer(x, inputs, h_0, c_0, states)`: x [B, L, I], initial states [D, B, H] or None (zeros) of D directions ->
+output [B, L, H * D], and if `states`, h_n and (LSTM) c_n [D, B, H], otherwise None. Lengths rule: a state stops at its
+sequence's length, outputs past it are zero, and the reverse direction starts at the last real token.
+"""
+
+from __future__ import annotations
+
+from backends.torch.fast import KINDS, RecurrentFunction
+from backends.torch.framework import torch
+from backends.torch.linear import empty, linear, side_by_side
+from backends.torch.runtime import Inputs
+from core import spec
+from core.models.encoders.recurrent import GATES, direction_suffixes
+
+nn, F = torch.nn, torch.nn.functional
+
+
+BUILTIN = {"srn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
+
+
+def reorder(x: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+    """Rows `index` [B * L] of x [B, L, D] flattened, in x's shape."""
+    return x.reshape(-1, x.shape[-1]).index_select(0, index).reshape(x.shape)
+
+
+# ---- builtin
+
+
+def builtin_layer(cell: spec.Cell, inputs: int, hidden: int, dtype: torch.dtype) -> nn.Module:
+    """A one-way, one-layer built-in."""
+    return with_default_dtype(dtype, lambda: BUILTIN[cell](inputs, hidden, batch_first=True))
+
+
+def with_default_dtype(dtype, make):
+    """`make()` with this default."""
+    previous = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        return make()
+    finally:
+        torch.set_default_dtype(previous)
+
+
+class BuiltinLayer(nn.Module):
+    """A one-way built-in per direction over padded input; the reverse one reads sequences reversed within their lengths
+    and its outputs are reversed back. That is exact, and on the CPU ten times faster than packed sequences."""
+
+    def __init__(self, cell: spec.Cell, inputs: int, hidden: int, directions: int, dtype: torch.dtype):
+        super().__init__()
+        self.cell = cell
+        self.directions = nn.ModuleList(builtin_layer(cell, inputs, hidden, dtype) for _ in range(directions))
+
+    def forward(self, x, inputs, h_0=None, c_0=None, states=False):
+        sides, h_n, c_n = [], [], []
+        for side, layer in enumerate(self.directions):
+            read = x if side == 0 else reorder(x, inputs.reversal)
+            start = None if h_0 is None else h_0[side : side + 1]
+            if self.cell == "lstm" and start is not None:
+                start = (start, c_0[side : side + 1])
+            if states:
+                output, h, c = self.with_states(layer, read, inputs, start)
+                h_n.append(h)
+                c_n.append(c)
+            else:
+                output, _ = layer(read, start)
+            sides.append(output if side == 0 else reorder(output, inputs.reversal))
+        output = torch.cat(sides, dim=-1) * inputs.mask
+        if not states:
+            return output, None, None
+        return output, torch.cat(h_n), torch.cat(c_n) if self.cell == "lstm" else None
+
+    def with_states(self, layer: nn.Module, x: torch.Tensor, inputs: Inputs, start):
+        """Output and final states: a call per length. A padded call goes on past it, and keeps no cell states."""
+        lengths, rows, found = inputs.lengths, [], []
+        for length in lengths.unique().tolist():
+            index = (lengths == length).nonzero()[:, 0]
+            mine = start
+            if start is not None:
+                mine = tuple(part[:, index] for part in start) if self.cell == "lstm" else start[:, index]
+            output, last = layer(x[index, :length], mine)
+            h, c = last if self.cell == "lstm" else (last, last)
+            rows.append(index)
+            found.append((F.pad(output, (0, 0, 0, x.shape[1] - length)), h, c))
+        back = torch.cat(rows).argsort()
+        outputs, h, c = zip(*found, strict=True)
+        return torch.cat(outputs)[back], torch.cat(h, dim=1)[:, back], torch.cat(c, dim=1)[:, back]
+
+    def weights(self) -> list[list[nn.Parameter]]:
+        """The parameters of every direction, in the order of `KINDS`."""
+        return [[getattr(layer, f"{kind}_l0") for kind in KINDS] for layer in self.directions]
+
+
+# ---- packed
+
+
+class PackedLayer(nn.Module):
+    """The built-in layer on real tokens alone, end to end as cuDNN reads them, both directions in one call.
+
+    Not by `pack_padded_sequence`: that copies the indices while the host waits, and going back it makes a copy per
+    token. Two look-ups with `Inputs.packing` give the same sequence.
+    """
+
+    def __init__(self, cell: spec.Cell, inputs: int, hidden: int, directions: int, dtype: torch.dtype):
+        super().__init__()
+        self.cell = cell
+        self.suffixes = direction_suffixes(directions == 2)
+        self.layer = with_default_dtype(
+            dtype, lambda: BUILTIN[cell](inputs, hidden, batch_first=True, bidirectional=directions == 2)
+        )
+
+    def forward(self, x, inputs, h_0=None, c_0=None, states=False):
+        order, sizes, place = inputs.packing
+        tokens = x.reshape(-1, x.shape[-1]).index_select(0, place)
+        # Told of the order, the framework puts initial and final states into it, and back.
+        packed = nn.utils.rnn.PackedSequence(tokens, sizes, order if states or h_0 is not None else None)
+        start = (h_0, c_0) if self.cell == "lstm" and h_0 is not None else h_0
+        found, last = self.layer(packed, start)
+        rows = found.data.new_zeros(x.shape[0] * x.shape[1], found.data.shape[-1])
+        output = rows.index_copy(0, place, found.data).reshape(*x.shape[:2], -1)
+        if not states:
+            return output, None, None
+        h_n, c_n = last if self.cell == "lstm" else (last, None)
+        return output, h_n, c_n
+
+    def weights(self) -> list[list[nn.Parameter]]:
+        """See `BuiltinLayer.weights`."""
+        return [[getattr(self.layer, f"{kind}_l0{suffix}") for kind in KINDS] for suffix in self.suffixes]
+
+
+# ---- loop
+
+
+def srn_step(x, h, c, weight_ih, weight_hh, bias_ih, bias_hh):
+    """h' = tanh(W x + b + U h + b)"""
+    return torch.tanh(linear(x, weight_ih, bias_ih) + linear(h, weight_hh, bias_hh)), c
+
+
+def residual_srn_step(x, h, c, weight_ih, weight_hh, bias_ih, bias_hh):
+    """h' = h + tanh(W x + b + U h + b)"""
+    step, _ = srn_step(x, h, c, weight_ih, weight_hh, bias_ih, bias_hh)
+    return h + step, c
+
+
+def lstm_step(x, h, c, weight_ih, weight_hh, bias_ih, bias_hh):
+    """c' = f c + i g, h' = o tanh(c')"""
+    gates = linear(x, weight_ih, bias_ih) + linear(h, weight_hh, bias_hh)
+    i, f, g, o = gates.chunk(4, -1)
+    i, f, g, o = torch.sigmoid(i), torch.sigmoid(f), torch.tanh(g), torch.sigmoid(o)
+    c = f * c + i * g
+    return o * torch.tanh(c), c
+
+
+def gru_step(x, h, c, weight_ih, weight_hh, bias_ih, bias_hh):
+    """n = tanh(W_n x + b + r (U_n h + b)), h' = (1 - z) n + z h"""
+    r_x, z_x, n_x = linear(x, weight_ih, bias_ih).chunk(3, -1)
+    r_h, z_h, n_h = linear(h, weight_hh, bias_hh).chunk(3, -1)
+    r, z = torch.sigmoid(r_x + r_h), torch.sigmoid(z_x + z_h)
+    n = torch.tanh(n_x + r * n_h)
+    return (1.0 - z) * n + z * h, c
+
+
+STEPS = {"srn": srn_step, "lstm": lstm_step, "gru": gru_step, "residual_srn": residual_srn_step}
+
+
+class LoopLayer(nn.Module):
+    """As one writes it in class: for each step, the new state from the input and the old one."""
+
+    def __init__(
+        self, cell: spec.Cell, inputs: int, hidden: int, directions: int, dtype: torch.dtype, models: int | None = None
+    ):
+        """With `models`, weights are [models, ...], and sequences come model by model, as many for each."""
+        super().__init__()
+        self.cell, self.hidden, self.models = cell, hidden, models
+        self.directions = nn.ModuleList(own_weights(cell, inputs, hidden, dtype, models) for _ in range(directions))
+
+    def forward(self, x, inputs, h_0=None, c_0=None, states=False):
+        real = (inputs.mask > 0).unbind(1)  # L times [B, 1]
+        tokens = x.unbind(1)  # x[:, t] in a loop would be quadratic in L going back
+        sides, h_n, c_n = [], [], []
+        for side, weights in enumerate(self.weights()):
+            h = x.new_zeros(x.shape[0], self.hidden) if h_0 is None else h_0[side]
+            c = torch.zeros_like(h) if c_0 is None else c_0[side]
+            outputs = [None] * len(tokens)
+            # The reverse direction walks from the right; before the last real token its state stays what it was.
+            for t in range(len(tokens)) if side == 0 else reversed(range(len(tokens))):
+                new_h, new_c = STEPS[self.cell](tokens[t], h, c, *weights)
+                h, c = torch.where(real[t], new_h, h), torch.where(real[t], new_c, c)
+                outputs[t] = torch.where(real[t], new_h, torch.zeros_like(new_h))
+            sides.append(torch.stack(outputs, dim=1))
+            h_n.append(h)
+            c_n.append(c)
+        output = torch.cat(sides, dim=-1)
+        if not states:
+            return output, None, None
+        return output, torch.stack(h_n), torch.stack(c_n) if self.cell == "lstm" else None
+
+    def weights(self) -> list[list[nn.Parameter]]:
+        """See `BuiltinLayer.weights`."""
+        return [list(direction) for direction in self.directions]
+
+
+def own_weights(cell: spec.Cell, inputs: int, hidden: int, dtype: torch.dtype, models: int | None) -> nn.ParameterList:
+    """The parameters of one direction, in the order of `KINDS`."""
+    rows = GATES[cell] * hidden
+    shapes = ((rows, inputs), (rows, hidden), (rows,), (rows,))
+    return nn.ParameterList(empty(*side_by_side(models, *shape), dtype=dtype) for shape in shapes)
+
+
+# ---- fast
+
+
+class FastLayer(LoopLayer):
+    """The weights of the loop, and the compiled library for both ways through it."""
+
+    def forward(self, x, inputs, h_0=None, c_0=None, states=False):
+        weights = [weight for direction in self.weights() for weight in direction]
+        arrays = (x, h_0, c_0, *weights)
+        keep = torch.is_grad_enabled() and any(array is not None and array.requires_grad for array in arrays)
+        return RecurrentFunction.apply(self.cell, self.models, inputs.lengths, states, keep, *arrays)
+
+
+IMPLEMENTATIONS = {"builtin": BuiltinLayer, "packed": PackedLayer, "loop": LoopLayer, "fast": FastLayer}
+"""By the name that `--impl` takes."""

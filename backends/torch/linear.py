@@ -1,0 +1,43 @@
+"""Linear maps, of one model or of several side by side."""
+
+from __future__ import annotations
+
+from backends.torch.framework import torch
+from backends.torch.precision import rounded
+
+nn, F = torch.nn, torch.nn.functional
+
+
+def empty(*shape: int, dtype: torch.dtype) -> nn.Parameter:
+    """A parameter whose values come from core, later."""
+    return nn.Parameter(torch.zeros(*shape, dtype=dtype))
+
+
+def side_by_side(models: int | None, *shape: int) -> tuple[int, ...]:
+    """Of a parameter: `shape`, or [models, ...] of models that are trained side by side."""
+    return shape if models is None else (models, *shape)
+
+
+def linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+    """x W^T + b, x [B, in], `weight` [out, in]; or [models, out, in], and each has B / models of the rows."""
+    if weight.dim() == 2:
+        return F.linear(x, weight, bias)
+    rows = x.reshape(weight.shape[0], -1, x.shape[-1])
+    return torch.baddbmm(bias[:, None], rows, weight.transpose(1, 2)).reshape(x.shape[0], -1)
+
+
+class Linear(nn.Module):
+    """`y = x W^T + b`, `weight` [out, in], `bias` [out]."""
+
+    def __init__(self, inputs: int, outputs: int, dtype: torch.dtype, models: int | None):
+        super().__init__()
+        self.weight = empty(*side_by_side(models, outputs, inputs), dtype=dtype)
+        self.bias = empty(*side_by_side(models, outputs), dtype=dtype)
+        self.rounds = False
+        """Whether x is rounded to bfloat16."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:  # [B, in] -> [B, out]
+        return linear(rounded(x, self.rounds), self.weight, self.bias)
+
+    def named(self, prefix: str) -> dict[str, nn.Parameter]:
+        return {f"{prefix}.weight": self.weight, f"{prefix}.bias": self.bias}

@@ -1,0 +1,52 @@
+"""Several processes: `torchrun` starts them, gloo (CPU) or NCCL (GPUs) adds their arrays."""
+
+from __future__ import annotations
+
+import atexit
+from contextlib import suppress
+
+import numpy as np
+
+from backends import launchers
+from backends.torch.framework import torch
+from backends.torch.runtime import NAME, native_device, to_numpy, to_tensor
+from core.engine.processes import SINGLE_PROCESS, ProcessGroup, peer_lost
+
+
+class Processes:
+    """See `core.engine.processes.ProcessGroup`."""
+
+    def __init__(self, place: tuple[int, int, int], device: str) -> None:
+        self.rank, self.size, self.local_rank = place
+        self._native_device = native_device(device)
+        if device == "cpu":
+            torch.distributed.init_process_group("gloo")
+        else:
+            torch.cuda.set_device(self._native_device)
+            torch.distributed.init_process_group("nccl", device_id=self._native_device)
+
+        def leave() -> None:
+            # A process that the others have left aborts at the interpreter's end: all of them leave together.
+            with suppress(RuntimeError):  # another has ended already
+                torch.distributed.barrier()
+            torch.distributed.destroy_process_group()
+
+        atexit.register(leave)
+
+    def sum(self, array: np.ndarray) -> np.ndarray:
+        tensor = to_tensor(array, self._native_device).clone()
+        self.add_up(tensor)
+        return to_numpy(tensor)
+
+    def add_up(self, tensor: torch.Tensor) -> None:
+        """The sum over processes, in place."""
+        try:
+            torch.distributed.all_reduce(tensor)
+        except RuntimeError as error:
+            raise peer_lost(self, error) from None
+
+
+def init_process_group(device: str) -> ProcessGroup:
+    """This process among those that its launcher started; they meet here."""
+    place = launchers.LAUNCHERS[NAME].place()
+    return SINGLE_PROCESS if place is None else Processes(place, device)

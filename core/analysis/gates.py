@@ -1,0 +1,121 @@
+"""What a recurrent layer's gates and states are at every token of one sequence, by the NumPy reference in float64.
+
+The states come from the reference's own step (`core.models.encoders.recurrent.CELLS`), so they are the model's to the
+bit; the gates, which that step keeps to itself, are computed here from the states that it took. A test puts the two
+together again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from core.batch import pad
+from core.errors import UserError
+from core.models.embedding import embed
+from core.models.encoders.recurrent import CELLS, direction_suffixes, layer_weights, recurrent_layer, sigmoid
+from core.models.model import Model
+from core.models.precision import Rounding, exactly
+from core.models.types import Arrays
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """One of the values that a cell computes at a step. Gates lie between 0 and 1; the others have a sign."""
+
+    name: str
+    title: str
+    is_gate: bool = False
+
+
+INPUT_GATE = Quantity("input_gate", "input gate i", is_gate=True)
+FORGET_GATE = Quantity("forget_gate", "forget gate f", is_gate=True)
+OUTPUT_GATE = Quantity("output_gate", "output gate o", is_gate=True)
+RESET_GATE = Quantity("reset_gate", "reset gate r", is_gate=True)
+UPDATE_GATE = Quantity("update_gate", "update gate z", is_gate=True)
+CANDIDATE = Quantity("candidate", "candidate")
+CELL_STATE = Quantity("cell_state", "cell state c")
+HIDDEN_STATE = Quantity("hidden_state", "hidden state h")
+
+QUANTITIES = {
+    "lstm": (INPUT_GATE, FORGET_GATE, OUTPUT_GATE, CANDIDATE, CELL_STATE, HIDDEN_STATE),
+    "gru": (RESET_GATE, UPDATE_GATE, CANDIDATE, HIDDEN_STATE),
+}
+"""By cell. The LSTM's candidate is g, the GRU's n (`core/models/model.py`); z is the share of the old state that
+stays."""
+
+
+def check_place(model: Model, layer: int, reverse: bool) -> None:
+    """Raises UserError if the model's cell has no gates, or if it has no such layer or direction."""
+    encoder = model.encoder
+    if encoder.cell not in QUANTITIES:
+        cells = " or ".join(cell.upper() for cell in QUANTITIES)
+        raise UserError(f"a run of another cell, {encoder.cell}, which has no gates: give a run with {cells}")
+    if not 0 <= layer < encoder.num_layers:
+        there = "layer 0 alone" if encoder.num_layers == 1 else f"layers 0 to {encoder.num_layers - 1}"
+        raise UserError(f"there is no layer {layer}: the model has {there}")
+    if reverse and not encoder.bidirectional:
+        raise UserError("a model that reads one way has no reverse direction: give forward")
+
+
+def trace(
+    model: Model,
+    parameters: Arrays,
+    ids: np.ndarray,
+    layer: int = 0,
+    reverse: bool = False,
+    rounded: Rounding = exactly,
+) -> Arrays:
+    """ids [L] of real tokens -> each of the cell's `QUANTITIES` by name, [L, H] float64, without dropout.
+
+    Row t belongs to token t: in the reverse direction, which walks from the last token, to the state after reading
+    tokens L-1, ..., t. Raises UserError as `check_place` and `pad` do.
+    """
+    check_place(model, layer, reverse)
+    encoder = model.encoder
+    parameters = {name: array.astype(np.float64) for name, array in parameters.items()}
+    batch = pad([np.asarray(ids)], np.zeros(1, np.int64))
+    x = embed(model.embedding, parameters, batch)
+    for below in range(layer):
+        x = recurrent_layer(encoder, parameters, x, batch.lengths, below, rounded)
+    suffix = direction_suffixes(encoder.bidirectional)[int(reverse)]
+    x, weights = rounded(x), layer_weights(parameters, layer, suffix, rounded)
+    steps = range(x.shape[1])
+    previous, hidden, cell = (np.zeros((len(steps), encoder.hidden_size)) for _ in range(3))
+    h = c = np.zeros((1, encoder.hidden_size))
+    for t in reversed(steps) if reverse else steps:
+        previous[t] = h[0]
+        h, c = CELLS[encoder.cell](x[:, t], h, c, *weights)
+        hidden[t], cell[t] = h[0], c[0]
+    weight_ih, weight_hh, bias_ih, bias_hh = weights
+    from_input, from_state = x[0] @ weight_ih.T + bias_ih, previous @ weight_hh.T + bias_hh  # [L, G*H]
+    found = {**GATE_VALUES[encoder.cell](from_input, from_state), CELL_STATE.name: cell, HIDDEN_STATE.name: hidden}
+    return {quantity.name: found[quantity.name] for quantity in QUANTITIES[encoder.cell]}
+
+
+def lstm_gates(from_input: np.ndarray, from_state: np.ndarray) -> Arrays:
+    """Both [L, 4 * H]: what the token and what the previous state add, blocks in the order i, f, g, o."""
+    i, f, g, o = np.split(from_input + from_state, 4, axis=-1)
+    return {
+        INPUT_GATE.name: sigmoid(i),
+        FORGET_GATE.name: sigmoid(f),
+        OUTPUT_GATE.name: sigmoid(o),
+        CANDIDATE.name: np.tanh(g),
+    }
+
+
+def gru_gates(from_input: np.ndarray, from_state: np.ndarray) -> Arrays:
+    """Both [L, 3 * H]: what the token and what the previous state add, blocks in the order r, z, n."""
+    r_x, z_x, n_x = np.split(from_input, 3, axis=-1)
+    r_h, z_h, n_h = np.split(from_state, 3, axis=-1)
+    r = sigmoid(r_x + r_h)
+    return {RESET_GATE.name: r, UPDATE_GATE.name: sigmoid(z_x + z_h), CANDIDATE.name: np.tanh(n_x + r * n_h)}
+
+
+GATE_VALUES = {"lstm": lstm_gates, "gru": gru_gates}
+
+
+def memory(values: Arrays) -> np.ndarray:
+    """[L, H]: the state that carries the cell's memory from step to step: c of an LSTM, h of a GRU."""
+    return values.get(CELL_STATE.name, values[HIDDEN_STATE.name])

@@ -1,0 +1,157 @@
+"""The worked example of nndl, chapter 6: an SRN's and an LSTM's forward step on numbers small enough for a pencil.
+
+In the book's notation: vectors are rows, h_t = tanh(x_t W + h_{t-1} U + b), with W [I, H], U [H, H], one bias b [H].
+Every value is computed here, in float64 and in the order of the formulas; the figures that the book arrives at stand
+beside them only to be compared. seqtwin keeps W and U transposed and has two biases: `arrays` says which is which.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from core.models.encoders.recurrent import GATES
+
+W = np.array([[0.1, 0.2], [0.1, 0.2]])
+U = np.array([[0.0, 0.1], [0.1, 0.0]])
+B = np.array([0.1, 0.1])
+"""The LSTM has these in each of its gates."""
+
+INPUTS = {"srn": np.array([[1.0, 0.0], [0.0, 2.0]]), "lstm": np.array([[1.0, 0.0]])}
+"""[L, I] of one sequence."""
+ANSWERS = {"srn": np.array([0.31774, 0.47750]), "lstm": np.array([0.05944, 0.09524])}
+"""The book's last hidden state [H], to five decimals."""
+ANSWER_LIMIT = 5e-6
+
+
+@dataclass(frozen=True)
+class Derivation:
+    """What the pencil wrote, and where it arrived: `hidden` [L, H] and, of an LSTM, `cell` [L, H]."""
+
+    lines: list[str]
+    hidden: np.ndarray
+    cell: np.ndarray | None = None
+
+
+def arrays(cell: str) -> dict[str, np.ndarray]:
+    """The example's weights under seqtwin's names: gates stacked, [G*H, I]; b is `bias_ih`, and `bias_hh` is zero."""
+    gates = GATES[cell]
+    return {
+        "encoder.weight_ih_l0": np.tile(W.T, (gates, 1)),
+        "encoder.weight_hh_l0": np.tile(U.T, (gates, 1)),
+        "encoder.bias_ih_l0": np.tile(B, gates),
+        "encoder.bias_hh_l0": np.zeros(gates * len(B)),
+    }
+
+
+def derive(cell: str, inputs: np.ndarray) -> Derivation:
+    """`srn` or `lstm` by hand, from inputs [L, 2] and zero states."""
+    return DERIVATIONS[cell](inputs)
+
+
+def derive_srn(inputs: np.ndarray) -> Derivation:
+    lines = ["SRN    h_t = tanh(x_t W + h_{t-1} U + b)", "", *_weights()]
+    h, found = np.zeros(len(B)), []
+    for t, x in enumerate(inputs, start=1):
+        a = _weighted_sum(lines, t, x, h)
+        h = _write(lines, f"h_{t} = tanh(a_{t})", [f"tanh({_value(v)})" for v in a], np.tanh(a))
+        found.append(h)
+    return Derivation(lines, np.array(found))
+
+
+def derive_lstm(inputs: np.ndarray) -> Derivation:
+    lines = [
+        "LSTM   i_t, f_t, o_t = sigma(x_t W + h_{t-1} U + b)   sigma(a) = 1 / (1 + exp(-a))",
+        "       c~_t = tanh(x_t W + h_{t-1} U + b)",
+        "       c_t = f_t * c_{t-1} + i_t * c~_t               * is element by element",
+        "       h_t = o_t * tanh(c_t)",
+        "",
+        *_weights(),
+        "",
+        "The gates and the candidate share W, U and b in this example: one weighted sum a_t serves all four.",
+    ]
+    h, c = np.zeros(len(B)), np.zeros(len(B))
+    hidden, cell = [], []
+    for t, x in enumerate(inputs, start=1):
+        a = _weighted_sum(lines, t, x, h)
+        power = np.exp(-a)
+        steps = [f"1 / (1 + exp({_value(-v)})) = 1 / (1 + {_value(p)})" for v, p in zip(a, power, strict=True)]
+        gate = _write(lines, f"i_{t} = f_{t} = o_{t} = sigma(a_{t})", steps, 1.0 / (1.0 + power))
+        candidate = _write(lines, f"c~_{t} = tanh(a_{t})", [f"tanh({_value(v)})" for v in a], np.tanh(a))
+        kept, added = gate * c, gate * candidate
+        steps = [
+            f"{_product(gate[j], c[j])} + {_product(gate[j], candidate[j])} = {_sum(kept[j], added[j])}"
+            for j in range(len(B))
+        ]
+        c = _write(lines, f"c_{t} = f_{t} * c_{t - 1} + i_{t} * c~_{t}", steps, kept + added)
+        squashed = np.tanh(c)
+        steps = [f"{_value(gate[j])} * tanh({_value(c[j])}) = {_product(gate[j], squashed[j])}" for j in range(len(B))]
+        h = _write(lines, f"h_{t} = o_{t} * tanh(c_{t})", steps, gate * squashed)
+        hidden.append(h)
+        cell.append(c)
+    return Derivation(lines, np.array(hidden), np.array(cell))
+
+
+DERIVATIONS = {"srn": derive_srn, "lstm": derive_lstm}
+
+
+def _weights() -> list[str]:
+    """W, U and b side by side."""
+    first, second = ("  ".join(f"{value:g}" for value in row) for row in W)
+    upper, lower = ("  ".join(f"{value:3g}" for value in row) for row in U)
+    bias = "  ".join(f"{value:g}" for value in B)
+    return [f"W = | {first} |      U = | {upper} |      b = | {bias} |", f"    | {second} |          | {lower} |"]
+
+
+def _weighted_sum(lines: list[str], t: int, x: np.ndarray, h: np.ndarray) -> np.ndarray:
+    """a_t = x_t W + h_{t-1} U + b [H], written down product by product."""
+    lines += ["", f"step {t}:  x_{t} = {_vector(x)}   h_{t - 1} = {_vector(h)}"]
+    from_input = _times(lines, f"x_{t} W", x, W)
+    from_state = _times(lines, f"h_{t - 1} U", h, U)
+    steps = [_sum(*parts) for parts in zip(from_input, from_state, B, strict=True)]
+    return _write(lines, f"a_{t} = x_{t} W + h_{t - 1} U + b", steps, from_input + from_state + B)
+
+
+def _times(lines: list[str], name: str, row: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """Row times matrix [H]: for every unit its products, and their sum."""
+    products = row[:, None] * matrix  # [I, H]
+    steps = [
+        f"{' + '.join(_product(*pair) for pair in zip(row, column, strict=True))} = {_sum(*own)}"
+        for column, own in zip(matrix.T, products.T, strict=True)
+    ]
+    return _write(lines, name, steps, products.sum(axis=0))
+
+
+def _write(lines: list[str], name: str, steps: list[str], result: np.ndarray) -> np.ndarray:
+    """A formula, and below it for every unit its steps and its result; returns the result [H]."""
+    lines.append(f"  {name}")
+    lines += [
+        f"    unit {number}:  {step} = {_value(value)}"
+        for number, (step, value) in enumerate(zip(steps, result, strict=True), start=1)
+    ]
+    return result
+
+
+def _value(value: float) -> str:
+    """Five decimals; what they round to zero has no sign."""
+    text = f"{value:.5f}"
+    return text if float(text) else "0.00000"
+
+
+def _operand(value: float) -> str:
+    """In brackets if negative."""
+    text = _value(value)
+    return f"({text})" if text.startswith("-") else text
+
+
+def _product(one: float, other: float) -> str:
+    return f"{_operand(one)} * {_operand(other)}"
+
+
+def _sum(*terms: float) -> str:
+    return " + ".join(_operand(term) for term in terms)
+
+
+def _vector(values: np.ndarray) -> str:
+    return "(" + ", ".join(_value(value) for value in values) + ")"

@@ -1,0 +1,50 @@
+"""Other work on the machine while something is timed."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from core.engine.machine import usable_cores
+
+
+class OtherWork:
+    """How many of the cores that this process may use were kept busy by others since this was made.
+
+    What the cores did, stolen time of a virtual machine included, less what this process and `children` did.
+    """
+
+    def __init__(self, children: Iterable[int]) -> None:
+        self._children = tuple(children)
+        self._start = self._reading()
+
+    def cores(self) -> float | None:
+        """None where the system does not tell. Its clock ticks a hundred times a second: a tick per core is let go."""
+        end = self._reading()
+        if self._start is None or end is None:
+            return None
+        (before, others_before), (now, others_now) = self._start, end
+        slack = usable_cores() / os.sysconf("SC_CLK_TCK")
+        return max(others_now - others_before - slack, 0.0) / max(now - before, 1e-9)
+
+    def _reading(self) -> tuple[float, float] | None:
+        """Now, and the processor seconds of others so far."""
+        try:
+            tick = os.sysconf("SC_CLK_TCK")
+            own = time.process_time()
+            for child in self._children:
+                # The name, in brackets, may hold blanks; user and system time are the 14th and 15th fields.
+                fields = Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()
+                own += (int(fields[11]) + int(fields[12])) / tick
+            names = {f"cpu{core}" for core in os.sched_getaffinity(0)}
+            busy = 0
+            for line in Path("/proc/stat").read_text().splitlines():
+                name, *counts = line.split()
+                if name in names:
+                    user, nice, system, _, _, interrupts, soft, stolen, *_ = map(int, counts)
+                    busy += user + nice + system + interrupts + soft + stolen
+            return time.perf_counter(), busy / tick - own
+        except (OSError, ValueError, AttributeError, IndexError):
+            return None

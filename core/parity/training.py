@@ -1,0 +1,321 @@
+"""The ladder, rungs 3 to 5: the same training step by step, a change of framework on the way, the same answers.
+
+Sides train in lockstep: each takes the same step before either takes the next, so that the first step, and the first
+tensors, at which they part can be named. In float64 differences are held against a limit; in float32, where rounding
+grows with the steps and two runs must part in the end, and in bfloat16, where they part sooner, they are recorded.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from core.batch import Batch, pad
+from core.data.dataset import Dataset
+from core.engine.contract import Engine
+from core.models.model import initial_parameters
+from core.models.types import Arrays
+from core.parity.findings import Finding, distances, named, pairs, ratio, widest
+from core.parity.instances import away_from_kinks, random_parameters
+from core.parity.layers import Sides, compare_forward, compare_gradients, engine_of
+from core.rng import generator
+from core.spec.experiment import Experiment, replace
+from core.train.loop import steps_from, train
+from core.train.metrics import all_logits, summarize
+from core.train.run_folder import RunFolder, TrainingState
+
+TRAINING_LIMIT = {"float64": 1e-9, "float32": None, "bfloat16": None}
+TIE = {"float64": 0.0, "float32": 1e-5, "bfloat16": 2e-3}
+"""Two classes as near as that are a tie, which either side may break its own way."""
+
+
+PROBE_ROWS = 6
+"""Texts on which rungs 1 and 2 stand, the first cut to a single token."""
+EVALUATED = 500
+"""Most texts whose predictions rung 5 compares."""
+
+
+@dataclass
+class Trained:
+    """What rung 3 leaves: the loss and gradient norm of every step, [steps] per side, and the final parameters."""
+
+    losses: dict[str, np.ndarray]
+    grad_norms: dict[str, np.ndarray]
+    parameters: dict[str, Arrays] = field(repr=False)
+    clipped: int | None
+    """Steps at which clipping scaled some gradient; None where that cannot be told from the global norm."""
+
+    @property
+    def steps(self) -> int:
+        return len(next(iter(self.losses.values())))
+
+
+def no_report(done: int, total: int) -> None:
+    pass
+
+
+def looks(steps: int) -> set[int]:
+    """Steps after which everything is compared: 1, 2, 5, 10, 20, 50, ... and the last."""
+    return {look * 10**power for power in range(6) for look in (1, 2, 5) if look * 10**power < steps} | {steps}
+
+
+def compare_training(
+    experiment: Experiment, train_set: Dataset, sides: Sides, steps: int, report=no_report
+) -> tuple[list[Finding], Trained]:
+    """Rung 3: the first `steps` training steps of the run that the spec describes, in lockstep, from the same start.
+
+    Compared are the loss of every step (absolute), and all parameters and optimiser state after 1, 2, 5, 10, 20, ...
+    steps and the last: relative to each tensor's largest entry, for optimiser state to the largest that it has had, as
+    a moment passes through zero. The learning rate is that of the whole run.
+    """
+    engines = _starting_engines(experiment, sides)
+    stats = {name: [] for name in sides}
+    parameters: dict[str, Arrays] = {}
+    watched = {(one, other): (_Watched("optimiser state"), _Watched("parameters")) for one, other in pairs(list(sides))}
+    dtype = experiment.training.dtype
+    plan = list(itertools.islice(steps_from(experiment, train_set), steps))
+    whole = looks(len(plan))
+    for step, batch, rate in plan:
+        for name, engine in engines.items():
+            engine.train_step(batch, step, rate)
+            stats[name] += engine.collect()
+        if step + 1 in whole:
+            moments = {name: engine.moments() for name, engine in engines.items()}
+            parameters = {name: engine.parameters() for name, engine in engines.items()}
+            for (one, other), (state, values) in watched.items():
+                state.look(step + 1, moments[one], moments[other], dtype)
+                values.look(step + 1, parameters[one], parameters[other], dtype)
+        report(step + 1, len(plan))
+    losses = {name: np.array([entry.loss for entry in rows]) for name, rows in stats.items()}
+    findings = []
+    for (one, other), kinds in watched.items():
+        compared = f"{one} ~ {other}"
+        findings.append(curve_finding(3, compared, dtype, losses[one], losses[other]))
+        for kind in kinds:
+            if kind.figures:
+                findings.append(Finding(3, compared, f"{kind.what} in {len(plan)} steps", dtype, **kind.figures))
+    norms = {name: np.array([entry.grad_norm for entry in rows]) for name, rows in stats.items()}
+    clipped = None
+    if experiment.training.clip_mode == "global":
+        clipped = int((next(iter(norms.values())) > experiment.training.clip_norm).sum())
+    return findings, Trained(losses, norms, parameters, clipped)
+
+
+class _Watched:
+    """Named arrays of two sides, looked at now and then: the largest difference of all looks, and the first beyond."""
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+        self.figures: dict = {}
+        self._sizes: dict[str, float] = {}
+
+    def look(self, step: int, one: Arrays, other: Arrays, dtype: str) -> None:
+        if not one:
+            return
+        for name, array in other.items():
+            size = float(np.abs(array).max())
+            self._sizes[name] = size if self.what == "parameters" else max(size, self._sizes.get(name, 0.0))
+        found = {**widest(one, other, TRAINING_LIMIT[dtype], self._sizes), "step": 0}
+        found["where"] += f" after step {step}"
+        if found["first"]:
+            found.update(first=f"after step {step}: {found['first']}", step=step)
+        if not self.figures:
+            self.figures = found
+            return
+        began = self.figures if self.figures["first"] else found
+        self.figures = max(self.figures, found, key=lambda figures: figures["value"])
+        self.figures.update(first=began["first"], step=began["step"])
+
+
+def _starting_engines(experiment: Experiment, sides: Sides) -> dict[str, Engine]:
+    training = experiment.training
+    start = initial_parameters(experiment.model, training.seed, training.array_dtype)
+    return {name: engine_of(side, experiment, start) for name, side in sides.items()}
+
+
+def curve_finding(rung: int, compared: str, dtype: str, one: np.ndarray, other: np.ndarray) -> Finding:
+    """Two loss curves [steps], step by step, absolute."""
+    limit = TRAINING_LIMIT[dtype]
+    differences = distances(one, other)
+    place = int(differences.argmax())
+    beyond = [] if limit is None else (np.flatnonzero(differences > limit) + 1).tolist()
+    absolute = float(differences[place])
+    return Finding(
+        rung=rung,
+        compared=compared,
+        quantity=f"loss of {len(one)} steps",
+        dtype=dtype,
+        absolute=absolute,
+        relative=ratio(absolute, float(np.abs(other).max())),
+        where=f"step {place + 1}",
+        value=absolute,
+        limit=limit,
+        first=named([f"step {step}" for step in beyond]),
+        step=beyond[0] if beyond else 0,
+    )
+
+
+class _Silent:
+    """An observer that shows nothing."""
+
+    def on_interval(self, interval) -> None:
+        pass
+
+    def on_evaluating(self, done, total) -> None:
+        pass
+
+    def on_evaluation(self, epoch, step, evaluation, is_best) -> None:
+        pass
+
+
+def compare_routes(
+    experiment: Experiment,
+    train_set: Dataset,
+    dev_set: Dataset,
+    sides: Sides,
+    steps: int,
+    workspace: Path,
+    report=no_report,
+) -> list[Finding]:
+    """Rung 4: runs that change framework after a third of `steps` and change back after two thirds, from their run
+    folders alone, against one that never stopped, in the first side. Run folders are made in `workspace`.
+    """
+    names = sorted(sides)
+    routes = [(first, second, first) for first, second in itertools.permutations(names, 2)]
+    cuts = [-(-steps * leg // 3) for leg in (1, 2, 3)]
+    done = itertools.count(1)
+    total = steps * (1 + len(routes))
+
+    def tick() -> None:
+        report(next(done), total)
+
+    base = RunFolder.create(workspace / f"{names[0]}-throughout")
+    parameters = _leg(experiment, train_set, dev_set, sides[names[0]], base, steps, tick)
+    curve, dtype, findings = _losses(base), experiment.training.dtype, []
+    for route in routes:
+        folder = RunFolder.create(workspace / "-".join(route))
+        for name, cut in zip(route, cuts, strict=True):
+            arrived = _leg(experiment, train_set, dev_set, sides[name], folder, cut, tick)
+        compared = f"{' > '.join(route)} ~ {names[0]}"
+        findings.append(curve_finding(4, compared, dtype, _losses(folder), curve))
+        found = widest(arrived, parameters, TRAINING_LIMIT[dtype])
+        findings.append(Finding(4, compared, f"parameters after {len(curve)} steps", dtype, **found, step=len(curve)))
+    return findings
+
+
+def _leg(experiment, train_set, dev_set, side, folder: RunFolder, until: int, tick) -> Arrays:
+    """Train with a new engine from what the folder holds up to step `until`; the parameters there."""
+    training = experiment.training
+    state, moments = TrainingState(), {}
+    parameters = initial_parameters(experiment.model, training.seed, training.array_dtype)
+    if (folder.path / "last.safetensors").exists():
+        parameters, moments, state = folder.read_last(experiment.model)
+    if state.step >= until:
+        return parameters
+    engine = engine_of(side, experiment, parameters)
+    engine.load(parameters, moments, state.step)
+    folder.forget_metrics_after(state.step)
+
+    def stop() -> bool:
+        tick()
+        return state.step >= until
+
+    train(engine, experiment, train_set, dev_set, folder, state, _Silent(), stop)
+    return engine.parameters()
+
+
+def _losses(folder: RunFolder) -> np.ndarray:
+    return np.array([line["loss"] for line in folder.read_metrics() if line["split"] == "train"])
+
+
+def compare_predictions(
+    experiment: Experiment, trained: dict[str, Arrays], dataset: Dataset, sides: Sides
+) -> list[Finding]:
+    """Rung 5: each side's trained model evaluated in every other side: the same prediction for every text of
+    `dataset`, ties apart. `absolute` is the largest difference of a probability, `relative` the share that differs."""
+    dtype, findings = experiment.training.dtype, []
+    for source, parameters in trained.items():
+        answers = {
+            name: summarize(all_logits(engine_of(side, experiment, parameters).logits, dataset), dataset.labels)
+            for name, side in sides.items()
+        }
+        own = answers.pop(source)
+        top = np.sort(own.probabilities, axis=1)
+        tie = top[:, -1] - top[:, -2] < TIE[dtype]
+        for name, answer in answers.items():
+            differs = (answer.predicted != own.predicted) & ~tie
+            distance = np.abs(answer.probabilities - own.probabilities).max(axis=1)
+            findings.append(
+                Finding(
+                    rung=5,
+                    compared=f"trained in {source}, run in {name}",
+                    quantity=f"predictions of {len(dataset):,} texts",
+                    dtype=dtype,
+                    absolute=float(distance.max()),
+                    relative=float(differs.mean()),
+                    where=f"{int(differs.sum())} differ" + (f", {int(tie.sum())} ties" if tie.any() else ""),
+                    value=float(differs.mean()),
+                    limit=0.0,
+                    first=named([dataset.names[row] for row in np.flatnonzero(differs)]),
+                )
+            )
+    return findings
+
+
+def climb(
+    experiment: Experiment,
+    train_set: Dataset,
+    dev_set: Dataset,
+    sides: Sides,
+    steps: int,
+    seed: int,
+    workspace: Path,
+    report: Callable[[str, int, int], None],
+) -> tuple[list[Finding], Trained | None]:
+    """All five rungs for one spec in its dtype, on encoded texts. `seed` draws what rungs 1 and 2 stand on.
+
+    One side alone is held against the reference, which does not train: rungs 1 and 2. Rung 3 takes `steps` steps,
+    rung 4 at most 30 of them on each route. `report(what, done, total)` follows.
+    """
+    if experiment.training.dropout_masks != "shared":
+        experiment = replace(experiment, {"training.dropout_masks": "shared"})
+    rng = generator(seed, "probe")
+    parameters, batch = away_from_kinks(
+        experiment, lambda: (random_parameters(experiment, rng), probe_batch(train_set, rng))
+    )
+    report("rung 1", 0, 1)
+    findings = compare_forward(experiment, parameters, batch, sides)
+    report("rung 2", 0, 1)
+    findings += compare_gradients(experiment, parameters, batch, sides)
+    if len(sides) < 2:
+        return findings, None
+    found, trained = compare_training(
+        experiment, train_set, sides, steps, lambda done, total: report("rung 3", done, total)
+    )
+    findings += found
+    change = min(30, trained.steps)
+    findings += compare_routes(
+        experiment, train_set, dev_set, sides, change, workspace, lambda done, total: report("rung 4", done, total)
+    )
+    report("rung 5", 0, 1)
+    findings += compare_predictions(experiment, trained.parameters, first_of(dev_set, EVALUATED), sides)
+    return findings, trained
+
+
+def probe_batch(dataset: Dataset, rng: np.random.Generator) -> Batch:
+    """A few texts of unequal length, the first cut to one token."""
+    rows = rng.choice(len(dataset), min(PROBE_ROWS, len(dataset)), replace=False)
+    batch = dataset.batch(rows)
+    sequences = [ids[:length] for ids, length in zip(batch.ids, batch.lengths, strict=True)]
+    return pad([sequences[0][:1], *sequences[1:]], batch.labels)
+
+
+def first_of(dataset: Dataset, most: int) -> Dataset:
+    """Its first texts."""
+    size = min(most, len(dataset))
+    end = dataset.offsets[size]
+    return Dataset(dataset.tokens[:end], dataset.offsets[: size + 1], dataset.labels[:size], dataset.names[:size])

@@ -1,0 +1,132 @@
+"""Heat maps of a recurrent layer's gates and states over the tokens of one sequence."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from core.analysis.gates import Quantity, memory
+from core.files import write_bytes_atomic
+from core.plots.fonts import drawable, extent, fonts_for, no_font, shortened
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+GATE_COLORS, SIGNED_COLORS = "viridis", "RdBu_r"
+LABEL_SIZE, LINE = 7.0, 0.115
+"""Points, and how many inches a line of such text takes."""
+LISTED = 12
+"""Most numbered tokens that a warning lists."""
+
+
+def unit_order(values: dict[str, np.ndarray]) -> tuple[np.ndarray, int]:
+    """The units from top to bottom of every panel: a permutation [H], and how many of them come before the cut.
+
+    By the state that carries the memory (`core.analysis.gates.memory`): above the cut the units whose largest value
+    over time, in size, is positive, below it those where it is negative; on either side by the token at which it is
+    reached, earliest first. So units that answer to the same word stand together, and memory reads as two staircases
+    from the upper left to the lower right. (On a trained classifier of reviews, orders by the largest change, by
+    principal components and by chains of nearest neighbours showed less: a change is often a forgetting, and puts units
+    together that have nothing else in common.)
+    """
+    state = memory(values)
+    peak = np.abs(state).argmax(axis=0)  # [H]
+    negative = state[peak, np.arange(state.shape[1])] < 0
+    return np.lexsort((peak, negative)), int((~negative).sum())
+
+
+def draw_gates(
+    values: dict[str, np.ndarray], quantities: tuple[Quantity, ...], tokens: list[str], title: str, path: Path
+) -> None:
+    """Write `gate_figure` as PNG. Warns, in one line, of tokens that have a number there for want of a font."""
+    figure = gate_figure(values, quantities, tokens, title)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=120)
+    write_bytes_atomic(path, buffer.getvalue())
+    labels, _, missing = token_labels(tokens)
+    if missing:
+        why, remedy = no_font(map(shortened, tokens), missing)
+        pairs = zip(labels, map(shortened, tokens), strict=True)
+        numbered = [f"{label} {token}" for label, token in pairs if missing.intersection(token)]
+        listed = ", ".join(numbered[:LISTED]) + ", and so on" * (len(numbered) > LISTED)
+        message = f"{why}: tokens that hold it are numbered by their place in {path.name} ({listed}); {remedy}"
+        warnings.warn(message, stacklevel=2)
+
+
+def gate_figure(
+    values: dict[str, np.ndarray], quantities: tuple[Quantity, ...], tokens: list[str], title: str
+) -> Figure:
+    """A panel for each of `quantities`, in two columns: `tokens` [L] to the right, units by `unit_order` down.
+
+    `values` holds an array [L, H] for each. Gates are coloured from 0 to 1; the others evenly around 0, up to
+    `signed_limit`, and where larger ones are cut there, the colour bar has points. A line marks the cut of the order.
+    Every token has its label while there is room, of longer sequences every second, third, and so on. Labels are
+    those of `token_labels`; a title has question marks for what no font here has.
+    """
+    # Imported here: it takes longer than the computation.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    order, cut = unit_order(values)
+    length, units = len(tokens), len(order)
+    labels, families, _ = token_labels(tokens)
+    title = drawable(title)
+    title_families, title_missing = fonts_for([title])
+    title = drawable(title, title_missing)
+    longest = max(extent(label, LABEL_SIZE) for label in labels)
+    width = float(np.clip(LINE * 1.15 * length, 3.4, 9.0))  # of a panel's heat map, in inches
+    upright = longest > width / length * 0.9
+    every = -(-length * LINE // width)  # labels would overlap if there were more
+    height = float(np.clip(0.02 * units, 1.4, 3.0)) + (longest if upright else LINE)
+    rows = len(quantities) // 2
+    figure = Figure(figsize=(2 * (width + 1.3), rows * (height + 0.45) + 0.5), layout="constrained")
+    FigureCanvasAgg(figure)
+    figure.suptitle(title, fontsize=10, fontfamily=title_families, parse_math=False)
+    for axes, quantity in zip(figure.subplots(rows, 2).reshape(-1), quantities, strict=True):
+        panel = values[quantity.name][:, order].T  # [H, L]
+        if quantity.is_gate:
+            low, high, colors, ends = 0.0, 1.0, GATE_COLORS, "neither"
+        else:
+            high, ends = signed_limit(panel)
+            low, colors = -high, SIGNED_COLORS
+        image = axes.imshow(panel, cmap=colors, vmin=low, vmax=high, aspect="auto", interpolation="nearest")
+        bar = figure.colorbar(image, ax=axes, extend=ends, pad=0.015, aspect=18)
+        bar.ax.tick_params(labelsize=7)
+        if 0 < cut < units:
+            axes.axhline(cut - 0.5, color="black", linewidth=0.7)
+        axes.set_title(quantity.title, fontsize=9)
+        shown = np.arange(0, length, int(every))
+        style = {"rotation": 90 if upright else 0, "fontfamily": families, "parse_math": False}
+        axes.set_xticks(shown, [labels[t] for t in shown], **style)
+        places = np.arange(0, units, max(units // 16, 1))
+        axes.set_yticks(places, [str(order[place]) for place in places])
+        axes.tick_params(axis="x", labelsize=LABEL_SIZE, length=2, pad=2)
+        axes.tick_params(axis="y", labelsize=6, length=2, pad=2)
+        axes.set_ylabel("unit", fontsize=8)
+    return figure
+
+
+def signed_limit(panel: np.ndarray) -> tuple[float, str]:
+    """Where the colours of values with a sign end, and which ends of the bar are pointed, as matplotlib calls them.
+
+    The largest in size; but where that is far above nearly all others, what 99 % do not exceed: a few large values
+    would bleach the rest.
+    """
+    size = np.abs(panel)
+    largest, nearly_all = float(size.max()), float(np.percentile(size, 99))
+    return (nearly_all, "both") if largest > 1.25 * nearly_all > 0 else (largest or 1.0, "neither")
+
+
+def token_labels(tokens: list[str]) -> tuple[list[str], list[str], frozenset[str]]:
+    """What stands for each of `tokens` [L], shortened; the font families to draw it with; and the characters that no
+    font here has. A token that holds one of those is drawn as its place, from `#1`."""
+    labels = [shortened(token) for token in tokens]
+    families, missing = fonts_for(labels)
+    if missing:
+        labels = [f"#{place}" if missing.intersection(label) else label for place, label in enumerate(labels, start=1)]
+        families, _ = fonts_for(labels)
+    return labels, families, missing

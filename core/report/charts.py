@@ -1,0 +1,136 @@
+"""Curves of several runs over each other, as SVG that takes its colours from the page it stands in."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import numpy as np
+
+from core.plots.curves import running_mean
+
+WINDOW = 50
+"""Steps of the running mean."""
+POINTS = 400
+"""Most points drawn of a line: a page shows no more."""
+FOREGROUND = "#010203"
+COLORS = tuple(f"#0a0b{number:02x}" for number in range(8))
+"""Stand-ins, which become the page's own: `currentColor`, and `var(--run0)` to `var(--run7)`."""
+MARKERS = "os^Dv<>p"
+
+
+class Curves(Protocol):
+    """What is drawn of a run."""
+
+    metrics: list[dict]
+
+    def curve(self, split: str, quantity: str) -> tuple[np.ndarray, np.ndarray]:
+        """Epochs and values."""
+
+
+def curve_svg(runs: Sequence[Curves], quantity: str, prefix: str) -> str:
+    """`loss` or `accuracy` over epochs: of every run the running mean over training steps, and dashed dev with a mark
+    at each look. Runs are coloured by their place in `runs`. `prefix` keeps the ids of several pictures apart.
+    """
+
+    def draw(axes) -> None:
+        drawn = []
+        for place, run in enumerate(runs):
+            color, marker = COLORS[place % len(COLORS)], MARKERS[place % len(MARKERS)]
+            # Where lines are the same, an earlier one shows on both sides of a later one.
+            width = 3.2 - 2.0 * place / (len(runs) - 1)
+            epochs, values = run.curve("train", quantity)
+            if len(values):
+                # What diverged for a while must not blot out the rest, where lines are means already.
+                mean = running_mean(values, window) if (window := _window(run)) > 1 else values
+                kept = np.unique(np.linspace(0, len(mean) - 1, POINTS).astype(int))
+                axes.plot(epochs[kept], mean[kept], color=color, linewidth=width, alpha=0.85)
+                drawn.append(mean[len(mean) // 50 :])
+            epochs, values = run.curve("dev", quantity)
+            if len(values):
+                # A mark at each of many looks would be a thick line.
+                size = 4.5 if len(values) <= 30 else 0
+                axes.plot(
+                    *(epochs, values, marker),
+                    **{"color": color, "linestyle": (0, (4, 2)), "linewidth": 1.2, "markersize": size},
+                    **{"fillstyle": "none" if place % 2 else "full"},
+                )
+                drawn.append(values)
+        _frame(axes, "epoch", quantity, np.concatenate(drawn) if drawn else np.zeros(0))
+        axes.set_xlim(left=0)
+
+    return _svg(draw, prefix, f"{quantity} over epochs, train and dev")
+
+
+def lengths_svg(series: Sequence[dict[str, Sequence[float]]], lengths: Sequence[int], prefix: str) -> str:
+    """Accuracy over the length of sequences: of every entry its `test`, and dashed its `dev`."""
+
+    def draw(axes) -> None:
+        for place, own in enumerate(series):
+            color, width = COLORS[place % len(COLORS)], 3.2 - 2.0 * place / max(len(series) - 1, 1)
+            hollow = {"marker": MARKERS[place % len(MARKERS)], "fillstyle": "none" if place % 2 else "full"}
+            axes.plot(lengths, own["test"], color=color, linewidth=width, alpha=0.85, markersize=5.5, **hollow)
+            axes.plot(lengths, own["dev"], color=color, linewidth=1.2, linestyle=(0, (4, 2)), markersize=4, **hollow)
+        _frame(axes, "length", "accuracy", np.zeros(0))
+        axes.set_ylim(0, 1.02)
+        axes.set_xticks(lengths)
+
+    return _svg(draw, prefix, "accuracy over lengths, dev and test")
+
+
+def _svg(draw: Callable, prefix: str, title: str) -> str:
+    """What `draw` draws on axes."""
+    # Imported here, as in `core/plots/curves.py`.
+    import matplotlib
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    style = {"svg.fonttype": "none", "svg.hashsalt": prefix, "font.size": 9.5, "font.family": "sans-serif"}
+    with matplotlib.rc_context(style):
+        figure = Figure(figsize=(4.9, 3.3), layout="constrained")
+        FigureCanvasSVG(figure)
+        draw(figure.subplots())
+        buffer = io.StringIO()
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    return _inline(buffer.getvalue(), prefix, title)
+
+
+def _window(run: Curves) -> int:
+    """Lines of metrics that WINDOW steps are."""
+    lines = [line for line in run.metrics if line["split"] == "train"]
+    return max(WINDOW // lines[0].get("steps", 1), 1)
+
+
+def _frame(axes, across: str, quantity: str, values: np.ndarray) -> None:
+    values = values[np.isfinite(values)]
+    if quantity == "loss" and len(values):
+        axes.set_ylim(0, float(values.max()) * 1.06 or 1.0)
+    elif len(values):
+        low, high = float(values.min()), float(values.max())
+        axes.set_ylim(max(low - 0.05 * (high - low) - 0.01, 0), min(high + 0.05 * (high - low) + 0.01, 1.005))
+    axes.set_xlabel(across, color=FOREGROUND)
+    axes.set_ylabel(quantity, color=FOREGROUND)
+    axes.tick_params(colors=FOREGROUND, width=0.6)
+    axes.grid(color=FOREGROUND, alpha=0.14, linewidth=0.6)
+    for side, spine in axes.spines.items():
+        spine.set_visible(side in ("left", "bottom"))
+        spine.set(color=FOREGROUND, alpha=0.5, linewidth=0.6)
+
+
+def _inline(svg: str, prefix: str, title: str) -> str:
+    """What stands in the page: no declarations, no metadata, no fixed size; ids and colours of its own."""
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'\s+xmlns(?::\w+)?="[^"]*"', "", svg).replace("xlink:href", "href")
+    svg = re.sub(r"<!--.*?-->", "", svg, flags=re.DOTALL)
+    box = re.search(r'viewBox="[^"]*"', svg).group()
+    svg = re.sub(r"<svg[^>]*>", f'<svg {box} role="img" aria-label="{title}">', svg, count=1)
+    svg = re.sub(r'\bid="', f'id="{prefix}-', svg)
+    svg = re.sub(r'href="#', f'href="#{prefix}-', svg)
+    svg = re.sub(r"url\(#", f"url(#{prefix}-", svg)
+    svg = svg.replace(FOREGROUND, "currentColor")
+    for number, color in enumerate(COLORS):
+        svg = svg.replace(color, f"var(--run{number})")
+    return re.sub(r"\n\s*", "\n", svg).strip()

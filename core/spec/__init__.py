@@ -1,0 +1,14 @@
+"""What an experiment is: model, text, training and data, as JSON.
+
+`from core import spec` gives every part by one name: `spec.Model`, `spec.Training`, ...
+"""
+
+from core.models.embedding import Embedding as Embedding
+from core.models.encoders.recurrent import Cell as Cell
+from core.models.encoders.recurrent import RecurrentEncoder as RecurrentEncoder
+from core.models.heads.pooled import PooledHead as PooledHead
+from core.models.model import Model as Model
+from core.spec.experiment import Experiment as Experiment
+from core.spec.training import SGD as SGD
+from core.spec.training import Adam as Adam
+from core.spec.training import Training as Training

@@ -1,0 +1,83 @@
+"""The folder of models trained side by side: one checkpoint for all of them, so that no two can be at different steps,
+and at the end a run folder for each, like that of any run.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import numpy as np
+
+from core.errors import UserError
+from core.files import write_json_atomic, write_text_atomic
+from core.models.model import parameter_table
+from core.train.ensemble import EnsembleState, Member, Sums
+from core.train.optimizer_state import moment_kinds
+from core.train.run_folder import RunFolder, TrainingState, metrics_text, read_json
+
+CHECKPOINT = "last.safetensors"
+
+
+class EnsembleFolder(RunFolder):
+    """`metrics.jsonl` of all members, each line with its `run`; `last.safetensors`; a run folder per member."""
+
+    @property
+    def begun(self) -> bool:
+        return (self.path / CHECKPOINT).is_file()
+
+    def write_state(self, parameters: dict, moments: dict, state: EnsembleState) -> None:
+        """What a resume needs: arrays [M, ...] as an `Ensemble` gives them."""
+        parts = {"parameters": parameters, "best": state.best, "optimizer": moments}
+        arrays = {f"{part}/{name}": array for part, own in parts.items() for name, array in own.items()}
+        sums = asdict(state.sums)
+        sums.update(loss=state.sums.loss.tolist(), correct=state.sums.correct.tolist())
+        self.write_arrays(CHECKPOINT, arrays, {"members": [asdict(own) for own in state.members], "sums": sums})
+
+    def read_state(self, members: list[Member]) -> tuple[dict, dict, EnsembleState]:
+        """Parameters, moments, and where training stands. Raises UserError where the file is another's."""
+        arrays, found = self.read_arrays(CHECKPOINT)
+        where, experiment = self.path / CHECKPOINT, members[0].experiment
+        parts: dict[str, dict[str, np.ndarray]] = {"parameters": {}, "best": {}, "optimizer": {}}
+        for name, array in arrays.items():
+            part, _, rest = name.partition("/")
+            if part in parts:
+                parts[part][rest] = array
+        table = parameter_table(experiment.model)
+        expected = {f"{part}/{row.name}": row.shape for part in ("parameters", "best") for row in table}
+        for kind in moment_kinds(experiment.training.optimizer):
+            expected |= {f"optimizer/{kind}/{row.name}": row.shape for row in table if row.trainable}
+        for name, shape in expected.items():
+            if name not in arrays or arrays[name].shape != (len(members), *shape):
+                raise UserError(f"{where}: {name} is missing or of another shape: the file belongs to another run")
+        try:
+            states = [TrainingState(**own) for own in found["members"]]
+            sums = Sums(**{**found["sums"], **{key: np.array(found["sums"][key]) for key in ("loss", "correct")}})
+        except (KeyError, TypeError):
+            raise UserError(f"{where}: holds no training state that this seqtwin understands") from None
+        if len(states) != len(members):
+            raise UserError(
+                f"{where}: {len(states)} models, and the plan has {len(members)}: it belongs to another run"
+            )
+        return parts["parameters"], parts["optimizer"], EnsembleState(states, sums, parts["best"])
+
+    def add_segment(self, segment: dict) -> list[dict]:
+        """Who computes from a step on; returns all of them so far: a run can change framework."""
+        path = self.path / "segments.json"
+        segments = read_json(path)["segments"] if path.is_file() else []
+        # Of one that was stopped before its first checkpoint nothing is left: the next begins at the same step.
+        segments = [own for own in segments if own["from_step"] < segment["from_step"]] + [segment]
+        write_json_atomic(path, {"segments": segments})
+        return segments
+
+    def write_member(
+        self, member: Member, execution: dict, best: dict[str, np.ndarray], state: TrainingState, lines: list[dict]
+    ) -> RunFolder:
+        """A run folder of one model, whole but for the results; written again if a kill left it in the middle."""
+        folder = RunFolder(self.path / member.name)
+        folder.path.mkdir(exist_ok=True)
+        folder.write_record(member.experiment, execution)
+        folder.write_vocabulary(member.data.vocabulary)
+        folder.write_best(best, state.best_step)
+        own = [{key: value for key, value in line.items() if key != "run"} for line in lines]
+        write_text_atomic(folder.path / "metrics.jsonl", metrics_text(own))
+        return folder

@@ -1,0 +1,266 @@
+"""A run folder: the files of one run, which either backend reads whichever wrote them.
+
+Every file is written under a temporary name and renamed, so that a reader, or a resume after a power cut, finds the
+old version or the new one, never half of one. `metrics.jsonl` alone grows by whole lines.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+from pydantic import TypeAdapter, ValidationError
+
+from core.data.vocabulary import Vocabulary
+from core.errors import UserError
+from core.files import remove_unfinished, row_writer, write_bytes_atomic, write_json_atomic, write_text_atomic
+from core.models.model import Model, check_parameters
+from core.spec.experiment import FORMAT_VERSION, Experiment, describe, parse_experiment
+
+EXECUTION_PARTS = ("backend", "device", "implementation", "versions", "classes", "data", "segments")
+"""What the record says of how a spec was executed, besides the machine and the time."""
+
+
+@dataclass
+class TrainingState:
+    """Where a run stands. Everything else that a resume needs is a function of the spec and `step`."""
+
+    step: int = 0
+    best_step: int = 0
+    """0: none yet."""
+    best_accuracy: float = 0.0
+    best_loss: float = 0.0
+    evaluations: int = 0
+    evaluations_since_best: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    """Training time so far, evaluation not counted."""
+    epoch_seconds: list[float] = field(default_factory=list)
+    finished: bool = False
+
+
+class RunFolder:
+    """One run's folder. Methods raise UserError where a file is missing, damaged, newer than this program, or full."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(path)
+
+    @staticmethod
+    def check_free(path: Path) -> None:
+        """Refuse a path that exists, for a run is never overwritten, or that could not be made. Nothing is made yet."""
+        if path.exists():
+            raise UserError(f"{path}: exists; give another --out, or go on with that run by --resume {path}")
+        above = next(parent for parent in path.absolute().parents if parent.exists())
+        if not above.is_dir() or not os.access(above, os.W_OK):
+            raise UserError(f"{path}: cannot be created in {above}; give another --out")
+
+    @classmethod
+    def create(cls, path: Path) -> RunFolder:
+        """A new folder. Refuses a path as `check_free` does."""
+        path = Path(path)
+        cls.check_free(path)
+        try:
+            path.mkdir(parents=True)
+        except OSError as error:
+            raise UserError(f"{path}: cannot be created ({error.strerror})") from None
+        return cls(path)
+
+    @classmethod
+    def open(cls, path: Path) -> RunFolder:
+        """An existing folder."""
+        path = Path(path)
+        if not path.is_dir():
+            raise UserError(f"{path}: no such run folder")
+        return cls(path)
+
+    def file(self, name: str) -> Path:
+        """Path of a file that must be there."""
+        path = self.path / name
+        if not path.is_file():
+            raise UserError(f"{self.path}: {name} is missing: not a run folder, or the run had not come that far")
+        return path
+
+    # The record: the spec, and how it was executed.
+
+    def write_record(self, experiment: Experiment, execution: dict) -> None:
+        """`experiment.json`: the spec, and beside it what executed it (backend, device, versions, data)."""
+        tree = {"format": FORMAT_VERSION, "experiment": experiment.model_dump(mode="json"), "execution": execution}
+        write_json_atomic(self.path / "experiment.json", tree)
+
+    def read_record(self) -> tuple[Experiment, dict]:
+        """The spec and the execution record."""
+        path = self.file("experiment.json")
+        tree = read_json(path)
+        version = tree.get("format")
+        if not isinstance(version, int) or version > FORMAT_VERSION:
+            raise UserError(
+                f"{path}: written in format {version!r}, and this seqtwin reads up to {FORMAT_VERSION}: update seqtwin"
+            )
+        experiment, execution = parse_experiment(tree.get("experiment"), str(path)), tree.get("execution")
+        for part in EXECUTION_PARTS:
+            if not isinstance(execution, dict) or part not in execution:
+                raise UserError(f"{path}: the part execution.{part} is missing: the file is damaged")
+        return experiment, execution
+
+    def write_vocabulary(self, vocabulary: Vocabulary) -> None:
+        vocabulary.save(self.path / "vocab.json")
+
+    def read_vocabulary(self, model: Model) -> Vocabulary:
+        path = self.file("vocab.json")
+        vocabulary = Vocabulary.load(path)
+        if len(vocabulary) != model.embedding.vocab_size:
+            raise UserError(
+                f"{path}: {len(vocabulary)} entries, the spec says {model.embedding.vocab_size}:"
+                " the file belongs to another run"
+            )
+        return vocabulary
+
+    # Metrics: one line per step and evaluation.
+
+    def append_metrics(self, lines: list[dict]) -> None:
+        """Add lines to `metrics.jsonl`."""
+        path = self.path / "metrics.jsonl"
+        try:
+            with path.open("a", encoding="utf-8") as stream:
+                stream.write(metrics_text(lines))
+        except OSError as error:
+            raise UserError(f"{path}: could not be written ({error.strerror}); make room, then --resume") from None
+
+    def read_metrics(self) -> list[dict]:
+        """All whole lines; one that a power cut left in two is dropped."""
+        found = []
+        for line in self.file("metrics.jsonl").read_text(encoding="utf-8").splitlines():
+            try:
+                found.append(json.loads(line))
+            except json.JSONDecodeError:
+                break
+        return found
+
+    def forget_metrics_after(self, step: int) -> None:
+        """Drop lines of steps that a resume from `step` will take again, and files that a kill left half-written."""
+        remove_unfinished(self.path)
+        if (self.path / "metrics.jsonl").is_file():
+            kept = [line for line in self.read_metrics() if line["step"] <= step]
+            write_text_atomic(self.path / "metrics.jsonl", metrics_text(kept))
+
+    # Checkpoints.
+
+    def write_best(self, parameters: dict[str, np.ndarray], step: int) -> None:
+        self.write_arrays("best.safetensors", parameters, {"step": step})
+
+    def read_best(self, model: Model) -> dict[str, np.ndarray]:
+        arrays, _ = self.read_arrays("best.safetensors")
+        check_parameters(arrays, model, str(self.path / "best.safetensors"))
+        return arrays
+
+    def write_last(
+        self, parameters: dict[str, np.ndarray], moments: dict[str, np.ndarray], state: TrainingState
+    ) -> None:
+        """Parameters, `optimizer/...` moments and the training state in one file, so that they cannot disagree."""
+        arrays = {**parameters, **{f"optimizer/{name}": array for name, array in moments.items()}}
+        self.write_arrays("last.safetensors", arrays, asdict(state))
+
+    def read_last(self, model: Model) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], TrainingState]:
+        arrays, state = self.read_arrays("last.safetensors")
+        where = str(self.path / "last.safetensors")
+        moments = {name.removeprefix("optimizer/"): a for name, a in arrays.items() if name.startswith("optimizer/")}
+        parameters = {name: array for name, array in arrays.items() if not name.startswith("optimizer/")}
+        check_parameters(parameters, model, where)
+        try:
+            if not isinstance(state, dict) or set(state) != {part.name for part in fields(TrainingState)}:
+                raise UserError(f"{where}: holds no training state that this seqtwin understands")
+            return parameters, moments, TypeAdapter(TrainingState).validate_json(json.dumps(state), strict=True)
+        except ValidationError as error:
+            problem = describe(error)
+            raise UserError(f"{where}: holds no training state that this seqtwin understands ({problem})") from None
+
+    def write_arrays(self, name: str, arrays: dict[str, np.ndarray], state: dict) -> None:
+        """One file of arrays, and what JSON says of them."""
+        # safetensors' NumPy writer stores the memory of an array that is not C-contiguous in the wrong order.
+        contiguous = {key: np.ascontiguousarray(array) for key, array in arrays.items()}
+        metadata = {"format": str(FORMAT_VERSION), "state": json.dumps(state)}
+        write_bytes_atomic(self.path / name, safetensors.numpy.save(contiguous, metadata=metadata))
+
+    def read_arrays(self, name: str) -> tuple[dict[str, np.ndarray], dict]:
+        """What `write_arrays` wrote."""
+        path = self.file(name)
+        try:
+            with safetensors.safe_open(path, framework="numpy") as stream:
+                metadata = stream.metadata() or {}
+                arrays = {key: stream.get_tensor(key) for key in stream.keys()}
+            version = int(metadata.get("format", "0"))
+            state = json.loads(metadata.get("state", "{}"))
+        except (safetensors.SafetensorError, ValueError, OSError) as error:
+            raise UserError(f"{path}: damaged or not a checkpoint ({error})") from None
+        if version > FORMAT_VERSION:
+            raise UserError(
+                f"{path}: written in format {version}, and this seqtwin reads up to {FORMAT_VERSION}: update seqtwin"
+            )
+        return arrays, state
+
+    # Results.
+
+    def write_result(self, result: dict) -> None:
+        write_json_atomic(self.path / "result.json", result)
+
+    def read_result(self) -> dict:
+        return read_json(self.file("result.json"))
+
+    def write_predictions(
+        self, names: list[str], labels: np.ndarray, predicted: np.ndarray, probabilities: np.ndarray, classes: list[str]
+    ) -> None:
+        """`predictions.csv`: id, label, predicted, and `p_CLASS` per class."""
+        stream = io.StringIO()
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(["id", "label", "predicted", *(f"p_{name}" for name in classes)])
+        for name, label, guess, row in zip(names, labels, predicted, probabilities, strict=True):
+            writer.writerow([name, classes[label], classes[guess], *(f"{p:.6f}" for p in row)])
+        write_text_atomic(self.path / "predictions.csv", stream.getvalue())
+
+    def write_mistakes(self, rows: list[tuple[str, ...]]) -> None:
+        """`mistakes.csv`: id, label, predicted, its probability, text."""
+        stream = io.StringIO()
+        write = row_writer(stream)
+        for row in [("id", "label", "predicted", "probability", "text"), *rows]:
+            write(row)
+        write_text_atomic(self.path / "mistakes.csv", stream.getvalue())
+
+    def read_predictions(self) -> dict[str, str]:
+        """Predicted class by id."""
+        with self.file("predictions.csv").open(encoding="utf-8", newline="") as stream:
+            return {row["id"]: row["predicted"] for row in csv.DictReader(stream)}
+
+
+class ReadOnlyRunFolder(RunFolder):
+    """The run folder for a process that is not the first of several: it reads, and writes nothing."""
+
+    def _nothing(self, *_: object) -> None:
+        pass
+
+    write_record = write_vocabulary = append_metrics = forget_metrics_after = _nothing
+    write_best = write_last = write_arrays = write_result = write_predictions = write_mistakes = _nothing
+
+
+def metrics_text(lines: list[dict]) -> str:
+    """Lines of `metrics.jsonl`."""
+    return "".join(json.dumps(line) + "\n" for line in lines)
+
+
+def read_json(path: Path) -> dict:
+    """An object from a JSON file. Raises UserError where there is none."""
+    try:
+        tree = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+    except (UnicodeDecodeError, json.JSONDecodeError):
+        raise UserError(f"{path}: not JSON: the file is damaged") from None
+    if not isinstance(tree, dict):
+        raise UserError(f"{path}: not a JSON object: the file is damaged")
+    return tree

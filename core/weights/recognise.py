@@ -1,0 +1,237 @@
+"""Finding the parts of a classifier among the arrays of a state dict: recurrent layer, embedding, linear head.
+
+Each finder takes the arrays that are left, by name, and returns what it understood. None guesses: where two readings
+are possible it asks, by a UserError that names the option to give.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from core.errors import UserError
+from core.models.encoders.recurrent import FRAMEWORK_CELLS, GATES, direction_suffixes
+from core.weights.paddle_files import layer_name
+
+Arrays = dict[str, np.ndarray]
+CELLS = {GATES[cell]: cell for cell in FRAMEWORK_CELLS}
+OTHER_LAYOUT = {"out_in": "in_out", "in_out": "out_in"}
+SHOWN_LAYOUT = {"out_in": "[out, in]", "in_out": "[in, out]"}
+
+
+@dataclass
+class Part:
+    """What a finder understood. Keys are neutral names; arrays are linear [out, in]."""
+
+    arrays: Arrays = field(default_factory=dict)
+    sources: dict[str, str] = field(default_factory=dict)
+    """Name in the file; none for zeros that stand for a bias that is not there."""
+    modules: dict[str, str] = field(default_factory=dict)
+    duplicates: dict[str, str] = field(default_factory=dict)
+    """Second name of an array in the file, and its first."""
+    changes: dict[str, object] = field(default_factory=dict)
+    """Fields of the spec, by dotted path."""
+    assumed: list[str] = field(default_factory=list)
+
+    def take(self, neutral: str, source: str, array: np.ndarray) -> None:
+        self.arrays[neutral], self.sources[neutral] = array, source
+
+    @property
+    def used(self) -> set[str]:
+        return {*self.sources.values(), *self.duplicates}
+
+
+def join(module: str, leaf: str) -> str:
+    return f"{module}.{leaf}" if module else leaf
+
+
+def shown(name: str, array: np.ndarray) -> str:
+    return f"{name} {list(array.shape)}"
+
+
+def find_recurrent(arrays: Arrays, where: str, wanted: str | None) -> Part:
+    """The recurrent layer, every layer and direction of it. `wanted` is its module where there are several."""
+    module, leaves, duplicates = _choose_recurrent(arrays, where, wanted)
+    at = f"{where}: {join(module, '')}"
+    for name in arrays:
+        if name.startswith(join(module, "")) and ("weight_hr_l" in name or name.endswith("weight_ho")):
+            raise UserError(f"{where}: {name} is a projection (proj_size), which seqtwin does not have")
+    for leaf in ("weight_hh_l0", "weight_ih_l0"):
+        if leaf not in leaves:
+            raise UserError(f"{at}{leaf} is missing; there is {', '.join([*leaves][:3])}, ...")
+        if arrays[leaves[leaf]].ndim != 2:
+            raise UserError(f"{where}: {shown(leaves[leaf], arrays[leaves[leaf]])} is not a matrix")
+    rows, hidden = arrays[leaves["weight_hh_l0"]].shape
+    if hidden == 0 or rows % hidden or rows // hidden not in CELLS:
+        raise UserError(
+            f"{where}: {leaves['weight_hh_l0']} {[rows, hidden]} is of no cell: for {hidden} units an SRN has {hidden}"
+            f" rows, a GRU {3 * hidden}, an LSTM {4 * hidden}"
+        )
+    cell, dtype = CELLS[rows // hidden], arrays[leaves["weight_hh_l0"]].dtype
+    both = any(leaf.endswith("_reverse") for leaf in leaves)
+    layers = 1 + max(int(leaf.removesuffix("_reverse").rpartition("_l")[2]) for leaf in leaves)
+    inputs = arrays[leaves["weight_ih_l0"]].shape[1]
+    absent = [kind for kind in ("bias_ih", "bias_hh") if not any(leaf.startswith(kind) for leaf in leaves)]
+    part = Part(modules={"encoder": module}, duplicates=duplicates)
+    part.changes = {
+        "model.encoder.cell": cell,
+        "model.encoder.hidden_size": hidden,
+        "model.encoder.num_layers": layers,
+        "model.encoder.bidirectional": both,
+        "model.embedding.dim": inputs,
+    }
+    for layer, suffix in itertools.product(range(layers), direction_suffixes(both)):
+        width = inputs if layer == 0 else hidden * (1 + both)
+        shapes = {"weight_ih": (rows, width), "weight_hh": (rows, hidden), "bias_ih": (rows,), "bias_hh": (rows,)}
+        for kind, shape in shapes.items():
+            leaf = f"{kind}_l{layer}{suffix}"
+            if kind in absent:
+                part.arrays[f"encoder.{leaf}"] = np.zeros(shape, dtype)
+                continue
+            if leaf not in leaves:
+                raise UserError(f"{at}{leaf} is missing; there is {', '.join([*leaves][:3])}, ...")
+            array = arrays[leaves[leaf]]
+            if array.shape != shape:
+                raise UserError(f"{where}: {shown(leaves[leaf], array)} should have the shape {list(shape)}")
+            part.take(f"encoder.{leaf}", leaves[leaf], array)
+    if absent:
+        part.assumed.append(
+            f"{module or 'the encoder'} has no {' and no '.join(absent)}: zeros stand there; build it with biases"
+        )
+    if cell == "srn":
+        part.assumed.append(f"{module or 'the encoder'} uses tanh: no weight tells it from another nonlinearity")
+    return part
+
+
+def _choose_recurrent(arrays: Arrays, where: str, wanted: str | None) -> tuple[str, dict[str, str], dict[str, str]]:
+    """The module, its arrays' names in the file by `weight_ih_l0` and so on, and second names of the same arrays."""
+    found: dict[str, dict[str, str]] = {}
+    duplicates: dict[str, dict[str, str]] = {}
+    # Names of the layer before names of its cells: these are taken where the others are absent.
+    for name in sorted(arrays, key=lambda name: layer_name(name) != name):
+        if (known := layer_name(name)) is None:
+            continue
+        module, _, leaf = known.rpartition(".")
+        first = found.setdefault(module, {}).setdefault(leaf, name)
+        if first != name:
+            if arrays[first].shape != arrays[name].shape or arrays[first].tobytes() != arrays[name].tobytes():
+                raise UserError(f"{where}: {first} and {name} name one array of Paddle's, and their values differ")
+            duplicates.setdefault(module, {})[name] = first
+    if not found:
+        raise UserError(f"{where}: no recurrent layer among the float arrays: no name like lstm.weight_ih_l0")
+    choices = ", ".join(module or "(the top)" for module in found)
+    if wanted is not None and wanted not in found:
+        raise UserError(f"--encoder {wanted}: no recurrent layer of that name in {where} (there is {choices})")
+    if wanted is None and len(found) > 1:
+        raise UserError(f"{where}: several recurrent layers: {choices}; choose the encoder with --encoder NAME")
+    module = wanted if wanted is not None else next(iter(found))
+    return module, found[module], duplicates.get(module, {})
+
+
+def find_embedding(arrays: Arrays, where: str, inputs: int, wanted: str | None) -> Part:
+    """The embedding: a matrix of `inputs` columns, without a bias."""
+    found = [
+        name.rpartition(".")[0]
+        for name, array in arrays.items()
+        if name.rpartition(".")[2] == "weight"
+        and array.ndim == 2
+        and array.shape[1] == inputs
+        and name.removesuffix("weight") + "bias" not in arrays
+    ]
+    choices = ", ".join(found)
+    if wanted is not None:
+        module = wanted.removesuffix(".weight")
+        if module not in found:
+            raise UserError(f"--embedding {wanted}: no embedding of {inputs} columns (there is {choices or 'none'})")
+    else:
+        named = [module for module in found if "emb" in module.lower()]
+        best = named if len(named) == 1 else found
+        if not best:
+            raise UserError(
+                f"{where}: no embedding: no weight without a bias has {inputs} columns, the encoder's input"
+            )
+        if len(best) > 1:
+            raise UserError(f"{where}: several could be the embedding: {choices}; choose one with --embedding NAME")
+        (module,) = best
+    source = join(module, "weight")
+    part = Part(modules={"embedding": module}, changes={"model.embedding.vocab_size": len(arrays[source])})
+    part.take("embedding.weight", source, arrays[source])
+    return part
+
+
+def find_head(
+    arrays: Arrays, where: str, features: int, layout: str, ordered: bool, hidden: str | None, head: str | None
+) -> Part:
+    """The linear layers from `features` to the classes: one, or two with the hidden layer first.
+
+    All linear layers that are left must form that chain, unless `head` (and `hidden`) name them. Where both orders fit,
+    neutral names decide, then the order of the file if it has one (`ordered`).
+    """
+    linear = [
+        name.rpartition(".")[0]
+        for name, array in arrays.items()
+        if name.rpartition(".")[2] == "weight" and array.ndim == 2
+    ]
+    for flag, name in (("--head-hidden", hidden), ("--head", head)):
+        if name is not None and name not in linear:
+            raise UserError(f"{flag} {name}: no linear layer of that name in {where} (there is {', '.join(linear)})")
+    if hidden is not None and head is None:
+        raise UserError("--head-hidden names the layer below the head: give --head too")
+    if head is None and set(linear) == {"head.hidden", "head"}:
+        hidden, head = "head.hidden", "head"
+    names = [name for name in (hidden, head) if name is not None] or linear
+    orders = [tuple(names)] if head is not None else list(itertools.permutations(names)) if len(names) <= 2 else []
+    fitting = [order for order in orders if _is_chain(arrays, order, features, layout)]
+    if not fitting:
+        listed = ", ".join(shown(join(name, "weight"), arrays[join(name, "weight")]) for name in linear) or "none"
+        if any(_is_chain(arrays, order, features, OTHER_LAYOUT[layout]) for order in orders):
+            advice = f"they do as {SHOWN_LAYOUT[OTHER_LAYOUT[layout]]}: give --linear {OTHER_LAYOUT[layout]}"
+        else:
+            advice = (
+                "name them with --head NAME, and --head-hidden NAME for a layer below it" if linear else "give them too"
+            )
+        raise UserError(
+            f"{where}: the linear layers do not lead from the encoder's {features} outputs to the classes through at"
+            f" most one hidden layer, read as {SHOWN_LAYOUT[layout]}: {listed}; {advice}"
+        )
+    part = Part()
+    if len(fitting) > 1 and not ordered:
+        both = " and ".join(fitting[0])
+        raise UserError(f"{where}: {both} fit in both orders: say which is which with --head-hidden NAME --head NAME")
+    if len(fitting) > 1:
+        part.assumed.append(f"{fitting[0][0]} comes before {fitting[0][1]}, as in the file: both orders fit")
+    for neutral, module in zip(("head.hidden", "head")[-len(fitting[0]) :], fitting[0], strict=True):
+        _take_linear(part, arrays, where, neutral, module, layout)
+    outputs = len(part.arrays["head.weight"])
+    part.changes = {"model.head.classes": max(outputs, 2), "model.head.one_logit": outputs == 1}
+    if "head.hidden" in part.modules:
+        part.changes["model.head.hidden_size"] = len(part.arrays["head.hidden.weight"])
+    return part
+
+
+def _is_chain(arrays: Arrays, order: tuple[str, ...], features: int, layout: str) -> bool:
+    width = features
+    for module in order:
+        outputs, inputs = arrays[join(module, "weight")].shape[:: 1 if layout == "out_in" else -1]
+        if inputs != width:
+            return False
+        width = outputs
+    return bool(order)
+
+
+def _take_linear(part: Part, arrays: Arrays, where: str, neutral: str, module: str, layout: str) -> None:
+    weight, bias = join(module, "weight"), join(module, "bias")
+    array = arrays[weight] if layout == "out_in" else arrays[weight].T
+    if len(array) == array.shape[1]:
+        part.assumed.append(f"{weight} is square: read as {SHOWN_LAYOUT[layout]}, the layout of this kind of file")
+    part.modules[neutral] = module
+    part.take(f"{neutral}.weight", weight, array)
+    if bias not in arrays:
+        part.arrays[f"{neutral}.bias"] = np.zeros(len(array), array.dtype)
+        part.assumed.append(f"{module} has no bias: zeros stand there; build it with a bias")
+    elif arrays[bias].shape != (len(array),):
+        raise UserError(f"{where}: {shown(bias, arrays[bias])} should have the shape {[len(array)]}")
+    else:
+        part.take(f"{neutral}.bias", bias, arrays[bias])

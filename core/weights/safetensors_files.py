@@ -1,0 +1,53 @@
+"""`.safetensors` files under neutral names, as a run folder's `best.safetensors`: read and written by no framework."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from core.errors import UserError
+from core.files import write_bytes_atomic
+from core.spec.experiment import FORMAT_VERSION
+from core.weights.state_dict import StateDict, gather, read_bytes
+
+LINEAR_LAYOUT = "out_in"
+_TYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
+"""bfloat16 as the uint16 that `core.weights.state_dict.gather` takes it for."""
+
+
+def read_state(path: str | Path, entry: str | None = None) -> StateDict:
+    """The arrays of a `.safetensors` file; a run's optimiser state (`optimizer/...`) is left out, and said.
+
+    Raises UserError if the file cannot be read or is damaged.
+    """
+    where, data = str(path), read_bytes(path)
+    try:
+        parts = safetensors.deserialize(data)
+    except safetensors.SafetensorError as error:
+        raise UserError(f"{where}: damaged or not a safetensors file ({error})") from None
+    tree = {}
+    for name, part in parts:
+        if part["dtype"] in _TYPES:
+            tree[name] = np.frombuffer(part["data"], _TYPES[part["dtype"]]).reshape(part["shape"])
+        else:
+            tree[name] = f"{part['dtype']} {list(part['shape'])}"
+    moments = [name for name in tree if name.startswith("optimizer/")]
+    state = gather({name: value for name, value in tree.items() if name not in set(moments)}, where, _as_array, entry)
+    if moments:
+        state.left_out[f"optimizer/... ({len(moments)} arrays)"] = "the optimiser's state"
+    return dataclasses.replace(state, ordered=False)  # safetensors sorts them
+
+
+def _as_array(leaf: object) -> np.ndarray | None:
+    return leaf if isinstance(leaf, np.ndarray) else None
+
+
+def write_state(path: str | Path, arrays: dict[str, np.ndarray]) -> None:
+    """Write arrays atomically. Raises UserError if the system refuses."""
+    # safetensors' NumPy writer stores the memory of an array that is not C-contiguous in the wrong order.
+    contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    write_bytes_atomic(path, safetensors.numpy.save(contiguous, metadata={"format": str(FORMAT_VERSION)}))

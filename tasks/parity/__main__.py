@@ -1,0 +1,346 @@
+"""The ladder as a program: is it the same model, and the same training, in both frameworks?
+
+python -m tasks.parity
+python -m tasks.parity --config runs/imdb-paddle-.../experiment.json
+python -m tasks.parity --all
+python -m tasks.parity --plant clip-epsilon
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import time
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+from rich.markup import escape
+
+import backends
+from backends import implementations
+from core.data.dataset import Prepared
+from core.engine import machine
+from core.errors import UserError
+from core.files import write_json_atomic
+from core.parity.faults import FAULTS, fault, planted
+from core.parity.findings import Finding, first_failure
+from core.parity.instances import away_from_kinks, random_batch, random_parameters
+from core.parity.layers import Side, Sides, able, check_dtype, compare_forward, compare_gradients
+from core.parity.training import TRAINING_LIMIT, climb
+from core.plots.curves import draw_differences
+from core.rng import generator
+from core.spec.experiment import Experiment, read_experiment, replace
+from core.train.loop import finite_or_none
+from core.train.run_folder import RunFolder
+from core.train.setup import absolute_source, fitted, read_data
+from tasks.cli.console import DataProgress, Parser, console, fact, run_program
+from tasks.cli.options import add_options, apply_options
+from tasks.cli.paths import cache_folder, new_name
+from tasks.cli.recipes import RECIPES, recipe
+from tasks.parity.cases import GRID, LADDER, TRAINING, VARIANTS
+from tasks.parity.table import LadderProgress, print_findings, worst
+
+PROGRAM = "python -m tasks.parity"
+DTYPES = ("float64", "float32")
+
+
+@dataclass
+class Report:
+    """All that was found: findings, and the loss curves of training runs, by the name of what was compared."""
+
+    findings: dict[str, list[Finding]] = field(default_factory=dict)
+    experiments: dict[str, Experiment] = field(default_factory=dict)
+    losses: dict[str, dict[str, dict[str, np.ndarray]]] = field(default_factory=dict)
+    """[steps] by run, dtype and side."""
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def passed(self) -> bool:
+        return all(finding.passed for own in self.findings.values() for finding in own)
+
+    def differences(self) -> dict[str, dict[str, np.ndarray]]:
+        """|difference of the loss| [steps] by run and dtype, the widest of all sides."""
+        return {
+            name: {dtype: np.ptp(np.stack(list(sides.values())), axis=0) for dtype, sides in by_dtype.items()}
+            for name, by_dtype in self.losses.items()
+        }
+
+
+def main(argv: list[str]) -> int:
+    parser = Parser(
+        prog=PROGRAM,
+        description="Climb the ladder: hold both frameworks against the reference and each other.\n\n"
+        "  rung 1  every layer's output            rung 4  a run that changes framework on the way\n"
+        "  rung 2  the loss and every gradient     rung 5  predictions of the trained model\n"
+        "  rung 3  training, step by step          exit code 0 if every rung holds, 1 if one fails\n\n"
+        "Both in float64, where training is held to 1e-9, and in float32, where its drift is recorded; --dtype\n"
+        "chooses one of them, or bfloat16, recorded too. Dropout masks are shared.",
+        epilog="faults to plant, and the rung that must catch each:\n"
+        + "\n".join(f"  {name:<26}{entry.rung}  {entry.description}" for name, entry in FAULTS.items()),
+        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=32, width=110),
+    )
+    parser.add_argument("--all", action="store_true", help="the full grid of models, and every kind of training")
+    parser.add_argument("--recipe", metavar="R", help=f"climb with this recipe's spec: {', '.join(RECIPES)}")
+    parser.add_argument("--config", metavar="FILE", help="climb with this spec, as in a run's experiment.json")
+    parser.add_argument("--steps", type=int, default=200, metavar="N", help="training steps of rung 3 [200]")
+    parser.add_argument("--plant", metavar="FAULT", help="plant a fault (below) and see where it is caught")
+    parser.add_argument("--plant-in", metavar="B", help=f"framework to plant it in [{backends.NAMES[-1]}]")
+    parser.add_argument(
+        "--backends", nargs="+", metavar="B", help="frameworks to compare; one alone climbs rungs 1 and 2 [all]"
+    )
+    parser.add_argument(
+        "--impl",
+        nargs="+",
+        metavar="I",
+        default=["auto"],
+        help=f"recurrent layers: auto, {', '.join(implementations.IMPLEMENTATIONS)}; several are compared [auto]",
+    )
+    parser.add_argument("--draw", type=int, metavar="N", help="seed of the random numbers of rungs 1 and 2 [fresh]")
+    parser.add_argument("--json", metavar="FILE", help="write everything that was measured there too")
+    parser.add_argument("--out", metavar="DIR", help="folder to make for report and picture [runs/parity-DATE-TIME]")
+    parser.add_argument("--cache-dir", metavar="DIR", help="for downloads and tokenised reviews [~/.cache/seqtwin]")
+    add_options(parser, {"ladder": LADDER})
+    arguments = parser.parse_args(argv)
+    _check(arguments)
+    base = _base(arguments)
+    sides = _sides(arguments, base.model.encoder.cell)
+    out = Path(arguments.out) if arguments.out else new_name(Path("runs"), "parity")
+    RunFolder.check_free(out)
+    seed = arguments.draw if arguments.draw is not None else int.from_bytes(os.urandom(4), "little")
+    runs = {"": base}
+    if arguments.all:
+        runs = {name: replace(base, changes, f"--all, {name}") for name, changes in TRAINING.items()}
+    dtypes = (arguments.dtype,) if arguments.dtype else DTYPES
+    where = arguments.plant_in or [*sides][-1]
+    if where not in sides:
+        raise UserError(f"--plant-in {where}: give one of {', '.join(sides)}")
+    _describe(base, sides, arguments, where, seed)
+    cache = cache_folder(arguments.cache_dir)
+    with DataProgress() as bar:
+        data = {name: read_data(experiment, cache, progress=bar)[0] for name, experiment in runs.items()}
+    began = time.perf_counter()
+    cases = [case for case in (*GRID, *VARIANTS) if arguments.all and able(sides, case.experiment("float64"))]
+    report = Report()
+    fault_planted = planted(sides[where], arguments.plant) if arguments.plant else nullcontext()
+    with fault_planted, LadderProgress((len(cases) + len(runs)) * len(dtypes)) as progress:
+        for case in cases:
+            for dtype in dtypes:
+                experiment = case.experiment(dtype)
+                _hold(str(case), experiment, able(sides, experiment), seed, report, progress)
+        for name, experiment in runs.items():
+            for dtype in dtypes:
+                spec = fitted(replace(experiment, {"training.dtype": dtype}), data[name])
+                _climb(name, spec, data[name], sides, arguments.steps, seed, report, progress)
+    seconds = time.perf_counter() - began
+    return _conclude(report, arguments, where, seed, seconds, out)
+
+
+def _sides(arguments: argparse.Namespace, cell: str) -> Sides:
+    """A side per framework, or, of several implementations, per framework and implementation."""
+    chosen = [implementations.resolve_implementation(name, "cpu", cell) for name in arguments.impl]
+    if len(set(chosen)) < len(chosen):
+        raise UserError(f"--impl {' '.join(arguments.impl)}: name each implementation once")
+    return {
+        name if len(chosen) == 1 else f"{name}/{implementation}": Side(backends.load(name), implementation)
+        for name in arguments.backends or backends.NAMES
+        for implementation in chosen
+    }
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    if arguments.steps < 3:
+        raise UserError(f"--steps {arguments.steps}: must be at least 3, for rung 4 changes framework twice")
+    if arguments.plant:
+        fault(arguments.plant)
+    if arguments.plant and arguments.all:
+        raise UserError("--plant and --all: a fault is planted in one spec; leave out --all")
+    if arguments.config and arguments.recipe:
+        raise UserError("--config and --recipe both say where to start from: give one")
+    chosen = arguments.backends or backends.NAMES
+    if len(set(chosen)) < len(chosen):
+        raise UserError(f"--backends {' '.join(chosen)}: name each framework once")
+    for name in chosen:
+        if name in backends.NAMES and not backends.installed(name):
+            raise UserError(
+                f"the ladder compares {' and '.join(chosen)}, and {name} is not installed: pip install"
+                f" '.[{name}]', or hold the other alone against the reference: --backends"
+                f" {' '.join(other for other in backends.NAMES if other != name)}"
+            )
+    if arguments.plant_in is not None and not arguments.plant:
+        raise UserError(f"--plant-in {arguments.plant_in}: give it with --plant")
+
+
+def _base(arguments: argparse.Namespace) -> Experiment:
+    base = LADDER
+    if arguments.config:
+        base = read_experiment(arguments.config)
+    elif arguments.recipe:
+        base = recipe(arguments.recipe)
+    base = absolute_source(apply_options(base, arguments))
+    check_dtype(base.training.dtype)
+    if base.training.dropout_masks == "native":
+        base = replace(base, {"training.dropout_masks": "shared"})
+        fact("masks", "the spec's dropout masks are native, each framework's own; the ladder compares shared ones")
+    if base.model.embedding.vectors is not None:
+        base = replace(base, {"model.embedding.vectors": None})
+        fact("vectors", "the ladder draws all word vectors: what it compares does not depend on where they start")
+    if arguments.plant:
+        base = replace(base, fault(arguments.plant).needs, f"--plant {arguments.plant}")
+    return base
+
+
+def _describe(base: Experiment, sides: Sides, arguments: argparse.Namespace, where: str, seed: int) -> None:
+    versions = (f"{name} {side.versions()[side.NAME]}" for name, side in sides.items())
+    implementations = ", ".join(dict.fromkeys(side.implementation for side in sides.values()))
+    fact("compared", f"{', '.join(versions)}, and the NumPy reference; CPU; recurrent layers: {implementations}")
+    model, training = base.model, base.training
+    direction = "bidirectional " if model.encoder.bidirectional else ""
+    fact(
+        "spec",
+        f"{base.recipe}: embedding {model.embedding.vocab_size:,} x {model.embedding.dim}, {model.encoder.num_layers} x"
+        f" {direction}{model.encoder.cell.upper()} {model.encoder.hidden_size}, {model.head.pooling} pooling,"
+        f" {training.optimizer.kind}, clipping {training.clip_mode}, batches of {training.batch_size}",
+    )
+    if arguments.all:
+        fact(
+            "all",
+            f"{len(GRID) + len(VARIANTS)} small models, and {len(TRAINING)} training runs on real reviews and digits",
+        )
+    if arguments.plant:
+        fact("planted", f"{arguments.plant} in {where}: {fault(arguments.plant).description}")
+        for path, value in fault(arguments.plant).needs.items():
+            fact("", f"for it to act: {path} = {json.dumps(value)}")
+    fact("random", f"numbers of rungs 1 and 2 are drawn from seed {seed}: --draw {seed} repeats them")
+
+
+def _hold(name: str, experiment: Experiment, sides: Sides, seed: int, report: Report, progress: LadderProgress) -> None:
+    """Rungs 1 and 2 of a small model on random input."""
+    rng = generator(seed, name)
+    progress.rung(name, 0, 1)
+    parameters, batch = away_from_kinks(
+        experiment, lambda: (random_parameters(experiment, rng), random_batch(experiment, rng))
+    )
+    report.experiments[name] = experiment
+    report.findings.setdefault(name, [])
+    report.findings[name] += compare_forward(experiment, parameters, batch, sides)
+    report.findings[name] += compare_gradients(experiment, parameters, batch, sides)
+    progress.finished()
+
+
+def _climb(
+    name: str,
+    experiment: Experiment,
+    data: Prepared,
+    sides: Sides,
+    steps: int,
+    seed: int,
+    report: Report,
+    progress: LadderProgress,
+) -> None:
+    """All rungs of a training run on real reviews."""
+    began, dtype = time.perf_counter(), experiment.training.dtype
+    title = f"{name}, {dtype}" if name else dtype
+    with tempfile.TemporaryDirectory(prefix="seqtwin-") as workspace:
+        findings, trained = climb(
+            experiment,
+            data.train,
+            data.dev,
+            sides,
+            steps,
+            seed,
+            Path(workspace),
+            lambda what, done, total: progress.rung(f"{title}, {what}", done, total),
+        )
+    report.experiments[name] = experiment
+    report.findings.setdefault(name, [])
+    report.findings[name] += findings
+    seconds = time.perf_counter() - began
+    report.seconds[title] = seconds
+    curve = ""
+    if trained is not None:
+        report.losses.setdefault(name, {})[dtype] = trained.losses
+        own = next(iter(trained.losses.values()))
+        curve = f"{trained.steps} steps, loss {own[:20].mean():.3g} to {own[-20:].mean():.3g}, apart by at most"
+        curve += f" {report.differences()[name][dtype].max():.1e}, "
+        if trained.clipped is not None:
+            curve += f"clipped in {trained.clipped}, "
+    verdict = "[green]pass[/]" if all(finding.passed for finding in findings) else "[red]FAIL[/]"
+    progress.finished(f"{verdict}  {escape(title)}: {curve}{seconds:.0f} s")
+
+
+def _conclude(report: Report, arguments: argparse.Namespace, where: str, seed: int, seconds: float, out: Path) -> int:
+    rows = report.findings[""] if not arguments.all else worst(report.findings)
+    print_findings(rows)
+    count = sum(map(len, report.findings.values()))
+    failed = sum(not finding.passed for own in report.findings.values() for finding in own)
+    RunFolder.create(out)
+    tree = _tree(report, arguments, where, seed, seconds)
+    write_json_atomic(out / "parity.json", tree)
+    if arguments.json:
+        write_json_atomic(arguments.json, tree)
+    if report.losses:
+        title = "Difference of the training loss between " + " and ".join(tree["versions"].values())
+        curves = {name or "this spec": by_dtype for name, by_dtype in report.differences().items()}
+        draw_differences(curves, TRAINING_LIMIT["float64"], title, out / "differences.png")
+        fact("picture", str(out / "differences.png"))
+    fact("report", str(out / "parity.json"))
+    holds = "every rung holds" if len(tree["versions"]) > 1 else "every rung that one framework can climb alone holds"
+    verdict = f"[green]{holds}[/]" if report.passed else f"[red]{failed} of {count} comparisons failed[/]"
+    console.print(f"[bold]{verdict}[/]: {count} comparisons in {seconds:.0f} s")
+    if arguments.plant:
+        console.print(_caught(arguments.plant, where, rows))
+    return 0 if report.passed else 1
+
+
+def _caught(name: str, where: str, findings: list[Finding]) -> str:
+    """Where the ladder first met a planted fault, in a sentence."""
+    failed = first_failure(findings)
+    if failed is None:
+        return f"[red]NOT caught[/]: {name} in {where} passed every rung"
+    return (
+        f"caught: {name}, planted in {where}, on rung {failed.rung} ({escape(failed.compared)}, {failed.dtype}):"
+        f" {escape(failed.first or failed.where)}"
+    )
+
+
+def _tree(report: Report, arguments: argparse.Namespace, where: str, seed: int, seconds: float) -> dict:
+    """All of it as JSON: what is not finite is null."""
+    return {
+        "passed": report.passed,
+        "seconds": round(seconds, 1),
+        "when": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "machine": machine.description(),
+        "versions": {
+            name: f"{name} {backends.load(name).versions()[name]}" for name in arguments.backends or backends.NAMES
+        },
+        "draw": seed,
+        "planted": {"fault": arguments.plant, "in": where} if arguments.plant else None,
+        "compared": [
+            {
+                "name": name,
+                "experiment": report.experiments[name].model_dump(mode="json"),
+                "findings": [_finding(finding) for finding in findings],
+                "losses": {
+                    dtype: {side: [finite_or_none(loss) for loss in curve.tolist()] for side, curve in sides.items()}
+                    for dtype, sides in report.losses.get(name, {}).items()
+                },
+            }
+            for name, findings in report.findings.items()
+        ],
+        "training_seconds": {title: round(value, 1) for title, value in report.seconds.items()},
+    }
+
+
+def _finding(finding: Finding) -> dict:
+    tree = {**asdict(finding), "passed": finding.passed}
+    return {key: finite_or_none(value) if isinstance(value, float) else value for key, value in tree.items()}
+
+
+if __name__ == "__main__":
+    sys.exit(run_program(main, sys.argv[1:]))

@@ -1,0 +1,173 @@
+"""What the ladder is climbed with: a grid of small random models, and training runs on real reviews.
+
+The grid turns every choice of the model and is cheap: rungs 1 and 2, entry by entry. The training runs climb all rungs.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+
+from core.spec.experiment import Experiment, replace
+from tasks.cli.recipes import DIGIT_SUM
+
+
+@dataclass(frozen=True)
+class Case:
+    """A small model: a point of the grid, and what the rest of the spec is changed to."""
+
+    cell: str
+    layers: int
+    bidirectional: bool
+    pooling: str
+    lookup: str
+    changes: tuple[tuple[str, object], ...] = ()
+
+    def __str__(self) -> str:
+        direction = "bi" if self.bidirectional else "one"
+        more = "".join(f"-{path.rpartition('.')[2]}={value}" for path, value in self.changes)
+        return f"{self.cell}-{self.layers}-{direction}-{self.pooling}-{self.lookup}{more}"
+
+    def experiment(self, dtype: str, **changes: object) -> Experiment:
+        return replace(
+            Experiment(),
+            {
+                "model.embedding.vocab_size": 7,
+                "model.embedding.dim": 3,
+                "model.embedding.lookup": self.lookup,
+                "model.embedding.dropout": 0.25,
+                "model.encoder.cell": self.cell,
+                "model.encoder.hidden_size": 3,
+                "model.encoder.num_layers": self.layers,
+                "model.encoder.bidirectional": self.bidirectional,
+                "model.encoder.dropout": 0.25,
+                "model.head.pooling": self.pooling,
+                "model.head.dropout": 0.25,
+                "model.head.classes": 3,
+                "training.dtype": dtype,
+                "training.clip_norm": 0.5,
+                **dict(self.changes),
+                **changes,
+            },
+        )
+
+
+GRID = [
+    Case(*point)
+    for point in itertools.product(
+        ("srn", "gru", "lstm"), (1, 2), (False, True), ("last", "mean", "max"), ("index", "one_hot")
+    )
+]
+
+VARIANTS = [
+    Case("lstm", 1, True, "mean", "index", (("model.head.hidden_size", 4),)),
+    Case("gru", 1, True, "last", "index", (("model.head.hidden_size", 4), ("model.head.activation", "tanh"))),
+    Case("lstm", 1, True, "max", "index", (("model.head.classes", 2), ("model.head.one_logit", True))),
+    Case("srn", 2, True, "mean", "index", (("training.loss_reduction", "sum"),)),
+    Case("lstm", 1, True, "mean", "index", (("model.embedding.trainable", False),)),
+    Case("residual_srn", 1, False, "last", "index"),
+    Case("residual_srn", 2, True, "mean", "one_hot"),
+    Case("residual_srn", 2, True, "max", "index"),
+    *(
+        Case(cell, layers, layers > 1, "last", lookup, (("model.encoder.biases", "one"),))
+        for cell, layers, lookup in (("srn", 1, "one_hot"), ("gru", 2, "index"), ("lstm", 1, "index"))
+    ),
+    Case("gru", 1, True, "mean", "index", (("training.class_weights", (0.5, 3.0, 1.25)),)),
+    Case(
+        "lstm",
+        1,
+        False,
+        "last",
+        "index",
+        (
+            ("model.head.classes", 2),
+            ("model.head.one_logit", True),
+            ("training.class_weights", (0.75, 2.5)),
+            ("training.loss_reduction", "sum"),
+        ),
+    ),
+]
+"""Choices of the spec that the grid does not turn."""
+
+
+LADDER = replace(
+    Experiment(recipe="ladder"),
+    {
+        "text.tokenizer": "words",
+        "text.truncate": "both",
+        "model.embedding.dim": 128,
+        "model.embedding.dropout": 0.5,
+        "model.encoder.hidden_size": 128,
+        "model.head.dropout": 0.5,
+        "model.head.pooling": "mean",
+        # Below the gradient's norm at nearly every step, so that clipping acts.
+        "training.clip_norm": 0.1,
+    },
+)
+"""The spec that the ladder is climbed with unless another is chosen: the default recipe's size, and nothing in it idle:
+dropout .5, mean pooling, Adam, clipping that acts, batches of similar lengths."""
+
+SMALLER = {
+    "text.vocab_size": 5000,
+    "text.max_length": 96,
+    "model.embedding.vocab_size": 5000,
+    "model.embedding.dim": 48,
+    "model.encoder.hidden_size": 48,
+    "training.batch_size": 16,
+    "training.optimizer.learning_rate": 0.01,
+}
+"""A size at which a dozen training runs in two precisions and two frameworks take minutes, and a rate at which they
+learn in 200 steps."""
+
+MOMENTUM = {"kind": "sgd", "learning_rate": 0.5, "momentum": 0.9}
+
+TRAINING: dict[str, dict[str, object]] = {
+    "bilstm (full size)": {},
+    "bilstm": SMALLER,
+    "bigru": {**SMALLER, "model.encoder.cell": "gru"},
+    "bisrn": {**SMALLER, "model.encoder.cell": "srn"},
+    "sgd with momentum": {**SMALLER, "training.optimizer": MOMENTUM},
+    "weight decay": {**SMALLER, "training.optimizer": {"kind": "adam", "learning_rate": 0.01, "weight_decay": 0.1}},
+    "sgd with weight decay": {**SMALLER, "training.optimizer": {**MOMENTUM, "momentum": 0.0, "weight_decay": 0.01}},
+    "clip by tensor": {**SMALLER, "training.clip_mode": "tensor", "training.clip_norm": 0.02},
+    "no clipping": {**SMALLER, "training.clip_mode": "none"},
+    "sum of losses": {**SMALLER, "training.loss_reduction": "sum", "training.clip_norm": 1.0},
+    "one-hot look-up": {
+        **SMALLER,
+        "text.vocab_size": 1000,
+        "model.embedding.vocab_size": 1000,
+        "model.embedding.lookup": "one_hot",
+    },
+    "frozen embedding": {**SMALLER, "model.embedding.trainable": False},
+    "one logit": {**SMALLER, "model.head.one_logit": True},
+    "two layers, hidden head, max, one cycle": {
+        **SMALLER,
+        "model.encoder.num_layers": 2,
+        "model.encoder.dropout": 0.5,
+        "model.head.pooling": "max",
+        "model.head.hidden_size": 32,
+        "training.schedule": {"kind": "one_cycle", "warmup_share": 0.02},
+    },
+    "one direction, last state": {
+        **SMALLER,
+        "model.encoder.bidirectional": False,
+        "model.head.pooling": "last",
+        "text.truncate": "tail",
+    },
+    "digit sums, srn": {
+        **DIGIT_SUM,
+        "data": {"kind": "digits", "length": 20},
+        "text.max_length": 20,
+        "model.encoder.cell": "srn",
+        "training.clip_mode": "tensor",
+    },
+    # Short: over longer sequences its gradients grow so fast that training amplifies rounding within a few steps.
+    "digit sums, residual srn": {
+        **DIGIT_SUM,
+        "data": {"kind": "digits", "length": 8},
+        "text.max_length": 8,
+        "model.encoder.cell": "residual_srn",
+        "model.embedding.lookup": "one_hot",
+    },
+}
+"""Runs on real reviews, and on the textbook's digits, that `--all` climbs, as changes to `LADDER`."""

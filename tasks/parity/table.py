@@ -1,0 +1,102 @@
+"""How the ladder's findings are shown: one table a person can read, the same for every program that compares."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from rich.markup import escape
+
+from core.parity.findings import Finding
+from tasks.cli.console import bar, console, errors
+
+
+def print_findings(findings: Iterable[Finding]) -> None:
+    """A line per finding below a heading per rung and quantity; what failed is named again, with where it began."""
+    findings = grouped(findings)
+    widest = max((len(finding.compared) for finding in findings), default=0)
+    wide = max((len(finding.dtype) for finding in findings), default=0)
+    console.print()
+    console.print(
+        f"[dim]      {'compared':<{widest}}  {'dtype':<{wide}}  absolute  relative  limit  result    "
+        "where it is largest[/]"
+    )
+    previous = None
+    for finding in findings:
+        if (finding.rung, finding.quantity) != previous:
+            console.print(f"[bold]rung {finding.rung}[/]  [bold]{escape(finding.quantity)}[/]")
+            previous = (finding.rung, finding.quantity)
+        limit = "" if finding.limit is None else f"{finding.limit:.0e}" if finding.limit else "0"
+        console.print(
+            f"      {escape(finding.compared):<{widest}}  {finding.dtype:<{wide}}  {finding.absolute:8.1e}"
+            f"  {finding.relative:8.1e}  {limit:>5}  {verdict(finding)}  {escape(finding.where)}"
+        )
+    for finding in findings:
+        if not finding.passed:
+            first = escape(finding.first or finding.where)
+            console.print(
+                f"[red]failed[/]  rung {finding.rung}, {escape(finding.compared)}, {finding.dtype},"
+                f" {escape(finding.quantity)}: first beyond the limit: [bold]{first}[/]"
+            )
+    console.print()
+
+
+def grouped(findings: Iterable[Finding]) -> list[Finding]:
+    """By rung, and within it by quantity, each in the order of its first."""
+    groups: dict[tuple[int, str], list[Finding]] = {}
+    for finding in findings:
+        groups.setdefault((finding.rung, finding.quantity), []).append(finding)
+    return [finding for key in sorted(groups, key=lambda key: key[0]) for finding in groups[key]]
+
+
+def verdict(finding: Finding) -> str:
+    if finding.limit is None:
+        return "recorded"
+    return "[green]pass[/]    " if finding.passed else "[red]FAIL[/]    "
+
+
+def worst(findings: dict[str, list[Finding]]) -> list[Finding]:
+    """Of the findings of several runs or models, the largest of each kind, with its name in `where`.
+
+    A failed one is larger than any that passed.
+    """
+    found: dict[tuple, tuple[Finding, str]] = {}
+    for name, own in findings.items():
+        for finding in own:
+            key = (finding.rung, finding.quantity, finding.compared, finding.dtype)
+            if key not in found or _size(finding) > _size(found[key][0]):
+                found[key] = (finding, name)
+    return [_located(*entry) for entry in found.values()]
+
+
+def _size(finding: Finding) -> tuple[bool, float]:
+    return (not finding.passed, finding.value)
+
+
+def _located(finding: Finding, name: str) -> Finding:
+    values = {**vars(finding), "where": f"{name}: {finding.where}"}
+    return Finding(**values)
+
+
+class LadderProgress:
+    """A bar over all models and one over the rung that is being climbed; a line per finished training run."""
+
+    def __init__(self, total: int) -> None:
+        self._bar = bar()
+        self._all = self._bar.add_task("the ladder", total=total)
+        self._rung = self._bar.add_task("", total=1)
+        self._lines = errors if errors.is_terminal and console.is_terminal else console
+
+    def __enter__(self) -> LadderProgress:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._bar.stop()
+
+    def rung(self, what: str, done: int, total: int) -> None:
+        self._bar.update(self._rung, description=escape(what), completed=done, total=total)
+
+    def finished(self, line: str = "") -> None:
+        self._bar.advance(self._all)
+        if line:
+            self._lines.print(line)

@@ -1,0 +1,164 @@
+"""Training models side by side in a program: start, go on after a stop, and end with a run folder for each."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from types import ModuleType
+
+from rich.markup import escape
+from rich.progress import TextColumn
+
+import backends
+from backends import implementations
+from core.engine import machine
+from core.engine.contract import EnsembleStats
+from core.spec.experiment import Experiment, with_class_weights
+from core.train.ensemble import EnsembleState, Member, evaluate_each, starting_values, train_together
+from core.train.ensemble_folder import EnsembleFolder
+from core.train.loop import total_steps
+from core.train.setup import read_data
+from tasks.cli.console import bar, console, errors
+from tasks.run.train import executor, result_of, stop_signals
+
+
+@dataclass(frozen=True)
+class Executor:
+    """What computes: a backend, a device, an implementation, all known to work."""
+
+    backend: ModuleType
+    device: str
+    implementation: str
+
+    @classmethod
+    def chosen(cls, backend: str, device: str, implementation: str, cell: str, dtype: str = "float32") -> Executor:
+        """Raises UserError where one of them cannot be had."""
+        package = backends.load(backend)
+        device = package.resolve_device(device, dtype)
+        chosen = implementations.resolve_implementation(implementation, device, cell, implementations.SIDE_BY_SIDE)
+        return cls(package, device, chosen)
+
+    def ensemble(self, members: list[Member], values: dict | None = None):
+        """The models with these values, or those that they start with."""
+        experiment = members[0].experiment
+        seeds = [member.experiment.training.seed for member in members]
+        values = starting_values(members) if values is None else values
+        return self.backend.Ensemble(
+            experiment.model, experiment.training, seeds, values, self.device, self.implementation
+        )
+
+
+def make_members(experiments: dict[str, Experiment]) -> list[Member]:
+    """Members by name, with their data, each set of data made once."""
+    made, members = {}, []
+    for name, experiment in experiments.items():
+        if experiment.data not in made:
+            made[experiment.data] = read_data(experiment, Path())[0]
+        data = made[experiment.data]
+        members.append(Member(name, with_class_weights(experiment, data.train.labels), data))
+    return members
+
+
+class EnsembleDisplay:
+    """`core.train.ensemble.Observer`: a bar on a terminal, and some lines elsewhere; lines of metrics go to the
+    folder."""
+
+    def __init__(self, title: str, folder: EnsembleFolder | None, total: int, done: int) -> None:
+        self.title, self.folder, self.total = title, folder, total
+        self._every = max(total // 5, 1)
+        self._next = done + self._every
+        self._bar = bar(TextColumn("{task.fields[figures]}"))
+        self._task = self._bar.add_task(escape(title), total=total, completed=done, figures="")
+        self.lines: list[dict] = []
+        self.stats: list[EnsembleStats] = []
+        """Of every step, where there is no folder to keep anything in."""
+
+    def __enter__(self) -> EnsembleDisplay:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._bar.stop()
+
+    def on_steps(self, first: int, stats: list[EnsembleStats]) -> None:
+        self._bar.update(self._task, completed=first + len(stats) - 1)
+        if self.folder is None:
+            self.stats += stats
+
+    def on_evaluation(self, step: int, lines: list[dict]) -> None:
+        if self.folder is None:
+            self.lines += lines
+        else:
+            self.folder.append_metrics(lines)
+        figures = []
+        for split, quantity in (("train", "loss"), ("dev", "accuracy")):
+            values = [line[quantity] for line in lines if line["split"] == split and line[quantity] is not None]
+            mean = sum(values) / len(values) if values else math.nan
+            figures.append(f"{split} {quantity} {mean:.3f}")
+        self._bar.update(self._task, figures=", ".join(figures) + " (means)")
+        if not errors.is_terminal and step >= self._next:
+            self._next = step + self._every
+            console.print(escape(f"{self.title}  step {step}/{self.total}  {', '.join(figures)} (means)"))
+
+
+def train_group(name: str, members: list[Member], who: Executor, folder: EnsembleFolder, classes: tuple[str, ...]):
+    """Train the members in `folder` from where it stands to the end, and write each one's run folder.
+
+    Returns the results (`result.json`) by member's name, or None if it was stopped: the folder can be gone on with.
+    """
+    results = {member.name: folder.path / member.name / "result.json" for member in members}
+    if all(path.is_file() for path in results.values()):
+        return {member.name: EnsembleFolder(folder.path / member.name).read_result() for member in members}
+    folder.path.mkdir(exist_ok=True)
+    if folder.begun:
+        parameters, moments, state = folder.read_state(members)
+        ensemble = who.ensemble(members, parameters)
+        ensemble.load(parameters, moments, state.step)
+        folder.forget_metrics_after(state.step)
+    else:
+        ensemble, state = who.ensemble(members), EnsembleState.new(len(members))
+    record, started = executor(who.backend, ensemble), datetime.now().astimezone().isoformat(timespec="seconds")
+    segments = folder.add_segment({"from_step": state.step, **record})
+
+    def save(state: EnsembleState) -> None:
+        folder.write_state(ensemble.parameters(), ensemble.moments(), state)
+
+    _, total = total_steps(members[0].experiment, members[0].data.train)
+    with stop_signals() as should_stop, EnsembleDisplay(name, folder, total, state.step) as display:
+        state = train_together(ensemble, members, state, display, save, should_stop)
+    if not state.finished:
+        return None
+    ensemble.load(state.best, {}, 0)
+    lines: dict[str, list[dict]] = {member.name: [] for member in members}
+    for line in folder.read_metrics():
+        lines[line["run"]].append(line)
+    found = {}
+    tests = evaluate_each(ensemble, [member.data.test for member in members])
+    for number, (member, own, test) in enumerate(zip(members, state.members, tests, strict=True)):
+        execution = {
+            **record,
+            "classes": list(classes),
+            "data": read_data(member.experiment, Path())[1],
+            "machine": machine.description(),
+            "started": started,
+            "segments": segments,
+            "side_by_side": len(members),
+        }
+        best = {key: array[number] for key, array in state.best.items()}
+        run = folder.write_member(member, execution, best, own, lines[member.name])
+        data = member.data.test
+        run.write_predictions(data.names, data.labels, test.predicted, test.probabilities, list(classes))
+        found[member.name] = result_of(member.experiment, execution, member.data, own, test, lines[member.name])
+        run.write_result(found[member.name])
+    return found
+
+
+def train_once(name: str, members: list[Member], who: Executor) -> tuple[EnsembleDisplay, EnsembleState, object]:
+    """Train the members without a folder: for runs of seconds. Returns what was observed, the state, the ensemble."""
+    ensemble, state = who.ensemble(members), EnsembleState.new(len(members))
+    _, total = total_steps(members[0].experiment, members[0].data.train)
+    with EnsembleDisplay(name, None, total, 0) as display:
+        state = train_together(ensemble, members, state, display, lambda state: None)
+    return display, state, ensemble

@@ -1,0 +1,62 @@
+"""Measure a finished run again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from core.errors import UserError
+from core.spec.experiment import replace
+from core.train.metrics import evaluate
+from core.train.run_folder import RunFolder
+from core.train.setup import read_data
+from tasks.cli.console import DataProgress, console
+from tasks.run.evaluators import evaluator
+
+
+def evaluate_run(
+    run: str,
+    backend_name: str | None,
+    device: str,
+    implementation: str,
+    moved: dict[str, str],
+    split: str,
+    cache: Path,
+) -> int:
+    """Measure a run's best parameters again and hold the predictions against predictions.csv.
+
+    `moved` are paths of data that are elsewhere now, by their field in the spec.
+    """
+    folder = RunFolder.open(Path(run))
+    experiment, execution = folder.read_record()
+    if moved:
+        experiment = replace(experiment, moved, "--data")
+    engine = evaluator(folder, experiment, backend_name or execution["backend"], device, implementation)
+    more = ", --dev and --test" if experiment.data.kind == "table" else ""
+    wanted = execution["data"]["fingerprint"], f"not the data of {run}; give those by --data{more}"
+    with DataProgress() as progress:
+        prepared, _ = read_data(experiment, cache, wanted, progress)
+    if prepared.vocabulary != folder.read_vocabulary(experiment.model):
+        raise UserError(f"{folder.path / 'vocab.json'}: not the vocabulary of this run's data: the file was changed")
+    dataset = getattr(prepared, split)
+    with DataProgress() as progress:
+        found = evaluate(engine.logits, dataset, lambda done, total: progress(f"evaluating on {split}", done, total))
+    console.print(
+        f"{split} accuracy {found.accuracy:.4f}  loss {found.loss:.6f}  macro F1 {found.macro_f1:.4f}"
+        f"  ({len(dataset):,} texts, {backend_name or execution['backend']} on {engine.device})"
+    )
+    if split == "test" and (folder.path / "predictions.csv").is_file():
+        _compare(folder.read_predictions(), execution, dataset, found)
+    return 0
+
+
+def _compare(written: dict[str, str], execution: dict, dataset, found) -> None:
+    """Say how far the predictions agree with those that the run wrote, and how near a tie the others are."""
+    said = [execution["classes"][index] for index in found.predicted]
+    different = np.array([written.get(name) != label for name, label in zip(dataset.names, said, strict=True)])
+    line = f"{int((~different).sum()):,} of {len(said):,} predictions as in predictions.csv ({execution['backend']})"
+    if different.any():
+        top = np.sort(found.probabilities[different], axis=1)
+        line += f"; the others are decided by at most {float((top[:, -1] - top[:, -2]).max()):.1e} of probability"
+    console.print(line)

@@ -1,0 +1,139 @@
+"""Showing which words moved an answer: coloured in the terminal, and as a page."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+
+from rich.style import Style
+from rich.text import Text
+
+from core.analysis.occlusion import Explanation
+from core.data.encode import EncodedText
+from core.errors import UserError
+from core.files import write_text_atomic
+from tasks.cli.console import console
+
+SUPPORTS, OPPOSES = (0, 114, 178), (213, 94, 0)
+"""Blue and vermilion of Okabe and Ito's palette, which colour-blind people can tell apart."""
+NAMED = 6
+"""Words listed with their numbers."""
+FAINT = 0.08
+"""Effects below this share of the largest stay uncoloured."""
+
+
+@dataclass(frozen=True)
+class Explained:
+    """A text, what the model made of it, and why."""
+
+    encoded: EncodedText
+    explanation: Explanation
+    answer: str
+    """Name of the predicted class."""
+
+    @property
+    def shares(self) -> list[float]:
+        """[L]: every effect over the largest, -1 to 1."""
+        largest = max(abs(effect) for effect in self.explanation.effects) or 1.0
+        return [float(effect) / largest for effect in self.explanation.effects]
+
+    @property
+    def listed(self) -> list[str]:
+        """The strongest words with their effects."""
+        tokens, effects = self.encoded.tokens, self.explanation.effects
+        return [f"{tokens[place]} {effects[place]:+.2f}" for place in self.explanation.strongest(NAMED)]
+
+
+def show(explained: Explained) -> None:
+    """Two lines below the answer: the words as the model saw them, coloured, and the strongest with their numbers."""
+    line = Text("  ")
+    for token, share in zip(explained.encoded.tokens, explained.shares, strict=True):
+        line.append(token, style=_style(share))
+        line.append(" ")
+    if explained.encoded.cut:
+        line.append(f"({explained.encoded.cut} more cut off)", style="dim")
+    console.print(line)
+    console.print(Text(f"  log-odds of {explained.answer}: {', '.join(explained.listed)}", style="dim"))
+
+
+def _style(share: float) -> Style:
+    if abs(share) < FAINT:
+        return Style()
+    strength = abs(share)
+    background = ",".join(str(round(255 - (255 - part) * strength)) for part in (SUPPORTS if share > 0 else OPPOSES))
+    return Style(color="white" if strength > 0.6 else "black", bgcolor=f"rgb({background})")
+
+
+def check_page(path: Path, flag: str = "--html") -> None:
+    """Raises UserError for a file that would overwrite something, or has no folder to stand in."""
+    if path.exists():
+        raise UserError(f"{flag} {path}: exists; give another name")
+    if not path.absolute().parent.is_dir():
+        raise UserError(f"{flag} {path}: there is no folder {path.parent}; make it, or give another name")
+
+
+def write_page(path: Path, run: str, computed_by: str, found: list[Explained]) -> None:
+    """One page with every text: it needs no network and no script, and follows light and dark."""
+    texts = "\n".join(_section(number, explained) for number, explained in enumerate(found, start=1))
+    content = PAGE.format(
+        title=escape(f"Which words moved the answer: {Path(run).name}"),
+        computed_by=escape(computed_by),
+        supports=_color(SUPPORTS, 0.6),
+        opposes=_color(OPPOSES, 0.6),
+        texts=texts,
+    )
+    write_text_atomic(path, content)
+
+
+def _section(number: int, explained: Explained) -> str:
+    probability = float(explained.explanation.probabilities[explained.explanation.predicted])
+    words = " ".join(
+        f'<span style="background:{_color(SUPPORTS if share > 0 else OPPOSES, 0.75 * abs(share))}"'
+        f' title="{effect:+.3f}">{escape(token)}</span>'
+        for token, share, effect in zip(
+            explained.encoded.tokens, explained.shares, explained.explanation.effects, strict=True
+        )
+    )
+    cut = f" <i>({explained.encoded.cut} more words were cut off)</i>" if explained.encoded.cut else ""
+    listed = escape(", ".join(explained.listed))
+    return (
+        f"<section><h2>{number}. {escape(explained.answer)} <small>{probability:.4f}</small></h2>"
+        f"<p>{words}{cut}</p><p class=strongest>{listed}</p></section>"
+    )
+
+
+def _color(color: tuple[int, int, int], alpha: float) -> str:
+    return f"rgba({color[0]},{color[1]},{color[2]},{alpha:.2f})"
+
+
+PAGE = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>{title}</title>
+<style>
+:root {{ color-scheme: light dark; }}
+body {{ font: 1rem/1.6 system-ui, sans-serif; max-width: 46rem; margin: 2rem auto; padding: 0 1rem;
+  overflow-wrap: anywhere; }}
+h1 {{ font-size: 1.3rem; }}
+h2 {{ font-size: 1.05rem; margin-bottom: 0; }}
+small {{ font-weight: normal; opacity: .7; }}
+span {{ border-radius: .2rem; padding: .05rem .15rem; }}
+.strongest {{ font-size: .85rem; opacity: .75; margin-top: 0; }}
+section {{ border-top: 1px solid rgba(128,128,128,.4); break-inside: avoid; }}
+@media print {{ span {{ print-color-adjust: exact; -webkit-print-color-adjust: exact; }} }}
+</style>
+</head>
+<body>
+<h1>{title}</h1>
+<p>Computed by {computed_by}. A word's effect is how far the log-odds of the answer sink when the word is taken out:
+<span style="background:{supports}">for the answer</span>, <span style="background:{opposes}">against it</span>. Colours
+are relative to the strongest word of a text; a pointer over a word shows its number. Words in [brackets] are not in the
+vocabulary.</p>
+{texts}
+</body>
+</html>
+"""

@@ -1,0 +1,189 @@
+"""What a finished run answers: predictions on new texts, and its accuracy measured again, in either framework."""
+
+from __future__ import annotations
+
+import gzip
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from rich.markup import escape
+
+from core.analysis.occlusion import explain
+from core.data.download import no_progress
+from core.data.encode import encode_text, encode_texts
+from core.data.sources.table import PACKED, check_encoding
+from core.data.tokenizers import make_tokenizer
+from core.errors import UserError
+from core.spec.experiment import Experiment
+from core.train.metrics import all_logits, probabilities_of
+from core.train.run_folder import RunFolder
+from tasks.cli.console import DataProgress, errors, fact
+from tasks.run.evaluators import evaluator
+from tasks.run.explain import Explained, check_page, show, write_page
+from tasks.run.predict_file import answers, is_table, rows_of, write_answers
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """How answers are asked for and shown, besides plain ones."""
+
+    explain: bool = False
+    page: str | None = None
+    """Where the explanations are written as a page."""
+    interactive: bool = False
+    out: str | None = None
+    """CSV file that the answers are written to."""
+    text_column: str | None = None
+    encoding: str | None = None
+    """Of the file of texts; the run's own where they are None."""
+
+
+class Predictor:
+    """A run that answers: label, probability and text, separated by tabs, and why if that is wanted."""
+
+    def __init__(self, run: str, backend_name: str, device: str, implementation: str, wanted: Wanted) -> None:
+        self.run, self.wanted = run, wanted
+        folder = RunFolder.open(Path(run))
+        self.experiment, self.execution = folder.read_record()
+        self.vocabulary = folder.read_vocabulary(self.experiment.model)
+        self.engine = evaluator(folder, self.experiment, backend_name, device, implementation)
+        self.computed_by = f"{backend_name} on {self.engine.device}"
+
+    def write(self, rows: Iterator[tuple[int, str]], out: Path) -> None:
+        """Answer all rows into a CSV file."""
+        found = answers(rows, self.engine.logits, self.vocabulary, self.experiment)
+        total, empty = write_answers(out, found, self.execution["classes"])
+        fact("answers", f"{out}: {total:,} texts, computed by {self.computed_by}")
+        if empty:
+            errors.print(f"[yellow]note:[/] {empty:,} texts without words have no answer")
+
+    def answer(self, texts: list[str]) -> None:
+        dataset = encode_texts(texts, self.vocabulary, self.experiment.text)
+        for text, row in zip(texts, probabilities_of(all_logits(self.engine.logits, dataset)), strict=True):
+            self._print(row, text)
+
+    def explain(self, texts: list[str]) -> list[Explained]:
+        encoded = [
+            encode_text(text, self.vocabulary, self.experiment.text, f"text {number}")
+            for number, text in enumerate(texts, start=1)
+        ]
+        found = []
+        for text, own in zip(texts, encoded, strict=True):
+            explanation = explain(self.engine.logits, own.ids)
+            found.append(Explained(own, explanation, self.execution["classes"][explanation.predicted]))
+            self._print(explanation.probabilities, text)
+            show(found[-1])
+        return found
+
+    def _print(self, probabilities: np.ndarray, text: str) -> None:
+        best = int(probabilities.argmax())
+        line = f"{self.execution['classes'][best]}\t{probabilities[best]:.4f}\t{' '.join(text.split())}"
+        print(line, flush=self.wanted.interactive)
+
+
+def predict(
+    run: str,
+    texts: list[str],
+    file: str | None,
+    backend_name: str,
+    device: str,
+    implementation: str,
+    wanted: Wanted = Wanted(),
+) -> int:
+    """Answer every text: from arguments, a file, or standard input."""
+    if wanted.page is not None:
+        check_page(Path(wanted.page))
+    if wanted.interactive:
+        return _converse(Predictor(run, backend_name, device, implementation, wanted))
+    # What is to be read is read before a framework is waited for.
+    experiment, _ = RunFolder.open(Path(run)).read_record()
+    if wanted.out is not None:
+        check_page(Path(wanted.out), "--out")
+    table = is_table(file)
+    if not table and wanted.text_column is not None:
+        raise UserError(f"--text-column {wanted.text_column}: {file} has no columns; name a table .csv, .tsv or .jsonl")
+    if table and wanted.out is not None:
+        with DataProgress() as progress:
+            rows = rows_of(Path(file), experiment, wanted.text_column, wanted.encoding, progress)
+            Predictor(run, backend_name, device, implementation, wanted).write(rows, Path(wanted.out))
+        return 0
+    if table:
+        rows = rows_of(Path(file), experiment, wanted.text_column, wanted.encoding, no_progress)
+        texts = _with_words([text for _, text in rows], experiment)
+    elif file is not None:
+        texts = read_lines(Path(file), wanted.encoding or "utf-8")
+    elif not texts:
+        texts = _lines(_read_input(), "standard input")
+    predictor = Predictor(run, backend_name, device, implementation, wanted)
+    if wanted.out is not None:
+        predictor.write(iter(enumerate(texts, start=1)), Path(wanted.out))
+        return 0
+    if not wanted.explain:
+        predictor.answer(texts)
+        return 0
+    if not texts:
+        raise UserError("there is no text to predict for: give at least one")
+    found = predictor.explain(texts)
+    if wanted.page is not None:
+        write_page(Path(wanted.page), run, predictor.computed_by, found)
+        fact("page", wanted.page)
+    return 0
+
+
+def _with_words(texts: list[str], experiment: Experiment) -> list[str]:
+    tokenize = make_tokenizer(experiment.text)
+    found = [text for text in texts if tokenize(text)]
+    if 0 < len(found) < len(texts):
+        errors.print(f"[yellow]note:[/] {len(texts) - len(found):,} texts without words have no answer")
+    return found
+
+
+def _converse(predictor: Predictor) -> int:
+    """One text after another from standard input, until it ends; one without words is named and passed over."""
+    live = sys.stdin.isatty()
+    while True:
+        if live:
+            print("text> ", end="", file=sys.stderr, flush=True)
+        line = sys.stdin.readline()
+        if not line:
+            if live:
+                print(file=sys.stderr)
+            return 0
+        if not line.strip():
+            continue
+        try:
+            (predictor.explain if predictor.wanted.explain else predictor.answer)([line.rstrip("\n")])
+        except UserError as error:
+            errors.print(f"[red]error:[/] {escape(str(error))}")
+
+
+def read_lines(path: Path, encoding: str = "utf-8") -> list[str]:
+    """The lines of a text file, plain or .gz, that are not blank. Raises UserError naming the file and the offset."""
+    try:
+        data = path.read_bytes()
+        data = gzip.decompress(data) if path.name.lower().endswith(".gz") else data
+    except PACKED as error:
+        raise UserError(f"{path}: truncated or damaged ({error}): copy or pack it again") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+    return _lines(data, str(path), encoding)
+
+
+def _read_input() -> bytes:
+    if sys.stdin.isatty():
+        print("type a text per line, then Ctrl-D", file=sys.stderr)
+    return sys.stdin.buffer.read()
+
+
+def _lines(data: bytes, where: str, encoding: str = "utf-8") -> list[str]:
+    check_encoding(encoding)
+    try:
+        text = data.decode(encoding).removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        name = encoding.upper()
+        raise UserError(f"{where}: not {name} at byte {error.start}; convert it, as with iconv -t utf-8") from None
+    # Not splitlines: it also cuts at form feeds and Unicode separators, which stand within texts.
+    return [line.removesuffix("\r") for line in text.split("\n") if line.strip()]

@@ -1,0 +1,114 @@
+"""Write the page that compares finished runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.markup import escape
+
+from core.data.sources.lookup import read_texts, shorten
+from core.errors import UserError
+from core.files import write_bytes_atomic
+from core.report.compare import Pair, Run, order, read_run, warnings_of
+from core.report.page import page, pairs_of, run_figures
+from tasks.cli.console import DataProgress, console, errors, fact
+
+COLUMNS = ("framework", "model", "test accuracy", "dev accuracy", "s per epoch", "tokens/s", "peak memory")
+"""Of the table of runs, those that a terminal has room for."""
+
+
+MOST_PAIRS = 6
+"""Printed; all of them stand in the report."""
+
+
+def check_page(out: Path) -> None:
+    """Refuse a page that exists, for nothing is overwritten. Nothing is made yet."""
+    if out.exists():
+        raise UserError(f"{out}: exists; give another --out, or remove it")
+
+
+def write_report(paths: list[Path], labels: list[str], out: Path, cache: Path) -> None:
+    """Read the runs, write the page, and print a short table. Raises UserError before anything is written."""
+    runs = order([read_run(path, label) for path, label in zip(paths, labels, strict=True)])
+    pairs = pairs_of(runs)
+    texts, no_texts = _texts(pairs, cache)
+    write_page(out, page(runs, pairs, texts, no_texts))
+    for line in warnings_of(runs):
+        errors.print(f"[yellow]note:[/] {escape(line)}")
+    _show(runs, pairs)
+    fact("report", str(out))
+
+
+def write_page(out: Path, content: str) -> None:
+    """Write a page, and the folder for it."""
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{out.parent}: cannot be created ({error.strerror}); give another --out") from None
+    # A folder's name may hold bytes that are no text.
+    write_bytes_atomic(out, content.encode("utf-8", "replace"))
+
+
+def _labels(paths: list[Path], given: list[str] | None) -> list[str]:
+    """A name for each run. Raises UserError for fewer than two runs, one given twice, or names that do not fit."""
+    if len(paths) < 2:
+        raise UserError(f"{paths[0]}: one run is no comparison: give two or more")
+    places: dict[Path, Path] = {}
+    for path in paths:
+        if (same := places.setdefault(path.resolve(), path)) is not path:
+            raise UserError(f"{path}: this run is there twice (as {same} before): name each once")
+    if given is None:
+        return _folder_names([path.resolve() for path in paths])
+    if len(given) != len(paths):
+        raise UserError(f"--labels: {len(given)} names for {len(paths)} runs: give one for each")
+    if len(set(given)) < len(given) or not all(name.strip() for name in given):
+        raise UserError(f"--labels {' '.join(given)}: give each run a name of its own")
+    return given
+
+
+def _folder_names(paths: list[Path]) -> list[str]:
+    """The last part of each path, and as many more as tell it from all others."""
+
+    def name(path: Path) -> str:
+        for count in range(1, len(path.parts)):
+            if not any(other.parts[-count:] == path.parts[-count:] for other in paths if other is not path):
+                return "/".join(path.parts[-count:])
+        return str(path)
+
+    return [name(path) for path in paths]
+
+
+def _texts(pairs: list[Pair], cache: Path) -> tuple[dict[str, dict[str, str]], dict[str, str]]:
+    """By the data's fingerprint the texts that the page shows, and why there are none."""
+    wanted: dict[str, set[str]] = {}
+    owners: dict[str, Run] = {}
+    for pair in pairs:
+        if pair.shown:
+            fingerprint = pair.first.execution["data"]["fingerprint"]
+            owners[fingerprint] = pair.first
+            wanted.setdefault(fingerprint, set()).update(own.name for own in pair.shown)
+    texts, reasons = {}, {}
+    with DataProgress() as progress:
+        for fingerprint, names in wanted.items():
+            try:
+                found = read_texts(owners[fingerprint].experiment, fingerprint, names, cache, progress)
+                texts[fingerprint] = {name: shorten(text) for name, text in found.items()}
+            except UserError as error:
+                reasons[fingerprint] = str(error)
+    return texts, reasons
+
+
+def _show(runs: list[Run], pairs: list[Pair]) -> None:
+    rows = [{"run": run.label, **{name: run_figures(run)[name] for name in COLUMNS}} for run in runs]
+    widths = {name: max(len(name), *(len(row[name]) for row in rows)) for name in rows[0]}
+    console.print("[bold]" + "  ".join(name.ljust(width) for name, width in widths.items()).rstrip() + "[/]")
+    for row in rows:
+        console.print(escape("  ".join(row[name].ljust(width) for name, width in widths.items()).rstrip()))
+    for pair in pairs[:MOST_PAIRS]:
+        names = f"{pair.first.label} and {pair.second.label}"
+        if pair.obstacle:
+            console.print(escape(f"{names}: predictions not compared, {pair.obstacle}"))
+        else:
+            console.print(escape(f"{names}: {pair.agree:,} of {pair.documents:,} predictions agree"))
+    if len(pairs) > MOST_PAIRS:
+        console.print(f"... and {len(pairs) - MOST_PAIRS} more pairs, in the report")

@@ -1,0 +1,523 @@
+"""`tasks.compare` and `--backend both`: what the page says, that it needs nothing else, and how the programs refuse."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import itertools
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import backends
+import tasks.compare
+import tasks.digit_sum
+import tasks.imdb
+import tasks.run.both_frameworks
+import tasks.run.train
+from core.data.sources import imdb
+from core.data.sources.lookup import LONGEST, shorten
+from core.report.compare import Pair, differences, read_run
+from core.train.run_folder import RunFolder
+from tasks.cli.console import run_program
+from tests.conftest import fresh_rng, make_reviews
+from tests.core.report.pages import Page, fits, read, stands_alone
+
+ROOT = Path(__file__).parents[3]
+EACH = 24
+TINY = (
+    *("--hidden", 8, "--embedding-dim", 8, "--max-length", 30, "--batch-size", 8, "--epochs", 2, "--lr", 0.03),
+    *("--dropout", 0, "--device", "cpu"),
+)
+HOSTILE = "dull <script>alert(1)</script> & \"awful\" <img src=http://example.org/x.png> 'hated' <!-- </p></details>"
+CHILD = (
+    "import runpy, sys; from core.data.sources import imdb; imdb.PER_CLASS = int(sys.argv.pop(1));"
+    " runpy.run_module('tasks.imdb', run_name='__main__', alter_sys=True)"
+)
+
+
+@dataclass(frozen=True)
+class Done:
+    code: int
+    out: str
+    err: str
+
+
+def call(main, *argv: object) -> Done:
+    """A program in this process. What a process that it starts says goes elsewhere."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = run_program(main, [str(part) for part in argv])
+    return Done(code, out.getvalue(), err.getvalue())
+
+
+def compare(*argv: object) -> Done:
+    return call(tasks.compare.main, *argv)
+
+
+def child_command(task, argv: list[str]) -> list[str]:
+    """The training program on the small data."""
+    return [sys.executable, "-c", CHILD, str(EACH), *argv]
+
+
+@dataclass(frozen=True)
+class Place:
+    """What the tests of this file share and none of them changes."""
+
+    archive: Path
+    cache: Path
+    root: Path
+    runs: dict[str, Path]
+    """By installed backend, and `other`, of another spec."""
+
+    @property
+    def pair(self) -> list[Path]:
+        return [next(iter(self.runs.values())), self.runs["other"]]
+
+    def train(self, *argv: object) -> Done:
+        return call(tasks.imdb.main, "--data", self.archive, "--cache-dir", self.cache, *TINY, *argv)
+
+    def report(self, out: Path, *runs: object) -> Page:
+        done = compare(*runs, "--out", out, "--cache-dir", self.cache)
+        assert done.code == 0, done.err
+        return read(out)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_data():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(imdb, "PER_CLASS", EACH)
+        patch.setattr(tasks.run.both_frameworks, "command", child_command)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory, small_data) -> Place:
+    root = tmp_path_factory.mktemp("compare")
+    reviews = make_reviews(root / "data", fresh_rng(), EACH)
+    (reviews / "test" / "neg" / "3_2.txt").write_text(HOSTILE, encoding="utf-8")
+    archive = root / "reviews.tar.gz"
+    with tarfile.open(archive, "w:gz") as tar:
+        tar.add(reviews, arcname="aclImdb")
+    found = Place(archive, root / "cache", root, {})
+    names = [name for name in backends.NAMES if backends.installed(name)]
+    if not names:
+        pytest.skip("no framework is installed")
+    for name in names:
+        found.runs[name] = root / "runs" / name
+        done = found.train("--backend", name, "--out", found.runs[name])
+        assert done.code == 0, done.err
+    found.runs["other"] = root / "runs" / "other"
+    options = ("--seed", 1, "--cell", "gru", "--hidden", 6)
+    assert found.train("--backend", names[0], "--out", found.runs["other"], *options).code == 0
+    return found
+
+
+@pytest.fixture
+def copies(place, tmp_path) -> list[Path]:
+    """Two runs to be changed."""
+    return [Path(shutil.copytree(path, tmp_path / "copies" / path.name)) for path in place.pair]
+
+
+@pytest.fixture
+def both_frameworks(place):
+    if len(place.runs) < 1 + len(backends.NAMES):
+        pytest.skip("needs both frameworks")
+
+
+def rewrite_predictions(run: Path, change) -> None:
+    path = run / "predictions.csv"
+    with path.open(newline="") as stream:
+        header, *rows = list(csv.reader(stream))
+    with path.open("w", newline="") as stream:
+        csv.writer(stream).writerows([header, *filter(None, map(change, rows))])
+
+
+# The page
+
+
+def test_the_table_holds_what_the_folders_hold(place, tmp_path):
+    page = place.report(tmp_path / "page.html", *place.runs.values())
+    rows = {row.pop("run"): row for row in page.table("runs")}
+    assert rows.keys() == place.runs.keys()
+    for name, path in place.runs.items():
+        result = json.loads((path / "result.json").read_text())
+        record = json.loads((path / "experiment.json").read_text())
+        test, training, execution = result["test"], result["training"], record["execution"]
+        seconds = float(np.mean(training["epoch_seconds"]))
+        row, backend = rows[name], execution["backend"]
+        for column, value, places in (
+            ("test accuracy", test["accuracy"], 4),
+            ("dev accuracy", result["dev"]["accuracy"], 4),
+            ("macro F1", test["macro_f1"], 4),
+            ("test loss", test["loss"], 4),
+            ("s per epoch", seconds, 3 if seconds < 1 else 1),
+        ):
+            assert row[column] == f"{value:.{places}f}", column
+        assert row["tokens/s"] == f"{training['tokens_per_second']:,.0f}"
+        assert row["peak memory"] == f"{result['peak_memory_mb']:,} MB"
+        assert row["device busy"] == f"{training['device_share']:.0%}" and 0 < training["device_share"] <= 1
+        assert row["framework"] == f"{backend} {execution['versions'][backend]}"
+        assert row["model"] == ("BiGRU 6" if name == "other" else "BiLSTM 8")
+        assert (row["recipe"], row["seed"]) == ("default", "1" if name == "other" else "0")
+        assert (row["device"], row["layers"]) == ("cpu", execution["implementation"])
+    figures = [(float(row["test accuracy"]), float(row["dev accuracy"])) for row in page.table("runs")]
+    assert figures == sorted(figures, reverse=True)
+    accuracies = [row["test accuracy"] for row in page.table("runs")]
+    assert page.content.count('class="n best"') == accuracies.count(accuracies[0])
+
+
+def test_runs_of_before_the_device_was_timed(place, tmp_path):
+    """And those of a framework that cannot tell."""
+    copies = [Path(shutil.copytree(next(iter(place.runs.values())), tmp_path / name)) for name in ("before", "untold")]
+    for path in copies:
+        result = json.loads((path / "result.json").read_text())
+        share = result["training"].pop("device_share")
+        if path.name == "untold":
+            result["training"]["device_share"] = None
+        assert share > 0
+        (path / "result.json").write_text(json.dumps(result))
+    page = place.report(tmp_path / "page.html", *copies)
+    assert [row["device busy"] for row in page.table("runs")] == ["\u2013"] * 2
+
+
+def test_specs_and_what_differs(place, tmp_path):
+    """Only the fields that differ, a column for each run."""
+    page = place.report(tmp_path / "page.html", *place.pair)
+    first, second = (row["run"] for row in page.table("runs"))
+    own = {"other": ("gru", "6", "1"), place.pair[0].name: ("lstm", "8", "0")}
+    fields = {row.pop(""): row for row in page.table("fields")}
+    assert fields.keys() == {"model.encoder.cell", "model.encoder.hidden_size", "training.seed"}
+    for name in (first, second):
+        assert tuple(fields[path][name] for path in fields) == own[name]
+    assert "Their specs differ in 3 fields." in page.text
+    assert page.content.count("&quot;bucket_batches&quot;") == 2  # the whole specs, folded away
+
+
+def test_the_same_spec_in_both_frameworks(place, tmp_path, both_frameworks):
+    page = place.report(tmp_path / "page.html", *(place.runs[name] for name in backends.NAMES))
+    assert "Nothing: the specs are the same, field for field." in page.text
+    assert page.content.count("&quot;bucket_batches&quot;") == 1
+    assert not differences([read_run(place.runs[name], name) for name in backends.NAMES])
+
+
+def test_texts_on_which_they_differ(place, copies, tmp_path):
+    """Planted: the second run turns three answers, with known probabilities."""
+    shutil.copy(copies[0] / "predictions.csv", copies[1] / "predictions.csv")
+    with (copies[0] / "predictions.csv").open(newline="") as stream:
+        before = {row["id"]: row for row in csv.DictReader(stream)}
+    turned = {"test/neg/3_2": 0.91, "test/neg/1_2": 0.83, "test/pos/0_9": 0.77}
+
+    def turn(row):
+        if row[0] not in turned:
+            return row
+        answer, share = ("negative" if row[2] == "positive" else "positive"), turned[row[0]]
+        shares = [share, 1 - share] if answer == "negative" else [1 - share, share]
+        return [row[0], row[1], answer, *(f"{value:.6f}" for value in shares)]
+
+    rewrite_predictions(copies[1], turn)
+    page = place.report(tmp_path / "page.html", *copies)
+    (row,) = page.table("pairs")
+    assert (row["agree"], row["differ"]) == (str(2 * EACH - 3), "3")
+    right = sum(before[name]["label"] == before[name]["predicted"] for name in turned)
+    names = [row["run"] for row in page.table("runs")]
+    counts = [row["only first right"], row["only second right"]]
+    if names[0] == copies[1].name:
+        counts.reverse()
+    assert counts == [str(right), str(3 - right)]
+    articles = re.findall(r"<article>.*?</article>", page.content, re.DOTALL)
+    assert len(articles) == 3
+    for article in articles:
+        shown = " ".join(Page(article).words)
+        name = next(name for name in turned if name in shown)
+        old = before[name]
+        answers = {copies[0].name: (old["predicted"], float(old[f"p_{old['predicted']}"]))}
+        other = "negative" if old["predicted"] == "positive" else "positive"
+        answers[copies[1].name] = (other, turned[name])
+        text = " ".join(shown.split())
+        for run, (answer, share) in answers.items():
+            verdict = "right" if answer == old["label"] else "wrong"
+            assert f"{run}: {answer}, {verdict} ({share:.3f})" in text
+        assert f"{name} is {old['label']}" in text
+    assert all(name in page.text for name in turned) and HOSTILE in page.text
+
+
+def test_hostile_words_stay_words(place, copies, tmp_path):
+    """In reviews, in names of runs, and in what a damaged folder says."""
+    rewrite_predictions(copies[1], lambda row: [*row[:2], {"negative": "positive"}.get(row[2], "negative"), *row[3:]])
+    path = copies[0] / "experiment.json"
+    tree = json.loads(path.read_text())
+    tree["execution"]["machine"]["system"] = "<b>Linux</b>"
+    path.write_text(json.dumps(tree))
+    label = '<script>alert("a")</script>'
+    done = compare(*copies, "--labels", label, "b&b", "--out", "page.html", "--cache-dir", place.cache)
+    assert done.code == 0, done.err
+    page = read(tmp_path / "page.html")
+    assert label in page.text and "b&b" in page.text and "<b>Linux</b>" in page.text
+    assert {tag for tag, _ in page.tags}.isdisjoint({"script", "img", "b", "iframe", "object", "link"})
+    assert "<!--" not in page.content
+
+
+def test_the_page_needs_nothing_else(place, tmp_path):
+    """No script, no reference to the network or to another file, and it says so to the browser."""
+    page = place.report(tmp_path / "page.html", *place.pair)
+    stands_alone(page)
+    assert [tag for tag, _ in page.tags].count("svg") == 2
+
+
+def test_confusion_and_records(place, tmp_path):
+    page = place.report(tmp_path / "page.html", *place.pair)
+    matrices = [rows for _, rows in page.tables if rows[0][0] == "is \\ said"]
+    found = sorted([[int(cell) for cell in row[1:]] for row in rows[1:]] for rows in matrices)
+    assert found == sorted(RunFolder.open(path).read_result()["test"]["confusion"] for path in place.pair)
+    _, execution = RunFolder.open(place.pair[0]).read_record()
+    for part in ("description", "fingerprint"):
+        assert execution["data"][part][:24] in page.text
+    assert execution["started"].replace("T", " ") in page.text
+    assert execution["machine"]["python"] in page.text and execution["machine"]["system"] in page.text
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "predictions.csv"])
+@pytest.mark.parametrize("damage", ["missing", "empty", "garbage"])
+def test_a_file_that_is_missing_or_damaged_is_said(place, copies, tmp_path, name, damage):
+    """The rest of the page is as it would be."""
+    file = copies[0] / name
+    file.unlink() if damage == "missing" else file.write_bytes(b"" if damage == "empty" else b"\xff\x00,,\n1,2\n")
+    page = place.report(tmp_path / "page.html", *copies)
+    assert f"{copies[0].name}: {name} is" in page.text
+    assert len(page.table("runs")) == 2
+    assert ("not compared" in page.text) == (name == "predictions.csv")
+    assert [tag for tag, _ in page.tags].count("svg") == 2
+
+
+def test_texts_that_are_gone_leave_the_ids(place, copies, tmp_path):
+    rewrite_predictions(copies[1], lambda row: [*row[:2], {"negative": "positive"}.get(row[2], "negative"), *row[3:]])
+    for copy in copies:
+        path = copy / "experiment.json"
+        path.write_text(path.read_text().replace(str(place.archive), str(tmp_path / "gone.tar.gz")))
+    page = place.report(tmp_path / "page.html", *copies)
+    assert "The texts cannot be shown" in page.text and "gone.tar.gz" in page.text
+    assert 1 <= page.content.count("<article>") <= 20 and 'class="text"' not in page.content
+
+
+def test_other_texts_and_other_data_are_not_compared(place, copies, tmp_path):
+    rewrite_predictions(copies[1], lambda row: None if row[0] == "test/pos/0_9" else row)
+    page = place.report(tmp_path / "a.html", *copies)
+    assert f"not compared, tested on other texts ({2 * EACH - 1} in common)" in page.text
+    path = copies[1] / "experiment.json"
+    tree = json.loads(path.read_text())
+    tree["execution"]["data"]["fingerprint"] = "sha256:other"
+    path.write_text(json.dumps(tree))
+    page = place.report(tmp_path / "b.html", *copies)
+    assert "not compared, trained and tested on other data" in page.text
+    assert "their figures do not compare" in page.text and 'class="n best"' not in page.content
+
+
+def test_digit_sum_models_and_other_tasks(place, tmp_path):
+    name = next(iter(place.runs))
+    options = ("--cell", "lstm", "--lengths", 5, "--seeds", 0, 1, "--epochs", 6, "--hidden", 6, "--embedding-dim", 6)
+    done = call(tasks.digit_sum.main, "--backend", name, "--device", "cpu", *options, "--out", "sums")
+    assert done.code == 0, done.err
+    models = [tmp_path / "sums" / "lstm" / f"L5-seed{seed}" for seed in (0, 1)]
+    page = place.report(tmp_path / "page.html", *models)
+    (row,) = page.table("pairs")
+    assert int(row["agree"]) + int(row["differ"]) == 100
+    assert "one of 2" in page.text and [tag for tag, _ in page.tags].count("svg") == 2
+    for article in re.findall(r'<p class="text"[^>]*>([^<]*)</p>', page.content):
+        assert re.fullmatch(r"(\d ){4}\d", article)
+    page = place.report(tmp_path / "mixed.html", models[0], place.pair[0])
+    assert "of different tasks" in page.text and "not compared, other tasks" in page.text
+    done = compare("sums", models[0])
+    assert done.code == 2 and "name them, as sums/lstm/L5-seed0" in done.err
+
+
+def test_chance_is_mcnemars():
+    """By hand: 2 of 10 to one side or fewer, twice, is 112 / 1024."""
+    assert Pair(None, None, only_first_right=2, only_second_right=8).chance == pytest.approx(112 / 1024)
+    assert Pair(None, None, only_first_right=0, only_second_right=0).chance == 1
+    assert 0 <= Pair(None, None, only_first_right=4000, only_second_right=1).chance < 1e-300
+
+
+def test_long_texts_are_shortened():
+    words = "a wonderful film <br /><br />of   many words " * 40
+    short = shorten(words)
+    assert len(short) <= LONGEST + 2 and short.endswith(" \u2026") and "<br" not in short and "  " not in short
+    assert shorten("short\ntext") == "short text"
+    assert len(shorten("x" * 1000)) == LONGEST + 2
+
+
+# The program
+
+
+def test_what_the_terminal_shows(place, tmp_path):
+    done = compare(*place.pair, "--cache-dir", place.cache)
+    assert done.code == 0 and done.err == ""
+    (report,) = tmp_path.glob("runs/compare-*/report.html")
+    assert str(report.relative_to(tmp_path)) in done.out
+    for path in place.pair:
+        assert f"{RunFolder.open(path).read_result()['test']['accuracy']:.4f}" in done.out
+        assert path.name in done.out
+    assert "predictions agree" in done.out
+
+
+@pytest.fixture
+def refused(tmp_path):
+    """Calls the program and expects one line, exit code 2, and nothing created or changed."""
+
+    def check(*argv: object, says: tuple[str, ...], main=tasks.compare.main) -> None:
+        before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+        done = call(main, *argv)
+        assert done.code == 2 and done.out == "", done.out + done.err
+        assert done.err.startswith("error: ") and done.err.count("\n") == 1, done.err
+        assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+        for part in says:
+            assert part in done.err, done.err
+
+    return check
+
+
+def test_refusals(place, copies, refused, tmp_path):
+    one, other = copies
+    refused(one, says=(str(one), "two or more"))
+    refused(says=("RUN",))
+    refused(one, other, one / "..", says=("not the folder of one run",))
+    refused(one, other, other / ".." / other.name, says=("there twice",))
+    refused(one, tmp_path / "none", says=("none: no such run folder",))
+    (tmp_path / "empty").mkdir()
+    refused(one, "empty", says=("empty", "experiment.json is missing"))
+    refused(one, other, "--labels", "a", says=("--labels", "1 names for 2 runs"))
+    refused(one, other, "--labels", "a", "a", says=("--labels", "a name of its own"))
+    (tmp_path / "page.html").write_text("mine")
+    refused(one, other, "--out", "page.html", says=("page.html", "exists"))
+    refused(one, other, "--out", "page.html/in/it.html", "--cache-dir", place.cache, says=("page.html",))
+    assert (tmp_path / "page.html").read_text() == "mine"
+    result = json.loads((other / "result.json").read_text())
+    del result["test"]["loss"]
+    (other / "result.json").write_text(json.dumps(result))
+    refused(one, other, says=("result.json", "test.loss"))
+    (other / "result.json").unlink()
+    refused(one, other, says=("not finished", f"python -m tasks.imdb --resume {other}"))
+
+
+# Both frameworks by one command
+
+
+def test_both_from_beginning_to_end(place, tmp_path, both_frameworks, refused):
+    """The same start and the same batches, each in a process of its own; nothing is trained twice."""
+    argv = ("--backend", "both", "--impl", "builtin", "--seed", 3, "--dtype", "float64", "--out", "both")
+    done = place.train(*argv)
+    assert done.code == 0, done.err
+    folder = tmp_path / "both"
+    assert {path.name for path in folder.iterdir()} == {"plan.json", "report.html", *backends.NAMES}
+    runs = [read_run(folder / name, name) for name in backends.NAMES]
+    assert not differences(runs) and runs[0].experiment.training.seed == 3
+    for run in runs:
+        assert run.execution["backend"] == run.label and run.execution["implementation"] == "builtin"
+    one, two = ([line["loss"] for line in run.metrics] for run in runs)
+    assert one == pytest.approx(two, abs=1e-9)
+    page = read(folder / "report.html")
+    assert {row["run"] for row in page.table("runs")} == set(backends.NAMES)
+    assert "Nothing: the specs are the same" in page.text and "both/report.html" in done.out
+    refused("--resume", "both", main=tasks.imdb.main, says=("both runs are finished", "both/report.html"))
+    refused(*("--resume", "both", "--backend", "torch"), main=tasks.imdb.main, says=("leave out --backend torch",))
+    resumed = ("--resume", folder / backends.NAMES[0], "--backend", "both")
+    refused(*resumed, main=tasks.imdb.main, says=("a run in one framework",))
+    refused("--backend", "both", "--out", "both", main=tasks.imdb.main, says=("both: exists",))
+
+
+def test_both_goes_on_with_what_is_missing(place, tmp_path, both_frameworks, refused):
+    """One finished, the other stopped on the way; then one that was never begun."""
+    first, second = (place.root / "runs" / name for name in backends.NAMES)
+    folder = tmp_path / "both"
+    folder.mkdir()
+    shutil.copytree(first, folder / first.name)
+    calls = itertools.count(1)
+
+    @contextlib.contextmanager
+    def stop_at_step_3(several):
+        yield lambda: next(calls) >= 3
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tasks.run.train, "stop_signals", stop_at_step_3)
+        assert place.train("--backend", second.name, "--out", folder / second.name).code == 130
+    experiment, _ = RunFolder.open(first).read_record()
+    plan = {"format": 1, "kind": "both", "device": "cpu", "implementation": "auto"}
+    (folder / "plan.json").write_text(json.dumps({**plan, "experiment": experiment.model_dump(mode="json")}))
+    before = (folder / first.name / "result.json").stat().st_mtime_ns
+    done = call(tasks.imdb.main, "--resume", folder, "--cache-dir", place.cache)
+    assert done.code == 0, done.err
+    assert (folder / first.name / "result.json").stat().st_mtime_ns == before and "finished" in done.out
+    resumed = read_run(folder / second.name, "resumed")
+    assert [own["from_step"] for own in resumed.execution["segments"]] == [0, 3]
+    assert "was stopped and resumed" in read(folder / "report.html").text
+    shutil.rmtree(folder / second.name)
+    refused("--resume", folder, main=tasks.imdb.main, says=("remove first", "report.html"))
+    (folder / "report.html").unlink()
+    done = call(tasks.imdb.main, "--resume", folder, "--cache-dir", place.cache)
+    assert done.code == 0, done.err
+    assert read_run(folder / second.name, "again").result["test"] == read_run(second, "before").result["test"]
+    assert (folder / "report.html").is_file()
+
+
+def test_both_needs_every_framework(place, refused, monkeypatch):
+    missing = backends.NAMES[-1]
+    monkeypatch.setattr(backends, "installed", lambda name: name != missing)
+    refused("--backend", "both", main=tasks.imdb.main, says=(f"backend {missing}", "not installed", "pip install"))
+
+
+def test_both_leaves_nothing_when_refused(place, tmp_path, both_frameworks, capfd):
+    done = place.train("--backend", "both", "--impl", "none", "--out", "both")
+    assert done.code == 2 and not (tmp_path / "both").exists()
+    assert "unknown implementation" in capfd.readouterr().err
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
+def test_both_stops_cleanly(place, tmp_path, both_frameworks):
+    """Ctrl-C reaches the training once; it saves, and the program says how to go on."""
+    start = (
+        "import sys, tasks.run.both_frameworks, tasks.imdb\nfrom tasks.cli.console import run_program\n"
+        f"tasks.run.both_frameworks.command = lambda task, argv: [sys.executable, '-c', {CHILD!r}, '{EACH}', *argv]\n"
+        f"sys.exit(run_program(tasks.imdb.main, sys.argv[1:]))"
+    )
+    options = ("--data", place.archive, "--cache-dir", place.cache, *TINY, "--epochs", 100000, "--backend", "both")
+    argv = [sys.executable, "-c", start, *map(str, options), "--out", str(tmp_path / "both")]
+    process = subprocess.Popen(argv, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    run = tmp_path / "both" / backends.NAMES[0]
+    deadline = time.monotonic() + 60
+    while not (run / "best.safetensors").is_file() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, out
+    assert f"--resume {tmp_path / 'both'}" in out and "Traceback" not in out
+    assert "stopping after this step" in out and out.count("stopping after this step") == 1
+    experiment, _ = RunFolder.open(run).read_record()
+    assert RunFolder.open(run).read_last(experiment.model)[2].step > 0
+    assert {path.name for path in (tmp_path / "both").iterdir()} == {"plan.json", backends.NAMES[0]}
+
+
+# In a browser
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_a_browser_shows_it(place, copies, tmp_path, width):
+    """No wider than the window, nothing fetched, nothing on the console."""
+    rewrite_predictions(copies[1], lambda row: [*row[:2], {"negative": "positive"}.get(row[2], "negative"), *row[3:]])
+    fits(place.report(tmp_path / "page.html", *copies), width, tmp_path)

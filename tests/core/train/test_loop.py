@@ -1,0 +1,643 @@
+"""The training loop in every installed framework: what it records, what it keeps, and that a resume changes nothing."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+
+from backends import implementations
+from core.data.dataset import Dataset, epoch_order
+from core.engine.reference import ReferenceEngine
+from core.errors import UserError
+from core.models.model import initial_parameters
+from core.rng import dropout_mask, native_seed
+from core.spec.experiment import Experiment, replace
+from core.spec.training import Schedule, learning_rate
+from core.train import loop
+from core.train.loop import train
+from core.train.metrics import evaluate, summarize
+from core.train.run_folder import RunFolder, TrainingState
+from tests.conftest import loaded, make_dataset, one_line
+
+VOCAB = 20
+
+SMALL = replace(
+    Experiment(),
+    {
+        "model.embedding.vocab_size": VOCAB,
+        "model.embedding.dim": 5,
+        "model.encoder.hidden_size": 4,
+        "training.optimizer.learning_rate": 0.02,
+        "training.batch_size": 8,
+        "training.bucket_batches": 2,
+        "training.epochs": 3,
+        "training.dtype": "float64",
+    },
+)
+"""On 44 rows: 6 steps an epoch, the last of 4 rows."""
+
+ROWS = 44
+STEPS = 18
+
+DROPPING = {"model.embedding.dropout": 0.3, "model.encoder.dropout": 0.3, "model.head.dropout": 0.3}
+
+
+@dataclass
+class Watcher:
+    """An observer that remembers."""
+
+    intervals: list = field(default_factory=list)
+    evaluations: list = field(default_factory=list)
+
+    def on_interval(self, interval) -> None:
+        self.intervals.append(interval)
+
+    def on_evaluating(self, done, total) -> None:
+        assert 0 < done <= total
+
+    def on_evaluation(self, epoch, step, evaluation, is_best) -> None:
+        self.evaluations.append((epoch, step, evaluation, is_best))
+
+
+@pytest.fixture
+def data(rng) -> tuple[Dataset, Dataset]:
+    return make_dataset(rng, ROWS, VOCAB), make_dataset(rng, 30, VOCAB)
+
+
+def new_engine(backend, experiment: Experiment, implementation: str = "auto"):
+    training = experiment.training
+    parameters = initial_parameters(experiment.model, training.seed, training.dtype)
+    chosen = implementations.resolve_implementation(implementation, "cpu", experiment.model.encoder.cell)
+    return backend.Engine(experiment.model, training, parameters, "cpu", chosen)
+
+
+def run(backend, experiment, data, path, should_stop=lambda: False):
+    """A run from its beginning: engine, folder, state, watcher."""
+    folder, engine, watcher = RunFolder.create(path), new_engine(backend, experiment), Watcher()
+    state = train(engine, experiment, *data, folder, TrainingState(), watcher, should_stop)
+    return engine, folder, state, watcher
+
+
+def go_on(backend, experiment, data, folder, should_stop=lambda: False):
+    """As `run`, with a new engine and nothing but what the folder holds."""
+    parameters, moments, state = folder.read_last(experiment.model)
+    engine, watcher = new_engine(backend, experiment), Watcher()
+    engine.load(parameters, moments, state.step)
+    folder.forget_metrics_after(state.step)
+    state = train(engine, experiment, *data, folder, state, watcher, should_stop)
+    return engine, folder, state, watcher
+
+
+def stop_after(steps: int):
+    """`should_stop` that asks for it when it is called for the `steps`-th time, once per step."""
+    calls = itertools.count(1)
+    return lambda: next(calls) >= steps
+
+
+def lines_of(folder: RunFolder, split: str) -> list[dict]:
+    return [line for line in folder.read_metrics() if line["split"] == split]
+
+
+def timeless(folder: RunFolder) -> list[dict]:
+    """Metrics without those figures that are not a function of the spec."""
+    clocks = ("tokens_per_second", "device_share")
+    return [{key: value for key, value in line.items() if key not in clocks} for line in folder.read_metrics()]
+
+
+def largest_difference(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> float:
+    assert one.keys() == other.keys()
+    return max(float(np.abs(one[name] - other[name]).max()) for name in one)
+
+
+# What a run does and records
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("cell", ["srn", "gru", "lstm"])
+def test_the_loss_falls(backend, data, tmp_path, cell, dtype):
+    changes = {"model.encoder.cell": cell, "training.dtype": dtype, "training.epochs": 12}
+    _, folder, state, watcher = run(backend, replace(SMALL, changes), data, tmp_path / "run")
+    losses = [line["loss"] for line in lines_of(folder, "train")]
+    assert state.finished and len(losses) == 72
+    assert np.mean(losses[-6:]) < 0.8 * np.mean(losses[:6])
+    assert watcher.evaluations[-1][2].accuracy > 0.5
+
+
+def test_every_step_has_its_line(backend, data, tmp_path):
+    _, folder, state, watcher = run(backend, SMALL, data, tmp_path / "run")
+    lines = lines_of(folder, "train")
+    assert [line["step"] for line in lines] == list(range(1, STEPS + 1)) and state.step == STEPS
+    orders = [epoch_order(data[0].lengths, 8, 2, SMALL.training.seed, epoch) for epoch in range(3)]
+    for line, rows in zip(lines, itertools.chain(*orders), strict=True):
+        assert line["examples"] == len(rows) and line["tokens"] == data[0].lengths[rows].sum()
+        assert line["epoch"] == pytest.approx(line["step"] / 6, abs=1e-6) and line["learning_rate"] == 0.02
+        assert math.isfinite(line["loss"]) and line["grad_norm"] > 0 and line["tokens_per_second"] > 0
+        assert (line["accuracy"] * line["examples"]) == pytest.approx(round(line["accuracy"] * line["examples"]))
+    assert state.tokens == 3 * data[0].lengths.sum() and len(state.epoch_seconds) == 3
+    assert state.seconds == pytest.approx(sum(state.epoch_seconds))
+    assert [(line["step"], line["epoch"]) for line in lines_of(folder, "dev")] == [(6, 1), (12, 2), (18, 3)]
+    assert [interval.epoch for interval in watcher.intervals] == [1, 2, 3]
+    epochs = [lines[start : start + 6] for start in (0, 6, 12)]
+    expected = [sum(line["loss"] * line["examples"] for line in epoch) / ROWS for epoch in epochs]
+    assert [interval.loss for interval in watcher.intervals] == pytest.approx(expected)
+
+
+def test_the_figures_of_a_step_are_those_of_its_batch(backend, data):
+    """Loss, right answers and norm against the reference and the engine's own gradients, before any update."""
+    engine = new_engine(backend, SMALL)
+    batch = data[0].batch(np.arange(3, 14))
+    loss, gradients = engine.gradients(batch, 0)
+    right = (engine.logits(batch).argmax(axis=1) == batch.labels).sum()
+    engine.train_step(batch, 0, 0.01)
+    (stats,) = engine.collect()
+    assert stats.loss == pytest.approx(loss, rel=1e-12) and stats.correct == right
+    assert stats.grad_norm == pytest.approx(math.sqrt(sum((g**2).sum() for g in gradients.values())), rel=1e-12)
+
+
+def test_a_summed_loss_is_shown_per_text(backend, data, tmp_path):
+    experiment = replace(SMALL, {"training.loss_reduction": "sum", "training.epochs": 1})
+    _, folder, _, watcher = run(backend, experiment, data, tmp_path / "run")
+    total = sum(line["loss"] for line in lines_of(folder, "train"))
+    assert watcher.intervals[0].loss == pytest.approx(total / ROWS) and 0.2 < watcher.intervals[0].loss < 3
+
+
+def test_the_best_of_dev_is_kept(backend, data, tmp_path):
+    changes = {"training.eval_interval": 2, "training.epochs": 6, "training.optimizer.learning_rate": 0.1}
+    experiment = replace(SMALL, changes)
+    engine, folder, state, watcher = run(backend, experiment, data, tmp_path / "run")
+    lines = lines_of(folder, "dev")
+    assert [line["step"] for line in lines] == list(range(2, 37, 2))
+    best = max(lines, key=lambda line: (line["accuracy"], -line["loss"]))
+    assert (state.best_step, state.best_accuracy, state.best_loss) == (best["step"], best["accuracy"], best["loss"])
+    assert state.evaluations == len(watcher.evaluations) == 18
+    assert [step for _, step, _, is_best in watcher.evaluations if is_best][-1] == best["step"]
+    kept = folder.read_best(experiment.model)
+    found = evaluate(ReferenceEngine(experiment.model, kept).logits, data[1])
+    assert found.accuracy == best["accuracy"] and found.loss == pytest.approx(best["loss"], rel=1e-9)
+    last, _, _ = folder.read_last(experiment.model)
+    assert largest_difference(last, engine.parameters()) == 0
+
+
+@pytest.mark.parametrize("interval", [1, 4, 6, 100])
+def test_evaluation_interval(backend, data, tmp_path, interval):
+    """Every so many steps, and at the end of each epoch, once where the two meet."""
+    _, folder, _, _ = run(backend, replace(SMALL, {"training.eval_interval": interval}), data, tmp_path / "run")
+    due = [step for step in range(1, STEPS + 1) if step % interval == 0 or step % 6 == 0]
+    assert [line["step"] for line in lines_of(folder, "dev")] == due
+    assert [line["step"] for line in lines_of(folder, "train")] == list(range(1, STEPS + 1))
+
+
+@pytest.mark.parametrize("patience", [1, 3])
+def test_patience(backend, data, tmp_path, patience):
+    """At a rate too small to change one answer, the first look at dev stays the best."""
+    changes = {
+        "training.patience": patience,
+        "training.epochs": 9,
+        "training.optimizer": {"kind": "sgd", "learning_rate": 1e-300},
+    }
+    _, folder, state, _ = run(backend, replace(SMALL, changes), data, tmp_path / "run")
+    assert state.finished and state.step == 6 * (1 + patience) and state.best_step == 6
+    assert len(lines_of(folder, "dev")) == 1 + patience
+    assert folder.read_last(SMALL.model)[2] == state
+
+
+def test_patience_survives_a_stop(backend, data, tmp_path):
+    changes = {
+        "training.patience": 3,
+        "training.epochs": 9,
+        "training.optimizer": {"kind": "sgd", "learning_rate": 1e-300},
+    }
+    experiment = replace(SMALL, changes)
+    _, folder, state, _ = run(backend, experiment, data, tmp_path / "run", stop_after(15))
+    assert not state.finished and state.evaluations_since_best == 1
+    _, _, state, _ = go_on(backend, experiment, data, folder)
+    assert state.finished and state.step == 24
+
+
+def test_a_finished_run_does_nothing_more(backend, data, tmp_path):
+    engine, folder, _, _ = run(backend, SMALL, data, tmp_path / "run")
+    before = timeless(folder)
+    again, _, state, watcher = go_on(backend, SMALL, data, folder)
+    assert state.step == STEPS and watcher.evaluations == [] and timeless(folder) == before
+    assert largest_difference(again.parameters(), engine.parameters()) == 0
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [("empty", "empty"), ("id", "1..19"), ("padding", "1..19"), ("label", "0..1"), ("length", "d/0")],
+)
+def test_data_that_do_not_fit_the_model(backend, data, tmp_path, fault, said):
+    tokens, labels, offsets = data[1].tokens.copy(), data[1].labels.copy(), data[1].offsets.copy()
+    if fault == "id":
+        tokens[3] = VOCAB
+    elif fault == "padding":
+        tokens[3] = 0
+    elif fault == "label":
+        labels[4] = 2
+    elif fault == "length":
+        offsets[1] = 0
+    wrong = Dataset(tokens, offsets, labels, data[1].names)
+    if fault == "empty":
+        wrong = Dataset(tokens[:0], offsets[:1], labels[:0], [])
+    with pytest.raises(UserError) as error:
+        run(backend, SMALL, (data[0], wrong), tmp_path / "run")
+    assert said in one_line(error)
+
+
+# Stopping and going on
+
+
+OPTIMISERS = {
+    "adam": {"training.optimizer": {"kind": "adam", "learning_rate": 0.02, "weight_decay": 0.1}},
+    "adam, tensor clip": {
+        "training.optimizer.weight_decay": 0.05,
+        "training.clip_mode": "tensor",
+        "training.clip_norm": 0.05,
+    },
+    "momentum": {
+        "training.optimizer": {"kind": "sgd", "learning_rate": 0.1, "momentum": 0.9, "weight_decay": 0.01},
+        "training.clip_mode": "tensor",
+        "training.clip_norm": 0.1,
+    },
+    "sgd": {"training.optimizer": {"kind": "sgd", "learning_rate": 0.3}, "training.clip_mode": "none"},
+}
+
+
+@pytest.mark.parametrize("masks", ["shared", "native"])
+@pytest.mark.parametrize("optimiser", OPTIMISERS)
+def test_a_resume_is_exact(backend, data, tmp_path, rng, optimiser, masks):
+    """Stopped twice after any number of steps, with dropout and a changing rate: every bit as if never stopped."""
+    changes = {
+        **OPTIMISERS[optimiser],
+        **DROPPING,
+        "training.dropout_masks": masks,
+        "training.schedule.kind": "one_cycle",
+        "training.eval_interval": 4,
+        "training.seed": int(rng.integers(1 << 40)),
+        "model.encoder.num_layers": 2,
+        "model.head.hidden_size": 3,
+    }
+    experiment = replace(SMALL, changes)
+    whole, whole_folder, whole_state, _ = run(backend, experiment, data, tmp_path / "whole")
+    first, second = (int(step) for step in sorted(rng.choice(np.arange(1, STEPS), size=2, replace=False)))
+    _, folder, state, _ = run(backend, experiment, data, tmp_path / "parts", stop_after(first))
+    assert state.step == first and not state.finished
+    _, _, state, _ = go_on(backend, experiment, data, folder, stop_after(second - first))
+    assert state.step == second and not state.finished
+    engine, _, state, _ = go_on(backend, experiment, data, folder)
+    assert state.finished and state.step == STEPS
+    assert timeless(folder) == timeless(whole_folder)
+    assert largest_difference(engine.parameters(), whole.parameters()) == 0
+    if whole.moments():
+        assert largest_difference(engine.moments(), whole.moments()) == 0
+    assert largest_difference(folder.read_best(experiment.model), whole_folder.read_best(experiment.model)) == 0
+    for name in ("best_step", "best_accuracy", "best_loss", "evaluations", "evaluations_since_best", "tokens"):
+        assert getattr(state, name) == getattr(whole_state, name), name
+
+
+def test_dropout_is_on(backend, data):
+    """Else the test above would say nothing of it."""
+    batch = data[0].batch(np.arange(8))
+    for masks in ("shared", "native"):
+        engine = new_engine(backend, replace(SMALL, {**DROPPING, "training.dropout_masks": masks}))
+        losses = [engine.gradients(batch, step)[0] for step in (0, 1, 0)]
+        assert losses[0] != losses[1] and losses[0] == losses[2]
+
+
+def test_a_resume_from_the_very_beginning(backend, data, tmp_path):
+    """A run that is killed before its first step has left a checkpoint too."""
+    _, whole, _, _ = run(backend, SMALL, data, tmp_path / "whole")
+
+    class Killed(Exception):
+        pass
+
+    class Refusing:
+        def __getattr__(self, name):
+            return getattr(engine, name)
+
+        def train_step(self, *_):
+            raise Killed
+
+    engine, folder = new_engine(backend, SMALL), RunFolder.create(tmp_path / "run")
+    with pytest.raises(Killed):
+        train(Refusing(), SMALL, *data, folder, TrainingState(), Watcher())
+    _, _, state, _ = go_on(backend, SMALL, data, folder)
+    assert state.finished and timeless(folder) == timeless(whole)
+
+
+def test_a_kill_between_metrics_and_checkpoint(backend, data, tmp_path):
+    """Lines of steps that the checkpoint does not know are dropped and come again, once."""
+    experiment = replace(SMALL, {**DROPPING, "training.eval_interval": 4})
+    whole, whole_folder, _, _ = run(backend, experiment, data, tmp_path / "whole")
+    _, folder, _, _ = run(backend, experiment, data, tmp_path / "parts", stop_after(5))
+    older = (folder.path / "last.safetensors").read_bytes()
+    go_on(backend, experiment, data, folder, stop_after(6))
+    (folder.path / "last.safetensors").write_bytes(older)
+    assert lines_of(folder, "train")[-1]["step"] == 11
+    engine, _, _, _ = go_on(backend, experiment, data, folder)
+    assert timeless(folder) == timeless(whole_folder)
+    assert largest_difference(engine.parameters(), whole.parameters()) == 0
+
+
+def test_a_checkpoint_between_evaluations(backend, data, tmp_path, monkeypatch):
+    """After SAVE_SECONDS, so that a power cut does not cost an epoch."""
+    monkeypatch.setattr(loop, "SAVE_SECONDS", 0.0)
+    saved = []
+    monkeypatch.setattr(RunFolder, "write_last", lambda self, parameters, moments, state: saved.append(state.step))
+    run(backend, SMALL, data, tmp_path / "run")
+    assert saved[0] == 0 and set(saved) == set(range(STEPS + 1))
+
+
+def test_other_framework_goes_on(data, tmp_path, rng):
+    """Rung 4: begun in one, ended in the other, the curve of never having stopped."""
+    engines = [loaded(name) for name in ("paddle", "torch")]
+    experiment = replace(SMALL, {**DROPPING, "training.optimizer.weight_decay": 0.1, "model.encoder.num_layers": 2})
+    _, whole, _, _ = run(engines[0], experiment, data, tmp_path / "whole")
+    expected = [line["loss"] for line in whole.read_metrics()]
+    for number, (first, second) in enumerate((engines, engines[::-1])):
+        _, folder, _, _ = run(first, experiment, data, tmp_path / str(number), stop_after(int(rng.integers(1, STEPS))))
+        go_on(second, experiment, data, folder)
+        assert [line["loss"] for line in folder.read_metrics()] == pytest.approx(expected, abs=1e-9, rel=0)
+
+
+@pytest.mark.parametrize("optimiser", ["adam, tensor clip", "momentum"])
+def test_two_frameworks_learn_alike(data, tmp_path, optimiser):
+    """Sixty steps with shared dropout, in float64."""
+    changes = {**DROPPING, **OPTIMISERS[optimiser], "training.epochs": 10, "training.schedule.kind": "linear"}
+    experiment = replace(SMALL, changes)
+    curves = []
+    for name in ("paddle", "torch"):
+        _, folder, _, _ = run(loaded(name), experiment, data, tmp_path / name)
+        curves.append(np.array([[line["loss"], line["grad_norm"]] for line in lines_of(folder, "train")]))
+    assert curves[0].shape == (60, 2) and curves[0][-6:, 0].mean() < curves[0][:6, 0].mean()
+    assert np.abs(curves[0] - curves[1]).max() < 1e-9
+
+
+# Divergence
+
+
+def diverging(optimizer: dict, **changes) -> Experiment:
+    fixed = {"training.clip_mode": "none", "training.dtype": "float32", "model.encoder.cell": "srn"}
+    return replace(SMALL, {"training.optimizer": optimizer, **fixed, **changes})
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_a_diverging_loss_names_its_step(backend, data, tmp_path):
+    """Decay at such a rate multiplies the weights by 1e20 a step."""
+    with pytest.raises(UserError) as error:
+        experiment = diverging({"kind": "sgd", "learning_rate": 1e20, "weight_decay": 1.0})
+        run(backend, experiment, data, tmp_path / "run")
+    lines = lines_of(RunFolder.open(tmp_path / "run"), "train")
+    first = next(line["step"] for line in lines if line["loss"] is None)  # JSON has no NaN
+    assert f"step {first}:" in one_line(error) and "diverged" in one_line(error) and "--lr" in one_line(error)
+    assert 1 < first <= 6
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_an_evaluation_that_diverged(backend, data, tmp_path):
+    """The step's own loss was fine; the parameters that it left are not, and must not be kept as best or as last."""
+    changes = {"training.epochs": 1, "training.batch_size": ROWS}
+    experiment = diverging({"kind": "adam", "learning_rate": 1e38}, **changes)
+    with pytest.raises(UserError) as error:
+        run(backend, experiment, data, tmp_path / "run")
+    assert "step 1" in one_line(error) and "diverged" in one_line(error)
+    folder = RunFolder.open(tmp_path / "run")
+    assert math.isfinite(lines_of(folder, "train")[0]["loss"])
+    assert not (folder.path / "best.safetensors").exists() and folder.read_last(experiment.model)[2].step == 0
+
+
+# The device is not waited for
+
+
+@pytest.fixture
+def reads(backend, monkeypatch) -> list[str]:
+    """Names of every call that copies a tensor to the host, as they happen."""
+    if backend.NAME == "torch":
+        import torch as framework
+    else:
+        import paddle as framework
+    found: list[str] = []
+
+    def counting(name, method):
+        def call(*arguments, **options):
+            found.append(name)
+            return method(*arguments, **options)
+
+        return call
+
+    names = ["item", "numpy", "cpu", "tolist", "__bool__", "__float__", "__int__", "__index__", "__array__"]
+    for name in names:
+        if hasattr(framework.Tensor, name):
+            monkeypatch.setattr(framework.Tensor, name, counting(name, getattr(framework.Tensor, name)))
+    return found
+
+
+@pytest.mark.parametrize("cell", ["srn", "gru", "lstm"])
+@pytest.mark.parametrize("implementation", ["builtin", "packed"])
+@pytest.mark.parametrize("optimiser", OPTIMISERS)
+def test_a_step_does_not_wait(backend, data, reads, cell, optimiser, implementation):
+    """With the layers that run on a device; our own are on the CPU, where there is nothing to wait for."""
+    changes = {**OPTIMISERS[optimiser], **DROPPING, "model.encoder.cell": cell, "model.encoder.num_layers": 2}
+    changes["training.class_weights"] = (0.5, 2.0)
+    engine = new_engine(backend, replace(SMALL, changes), implementation)
+    batches = [data[0].batch(rows) for rows in epoch_order(data[0].lengths, 8, 2, 0, 0)]
+    for step, batch in enumerate(batches):
+        assert engine.train_step(batch, step, 0.01) is None
+    # How many sequences are how long stands on the host, where torch's own layers look it up.
+    of_the_host = {"__int__", "__index__"} if implementation == "packed" and backend.NAME == "torch" else set()
+    assert set(reads) <= of_the_host
+    reads.clear()
+    assert len(engine.collect()) == len(batches) and reads != []
+
+
+def test_collect_returns_the_steps_since(backend, data):
+    one, other = new_engine(backend, SMALL), new_engine(backend, SMALL)
+    assert one.collect() == []
+    batches = [data[0].batch(rows) for rows in epoch_order(data[0].lengths, 8, 2, 0, 0)]
+    singly = []
+    for step, batch in enumerate(batches):
+        one.train_step(batch, step, 0.01)
+        other.train_step(batch, step, 0.01)
+        found = one.collect()
+        assert len(found) == 1 and one.collect() == []
+        singly += found
+    assert other.collect() == singly and len({stats.loss for stats in singly}) == len(batches)
+
+
+def test_looking_changes_nothing(backend, data):
+    """Evaluation, gradients and copies between steps leave the curve as it is."""
+    experiment = replace(SMALL, {**DROPPING, "training.dropout_masks": "native"})
+    one, other = new_engine(backend, experiment), new_engine(backend, experiment)
+    for step in range(6):
+        batch = data[0].batch(np.arange(step, step + 9))
+        one.train_step(batch, step, 0.05)
+        other.logits(data[1].batch(np.arange(5)))
+        other.activations(batch)
+        other.gradients(batch, step + 3)
+        for array in (*other.parameters().values(), *other.moments().values()):
+            array += 1.0  # copies
+        other.train_step(batch, step, 0.05)
+    assert one.collect() == other.collect()
+    assert largest_difference(one.parameters(), other.parameters()) == 0
+
+
+def test_padding_is_never_learned(backend, data):
+    experiment = replace(SMALL, {"training.optimizer.weight_decay": 0.1, **DROPPING})
+    engine = new_engine(backend, experiment)
+    for step in range(5):
+        engine.train_step(data[0].batch(np.arange(20)), step, 0.1)
+    assert not engine.parameters()["embedding.weight"][0].any()
+    assert engine.parameters()["embedding.weight"][1:].all()
+    for name, array in engine.moments().items():
+        assert array.any() and (not name.endswith("embedding.weight") or not array[0].any())
+
+
+# The order of examples
+
+
+@pytest.mark.parametrize("bucket_batches", [0, 1, 3, 50])
+@pytest.mark.parametrize("rows", [1, 7, 40, 83])
+def test_an_epoch_holds_each_row_once(rng, rows, bucket_batches):
+    lengths = rng.integers(1, 30, rows)
+    batches = epoch_order(lengths, 8, bucket_batches, seed=3, epoch=2)
+    assert sorted(np.concatenate(batches).tolist()) == list(range(rows))
+    assert len(batches) == math.ceil(rows / 8) and sorted(map(len, batches))[1:] == [8] * (len(batches) - 1)
+
+
+@pytest.mark.parametrize("bucket_batches", [0, 5])
+def test_the_order_depends_on_seed_and_epoch_alone(rng, bucket_batches):
+    lengths = rng.integers(1, 30, 200)
+
+    def order(seed, epoch):
+        return [batch.tolist() for batch in epoch_order(lengths, 8, bucket_batches, seed, epoch)]
+
+    first = order(1, 0)
+    np.random.seed(int(rng.integers(99)))
+    assert order(1, 0) == first
+    others = [order(1, 1), order(2, 0), order(0, 1), order(11, 0)]
+    assert all(other != first for other in others) and len({str(other) for other in others}) == 4
+
+
+def test_buckets_hold_similar_lengths(rng):
+    """Without looking sorted: batches of short and long texts are mixed, and so are rows of equal length."""
+    lengths = rng.integers(1, 200, 1000)
+
+    def spread(bucket_batches):
+        return np.mean([np.ptp(lengths[rows]) for rows in epoch_order(lengths, 10, bucket_batches, 5, 0)])
+
+    plain, few, many = spread(0), spread(5), spread(50)
+    assert plain == spread(1) and many < 0.05 * plain and many < few < 0.4 * plain
+    means = [lengths[rows].mean() for rows in epoch_order(lengths, 10, 50, 5, 0)]
+    assert abs(np.corrcoef(means, np.arange(len(means)))[0, 1]) < 0.5
+    even = np.concatenate(epoch_order(np.full(1000, 7), 10, 50, 5, 0))
+    assert abs(np.corrcoef(even, np.arange(1000))[0, 1]) < 0.3
+
+
+# The learning rate
+
+
+def rates(total: int, peak: float = 0.5, **fields) -> np.ndarray:
+    return np.array([learning_rate(Schedule(**fields), peak, step, total) for step in range(total)])
+
+
+@pytest.mark.parametrize("kind", ["linear", "one_cycle"])
+def test_a_schedule_at_its_ends(kind):
+    shares = {"kind": kind, "warmup_share": 0.25, "start_share": 0.1, "final_share": 0.02}
+    found = rates(101, **shares)
+    assert found[0] == pytest.approx(0.05) and found[-1] == pytest.approx(0.01)
+    top = int(found.argmax())
+    assert top in (25, 26) and found[top] == pytest.approx(0.5, rel=0.02)
+    assert (np.diff(found[: top + 1]) > 0).all() and (np.diff(found[top:]) < 0).all()
+    steps = np.abs(np.diff(found[top + 1 :]))
+    straight = np.ptp(steps) < 1e-12
+    assert straight == (kind == "linear")
+    middle = found[1:25][11]  # step 12 of 25.25: near half-way up on either curve
+    assert middle == pytest.approx(0.05 + 0.45 * 12 / 25.25, rel=0.05)
+
+
+def test_a_constant_schedule():
+    assert (rates(10, kind="constant", start_share=0.3, final_share=0.1) == 0.5).all()
+
+
+@pytest.mark.parametrize("kind", ["constant", "linear", "one_cycle"])
+@pytest.mark.parametrize("warmup", [0.0, 0.1, 1.0])
+@pytest.mark.parametrize("total", [1, 2, 3, 10])
+def test_a_short_schedule_stays_within_its_bounds(kind, warmup, total):
+    found = rates(total, kind=kind, warmup_share=warmup)
+    assert np.isfinite(found).all() and (found >= 0).all() and (found <= 0.5).all() and found.max() > 0
+    if warmup == 0.0:
+        assert found[0] == 0.5
+
+
+def test_the_schedule_reaches_the_engine(backend, data, tmp_path):
+    experiment = replace(SMALL, {"training.schedule.kind": "linear", "training.schedule.warmup_share": 0.5})
+    _, folder, _, _ = run(backend, experiment, data, tmp_path / "run")
+    found = [line["learning_rate"] for line in lines_of(folder, "train")]
+    assert found == pytest.approx(rates(STEPS, 0.02, kind="linear", warmup_share=0.5).tolist())
+    assert found[0] == pytest.approx(0.04 * 0.02) and found[-1] == 0.0
+
+
+# Dropout masks
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.1, 0.5, 0.9, 0.999])
+def test_the_share_of_dropped_units(rate, rng):
+    size = 200_000
+    mask = dropout_mask(int(rng.integers(1 << 60)), 3, "embedding", (size // 100, 4, 25), rate)
+    assert mask.shape == (size // 100, 4, 25) and mask.dtype == bool
+    deviation = math.sqrt(rate * (1 - rate) / size)
+    assert abs((~mask).mean() - rate) <= 6 * deviation + 1 / 65536
+    assert np.abs((~mask).mean(axis=(0, 1)) - rate).max() <= 6 * math.sqrt(rate * (1 - rate) / (size / 25)) + 1 / 65536
+
+
+def test_masks_are_keyed_by_seed_step_and_place():
+    def mask(seed=1, step=2, place="encoder.l0", shape=(7, 11)):
+        return dropout_mask(seed, step, place, shape, 0.5)
+
+    assert (mask() == mask()).all()
+    others = [mask(seed=2), mask(step=3), mask(place="encoder.l1"), mask(seed=12, step=0), mask(step=22)]
+    for other in others:
+        assert 0.2 < (other == mask()).mean() < 0.8
+    assert (mask(shape=(11, 7)).reshape(-1) == mask().reshape(-1)).all()
+
+
+@pytest.mark.parametrize("shape", [(1,), (3,), (5, 1), (2, 3, 5)])
+def test_masks_of_sizes_that_are_no_multiple_of_a_word(shape):
+    assert dropout_mask(0, 0, "head.pooled", shape, 0.25).shape == shape
+
+
+def test_seeds_of_native_masks():
+    seeds = {native_seed(seed, step) for seed in range(20) for step in range(100)}
+    assert len(seeds) > 1990 and all(0 <= seed < 2**31 for seed in seeds)
+
+
+@pytest.mark.parametrize("masks", ["shared", "native"])
+def test_a_kept_unit_is_scaled(backend, data, masks):
+    """By 1 / (1 - rate). For one text, the gradient of the head's weight over that of its bias is what the head saw."""
+    batch = data[0].batch(np.array([ROWS - 1]))
+    experiment = replace(SMALL, {"model.head.dropout": 0.25, "training.dropout_masks": masks})
+    engine = new_engine(backend, experiment)
+    pooled, dropped = engine.activations(batch)["pooled"][0], []
+    for step in range(40):
+        gradients = engine.gradients(batch, step)[1]
+        seen = gradients["head.weight"][0] / gradients["head.bias"][0]
+        dropped.append(seen == 0)
+        assert seen == pytest.approx(np.where(seen == 0, 0, pooled / 0.75), rel=1e-9)
+    assert abs(np.mean(dropped) - 0.25) < 6 * math.sqrt(0.25 * 0.75 / np.size(dropped))
+
+
+def test_figures_of_merit_by_hand():
+    """Three classes of four occur: the fourth, never there and never said, does not lower the mean of F1."""
+    said = np.array([0, 0, 1, 1, 2, 0])
+    labels = np.array([0, 1, 1, 1, 0, 0])
+    logits = np.log(np.where(np.arange(4) == said[:, None], 0.7, 0.1))
+    found = summarize(logits, labels)
+    assert found.confusion.tolist() == [[2, 0, 1, 0], [1, 2, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]]
+    assert found.accuracy == pytest.approx(4 / 6) and found.predicted.tolist() == said.tolist()
+    # F1 = 2 hits / (true + said): 4/6, 4/5, 0/1.
+    assert found.macro_f1 == pytest.approx((4 / 6 + 4 / 5 + 0) / 3)
+    assert found.loss == pytest.approx(-(4 * np.log(0.7) + 2 * np.log(0.1)) / 6)

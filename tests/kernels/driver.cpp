@@ -1,0 +1,276 @@
+// Random problems for backends/kernels, forward and backward, under the compiler's sanitizers (test_kernel_build.py):
+//
+//     driver SECONDS SEED
+//
+// Every array has exactly its size, so that a number read or written past its end is seen; results begin as NaN, so
+// that one which is never written is seen too. Two callers are at it at once, as two threads of Python may be.
+
+#include <chrono>
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <limits>
+#include <memory>
+#include <random>
+#include <thread>
+#include <vector>
+
+#include "../../backends/kernels/recurrent.h"
+
+extern "C" {
+void seqtwin_python(void* save, void* restore, void* check);
+int seqtwin_choose(int which);
+size_t seqtwin_saved_bytes(const Problem* q, int64_t tokens);
+int seqtwin_forward(const Problem* q);
+int seqtwin_backward(const Problem* q);
+int64_t seqtwin_number_rows(const int64_t* ids, int64_t tokens, int64_t* rows, int32_t* row, int32_t* slot);
+int seqtwin_sum_rows(const RowSums* q);
+int seqtwin_adam_rows(const AdamRows* q);
+int seqtwin_pool(const Pooling* q);
+int seqtwin_unpool(const Pooling* q);
+void* seqtwin_take(size_t bytes);
+void seqtwin_give_back(void* memory);
+void __lsan_do_leak_check() __attribute__((weak));  // there under AddressSanitizer
+}
+
+// recurrent.cpp is compiled with these in place of `take` and `give_back`, whose buffers are larger than asked for.
+namespace seqtwin {
+void* exact_take(size_t bytes) {
+    void* memory = nullptr;
+    if (posix_memalign(&memory, 64, bytes) != 0) throw std::bad_alloc();
+    return memory;
+}
+void exact_give_back(void* memory) { free(memory); }
+}  // namespace seqtwin
+
+namespace {
+
+using Random = std::mt19937_64;
+
+[[noreturn]] void fail(const char* what, const Problem& q) {
+    std::printf("%s: cell %d, float64 %d, directions %d, threads %d, models %d, batch %d, width %d, inputs %d, hidden %d\n", what,
+                int(q.cell), int(q.float64), int(q.directions), int(q.threads), int(q.models), int(q.batch), int(q.width),
+                int(q.inputs), int(q.hidden));
+    std::exit(1);
+}
+
+int64_t between(Random& random, int64_t least, int64_t most) {
+    return std::uniform_int_distribution<int64_t>(least, most)(random);
+}
+
+// What stands for Python: a caller gives up a lock, takes it again, and may find that Ctrl-C was pressed.
+thread_local bool holds_lock = true, pressed = false;
+void* save() {
+    if (!holds_lock) std::abort();
+    holds_lock = false;
+    return &holds_lock;
+}
+void restore(void* state) {
+    if (holds_lock || state != &holds_lock) std::abort();
+    holds_lock = true;
+}
+int check() {
+    if (!holds_lock) std::abort();
+    return pressed ? -1 : 0;
+}
+
+template <class T> class Case {
+public:
+    Case(Random& random, bool large, bool stopped) : random(random) {
+        q.cell = between(random, SRN, RESIDUAL_SRN);
+        q.models = between(random, 0, 2) ? 1 : between(random, 2, 4);
+        q.float64 = sizeof(T) == sizeof(double);
+        q.directions = between(random, 1, 2);
+        q.batch = between(random, 0, 3) ? between(random, 1, large ? 20 : 9) : 1;
+        q.width = between(random, 0, 3) ? between(random, 1, large ? 30 : 9) : 1;
+        q.inputs = between(random, 1, 70);
+        q.hidden = between(random, 1, 70);
+        if (stopped) q.width = 20000, q.models = 1, q.batch = 4, q.hidden = 70;  // seconds of work
+        sequences_in_all = q.models * q.batch;
+        lengths.reset(new int64_t[sequences_in_all]);
+        for (int64_t b = 0; b < sequences_in_all; b++) lengths[b] = between(random, stopped ? q.width / 2 : 1, q.width);
+        lengths[between(random, 0, sequences_in_all - 1)] = q.width;
+        for (int64_t b = 0; b < sequences_in_all; b++) tokens += lengths[b];
+        q.lengths = lengths.get();
+
+        int64_t gates = q.cell == GRU ? 3 : q.cell == LSTM ? 4 : 1, rows = q.models * gates * q.hidden;
+        int64_t states = q.directions * sequences_in_all * q.hidden;
+        q.x = sequences(q.inputs);
+        for (int64_t d = 0; d < q.directions; d++) {
+            q.weight_ih[d] = input(rows * q.inputs);
+            q.weight_hh[d] = input(rows * q.hidden);
+            q.bias_ih[d] = input(rows);
+            q.bias_hh[d] = input(rows);
+            q.d_weight_ih[d] = maybe() ? output(rows * q.inputs) : nullptr;
+            q.d_weight_hh[d] = maybe() ? output(rows * q.hidden) : nullptr;
+            q.d_bias_ih[d] = maybe() ? output(rows) : nullptr;
+            q.d_bias_hh[d] = maybe() ? output(rows) : nullptr;
+        }
+        q.output = output(sequences_in_all * q.width * q.directions * q.hidden);
+        q.h_n = maybe() ? output(states) : nullptr;
+        q.d_output = maybe() ? sequences(q.directions * q.hidden) : nullptr;
+        q.d_h_n = maybe() ? input(states) : nullptr;
+        q.d_x = maybe() ? output(sequences_in_all * q.width * q.inputs) : nullptr;
+        q.h_0 = maybe() ? input(states) : nullptr;
+        q.d_h_0 = maybe() ? output(states) : nullptr;
+        if (q.cell == LSTM) {
+            q.c_n = maybe() ? output(states) : nullptr;
+            q.c_0 = maybe() ? input(states) : nullptr;
+            q.d_c_n = maybe() ? input(states) : nullptr;
+            q.d_c_0 = maybe() ? output(states) : nullptr;
+        }
+    }
+
+    // All results, after each number of threads in turn, have the same bits, and none is NaN.
+    void run() {
+        std::vector<std::vector<T>> first;
+        for (q.threads = 1; q.threads <= 3; q.threads++) {
+            for (Array& array : outputs) std::fill_n(array.at.get(), array.size, std::numeric_limits<T>::quiet_NaN());
+            size_t bytes = seqtwin_saved_bytes(&q, tokens);
+            std::unique_ptr<char[]> exact;
+            if (maybe()) exact.reset(new char[bytes]);  // or one of the buffers that Python hands in
+            q.saved = exact ? exact.get() : seqtwin_take(bytes);
+            int code = seqtwin_forward(&q) | seqtwin_backward(&q);
+            if (!exact) seqtwin_give_back(q.saved);
+            q.saved = nullptr;
+            if (code != 0) fail("refused", q);
+            for (size_t n = 0; n < outputs.size(); n++) {
+                const T* found = outputs[n].at.get();
+                for (int64_t k = 0; k < outputs[n].size; k++)
+                    if (std::isnan(found[k])) fail("a result that was not written, or is NaN", q);
+                if (first.size() == n) first.emplace_back(found, found + outputs[n].size);
+                if (std::memcmp(first[n].data(), found, outputs[n].size * sizeof(T)) != 0)
+                    fail("other bits with more threads", q);
+            }
+        }
+        if (seqtwin_forward(&q) != 0) fail("refused without anything to keep", q);
+    }
+
+    // Ctrl-C was pressed before it began: it must not work to its end.
+    void stop() {
+        q.threads = between(random, 1, 3);
+        pressed = true;
+        auto begun = std::chrono::steady_clock::now();
+        int code = seqtwin_forward(&q);
+        pressed = false;
+        auto took = std::chrono::steady_clock::now() - begun;
+        if (code != 1 && took > std::chrono::milliseconds(500)) fail("Ctrl-C was not seen", q);
+    }
+
+private:
+    struct Array {
+        std::unique_ptr<T[]> at;
+        int64_t size;
+    };
+    Random& random;
+    Problem q{};
+    int64_t tokens = 0, sequences_in_all;
+    std::unique_ptr<int64_t[]> lengths;
+    std::vector<Array> inputs, outputs;
+
+    bool maybe() { return between(random, 0, 4) != 0; }
+    T* input(int64_t size) {
+        inputs.push_back({std::unique_ptr<T[]>(new T[size]), size});
+        T* at = inputs.back().at.get();
+        for (int64_t k = 0; k < size; k++) at[k] = T(between(random, -400, 400)) / 1000;
+        return at;
+    }
+    T* sequences(int64_t features) {  // what lies past the lengths is never used
+        T* at = input(sequences_in_all * q.width * features);
+        for (int64_t b = 0; b < sequences_in_all; b++)
+            std::fill(at + (b * q.width + lengths[b]) * features, at + (b + 1) * q.width * features,
+                      std::numeric_limits<T>::quiet_NaN());
+        return at;
+    }
+    T* output(int64_t size) {
+        outputs.push_back({std::unique_ptr<T[]>(new T[size]), size});
+        return outputs.back().at.get();
+    }
+};
+
+// The rest of a training step, in sizes of its own: the gradient of word vectors and Adam on them, and pooling.
+template <class T> std::vector<T> numbers(Random& random, int64_t size) {
+    std::vector<T> made;  // of exactly this size, as all that is reserved at once
+    made.reserve(size);
+    for (int64_t k = 0; k < size; k++) made.push_back(T(between(random, 1, 1000)) / 1000);
+    return made;
+}
+
+template <class T> std::vector<T> embedding_step(Random random, int64_t threads) {
+    int64_t tokens = between(random, 1, 300), ids = between(random, 1, 300), dim = between(random, 1, 150);
+    std::vector<int64_t> id(tokens), found(tokens);
+    for (int64_t& one : id) one = between(random, 0, ids - 1);
+    std::vector<int32_t> row(tokens), slot(ids, -1);
+    int64_t rows = seqtwin_number_rows(id.data(), tokens, found.data(), row.data(), slot.data());
+    auto gradient = numbers<T>(random, tokens * dim), weight = numbers<T>(random, ids * dim);
+    std::vector<T> values(rows * dim, std::numeric_limits<T>::quiet_NaN()), mean(ids * dim), square(ids * dim);
+    std::vector<uint8_t> touched(ids);
+    RowSums sums{sizeof(T) == 8, threads, tokens, dim, rows, row.data(), gradient.data(), values.data()};
+    AdamRows adam{sizeof(T) == 8, threads,     ids,           dim, weight.data(), mean.data(), square.data(),
+                  touched.data(), slot.data(), values.data(), 0.9, 0.99,          1e-8,        0.1,
+                  0.1};
+    if (seqtwin_sum_rows(&sums) != 0 || seqtwin_adam_rows(&adam) != 0) std::abort();
+    return weight;
+}
+
+template <class T> std::vector<T> pooling(Random random, int64_t threads, bool max) {
+    int64_t batch = between(random, 1, 9), width = between(random, 1, 9), features = between(random, 1, 150);
+    auto x = numbers<T>(random, batch * width * features), d_pooled = numbers<T>(random, batch * features);
+    std::vector<T> pooled(batch * features), d_x(x.size(), std::numeric_limits<T>::quiet_NaN());
+    std::vector<int64_t> lengths(batch);
+    for (int64_t& length : lengths) length = between(random, 1, width);
+    std::vector<int32_t> position(max ? batch * features : 0);
+    Pooling q{sizeof(T) == 8, threads,       batch,           width,           features,  lengths.data(),
+              x.data(),       pooled.data(), max ? position.data() : nullptr, d_pooled.data(), d_x.data()};
+    if (seqtwin_pool(&q) != 0 || seqtwin_unpool(&q) != 0) std::abort();
+    d_x.insert(d_x.end(), pooled.begin(), pooled.end());
+    return d_x;
+}
+
+template <class T> void rest_of_a_step(Random& random) {
+    for (int which = 0; which < 3; which++) {
+        std::vector<T> first;
+        for (int64_t threads = 1; threads <= 3; threads++) {  // each gets a copy of `random`: the same problem
+            auto found = which == 0 ? embedding_step<T>(random, threads) : pooling<T>(random, threads, which == 1);
+            for (T value : found)
+                if (std::isnan(value)) std::printf("a result that was not written, %d\n", which), std::exit(1);
+            if (threads == 1) first = found;
+            if (std::memcmp(first.data(), found.data(), found.size() * sizeof(T)) != 0)
+                std::printf("other bits with more threads, %d\n", which), std::exit(1);
+        }
+        random.discard(1);
+    }
+}
+
+template <class T> void one(Random& random, int64_t number) {
+    rest_of_a_step<T>(random);
+    bool stopped = number % 50 == 49;
+    Case<T> here(random, number % 4 == 0, stopped);
+    stopped ? here.stop() : here.run();
+}
+
+}  // namespace
+
+int main(int count, char** arguments) {
+    if (count != 3) return 2;
+    auto end = std::chrono::steady_clock::now() + std::chrono::duration<double>(std::atof(arguments[1]));
+    seqtwin_python(reinterpret_cast<void*>(save), reinterpret_cast<void*>(restore), reinterpret_cast<void*>(check));
+    int64_t round = 0, problems[2] = {};
+    for (; std::chrono::steady_clock::now() < end; round++) {
+        while (!seqtwin_choose(int(round % 3))) round++;
+        auto caller = [&](int who) {
+            Random random(std::strtoull(arguments[2], nullptr, 10) + 1000003 * round + who);
+            for (int some = 0; some < 5 && std::chrono::steady_clock::now() < end; some++, problems[who]++)
+                between(random, 0, 1) ? one<float>(random, problems[who]) : one<double>(random, problems[who]);
+        };
+        std::thread other(caller, 1);
+        caller(0);
+        other.join();
+    }
+    std::printf("%lld problems\n", static_cast<long long>(problems[0] + problems[1]));
+    std::fflush(stdout);
+    // Now, not at the end of the program: the buffers that are kept for the next call are no leak.
+    if (__lsan_do_leak_check) __lsan_do_leak_check();
+    std::_Exit(0);
+}

@@ -1,0 +1,426 @@
+"""Rungs 3 to 5, the faults that the ladder must catch, and `tasks.parity` as a user runs it."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+
+import numpy as np
+import pytest
+
+import backends
+import tasks.parity.__main__
+from core.data.sources import imdb
+from core.errors import UserError
+from core.models.model import initial_parameters
+from core.parity.faults import FAULTS, fault, planted
+from core.parity.findings import Finding, first_failure, pairs, ratio, widest
+from core.parity.instances import margin, random_batch, random_parameters
+from core.parity.layers import engine_of
+from core.parity.training import climb, compare_predictions, compare_routes, compare_training, curve_finding, looks
+from core.spec.experiment import Experiment, replace
+from tasks.cli.console import run_program
+from tasks.parity.cases import GRID, LADDER, SMALLER, TRAINING, VARIANTS
+from tasks.parity.table import grouped, worst
+from tests.conftest import make_dataset, make_reviews, one_line
+from tests.parity.recorded import hold
+
+VOCAB = 20
+INSTALLED = [name for name in backends.NAMES if backends.installed(name)]
+needs_both = pytest.mark.skipif(len(INSTALLED) < 2, reason="compares two frameworks, and one is installed")
+each_installed = pytest.mark.parametrize("name", INSTALLED)
+
+SMALL = {
+    "model.embedding.vocab_size": VOCAB,
+    "model.embedding.dim": 6,
+    "model.encoder.hidden_size": 5,
+    "training.batch_size": 8,
+    "training.bucket_batches": 2,
+    "training.epochs": 4,
+    "training.optimizer.learning_rate": 0.02,
+    "training.dtype": "float64",
+}
+"""On 60 rows: 8 steps an epoch, the last of 4 rows, 32 in all."""
+
+
+def experiment_of(changes: dict[str, object]) -> Experiment:
+    """A run of `TRAINING`, small."""
+    kept = {path: value for path, value in changes.items() if path not in SMALLER}
+    small = dict(SMALL)
+    if "training.optimizer" in kept:
+        del small["training.optimizer.learning_rate"]
+    if kept.get("training.shuffle") is False:
+        small["training.bucket_batches"] = 0
+    return replace(LADDER, {**kept, **small})
+
+
+@pytest.fixture
+def data(rng):
+    return make_dataset(rng, 60, VOCAB), make_dataset(rng, 40, VOCAB)
+
+
+def sides():
+    return {name: backends.load(name) for name in INSTALLED}
+
+
+def ignore(*_) -> None:
+    pass
+
+
+# The rungs on what is sound
+
+
+@needs_both
+@pytest.mark.parametrize("name", TRAINING)
+def test_every_kind_of_training_climbs_the_ladder(name, data, tmp_path, rng):
+    experiment = experiment_of(TRAINING[name])
+    findings, trained = climb(experiment, *data, sides(), 25, int(rng.integers(1 << 30)), tmp_path, ignore)
+    hold(findings)
+    assert {finding.rung for finding in findings} == {1, 2, 3, 4, 5}
+    for losses in trained.losses.values():
+        assert len(losses) == 25 and np.ptp(losses) > 1e-3, "nothing was learned: the comparison says nothing"
+    if experiment.training.clip_mode == "global":
+        assert trained.clipped > 20, "clipping did not act: the comparison says nothing of it"
+
+
+@needs_both
+def test_float32_is_recorded_and_not_judged(data, tmp_path):
+    experiment = replace(experiment_of({}), {"training.dtype": "float32"})
+    findings, trained = climb(experiment, *data, sides(), 12, 0, tmp_path, ignore)
+    hold(findings)
+    for finding in findings:
+        assert (finding.limit is None) == (finding.rung in (3, 4)), finding
+    one, other = trained.losses.values()
+    assert 0 < np.abs(one - other).max() < 1e-4
+
+
+@each_installed
+def test_one_framework_alone_is_held_against_the_reference(name, data, tmp_path):
+    experiment = experiment_of({})
+    findings, trained = climb(experiment, *data, {name: backends.load(name)}, 5, 0, tmp_path, ignore)
+    assert [(finding.rung, finding.compared) for finding in findings] == [(1, f"{name} ~ reference")] + [
+        (2, f"{name} ~ reference")
+    ]
+    hold(findings)
+    assert trained is None and not list(tmp_path.iterdir())
+
+
+@needs_both
+def test_native_masks_are_replaced(data, tmp_path):
+    """Each framework draws its own: under them the two cannot be the same."""
+    experiment = replace(experiment_of({}), {"training.dropout_masks": "native"})
+    findings, _ = compare_training(experiment, data[0], sides(), 3)
+    assert not findings[0].passed
+    hold(climb(experiment, *data, sides(), 3, 0, tmp_path, ignore)[0])
+
+
+@needs_both
+@pytest.mark.parametrize("steps", [1, 2, 3, 4, 31, 32, 90])
+def test_routes_of_any_length(steps, data, tmp_path):
+    """Shorter than its legs, past an epoch, to the very end, and more than there are."""
+    findings = compare_routes(experiment_of({}), *data, sides(), steps, tmp_path)
+    hold(findings)
+    assert {finding.compared for finding in findings} == {
+        "paddle > torch > paddle ~ paddle",
+        "torch > paddle > torch ~ paddle",
+    }
+    assert findings[0].quantity == f"loss of {min(steps, 32)} steps"
+
+
+# What the figures mean
+
+
+def test_the_largest_difference_and_its_place():
+    wanted = {"a": np.array([[1.0, -4.0], [2.0, 3.0]]), "b": np.array([10.0, 20.0])}
+    found = {"a": np.array([[1.0, -4.5], [2.0, 3.0]]), "b": np.array([10.0, 20.6])}
+    figures = widest(found, wanted, 0.04)
+    assert figures["where"] == "a[0, 1]" and figures["absolute"] == 0.5 and figures["relative"] == 0.125
+    assert figures["value"] == 0.125 and figures["first"] == "a"
+    figures = widest(found, wanted, 0.02)
+    assert figures["first"] == "a, b"
+    # Above one, outputs are held relative to their size; below, absolute.
+    assert widest(found, wanted, 0.04, least_scale=100.0)["where"] == "b[1]"
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_what_is_no_number_fails(bad):
+    for one, other in ((bad, 1.0), (1.0, bad), (bad, bad), (bad, 0.0)):
+        figures = widest({"a": np.array([0.5, one])}, {"a": np.array([0.5, other])}, 1e3)
+        assert figures["value"] == np.inf and figures["first"] == "a" and figures["where"] == "a[1]"
+    finding = curve_finding(3, "a ~ b", "float64", np.array([1.0, bad]), np.array([1.0, bad]))
+    assert not finding.passed and finding.step == 2
+
+
+def test_nothing_over_nothing():
+    zeros = {"a": np.zeros(3)}
+    assert widest(zeros, zeros, 0.0)["value"] == 0.0 == ratio(0.0, 0.0)
+    assert widest({"a": np.array([0.0, 1e-300, 0.0])}, zeros, 1e3)["value"] == np.inf
+
+
+def test_names_and_shapes_must_agree():
+    with pytest.raises(ValueError, match="b"):
+        widest({"a": np.zeros(2)}, {"a": np.zeros(2), "b": np.zeros(2)}, None)
+    with pytest.raises(ValueError, match="shape"):
+        widest({"a": np.zeros((2, 1))}, {"a": np.zeros(2)}, None)
+
+
+def test_a_curve_beyond_its_limit():
+    one = np.array([0.5, 0.5, 0.5, 0.5])
+    finding = curve_finding(3, "a ~ b", "float64", one, one + [0, 1e-10, 2e-9, 1e-9])
+    assert not finding.passed and finding.where == finding.first == "step 3" and finding.step == 3
+    assert curve_finding(3, "a ~ b", "float32", one, one + 0.5).passed
+
+
+def finding(rung: int, value: float, limit: float | None = 1.0, step: int = 0, **more) -> Finding:
+    return Finding(rung, "a ~ b", "q", "float64", value, value, "w", value, limit, step=step, **more)
+
+
+def test_the_first_failure():
+    fine, late, early = finding(1, 0.5), finding(3, 2.0, step=5), finding(3, 2.0, step=2)
+    recorded = finding(2, 9.0, None)
+    assert first_failure([fine, recorded]) is None
+    assert first_failure([late, fine, early, finding(4, 3.0)]) is early
+
+
+def test_the_worst_of_several():
+    found = {"x": [finding(1, 0.5), finding(2, 0.2)], "y": [finding(1, 0.7), finding(2, 0.1)]}
+    assert [(row.rung, row.value, row.where) for row in worst(found)] == [(1, 0.7, "y: w"), (2, 0.2, "x: w")]
+    # What failed is worse than anything that passed.
+    found["z"] = [finding(1, 0.6, 0.1)]
+    assert worst(found)[0].where == "z: w"
+    assert [row.rung for row in grouped([finding(2, 1.0), finding(1, 1.0), finding(2, 0.5)])] == [1, 2, 2]
+
+
+def test_pairs_put_the_judge_first():
+    assert pairs(["torch", "reference", "paddle"]) == [
+        ("paddle", "reference"), ("torch", "reference"), ("paddle", "torch")
+    ]  # fmt: skip
+
+
+def test_looks():
+    assert looks(200) == {1, 2, 5, 10, 20, 50, 100, 200} and looks(7) == {1, 2, 5, 7} and looks(1) == {1}
+
+
+def test_margins(rng):
+    """The distance to a kink is what a small move of one weight shows it to be."""
+    case = next(case for case in GRID if case.pooling == "max" and case.cell == "lstm" and not case.bidirectional)
+    experiment = case.experiment("float64")
+    parameters, batch = random_parameters(experiment, rng), random_batch(experiment, rng)
+    assert 0 < margin(experiment, parameters, batch) < 1
+    assert margin(VARIANTS[1].experiment("float64"), parameters, batch) == np.inf
+    hidden = VARIANTS[0].experiment("float64")
+    parameters = random_parameters(hidden, rng)
+    distance = margin(hidden, parameters, batch)
+    parameters["head.hidden.weight"] *= 0.0
+    parameters["head.hidden.bias"][:] = [3.0, -2.0, 0.25, 1.0]
+    assert 0 < distance < 2 and margin(hidden, parameters, batch) == 0.25
+
+
+@needs_both
+def test_a_prediction_that_differs_is_counted(data):
+    """Rung 5 fails when one side answers with other weights."""
+    experiment = experiment_of({})
+    parameters = initial_parameters(experiment.model, 0, "float64")
+    assert all(row.passed for row in compare_predictions(experiment, {"torch": parameters}, data[1], sides()))
+    with planted(backends.load("paddle"), "swapped-gates"):
+        parameters["head.weight"] *= 1e3
+        (row,) = compare_predictions(experiment, {"torch": parameters}, data[1], sides())
+    assert row.compared == "trained in torch, run in paddle"
+    assert row.passed == (row.relative == 0.0) and row.absolute > 1e-3
+    assert row.where.startswith(f"{round(row.relative * 40)} differ")
+
+
+# Faults
+
+
+def ladder_with(name: str, where: str, data, path) -> list[Finding]:
+    experiment = replace(experiment_of({}), fault(name).needs)
+    with planted(backends.load(where), name):
+        return climb(experiment, *data, sides(), 12, 0, path, ignore)[0]
+
+
+@needs_both
+@each_installed
+@pytest.mark.parametrize("planted_fault", FAULTS)
+def test_a_planted_fault_is_caught_where_it_should_be(planted_fault, name, data, tmp_path):
+    """On its rung and no lower one, and by name; then, when it is gone, everything holds again."""
+    findings = ladder_with(planted_fault, name, data, tmp_path)
+    expected = fault(planted_fault)
+    failed = first_failure(findings)
+    assert failed is not None, "not caught"
+    assert failed.rung == expected.rung
+    assert failed.first.startswith(expected.named), failed
+    other = next(side for side in INSTALLED if side != name)
+    if failed.rung < 3:
+        assert failed.compared == f"{name} ~ reference"
+        assert all(row.passed for row in findings if row.compared == f"{other} ~ reference")
+    assert all(row.passed for row in findings if row.rung < expected.rung)
+    (tmp_path / "again").mkdir()
+    experiment = replace(experiment_of({}), expected.needs)
+    hold(climb(experiment, *data, sides(), 3, 0, tmp_path / "again", ignore)[0])
+
+
+@each_installed
+def test_a_fault_is_gone_after_an_error(name):
+    side = backends.load(name)
+    before = side.heads.pooled.PooledHead.pool
+    with pytest.raises(RuntimeError), planted(side, "mean-over-padded-length"):
+        assert side.heads.pooled.PooledHead.pool is not before
+        raise RuntimeError
+    assert side.heads.pooled.PooledHead.pool is before
+
+
+def test_an_unknown_fault():
+    with pytest.raises(UserError) as error:
+        fault("typo")
+    assert "'typo'" in one_line(error) and "clip-epsilon" in one_line(error)
+
+
+def test_the_faults_that_were_asked_for_are_there():
+    assert {entry.rung for entry in FAULTS.values()} == {1, 2, 3, 4}
+    assert len(FAULTS) >= 13 and all(entry.description for entry in FAULTS.values())
+
+
+# The program
+
+TINY = ("--hidden", 8, "--embedding-dim", 8, "--max-length", 20, "--batch-size", 8, "--steps", 12)
+
+
+@pytest.fixture
+def call(tmp_path, monkeypatch, rng):
+    """The program in this process on small reviews, in a folder of its own: exit code, standard output and error."""
+    monkeypatch.setattr(imdb, "PER_CLASS", 24)
+    monkeypatch.chdir(tmp_path)
+    reviews = make_reviews(tmp_path / "data", rng, 24)
+
+    def run(*argv: object):
+        out, err = io.StringIO(), io.StringIO()
+        fixed = ("--data", reviews, "--cache-dir", tmp_path / "cache", "--out", "out")
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            code = run_program(tasks.parity.__main__.main, [str(part) for part in (*fixed, *argv)])
+        return code, out.getvalue(), err.getvalue()
+
+    return run
+
+
+@needs_both
+def test_the_program(call, tmp_path):
+    code, out, err = call(*TINY, "--json", "found.json")
+    assert code == 0, out + err
+    assert err == "" and "every rung holds: 30 comparisons" in out
+    for rung in range(1, 6):
+        assert f"rung {rung}  " in out
+    assert out.count(" recorded ") == 7 and out.count(" pass ") == 23 and "FAIL" not in out
+    assert (tmp_path / "out" / "differences.png").read_bytes().startswith(b"\x89PNG")
+    tree = json.loads((tmp_path / "found.json").read_text())
+    assert tree == json.loads((tmp_path / "out" / "parity.json").read_text())
+    assert tree["passed"] and tree["planted"] is None and set(tree["versions"]) == {"paddle", "torch"}
+    (compared,) = tree["compared"]
+    assert len(compared["findings"]) == 30
+    for row in compared["findings"]:
+        assert row["passed"] and row["where"] and row["absolute"] >= 0
+        assert row["limit"] is None or row["value"] <= row["limit"]
+    for dtype in ("float64", "float32"):
+        curves = compared["losses"][dtype]
+        assert len(curves["torch"]) == len(curves["paddle"]) == 12
+        largest = max(abs(one - two) for one, two in zip(curves["torch"], curves["paddle"], strict=True))
+        (row,) = (
+            row for row in compared["findings"]
+            if (row["rung"], row["dtype"], row["quantity"]) == (3, dtype, "loss of 12 steps")
+        )  # fmt: skip
+        assert row["absolute"] == largest
+
+
+@needs_both
+def test_the_program_repeats_a_draw(call, tmp_path):
+    found = []
+    for name in ("a", "b"):
+        code, _, _ = call(*TINY, "--draw", 7, "--dtype", "float64", "--json", f"{name}.json", "--out", name)
+        assert code == 0
+        tree = json.loads((tmp_path / f"{name}.json").read_text())
+        found.append(tree["compared"])
+    assert found[0] == found[1] and {row["dtype"] for row in found[0][0]["findings"]} == {"float64"}
+
+
+@needs_both
+@pytest.mark.parametrize("chosen", ["clip-epsilon", "reverse-from-padding"])
+@each_installed
+def test_the_program_catches_a_fault(call, chosen, name):
+    code, out, err = call(*TINY, "--plant", chosen, "--plant-in", name, "--dtype", "float64")
+    assert code == 1 and err == ""
+    expected = fault(chosen)
+    last = out.splitlines()[-1]
+    assert last.startswith(f"caught: {chosen}, planted in {name}, on rung {expected.rung} ")
+    assert expected.named in last
+    assert f"planted  {chosen} in {name}: {expected.description}" in out and " FAIL " in out
+    for path in expected.needs:
+        assert f"for it to act: {path} = " in out
+
+
+@needs_both
+def test_the_program_on_a_run_s_own_spec(call, tmp_path):
+    experiment = replace(LADDER, {**SMALL, "model.encoder.cell": "gru", "training.dropout_masks": "native"})
+    (tmp_path / "experiment.json").write_text(json.dumps({"format": 1, "experiment": experiment.model_dump()}))
+    code, out, _ = call("--config", "experiment.json", "--max-length", 20, "--steps", 5)
+    assert code == 0 and "bidirectional GRU 5" in out and "native" in out
+
+
+@each_installed
+def test_the_program_with_one_framework(call, tmp_path, name):
+    code, out, _ = call(*TINY, "--backends", name)
+    assert code == 0 and f"{name} ~ reference" in out and "rung 3" not in out
+    assert "every rung that one framework can climb alone holds" in out
+    assert {file.name for file in (tmp_path / "out").iterdir()} == {"parity.json"}
+
+
+@needs_both
+@pytest.mark.parametrize(
+    ("argv", "says"),
+    [
+        (("--plant", "typo"), ("typo", "swapped-gates")),
+        (("--plant", "clip-epsilon", "--all"), ("--plant and --all",)),
+        (("--plant-in", "torch"), ("--plant-in torch", "--plant")),
+        (("--plant", "clip-epsilon", "--plant-in", "jax"), ("--plant-in jax", "torch")),
+        (("--steps", "2"), ("--steps 2", "3")),
+        (("--backends", "jax"), ("jax", "torch")),
+        (("--config", "none.json"), ("none.json",)),
+        (("--config", "none.json", "--recipe", "textbook"), ("--config and --recipe",)),
+        (("--recipe", "typo"), ("typo",)),
+        (("--cell", "rnn"), ("--cell rnn",)),
+        (("--out", "data"), ("data: exists",)),
+    ],
+    ids=str,
+)
+def test_the_program_refuses(call, tmp_path, argv, says):
+    code, out, err = call(*argv)
+    assert code == 2 and err.startswith("error: ") and err.count("\n") == 1, err
+    for part in says:
+        assert part in err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_framework_that_is_missing(call, monkeypatch):
+    monkeypatch.setattr(backends, "installed", lambda name: name != "torch")
+    code, out, err = call(*TINY)
+    assert code == 2 and "torch is not installed" in err and "--backends paddle" in err and out == ""
+
+
+def test_the_grid_turns_every_choice():
+    assert len(GRID) == len(set(map(str, GRID))) == 72
+    assert len({case.cell for case in GRID}) == 3 and {case.layers for case in GRID} == {1, 2}
+    for name, changes in TRAINING.items():
+        assert replace(LADDER, changes, name)
+
+
+@each_installed
+def test_engines_of_faults_are_real(name, data):
+    """A planted engine still trains: the fault is in what it computes, not in whether it runs."""
+    experiment = experiment_of({})
+    parameters = initial_parameters(experiment.model, 0, "float64")
+    for chosen in FAULTS:
+        spec = replace(experiment, FAULTS[chosen].needs)
+        with planted(backends.load(name), chosen):
+            engine = engine_of(backends.load(name), spec, parameters)
+            engine.train_step(data[0].batch(np.arange(6)), 0, 0.01)
+            assert np.isfinite(engine.collect()[0].loss)

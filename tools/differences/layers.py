@@ -1,0 +1,214 @@
+"""Layers."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+
+from backends.paddle.framework import paddle
+from backends.torch.framework import torch
+from tools.differences import difference
+from tools.differences.small import apart, paddle_dtype
+
+SECTION = "Layers"
+LAYERS = "[torch](../backends/torch/embedding.py), [paddle](../backends/paddle/embedding.py)"
+
+
+def copied(one, other) -> None:
+    """Give Paddle's recurrent layer the values of PyTorch's, by name: names and layout are the same."""
+    for name, parameter in one.named_parameters():
+        getattr(other, name).set_value(parameter.detach().numpy())
+
+
+@difference(
+    SECTION,
+    "Which axis is the batch",
+    torch="Recurrent layers read `[time, batch, features]` unless `batch_first=True`.",
+    paddle="Recurrent layers read `[batch, time, features]` unless `time_major=True`.",
+    effect="An LSTM with the same weights on the same array of 8 sequences of 8 steps: no error, and outputs that are"
+    " off by {wrong:.0%} of their size. With `batch_first=True` they agree to {right:e}.",
+    ours=f"Batch first on both sides: `builtin_layer` in layers.py ({LAYERS}).",
+    size="outputs off by {wrong:.0%} where batch and time are equally long",
+    claim=lambda f: f["wrong"] > 0.1 and f["right"] < 1e-5,
+)
+def batch_axis():
+    """One LSTM by each framework's default axes, on an array in which the two axes are equally long."""
+    torch.manual_seed(0)
+    one, other = torch.nn.LSTM(16, 16), paddle.nn.LSTM(16, 16)
+    copied(one, other)
+    x = torch.randn(8, 8, 16)
+    wanted = other(paddle.to_tensor(x.numpy()))[0].numpy()
+    found = {}
+    for name, batch_first in (("wrong", False), ("right", True)):
+        one.batch_first = batch_first
+        error = one(x)[0].detach().numpy() - wanted
+        found[name] = float(np.linalg.norm(error) / np.linalg.norm(wanted))
+    return found
+
+
+@difference(
+    SECTION,
+    "Dropout: two meanings of `mode` in Paddle",
+    torch="`dropout` scales what it keeps by 1 / (1 - p) in training and does nothing in evaluation.",
+    paddle="The same by default (`upscale_in_train`). `downscale_in_infer`, which older programs and books use, keeps"
+    " values as they are in training and multiplies by 1 - p in evaluation.",
+    effect="Ones through dropout of 0.5, mean in training and in evaluation: PyTorch {torch_train:.2f} and"
+    " {torch_eval:.2f}; Paddle {paddle_train:.2f} and {paddle_eval:.2f}; with `downscale_in_infer` {down_train:.2f} and"
+    " {down_eval:.2f}.",
+    ours="Scaled in training, the same units dropped in both: `training_dropout` in model.py"
+    " ([torch](../backends/torch/model.py), [paddle](../backends/paddle/model.py)).",
+    size="`downscale_in_infer`: activations {down_eval:.1f} of PyTorch's",
+    claim=lambda f: f["paddle_eval"] == f["torch_eval"] == 1 and abs(f["down_eval"] - 0.5) < 1e-6,
+)
+def dropout_mode():
+    """Mean of ones after dropout, in training and in evaluation."""
+    torch.manual_seed(0), paddle.seed(0)
+    functional, found = paddle.nn.functional, {}
+    for name, training in (("train", True), ("eval", False)):
+        ones = paddle.ones([1000, 100])  # Paddle refuses `downscale_in_infer` of one dimension
+        found[f"torch_{name}"] = torch.nn.functional.dropout(torch.ones(100000), 0.5, training=training).mean().item()
+        found[f"paddle_{name}"] = functional.dropout(ones, p=0.5, training=training).mean().item()
+        down = functional.dropout(ones, p=0.5, training=training, mode="downscale_in_infer")
+        found[f"down_{name}"] = down.mean().item()
+    return found
+
+
+@difference(
+    SECTION,
+    "A GRU whose reset gate is shut",
+    torch="The gradient of a saturated GRU is small, and a number.",
+    paddle="On the CPU the backward pass divides by the reset gate: where that is 0 in float32, gradients are NaN.",
+    effect="Three steps of a GRU with the reset gate's bias at -60 and at -90, sum of its gradients' sizes: PyTorch"
+    " {torch_60} and {torch_90}, Paddle {paddle_60} and {paddle_90}; in float64 at -90 {torch_double} and"
+    " {paddle_double}.",
+    ours="Not dealt with: the built-in layer is used. A trained gate is far from there, and a run whose loss is no"
+    " longer a number stops ([core/train/loop.py](../core/train/loop.py)).",
+    size="float32 gradients are {paddle_90} when the gate is at exp(-90)",
+    claim=lambda f: f["paddle_90"] == "nan" != f["torch_90"] and f["paddle_60"] == f["torch_60"],
+)
+def gru_reset_shut():
+    """The same GRU in both; by its biases the reset gate is exp(-60) and exp(-90)."""
+
+    def total(layer, x) -> str:
+        output = layer(x)[0].sum()
+        output.backward()
+        gradients = (parameter.grad.numpy() for parameter in layer.parameters())
+        return f"{sum(np.abs(gradient).sum() for gradient in gradients):.3f}"
+
+    found = {}
+    for name, bias, dtype in (("60", -60.0, "float32"), ("90", -90.0, "float32"), ("double", -90.0, "float64")):
+        torch.manual_seed(0)
+        one = torch.nn.GRU(2, 2, batch_first=True, dtype=getattr(torch, dtype))
+        with torch.no_grad():
+            one.bias_ih_l0[:2] = bias
+        with paddle_dtype(dtype):
+            other = paddle.nn.GRU(2, 2)
+        copied(one, other)
+        x = np.ones((1, 3, 2), dtype)
+        found[f"torch_{name}"] = total(one, torch.tensor(x))
+        found[f"paddle_{name}"] = total(other, paddle.to_tensor(x))
+    return found
+
+
+@difference(
+    SECTION,
+    "BatchNorm: momentum counts the other way, and the running variance divides by another number",
+    torch="running = 0.9 running + 0.1 batch, written `momentum=0.1`; the batch's variance divides by n - 1.",
+    paddle="The same step is written `momentum=0.9`; the batch's variance divides by n.",
+    effect="One batch of 8 rows. Running means by the defaults agree to {mean:e}; with PyTorch's 0.1 typed into Paddle"
+    " the running mean moves {typed:.0f} times too far. The variance that was mixed in is {variance:.3f} times"
+    " PyTorch's (7/8 = 0.875).",
+    ours="The spec has no batch normalisation.",
+    size="`momentum=0.1` typed into Paddle: running mean moves {typed:.0f} times too far",
+    claim=lambda f: f["mean"] < 1e-6 and abs(f["typed"] - 9) < 1e-3 and abs(f["variance"] - 0.875) < 1e-3,
+)
+def batch_norm():
+    """Running statistics after one batch of 8 rows."""
+    x = np.random.default_rng(0).normal(3.0, 2.0, (8, 4)).astype(np.float32)
+    one, other, typed = torch.nn.BatchNorm1d(4), paddle.nn.BatchNorm1D(4), paddle.nn.BatchNorm1D(4, momentum=0.1)
+    one(torch.tensor(x))
+    for layer in (other, typed):
+        layer(paddle.to_tensor(x))
+    mixed_in = (other._variance.numpy() - 0.9) / (one.running_var.numpy() - 0.9)  # both start at 1
+    return {
+        "mean": apart(one.running_mean.numpy(), other._mean.numpy()),
+        "typed": float((typed._mean.numpy() / one.running_mean.numpy()).mean()),
+        "variance": float(mixed_in.mean()),
+    }
+
+
+@difference(
+    SECTION,
+    "Softmax without an axis",
+    torch="`F.softmax(x)` warns and takes axis 0 for one or three dimensions, 1 otherwise.",
+    paddle="`F.softmax(x)` takes the last axis.",
+    effect="On an array `[2, 2, 2]` the results differ by up to {apart:.2f}; on a matrix by {matrix:e}.",
+    ours="Always with the axis: model.py.",
+    size="probabilities differ by {apart:.2f} on three dimensions",
+    claim=lambda f: f["apart"] > 0.5 and f["matrix"] < 1e-6,
+)
+def softmax_axis():
+    """Softmax by its default axis."""
+    x = np.arange(8, dtype=np.float32).reshape(2, 2, 2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        one, matrix = (torch.nn.functional.softmax(torch.tensor(part)).numpy() for part in (x, x[0]))
+    other, other_matrix = (paddle.nn.functional.softmax(paddle.to_tensor(part)).numpy() for part in (x, x[0]))
+    return {"apart": apart(one, other), "matrix": apart(matrix, other_matrix)}
+
+
+@difference(
+    SECTION,
+    "ReLU of NaN",
+    torch="`relu(nan)` is NaN: a broken run shows.",
+    paddle="`relu(nan)` is 0 on the CPU: the NaN is gone, and the loss may stay finite.",
+    effect="`relu(nan)`: PyTorch {torch}, Paddle {paddle}. `argmax` of [1, nan, 2]: position {torch_argmax} (the NaN)"
+    " against {paddle_argmax}.",
+    ours="Core stops a run whose loss is not finite ([core/train/loop.py](../core/train/loop.py)); a NaN that a ReLU"
+    " swallows in Paddle cannot be seen there.",
+    size="`relu(nan)` = {paddle}: Paddle hides a NaN",
+    claim=lambda f: f["torch"] == "nan" and f["paddle"] == "0.0" and f["torch_argmax"] != f["paddle_argmax"],
+)
+def relu_of_nan():
+    """What becomes of a NaN."""
+    nan = float("nan")
+    return {
+        "torch": str(torch.relu(torch.tensor([nan])).item()),
+        "paddle": str(paddle.nn.functional.relu(paddle.to_tensor([nan])).item()),
+        "torch_argmax": torch.tensor([1.0, nan, 2.0]).argmax().item(),
+        "paddle_argmax": paddle.to_tensor([1.0, nan, 2.0]).argmax().item(),
+    }
+
+
+def norm_layers() -> list[float]:
+    """Differences of LayerNorm and BatchNorm in float64."""
+    x = np.random.default_rng(0).normal(0, 0.01, (8, 4))
+    one = [layer(torch.tensor(x)) for layer in (torch.nn.LayerNorm(4).double(), torch.nn.BatchNorm1d(4).double())]
+    with paddle_dtype("float64"):
+        layers = paddle.nn.LayerNorm(4), paddle.nn.BatchNorm1D(4)
+    other = [layer(paddle.to_tensor(x)) for layer in layers]
+    return [apart(a.detach().numpy(), b.numpy()) for a, b in zip(one, other, strict=True)]
+
+
+@difference(
+    SECTION,
+    "Float64 layers with float32 numbers inside",
+    torch="Epsilons, slopes and constants have the precision of the tensor.",
+    paddle="Some pass through float32, or are written with seven digits, in float64 layers too: epsilons of"
+    " normalisation, the constants of `selu` and `hardsigmoid`; see also [momentum](#momentum_rounding),"
+    " [decay](#adamw_decays_all) and [label smoothing](#label_smoothing).",
+    effect="Largest difference in float64: LayerNorm {layer_norm:e}, BatchNorm {batch_norm:e}, `selu` {selu:e},"
+    " `hardsigmoid` {hardsigmoid:e}, `leaky_relu` {leaky_relu:e}.",
+    ours="None of these is in the spec. Worth knowing when a float64 comparison stops at 1e-8 instead of 1e-15.",
+    size="float64 comparisons stop at {layer_norm:e}",
+    claim=lambda f: min(f["layer_norm"], f["batch_norm"], f["selu"], f["hardsigmoid"]) > 1e-10,
+)
+def float32_inside():
+    """Layers and activations on float64 tensors."""
+    x = np.linspace(-6, 6, 1001)
+    found = dict(zip(("layer_norm", "batch_norm"), norm_layers(), strict=True))
+    for name in ("selu", "hardsigmoid", "leaky_relu"):
+        one = getattr(torch.nn.functional, name)(torch.tensor(x))
+        found[name] = apart(one.numpy(), getattr(paddle.nn.functional, name)(paddle.to_tensor(x)).numpy())
+    return found

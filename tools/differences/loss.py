@@ -1,0 +1,125 @@
+"""Losses."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from backends.paddle.framework import paddle
+from backends.torch.framework import torch
+from tools.differences import difference
+
+SECTION = "Loss"
+MODELS = "`loss_of` in model.py ([torch](../backends/torch/model.py), [paddle](../backends/paddle/model.py))"
+torch_entropy, paddle_entropy = torch.nn.functional.cross_entropy, paddle.nn.functional.cross_entropy
+
+
+def logits_and_labels():
+    """Float64 logits [8, 3] and labels."""
+    rng = np.random.default_rng(0)
+    return rng.normal(0.0, 2.0, (8, 3)), rng.integers(0, 3, 8)
+
+
+@difference(
+    SECTION,
+    "The mean over labels that are ignored",
+    torch="`cross_entropy(ignore_index=-100)` divides by the number of labels that count.",
+    paddle="Divides by that number only if `ignore_index` is 0 or more; with a negative one, its default -100 among"
+    " them, by all.",
+    effect="Half of 8 labels ignored: Paddle's mean is {negative:.2f} of PyTorch's with -100, and {positive:.2f} with"
+    " an index of 2.",
+    ours=f"Every sequence has a label; nothing is ignored. {MODELS}.",
+    size="loss and gradients {negative:.1f} of PyTorch's when half the labels are -100",
+    older="Divides by the number of labels that count, as PyTorch does ({negative:.2f} of its mean with -100).",
+    claim=lambda f: abs(f["negative"] - 0.5) < 1e-6 and abs(f["positive"] - 1) < 1e-6,
+)
+def ignored_labels():
+    """Mean cross-entropy with half of the labels ignored, by -100 and by a class that is not negative."""
+    logits, labels = logits_and_labels()
+    found = {}
+    for name, ignored in (("negative", -100), ("positive", 2)):
+        half = np.where(np.arange(8) % 2 == 0, labels % 2, ignored)
+        one = torch_entropy(torch.tensor(logits), torch.tensor(half), ignore_index=ignored).item()
+        other = paddle_entropy(paddle.to_tensor(logits), paddle.to_tensor(half), ignore_index=ignored).item()
+        found[name] = other / one
+    return found
+
+
+@difference(
+    SECTION,
+    "A model that is very sure and wrong",
+    torch="`log_softmax` and `cross_entropy` return a log-probability as small as it is.",
+    paddle="Both stop at -64, in float64 too: the loss of a text cannot exceed 64, while its gradient goes on.",
+    effect="Log-probability of the first of the logits 0, 100, 50, which is -100: PyTorch {torch:.0f}, Paddle"
+    " {paddle:.0f}; cross-entropy {torch_entropy:.0f} against {paddle_entropy:.0f}.",
+    ours="The logarithm of the softmax by hand in Paddle: `loss_of` in"
+    " [backends/paddle/model.py](../backends/paddle/model.py).",
+    size="a loss of {torch_entropy:.0f} is reported as {paddle_entropy:.0f}",
+    claim=lambda f: f["torch"] == -100 and f["paddle"] == -64 and f["paddle_entropy"] == 64 != f["torch_entropy"],
+)
+def log_softmax_floor():
+    """Float64 logits a hundred apart."""
+    logits, label = np.array([[0.0, 100.0, 50.0]]), np.array([0])
+    one, other = torch.tensor(logits), paddle.to_tensor(logits)
+    return {
+        "torch": torch.nn.functional.log_softmax(one, dim=1)[0, 0].item(),
+        "paddle": paddle.nn.functional.log_softmax(other, axis=1)[0, 0].item(),
+        "torch_entropy": torch_entropy(one, torch.tensor(label)).item(),
+        "paddle_entropy": paddle_entropy(other, paddle.to_tensor(label)).item(),
+    }
+
+
+def smoothed(logits: np.ndarray, labels: np.ndarray, weights: np.ndarray | None, amount: float) -> float:
+    """Label smoothing as its formula: targets (1 - a) one-hot + a / C, and the definition of PyTorch with weights."""
+    targets = (1 - amount) * np.eye(3)[labels] + amount / 3
+    logs = logits - np.log(np.exp(logits).sum(1, keepdims=True))
+    weights = np.ones(3) if weights is None else weights
+    return float(-(targets * logs * weights).sum() / weights[labels].sum())
+
+
+@difference(
+    SECTION,
+    "Label smoothing",
+    torch="In the precision of the logits. With class weights each class's term has its own weight.",
+    paddle="In float64 it goes through float32. With class weights another mean is taken.",
+    effect="Float64 logits, smoothing 0.1, distance from the formula: PyTorch {torch:e}, Paddle {paddle:e}. With class"
+    " weights 1, 2, 3: PyTorch {torch_weighted:.4f}, Paddle {paddle_weighted:.4f}.",
+    ours="The spec has no smoothing. Its class weights multiply each text's loss, and the mean is over texts, where"
+    f" both frameworks divide by the sum of weights. {MODELS}.",
+    size="float64: off by {paddle:e}; with class weights {paddle_weighted:.3f} instead of {torch_weighted:.3f}",
+    claim=lambda f: f["torch"] < 1e-14 < f["paddle"] and abs(f["torch_weighted"] - f["paddle_weighted"]) > 1e-3,
+)
+def label_smoothing():
+    """Cross-entropy with smoothed labels in float64, plain and with class weights."""
+    logits, labels = logits_and_labels()
+    weights = np.array([1.0, 2.0, 3.0])
+    found = {}
+    for name, weight in (("", None), ("_weighted", weights)):
+        given = {} if weight is None else {"weight": torch.tensor(weight)}
+        one = torch_entropy(torch.tensor(logits), torch.tensor(labels), label_smoothing=0.1, **given).item()
+        wanted = smoothed(logits, labels, weight, 0.1)
+        found[f"torch{name}"] = one if name else abs(one - wanted)
+        given = {} if weight is None else {"weight": paddle.to_tensor(weight)}
+        other = paddle_entropy(paddle.to_tensor(logits), paddle.to_tensor(labels), label_smoothing=0.1, **given).item()
+        found[f"paddle{name}"] = other if name else abs(other - wanted)
+    return found
+
+
+@difference(
+    SECTION,
+    "Smooth L1",
+    torch="`smooth_l1_loss(beta)`: e^2 / (2 beta), then e - beta / 2.",
+    paddle="`smooth_l1_loss(delta)` is what PyTorch calls `huber_loss`: delta times as much.",
+    effect="With 0.25 in both, Paddle's loss is {smooth:.2f} of PyTorch's `smooth_l1_loss`, and {huber:.2f} of its"
+    " `huber_loss`. With the default, 1, all are equal.",
+    ours="Not in the spec.",
+    size="{smooth:.2f} of PyTorch's with 0.25",
+    claim=lambda f: abs(f["smooth"] - 0.25) < 1e-5 and abs(f["huber"] - 1) < 1e-5,
+)
+def smooth_l1():
+    """The same number as `beta` and as `delta`."""
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(2, 64)).astype(np.float32)
+    other = paddle.nn.functional.smooth_l1_loss(paddle.to_tensor(x), paddle.to_tensor(y), delta=0.25).item()
+    smooth = torch.nn.functional.smooth_l1_loss(torch.tensor(x), torch.tensor(y), beta=0.25).item()
+    huber = torch.nn.functional.huber_loss(torch.tensor(x), torch.tensor(y), delta=0.25).item()
+    return {"smooth": other / smooth, "huber": other / huber}

@@ -1,0 +1,286 @@
+"""Padding, lengths and ids."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from backends.paddle.framework import paddle
+from backends.torch.framework import torch
+from tools.differences import difference
+from tools.differences.layers import LAYERS, copied
+from tools.differences.small import apart, paddle_dtype
+
+SECTION = "Padding"
+ROOT = Path(__file__).parents[2]
+
+
+@difference(
+    SECTION,
+    "What a look-up of the padding id returns",
+    torch="The stored row of `padding_idx`, whatever it holds. The layer zeroes it once, at the start.",
+    paddle="Zeros, whatever the row holds.",
+    effect="A table full of ones, looked up at id 0 with `padding_idx=0`: {torch:.0f} in PyTorch, {paddle:.0f} in"
+    " Paddle. Neither gives the row a gradient ({torch_gradient:.0f} and {paddle_gradient:.0f}).",
+    ours="Row 0 is zero and stays zero, so both answers are the same: `initial_parameters` in"
+    " [core/models/parameters.py](../core/models/parameters.py); the reference multiplies by zero"
+    " ([core/models/model.py](../core/models/model.py), `embed`).",
+    size="a pretrained row 0: {torch:.0f} against {paddle:.0f}",
+    claim=lambda f: (f["torch"], f["paddle"], f["torch_gradient"], f["paddle_gradient"]) == (1, 0, 0, 0),
+)
+def padding_row():
+    """A row of ones at the padding id: looked up, and its gradient."""
+    one = torch.ones(3, 2, requires_grad=True)
+    found = torch.nn.functional.embedding(torch.tensor([0, 1]), one, padding_idx=0)
+    found.sum().backward()
+    other = paddle.ones([3, 2])
+    other.stop_gradient = False
+    other_found = paddle.nn.functional.embedding(paddle.to_tensor([0, 1]), other, padding_idx=0)
+    other_found.sum().backward()
+    return {
+        "torch": found[0, 0].item(),
+        "paddle": other_found[0, 0].item(),
+        "torch_gradient": one.grad[0].abs().max().item(),
+        "paddle_gradient": other.grad[0].abs().max().item(),
+    }
+
+
+OUT_OF_RANGE = """
+import sys
+from backends.paddle.framework import paddle
+table = paddle.ones([4, 3])
+identity, padding = int(sys.argv[1]), None if sys.argv[2] == "none" else int(sys.argv[2])
+try:
+    paddle.nn.functional.embedding(paddle.to_tensor([identity]), table, padding_idx=padding).numpy()
+    print("no error")
+except Exception as error:
+    print(type(error).__name__)
+"""
+
+
+def looked_up(identity: int, padding: str) -> str:
+    """What Paddle does with an id, in a process of its own, which may not survive."""
+    command = [sys.executable, "-c", OUT_OF_RANGE, str(identity), padding]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    return done.stdout.strip() if done.returncode == 0 else "the process is killed"
+
+
+@difference(
+    SECTION,
+    "Ids out of range",
+    torch="Every id is checked.",
+    paddle="With `padding_idx` no id is checked, and foreign memory is read. Negative ids are never checked.",
+    effect="A table of 4 rows. Id 4: {torch} in PyTorch; {checked} in Paddle without `padding_idx`, {unchecked} with"
+    " it: the next bytes of memory come back as a word vector. Id -1 without `padding_idx`: {negative}."
+    " Id 10^9 with it: {far}.",
+    ours="Core checks ids and lengths, once per data set: [core/batch.py](../core/batch.py).",
+    size="id V with `padding_idx`: {unchecked}, a vector of foreign memory",
+    claim=lambda f: (
+        f["torch"] == "IndexError"
+        and f["checked"] == "ValueError"
+        and f["unchecked"] == f["negative"] == "no error"
+        and f["far"] == "the process is killed"
+    ),
+    slow=True,
+)
+def id_range():
+    """Look-ups past the end of a table and before its start."""
+    try:
+        torch.nn.functional.embedding(torch.tensor([4]), torch.ones(4, 3), padding_idx=0)
+        found = "no error"
+    except IndexError as error:
+        found = type(error).__name__
+    return {
+        "torch": found,
+        "checked": looked_up(4, "none"),
+        "unchecked": looked_up(4, "0"),
+        "negative": looked_up(-1, "none"),
+        "far": looked_up(10**9, "0"),
+    }
+
+
+LENGTHS = [3, 7]
+
+
+def padded_pair():
+    """A bidirectional LSTM in both with the same values, and two sequences of 3 and 7 steps padded with zeros to 7."""
+    torch.manual_seed(0)
+    one = torch.nn.LSTM(5, 6, batch_first=True, bidirectional=True)
+    other = paddle.nn.LSTM(5, 6, direction="bidirect")
+    copied(one, other)
+    x = torch.randn(2, 7, 5)
+    x[0, 3:] = 0
+    return one, other, x
+
+
+def packed(layer, x, lengths):
+    """PyTorch's way to tell lengths: outputs and final h."""
+    sequence = torch.nn.utils.rnn.pack_padded_sequence(x, torch.tensor(lengths), batch_first=True, enforce_sorted=False)
+    outputs, (hidden, _) = layer(sequence)
+    outputs = torch.nn.utils.rnn.pad_packed_sequence(outputs, batch_first=True)[0]
+    return outputs.detach().numpy(), hidden.detach().numpy()
+
+
+@difference(
+    SECTION,
+    "Recurrent layers do not know where a sequence ends",
+    torch="Lengths are told by `pack_padded_sequence`; without it the layer walks over the padding.",
+    paddle="Lengths are told by `sequence_length=`; without it the layer walks over the padding.",
+    effect="A sequence of 3 steps padded with zero vectors to 7. Without lengths, its final states move by up to"
+    " {torch_moved:.2f} (PyTorch) and {paddle_moved:.2f} (Paddle), and the outputs past its end are as large as"
+    " {past:.2f}. With lengths, those are zero in both, and the two agree to {agree:e}.",
+    ours="The lengths rule: a state stops at the last real token and outputs past it are zero. Two one-way layers, the"
+    f" reverse one on sequences turned round within their lengths, then a mask: `RecurrentEncoder` ({LAYERS}).",
+    size="final states off by {torch_moved:.2f} if lengths are not told",
+    claim=lambda f: f["torch_moved"] > 0.05 and f["agree"] < 1e-6 and f["past_with_lengths"] == 0,
+)
+def lengths():
+    """A bidirectional LSTM on padded sequences, with lengths and without."""
+    one, other, x = padded_pair()
+    outputs, hidden = packed(one, x, LENGTHS)
+    blind, (blind_hidden, _) = one(x)
+    ours, (our_hidden, _) = other(paddle.to_tensor(x.numpy()), sequence_length=paddle.to_tensor(LENGTHS))
+    _, (our_blind_hidden, _) = other(paddle.to_tensor(x.numpy()))
+    return {
+        "torch_moved": apart(hidden, blind_hidden.detach().numpy()),
+        "paddle_moved": apart(our_hidden.numpy(), our_blind_hidden.numpy()),
+        "past": blind[0, 3:].abs().max().item(),
+        "past_with_lengths": float(max(np.abs(outputs[0, 3:]).max(), np.abs(ours.numpy()[0, 3:]).max())),
+        "agree": max(apart(outputs, ours.numpy()), apart(hidden, our_hidden.numpy())),
+    }
+
+
+CELLS = {"srn": ("RNN", "SimpleRNN"), "gru": ("GRU", "GRU"), "lstm": ("LSTM", "LSTM")}
+"""What the built-in layers are called in each."""
+
+
+def gradients_apart(cell: str, sizes: list[int], scale: float) -> dict[str, float]:
+    """A bidirectional layer on two sequences padded to 7, in float64, from initial states times `scale`: differences of
+    the gradients by name, relative to the largest entry of PyTorch's, and of all outputs by "outputs", absolute."""
+    torch.manual_seed(0)
+    one = getattr(torch.nn, CELLS[cell][0])(5, 6, batch_first=True, bidirectional=True, dtype=torch.float64)
+    with paddle_dtype("float64"):
+        other = getattr(paddle.nn, CELLS[cell][1])(5, 6, direction="bidirect")
+    copied(one, other)
+    shapes = {"x": (2, 7, 5), "h_0": (2, 2, 6)} | ({"c_0": (2, 2, 6)} if cell == "lstm" else {})
+    given = {
+        name: (torch.randn(shape, dtype=torch.float64) * (1.0 if name == "x" else scale)).requires_grad_()
+        for name, shape in shapes.items()
+    }
+    factors = torch.randn(2, 7, 12, dtype=torch.float64)  # of the outputs, in the sum whose gradients are compared
+    other_given = {name: paddle.to_tensor(a.detach().numpy(), stop_gradient=False) for name, a in given.items()}
+
+    sequence = torch.nn.utils.rnn.pack_padded_sequence(
+        given["x"], torch.tensor(sizes), batch_first=True, enforce_sorted=False
+    )
+    packed_outputs, last = one(sequence, (given["h_0"], given["c_0"]) if cell == "lstm" else given["h_0"])
+    outputs = torch.nn.utils.rnn.pad_packed_sequence(packed_outputs, batch_first=True, total_length=7)[0]
+    (outputs * factors).sum().backward()
+
+    start = (other_given["h_0"], other_given["c_0"]) if cell == "lstm" else other_given["h_0"]
+    other_outputs, other_last = other(other_given["x"], start, sequence_length=paddle.to_tensor(sizes))
+    (other_outputs * paddle.to_tensor(factors.numpy())).sum().backward()
+
+    pairs = {name: (p.grad.numpy(), getattr(other, name).grad.numpy()) for name, p in one.named_parameters()}
+    pairs |= {name: (a.grad.numpy(), other_given[name].grad.numpy()) for name, a in given.items()}
+    found = {name: apart(wanted, got) / float(np.abs(wanted).max()) for name, (wanted, got) in pairs.items()}
+    last, other_last = (last, other_last) if cell == "lstm" else ([last], [other_last])
+    ends = zip([outputs, *last], [other_outputs, *other_last], strict=True)
+    return {**found, "outputs": max(apart(a.detach().numpy(), b.numpy()) for a, b in ends)}
+
+
+@difference(
+    SECTION,
+    "Initial states and padding: wrong gradients of the reverse direction",
+    torch="Packed sequences take initial states.",
+    paddle="So does a bidirectional layer with `sequence_length=`, and its outputs are right. But on the CPU the"
+    " backward pass of the reverse direction reads zeros where the initial state was, for every sequence that is"
+    " padded.",
+    effect="Two sequences of 3 and 7 steps, the first padded to 7, random initial states, float64. Outputs and final"
+    " states agree to {outputs:e}. Gradients of `weight_hh_l0_reverse` are off, of their largest entry, by {srn:.0%}"
+    " (SimpleRNN), {gru:.0%} (GRU) and {lstm:.0%} (LSTM). In the GRU so are those of the other reverse parameters and"
+    " of the initial states, by {gru_others:.0%} or more, and those of the input, by {gru_input:.0%}: layers below it"
+    " go wrong, too. All other gradients agree to {rest:e}. It is the padding that matters, not unequal lengths: with"
+    " two sequences of 5 steps padded to 7 the LSTM is off by {alike:.0%}. With nothing padded everything agrees to"
+    " {unpadded:e}, with initial states of zero to {zeros:e}.",
+    ours="Models start from zero states, where nothing is wrong. With others the implementation `packed` refuses"
+    " such gradients in Paddle; `builtin` turns sequences round itself, and its are right"
+    " ([backends/paddle/encoders/recurrent_layers.py](../backends/paddle/encoders/recurrent_layers.py)).",
+    size="LSTM: gradient of the reverse `weight_hh` off by {lstm:.0%}",
+    claim=lambda f: (
+        min(f["srn"], f["gru"], f["lstm"], f["alike"], f["gru_input"], f["gru_others"]) > 0.02
+        and max(f["rest"], f["unpadded"], f["zeros"], f["outputs"]) < 1e-12
+    ),
+)
+def reverse_states():
+    """Gradients of bidirectional layers on padded sequences, with initial states and without."""
+    padded = {cell: gradients_apart(cell, LENGTHS, scale=1.0) for cell in CELLS}
+    unpadded = [gradients_apart(cell, [7, 7], scale=1.0) for cell in CELLS]
+    zeros = [gradients_apart(cell, LENGTHS, scale=0.0) for cell in CELLS]
+    wrong = {cell: ["weight_hh_l0_reverse"] for cell in CELLS}
+    wrong["gru"] = [name for name in padded["gru"] if name.endswith("_reverse")] + ["x", "h_0"]
+    right = [value for cell in CELLS for name, value in padded[cell].items() if name not in wrong[cell]]
+    return {
+        **{cell: padded[cell]["weight_hh_l0_reverse"] for cell in CELLS},
+        "gru_input": padded["gru"]["x"],
+        "gru_others": min(padded["gru"][name] for name in wrong["gru"]),
+        "alike": gradients_apart("lstm", [5, 5], scale=1.0)["weight_hh_l0_reverse"],
+        "rest": max(right),
+        "unpadded": max(max(found.values()) for found in unpadded),
+        "zeros": max(max(found.values()) for found in zeros),
+        "outputs": max(found["outputs"] for found in padded.values()),
+    }
+
+
+@difference(
+    SECTION,
+    "Cells of one's own: Paddle stops the state and leaves the outputs",
+    torch="A loop over a cell is written by hand; there is nothing to inherit.",
+    paddle="`nn.RNN` and `nn.BiRNN` run any cell over time and take `sequence_length`: the state stops at the length,"
+    " but outputs go on past it.",
+    effect="`nn.RNN(nn.LSTMCell)`, a sequence of 3 steps padded to 7: final state as the built-in layer's to"
+    " {state:e}, outputs past the end up to {past:.2f} (built-in layer: {builtin:.0f}). A mean or maximum over time is"
+    " wrong.",
+    ours=f"Outputs are masked ({LAYERS}).",
+    size="outputs past the end up to {past:.2f} instead of zero",
+    claim=lambda f: f["past"] > 0.01 and f["builtin"] == 0 and f["state"] < 1e-6,
+)
+def cell_outputs_past_end():
+    """Paddle's wrapper of a cell against its built-in layer, the same weights."""
+    paddle.seed(0)
+    builtin, cell = paddle.nn.LSTM(5, 6), paddle.nn.LSTMCell(5, 6)
+    for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
+        getattr(cell, kind).set_value(getattr(builtin, f"{kind}_l0").numpy())
+    x, sizes = paddle.randn([2, 7, 5]), paddle.to_tensor(LENGTHS)
+    wanted, (hidden, _) = builtin(x, sequence_length=sizes)
+    found, (found_hidden, _) = paddle.nn.RNN(cell)(x, sequence_length=sizes)
+    return {
+        "state": apart(hidden[0].numpy(), found_hidden.numpy()),
+        "past": float(np.abs(found.numpy()[0, 3:]).max()),
+        "builtin": float(np.abs(wanted.numpy()[0, 3:]).max()),
+    }
+
+
+@difference(
+    SECTION,
+    "A sequence of length 0",
+    torch="`pack_padded_sequence` refuses it.",
+    paddle="`sequence_length` takes it.",
+    effect="PyTorch: {torch}. Paddle: {paddle}; the final state of the empty sequence is {state:.2f} at most.",
+    ours="Length 0 is an error in core, before either framework sees it: [core/batch.py](../core/batch.py).",
+    size="{torch} against {paddle}",
+    claim=lambda f: f["torch"] == "RuntimeError" and f["paddle"] == "no error",
+)
+def length_zero():
+    """An empty sequence beside one of 7 steps."""
+    one, other, x = padded_pair()
+    try:
+        packed(one, x, [0, 7])
+        found = "no error"
+    except RuntimeError as error:
+        found = type(error).__name__
+    _, (hidden, _) = other(paddle.to_tensor(x.numpy()), sequence_length=paddle.to_tensor([0, 7]))
+    return {"torch": found, "paddle": "no error", "state": float(np.abs(hidden.numpy()[:, 0]).max())}

@@ -1,0 +1,173 @@
+"""Everything that a GPU can show, in one call, as one table.
+
+    python -m tools.gpu_check                            # all; --quick: fewer cases, times from fewer steps
+    python -m tools.gpu_check --write docs/gpu.md        # and into the page
+    python -m tools.gpu_check --checks parity tf32
+
+Each check (`measured.py`) of each framework is done in a process of its own: one that crashes or hangs is a row, and
+not the end. A framework without a usable GPU is a row too; where none has one, that is one line, and exit code 0. A
+check that misses its limit: exit code 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+import time
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+import backends
+from core.engine import machine
+from core.engine.child_process import call
+from core.errors import UserError
+from core.files import write_json_atomic, write_text_atomic
+from tasks.cli.console import Parser, run_program
+from tasks.cli.paths import cache_folder
+from tools.gpu_check.context import row
+from tools.gpu_check.measured import CHECKS, PROCESS_SECONDS, look, work
+
+MARK = "<!-- results: check.py --write replaces what follows -->"
+COLUMNS = ("framework", "check", "what", "figure", "limit", "verdict", "seconds")
+WIDEST = 70
+"""Of a column of the printed table; the JSON has the whole."""
+
+
+def main(argv: list[str]) -> int:
+    arguments = parsed(argv)
+    out = Path(arguments.out)
+    record = {
+        "date": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "size": "tiny" if arguments.device == "cpu" else "quick" if arguments.quick else "full",
+        "machine": machine.description(),
+        "frameworks": {},
+        "rows": [],
+    }
+    for name in arguments.backend or backends.NAMES:
+        found = {"device": "cpu", "gpu": ""} if arguments.device == "cpu" else looked(name)
+        record["frameworks"][name] = found
+        if "refused" in found:
+            record["rows"].append(whole_check(name, "devices", "a usable GPU", f"not run: {found['refused']}"))
+    usable = {name: found for name, found in record["frameworks"].items() if "refused" not in found}
+    if not usable:
+        reasons = "; ".join(f"{name}: {found['refused']}" for name, found in record["frameworks"].items())
+        print(f"skipped: no usable GPU ({reasons})")
+        return 0
+    for name, found in usable.items():
+        settings = {**found, "size": record["size"], "data": arguments.data, "cache": str(cache_folder(None))}
+        # On a CPU there is no state of a device that a check could leave to the next, and importing takes longest.
+        for checks in [arguments.checks] if arguments.device == "cpu" else [[check] for check in arguments.checks]:
+            print(f"{name}: {', '.join(checks)} ...", file=sys.stderr, flush=True)
+            versions, rows = worked(name, checks, settings)
+            found.update(versions and {"versions": versions})
+            record["rows"] += rows
+            write_json_atomic(out, record)  # after each: the loan of a machine may end
+    print(heading(record), "", table(record["rows"]), "", summary(record["rows"]), f"written to {out}", sep="\n")
+    if arguments.write:
+        write_page(Path(arguments.write), record)
+    return int(any(found["verdict"] == "MISSED" for found in record["rows"]))
+
+
+def parsed(argv: list[str]) -> argparse.Namespace:
+    parser = Parser(prog="python -m tools.gpu_check", description="Check all that a GPU can show, as one table.")
+    parser.add_argument("--quick", action="store_true", help="fewer cases; times from fewer steps, marked so")
+    parser.add_argument("--checks", metavar="C", nargs="+", default=list(CHECKS), help=f"some of {', '.join(CHECKS)}")
+    parser.add_argument("--backend", metavar="B", nargs="+", help="some frameworks only")
+    help_data = "as of tasks.imdb, or a CSV as of tasks.classify [packaged]"
+    parser.add_argument("--data", metavar="PATH", default="packaged", help=help_data)
+    parser.add_argument("--out", metavar="FILE", default="gpu-check.json", help="where the figures go [gpu-check.json]")
+    parser.add_argument("--write", metavar="FILE", help="put the table into this page, docs/gpu.md")
+    parser.add_argument("--device", default="gpu", help=argparse.SUPPRESS)  # cpu, tiny: to test the checks themselves
+    arguments = parser.parse_args(argv)
+    for given, known in ((arguments.checks, CHECKS), (arguments.backend or (), backends.NAMES)):
+        for name in given:
+            if name not in known:
+                raise UserError(f"unknown {name!r}: choose among {', '.join(known)}")
+    if arguments.device not in ("cpu", "gpu"):
+        raise UserError(f"--device {arguments.device}: gpu, the first usable one; CUDA_VISIBLE_DEVICES chooses another")
+    if arguments.data != "packaged":
+        arguments.data = str(Path(arguments.data).absolute())
+    return arguments
+
+
+def asked(function: Callable, *arguments: object) -> tuple[object, str]:
+    """What a function of `measured.py` returns in a process of its own, or what became of that."""
+    return call(function, *arguments, limit=PROCESS_SECONDS)
+
+
+def looked(name: str) -> dict:
+    """`measured.look`, of a framework that may not even be there."""
+    if not backends.installed(name):
+        return {"refused": f"not installed; run: {backends.how_to_install(name)}"}
+    answer, trouble = asked(look, name)
+    return {"refused": f"a process that looked at it {trouble}"} if trouble else answer
+
+
+def worked(name: str, checks: list[str], settings: dict) -> tuple[dict, list[dict]]:
+    """Versions and rows; of a process that died, a row for every check that it had."""
+    began = time.perf_counter()
+    answer, trouble = asked(work, name, checks, settings)
+    if not trouble:
+        return answer["versions"], answer["rows"]
+    seconds = round(time.perf_counter() - began, 2)
+    return {}, [whole_check(name, check, f"its process {trouble}", "MISSED", seconds) for check in checks]
+
+
+def whole_check(name: str, check: str, what: str, verdict: str, seconds: float = 0.0) -> dict:
+    """A row that stands for all of a check."""
+    return {"check": check, "framework": name, **row(what, "", verdict=verdict), "seconds": seconds}
+
+
+# ---- what is shown
+
+
+def heading(record: dict) -> str:
+    """When, and on what."""
+    lines = [f"{record['date'][:16].replace('T', ' ')}, {record['size']}"]
+    for name, found in record["frameworks"].items():
+        versions = ", ".join(f"{part} {version}" for part, version in found.get("versions", {}).items())
+        lines.append(f"{name}: {found.get('refused') or found['gpu'] or 'the CPU: this says nothing of a GPU'}")
+        lines[-1] += f"; {versions}" if versions else ""
+    return "\n".join(lines)
+
+
+def table(rows: list[dict]) -> str:
+    """Aligned text."""
+    lines = [COLUMNS, *(cells(found) for found in rows)]
+    lines = [[shortened(cell) for cell in line[:-2]] + list(line[-2:]) for line in lines]
+    # The verdict may hold a whole reason: it stands last, and is not padded.
+    order = [*range(len(COLUMNS) - 2), len(COLUMNS) - 1, len(COLUMNS) - 2]
+    widths = [max(len(line[column]) for line in lines) for column in order[:-1]]
+    text = ["  ".join([*(line[c].ljust(w) for c, w in zip(order, widths, strict=False)), line[-2]]) for line in lines]
+    return "\n".join(line.rstrip() for line in text)
+
+
+def cells(found: dict) -> list[str]:
+    return [str(found[column]) for column in COLUMNS]
+
+
+def shortened(text: str) -> str:
+    return text if len(text) <= WIDEST else f"{text[: WIDEST - 3]}..."
+
+
+def summary(rows: list[dict]) -> str:
+    """How many of each verdict."""
+    kinds = [found["verdict"].partition(":")[0] for found in rows]
+    return ", ".join(f"{kinds.count(kind)} {kind}" for kind in ("ok", "MISSED", "recorded", "not run"))
+
+
+def write_page(path: Path, record: dict) -> None:
+    """The results into a page, in the place of those after `MARK`; what stands before it is kept."""
+    before = path.read_text(encoding="utf-8").partition(MARK)[0] if path.is_file() else "# On a GPU\n\n"
+    when, *who = heading(record).splitlines()
+    lines = [f"## Measured {when}", "", *(f"- {line}" for line in who), ""]
+    lines += ["| " + " | ".join(COLUMNS) + " |", "|---" * len(COLUMNS) + "|"]
+    for found in record["rows"]:
+        lines.append("| " + " | ".join(re.sub(r"([|<>*_\[\]])", r"\\\1", cell) for cell in cells(found)) + " |")
+    write_text_atomic(path, "\n".join([before + MARK, "", *lines, "", summary(record["rows"]) + "."]) + "\n")
+
+
+if __name__ == "__main__":
+    sys.exit(run_program(main, sys.argv[1:]))

@@ -1,0 +1,90 @@
+"""What a check of `check.py` works with, and the rows that it gives."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+from core.spec.experiment import Experiment, replace
+from core.train.loop import finite_or_none
+from core.train.setup import fitted, read_data
+from tasks.parity.cases import GRID, Case
+
+PLAIN = [case for case in GRID if case.lookup == "index"]
+LARGER = ("embedding.vocab_size", 500), ("embedding.dim", 128), ("encoder.hidden_size", 128)
+LARGE = Case("lstm", 2, True, "mean", "index", tuple((f"model.{path}", size) for path, size in LARGER))
+"""Kernels for real sizes are other ones than those for three units."""
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much of everything is done."""
+
+    cases: tuple[Case, ...]
+    large: tuple[int, int] | None
+    """Rows and tokens that `LARGE` gets."""
+    steps: int
+    routes: int
+    rounds: int | None
+    """Of `LOG_INTERVAL` steps that are timed; None: a whole epoch."""
+    changes: dict[str, object]
+    """To the specs that are trained on reviews."""
+
+
+SHRUNK = {"text.max_length": 12, "model.embedding.dim": 4, "model.encoder.hidden_size": 4, "training.batch_size": 4}
+SIZES = {
+    "full": Sizes(tuple(PLAIN), (16, 64), 100, 30, None, {}),
+    "quick": Sizes(tuple(PLAIN[3 * model + model % 3] for model in range(12)), (16, 64), 100, 9, 3, {}),
+    "tiny": Sizes((PLAIN[0], PLAIN[16], PLAIN[35]), None, 4, 3, 1, SHRUNK),
+}
+
+
+class NotRun(Exception):
+    """Why a check cannot be made here."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a check works with."""
+
+    name: str
+    package: ModuleType
+    device: str
+    gpu: str
+    """The card's name; empty on a CPU."""
+    size: str
+    data: str
+    cache: Path
+
+    @property
+    def sizes(self) -> Sizes:
+        return SIZES[self.size]
+
+    @property
+    def source(self) -> dict[str, object]:
+        """Where the texts come from, as changes to a spec."""
+        if Path(self.data).suffix == ".csv":
+            return {"task": "classify", "data": {"kind": "table", "source": self.data}}
+        return {"data.source": self.data}
+
+    def reviews(self, experiment: Experiment):
+        """The experiment on this data, and the data."""
+        experiment = replace(experiment, {**self.sizes.changes, **self.source})
+        prepared, _ = read_data(experiment, self.cache)
+        return fitted(experiment, prepared), prepared
+
+    def bare(self) -> ModuleType:
+        return importlib.import_module(f"tools.gpu_check.bare_{self.name}")
+
+
+def row(what: str, figure: str, limit: str = "", verdict: str = "recorded", value: float | None = None) -> dict:
+    shown = None if value is None else finite_or_none(value)
+    return {"what": what, "figure": figure, "limit": limit, "verdict": verdict, "value": shown}
+
+
+def held(what: str, value: float, limit: float | None, form: str = "{:.1e}", note: str = "") -> dict:
+    """A row whose figure must not be above its limit; what is not a number is."""
+    verdict = "recorded" if limit is None else "ok" if value <= limit else "MISSED"
+    return row(what, form.format(value) + note, "" if limit is None else form.format(limit), verdict, value)

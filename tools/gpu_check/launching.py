@@ -1,0 +1,44 @@
+"""A program in two processes, by a framework's own launcher."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from core.errors import UserError
+from core.strings import shorten
+
+ROOT = Path(__file__).resolve().parents[2]
+SECONDS = 500.0
+"""Longest that it may take."""
+
+
+def started(word: str) -> str:
+    """A word of a launcher's command, for two processes in this environment."""
+    beside = Path(sys.executable).with_name(word)
+    return {"N": "2", "python": sys.executable}.get(word) or (str(beside) if beside.is_file() else word)
+
+
+def launch(command: list[object], folder: str) -> None:
+    """Raises UserError with the last that it said. What it started ends with it."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PET_STANDALONE": "1"}  # torchrun: on a free port
+    process = subprocess.Popen(
+        [str(part) for part in command],
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        said, _ = process.communicate(timeout=SECONDS)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGTERM)  # launchers pass it on, and end those that do not heed it
+        said = f"did not end: {process.communicate(timeout=60)[0]}"
+    if process.returncode:
+        lines = [line for line in said.splitlines() if "rror" in line] or said.splitlines() or ["nothing"]
+        raise UserError(f"the launcher ended with {process.returncode} and said {shorten(lines[-1], 160)}")

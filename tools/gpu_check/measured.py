@@ -1,0 +1,247 @@
+"""The checks of `check.py`: each yields rows. They ask the loaded backend package; frameworks' own are `bare_*.py`."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+
+import backends
+from backends import launchers
+from core.batch import Batch
+from core.errors import UserError
+from core.parity.findings import widest
+from core.parity.instances import away_from_kinks, random_batch, random_parameters
+from core.parity.layers import compare_forward, compare_gradients
+from core.parity.training import compare_routes, compare_training
+from core.spec.experiment import Experiment, replace
+from core.strings import shorten
+from tasks.parity.cases import LADDER, SMALLER
+from tools.gpu_check.context import LARGE, Context, NotRun, held, row
+from tools.gpu_check.launching import launch, started
+from tools.gpu_check.speeds import check_memory, check_speed
+
+LIMITS = {"float32": 1e-5, "float64": 1e-10}
+"""Of outputs and gradients on the GPU, relative as `core/parity/layers.py` measures."""
+TF32_LIMIT = 2e-2
+CURVE_LIMIT = 1e-9
+"""Of float64 losses in training."""
+ON_GPU = ("builtin", "packed", "loop")
+"""Implementations that run there."""
+PROCESS_SECONDS = 1500.0
+"""Longest that one check may take."""
+
+
+@dataclass(frozen=True)
+class On:
+    """A side of the ladder on a device of its own: the ladder itself names none."""
+
+    package: ModuleType
+    implementation: str
+    device: str
+
+    def Engine(self, model, training, parameters, device, implementation):  # noqa: N802
+        return self.package.Engine(model, training, parameters, self.device, implementation)
+
+
+# ---- the checks: each yields its rows
+
+
+def check_devices(context: Context) -> Iterator[dict]:
+    """What is asked for, and what one gets: a device, or one line."""
+    package, wants_gpu = context.package, context.device != "cpu"
+    yield row("the build, and what it sees", f"{package.build()}; {', '.join(map(str, package.gpus())) or 'no GPU'}")
+    for request in ("auto", "gpu", "gpu:0", "gpu:99"):
+        with warnings.catch_warnings(record=True) as notes:
+            warnings.simplefilter("always")
+            try:
+                found, refused = package.resolve_device(request), False
+            except UserError as error:
+                found, refused = str(error), True
+        if request == "gpu:99":
+            right = refused and "\n" not in found
+        else:
+            right = found.startswith("gpu:") if wants_gpu else not refused or "\n" not in found
+        told = "".join(f" ({note.message})" for note in notes)
+        expected = "refused, one line" if request == "gpu:99" else "gpu:N" if wants_gpu else "a device, or one line"
+        yield row(f"--device {request}", found + told, expected, "ok" if right else "MISSED")
+
+
+def instance(experiment: Experiment, seed: int, *size: int):
+    rng = np.random.default_rng(seed)
+    return away_from_kinks(
+        experiment, lambda: (random_parameters(experiment, rng), random_batch(experiment, rng, *size))
+    )
+
+
+def check_parity(context: Context) -> Iterator[dict]:
+    """Rungs 1 and 2 against the reference, and against the same engine on the CPU: random models, unequal lengths."""
+    sizes, here = context.sizes, context.device
+    plan = [(case, ()) for case in sizes.cases] + ([(LARGE, sizes.large)] if sizes.large else [])
+    sides = {name: On(context.package, name, here) for name in ON_GPU}
+    quantities = {1: "every layer's output", 2: "loss and every gradient"}
+    for dtype, limit in LIMITS.items():
+        worst: dict[tuple[int, str], tuple[float, str]] = {}
+        for seed, (case, size) in enumerate(plan):
+            experiment = case.experiment(dtype)
+            parameters, batch = instance(experiment, seed, *size)
+            found = compare_forward(experiment, parameters, batch, sides)
+            found += compare_gradients(experiment, parameters, batch, sides)
+            seen = [(finding.rung, finding.compared, finding.value, finding.where) for finding in found]
+            for name in sides:
+                for rung, figures in against_cpu(context, name, experiment, parameters, batch):
+                    seen.append((rung, f"{name} ~ {name} on the CPU", figures["value"], figures["where"]))
+            for rung, compared, value, where in seen:
+                # `not <=`, so that what is not a number is the worst.
+                if (rung, compared) not in worst or not value <= worst[rung, compared][0]:
+                    worst[rung, compared] = value, f" ({case}: {where})"
+        for (rung, compared), (value, where) in sorted(worst.items()):
+            yield held(f"{dtype}, {compared}, {quantities[rung]}, {len(plan)} models", value, limit, note=where)
+
+
+def against_cpu(context: Context, implementation: str, experiment: Experiment, parameters, batch: Batch):
+    """(rung, figures of `widest`) of the device against the CPU."""
+    engines = [
+        context.package.Engine(experiment.model, experiment.training, parameters, device, implementation)
+        for device in (context.device, "cpu")
+    ]
+    for step in (None, 0):
+        yield 1, widest(*(engine.activations(batch, step) for engine in engines), None, least_scale=1.0)
+    answers = [engine.gradients(batch, 0) for engine in engines]
+    yield 2, widest(*({"loss": np.array(loss), **arrays} for loss, arrays in answers), None)
+
+
+def check_tf32(context: Context) -> Iterator[dict]:
+    """The switch does something, and not too much. In a process that has not used the GPU without TF32."""
+    try:
+        context.package.resolve_device(context.device, "tf32")
+    except UserError as error:
+        raise NotRun(str(error)) from None
+    yield from tf32_rows(context, LARGE.experiment("tf32"), *context.sizes.large)
+    yield from bfloat16_rows(context, LARGE.experiment("bfloat16"), *context.sizes.large)
+
+
+def tf32_rows(context: Context, tf32: Experiment, *size: int) -> Iterator[dict]:
+    """What is further from the CPU's float32 than float32 on the GPU may be was rounded."""
+    exact = replace(tf32, {"training.dtype": "float32"})
+    parameters, batch = instance(exact, 0, *size)
+    for name in ON_GPU:
+        rounded = context.package.Engine(tf32.model, tf32.training, parameters, context.device, name)
+        full = context.package.Engine(exact.model, exact.training, parameters, "cpu", name)
+        outputs = widest(rounded.activations(batch), full.activations(batch), None, least_scale=1.0)
+        gradients = widest(rounded.gradients(batch, 0)[1], full.gradients(batch, 0)[1], None)
+        for what, figures in (("every layer's output", outputs), ("every gradient", gradients)):
+            value, least = figures["value"], LIMITS["float32"]
+            verdict = "ok" if least < value <= TF32_LIMIT else "MISSED"
+            text = f"tf32 ~ float32 on the CPU, {name}, {what}"
+            yield row(text, f"{value:.1e} ({figures['where']})", f"{least:g} to {TF32_LIMIT:g}", verdict, value)
+
+
+def bfloat16_rows(context: Context, experiment: Experiment, *size: int) -> Iterator[dict]:
+    """The same roundings as on the CPU; what else the products read has TF32's 10 bits."""
+    parameters, batch = instance(experiment, 0, *size)
+    for name in ON_GPU:
+        for rung, figures in against_cpu(context, name, experiment, parameters, batch):
+            what = {1: "every layer's output", 2: "loss and every gradient"}[rung]
+            note = f" ({figures['where']})"
+            yield held(f"bfloat16 ~ bfloat16 on the CPU, {name}, {what}", figures["value"], TF32_LIMIT, note=note)
+
+
+def check_training(context: Context) -> Iterator[dict]:
+    """The same steps on the GPU and the CPU, in lockstep; and runs that change device on the way."""
+    sides = {"cpu": On(context.package, "builtin", "cpu"), "device": On(context.package, "packed", context.device)}
+    experiment, prepared = context.reviews(replace(LADDER, SMALLER))
+    for dtype in ("float64", "float32"):
+        spec = replace(experiment, {"training.dtype": dtype})
+        limit = CURVE_LIMIT if dtype == "float64" else None
+        for finding in compare_training(spec, prepared.train, sides, context.sizes.steps)[0]:
+            yield held(f"{dtype}, GPU ~ CPU, {finding.quantity}", finding.value, limit, note=f" ({finding.where})")
+    spec = replace(experiment, {"training.dtype": "float64"})
+    with tempfile.TemporaryDirectory() as folder:
+        steps = context.sizes.routes
+        for finding in compare_routes(spec, prepared.train, prepared.dev, sides, steps, Path(folder)):
+            where = finding.compared.replace("device", "GPU").replace("cpu", "CPU")
+            yield held(f"float64, resumed {where}, {finding.quantity}", finding.value, CURVE_LIMIT)
+
+
+def check_processes(context: Context) -> Iterator[dict]:
+    """Two processes, by the framework's own launcher, have the losses of one."""
+    seen = len(context.package.gpus())
+    if context.device != "cpu" and seen < 2:
+        raise NotRun("one GPU")
+    changes = {**SMALLER, **context.sizes.changes, "training.dtype": "float64", "training.epochs": 1}
+    experiment = replace(replace(LADDER, {**changes, **context.source}), {"data.train_limit": 1600})
+    words = launchers.LAUNCHERS[context.name].command.split()
+    commands = {"one": [sys.executable, "-m"], "two": [started(word) for word in words]}
+    device, curves = "cpu" if context.device == "cpu" else "gpu", {}
+    with tempfile.TemporaryDirectory() as folder:
+        config = Path(folder, "spec.json")
+        config.write_text(experiment.model_dump_json())
+        for name, command in commands.items():
+            more = ["--backend", context.name, "--device", device, "--impl", "packed", "--cache-dir", context.cache]
+            program = [*command, f"tasks.{experiment.task}"]
+            launch([*program, "--config", config, *more, "--out", Path(folder, name)], folder)
+            lines = map(json.loads, Path(folder, name, "metrics.jsonl").read_text().splitlines())
+            curves[name] = np.array([line["loss"] for line in lines if line["split"] == "train"])
+        used = json.loads(Path(folder, "two", "experiment.json").read_text())["execution"]
+    if used.get("processes") != 2 or len(curves["one"]) != len(curves["two"]):
+        raise UserError(f"{used.get('processes', 1)} processes took {len(curves['two'])} steps")
+    difference = float(np.abs(curves["one"] - curves["two"]).max())
+    yield held(f"float64, two processes ~ one, loss of {len(curves['one'])} steps", difference, CURVE_LIMIT)
+
+
+CHECKS = {
+    "devices": check_devices,
+    "parity": check_parity,
+    "tf32": check_tf32,
+    "training": check_training,
+    "memory": check_memory,
+    "speed": check_speed,
+    "processes": check_processes,
+}
+
+
+# ---- in the child
+
+
+def look(name: str) -> dict:
+    """The first usable GPU of a framework, or why there is none."""
+    package = backends.load(name)
+    try:
+        device = package.resolve_device("gpu")
+    except UserError as error:
+        return {"refused": str(error)}
+    return {"device": device, "gpu": next(str(gpu) for gpu in package.gpus() if f"gpu:{gpu.number}" == device)}
+
+
+def work(name: str, checks: list[str], settings: dict) -> dict:
+    """Rows of these checks, and the framework's versions."""
+    package = backends.load(name)
+    context = Context(name, package, **{**settings, "cache": Path(settings["cache"])})
+    return {"versions": package.versions(), "rows": [found for check in checks for found in rows_of(check, context)]}
+
+
+def rows_of(check: str, context: Context) -> list[dict]:
+    """A check's rows; where it fails, those that it had, and why."""
+    rows, began = [], time.perf_counter()
+    steps = CHECKS[check](context)
+    while True:
+        try:
+            found = next(steps, None)
+        except NotRun as reason:
+            found = row("", "", verdict=f"not run: {reason}")
+        except Exception as error:  # a row, and not the end
+            found = row("", f"{type(error).__name__}: {shorten(str(error), 160)}", verdict="MISSED")
+        if found is None:
+            return rows
+        now = time.perf_counter()
+        rows.append({"check": check, "framework": context.name, **found, "seconds": round(now - began, 2)})
+        began = now
