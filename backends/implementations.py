@@ -1,32 +1,39 @@
-"""Which code computes the layers of a model: the framework's, the textbook's, or ours."""
+"""Which code computes an encoder: the framework's, the textbook's, or ours."""
 
 from __future__ import annotations
 
+from types import ModuleType
+
 from backends import kernels
 from core.errors import UserError
-from core.models.encoders.recurrent import FRAMEWORK_CELLS
+from core.models.encoders.encoder import Encoder
 
 IMPLEMENTATIONS = ("builtin", "packed", "loop", "fast")
-"""Of the recurrent layers, in every backend (`backends/*/recurrent.py`): the framework's, in two ways to be exact for
-unequal lengths, the textbook's, ours."""
-
+"""Of the encoders, in every backend (`backends/*/encoders`): the framework's own layers, in two ways to be exact for
+unequal lengths, the textbook's steps in framework operations, ours. Each encoder says which of them it has."""
 
 SIDE_BY_SIDE = ("loop", "fast")
 """Those that an `Ensemble` has: frameworks' own layers are of one model each."""
 
 
-def resolve_implementation(request: str, device: str, cell: str, among: tuple[str, ...] = IMPLEMENTATIONS) -> str:
-    """`auto`, or one of `among`, to the one that will run this cell on this device: `auto` is the first that can of
-    `fast`, `builtin`, `packed`, `loop` on a CPU, of `packed`, `builtin`, `loop` on a GPU.
+def resolve_implementation(
+    request: str,
+    backend: ModuleType | None,
+    device: str,
+    encoder: Encoder,
+    dtype: str = "float32",
+    among: tuple[str, ...] = IMPLEMENTATIONS,
+) -> str:
+    """`auto`, or one of `among`, to the one that will compute this encoder on this device: `auto` is the first that
+    can, on a CPU of `fast`, `builtin`, `packed`, `loop`, on a GPU of what `backend` prefers there.
 
-    Raises UserError if another is asked for than can run.
+    Raises UserError if another is asked for than can run. `backend` may be None for a CPU.
     """
-    own = _no_builtin(cell)
-    obstacles = {"fast": why_not_fast(device), "builtin": own, "packed": own, "loop": None}
-    if device != "cpu":
-        # cuDNN computes both directions at once and no padding. On a CPU neither framework does.
-        obstacles = {"packed": own, **obstacles}
-    usable = [name for name in obstacles if name in among and not obstacles[name]]
+    order = ("fast", "builtin", "packed", "loop") if device == "cpu" else backend.preferred_on_gpu(encoder, dtype)
+    obstacles = {name: _obstacle(name, device, encoder) for name in order}
+    usable = [name for name in order if name in among and not obstacles[name]]
+    if not usable:
+        raise UserError(f"encoder {encoder.kind}: models cannot be trained side by side with it")
     if request == "auto":
         return usable[0]
     if request not in IMPLEMENTATIONS:
@@ -37,8 +44,10 @@ def resolve_implementation(request: str, device: str, cell: str, among: tuple[st
     return request
 
 
-def _no_builtin(cell: str) -> str | None:
-    return None if cell in FRAMEWORK_CELLS else f"neither framework has a layer of its own for the cell {cell}"
+def _obstacle(name: str, device: str, encoder: Encoder) -> str | None:
+    if name not in encoder.implementations:
+        return f"{encoder.describe()} has only {', '.join(encoder.implementations)}"
+    return why_not_fast(device) if name == "fast" else None
 
 
 def why_not_fast(device: str) -> str | None:

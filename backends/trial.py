@@ -46,7 +46,7 @@ def try_out(side: ModuleType, device: str) -> float:
     encoder, rng = RecurrentEncoder(hidden_size=8), np.random.default_rng(0)
     table = parameter_table(Model(embedding=Embedding(vocab_size=4, dim=8), encoder=encoder))
     shapes = {row.name: row.shape for row in table if row.name.startswith("encoder.")}
-    shapes |= {"x": (4, 5, 8), "d_output": (4, 5, encoder.output_size)}
+    shapes |= {"x": (4, 5, 8), "d_output": (4, 5, encoder.output_size(8))}
     arrays = {name: rng.uniform(-0.3, 0.3, shape).astype(np.float32) for name, shape in shapes.items()}
     found = {}
     for where, implementation in itertools.product(("cpu", device), ("builtin", "packed")):

@@ -1,8 +1,9 @@
-"""Encoded data sets and the batches cut from them. The order of examples is a function of (seed, epoch) alone."""
+"""Batches: padded id sequences with their targets, and index arrays that describe their real tokens."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -33,24 +34,30 @@ class BatchShard:
 class Batch:
     """Sequences of unequal length, padded on the right with PAD up to the longest.
 
-    `ids` [B, L] int64, `lengths` [B] int64 (1 <= length <= L), `labels` [B] int64. `part` says of which larger batch
-    these are some of the rows. `masks` are that larger batch's units to keep at every place of dropout, where they were
-    drawn already (`core/data/prefetch.py`).
+    `ids` [B, L] int64, `lengths` [B] int64 (1 <= length <= L), `targets` by name, arrays of B rows: of a classifier
+    `label` [B] int64. `shard` says of which larger batch these are some of the rows. `masks` are that larger batch's
+    units to keep at every place of dropout, where they were drawn already (`core/data/prefetch.py`).
     """
 
     ids: np.ndarray
     lengths: np.ndarray
-    labels: np.ndarray
-    part: BatchShard | None = None
+    targets: dict[str, np.ndarray]
+    shard: BatchShard | None = None
     masks: dict[str, np.ndarray] | None = None
 
-    def share(self, rank: int, size: int) -> Batch:
+    def sharded(self, rank: int, size: int) -> Batch:
         """The rows of one of `size` processes, as wide as the whole: dropout masks are drawn for that."""
         if size == 1:
             return self
-        part = BatchShard(rank, size, len(self.labels))
-        rows = part.chosen
-        return Batch(self.ids[rows], self.lengths[rows], self.labels[rows], part, self.masks)
+        shard = BatchShard(rank, size, len(self.lengths))
+        rows = shard.chosen
+        targets = {name: array[rows] for name, array in self.targets.items()}
+        return Batch(self.ids[rows], self.lengths[rows], targets, shard, self.masks)
+
+    @property
+    def labels(self) -> np.ndarray:
+        """[B] int64, of a classifier's batch."""
+        return self.targets["label"]
 
     @property
     def tokens(self) -> int:
@@ -58,7 +65,7 @@ class Batch:
         return int(self.lengths.sum())
 
 
-def pad(sequences: list[np.ndarray], labels: np.ndarray) -> Batch:
+def pad(sequences: list[np.ndarray], targets: dict[str, np.ndarray]) -> Batch:
     """Pad id sequences to the longest. Raises UserError for an empty sequence or an empty list."""
     lengths = np.array([len(sequence) for sequence in sequences], dtype=np.int64)
     if len(lengths) == 0:
@@ -68,12 +75,31 @@ def pad(sequences: list[np.ndarray], labels: np.ndarray) -> Batch:
     ids = np.full((len(sequences), lengths.max()), PAD, dtype=np.int64)
     for row, sequence in enumerate(sequences):
         ids[row, : len(sequence)] = sequence
-    return Batch(ids, lengths, np.asarray(labels, dtype=np.int64))
+    return Batch(ids, lengths, targets)
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Windows of `width` tokens side by side that lie within the real tokens, at least one of each sequence: where the
+    text is shorter than that, one at its start. Windows of width 1 are the real tokens."""
+
+    batch: Batch
+    width: int = 1
+
+    @cached_property
+    def counts(self) -> np.ndarray:
+        """[B, 1] int64."""
+        return np.maximum(self.batch.lengths - self.width + 1, 1)[:, None]
+
+    @cached_property
+    def mask(self) -> np.ndarray:
+        """[B, L, 1] bool: True where one begins."""
+        return (np.arange(self.batch.ids.shape[1]) < self.counts)[:, :, None]
 
 
 def real_mask(batch: Batch) -> np.ndarray:
     """[B, L] bool: True where a token is real."""
-    return np.arange(batch.ids.shape[1]) < batch.lengths[:, None]
+    return Windows(batch).mask[:, :, 0]
 
 
 def reversal_index(batch: Batch) -> np.ndarray:

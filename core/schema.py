@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from dataclasses import dataclass
+from types import UnionType
+from typing import Annotated, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -17,3 +19,46 @@ Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
 DropoutRate = Annotated[float, Field(ge=0.0, lt=1.0)]
+
+
+@dataclass(frozen=True)
+class FieldType:
+    """What a field of the spec holds, for who reads it from a command line."""
+
+    type: type
+    """bool, int, float, str or tuple; of a part of the spec that part's class."""
+    choices: tuple[str, ...] = ()
+    several: bool = False
+    """Whether it is a part that comes in several kinds."""
+
+
+def field_type(spec: type[Spec], path: str) -> FieldType:
+    """Look up a dotted path in a spec class; of a part that comes in several kinds, in every one that has the field.
+
+    Raises KeyError for a path that is nowhere.
+    """
+    kinds: list[object] = [spec]
+    for name in path.split("."):
+        owners = [
+            kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Spec) and name in kind.model_fields
+        ]
+        if not owners:
+            raise KeyError(path)
+        kinds = [kind for owner in owners for kind in _alternatives(owner.model_fields[name].annotation)]
+    literals = [value for kind in kinds if get_origin(kind) is Literal for value in get_args(kind)]
+    types = [get_origin(kind) or kind for kind in kinds if get_origin(kind) is not Literal and kind is not type(None)]
+    found = str if literals else types[0]
+    return FieldType(
+        found,
+        tuple(dict.fromkeys(literals)),
+        sum(isinstance(kind, type) and issubclass(kind, Spec) for kind in types) > 1,
+    )
+
+
+def _alternatives(annotation: object) -> list[object]:
+    """The members of unions, without what pydantic is told beside them."""
+    if get_origin(annotation) is Annotated:
+        return _alternatives(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, UnionType):
+        return [kind for member in get_args(annotation) for kind in _alternatives(member)]
+    return [annotation]

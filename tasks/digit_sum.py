@@ -218,7 +218,7 @@ def _data_seed(text: str) -> int:
 def _executors(plan: Plan, backend: str, arguments: argparse.Namespace) -> dict[str, Executor]:
     """Who computes each cell. Raises UserError where something cannot be had."""
     how = (backend, arguments.device, arguments.impl)
-    return {cell: Executor.chosen(*how, cell, own.training.dtype) for cell, own in plan.experiments.items()}
+    return {cell: Executor.chosen(*how, own) for cell, own in plan.experiments.items()}
 
 
 def _train(plan: Plan, folder: RunFolder, backend: str, arguments: argparse.Namespace) -> int:

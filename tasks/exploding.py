@@ -82,7 +82,7 @@ def main(argv: list[str]) -> int:
         return both_frameworks.start_again(IN_BOTH, "exploding", argv, arguments.device, arguments.impl, arguments.out)
     backend = arguments.backend or backends.first_installed()
     who = {
-        cell: Executor.chosen(backend, arguments.device, arguments.impl, cell, base.training.dtype)
+        cell: Executor.chosen(backend, arguments.device, arguments.impl, replace(base, {"model.encoder.cell": cell}))
         for cell in dict.fromkeys([base.model.encoder.cell, *VANISHING_CELLS])
     }
     folder = Path(arguments.out) if arguments.out else new_name(Path("runs"), f"exploding-{backend}")
@@ -189,11 +189,11 @@ def _train(name: str, spec: Experiment, seeds: list[int], who: dict[str, Executo
     members = _members(spec, seeds)
     display, state, ensemble = train_once(name, members, who[spec.model.encoder.cell])
     ensemble.load(state.best, {}, 0)
-    tests = evaluate_each(ensemble, [member.data.test for member in members])
+    tests = evaluate_each(ensemble, members[0].experiment.model.head, [member.data.test for member in members])
     return Training(
         {short: np.stack([stats.norms[tensor] for stats in display.stats]) for short, tensor in TENSORS.items()},
         np.stack([stats.loss for stats in display.stats]),
-        [own.best_accuracy for own in state.members],
+        [own.best_score for own in state.members],
         [test.accuracy for test in tests],
     )
 

@@ -26,11 +26,11 @@ from core.data.vocabulary import Vocabulary
 from core.engine.reference import ReferenceEngine
 from core.errors import UserError
 from core.files import write_json_atomic
+from core.models.heads.scores import probabilities_of
 from core.models.model import Model
 from core.models.precision import rounding_of
 from core.plots.gates import draw_gates, unit_order
 from core.spec.text import Text
-from core.train.metrics import probabilities_of
 from core.train.run_folder import RunFolder
 from tasks.cli.console import Parser, fact, run_program
 
@@ -65,7 +65,7 @@ def main(argv: list[str]) -> int:
     parameters = _finite(folder, folder.read_best(model))
     rounded = rounding_of(experiment.training.dtype)
     values = trace(model, parameters, sequence.ids, layer, reverse, rounded)
-    batch = pad([sequence.ids], np.zeros(1, np.int64))
+    batch = pad([sequence.ids], {})
     probabilities = probabilities_of(ReferenceEngine(model, parameters, rounded).logits(batch))[0]
     best = int(probabilities.argmax())
 
@@ -85,11 +85,11 @@ def main(argv: list[str]) -> int:
         "values": {name: array.tolist() for name, array in values.items()},
     }
     write_json_atomic(picture.with_suffix(".json"), tree, indent=None)
-    title = f"{folder.path.resolve().name}: {_summary(model)}, {where}\npredicted: {answer}"
+    title = f"{folder.path.resolve().name}: {model.encoder.describe()}, {where}\npredicted: {answer}"
     draw_gates(values, quantities, sequence.tokens, title, picture)
 
     fact("run", f"{folder.path} (task {experiment.task})")
-    fact("model", f"{_summary(model)}; shown: {where}")
+    fact("model", f"{model.encoder.describe()}; shown: {where}")
     fact("input", _describe(sequence, experiment.text))
     fact("answer", answer)
     fact("picture", str(picture))
@@ -157,12 +157,6 @@ def _finite(folder: RunFolder, parameters: dict[str, np.ndarray]) -> dict[str, n
                 " the file is damaged, or the training went astray: train again"
             )
     return parameters
-
-
-def _summary(model: Model) -> str:
-    encoder = model.encoder
-    two_way = "bidirectional " if encoder.bidirectional else ""
-    return f"{encoder.num_layers} x {two_way}{encoder.cell.upper()} {encoder.hidden_size}"
 
 
 def _units(model: Model) -> int:

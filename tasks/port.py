@@ -123,19 +123,12 @@ def _choices(arguments: argparse.Namespace, source: Path) -> Choices:
 def _describe(port: Port, source: Path) -> None:
     """What was found, what became of every array, and what was assumed."""
     model = port.model
-    encoder, head = model.encoder, model.head
+    head = model.head
     dtype = next(iter(port.arrays.values())).dtype
     size = sum(array.size for array in port.arrays.values())
-    direction = "bidirectional " if encoder.bidirectional else ""
-    hidden = "" if head.hidden_size is None else f"hidden layer {head.hidden_size} ({head.activation}), "
     logits = "one logit" if head.one_logit else f"{head.classes} classes"
     fact("source", str(source))
-    fact(
-        "model",
-        f"embedding {model.embedding.vocab_size:,} x {model.embedding.dim}, {encoder.num_layers} x {direction}"
-        f"{encoder.cell.upper()} {encoder.hidden_size}, {head.pooling} pooling, {hidden}{logits}; {size:,} parameters,"
-        f" {dtype}",
-    )
+    fact("model", f"{model.describe()}, {logits}; {size:,} parameters, {dtype}")
     for line in port.notes:
         fact("note", line)
     wide = max(len(row.source) for row in port.rows)
@@ -198,7 +191,7 @@ def _instance(experiment: Experiment, arrays: Arrays, rng: np.random.Generator) 
     batch = random_batch(experiment, rng)
     logits = forward(experiment.model, arrays, batch)["logits"]
     least = (logits[:, 0] < 0).astype(np.int64) if experiment.model.head.one_logit else logits.argmin(axis=1)
-    return arrays, dataclasses.replace(batch, labels=least)
+    return arrays, dataclasses.replace(batch, targets={"label": least})
 
 
 def _parser() -> Parser:

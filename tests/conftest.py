@@ -104,7 +104,9 @@ def make_dataset(rng: np.random.Generator, rows: int, vocab_size: int = 20, long
     tokens = rng.integers(1, vocab_size, size=offsets[-1])
     marked = rng.random(len(tokens)) < 0.35
     tokens = np.where(marked, 2 + np.repeat(labels, lengths), tokens)
-    return Dataset(tokens.astype(np.int32), offsets, labels.astype(np.int64), [f"d/{row}" for row in range(rows)])
+    return Dataset(
+        tokens.astype(np.int32), offsets, {"label": labels.astype(np.int64)}, [f"d/{row}" for row in range(rows)]
+    )
 
 
 def make_reviews(root: Path, rng: np.random.Generator, each: int) -> Path:

@@ -4,7 +4,7 @@ from backends.paddle.engine import Engine
 from backends.paddle.ensemble import Ensemble
 from backends.paddle.probe import NATIVE, LayerProbe
 from backends.paddle.processes import init_process_group
-from backends.paddle.runtime import NAME, build, gpus, resolve_device, versions
+from backends.paddle.runtime import NAME, build, gpus, preferred_on_gpu, resolve_device, versions
 from backends.paddle.weight_files import LINEAR_LAYOUT, read_state, write_state
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "build",
     "gpus",
     "init_process_group",
+    "preferred_on_gpu",
     "read_state",
     "resolve_device",
     "versions",

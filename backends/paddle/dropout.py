@@ -27,22 +27,22 @@ def training_dropout(
     training: spec.Training,
     step: int,
     seeds: list[int] | None = None,
-    part: BatchShard | None = None,
+    shard: BatchShard | None = None,
     drawn: dict[str, np.ndarray] | None = None,
 ) -> Dropout:
     """The dropout of one step: masks from core (`shared`), or the framework's generator seeded for the step. With
-    `seeds`, of models side by side, each model's rows are dropped by its own, which `native` cannot. Of a `part` of a
-    batch the rows are dropped as in the whole, by `native` each part's by a seed of its own. `drawn` are the masks of
-    every place, of the whole batch, where they are there already."""
+    `seeds`, of models side by side, each model's rows are dropped by its own, which `native` cannot. Of a `shard` of a
+    batch the rows are dropped as in the whole, by `native` those of each shard by a seed of its own. `drawn` are the
+    masks of every place, of the whole batch, where they are there already."""
     seeds = [training.seed] if seeds is None else seeds
 
     def shared(x: paddle.Tensor, place: str, rate: float) -> paddle.Tensor:
         if rate == 0.0:
             return x
-        shape = (part.rows if part else x.shape[0] // len(seeds), *x.shape[1:])
+        shape = (shard.rows if shard else x.shape[0] // len(seeds), *x.shape[1:])
         masks = [drawn[place]] if drawn else [dropout_mask(seed, step, place, shape, rate) for seed in seeds]
-        if part:
-            masks = [mask[part.chosen] for mask in masks]
+        if shard:
+            masks = [mask[shard.chosen] for mask in masks]
         keep = to_tensor(masks[0] if len(masks) == 1 else np.concatenate(masks), x.place)
         return x * keep.astype(x.dtype) * (1.0 / (1.0 - rate))
 
@@ -51,5 +51,5 @@ def training_dropout(
 
     if training.dropout_masks == "shared":
         return shared
-    paddle.seed(native_seed(training.seed, step, part.rank if part else 0))
+    paddle.seed(native_seed(training.seed, step, shard.rank if shard else 0))
     return native

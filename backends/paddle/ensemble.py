@@ -8,7 +8,7 @@ from backends import kernels
 from backends.paddle.dropout import training_dropout
 from backends.paddle.engine import Engine
 from backends.paddle.framework import paddle
-from backends.paddle.heads.pooled import class_weights, loss_of, right_of
+from backends.paddle.heads.pooled import class_weights
 from backends.paddle.model import Model
 from backends.paddle.optimizer import OPTIMIZERS, clip_each
 from backends.paddle.precision import prepare, reads_rounded
@@ -34,7 +34,7 @@ class Ensemble(Engine):
         self.device = device
         self.implementation = implementation
         self.training = training
-        self.seeds = seeds
+        self.seeds, self._counted = seeds, model.head.counted
         set_precision(training.dtype, device)
         self._native_device = native_device(device)
         self._class_weights = class_weights(training, self._native_device)
@@ -45,6 +45,7 @@ class Ensemble(Engine):
         self.product_weights = prepare(self._model, product_weights(model), training.dtype)
         self._optimizer = OPTIMIZERS[training.optimizer.kind](training.optimizer, self._trainable, ())
         self._pending: list[paddle.Tensor] = []
+        self._pending_counts: list[int] = []
 
     def train_step(self, batch: Batch, step: int, learning_rate: float) -> None:
         losses, right = self._backward(batch, step)
@@ -53,12 +54,15 @@ class Ensemble(Engine):
         self._optimizer.step(learning_rate, None)
         figures = [losses.detach().unsqueeze(0), right.astype(losses.dtype).unsqueeze(0), norms]
         self._pending.append(paddle.concat(figures))
+        self._pending_counts.append(self._counted(batch) // len(self.seeds))
 
     def collect(self) -> list[EnsembleStats]:
-        found = [to_numpy(figures) for figures in self._pending]
-        self._pending.clear()
-        names = tuple(self._trainable)
-        return [EnsembleStats(loss, right, dict(zip(names, norms, strict=True))) for loss, right, *norms in found]
+        found = zip(map(to_numpy, self._pending), self._pending_counts, strict=True)
+        self._pending, self._pending_counts, names = [], [], tuple(self._trainable)
+        return [
+            EnsembleStats(loss, right, counted, dict(zip(names, norms, strict=True)))
+            for (loss, right, *norms), counted in found
+        ]
 
     def gradients(self, batch: Batch, step: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         losses, _ = self._backward(batch, step)
@@ -70,12 +74,12 @@ class Ensemble(Engine):
         for parameter in self._model.named.values():
             parameter.clear_gradient(set_to_zero=False)
         inputs = self._place(batch)
-        logits = self._model(inputs, training_dropout(self.training, step, self.seeds))["logits"]
-        losses = loss_of(logits, inputs.labels, "none", self._class_weights).reshape([len(self.seeds), -1])
+        outputs = self._model(inputs, training_dropout(self.training, step, self.seeds))
+        losses = self._model.head.losses(outputs, inputs, self._class_weights).reshape([len(self.seeds), -1])
         losses = losses.mean(1) if self.training.loss_reduction == "mean" else losses.sum(1)
         try:
             losses.sum().backward()  # no model's loss depends on another's parameters
         except OSError as error:
             kernels.raise_interrupt(str(error))  # as in `Engine`
             raise
-        return losses, right_of(logits, inputs.labels).reshape([len(self.seeds), -1]).sum(1)
+        return losses, self._model.head.right(outputs, inputs).reshape([len(self.seeds), -1]).sum(1)

@@ -18,14 +18,16 @@ def side_by_side(models: int | None, *shape: int) -> tuple[int, ...]:
     return shape if models is None else (models, *shape)
 
 
-def linear(x: paddle.Tensor, weight: paddle.Tensor, bias: paddle.Tensor) -> paddle.Tensor:
+def linear(x: paddle.Tensor, weight: paddle.Tensor, bias: paddle.Tensor | None) -> paddle.Tensor:
     """x W^T + b, x [B, in], `weight` [out, in]; or [models, out, in], and each has B / models of the rows.
 
     `paddle.nn.functional.linear` would have [in, out]."""
     if weight.ndim == 2:
-        return paddle.matmul(x, weight, transpose_y=True) + bias
+        found = paddle.matmul(x, weight, transpose_y=True)
+        return found if bias is None else found + bias
     rows = x.reshape([weight.shape[0], -1, x.shape[-1]])
-    return (paddle.bmm(rows, weight.transpose([0, 2, 1])) + bias.unsqueeze(1)).reshape([x.shape[0], -1])
+    found = paddle.bmm(rows, weight.transpose([0, 2, 1]))
+    return (found if bias is None else found + bias.unsqueeze(1)).reshape([x.shape[0], -1])
 
 
 class Linear(nn.Layer):

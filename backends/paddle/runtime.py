@@ -9,9 +9,11 @@ import numpy as np
 
 from backends import trial
 from backends.paddle.framework import paddle
-from core.batch import Batch, first_index, last_index, real_mask, reversal_index
+from core import batch
+from core.batch import Batch, first_index, last_index, reversal_index
 from core.engine import devices, tf32
 from core.engine.devices import Build, Gpu
+from core.models.encoders.encoder import Encoder
 
 NAME = "paddle"
 
@@ -58,6 +60,14 @@ def set_precision(dtype: str, device: str) -> None:
             getattr(paddle.base.core, name)(allowed)
 
 
+def preferred_on_gpu(encoder: Encoder, dtype: str) -> tuple[str, ...]:
+    """Implementations in the order in which a GPU should compute them (`backends/implementations.py`).
+
+    Nothing of this has been timed with Paddle on a GPU: cuDNN computes both directions at once and no padding.
+    """
+    return ("packed", "builtin", "loop", "fast")
+
+
 def native_device(device: str):
     """The framework's own place of `cpu` or `gpu:N`."""
     return paddle.CPUPlace() if device == "cpu" else paddle.CUDAPlace(int(device.partition(":")[2]))
@@ -73,28 +83,47 @@ def to_numpy(tensor: paddle.Tensor) -> np.ndarray:
     return np.array(tensor.detach().numpy(), order="C", copy=True)
 
 
-class Inputs:
-    """A batch on the device. What one implementation reads another does not: it is made and sent when first asked for.
+class Windows:
+    """See `core.batch.Windows`, with arrays as tensors of the model's dtype, each made when first asked for."""
 
-    `ids` [B, L], `labels` [B]; and on the host, for our own layers, `lengths` [B].
-    """
-
-    def __init__(self, batch: Batch, dtype: str, device) -> None:
-        """The floating-point parts get `dtype`, the model's."""
-        self._batch, self._dtype, self._device = batch, dtype, device
-        self.ids = to_tensor(batch.ids, device)
-        self.labels = to_tensor(batch.labels, device)
-        self.lengths = to_tensor(batch.lengths, paddle.CPUPlace())
+    def __init__(self, windows: batch.Windows, dtype: str, device) -> None:
+        self._windows, self._dtype, self._device = windows, dtype, device
 
     @cached_property
     def mask(self) -> paddle.Tensor:
-        """[B, L, 1], 1 where real."""
-        return to_tensor(real_mask(self._batch)[:, :, None].astype(self._dtype), self._device)
+        """[B, L, 1], 1 where one begins."""
+        return to_tensor(self._windows.mask.astype(self._dtype), self._device)
 
     @cached_property
     def counts(self) -> paddle.Tensor:
-        """[B, 1], the lengths as numbers to calculate with."""
-        return to_tensor(self._batch.lengths[:, None].astype(self._dtype), self._device)
+        """[B, 1]"""
+        return to_tensor(self._windows.counts.astype(self._dtype), self._device)
+
+
+class Inputs:
+    """A batch on the device. What one implementation reads another does not: it is made and sent when first asked for.
+
+    `ids` [B, L], `targets` by name; and on the host, for our own layers, `lengths` [B].
+    """
+
+    def __init__(self, of: Batch, dtype: str, device) -> None:
+        """The floating-point parts get `dtype`, the model's."""
+        self._batch, self._dtype, self._device = of, dtype, device
+        self.ids = to_tensor(of.ids, device)
+        self.targets = {name: to_tensor(array, device) for name, array in of.targets.items()}
+        self._windows: dict[int, Windows] = {}
+        self.lengths = to_tensor(of.lengths, paddle.CPUPlace())
+
+    def windows(self, width: int) -> Windows:
+        """See `core.batch.Windows`, as tensors."""
+        if width not in self._windows:
+            self._windows[width] = Windows(batch.Windows(self._batch, width), self._dtype, self._device)
+        return self._windows[width]
+
+    @property
+    def mask(self) -> paddle.Tensor:
+        """[B, L, 1], 1 where real."""
+        return self.windows(1).mask
 
     @cached_property
     def reversal(self) -> paddle.Tensor:

@@ -4,7 +4,7 @@ from backends.torch.engine import Engine
 from backends.torch.ensemble import Ensemble
 from backends.torch.probe import NATIVE, LayerProbe
 from backends.torch.processes import init_process_group
-from backends.torch.runtime import NAME, build, gpus, resolve_device, versions
+from backends.torch.runtime import NAME, build, gpus, preferred_on_gpu, resolve_device, versions
 from backends.torch.weight_files import LINEAR_LAYOUT, read_state, write_state
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "build",
     "gpus",
     "init_process_group",
+    "preferred_on_gpu",
     "read_state",
     "resolve_device",
     "versions",

@@ -11,6 +11,7 @@ from backends.torch.linear import empty, side_by_side
 from backends.torch.runtime import Inputs, to_tensor
 from core import spec
 from core.batch import BatchShard
+from core.models.embedding import STATIC_TABLE, TABLE
 
 nn, F = torch.nn, torch.nn.functional
 
@@ -29,41 +30,52 @@ class Embedding(nn.Module):
         self.rate = embedding.dropout
         self.weight = empty(*side_by_side(models, embedding.vocab_size, embedding.dim), dtype=dtype)
         self.weight.requires_grad_(embedding.trainable)
+        self.static = None
+        """A second table, which is never trained."""
+        if embedding.static_copy:
+            self.static = empty(*self.weight.shape, dtype=dtype)
+            self.static.requires_grad_(False)
 
-    def forward(self, inputs: Inputs, dropout: Dropout) -> torch.Tensor:  # -> [B, L, E]
-        if self.models is not None:
-            vectors = self.of_each_model(inputs.ids)
-        elif self.lookup == "index":
-            weight = self.weight.detach() if self.by_rows else self.weight
-            vectors = F.embedding(inputs.ids, weight, padding_idx=0)
-            if self.by_rows and torch.is_grad_enabled():
-                self.read = vectors.requires_grad_()
-        else:
-            # Without the column of PAD there is no path to row 0.
-            one_hot = F.one_hot(inputs.ids, self.weight.shape[0])[:, :, 1:].to(self.weight.dtype)
-            vectors = torch.matmul(one_hot, self.weight[1:])
+    def forward(self, inputs: Inputs, dropout: Dropout) -> torch.Tensor:
+        """Return [B, L, E], or [B, L, 2E] with a static copy."""
+        weight = self.weight.detach() if self.by_rows else self.weight
+        vectors = self.look_up(inputs.ids, weight)
+        if self.by_rows and torch.is_grad_enabled():
+            self.read = vectors.requires_grad_()
+        if self.static is not None:
+            vectors = torch.cat([vectors, self.look_up(inputs.ids, self.static)], dim=-1)
         return dropout(vectors, "embedding", self.rate)
 
-    def of_each_model(self, ids: torch.Tensor) -> torch.Tensor:
+    def look_up(self, ids: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:  # [B, L] -> [B, L, E]
+        if self.models is not None:
+            return self.of_each_model(ids, weight)
+        if self.lookup == "index":
+            return F.embedding(ids, weight, padding_idx=0)
+        # Without the column of PAD there is no path to row 0.
+        one_hot = F.one_hot(ids, weight.shape[0])[:, :, 1:].to(weight.dtype)
+        return torch.matmul(one_hot, weight[1:])
+
+    def of_each_model(self, ids: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         """[M * B, L] -> [M * B, L, E]. Nothing that is seen comes from PAD's row, so no gradient goes there."""
-        models, size, dim = self.weight.shape
+        models, size, dim = weight.shape
         shares = ids.reshape(models, -1)
         if self.lookup == "index":
             rows = shares + size * torch.arange(models, device=ids.device)[:, None]
-            vectors = F.embedding(rows, self.weight.reshape(-1, dim))
+            vectors = F.embedding(rows, weight.reshape(-1, dim))
         else:
-            vectors = torch.bmm(F.one_hot(shares, size).to(self.weight.dtype), self.weight)
+            vectors = torch.bmm(F.one_hot(shares, size).to(weight.dtype), weight)
         return vectors.reshape(*ids.shape, dim)
 
-    def row_gradient(self, inputs: Inputs, whole: np.ndarray, part: BatchShard | None) -> RowGradient:
-        """With `by_rows`, after the loss was run backwards. Of a `part` of a batch whose ids [B, L] are `whole`: the
+    def row_gradient(self, inputs: Inputs, whole: np.ndarray, shard: BatchShard | None) -> RowGradient:
+        """With `by_rows`, after the loss was run backwards. Of a `shard` of a batch whose ids [B, L] are `whole`: the
         rows of the whole batch, so that all processes have the same ones, and their values can be added up."""
         read, self.read = self.read, None
-        if part is None:
+        if shard is None:
             return RowGradient(inputs.ids, read.grad, self.weight.shape[0])
         vectors = read.grad.new_zeros(*whole.shape, read.shape[-1])
-        vectors[torch.from_numpy(part.chosen)] = read.grad
+        vectors[torch.from_numpy(shard.chosen)] = read.grad
         return RowGradient(to_tensor(whole, vectors.device), vectors, self.weight.shape[0])
 
     def named(self) -> dict[str, nn.Parameter]:
-        return {"embedding.weight": self.weight}
+        own = {TABLE: self.weight}
+        return own if self.static is None else {**own, STATIC_TABLE: self.static}

@@ -7,7 +7,7 @@ import numpy as np
 from backends.torch.dropout import Dropout, no_dropout, training_dropout
 from backends.torch.fast import RowGradient
 from backends.torch.framework import torch
-from backends.torch.heads.pooled import class_weights, loss_of, right_of
+from backends.torch.heads.pooled import class_weights
 from backends.torch.model import Model
 from backends.torch.optimizer import OPTIMIZERS, clip
 from backends.torch.precision import prepare, reads_rounded
@@ -34,7 +34,7 @@ class Engine:
         self.device = device
         self.implementation = implementation
         self.training = training
-        self._world = world
+        self._world, self._counted = world, model.head.counted
         set_precision(training.dtype, device)
         self._native_device = native_device(device)
         self._class_weights = class_weights(training, self._native_device)
@@ -56,23 +56,25 @@ class Engine:
             training.optimizer, self._trainable, ("embedding.weight",) if embedding.by_rows else ()
         )
         self._pending: list[torch.Tensor] = []
+        self._pending_counts: list[int] = []
 
     def train_step(self, batch: Batch, step: int, learning_rate: float) -> None:
-        loss, correct = self._backward(batch, step)
+        loss, right = self._backward(batch, step)
         gradients = [parameter.grad for parameter in self._trainable.values() if parameter.grad is not None]
         if self._rows is not None:
             gradients.append(self._rows.values)
         norm = clip(gradients, self.training.clip_mode, self.training.clip_norm)
         self._optimizer.step(learning_rate, self._rows)
-        self._pending.append(torch.stack([loss.detach(), correct.to(loss.dtype), norm]))
+        self._pending.append(torch.stack([loss.detach(), right.to(loss.dtype), norm]))
+        self._pending_counts.append(self._counted(batch))
         self._clock.stop()
 
     def collect(self) -> list[StepStats]:
         if not self._pending:
             return []
-        rows = to_numpy(torch.stack(self._pending)).tolist()
-        self._pending.clear()
-        return [StepStats(loss, int(correct), norm) for loss, correct, norm in rows]
+        rows, counted = to_numpy(torch.stack(self._pending)).tolist(), self._pending_counts
+        self._pending, self._pending_counts = [], []
+        return [StepStats(loss, int(right), n, norm) for (loss, right, norm), n in zip(rows, counted, strict=True)]
 
     def device_seconds(self) -> float | None:
         return self._clock.read()
@@ -111,35 +113,36 @@ class Engine:
 
     @reads_rounded
     def _backward(self, batch: Batch, step: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Fresh gradients in every parameter, or, of word vectors by rows, in `_rows`; the loss and the
-        number of right answers, on the device. Of several processes each takes its share, and these are the sums."""
+        """Fresh gradients in every parameter, or, of word vectors by rows, in `_rows`; the loss and the number of right
+        predictions, on the device. Of several processes each takes its shard, and these are the sums."""
         for parameter in self._model.named.values():
             parameter.grad = None
-        share = batch.share(self._world.rank, self._world.size)
-        inputs, reduction = self._place(share), self.training.loss_reduction
+        shard = batch.sharded(self._world.rank, self._world.size)
+        inputs = self._place(shard)
         self._clock.start()
-        dropout = training_dropout(self.training, step, part=share.part, drawn=share.masks)
-        logits = self._model(inputs, dropout)["logits"]
-        loss = loss_of(logits, inputs.labels, "sum" if share.part else reduction, self._class_weights)
-        correct = right_of(logits, inputs.labels).sum()
-        if share.part:
-            loss = loss * (float(share.part.counts) / (share.part.rows if reduction == "mean" else 1))
-            correct = correct * int(share.part.counts)
+        dropout = training_dropout(self.training, step, shard=shard.shard, drawn=shard.masks)
+        outputs = self._model(inputs, dropout)
+        losses = self._model.head.losses(outputs, inputs, self._class_weights)
+        right = self._model.head.right(outputs, inputs).sum()
+        # Of a shard the sum, for shards are added up, and of a row that only stands in nothing.
+        loss = losses.sum() / (self._counted(batch) if self.training.loss_reduction == "mean" else 1)
+        if shard.shard:
+            loss, right = loss * float(shard.shard.counts), right * int(shard.shard.counts)
         loss.backward()
         if self._model.embedding.by_rows:
-            self._rows = self._model.embedding.row_gradient(inputs, batch.ids, share.part)
-        return self._sums(loss, correct) if share.part else (loss, correct)
+            self._rows = self._model.embedding.row_gradient(inputs, batch.ids, shard.shard)
+        return self._sums(loss, right) if shard.shard else (loss, right)
 
-    def _sums(self, loss: torch.Tensor, correct: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def _sums(self, loss: torch.Tensor, right: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Of figures and gradients over all processes, in one message."""
         gradients = [parameter.grad for parameter in self._trainable.values() if parameter.grad is not None]
         if self._rows is not None:
             gradients.append(self._rows.values)
         with torch.no_grad():
-            figures = torch.stack([loss.detach(), correct.to(loss.dtype)])
+            figures = torch.stack([loss.detach(), right.to(loss.dtype)])
             whole = torch.cat([figures, *(gradient.reshape(-1) for gradient in gradients)])
             self._world.add_up(whole)
             pieces = whole[2:].split([gradient.numel() for gradient in gradients])
             for gradient, piece in zip(gradients, pieces, strict=True):
                 gradient.copy_(piece.view_as(gradient))
-        return whole[0], whole[1].to(correct.dtype)
+        return whole[0], whole[1].to(right.dtype)

@@ -18,12 +18,14 @@ def side_by_side(models: int | None, *shape: int) -> tuple[int, ...]:
     return shape if models is None else (models, *shape)
 
 
-def linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+def linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
     """x W^T + b, x [B, in], `weight` [out, in]; or [models, out, in], and each has B / models of the rows."""
     if weight.dim() == 2:
         return F.linear(x, weight, bias)
     rows = x.reshape(weight.shape[0], -1, x.shape[-1])
-    return torch.baddbmm(bias[:, None], rows, weight.transpose(1, 2)).reshape(x.shape[0], -1)
+    columns = weight.transpose(1, 2)
+    found = torch.bmm(rows, columns) if bias is None else torch.baddbmm(bias[:, None], rows, columns)
+    return found.reshape(x.shape[0], -1)
 
 
 class Linear(nn.Module):

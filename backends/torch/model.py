@@ -6,9 +6,9 @@ import numpy as np
 
 from backends.torch.dropout import Dropout
 from backends.torch.embedding import Embedding
-from backends.torch.encoders.recurrent import RecurrentEncoder
+from backends.torch.encoders import ENCODERS
 from backends.torch.framework import torch
-from backends.torch.heads.pooled import PooledHead
+from backends.torch.heads import HEADS
 from backends.torch.runtime import Inputs, to_tensor
 from core import spec
 from core.models.model import parameter_table
@@ -25,20 +25,20 @@ class Model(nn.Module):
         sequences for each, model by model."""
         super().__init__()
         native = getattr(torch, dtype)
-        encoder = model.encoder
         self.embedding = Embedding(model.embedding, native, models)
-        self.encoder = RecurrentEncoder(encoder, model.embedding.dim, native, implementation, models)
-        self.head = PooledHead(model.head, encoder.output_size, encoder.hidden_size, native, implementation, models)
+        self.encoder = ENCODERS[model.encoder.kind](
+            model.encoder, model.embedding.output_size, native, implementation, models
+        )
+        self.head = HEADS[model.head.kind](model.head, model.features, native, implementation, models)
         self.named = {**self.embedding.named(), **self.encoder.named(), **self.head.named()}
         # Not by freezing the others: Paddle's own recurrent layers need a gradient for every weight or for none.
         self.trainable = {row.name: self.named[row.name] for row in parameter_table(model) if row.trainable}
 
     def forward(self, inputs: Inputs, dropout: Dropout) -> dict[str, torch.Tensor]:
-        """Every layer's output by name, `logits` [B, outputs] among them (`core/engine/contract.py`, `activations`)."""
+        """Every layer's output by name, `logits` among them (`core/engine/contract.py`, `activations`)."""
         x = self.embedding(inputs, dropout)
-        layers = self.encoder(x, inputs, dropout)
-        found = {"embedding": x, **{f"encoder.l{number}": output for number, output in enumerate(layers)}}
-        return {**found, **self.head(layers[-1], inputs, dropout)}
+        encoded = self.encoder(x, inputs, dropout)
+        return {"embedding": x, **encoded.layers, **self.head(encoded, inputs, dropout)}
 
     def assign(self, arrays: dict[str, np.ndarray]) -> None:
         """Copy values into the parameters, in place."""

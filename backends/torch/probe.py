@@ -11,6 +11,7 @@ from backends.torch.framework import torch
 from backends.torch.runtime import Inputs, native_device, to_numpy, to_tensor
 from core import spec
 from core.batch import Batch
+from core.models.encoders.encoder import Block, Encoded
 
 nn = torch.nn
 
@@ -35,8 +36,8 @@ class NativeEncoder(nn.Module):
             ),
         )
 
-    def forward(self, x: torch.Tensor, inputs: Inputs, dropout) -> list[torch.Tensor]:
-        return [self.layer(x)[0]]
+    def forward(self, x: torch.Tensor, inputs: Inputs, dropout) -> Encoded:
+        return Encoded((Block(self.layer(x)[0], inputs.windows(1)),))
 
     def named(self) -> dict[str, nn.Parameter]:
         return {f"encoder.{name}": weight for name, weight in self.layer.named_parameters() if "_l" in name}
@@ -67,7 +68,7 @@ class LayerProbe:
                 weight.copy_(to_tensor(arrays[name], where))
         self.tensors.update(weights)
         ids = np.zeros(arrays["x"].shape[:2], dtype=np.int64)
-        self._inputs = Inputs(Batch(ids, lengths, np.zeros_like(lengths)), dtype, where)
+        self._inputs = Inputs(Batch(ids, lengths, {}), dtype, where)
 
     def forward(self) -> dict[str, np.ndarray]:
         with torch.no_grad():
@@ -91,7 +92,7 @@ class LayerProbe:
     def _forward(self) -> dict[str, torch.Tensor]:
         tensors = self.tensors
         if "d_h_n" not in tensors and "h_0" not in tensors:
-            return {"output": self._encoder(tensors["x"], self._inputs, no_dropout)[-1]}
+            return {"output": self._encoder(tensors["x"], self._inputs, no_dropout).blocks[0].values}
         start = tensors.get("h_0"), tensors.get("c_0")
         output, h_n, c_n = self._encoder.layers[0](tensors["x"], self._inputs, *start, states=True)
         return {"output": output, "h_n": h_n, "c_n": c_n}

@@ -13,11 +13,17 @@ import numpy as np
 
 from core.batch import pad
 from core.errors import UserError
-from core.models.embedding import embed
-from core.models.encoders.recurrent import CELLS, direction_suffixes, layer_weights, recurrent_layer, sigmoid
+from core.models.encoders.recurrent import (
+    CELLS,
+    RecurrentEncoder,
+    direction_suffixes,
+    layer_weights,
+    recurrent_layer,
+    sigmoid,
+)
 from core.models.model import Model
 from core.models.precision import Rounding, exactly
-from core.models.types import Arrays
+from core.models.types import Arrays, no_dropout
 
 
 @dataclass(frozen=True)
@@ -49,6 +55,8 @@ stays."""
 def check_place(model: Model, layer: int, reverse: bool) -> None:
     """Raises UserError if the model's cell has no gates, or if it has no such layer or direction."""
     encoder = model.encoder
+    if not isinstance(encoder, RecurrentEncoder):
+        raise UserError(f"a run of another encoder, {encoder.describe()}, which has no gates: give a recurrent one")
     if encoder.cell not in QUANTITIES:
         cells = " or ".join(cell.upper() for cell in QUANTITIES)
         raise UserError(f"a run of another cell, {encoder.cell}, which has no gates: give a run with {cells}")
@@ -75,8 +83,8 @@ def trace(
     check_place(model, layer, reverse)
     encoder = model.encoder
     parameters = {name: array.astype(np.float64) for name, array in parameters.items()}
-    batch = pad([np.asarray(ids)], np.zeros(1, np.int64))
-    x = embed(model.embedding, parameters, batch)
+    batch = pad([np.asarray(ids)], {})
+    x = model.embedding.forward(parameters, batch, no_dropout)
     for below in range(layer):
         x = recurrent_layer(encoder, parameters, x, batch.lengths, below, rounded)
     suffix = direction_suffixes(encoder.bidirectional)[int(reverse)]

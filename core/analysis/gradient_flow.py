@@ -8,6 +8,7 @@ from types import ModuleType
 import numpy as np
 
 from core.batch import Batch
+from core.models.encoders.recurrent import RecurrentEncoder
 from core.models.model import Model, parameter_table, product_weights
 from core.models.parameters import Parameter
 from core.models.precision import Rounding, exactly
@@ -17,6 +18,8 @@ from core.models.types import Arrays
 def one_layer_to_the_last_state(model: Model) -> bool:
     """Whether the loss depends on the last state of one layer alone, as `state_gradients` takes it."""
     encoder, head = model.encoder, model.head
+    if not isinstance(encoder, RecurrentEncoder):
+        return False
     return encoder.num_layers == 1 and not encoder.bidirectional and head.pooling == "last" and head.hidden_size is None
 
 

@@ -13,7 +13,8 @@ import numpy as np
 
 from core.batch import UNK, Batch
 from core.data.dataset import Dataset
-from core.train.metrics import all_logits, probabilities_of
+from core.models.heads.scores import probabilities_of
+from core.train.metrics import all_logits
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ def explain(logits_of: Callable[[Batch], np.ndarray], ids: np.ndarray) -> Explan
     sequences = [ids, *shorter]
     offsets = np.concatenate(([0], np.cumsum([len(sequence) for sequence in sequences])))
     names = [""] * len(sequences)
-    dataset = Dataset(np.concatenate(sequences), offsets, np.zeros(len(sequences), dtype=np.int64), names)
+    dataset = Dataset(np.concatenate(sequences), offsets, {}, names)
     logits = all_logits(logits_of, dataset)
     predicted = int(probabilities_of(logits[:1])[0].argmax())
     odds = log_odds(logits, predicted)

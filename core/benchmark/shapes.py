@@ -73,7 +73,7 @@ class Shape:
         weights = initial_parameters(model, seed, dtype)
         arrays = {name: array for name, array in weights.items() if name.startswith("encoder.")}
         real = np.arange(self.length) < lengths[:, None]
-        for name, width in (("x", self.inputs), ("d_output", encoder.output_size)):
+        for name, width in (("x", self.inputs), ("d_output", encoder.output_size(self.inputs))):
             rng = generator(seed, name)
             array = rng.standard_normal((self.batch, self.length, width), dtype=np.dtype(dtype))
             array *= real[:, :, None]

@@ -23,7 +23,7 @@ NAMES = (
     ("embedding", "embedding", "Embedding", "forward"),
     ("recurrent", "encoders", "recurrent", "RecurrentEncoder", "forward"),
     ("pooling, head, loss", "heads", "pooled", "PooledHead", "forward"),
-    ("pooling, head, loss", "engine", "loss_of"),
+    ("pooling, head, loss", "heads", "pooled", "PooledHead", "losses"),
     ("backward", "engine", "Engine", "_backward"),
     ("clipping", "engine", "clip"),
 )

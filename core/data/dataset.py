@@ -10,6 +10,7 @@ import numpy as np
 from core.batch import PAD, Batch, pad
 from core.data.vocabulary import Vocabulary
 from core.errors import UserError
+from core.models.model import Model
 from core.rng import generator
 
 
@@ -17,16 +18,22 @@ from core.rng import generator
 class Dataset:
     """Encoded, truncated sequences end to end: sequence n is `tokens[offsets[n]:offsets[n + 1]]`.
 
-    `tokens` [total] int32, `offsets` [N + 1] int64, `labels` [N] int64, `names` N identifiers for predictions.csv.
+    `tokens` [total] int32, `offsets` [N + 1] int64, `targets` by name, arrays of N rows (of a classifier `label` [N]
+    int64), `names` N identifiers for predictions.csv.
     """
 
     tokens: np.ndarray
     offsets: np.ndarray
-    labels: np.ndarray
+    targets: dict[str, np.ndarray]
     names: list[str]
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.offsets) - 1
+
+    @property
+    def labels(self) -> np.ndarray:
+        """[N] int64, of a classifier's data."""
+        return self.targets["label"]
 
     @property
     def lengths(self) -> np.ndarray:
@@ -34,7 +41,8 @@ class Dataset:
 
     def batch(self, rows: np.ndarray) -> Batch:
         """The sequences `rows`, in that order, as one padded batch."""
-        return pad([self.tokens[self.offsets[row] : self.offsets[row + 1]] for row in rows], self.labels[rows])
+        sequences = [self.tokens[self.offsets[row] : self.offsets[row + 1]] for row in rows]
+        return pad(sequences, {name: array[rows] for name, array in self.targets.items()})
 
 
 @dataclass(frozen=True)
@@ -55,8 +63,8 @@ class Prepared:
     summary: dict
 
 
-def check_dataset(dataset: Dataset, vocab_size: int, classes: int) -> None:
-    """Refuse ids, lengths and labels out of range, once per data set: Paddle does not when `padding_idx` is set.
+def check_dataset(dataset: Dataset, model: Model) -> None:
+    """Refuse ids, lengths and targets out of range, once per data set: Paddle does not when `padding_idx` is set.
 
     Raises UserError. A real token is never PAD, so ids lie in 1..vocab_size - 1.
     """
@@ -65,11 +73,10 @@ def check_dataset(dataset: Dataset, vocab_size: int, classes: int) -> None:
     if dataset.lengths.min() < 1:
         raise UserError(f"{dataset.names[int(dataset.lengths.argmin())]}: has no tokens; every text needs at least one")
     low, high = int(dataset.tokens.min()), int(dataset.tokens.max())
+    vocab_size = model.embedding.vocab_size
     if low <= PAD or high >= vocab_size:
         raise UserError(f"token ids must lie in 1..{vocab_size - 1}, found {low}..{high}")
-    low, high = int(dataset.labels.min()), int(dataset.labels.max())
-    if low < 0 or high >= classes:
-        raise UserError(f"labels must lie in 0..{classes - 1}, found {low}..{high}")
+    model.head.check_targets(dataset.targets)
 
 
 def epoch_order(

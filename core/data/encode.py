@@ -78,4 +78,4 @@ def _dataset(
         offsets.append(len(joined) // 4)
     tokens = np.frombuffer(joined, dtype=np.int32)
     offsets = np.frombuffer(offsets, dtype=np.int64)
-    return Dataset(tokens if final_ids is None else final_ids[tokens], offsets, labels, names)
+    return Dataset(tokens if final_ids is None else final_ids[tokens], offsets, {"label": labels}, names)

@@ -9,6 +9,8 @@ backend is a package with these public names and no others:
 - `build() -> Build`, `gpus() -> list[Gpu]`: how the framework was built, and what it sees (`core/engine/devices.py`)
 - `resolve_device(request, dtype="float32") -> str`: `"auto" | "cpu" | "gpu" | "gpu:N"` to the device that will be used,
   `"cpu"` or `"gpu:N"`; raises UserError if a GPU is asked for and not usable, or the device has not the spec's dtype
+- `preferred_on_gpu(encoder, dtype) -> tuple[str, ...]`: implementations (`backends/implementations.py`) in the order
+  in which a GPU should compute them
 - `init_process_group(device) -> ProcessGroup`: this process among those that the framework's launcher started
   (`core/engine/processes.py`)
 - `Engine`, `Ensemble`, `LayerProbe`: below
@@ -41,6 +43,7 @@ PUBLIC_NAMES = (
     "build",
     "gpus",
     "init_process_group",
+    "preferred_on_gpu",
     "read_state",
     "resolve_device",
     "versions",
@@ -51,10 +54,12 @@ PUBLIC_NAMES = (
 
 @dataclass(frozen=True)
 class StepStats:
-    """What one training step did: its loss (as reduced), right answers, and the gradient's norm before clipping."""
+    """What one training step did: its loss (as reduced), how many of the predictions that counted were right, and the
+    gradient's norm before clipping."""
 
     loss: float
-    correct: int
+    right: int
+    counted: int
     grad_norm: float
 
 
@@ -120,8 +125,10 @@ class EnsembleStats:
 
     loss: np.ndarray
     """As reduced."""
-    correct: np.ndarray
-    """Right answers."""
+    right: np.ndarray
+    """Right predictions."""
+    counted: int
+    """Predictions of each."""
     norms: dict[str, np.ndarray]
     """Of every trainable tensor's gradient, before clipping."""
 

@@ -1,20 +1,23 @@
 """A whole model: its spec, its parameter table, and what it computes, in NumPy.
 
-Both frameworks are verified against this definition. It computes in the precision of the parameters it is given:
-float64, or complex128, through which tests take exact derivatives (Squire and Trapp 1998, the complex step). Written to
-be read, not to be fast; it is quick enough to classify a sentence where no framework is installed.
+`embedding -> encoder -> head` is the only composition; encoder and head are open families. Both frameworks are verified
+against this definition. It computes in the precision of the parameters it is given: float64, or complex128, through
+which tests take exact derivatives (Squire and Trapp 1998, the complex step). Written to be read, not to be fast; it is
+quick enough to classify a sentence where no framework is installed.
 """
 
 from __future__ import annotations
 
 import numpy as np
+from pydantic import model_validator
 
 from core.batch import Batch
 from core.errors import UserError
-from core.models.embedding import Embedding, embed
-from core.models.encoders.recurrent import GATES, RecurrentEncoder, direction_suffixes, recurrent_layer
-from core.models.heads.pooled import PooledHead, classify
-from core.models.parameters import Parameter, _draw, _linear
+from core.models.embedding import Embedding
+from core.models.encoders import AnyEncoder, RecurrentEncoder
+from core.models.encoders.encoder import Encoded, Places
+from core.models.heads import AnyHead, PooledHead
+from core.models.parameters import Parameter
 from core.models.precision import Rounding, exactly
 from core.models.types import Arrays, Dropout, no_dropout
 from core.rng import generator
@@ -23,44 +26,31 @@ from core.schema import Spec
 
 class Model(Spec):
     embedding: Embedding = Embedding()
-    encoder: RecurrentEncoder = RecurrentEncoder()
-    head: PooledHead = PooledHead()
+    encoder: AnyEncoder = RecurrentEncoder()
+    head: AnyHead = PooledHead()
+
+    @model_validator(mode="after")
+    def _head_fits(self):
+        self.head.check_encoder(self.encoder)
+        return self
+
+    @property
+    def features(self) -> int:
+        """Columns F of what the head reads."""
+        return self.encoder.output_size(self.embedding.output_size)
+
+    def describe(self) -> str:
+        """Name every part and its sizes in one line."""
+        return ", ".join(part.describe() for part in (self.embedding, self.encoder, self.head))
 
 
 def parameter_table(model: Model) -> list[Parameter]:
-    """Every array of the model, in the order of the forward pass.
-
-    `embedding.weight` [V, E]; per layer k and direction (`""`, `"_reverse"`): `encoder.weight_ih_l{k}` [G*H, I],
-    `encoder.weight_hh_l{k}` [G*H, H], `encoder.bias_ih_l{k}` and `encoder.bias_hh_l{k}` [G*H]; optional
-    `head.hidden.weight` [F', F] and `head.hidden.bias` [F']; `head.weight` [C, F], `head.bias` [C].
-    """
-    embedding, encoder, head = model.embedding, model.encoder, model.head
-    table = [
-        Parameter(
-            "embedding.weight",
-            (embedding.vocab_size, embedding.dim),
-            embedding.init,
-            fan=embedding.dim,
-            trainable=embedding.trainable,
-        )
+    """Every array of the model, in the order of the forward pass; each part names its own."""
+    return [
+        *model.embedding.parameters(),
+        *model.encoder.parameters(model.embedding.output_size),
+        *model.head.parameters(model.features),
     ]
-    hidden, gates = encoder.hidden_size, GATES[encoder.cell]
-    for layer in range(encoder.num_layers):
-        inputs = encoder.layer_input_size(layer, embedding.dim)
-        for suffix in direction_suffixes(encoder.bidirectional):
-            for kind, shape, trainable in (
-                ("weight_ih", (gates * hidden, inputs), True),
-                ("weight_hh", (gates * hidden, hidden), True),
-                ("bias_ih", (gates * hidden,), True),
-                ("bias_hh", (gates * hidden,), encoder.biases == "two"),
-            ):
-                name = f"encoder.{kind}_l{layer}{suffix}"
-                table.append(Parameter(name, shape, encoder.init, hidden, gates, trainable))
-    features = encoder.output_size
-    if head.hidden_size is not None:
-        table += _linear("head.hidden", head.hidden_size, features, head.init)
-        features = head.hidden_size
-    return table + _linear("head", head.outputs, features, head.init)
 
 
 def initial_parameters(model: Model, seed: int, dtype: str) -> dict[str, np.ndarray]:
@@ -68,18 +58,14 @@ def initial_parameters(model: Model, seed: int, dtype: str) -> dict[str, np.ndar
 
     Both backends begin with these bits, and adding a parameter to the table changes no other one.
     """
-    arrays = {row.name: _draw(row, generator(seed, "parameter", row.name)) for row in parameter_table(model)}
-    arrays["embedding.weight"][0] = 0.0
-    if model.encoder.cell == "lstm" and model.encoder.forget_bias:
-        hidden = model.encoder.hidden_size
-        for name, array in arrays.items():
-            if name.startswith("encoder.bias_ih"):
-                array[hidden : 2 * hidden] += model.encoder.forget_bias
-    return {name: array.astype(dtype) for name, array in arrays.items()}
+    return {
+        row.name: row.draw(generator(seed, "parameter", row.drawn_as or row.name)).astype(dtype)
+        for row in parameter_table(model)
+    }
 
 
 def check_parameters(arrays: dict[str, np.ndarray], model: Model, where: str) -> None:
-    """Hold arrays against the table. Raises UserError naming the first that is missing, unknown or of another shape."""
+    """Compare arrays with the table. Raises UserError naming the first that is missing, unknown or of another shape."""
     expected = {row.name: row.shape for row in parameter_table(model)}
     for name, shape in expected.items():
         if name not in arrays:
@@ -98,18 +84,16 @@ def check_parameters(arrays: dict[str, np.ndarray], model: Model, where: str) ->
 
 def product_weights(model: Model) -> list[str]:
     """Parameters that matrix products read: all but biases and word vectors, which are looked up."""
-    return [row.name for row in parameter_table(model) if not row.is_bias and row.name != "embedding.weight"]
+    return [row.name for row in parameter_table(model) if not row.is_bias and not row.looked_up]
 
 
-def dropout_places(model: Model, rows: int, width: int) -> dict[str, tuple[tuple[int, ...], float]]:
+def dropout_places(model: Model, rows: int, width: int) -> Places:
     """Where a batch of `rows` sequences, `width` wide, loses units: the shape of what is dropped, and the rate."""
-    encoder, head = model.encoder, model.head
-    places = {"embedding": ((rows, width, model.embedding.dim), model.embedding.dropout)}
-    for layer in range(encoder.num_layers - 1):
-        places[f"encoder.l{layer}"] = (rows, width, encoder.output_size), encoder.dropout
-    places["head.pooled"] = (rows, encoder.output_size), head.dropout
-    if head.hidden_size is not None:
-        places["head.hidden"] = (rows, head.hidden_size), head.dropout
+    places = {
+        **model.embedding.dropout_places(rows, width),
+        **model.encoder.dropout_places(rows, width, model.embedding.output_size),
+        **model.head.dropout_places(rows, width, model.features),
+    }
     return {place: (shape, rate) for place, (shape, rate) in places.items() if rate > 0.0}
 
 
@@ -121,10 +105,19 @@ def forward(
     `rounded` is applied to the weights and inputs of matrix products (`core.models.precision.rounding_of` the spec's
     dtype).
     """
-    found = {"embedding": dropout(embed(model.embedding, parameters, batch), "embedding", model.embedding.dropout)}
-    x = found["embedding"]
-    for layer in range(model.encoder.num_layers):
-        if layer > 0:
-            x = dropout(x, f"encoder.l{layer - 1}", model.encoder.dropout)
-        x = found[f"encoder.l{layer}"] = recurrent_layer(model.encoder, parameters, x, batch.lengths, layer, rounded)
-    return {**found, **classify(model.head, parameters, x, batch, model.encoder.hidden_size, dropout, rounded)}
+    x, encoded = _encoded(model, parameters, batch, dropout, rounded)
+    return {"embedding": x, **encoded.layers, **model.head.forward(parameters, encoded, dropout, rounded)}
+
+
+def margin(model: Model, parameters: Arrays, batch: Batch, dropout: Dropout, rounded: Rounding) -> float:
+    """How far the model is from a kink on this batch: the smallest lead of a maximum that pooling takes, or distance of
+    a rectified unit from zero. Nearer than rounding, two frameworks may rightly fall on different sides of it."""
+    _, encoded = _encoded(model, parameters, batch, dropout, rounded)
+    return model.head.margin(parameters, model.encoder, encoded, dropout, rounded)
+
+
+def _encoded(
+    model: Model, parameters: Arrays, batch: Batch, dropout: Dropout, rounded: Rounding
+) -> tuple[np.ndarray, Encoded]:
+    x = model.embedding.forward(parameters, batch, dropout)
+    return x, model.encoder.forward(parameters, x, batch, dropout, rounded)

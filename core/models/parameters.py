@@ -6,6 +6,7 @@ i, f, g, o; GRU r, z, n with the reset gate applied after the recurrent product)
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,15 +20,18 @@ class Init(Spec):
     """How an array's starting values are drawn (`core/models/parameters.py`). Biases are zero unless `fan_uniform`."""
 
     scheme: Literal["fan_uniform", "xavier_uniform", "uniform", "normal"] = "fan_uniform"
-    """`fan_uniform`: U(-s, s), s = scale / sqrt(fan), fan = H in a recurrent layer, in-features in a linear one: the
-    default of both frameworks' recurrent layers, and of torch's linear one. `xavier_uniform`: Glorot and Bengio 2010,
-    times `scale`. `uniform`: U(-scale, scale). `normal`: N(0, scale^2)."""
+    """`fan_uniform`: U(-s, s), s = scale / sqrt(fan), fan = H in a recurrent layer, in-features in a linear one, times
+    the kernel's width in a convolution: the default of both frameworks' recurrent layers, and of torch's others.
+    `xavier_uniform`: Glorot and Bengio 2010, times `scale`. `uniform`: U(-scale, scale). `normal`: N(0, scale^2)."""
     scale: float = Field(1.0, gt=0.0)
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """One row of the table. `fan` scales `fan_uniform`; `blocks` gate matrices are stacked along axis 0."""
+    """One row of the table.
+
+    `fan` scales `fan_uniform`; `blocks` gate matrices are stacked along axis 0. Axes after the second are a kernel's.
+    """
 
     name: str
     shape: tuple[int, ...]
@@ -35,13 +39,30 @@ class Parameter:
     fan: int
     blocks: int = 1
     trainable: bool = True
+    looked_up: bool = False
+    """A table of vectors, of which row 0, PAD's, is zero and stays zero."""
+    drawn_as: str = ""
+    """The name that keys its starting values, where they are another parameter's."""
+    raised: tuple[int, int, float] | None = None
+    """(start, stop, by): entries of a bias that start higher."""
 
     @property
     def is_bias(self) -> bool:
         return len(self.shape) == 1
 
+    def draw(self, rng: np.random.Generator) -> np.ndarray:
+        """Starting values in float64."""
+        array = _draw(self, rng)
+        if self.looked_up:
+            array[0] = 0.0
+        if self.raised is not None:
+            start, stop, by = self.raised
+            array[start:stop] += by
+        return array
 
-def _linear(name: str, outputs: int, inputs: int, init: Init) -> list[Parameter]:
+
+def linear_parameters(name: str, outputs: int, inputs: int, init: Init) -> list[Parameter]:
+    """Rows of a linear map: `NAME.weight` [out, in], `NAME.bias` [out]."""
     return [
         Parameter(f"{name}.weight", (outputs, inputs), init, fan=inputs),
         Parameter(f"{name}.bias", (outputs,), init, fan=inputs),
@@ -62,5 +83,6 @@ def _draw(row: Parameter, rng: np.random.Generator) -> np.ndarray:
     if scheme == "uniform":
         return rng.uniform(-scale, scale, row.shape)
     # Each gate has a matrix of its own: stacking them must not change the fan-out that Glorot's bound sees.
-    bound = scale * np.sqrt(6.0 / (row.shape[1] + row.shape[0] / row.blocks))
+    fans = (row.shape[1] + row.shape[0] / row.blocks) * math.prod(row.shape[2:])
+    bound = scale * np.sqrt(6.0 / fans)
     return rng.uniform(-bound, bound, row.shape)

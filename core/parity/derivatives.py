@@ -9,7 +9,6 @@ from __future__ import annotations
 import numpy as np
 
 from core.batch import Batch
-from core.models.heads.pooled import cross_entropy
 from core.models.model import forward, parameter_table
 from core.models.precision import rounding_of
 from core.models.types import Arrays, Dropout
@@ -34,8 +33,12 @@ def shared_dropout(experiment: Experiment, step: int) -> Dropout:
 def training_loss(experiment: Experiment, arrays: Arrays, batch: Batch, step: int) -> np.ndarray:
     """The loss of a training step, with its dropout: a scalar in the precision of `arrays`."""
     training, dropout = experiment.training, shared_dropout(experiment, step)
-    logits = forward(experiment.model, arrays, batch, dropout, rounding_of(training.dtype))["logits"]
-    return cross_entropy(logits, batch.labels, training.loss_reduction, weights_of(training.class_weights))
+    outputs, head = (
+        forward(experiment.model, arrays, batch, dropout, rounding_of(training.dtype)),
+        experiment.model.head,
+    )
+    losses = head.losses(outputs, batch, weights_of(training.class_weights))
+    return losses.sum() / (head.counted(batch) if training.loss_reduction == "mean" else 1)
 
 
 def slope(experiment: Experiment, arrays: Arrays, batch: Batch, step: int, name: str, direction: np.ndarray) -> float:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
 
 from core.batch import Batch, pad
+from core.models import model
 from core.models.model import forward, parameter_table
 from core.models.precision import nearest_jump, round_bfloat16, rounding_of
 from core.models.types import Arrays, no_dropout
@@ -17,21 +19,19 @@ KINK = 1e-6
 """Nearer than this to a kink, float32 may fall on either side of it."""
 
 
-# Random instances.
-
-
 def random_parameters(experiment: Experiment, rng: np.random.Generator) -> Arrays:
-    """Every array unequal everywhere, biases too; row 0 of the embedding is zero, as core keeps it.
+    """Every array unequal everywhere, biases too; row 0 of word vectors is zero, as core keeps it.
 
     Small enough that few units saturate: where h is 0.9999, float32 leaves 1 - h^2 three digits, in any framework, and
     max pooling picks just these.
     """
     arrays = {}
     for row in parameter_table(experiment.model):
-        adds_up = not row.is_bias and row.name != "embedding.weight"
-        spread = min(0.35, row.shape[1] ** -0.5) if adds_up else 0.35
+        adds_up = not row.is_bias and not row.looked_up
+        spread = min(0.35, math.prod(row.shape[1:]) ** -0.5) if adds_up else 0.35
         arrays[row.name] = rng.normal(0.0, spread, row.shape).astype(experiment.training.array_dtype)
-    arrays["embedding.weight"][0] = 0.0
+        if row.looked_up:
+            arrays[row.name][0] = 0.0
     return arrays
 
 
@@ -39,7 +39,7 @@ def random_batch(experiment: Experiment, rng: np.random.Generator, rows: int = 5
     """Random ids of unequal lengths, 1 and `longest` among them, in random order; `rows` >= 2."""
     lengths = rng.permutation([1, longest, *rng.integers(2, longest, rows - 2)])
     ids = [rng.integers(1, experiment.model.embedding.vocab_size, length) for length in lengths]
-    return pad(ids, rng.integers(0, experiment.model.head.classes, rows))
+    return pad(ids, {"label": rng.integers(0, experiment.model.head.classes, rows)})
 
 
 def away_from_kinks(experiment: Experiment, draw: Callable[[], tuple[Arrays, Batch]]) -> tuple[Arrays, Batch]:
@@ -72,24 +72,9 @@ def nearest_of_all_jumps(experiment: Experiment, parameters: Arrays, batch: Batc
 
 
 def margin(experiment: Experiment, parameters: Arrays, batch: Batch) -> float:
-    """How far the model is from a kink on this batch: the smallest lead of a maximum that pooling takes, or distance of
-    a rectified unit from zero, or of a number from a jump of bfloat16. Nearer than rounding, two frameworks may rightly
-    stand on different sides of it."""
-    model, smallest = experiment.model, nearest_of_all_jumps(experiment, parameters, batch)
-    rectified = model.head.hidden_size is not None and model.head.activation == "relu"
-    if model.head.pooling != "max" and not rectified:
-        return smallest
+    """How far the model, in step 0 of training, is from a kink (`core.models.model.margin`) or from a jump of the
+    rounding to bfloat16."""
     exact = {name: array.astype(np.float64) for name, array in parameters.items()}
     dropping, rounded = derivatives.shared_dropout(experiment, 0), rounding_of(experiment.training.dtype)
-    outputs = forward(model, exact, batch, dropping, rounded)
-    if model.head.pooling == "max":
-        last = outputs[f"encoder.l{model.encoder.num_layers - 1}"]
-        for row, length in enumerate(batch.lengths):
-            if length > 1:
-                top = np.sort(last[row, :length], axis=0)
-                smallest = min(smallest, float((top[-1] - top[-2]).min()))
-    if rectified:
-        features = rounded(dropping(outputs["pooled"], "head.pooled", model.head.dropout))
-        units = features @ rounded(exact["head.hidden.weight"]).T + exact["head.hidden.bias"]
-        smallest = min(smallest, float(np.abs(units).min()))
-    return smallest
+    kinks = model.margin(experiment.model, exact, batch, dropping, rounded)
+    return min(kinks, nearest_of_all_jumps(experiment, parameters, batch))

@@ -15,7 +15,6 @@ import numpy as np
 from core.batch import Batch
 from core.engine.contract import Engine
 from core.errors import UserError
-from core.models.encoders.recurrent import FRAMEWORK_CELLS
 from core.models.model import forward, parameter_table
 from core.models.precision import rounding_of
 from core.models.types import Arrays
@@ -62,7 +61,8 @@ ENTRYWISE = 2000
 def engine_of(side: ModuleType, experiment: Experiment, parameters: Arrays, device: str = "cpu") -> Engine:
     """An engine of the spec that starts with these values. Raises UserError for a dtype that has no limits here."""
     check_dtype(experiment.training.dtype)
-    implementation = getattr(side, "implementation", "builtin" if has_builtin(experiment) else "loop")
+    own = experiment.model.encoder.implementations
+    implementation = getattr(side, "implementation", "builtin" if "builtin" in own else "loop")
     return side.Engine(experiment.model, experiment.training, parameters, device, implementation)
 
 
@@ -74,18 +74,10 @@ def check_dtype(dtype: str) -> None:
         raise UserError(f"dtype {dtype}: the ladder compares {compared}, on the CPU: use --dtype float32")
 
 
-def has_builtin(experiment: Experiment) -> bool:
-    """Whether frameworks have a layer of their own for the cell."""
-    return experiment.model.encoder.cell in FRAMEWORK_CELLS
-
-
 def able(sides: Sides, experiment: Experiment) -> Sides:
-    """Those of the sides that can compute the spec: an own layer of the framework's has not every cell."""
-    return {
-        name: side
-        for name, side in sides.items()
-        if has_builtin(experiment) or getattr(side, "implementation", None) not in ("builtin", "packed")
-    }
+    """Those of the sides that can compute the spec: not every implementation has every encoder."""
+    own = experiment.model.encoder.implementations
+    return {name: side for name, side in sides.items() if getattr(side, "implementation", own[0]) in own}
 
 
 # Rungs.

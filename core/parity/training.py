@@ -25,7 +25,7 @@ from core.parity.layers import Sides, compare_forward, compare_gradients, engine
 from core.rng import generator
 from core.spec.experiment import Experiment, replace
 from core.train.loop import steps_from, train
-from core.train.metrics import all_logits, summarize
+from core.train.metrics import evaluate
 from core.train.run_folder import RunFolder, TrainingState
 
 TRAINING_LIMIT = {"float64": 1e-9, "float32": None, "bfloat16": None}
@@ -240,7 +240,7 @@ def compare_predictions(
     dtype, findings = experiment.training.dtype, []
     for source, parameters in trained.items():
         answers = {
-            name: summarize(all_logits(engine_of(side, experiment, parameters).logits, dataset), dataset.labels)
+            name: evaluate(engine_of(side, experiment, parameters).logits, experiment.model.head, dataset)
             for name, side in sides.items()
         }
         own = answers.pop(source)
@@ -311,11 +311,12 @@ def probe_batch(dataset: Dataset, rng: np.random.Generator) -> Batch:
     rows = rng.choice(len(dataset), min(PROBE_ROWS, len(dataset)), replace=False)
     batch = dataset.batch(rows)
     sequences = [ids[:length] for ids, length in zip(batch.ids, batch.lengths, strict=True)]
-    return pad([sequences[0][:1], *sequences[1:]], batch.labels)
+    return pad([sequences[0][:1], *sequences[1:]], batch.targets)
 
 
 def first_of(dataset: Dataset, most: int) -> Dataset:
     """Its first texts."""
     size = min(most, len(dataset))
     end = dataset.offsets[size]
-    return Dataset(dataset.tokens[:end], dataset.offsets[: size + 1], dataset.labels[:size], dataset.names[:size])
+    targets = {name: array[:size] for name, array in dataset.targets.items()}
+    return Dataset(dataset.tokens[:end], dataset.offsets[: size + 1], targets, dataset.names[:size])

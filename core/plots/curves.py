@@ -36,7 +36,7 @@ def draw_curves(metrics: list[dict], title: str, path: Path, reduction: str, tes
     for axes, quantity in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
         values = np.array([line[quantity] for line in train])
         if quantity == "loss" and reduction == "sum":
-            values = values / [line["examples"] for line in train]
+            values = values / [line["counted"] for line in train]
         axes.plot(steps, values, color=TRAIN, alpha=0.18, linewidth=0.6)
         axes.plot(steps, running_mean(values), color=TRAIN, linewidth=1.6, label="train (running mean)")
         if dev:

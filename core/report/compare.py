@@ -119,7 +119,7 @@ class Run:
         values = np.array([np.nan if line[quantity] is None else line[quantity] for line in lines], dtype=np.float64)
         if quantity == "loss" and split == "train" and self.experiment.training.loss_reduction == "sum":
             # A line is of one step, or holds the mean of several steps' sums.
-            values = values / np.array([line["examples"] / line.get("steps", 1) for line in lines])
+            values = values / np.array([line["counted"] / line.get("steps", 1) for line in lines])
         return np.array([line["epoch"] for line in lines], dtype=np.float64), values
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from pydantic import ValidationError, model_validator
 
 from core.errors import UserError
+from core.models import encoders
 from core.models.model import Model
 from core.schema import Spec
 from core.spec.class_weights import balanced_weights
@@ -33,7 +34,7 @@ def with_class_weights(experiment: Experiment, labels: np.ndarray) -> Experiment
     return experiment.model_copy(update={"training": training})
 
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Version of the run-folder and spec format. A reader refuses a newer one."""
 
 
@@ -99,12 +100,17 @@ def parse_experiment(tree: object, where: str) -> Experiment:
             f"{where}: written in format {version!r}, and this seqtwin reads up to {FORMAT_VERSION}: update seqtwin"
         )
     try:
-        return Experiment.model_validate(tree)
+        return Experiment.model_validate({**tree, "format": FORMAT_VERSION})
     except ValidationError as error:
         raise UserError(f"{where}: {describe(error)}") from None
 
 
-KINDS = {"data": DATA_KINDS, "optimizer": ("adam", "sgd"), "class_weights": ("balanced", "weights")}
+KINDS = {
+    "data": DATA_KINDS,
+    "encoder": tuple(encoders.FAMILIES),
+    "optimizer": ("adam", "sgd"),
+    "class_weights": ("balanced", "weights"),
+}
 """Of parts that come in several kinds."""
 
 

@@ -17,11 +17,13 @@ from core.batch import Batch
 from core.data.dataset import Dataset, Prepared, check_dataset
 from core.engine.contract import Ensemble, EnsembleStats
 from core.errors import UserError
+from core.models.heads.head import Head
+from core.models.heads.scores import Evaluation
 from core.models.model import initial_parameters
 from core.spec.experiment import Experiment
 from core.spec.training import Training, learning_rate
 from core.train.loop import SAVE_SECONDS, evaluation_is_due, finite_or_none, order_of, total_steps
-from core.train.metrics import EVALUATION_BATCH, Evaluation, summarize
+from core.train.metrics import EVALUATION_BATCH
 from core.train.run_folder import TrainingState
 
 READ_INTERVAL = 50
@@ -43,17 +45,17 @@ class Sums:
 
     loss: np.ndarray
     """As reduced."""
-    correct: np.ndarray
+    right: np.ndarray
     steps: int = 0
-    examples: int = 0
+    counted: int = 0
 
     @classmethod
     def none(cls, models: int) -> Sums:
         return cls(np.zeros(models), np.zeros(models))
 
-    def add(self, stats: EnsembleStats, examples: int) -> None:
-        self.steps, self.examples = self.steps + 1, self.examples + examples
-        self.loss, self.correct = self.loss + stats.loss, self.correct + stats.correct
+    def add(self, stats: EnsembleStats) -> None:
+        self.steps, self.counted = self.steps + 1, self.counted + stats.counted
+        self.loss, self.right = self.loss + stats.loss, self.right + stats.right
 
 
 @dataclass
@@ -99,7 +101,7 @@ def check_members(members: list[Member]) -> Training:
         if len(member.data.train) != len(members[0].data.train):
             raise ValueError(f"{member.name}: {len(member.data.train)} examples, not {len(members[0].data.train)}")
         for dataset in (member.data.train, member.data.dev, member.data.test):
-            check_dataset(dataset, own.model.embedding.vocab_size, own.model.head.classes)
+            check_dataset(dataset, own.model)
     for path, allowed in (("bucket_batches", (0, 1)), ("patience", (None,)), ("dropout_masks", ("shared",))):
         if getattr(training, path) not in allowed:
             raise UserError(
@@ -125,17 +127,18 @@ class Stack:
         batches = [dataset.batch(np.arange(len(dataset))) for dataset in datasets]
         self._ids = np.stack([np.pad(b.ids, ((0, 0), (0, width - b.ids.shape[1]))) for b in batches])
         self._lengths = np.stack([b.lengths for b in batches])
-        self._labels = np.stack([b.labels for b in batches])
+        self._targets = {name: np.stack([b.targets[name] for b in batches]) for name in batches[0].targets}
         self._models = np.arange(len(datasets))[:, None]
 
     def __len__(self) -> int:
         """Sequences of each model."""
-        return self._labels.shape[1]
+        return self._lengths.shape[1]
 
     def batch(self, rows: np.ndarray) -> Batch:
         lengths = self._lengths[self._models, rows].reshape(-1)
         ids = self._ids[self._models, rows].reshape(len(lengths), -1)[:, : lengths.max()]
-        return Batch(np.ascontiguousarray(ids), lengths, self._labels[self._models, rows].reshape(-1))
+        targets = {name: array[self._models, rows].reshape(-1) for name, array in self._targets.items()}
+        return Batch(np.ascontiguousarray(ids), lengths, targets)
 
 
 def steps_from(members: list[Member], stack: Stack, start: int = 0) -> Iterator[tuple[Batch, float]]:
@@ -149,7 +152,7 @@ def steps_from(members: list[Member], stack: Stack, start: int = 0) -> Iterator[
             yield stack.batch(np.stack([order[step - epoch * per_epoch] for order in orders])), rate
 
 
-def evaluate_each(ensemble: Ensemble, datasets: list[Dataset]) -> list[Evaluation]:
+def evaluate_each(ensemble: Ensemble, head: Head, datasets: list[Dataset]) -> list[Evaluation]:
     """Every model on its own set."""
     stack, found = Stack(datasets), []
     for start in range(0, len(stack), EVALUATION_BATCH):
@@ -157,7 +160,7 @@ def evaluate_each(ensemble: Ensemble, datasets: list[Dataset]) -> list[Evaluatio
         logits = ensemble.logits(stack.batch(np.tile(rows, (len(datasets), 1))))
         found.append(logits.reshape(len(datasets), len(rows), -1))
     logits = np.concatenate(found, axis=1)
-    return [summarize(own, dataset.labels) for own, dataset in zip(logits, datasets, strict=True)]
+    return [head.score(own, dataset.targets) for own, dataset in zip(logits, datasets, strict=True)]
 
 
 def train_together(
@@ -190,16 +193,15 @@ def train_together(
         saving = stopping or time.perf_counter() - last_save > SAVE_SECONDS
         if evaluating or saving or step % READ_INTERVAL == 0:
             stats = ensemble.collect()
-            for number, figures in enumerate(stats, start=first - 1):
-                left = len(stack) - number % per_epoch * training.batch_size
-                state.sums.add(figures, min(training.batch_size, left))
+            for figures in stats:
+                state.sums.add(figures)
             observer.on_steps(first, stats)
             now = time.perf_counter()
             for own in state.members:
                 own.seconds += now - clock
             first, clock = step + 1, now
         if evaluating:
-            found = evaluate_each(ensemble, dev)
+            found = evaluate_each(ensemble, members[0].experiment.model.head, dev)
             _keep_best(ensemble, state, found)
             observer.on_evaluation(step, _lines(members, state, found, round(step / per_epoch, 6)))
             state.sums, clock = Sums.none(len(members)), time.perf_counter()
@@ -219,11 +221,11 @@ def _keep_best(ensemble: Ensemble, state: EnsembleState, found: list[Evaluation]
     """As `core/train/loop.py`: a higher accuracy, or as high a one at a lower loss."""
     better = []
     for number, (own, evaluation) in enumerate(zip(state.members, found, strict=True)):
-        best = (own.best_accuracy, -own.best_loss)
+        best = (own.best_score, -own.best_loss)
         own.evaluations += 1
         own.evaluations_since_best += 1
-        if math.isfinite(evaluation.loss) and (own.best_step == 0 or (evaluation.accuracy, -evaluation.loss) > best):
-            own.best_step, own.best_accuracy, own.best_loss = own.step, evaluation.accuracy, evaluation.loss
+        if math.isfinite(evaluation.loss) and (own.best_step == 0 or (evaluation.score, -evaluation.loss) > best):
+            own.best_step, own.best_score, own.best_loss = own.step, evaluation.score, evaluation.loss
             own.evaluations_since_best = 0
             better.append(number)
     if better:
@@ -236,8 +238,8 @@ def _lines(members: list[Member], state: EnsembleState, found: list[Evaluation],
     sums, lines = state.sums, []
     for number, (member, dev) in enumerate(zip(members, found, strict=True)):
         where = {"run": member.name, "step": state.step, "epoch": epoch}
-        loss, accuracy = float(sums.loss[number]) / sums.steps, float(sums.correct[number]) / sums.examples
-        train = {"examples": sums.examples, "steps": sums.steps, "loss": finite_or_none(loss), "accuracy": accuracy}
+        loss, accuracy = float(sums.loss[number]) / sums.steps, float(sums.right[number]) / sums.counted
+        train = {"counted": sums.counted, "steps": sums.steps, "loss": finite_or_none(loss), "accuracy": accuracy}
         lines.append({**where, "split": "train", **train})
         lines.append({**where, "split": "dev", "loss": finite_or_none(dev.loss), "accuracy": dev.accuracy})
     return lines

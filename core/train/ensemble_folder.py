@@ -30,7 +30,7 @@ class EnsembleFolder(RunFolder):
         parts = {"parameters": parameters, "best": state.best, "optimizer": moments}
         arrays = {f"{part}/{name}": array for part, own in parts.items() for name, array in own.items()}
         sums = asdict(state.sums)
-        sums.update(loss=state.sums.loss.tolist(), correct=state.sums.correct.tolist())
+        sums.update(loss=state.sums.loss.tolist(), right=state.sums.right.tolist())
         self.write_arrays(CHECKPOINT, arrays, {"members": [asdict(own) for own in state.members], "sums": sums})
 
     def read_state(self, members: list[Member]) -> tuple[dict, dict, EnsembleState]:
@@ -51,7 +51,7 @@ class EnsembleFolder(RunFolder):
                 raise UserError(f"{where}: {name} is missing or of another shape: the file belongs to another run")
         try:
             states = [TrainingState(**own) for own in found["members"]]
-            sums = Sums(**{**found["sums"], **{key: np.array(found["sums"][key]) for key in ("loss", "correct")}})
+            sums = Sums(**{**found["sums"], **{key: np.array(found["sums"][key]) for key in ("loss", "right")}})
         except (KeyError, TypeError):
             raise UserError(f"{where}: holds no training state that this seqtwin understands") from None
         if len(states) != len(members):

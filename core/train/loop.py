@@ -21,9 +21,10 @@ from core.data.prefetch import prefetch, with_masks
 from core.engine.contract import Engine
 from core.engine.processes import SINGLE_PROCESS, ProcessGroup
 from core.errors import UserError
+from core.models.heads.scores import Evaluation
 from core.spec.experiment import Experiment
 from core.spec.training import Training, learning_rate
-from core.train.metrics import Evaluation, evaluate
+from core.train.metrics import evaluate
 from core.train.run_folder import RunFolder, TrainingState
 
 LOG_INTERVAL = 20
@@ -78,7 +79,7 @@ def train(
     together, within LOG_INTERVAL steps.
     """
     for dataset in (train_set, dev_set):
-        check_dataset(dataset, experiment.model.embedding.vocab_size, experiment.model.head.classes)
+        check_dataset(dataset, experiment.model)
     return _Loop(engine, experiment, train_set, dev_set, folder, state, observer, should_stop, world).run()
 
 
@@ -196,7 +197,6 @@ class _Loop:
                 "step": state.step,
                 "epoch": round(state.step / self.steps_per_epoch, 6),
                 "split": "train",
-                "examples": len(batch.labels),
                 "tokens": batch.tokens,
                 "learning_rate": rate,
             }
@@ -210,13 +210,13 @@ class _Loop:
         now = time.perf_counter()
         seconds, self.clock = now - self.clock, now
         self.state.seconds += seconds
-        examples = sum(line["examples"] for line in self.pending)
         speed = sum(line["tokens"] for line in self.pending) / seconds
         share = None if device is None else round(device / seconds, 4)
         for line, step in zip(self.pending, stats, strict=True):
             line.update(
+                counted=step.counted,
                 loss=finite_or_none(step.loss),
-                accuracy=step.correct / line["examples"],
+                accuracy=step.right / step.counted,
                 grad_norm=finite_or_none(step.grad_norm),
                 tokens_per_second=round(speed, 1),
                 device_share=share,
@@ -224,14 +224,15 @@ class _Loop:
         self.folder.append_metrics(self.pending)
         for line, step in zip(self.pending, stats, strict=True):
             check_finite(step.loss, "the loss", line["step"])
-        weights = [1 if self.training.loss_reduction == "sum" else line["examples"] for line in self.pending]
+        weights = [1 if self.training.loss_reduction == "sum" else step.counted for step in stats]
+        counted = sum(step.counted for step in stats)
         self.observer.on_interval(
             Interval(
                 epoch=(self.state.step - 1) // self.steps_per_epoch + 1,
                 step=self.state.step,
                 total_steps=self.total_steps,
-                loss=sum(weight * step.loss for weight, step in zip(weights, stats, strict=True)) / examples,
-                accuracy=sum(step.correct for step in stats) / examples,
+                loss=sum(weight * step.loss for weight, step in zip(weights, stats, strict=True)) / counted,
+                accuracy=sum(step.right for step in stats) / counted,
                 tokens_per_second=speed,
             )
         )
@@ -241,14 +242,16 @@ class _Loop:
         """Measure on dev, keep the best parameters, and save."""
         self.log()
         state = self.state
-        found = evaluate(self.engine.logits, self.dev_set, self.observer.on_evaluating, self.world)
+        found = evaluate(
+            self.engine.logits, self.experiment.model.head, self.dev_set, self.observer.on_evaluating, self.world
+        )
         check_finite(found.loss, "the loss on dev", state.step)
-        best = (state.best_accuracy, -state.best_loss)
-        is_best = state.best_step == 0 or (found.accuracy, -found.loss) > best
+        best = (state.best_score, -state.best_loss)
+        is_best = state.best_step == 0 or (found.score, -found.loss) > best
         state.evaluations += 1
         state.evaluations_since_best = 0 if is_best else state.evaluations_since_best + 1
         if is_best:
-            state.best_step, state.best_accuracy, state.best_loss = state.step, found.accuracy, found.loss
+            state.best_step, state.best_score, state.best_loss = state.step, found.score, found.loss
             self.folder.write_best(self.engine.parameters(), state.step)
         patience = self.training.patience
         state.finished = state.step == self.total_steps or bool(patience and state.evaluations_since_best >= patience)

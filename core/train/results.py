@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from core.data.dataset import Prepared
 from core.engine import machine
+from core.models.heads.scores import Evaluation
 from core.spec.experiment import Experiment
 from core.train.loop import device_share
-from core.train.metrics import Evaluation
 from core.train.run_folder import TrainingState
 
 
@@ -33,7 +33,7 @@ def result_of(
             "macro_f1": found.macro_f1,
             "confusion": found.confusion.tolist(),
         },
-        "dev": {"accuracy": state.best_accuracy, "loss": state.best_loss, "step": state.best_step},
+        "dev": {"accuracy": state.best_score, "loss": state.best_loss, "step": state.best_step},
         "training": {
             "steps": state.step,
             "seconds": round(state.seconds, 3),

@@ -35,7 +35,7 @@ class TrainingState:
     step: int = 0
     best_step: int = 0
     """0: none yet."""
-    best_accuracy: float = 0.0
+    best_score: float = 0.0
     best_loss: float = 0.0
     evaluations: int = 0
     evaluations_since_best: int = 0
@@ -138,7 +138,7 @@ class RunFolder:
         found = []
         for line in self.file("metrics.jsonl").read_text(encoding="utf-8").splitlines():
             try:
-                found.append(json.loads(line))
+                found.append(in_this_format(json.loads(line)))
             except json.JSONDecodeError:
                 break
         return found
@@ -196,7 +196,7 @@ class RunFolder:
                 metadata = stream.metadata() or {}
                 arrays = {key: stream.get_tensor(key) for key in stream.keys()}
             version = int(metadata.get("format", "0"))
-            state = json.loads(metadata.get("state", "{}"))
+            state = in_this_format(json.loads(metadata.get("state", "{}")))
         except (safetensors.SafetensorError, ValueError, OSError) as error:
             raise UserError(f"{path}: damaged or not a checkpoint ({error})") from None
         if version > FORMAT_VERSION:
@@ -246,6 +246,19 @@ class ReadOnlyRunFolder(RunFolder):
 
     write_record = write_vocabulary = append_metrics = forget_metrics_after = _nothing
     write_best = write_last = write_arrays = write_result = write_predictions = write_mistakes = _nothing
+
+
+RENAMED = {"best_accuracy": "best_score", "examples": "counted", "correct": "right"}
+"""Keys of metrics and training states in format 1, and what they are called now."""
+
+
+def in_this_format(tree: object) -> object:
+    """JSON as format 1 or 2 has it, under the keys of format 2."""
+    if isinstance(tree, list):
+        return [in_this_format(entry) for entry in tree]
+    if isinstance(tree, dict):
+        return {RENAMED.get(key, key): in_this_format(entry) for key, entry in tree.items()}
+    return tree
 
 
 def metrics_text(lines: list[dict]) -> str:

@@ -17,8 +17,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from backends import launchers
 from core.engine.processes import PeerLost
 from core.errors import Note, UserError
+from core.models.heads.scores import Evaluation
 from core.train.loop import Interval
-from core.train.metrics import Evaluation
 
 INTERRUPTED = 130
 """Exit code of a run that was stopped by Ctrl-C: the shell's own, 128 + SIGINT."""

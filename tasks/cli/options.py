@@ -1,25 +1,25 @@
-"""Command-line options that set fields of the spec: one table, from which parsing and help are made."""
+"""Command-line options that set fields of the spec: one table; types, choices and defaults come from the spec."""
 
 from __future__ import annotations
 
 import argparse
 import json
 from dataclasses import dataclass
+from functools import cached_property
 
 from core.errors import UserError
+from core.schema import FieldType, field_type
 from core.spec.experiment import Experiment, replace
 from tasks.cli.recipes import RECIPES, recipe
 
 
 @dataclass(frozen=True)
 class Option:
-    """`flag` sets every one of `paths` (dotted, in the spec) to a value of `type`."""
+    """`flag` sets every one of `paths` (dotted, in the spec), or those of them that the chosen kinds have."""
 
     flag: str
     paths: tuple[str, ...]
-    type: type
     help: str
-    choices: tuple[str, ...] = ()
     null: str | None = None
     """The choice that sets the fields to null."""
 
@@ -27,77 +27,81 @@ class Option:
     def dest(self) -> str:
         return self.flag.removeprefix("--").replace("-", "_")
 
+    @cached_property
+    def field(self) -> FieldType:
+        """What the spec allows."""
+        return field_type(Experiment, self.paths[0])
 
-DTYPES = ("float32", "float64", "tf32", "bfloat16")
-TOKENIZERS = ("whitespace", "words", "jieba", "characters")
+    @property
+    def choices(self) -> tuple[str, ...]:
+        return ((self.null,) if self.null else ()) + self.field.choices
+
+    @property
+    def metavar(self) -> str:
+        return (
+            "{" + ",".join(self.choices) + "}"
+            if self.choices
+            else {int: "N", float: "X", tuple: "N,N"}.get(self.field.type, "S")
+        )
+
 
 OPTIONS = {
     "model": (
-        Option("--cell", ("model.encoder.cell",), str, "recurrent cell", ("srn", "gru", "lstm", "residual_srn")),
-        Option("--biases", ("model.encoder.biases",), str, "two per layer, or the textbook's one b", ("two", "one")),
-        Option("--hidden", ("model.encoder.hidden_size",), int, "hidden units per direction"),
-        Option("--layers", ("model.encoder.num_layers",), int, "recurrent layers"),
-        Option("--bidirectional", ("model.encoder.bidirectional",), bool, "read both ways"),
-        Option("--pooling", ("model.head.pooling",), str, "over the real tokens", ("last", "mean", "max")),
-        Option("--embedding-dim", ("model.embedding.dim",), int, "size of a word vector"),
-        Option("--lookup", ("model.embedding.lookup",), str, "how a word finds its vector", ("index", "one_hot")),
-        Option("--vectors", ("model.embedding.vectors",), str, "word vectors to start from: glove-6b-50d or PATH"),
-        Option("--train-embedding", ("model.embedding.trainable",), bool, "train the word vectors"),
+        Option("--encoder", ("model.encoder.kind",), "family of the encoder"),
+        Option("--cell", ("model.encoder.cell",), "recurrent cell"),
+        Option("--biases", ("model.encoder.biases",), "two per layer, or the textbook's one b"),
+        Option("--hidden", ("model.encoder.hidden_size",), "hidden units per direction"),
+        Option("--layers", ("model.encoder.num_layers",), "recurrent layers"),
+        Option("--bidirectional", ("model.encoder.bidirectional",), "read both ways"),
+        Option("--kernels", ("model.encoder.kernels",), "widths of a TextCNN's kernels, in tokens"),
+        Option("--channels", ("model.encoder.channels",), "features of each kernel"),
+        Option("--pooling", ("model.head.pooling",), "over the real tokens"),
+        Option("--embedding-dim", ("model.embedding.dim",), "size of a word vector"),
+        Option("--lookup", ("model.embedding.lookup",), "how a word finds its vector"),
+        Option("--vectors", ("model.embedding.vectors",), "word vectors to start from: glove-6b-50d or PATH"),
+        Option("--static-copy", ("model.embedding.static_copy",), "join a second, frozen table of word vectors"),
+        Option("--train-embedding", ("model.embedding.trainable",), "train the word vectors"),
         Option(
             "--dropout",
             ("model.embedding.dropout", "model.encoder.dropout", "model.head.dropout"),
-            float,
             "on word vectors, between layers, and before the head",
         ),
     ),
     "text": (
-        Option("--tokenizer", ("text.tokenizer",), str, "how a text is cut", TOKENIZERS),
-        Option(
-            "--vocab-size", ("text.vocab_size", "model.embedding.vocab_size"), int, "words kept, PAD and UNK included"
-        ),
-        Option("--min-count", ("text.min_count",), int, "rarer words become UNK"),
-        Option("--max-length", ("text.max_length",), int, "tokens kept of a text"),
-        Option("--truncate", ("text.truncate",), str, "part of a longer text to keep", ("head", "tail", "both")),
+        Option("--tokenizer", ("text.tokenizer",), "how a text is cut"),
+        Option("--vocab-size", ("text.vocab_size", "model.embedding.vocab_size"), "words kept, PAD and UNK included"),
+        Option("--min-count", ("text.min_count",), "rarer words become UNK"),
+        Option("--max-length", ("text.max_length",), "tokens kept of a text"),
+        Option("--truncate", ("text.truncate",), "part of a longer text to keep"),
     ),
     "training": (
-        Option("--optimizer", ("training.optimizer.kind",), str, "optimiser", ("adam", "sgd")),
-        Option("--lr", ("training.optimizer.learning_rate",), float, "peak learning rate"),
-        Option("--weight-decay", ("training.optimizer.weight_decay",), float, "decoupled, never on biases"),
-        Option(
-            "--schedule", ("training.schedule.kind",), str, "of the learning rate", ("constant", "linear", "one_cycle")
-        ),
-        Option(
-            "--class-weights",
-            ("training.class_weights",),
-            str,
-            "count rare classes more in the loss",
-            ("none", "balanced"),
-            null="none",
-        ),
-        Option("--clip", ("training.clip_mode",), str, "gradients by which norm", ("none", "global", "tensor")),
-        Option("--clip-norm", ("training.clip_norm",), float, "largest norm of the gradients"),
-        Option("--batch-size", ("training.batch_size",), int, "texts per step"),
-        Option("--shuffle", ("training.shuffle",), bool, "another order in every epoch"),
-        Option("--epochs", ("training.epochs",), int, "passes over the training texts"),
-        Option("--eval-interval", ("training.eval_interval",), int, "steps between looks at dev within an epoch"),
-        Option("--patience", ("training.patience",), int, "stop after this many looks at dev without a better one"),
-        Option("--seed", ("training.seed",), int, "of starting values, order and dropout"),
+        Option("--optimizer", ("training.optimizer.kind",), "optimiser"),
+        Option("--lr", ("training.optimizer.learning_rate",), "peak learning rate"),
+        Option("--weight-decay", ("training.optimizer.weight_decay",), "decoupled, never on biases"),
+        Option("--schedule", ("training.schedule.kind",), "of the learning rate"),
+        Option("--class-weights", ("training.class_weights",), "count rare classes more in the loss", null="none"),
+        Option("--clip", ("training.clip_mode",), "gradients by which norm"),
+        Option("--clip-norm", ("training.clip_norm",), "largest norm of the gradients"),
+        Option("--batch-size", ("training.batch_size",), "texts per step"),
+        Option("--shuffle", ("training.shuffle",), "another order in every epoch"),
+        Option("--epochs", ("training.epochs",), "passes over the training texts"),
+        Option("--eval-interval", ("training.eval_interval",), "steps between looks at dev within an epoch"),
+        Option("--patience", ("training.patience",), "stop after this many looks at dev without a better one"),
+        Option("--seed", ("training.seed",), "of starting values, order and dropout"),
         Option(
             "--dtype",
             ("training.dtype",),
-            str,
             "precision; tf32: a GPU's rounded float32; bfloat16: float32 whose layers read 8 bits",
-            DTYPES,
         ),
-        Option("--dropout-masks", ("training.dropout_masks",), str, "who draws them", ("shared", "native")),
+        Option("--dropout-masks", ("training.dropout_masks",), "who draws them"),
     ),
     "data": (
-        Option("--data", ("data.source",), str, "packaged, official, or PATH of an aclImdb archive or folder"),
-        Option("--train-limit", ("data.train_limit",), int, "use only so many training texts"),
-        Option("--dev-share", ("data.dev_share",), float, "held out for choosing, where no dev part is given"),
-        Option("--test-share", ("data.test_share",), float, "held out for testing, where no test part is given"),
-        Option("--split-seed", ("data.split_seed",), int, "of what is held out"),
-        Option("--duplicates", ("data.duplicates",), str, "texts that are there twice", ("keep", "drop")),
+        Option("--data", ("data.source",), "packaged, official, or PATH of an aclImdb archive or folder"),
+        Option("--train-limit", ("data.train_limit",), "use only so many training texts"),
+        Option("--dev-share", ("data.dev_share",), "held out for choosing, where no dev part is given"),
+        Option("--test-share", ("data.test_share",), "held out for testing, where no test part is given"),
+        Option("--split-seed", ("data.split_seed",), "of what is held out"),
+        Option("--duplicates", ("data.duplicates",), "texts that are there twice"),
     ),
 }
 
@@ -120,16 +124,16 @@ def add_options(
         offered = [option for option in options if option.flag not in without]
         group = parser.add_argument_group(title) if offered else None
         for option in offered:
-            values = {name: _shown(_get(tree, option.paths[0]), option.null) for name, tree in trees.items()}
-            same = len(set(values.values())) == 1
+            shown = {name: _shown(_get(tree, option.paths[0]), option.null) for name, tree in trees.items()}
+            values = {name: value for name, value in shown.items() if value}  # a recipe of another kind has none
             described = "; ".join(f"{name}: {value}" for name, value in values.items())
-            default = next(iter(values.values())) if same else described
-            text = f"{(helps or {}).get(option.flag, option.help)} [{default}]"
-            if option.type is bool:
+            default = next(iter(values.values()), "") if len(set(values.values())) < 2 else described
+            text = f"{(helps or {}).get(option.flag, option.help)}{f' [{default}]' if default else ''}"
+            if option.field.type is bool:
                 group.add_argument(option.flag, action=argparse.BooleanOptionalAction, default=None, help=text)
             else:
-                metavar = "{" + ",".join(option.choices) + "}" if option.choices else _METAVAR[option.type]
-                group.add_argument(option.flag, type=option.type, metavar=metavar, help=text)
+                parse = _numbers if option.field.type is tuple else option.field.type
+                group.add_argument(option.flag, type=parse, metavar=option.metavar, help=text)
     parser.add_argument(
         "--set",
         action="append",
@@ -139,7 +143,9 @@ def add_options(
     )
 
 
-_METAVAR = {int: "N", float: "X", str: "S"}
+def _numbers(text: str) -> list[int]:
+    """Whole numbers with commas between them."""
+    return [int(part) for part in text.split(",")]
 
 
 def given(arguments: argparse.Namespace) -> list[str]:
@@ -154,18 +160,24 @@ def apply_options(experiment: Experiment, arguments: argparse.Namespace) -> Expe
 
     Raises UserError naming the option or field, what is wrong and what is allowed.
     """
-    if arguments.optimizer is not None and arguments.optimizer != experiment.training.optimizer.kind:
-        # Another kind has other fields: start from that kind's defaults.
-        kind = {"training.optimizer": {"kind": arguments.optimizer}}
-        experiment = replace(experiment, kind, f"--optimizer {arguments.optimizer}")
+    options = [option for group in OPTIONS.values() for option in group]
+    given = {option: value for option in options if (value := getattr(arguments, option.dest, None)) is not None}
+    for option, value in given.items():
+        if option.choices and value not in option.choices:
+            raise UserError(f"{option.flag} {value}: choose one of {', '.join(option.choices)}")
+        part, _, leaf = option.paths[0].rpartition(".")
+        if (
+            leaf == "kind"
+            and field_type(Experiment, part).several
+            and value != _get(experiment.model_dump(), option.paths[0])
+        ):
+            # Another kind has other fields: start from that kind's defaults.
+            experiment = replace(experiment, {part: {"kind": value}}, f"{option.flag} {value}")
+    tree = experiment.model_dump(mode="json")
     changes: dict[str, object] = {}
-    for group in OPTIONS.values():
-        for option in group:
-            value = getattr(arguments, option.dest, None)
-            if option.choices and value is not None and value not in option.choices:
-                raise UserError(f"{option.flag} {value}: choose one of {', '.join(option.choices)}")
-            if value is not None:
-                changes.update(dict.fromkeys(option.paths, None if value == option.null else value))
+    for option, value in given.items():
+        paths = [path for path in option.paths if _get(tree, path) is not _ABSENT] or option.paths[:1]
+        changes.update(dict.fromkeys(paths, None if value == option.null else value))
     for assignment in arguments.set:
         field, separator, text = assignment.partition("=")
         if not separator:
@@ -192,15 +204,25 @@ def _with_flag(message: str, arguments: argparse.Namespace) -> str:
     return message
 
 
+_ABSENT = object()
+
+
 def _get(tree: dict, path: str) -> object:
+    """The value at a path, or `_ABSENT` where the chosen kinds have no such field."""
     for part in path.split("."):
+        if not isinstance(tree, dict) or part not in tree:
+            return _ABSENT
         tree = tree[part]
     return tree
 
 
 def _shown(value: object, null: str | None) -> str:
+    if value is _ABSENT:
+        return ""
     if value is None:
         return null or "off"
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, list | tuple):
+        return ",".join(map(str, value))
     return f"{value:g}" if isinstance(value, float) else str(value)

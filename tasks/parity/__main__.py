@@ -28,6 +28,7 @@ from core.data.dataset import Prepared
 from core.engine import machine
 from core.errors import UserError
 from core.files import write_json_atomic
+from core.models.encoders.encoder import Encoder
 from core.parity.faults import FAULTS, fault, planted
 from core.parity.findings import Finding, first_failure
 from core.parity.instances import away_from_kinks, random_batch, random_parameters
@@ -109,7 +110,7 @@ def main(argv: list[str]) -> int:
     arguments = parser.parse_args(argv)
     _check(arguments)
     base = _base(arguments)
-    sides = _sides(arguments, base.model.encoder.cell)
+    sides = _sides(arguments, base.model.encoder)
     out = Path(arguments.out) if arguments.out else new_name(Path("runs"), "parity")
     RunFolder.check_free(out)
     seed = arguments.draw if arguments.draw is not None else int.from_bytes(os.urandom(4), "little")
@@ -141,9 +142,9 @@ def main(argv: list[str]) -> int:
     return _conclude(report, arguments, where, seed, seconds, out)
 
 
-def _sides(arguments: argparse.Namespace, cell: str) -> Sides:
+def _sides(arguments: argparse.Namespace, encoder: Encoder) -> Sides:
     """A side per framework, or, of several implementations, per framework and implementation."""
-    chosen = [implementations.resolve_implementation(name, "cpu", cell) for name in arguments.impl]
+    chosen = [implementations.resolve_implementation(name, None, "cpu", encoder) for name in arguments.impl]
     if len(set(chosen)) < len(chosen):
         raise UserError(f"--impl {' '.join(arguments.impl)}: name each implementation once")
     return {
@@ -200,11 +201,9 @@ def _describe(base: Experiment, sides: Sides, arguments: argparse.Namespace, whe
     implementations = ", ".join(dict.fromkeys(side.implementation for side in sides.values()))
     fact("compared", f"{', '.join(versions)}, and the NumPy reference; CPU; recurrent layers: {implementations}")
     model, training = base.model, base.training
-    direction = "bidirectional " if model.encoder.bidirectional else ""
     fact(
         "spec",
-        f"{base.recipe}: embedding {model.embedding.vocab_size:,} x {model.embedding.dim}, {model.encoder.num_layers} x"
-        f" {direction}{model.encoder.cell.upper()} {model.encoder.hidden_size}, {model.head.pooling} pooling,"
+        f"{base.recipe}: {model.describe()},"
         f" {training.optimizer.kind}, clipping {training.clip_mode}, batches of {training.batch_size}",
     )
     if arguments.all:

@@ -11,46 +11,81 @@ from dataclasses import dataclass
 from core.spec.experiment import Experiment, replace
 from tasks.cli.recipes import DIGIT_SUM
 
+Changes = tuple[tuple[str, object], ...]
+"""To fields of the spec, by dotted path."""
+
+
+def small_model(dtype: str, encoder: dict[str, object], pooling: str, lookup: str, changes: Changes) -> Experiment:
+    """A model of a few units with dropout everywhere, whose gradients can be compared entry by entry."""
+    experiment = replace(Experiment(), {"model.encoder": encoder, "model.head.pooling": pooling})
+    return replace(
+        experiment,
+        {
+            "model.embedding.vocab_size": 7,
+            "model.embedding.dim": 3,
+            "model.embedding.lookup": lookup,
+            "model.embedding.dropout": 0.25,
+            "model.head.dropout": 0.25,
+            "model.head.classes": 3,
+            "training.dtype": dtype,
+            "training.clip_norm": 0.5,
+            **dict(changes),
+        },
+    )
+
+
+def _suffix(changes: Changes) -> str:
+    return "".join(f"-{path.rpartition('.')[2]}={value}" for path, value in changes)
+
 
 @dataclass(frozen=True)
 class Case:
-    """A small model: a point of the grid, and what the rest of the spec is changed to."""
+    """A small recurrent model: a point of the grid, and what the rest of the spec is changed to."""
 
     cell: str
     layers: int
     bidirectional: bool
     pooling: str
     lookup: str
-    changes: tuple[tuple[str, object], ...] = ()
+    changes: Changes = ()
 
     def __str__(self) -> str:
         direction = "bi" if self.bidirectional else "one"
-        more = "".join(f"-{path.rpartition('.')[2]}={value}" for path, value in self.changes)
-        return f"{self.cell}-{self.layers}-{direction}-{self.pooling}-{self.lookup}{more}"
+        return f"{self.cell}-{self.layers}-{direction}-{self.pooling}-{self.lookup}{_suffix(self.changes)}"
 
     def experiment(self, dtype: str, **changes: object) -> Experiment:
-        return replace(
-            Experiment(),
-            {
-                "model.embedding.vocab_size": 7,
-                "model.embedding.dim": 3,
-                "model.embedding.lookup": self.lookup,
-                "model.embedding.dropout": 0.25,
-                "model.encoder.cell": self.cell,
-                "model.encoder.hidden_size": 3,
-                "model.encoder.num_layers": self.layers,
-                "model.encoder.bidirectional": self.bidirectional,
-                "model.encoder.dropout": 0.25,
-                "model.head.pooling": self.pooling,
-                "model.head.dropout": 0.25,
-                "model.head.classes": 3,
-                "training.dtype": dtype,
-                "training.clip_norm": 0.5,
-                **dict(self.changes),
-                **changes,
-            },
-        )
+        encoder = {
+            "kind": "recurrent",
+            "cell": self.cell,
+            "hidden_size": 3,
+            "num_layers": self.layers,
+            "bidirectional": self.bidirectional,
+            "dropout": 0.25,
+        }
+        return small_model(dtype, encoder, self.pooling, self.lookup, (*self.changes, *changes.items()))
 
+
+@dataclass(frozen=True)
+class TextCNNCase:
+    """A small TextCNN; its longest kernels are longer than some texts."""
+
+    kernels: tuple[int, ...]
+    channels: tuple[int, ...]
+    activation: str
+    pooling: str = "max"
+    lookup: str = "index"
+    changes: Changes = ()
+
+    def __str__(self) -> str:
+        kernels = "+".join(map(str, self.kernels))
+        return f"textcnn-{kernels}-{self.activation}-{self.pooling}-{self.lookup}{_suffix(self.changes)}"
+
+    def experiment(self, dtype: str, **changes: object) -> Experiment:
+        encoder = {"kind": "textcnn", "kernels": self.kernels, "channels": self.channels, "activation": self.activation}
+        return small_model(dtype, encoder, self.pooling, self.lookup, (*self.changes, *changes.items()))
+
+
+STATIC_COPY = ("model.embedding.static_copy", True)
 
 GRID = [
     Case(*point)
@@ -59,7 +94,7 @@ GRID = [
     )
 ]
 
-VARIANTS = [
+VARIANTS: list[Case | TextCNNCase] = [
     Case("lstm", 1, True, "mean", "index", (("model.head.hidden_size", 4),)),
     Case("gru", 1, True, "last", "index", (("model.head.hidden_size", 4), ("model.head.activation", "tanh"))),
     Case("lstm", 1, True, "max", "index", (("model.head.classes", 2), ("model.head.one_logit", True))),
@@ -88,6 +123,20 @@ VARIANTS = [
     ),
 ]
 """Choices of the spec that the grid does not turn."""
+
+TEXTCNN = [
+    TextCNNCase((1,), (4,), "relu"),
+    TextCNNCase((2, 4), (3, 2), "tanh", lookup="one_hot"),
+    TextCNNCase((3, 4, 5), (2, 3, 1), "relu", changes=(STATIC_COPY,)),
+    TextCNNCase((7,), (3,), "relu", pooling="mean"),
+    TextCNNCase((4, 2), (2, 3), "tanh", pooling="mean", lookup="one_hot", changes=(STATIC_COPY,)),
+    TextCNNCase((2, 7, 3), (2, 2, 2), "relu", changes=(("model.embedding.trainable", False),)),
+    TextCNNCase((2, 3), (3, 2), "tanh", changes=(("model.head.hidden_size", 4), ("training.loss_reduction", "sum"))),
+    TextCNNCase((3,), (4,), "relu", changes=(("model.head.classes", 2), ("model.head.one_logit", True))),
+]
+"""Kernels of one token and longer than texts, both activations, with and without a static copy, frozen words."""
+
+VARIANTS += TEXTCNN
 
 
 LADDER = replace(
@@ -153,6 +202,12 @@ TRAINING: dict[str, dict[str, object]] = {
         "model.encoder.bidirectional": False,
         "model.head.pooling": "last",
         "text.truncate": "tail",
+    },
+    "textcnn": {
+        **SMALLER,
+        "model.encoder": {"kind": "textcnn", "kernels": (2, 3, 7), "channels": (16, 24, 8)},
+        "model.embedding.static_copy": True,
+        "model.head.pooling": "max",
     },
     "digit sums, srn": {
         **DIGIT_SUM,

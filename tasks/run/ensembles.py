@@ -33,11 +33,14 @@ class Executor:
     implementation: str
 
     @classmethod
-    def chosen(cls, backend: str, device: str, implementation: str, cell: str, dtype: str = "float32") -> Executor:
+    def chosen(cls, backend: str, device: str, implementation: str, experiment: Experiment) -> Executor:
         """Raises UserError where one of them cannot be had."""
         package = backends.load(backend)
+        encoder, dtype = experiment.model.encoder, experiment.training.dtype
         device = package.resolve_device(device, dtype)
-        chosen = implementations.resolve_implementation(implementation, device, cell, implementations.SIDE_BY_SIDE)
+        chosen = implementations.resolve_implementation(
+            implementation, package, device, encoder, dtype, implementations.SIDE_BY_SIDE
+        )
         return cls(package, device, chosen)
 
     def ensemble(self, members: list[Member], values: dict | None = None):
@@ -135,7 +138,7 @@ def train_group(name: str, members: list[Member], who: Executor, folder: Ensembl
     for line in folder.read_metrics():
         lines[line["run"]].append(line)
     found = {}
-    tests = evaluate_each(ensemble, [member.data.test for member in members])
+    tests = evaluate_each(ensemble, members[0].experiment.model.head, [member.data.test for member in members])
     for number, (member, own, test) in enumerate(zip(members, state.members, tests, strict=True)):
         execution = {
             **record,

@@ -41,7 +41,12 @@ def evaluate_run(
         raise UserError(f"{folder.path / 'vocab.json'}: not the vocabulary of this run's data: the file was changed")
     dataset = getattr(prepared, split)
     with DataProgress() as progress:
-        found = evaluate(engine.logits, dataset, lambda done, total: progress(f"evaluating on {split}", done, total))
+        found = evaluate(
+            engine.logits,
+            experiment.model.head,
+            dataset,
+            lambda done, total: progress(f"evaluating on {split}", done, total),
+        )
     console.print(
         f"{split} accuracy {found.accuracy:.4f}  loss {found.loss:.6f}  macro F1 {found.macro_f1:.4f}"
         f"  ({len(dataset):,} texts, {backend_name or execution['backend']} on {engine.device})"

@@ -40,5 +40,7 @@ def evaluator(folder: RunFolder, experiment, backend_name: str, device: str, imp
     device = backend.resolve_device(device, experiment.training.dtype)
     dtype = experiment.training.array_dtype
     parameters = {name: array.astype(dtype, copy=False) for name, array in parameters.items()}
-    implementation = implementations.resolve_implementation(implementation, device, experiment.model.encoder.cell)
+    implementation = implementations.resolve_implementation(
+        implementation, backend, device, experiment.model.encoder, experiment.training.dtype
+    )
     return backend.Engine(experiment.model, experiment.training, parameters, device, implementation)

@@ -7,8 +7,8 @@ import time
 from pathlib import Path
 
 from core.errors import UserError
+from core.models.heads.scores import Evaluation
 from core.train.loop import Interval, Observer
-from core.train.metrics import Evaluation
 
 FOLDER = "tensorboard"
 """Within a run's folder."""

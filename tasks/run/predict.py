@@ -17,8 +17,9 @@ from core.data.encode import encode_text, encode_texts
 from core.data.sources.table import PACKED, check_encoding
 from core.data.tokenizers import make_tokenizer
 from core.errors import UserError
+from core.models.heads.scores import probabilities_of
 from core.spec.experiment import Experiment
-from core.train.metrics import all_logits, probabilities_of
+from core.train.metrics import all_logits
 from core.train.run_folder import RunFolder
 from tasks.cli.console import DataProgress, errors, fact
 from tasks.run.evaluators import evaluator

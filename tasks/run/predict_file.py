@@ -14,8 +14,9 @@ from core.data.sources.table import format_of, read_rows
 from core.data.vocabulary import Vocabulary
 from core.errors import UserError
 from core.files import growing_text, row_writer
+from core.models.heads.scores import probabilities_of
 from core.spec.experiment import Experiment
-from core.train.metrics import all_logits, probabilities_of
+from core.train.metrics import all_logits
 
 PIECE = 2048
 """Texts that are computed together."""

@@ -13,10 +13,10 @@ from backends import implementations
 from core.data.dataset import Dataset, Prepared
 from core.data.sources.lookup import read_texts, shorten
 from core.errors import UserError
+from core.models.heads.scores import Evaluation
 from core.models.model import parameter_table
 from core.plots.confusion import draw_confusion, numbering
 from core.spec.experiment import Experiment
-from core.train.metrics import Evaluation
 from core.train.run_folder import RunFolder
 from tasks.cli.console import DataProgress, console, errors, fact
 
@@ -58,7 +58,6 @@ class Mistake:
 def describe(experiment: Experiment, execution: dict, prepared: Prepared, folder: RunFolder) -> None:
     """The first lines of a run."""
     model, data = experiment.model, execution["data"]
-    encoder, head = model.encoder, model.head
     versions = ", ".join(f"{name} {version}" for name, version in execution["versions"].items() if name != "kernels")
     fact("task", f"{experiment.task}, recipe {experiment.recipe}")
     fact("backend", f"{versions}; device {execution['device']}; recurrent layers: {_layers(execution)}")
@@ -72,12 +71,7 @@ def describe(experiment: Experiment, execution: dict, prepared: Prepared, folder
     if "tokenized_by" in execution:
         fact("words", f"cut by {execution['tokenized_by']}{'' if experiment.text.jieba_hmm else ', HMM off'}")
     size = sum(int(np.prod(row.shape)) for row in parameter_table(model))
-    direction = "bidirectional " if encoder.bidirectional else ""
-    fact(
-        "model",
-        f"embedding {model.embedding.vocab_size:,} x {model.embedding.dim}, {encoder.num_layers} x {direction}"
-        f"{encoder.cell.upper()} {encoder.hidden_size}, {head.pooling} pooling, {size:,} parameters",
-    )
+    fact("model", f"{model.describe()}, {size:,} parameters")
     if "vectors" in execution:
         fact("vectors", _vectors(execution["vectors"], model.embedding.trainable))
     fact("run", str(folder.path))

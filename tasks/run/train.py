@@ -46,7 +46,9 @@ def start(
     if tensorboard:
         event_files.check_installed()
     backend, device, world = _meet(backend_name, device, experiment)
-    implementation = implementations.resolve_implementation(implementation, device, experiment.model.encoder.cell)
+    implementation = implementations.resolve_implementation(
+        implementation, backend, device, experiment.model.encoder, experiment.training.dtype
+    )
     path = Path(out) if out else new_name(Path("runs"), f"{experiment.task}-{backend_name}")
     with in_turn(world):
         if world.rank == 0:
@@ -104,7 +106,9 @@ def resume(
         folder.read_best(experiment.model)
     backend, device, world = _meet(backend_name or execution["backend"], device, experiment)
     folder = folder if world.rank == 0 else ReadOnlyRunFolder(folder.path)
-    implementation = implementations.resolve_implementation(implementation, device, experiment.model.encoder.cell)
+    implementation = implementations.resolve_implementation(
+        implementation, backend, device, experiment.model.encoder, experiment.training.dtype
+    )
     other = f"not the data that {run} was trained on; a resume needs the same"
     with in_turn(world):
         with DataProgress() as progress:
@@ -154,7 +158,7 @@ def _run(
     title, reduction = title_of(experiment, execution), experiment.training.loss_reduction
     picture = folder.path / "curves.png"
     if world.rank > 0:
-        return _stand_by(engine, prepared, state, world)
+        return _stand_by(engine, experiment, prepared, state, world)
     if not state.finished:
         draw_curves(folder.read_metrics(), f"{title} (stopped at step {state.step})", picture, reduction)
         console.print(f"stopped at step {state.step} of {steps}, nothing is lost; go on with:")
@@ -163,7 +167,11 @@ def _run(
     engine.load(broadcast(world, folder.read_best(experiment.model)), {}, 0)
     with DataProgress() as progress:
         found = evaluate(
-            engine.logits, prepared.test, lambda done, total: progress("testing the best epoch", done, total), world
+            engine.logits,
+            experiment.model.head,
+            prepared.test,
+            lambda done, total: progress("testing the best epoch", done, total),
+            world,
         )
     check_finite(found.loss, "the loss on test", state.step)
     test, classes = prepared.test, execution["classes"]
@@ -177,12 +185,14 @@ def _run(
     return 0
 
 
-def _stand_by(engine: Engine, prepared: Prepared, state: TrainingState, world: ProcessGroup) -> int:
+def _stand_by(
+    engine: Engine, experiment: Experiment, prepared: Prepared, state: TrainingState, world: ProcessGroup
+) -> int:
     """The end of a run for a process that is not the first: its share of the test."""
     if not state.finished:
         return INTERRUPTED
     engine.load(broadcast(world, engine.parameters()), {}, 0)
-    evaluate(engine.logits, prepared.test, world=world)
+    evaluate(engine.logits, experiment.model.head, prepared.test, world=world)
     return 0
 
 

@@ -23,6 +23,7 @@ from core.benchmark.shapes import Shape
 from core.benchmark.step_profile import PARTS, timed_parts
 from core.benchmark.timing import Stopwatch
 from core.data.dataset import Dataset
+from core.models.encoders.recurrent import RecurrentEncoder
 from core.models.model import initial_parameters, parameter_table
 from core.spec.experiment import Experiment
 from core.spec.training import learning_rate
@@ -67,7 +68,7 @@ class Worker:
         """Set up layers, call them until they are warm, and say how long a call takes and which code it runs."""
         ran = implementation
         if implementation not in self.side.NATIVE:
-            ran = implementations.resolve_implementation(implementation, "cpu", cell)
+            ran = implementations.resolve_implementation(implementation, None, "cpu", RecurrentEncoder(cell=cell))
         if implementation not in self.probes:
             shape, lengths = Shape(**shape), np.array(lengths, dtype=np.int64)
             if not self.arrays:  # one set for all implementations
@@ -101,7 +102,7 @@ class Worker:
         """Set up an engine, in the middle of training; `file` holds the texts of some batches, and the rows of each."""
         self.experiment = Experiment.model_validate(experiment)
         model, training = self.experiment.model, self.experiment.training
-        ran = implementations.resolve_implementation(implementation, "cpu", model.encoder.cell)
+        ran = implementations.resolve_implementation(implementation, None, "cpu", model.encoder)
         parameters = initial_parameters(model, training.seed, training.array_dtype)
         engine = self.side.Engine(model, training, parameters, "cpu", ran)
         # After an epoch every word has moments. Before, a step that knows which have none is cheaper.
@@ -115,7 +116,7 @@ class Worker:
         self.engines[implementation] = engine
         with np.load(file) as arrays:
             names = [""] * len(arrays["labels"])
-            dataset = Dataset(arrays["tokens"], arrays["offsets"], arrays["labels"], names)
+            dataset = Dataset(arrays["tokens"], arrays["offsets"], {"label": arrays["labels"]}, names)
             self.batches = dataset, np.split(np.arange(len(dataset)), arrays["ends"])
         return {"ran": ran}
 

@@ -35,7 +35,9 @@ BASE = {
     "model.embedding.dropout": 0.3,
     "model.head.dropout": 0.3,
 }
-BATCH = Batch(np.array([[3, 4, 5], [6, 7, 0], [8, 0, 0], [9, 2, 0]]), np.array([3, 2, 1, 2]), np.array([0, 1, 1, 0]))
+BATCH = Batch(
+    np.array([[3, 4, 5], [6, 7, 0], [8, 0, 0], [9, 2, 0]]), np.array([3, 2, 1, 2]), {"label": np.array([0, 1, 1, 0])}
+)
 
 
 class Silent:

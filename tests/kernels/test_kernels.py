@@ -431,4 +431,4 @@ def test_ctrl_c_beside_a_pass_is_ctrl_c(name, monkeypatch):
 
     monkeypatch.setattr(kernels.Pass, "backward", pressed)
     with pytest.raises(KeyboardInterrupt):
-        engine.train_step(Batch(np.array([[2, 3]]), np.array([2]), np.array([1])), 0, 0.1)
+        engine.train_step(Batch(np.array([[2, 3]]), np.array([2]), {"label": np.array([1])}), 0, 0.1)

@@ -165,7 +165,7 @@ def test_padding_is_never_seen(case, name, implementation):
     engine = new_engine(name, experiment, parameters, implementation)
     order = np.random.default_rng(SEED).permutation(len(batch.labels))
     wider = np.pad(batch.ids, ((0, 0), (0, 4)))[order]
-    padded = Batch(wider, batch.lengths[order], batch.labels[order])
+    padded = Batch(wider, batch.lengths[order], {"label": batch.labels[order]})
     np.testing.assert_allclose(engine.logits(padded), engine.logits(batch)[order], rtol=0, atol=1e-15)
     loss, wanted = engine.gradients(batch, 0)
     padded_loss, found = engine.gradients(padded, 0)
@@ -174,7 +174,9 @@ def test_padding_is_never_seen(case, name, implementation):
         assert widest_difference(gradient, wanted[tensor]) <= 1e-14, tensor
     # And alone, without any padding, a sequence gets the answer it got in company.
     for row, length in enumerate(batch.lengths):
-        alone = Batch(batch.ids[row : row + 1, :length], batch.lengths[row : row + 1], batch.labels[row : row + 1])
+        alone = Batch(
+            batch.ids[row : row + 1, :length], batch.lengths[row : row + 1], {"label": batch.labels[row : row + 1]}
+        )
         np.testing.assert_allclose(engine.logits(alone)[0], engine.logits(batch)[row], rtol=0, atol=1e-15)
 
 
@@ -207,7 +209,7 @@ def test_torch_layers_equal_packed_sequences(cell, layers):
     for encoder in (ours, packed):
         x = torch.from_numpy(values.copy()).requires_grad_()
         if encoder is ours:
-            output = ours(x, Inputs(batch, "float64", torch.device("cpu")), no_dropout)[-1]
+            output = ours(x, Inputs(batch, "float64", torch.device("cpu")), no_dropout).blocks[0].values
         else:
             lengths = torch.from_numpy(batch.lengths)
             output, _ = packed(pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False))
@@ -241,7 +243,7 @@ def test_paddle_layers_equal_its_sequence_length(cell):
         getattr(theirs, name.removeprefix("encoder.")).set_value(parameters[name])
     x = paddle.to_tensor(np.random.default_rng(SEED).normal(size=(*batch.ids.shape, 3)).astype("float32"))
     output, _ = theirs(x, sequence_length=paddle.to_tensor(batch.lengths))
-    mine = ours(x, Inputs(batch, "float32", paddle.CPUPlace()), no_dropout)[-1]
+    mine = ours(x, Inputs(batch, "float32", paddle.CPUPlace()), no_dropout).blocks[0].values
     assert np.abs(output.numpy() - mine.numpy()).max() <= 2e-6
 
 
@@ -259,7 +261,7 @@ def test_a_model_that_is_very_sure_and_wrong(case, dtype, name):
     exact = {key: array.astype(np.float64) for key, array in parameters.items()}
     logits = forward(experiment.model, exact, batch, dropout)["logits"]
     labels = logits.argmin(axis=1) if logits.shape[1] > 1 else (logits[:, 0] < 0).astype(np.int64)
-    batch = Batch(batch.ids, batch.lengths, labels)
+    batch = Batch(batch.ids, batch.lengths, {"label": labels})
     assert cross_entropy(logits, labels, "sum") > 500
     loss, _ = new_engine(name, experiment, parameters).gradients(batch, 0)
     wanted = float(derivatives.training_loss(experiment, exact, batch, 0))
@@ -284,7 +286,7 @@ def test_the_textbook_s_hand_derivation(cell, inputs, answer, name):
     parameters["encoder.weight_hh_l0"] = np.tile(np.array([[0.0, 0.1], [0.1, 0.0]]).T, (gates, 1))
     parameters["encoder.bias_ih_l0"] = np.full(gates * 2, 0.1)
     parameters["encoder.bias_hh_l0"] = np.zeros(gates * 2)
-    batch = pad([np.array(inputs)], np.array([0]))
+    batch = pad([np.array(inputs)], {"label": np.array([0])})
     if name == "reference":
         found = forward(experiment.model, parameters, batch)
     else:

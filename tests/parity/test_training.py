@@ -50,6 +50,8 @@ def experiment_of(changes: dict[str, object]) -> Experiment:
     small = dict(SMALL)
     if "training.optimizer" in kept:
         del small["training.optimizer.learning_rate"]
+    if "model.encoder" in kept:
+        del small["model.encoder.hidden_size"]
     if kept.get("training.shuffle") is False:
         small["training.bucket_batches"] = 0
     return replace(LADDER, {**kept, **small})
@@ -208,7 +210,8 @@ def test_margins(rng):
     experiment = case.experiment("float64")
     parameters, batch = random_parameters(experiment, rng), random_batch(experiment, rng)
     assert 0 < margin(experiment, parameters, batch) < 1
-    assert margin(VARIANTS[1].experiment("float64"), parameters, batch) == np.inf
+    smooth = VARIANTS[1].experiment("float64")
+    assert margin(smooth, random_parameters(smooth, rng), batch) == np.inf
     hidden = VARIANTS[0].experiment("float64")
     parameters = random_parameters(hidden, rng)
     distance = margin(hidden, parameters, batch)
@@ -417,9 +420,9 @@ def test_the_grid_turns_every_choice():
 def test_engines_of_faults_are_real(name, data):
     """A planted engine still trains: the fault is in what it computes, not in whether it runs."""
     experiment = experiment_of({})
-    parameters = initial_parameters(experiment.model, 0, "float64")
     for chosen in FAULTS:
         spec = replace(experiment, FAULTS[chosen].needs)
+        parameters = initial_parameters(spec.model, 0, "float64")
         with planted(backends.load(name), chosen):
             engine = engine_of(backends.load(name), spec, parameters)
             engine.train_step(data[0].batch(np.arange(6)), 0, 0.01)

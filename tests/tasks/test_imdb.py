@@ -827,7 +827,7 @@ def test_data_that_cannot_be_read(place, refused, tmp_path, fault):
         (b"{", "not JSON"),
         (b"\xff{}", "not UTF-8 at byte 0"),
         (b"[1]", "JSON object"),
-        (b'{"format": 2}', "update seqtwin"),
+        (b'{"format": 3}', "update seqtwin"),
         (b'{"training": {"epochs": 0}}', "training.epochs"),
         (b'{"experiment": {"trainning": {}}}', "trainning"),
     ],
@@ -880,10 +880,10 @@ def test_a_run_folder_that_cannot_be_read(place, finished, refused, name, fault)
     elif fault == "empty":
         path.write_bytes(b"")
     elif name.endswith(".json"):
-        path.write_text(json.dumps({**json.loads(path.read_text()), "format": 2}))
+        path.write_text(json.dumps({**json.loads(path.read_text()), "format": 3}))
     else:
-        safetensors.numpy.save_file(safetensors.numpy.load_file(path), path, {"format": "2", "state": "{}"})
-    says = (str(finished), name, *(("reads up to 1",) if fault == "newer" else ()))
+        safetensors.numpy.save_file(safetensors.numpy.load_file(path), path, {"format": "3", "state": "{}"})
+    says = (str(finished), name, *(("reads up to",) if fault == "newer" else ()))
     refused("predict", finished, "text", says=says)
     refused("evaluate", finished, "--cache-dir", place.cache, says=says)
 

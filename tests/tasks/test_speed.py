@@ -279,7 +279,7 @@ def test_batches_for_the_workers(rng, tmp_path):
     experiment = replace(recipe("default"), {"training.batch_size": 8})
     write_batches(experiment, dataset, 5, str(tmp_path / "b.npz"))
     with np.load(tmp_path / "b.npz") as file:
-        again = Dataset(file["tokens"], file["offsets"], file["labels"], [""] * len(file["labels"]))
+        again = Dataset(file["tokens"], file["offsets"], {"label": file["labels"]}, [""] * len(file["labels"]))
         rows = np.split(np.arange(len(again)), file["ends"])
     assert sorted(map(len, rows[:3])) == [4, 8, 8] and len(rows) == 5
     texts = {tuple(dataset.tokens[one:end]) for one, end in itertools.pairwise(dataset.offsets)}

@@ -71,7 +71,7 @@ def test_curves_are_those_of_the_metrics_also_after_a_stop(name, tmp_path, rng, 
         assert stopped in steps and steps == sorted(set(steps)) and steps[-1] == len(own_lines)
         for (step, value), before in zip(found[f"{quantity}/train"], [0, *steps], strict=False):
             own = [line for line in own_lines if before < line["step"] <= step]
-            weights = [line["examples"] for line in own]
+            weights = [line["counted"] for line in own]
             assert value == pytest.approx(np.average([line[quantity] for line in own], weights=weights), rel=1e-5)
 
 

@@ -179,7 +179,7 @@ def test_models_learn_as_the_trainer_would_teach_each_alone(name, tiny_run):
         engine.train_step(batch, step, rate)
         if step + 1 == 80:
             break
-    found = evaluate(engine.logits, prepared.dev)
+    found = evaluate(engine.logits, experiment.model.head, prepared.dev)
     assert found.loss == pytest.approx(dev[1]["loss"], rel=2e-4)
 
 
@@ -348,7 +348,7 @@ def test_state_gradients_are_exact(name, cell, rng):
         }
     )
     model, parameters = spec.model, random_parameters(spec, rng)
-    batch = pad([rng.integers(1, 12, 6) for _ in range(4)], rng.integers(0, 19, 4))
+    batch = pad([rng.integers(1, 12, 6) for _ in range(4)], {"label": rng.integers(0, 19, 4)})
     weights = [parameters[f"encoder.{kind}_l0"] for kind in WEIGHT_KINDS]
 
     def loss(row: int, t: int, unit: int, part: str) -> complex:
@@ -376,7 +376,7 @@ def test_state_gradients_want_one_length_and_one_layer(rng):
     spec = digit_sum(**{"training.dtype": "float64"})
     parameters = random_parameters(spec, rng)
     side = backends.load(INSTALLED[0])
-    unequal = pad([np.array([2, 3]), np.array([2, 3, 4])], np.array([0, 1]))
+    unequal = pad([np.array([2, 3]), np.array([2, 3, 4])], {"label": np.array([0, 1])})
     with pytest.raises(ValueError, match="of one length"):
         state_gradients(side, "cpu", "loop", spec.model, parameters, unequal)
 
@@ -412,7 +412,7 @@ def test_norms_are_those_of_the_gradients(rng):
 
     spec = replace(exploding(), {"model.encoder.hidden_size": 3, "model.embedding.dim": 2, "training.dtype": "float64"})
     members = _members(spec, [int(seed) for seed in rng.integers(1000, size=2)])
-    who = Executor.chosen(INSTALLED[0], "cpu", "auto", "srn")
+    who = Executor.chosen(INSTALLED[0], "cpu", "auto", exploding())
     ensemble = who.ensemble(members)
     values = {key: array.copy() for key, array in ensemble.parameters().items()}
     batch, rate = next(steps_from(members, Stack([member.data.train for member in members])))
@@ -421,7 +421,7 @@ def test_norms_are_those_of_the_gradients(rng):
     for number, member in enumerate(members):
         own = {key: array[number] for key, array in values.items()}
         rows = slice(number * 64, (number + 1) * 64)
-        alone = type(batch)(batch.ids[rows], batch.lengths[rows], batch.labels[rows])
+        alone = type(batch)(batch.ids[rows], batch.lengths[rows], {"label": batch.labels[rows]})
         exact = derivatives.gradients(member.experiment, own, alone, 0)
         for tensor in TENSORS.values():
             assert norms[tensor][number] == pytest.approx(np.linalg.norm(exact[tensor]), rel=1e-10), tensor

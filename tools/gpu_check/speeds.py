@@ -42,7 +42,9 @@ def trained_recipes(context: Context):
 
 def new_engine(context: Context, experiment: Experiment, implementation: str = "auto"):
     model, training = experiment.model, experiment.training
-    chosen = implementations.resolve_implementation(implementation, context.device, model.encoder.cell)
+    chosen = implementations.resolve_implementation(
+        implementation, context.package, context.device, model.encoder, training.dtype
+    )
     start = initial_parameters(model, training.seed, training.array_dtype)
     return context.package.Engine(model, training, start, context.device, chosen)
 

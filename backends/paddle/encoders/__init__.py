@@ -1,0 +1,6 @@
+"""The encoder families, by the `kind` of the spec's."""
+
+from backends.paddle.encoders.recurrent import RecurrentEncoder
+from backends.paddle.encoders.textcnn import TextCNNEncoder
+
+ENCODERS = {"recurrent": RecurrentEncoder, "textcnn": TextCNNEncoder}

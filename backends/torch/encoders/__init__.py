@@ -1,0 +1,6 @@
+"""The encoder families, by the `kind` of the spec's."""
+
+from backends.torch.encoders.recurrent import RecurrentEncoder
+from backends.torch.encoders.textcnn import TextCNNEncoder
+
+ENCODERS = {"recurrent": RecurrentEncoder, "textcnn": TextCNNEncoder}

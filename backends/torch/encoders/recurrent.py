@@ -12,32 +12,33 @@ from backends.torch.framework import torch
 from backends.torch.precision import rounded
 from backends.torch.runtime import Inputs
 from core import spec
+from core.models.encoders.encoder import Block, Encoded
 from core.models.encoders.recurrent import direction_suffixes
 
 nn, F = torch.nn, torch.nn.functional
 
 
 class RecurrentEncoder(nn.Module):
-    """Recurrent layers in one implementation (`recurrent.py`), under the neutral names."""
+    """Recurrent layers in one implementation (`recurrent_layers.py`), under the neutral names."""
 
     def __init__(
         self,
         encoder: spec.RecurrentEncoder,
-        embedding_dim: int,
+        inputs: int,
         dtype: torch.dtype,
         implementation: str,
         models: int | None = None,
     ):
         """With `models`, every weight is [models, ...]; `builtin` has no such layers."""
         super().__init__()
-        self.rate = encoder.dropout
+        self.rate, self.hidden = encoder.dropout, encoder.hidden_size
         self.rounds = False
         """Whether every layer's input is rounded to bfloat16 (`precision.py`)."""
         self.suffixes = direction_suffixes(encoder.bidirectional)
         self.layers = nn.ModuleList(
             IMPLEMENTATIONS[implementation](
                 encoder.cell,
-                encoder.layer_input_size(layer, embedding_dim),
+                encoder.layer_input_size(layer, inputs),
                 encoder.hidden_size,
                 encoder.directions,
                 dtype,
@@ -46,15 +47,15 @@ class RecurrentEncoder(nn.Module):
             for layer in range(encoder.num_layers)
         )
 
-    def forward(self, x: torch.Tensor, inputs: Inputs, dropout: Dropout) -> list[torch.Tensor]:
+    def forward(self, x: torch.Tensor, inputs: Inputs, dropout: Dropout) -> Encoded:
         """[B, L, E] -> every layer's output [B, L, H * directions], zero past the lengths, before dropout."""
-        outputs = []
+        layers = {}
         for number, layer in enumerate(self.layers):
             if number > 0:
                 x = dropout(x, f"encoder.l{number - 1}", self.rate)
             x, _, _ = layer(rounded(x, self.rounds), inputs)
-            outputs.append(x)
-        return outputs
+            layers[f"encoder.l{number}"] = x
+        return Encoded((Block(x, inputs.windows(1)),), layers, self.hidden)
 
     def named(self) -> dict[str, nn.Parameter]:
         return {

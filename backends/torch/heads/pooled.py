@@ -8,9 +8,13 @@ from backends.torch.framework import torch
 from backends.torch.linear import Linear
 from backends.torch.runtime import Inputs, to_tensor
 from core import spec
+from core.models.encoders.encoder import Block, Encoded
 from core.spec.class_weights import weights_of
 
 nn, F = torch.nn, torch.nn.functional
+
+
+ACTIVATIONS = {"none": lambda x: x, "tanh": torch.tanh, "relu": torch.relu}
 
 
 class PooledHead(nn.Module):
@@ -20,25 +24,24 @@ class PooledHead(nn.Module):
         self,
         head: spec.PooledHead,
         features: int,
-        split: int,
         dtype: torch.dtype,
         implementation: str,
         models: int | None = None,
     ):
-        """`features` F of the encoder's output; its first `split` columns are the forward direction's. With `models`,
-        every weight is [models, ...]."""
+        """`features` F of the encoder's output. With `models`, every weight is [models, ...]."""
         super().__init__()
         self.pooling = head.pooling
-        self.split = split
         self.fast = implementation == "fast"
         self.rate = head.dropout
-        self.activation = {"tanh": torch.tanh, "relu": torch.relu}[head.activation]
+        self.activation = ACTIVATIONS[head.activation]
         self.hidden = None if head.hidden_size is None else Linear(features, head.hidden_size, dtype, models)
         self.output = Linear(head.hidden_size or features, head.outputs, dtype, models)
 
-    def forward(self, x: torch.Tensor, inputs: Inputs, dropout: Dropout) -> dict[str, torch.Tensor]:
-        """[B, L, F] -> `pooled` [B, F], `head.hidden` [B, F'] if there is one, `logits` [B, outputs]."""
-        found = {"pooled": self.pool(x, inputs)}
+    def forward(self, encoded: Encoded, inputs: Inputs, dropout: Dropout) -> dict[str, torch.Tensor]:
+        """Return `pooled` [B, F], `head.hidden` [B, F'] if there is one, `logits` [B, outputs]."""
+        pooled = [self.pool(block, encoded.forward_columns, inputs) for block in encoded.blocks]
+        pooled = pooled[0] if len(pooled) == 1 else torch.cat(pooled, dim=-1)
+        found = {"pooled": ACTIVATIONS[encoded.activation](pooled)}
         features = dropout(found["pooled"], "head.pooled", self.rate)
         if self.hidden is not None:
             found["head.hidden"] = self.activation(self.hidden(features))
@@ -46,51 +49,49 @@ class PooledHead(nn.Module):
         found["logits"] = self.output(features)
         return found
 
-    def pool(self, x: torch.Tensor, inputs: Inputs) -> torch.Tensor:  # [B, L, F] -> [B, F]
+    def pool(self, block: Block, split: int, inputs: Inputs) -> torch.Tensor:
+        """[B, L, F] -> [B, F] over the positions that count; the first `split` columns are the forward direction's."""
+        x = block.values
         if self.fast and self.pooling != "last":
             return PoolFunction.apply(x, inputs.lengths, self.pooling)
         if self.pooling == "mean":
-            return x.sum(dim=1) / inputs.counts
+            return x.sum(dim=1) / block.windows.counts
         if self.pooling == "max":
             # By position, so that of equal maxima the first gets the gradient.
             with torch.no_grad():
                 lowest = torch.full_like(x, float("-inf"))
-                position = torch.where(inputs.mask > 0, x, lowest).argmax(dim=1)  # [B, F]
+                position = torch.where(block.windows.mask > 0, x, lowest).argmax(dim=1)  # [B, F]
                 columns = torch.arange(x.shape[-1], device=x.device)
                 flat = (inputs.first[:, None] + position) * x.shape[-1] + columns
             return x.reshape(-1).index_select(0, flat.reshape(-1)).reshape(flat.shape)
         rows = x.reshape(-1, x.shape[-1])
-        forward = rows.index_select(0, inputs.last)[:, : self.split]
-        reverse = rows.index_select(0, inputs.first)[:, self.split :]
+        forward = rows.index_select(0, inputs.last)[:, :split]
+        reverse = rows.index_select(0, inputs.first)[:, split:]
         return torch.cat([forward, reverse], dim=-1)
 
     def named(self) -> dict[str, nn.Parameter]:
         hidden = {} if self.hidden is None else self.hidden.named("head.hidden")
         return {**hidden, **self.output.named("head")}
 
+    def losses(self, outputs: dict[str, torch.Tensor], inputs: Inputs, weights: torch.Tensor | None) -> torch.Tensor:
+        """Cross-entropy of logits [B, C], or binary cross-entropy of one logit [B, 1]: [B]. With `weights` [C] each
+        text's is multiplied by its class's (`core/models/heads/pooled.py`)."""
+        logits, labels = outputs["logits"], inputs.targets["label"]
+        if logits.shape[1] == 1:
+            found = F.binary_cross_entropy_with_logits(logits[:, 0], labels.to(logits.dtype), reduction="none")
+        else:
+            found = F.nll_loss(F.log_softmax(logits, dim=1), labels, reduction="none")
+        # Not by the functions' own `weight`, whose mean divides by the sum of weights.
+        return found if weights is None else found * weights[labels]
+
+    def right(self, outputs: dict[str, torch.Tensor], inputs: Inputs) -> torch.Tensor:
+        """Which predictions are right: [B] int64 of 0 and 1."""
+        logits, labels = outputs["logits"], inputs.targets["label"]
+        predicted = (logits[:, 0] > 0).to(labels.dtype) if logits.shape[1] == 1 else logits.argmax(dim=1)
+        return (predicted == labels).to(labels.dtype)
+
 
 def class_weights(training: spec.Training, device: torch.device) -> torch.Tensor | None:
     """[C] in the model's dtype, or None where every text counts once. Raises ValueError for `balanced`."""
     weights = weights_of(training.class_weights)
     return None if weights is None else to_tensor(weights.astype(training.array_dtype), device)
-
-
-def loss_of(logits: torch.Tensor, labels: torch.Tensor, reduction: str, weights: torch.Tensor | None) -> torch.Tensor:
-    """Cross-entropy of logits [B, C], or binary cross-entropy of one logit [B, 1]; `reduction` mean, sum or none.
-
-    With `weights` [C] each text's is multiplied by its class's; the mean is over B texts (`core/models/model.py`,
-    `loss`).
-    """
-    if weights is not None:
-        # Not by the functions' own `weight`, whose mean divides by the sum of weights.
-        losses = loss_of(logits, labels, "none", None) * weights[labels]
-        return losses if reduction == "none" else losses.mean() if reduction == "mean" else losses.sum()
-    if logits.shape[1] == 1:
-        return F.binary_cross_entropy_with_logits(logits[:, 0], labels.to(logits.dtype), reduction=reduction)
-    return F.nll_loss(F.log_softmax(logits, dim=1), labels, reduction=reduction)
-
-
-def right_of(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Which answers are right: [B] int64 of 0 and 1."""
-    predicted = (logits[:, 0] > 0).to(labels.dtype) if logits.shape[1] == 1 else logits.argmax(dim=1)
-    return (predicted == labels).to(labels.dtype)

@@ -6,15 +6,17 @@ documentation of both frameworks; GRU with the reset gate applied after the recu
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
 
-from core.models.parameters import Init
+from core.batch import Batch, Windows
+from core.models.encoders.encoder import Block, Encoded, Encoder, Places
+from core.models.parameters import Init, Parameter
 from core.models.precision import Rounding, exactly
-from core.models.types import Arrays
-from core.schema import DropoutRate, Spec
+from core.models.types import Arrays, Dropout
+from core.schema import DropoutRate
 
 Cell = Literal["srn", "gru", "lstm", "residual_srn"]
 
@@ -30,7 +32,9 @@ FRAMEWORK_CELLS = ("srn", "gru", "lstm")
 WEIGHT_KINDS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
 
-class RecurrentEncoder(Spec):
+class RecurrentEncoder(Encoder):
+    poolings: ClassVar[tuple[str, ...]] = ("last", "mean", "max")
+
     kind: Literal["recurrent"] = "recurrent"
     cell: Cell = "lstm"
     hidden_size: int = Field(128, ge=1)
@@ -46,15 +50,58 @@ class RecurrentEncoder(Spec):
     init: Init = Init(scheme="fan_uniform")
 
     @property
+    def implementations(self) -> tuple[str, ...]:
+        own = ("builtin", "packed") if self.cell in FRAMEWORK_CELLS else ()
+        return ("fast", *own, "loop")
+
+    @property
     def directions(self) -> int:
         return 2 if self.bidirectional else 1
 
-    @property
-    def output_size(self) -> int:
+    def output_size(self, inputs: int) -> int:
         return self.hidden_size * self.directions
 
-    def layer_input_size(self, layer: int, embedding_dim: int) -> int:
-        return embedding_dim if layer == 0 else self.output_size
+    def layer_input_size(self, layer: int, inputs: int) -> int:
+        return inputs if layer == 0 else self.output_size(inputs)
+
+    def parameters(self, inputs: int) -> list[Parameter]:
+        """Per layer k and direction (`""`, `"_reverse"`): `encoder.weight_ih_l{k}` [G*H, I], `encoder.weight_hh_l{k}`
+        [G*H, H], `encoder.bias_ih_l{k}` and `encoder.bias_hh_l{k}` [G*H]."""
+        hidden, gates = self.hidden_size, GATES[self.cell]
+        raised = (hidden, 2 * hidden, self.forget_bias) if self.cell == "lstm" and self.forget_bias else None
+        rows = []
+        for layer in range(self.num_layers):
+            for suffix in direction_suffixes(self.bidirectional):
+                shapes = {
+                    "weight_ih": (gates * hidden, self.layer_input_size(layer, inputs)),
+                    "weight_hh": (gates * hidden, hidden),
+                    "bias_ih": (gates * hidden,),
+                    "bias_hh": (gates * hidden,),
+                }
+                for kind, shape in shapes.items():
+                    name = f"encoder.{kind}_l{layer}{suffix}"
+                    trainable = kind != "bias_hh" or self.biases == "two"
+                    own = raised if kind == "bias_ih" else None
+                    rows.append(Parameter(name, shape, self.init, hidden, gates, trainable, raised=own))
+        return rows
+
+    def forward(
+        self, arrays: Arrays, x: np.ndarray, batch: Batch, dropout: Dropout, rounded: Rounding = exactly
+    ) -> Encoded:
+        layers = {}
+        for layer in range(self.num_layers):
+            if layer > 0:
+                x = dropout(x, f"encoder.l{layer - 1}", self.dropout)
+            x = layers[f"encoder.l{layer}"] = recurrent_layer(self, arrays, x, batch.lengths, layer, rounded)
+        return Encoded((Block(x, Windows(batch)),), layers, self.hidden_size)
+
+    def dropout_places(self, rows: int, width: int, inputs: int) -> Places:
+        shape = rows, width, self.output_size(inputs)
+        return {f"encoder.l{layer}": (shape, self.dropout) for layer in range(self.num_layers - 1)}
+
+    def describe(self) -> str:
+        direction = "bidirectional " if self.bidirectional else ""
+        return f"{self.num_layers} x {direction}{self.cell.upper()} {self.hidden_size}"
 
 
 def direction_suffixes(bidirectional: bool) -> tuple[str, ...]:

@@ -18,9 +18,9 @@ from core.data.encode import encode_text
 from core.data.vocabulary import Vocabulary
 from core.engine.reference import ReferenceEngine
 from core.errors import UserError
+from core.models.heads.scores import probabilities_of
 from core.parity.instances import random_parameters
 from core.spec.experiment import Experiment, replace
-from core.train.metrics import probabilities_of
 from core.train.run_folder import RunFolder
 from tasks import imdb
 from tasks.cli.console import run_program
@@ -62,10 +62,10 @@ def test_effects_are_what_certainty_loses_without_a_word(shape, rng):
     found = explain(engine.logits, ids)
 
     def odds(sequence) -> float:
-        share = probabilities_of(engine.logits(pad([np.array(sequence)], np.array([0]))))[0][found.predicted]
+        share = probabilities_of(engine.logits(pad([np.array(sequence)], {"label": np.array([0])})))[0][found.predicted]
         return np.log(share / (1 - share))
 
-    whole = probabilities_of(engine.logits(pad([ids], np.array([0]))))[0]
+    whole = probabilities_of(engine.logits(pad([ids], {"label": np.array([0])})))[0]
     assert found.predicted == whole.argmax() and np.allclose(found.probabilities, whole, rtol=1e-12)
     for place in range(len(ids)):
         without = [number for other, number in enumerate(ids) if other != place]
@@ -86,7 +86,8 @@ def test_a_single_word_is_held_against_an_unknown_one(shape, rng):
     engine = ReferenceEngine(experiment.model, parameters)
     found = explain(engine.logits, np.array([5]))
     pair = log_odds(
-        np.concatenate([engine.logits(pad([np.array([n])], np.array([0]))) for n in (5, UNK)]), found.predicted
+        np.concatenate([engine.logits(pad([np.array([n])], {"label": np.array([0])})) for n in (5, UNK)]),
+        found.predicted,
     )
     assert found.effects == pytest.approx([pair[0] - pair[1]], abs=1e-13)
     assert explain(engine.logits, np.array([UNK])).effects == pytest.approx([0.0], abs=1e-15)

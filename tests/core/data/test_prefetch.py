@@ -18,6 +18,8 @@ import backends
 from backends import implementations
 from core.batch import packing
 from core.data.prefetch import prefetch, with_masks
+from core.models.encoders.recurrent import RecurrentEncoder
+from core.models.encoders.textcnn import TextCNNEncoder
 from core.models.model import dropout_places
 from core.parity.instances import random_batch, random_parameters
 from core.spec.experiment import replace
@@ -103,7 +105,9 @@ def test_masks_are_drawn_where_units_are_dropped(backend, rng, head, layers):
     assert again == loss and all(np.array_equal(others[name], gradients[name]) for name in gradients)
     for place in drawn.masks:
         turned = {**drawn.masks, place: ~drawn.masks[place]}
-        assert engine.gradients(type(batch)(batch.ids, batch.lengths, batch.labels, None, turned), 3)[0] != loss, place
+        assert (
+            engine.gradients(type(batch)(batch.ids, batch.lengths, {"label": batch.labels}, None, turned), 3)[0] != loss
+        ), place
 
 
 def test_no_masks_where_the_framework_draws(rng):
@@ -345,10 +349,26 @@ def test_a_framework_that_cannot_tell(backend, rng, tmp_path, monkeypatch):
     assert len(lines) == 18 and {line["device_share"] for line in lines} == {None} and device_share(lines) is None
 
 
-def test_which_implementation_a_device_gets():
+def chosen(backend, device, among=implementations.IMPLEMENTATIONS, dtype="float32", **encoder) -> str:
+    encoder = RecurrentEncoder(**encoder)
+    return implementations.resolve_implementation("auto", backend, device, encoder, dtype, among)
+
+
+def test_which_implementation_a_device_gets(backend):
     for cell in ("srn", "gru", "lstm"):
-        assert implementations.resolve_implementation("auto", "gpu:0", cell) == "packed"
-    assert implementations.resolve_implementation("auto", "gpu:0", "residual_srn") == "loop"
-    assert implementations.resolve_implementation("auto", "cpu", "lstm", ("builtin", "packed")) == "builtin"
-    with pytest.raises(backends.UserError, match="--impl packed: neither framework has a layer of its own"):
-        implementations.resolve_implementation("packed", "cpu", "residual_srn")
+        assert chosen(backend, "gpu:0", cell=cell, hidden_size=257) == "packed"
+    assert chosen(backend, "gpu:0", cell="residual_srn") == "loop"
+    assert chosen(None, "cpu", ("builtin", "packed")) == "builtin"
+    assert implementations.resolve_implementation("auto", backend, "gpu:0", TextCNNEncoder()) == "builtin"
+    with pytest.raises(backends.UserError, match="--impl packed: .*RESIDUAL_SRN 128 has only fast, loop"):
+        implementations.resolve_implementation("packed", None, "cpu", RecurrentEncoder(cell="residual_srn"))
+    with pytest.raises(backends.UserError, match="--impl fast: TextCNN 3 x 100.* has only builtin, loop; use --impl"):
+        implementations.resolve_implementation("fast", None, "cpu", TextCNNEncoder())
+
+
+def test_torch_takes_one_kernel_over_the_padding_where_cudnn_has_one():
+    torch = loaded("torch")
+    for cell, largest in (("srn", 256), ("gru", 128), ("lstm", 128)):
+        assert chosen(torch, "gpu:0", cell=cell, hidden_size=largest) == "builtin"
+        assert chosen(torch, "gpu:0", cell=cell, hidden_size=largest + 1) == "packed"
+        assert chosen(torch, "gpu:0", cell=cell, hidden_size=largest, dtype="float64") == "packed"

@@ -74,11 +74,11 @@ def test_parts_are_all_rows_once(rng, size):
         assert sorted(chosen) == list(range(rows))
         assert all(part.chosen.tolist() == [0] for part in parts if not part.counts)
         lengths = rng.integers(1, 6, rows)
-        whole = Batch(rng.integers(1, 9, (rows, 5)), lengths, rng.integers(0, 2, rows))
+        whole = Batch(rng.integers(1, 9, (rows, 5)), lengths, {"label": rng.integers(0, 2, rows)})
         for part in parts:
-            share = whole.share(part.rank, size)
+            share = whole.sharded(part.rank, size)
             if size > 1:
-                assert share.part == part and share.ids.shape == (len(part.chosen), 5)
+                assert share.shard == part and share.ids.shape == (len(part.chosen), 5)
                 assert np.array_equal(share.lengths, lengths[part.chosen])
             else:
                 assert share is whole
@@ -114,7 +114,7 @@ def test_gradients_of_the_parts_add_up(backend, rng, case):
     alone = engine(SINGLE_PROCESS)
     for size, rows in ((2, 5), (3, 7), (4, 2), (2, 1)):
         drawn = random_batch(experiment, rng, max(rows, 2))
-        batch = Batch(drawn.ids[:rows], drawn.lengths[:rows], drawn.labels[:rows])
+        batch = Batch(drawn.ids[:rows], drawn.lengths[:rows], {"label": drawn.labels[:rows]})
         loss, gradients = alone.gradients(batch, 3)
         parts = [engine(Silent(rank, size)).gradients(batch, 3) for rank in range(size)]
         assert sum(part[0] for part in parts) == pytest.approx(loss, abs=1e-12)

@@ -261,6 +261,6 @@ def test_tokens_without_a_font(machine, rng, tmp_path):
 
 
 def test_the_title_of_curves(machine, tmp_path):
-    lines = [{"split": "train", "step": step, "loss": 1.0, "accuracy": 0.5, "examples": 2} for step in (1, 2, 3)]
+    lines = [{"split": "train", "step": step, "loss": 1.0, "accuracy": 0.5, "counted": 2} for step in (1, 2, 3)]
     draw_curves(lines, f"{GOOD} $x", tmp_path / "a.png", "mean")
     assert size_of(tmp_path / "a.png") == (990, 396)

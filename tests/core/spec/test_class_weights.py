@@ -16,9 +16,10 @@ import pytest
 import backends
 import tasks.digit_sum
 import tasks.parity.__main__
+from core.batch import Batch
 from core.data.sources import imdb
 from core.errors import UserError
-from core.models.heads.pooled import cross_entropy
+from core.models.heads.pooled import PooledHead, cross_entropy
 from core.models.model import initial_parameters
 from core.parity import derivatives
 from core.parity.instances import random_batch, random_parameters
@@ -50,6 +51,10 @@ def experiment_of(weights: object, **changes: object) -> Experiment:
 # The loss
 
 
+def native_dtype(backend, dtype: str):
+    return getattr(backend.framework.torch, dtype) if hasattr(backend.framework, "torch") else dtype
+
+
 @pytest.mark.parametrize("logits", [LOGITS, ONE_LOGIT], ids=["two logits", "one logit"])
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
 def test_the_reference_by_hand(logits, reduction):
@@ -65,8 +70,11 @@ def test_the_backends_by_hand(backend, logits, reduction, dtype):
     training = experiment_of((3.0, 0.5), **{"model.head.classes": 2, "training.dtype": dtype}).training
     device = backend.runtime.native_device("cpu")
     weights = backend.heads.pooled.class_weights(training, device)
-    placed = (backend.runtime.to_tensor(array, device) for array in (logits.astype(dtype), LABELS))
-    loss = backend.runtime.to_numpy(backend.heads.pooled.loss_of(*placed, reduction, weights))
+    outputs = {"logits": backend.runtime.to_tensor(logits.astype(dtype), device)}
+    batch = Batch(np.ones((len(LABELS), 1), np.int64), np.ones(len(LABELS), np.int64), {"label": LABELS})
+    head = backend.heads.pooled.PooledHead(PooledHead(), 1, native_dtype(backend, dtype), "loop")
+    losses = backend.runtime.to_numpy(head.losses(outputs, backend.runtime.Inputs(batch, dtype, device), weights))
+    loss = {"none": losses, "sum": losses.sum(), "mean": losses.sum() / PooledHead().counted(batch)}[reduction]
     assert loss.dtype == np.dtype(dtype) and loss.shape == np.shape(REDUCED[reduction])
     np.testing.assert_allclose(loss, REDUCED[reduction], rtol={"float64": 1e-15, "float32": 1e-6}[dtype])
 
@@ -92,7 +100,7 @@ def test_a_whole_number_is_so_many_copies(backend, rng):
     weighted, plain = experiment_of((1.0, 3.0, 2.0), **changes), experiment_of(None, **changes)
     parameters, batch = random_parameters(plain, rng), random_batch(plain, rng)
     rows = np.repeat(np.arange(len(batch.labels)), np.array([1, 3, 2])[batch.labels])
-    copies = type(batch)(batch.ids[rows], batch.lengths[rows], batch.labels[rows])
+    copies = type(batch)(batch.ids[rows], batch.lengths[rows], {"label": batch.labels[rows]})
     found = []
     for experiment, own in ((weighted, batch), (plain, copies)):
         found.append(backend.Engine(experiment.model, experiment.training, parameters, "cpu", "loop").gradients(own, 0))
@@ -228,7 +236,7 @@ def test_a_step_takes_them(backend, rng):
         stats += engine.collect()
     wanted = float(derivatives.training_loss(experiment, parameters, batch, step))
     assert stats[1].loss == pytest.approx(wanted, rel=1e-13) and stats[1].loss != pytest.approx(stats[0].loss, rel=1e-3)
-    assert stats[1].correct == stats[0].correct
+    assert stats[1].right == stats[0].right
 
 
 @needs_both

@@ -13,6 +13,7 @@ from core.batch import Batch
 from core.data.dataset import Prepared
 from core.data.vocabulary import Vocabulary
 from core.errors import UserError
+from core.models.encoders.recurrent import RecurrentEncoder
 from core.models.model import initial_parameters, parameter_table
 from core.parity.instances import random_parameters
 from core.spec.experiment import Experiment, replace
@@ -163,7 +164,7 @@ def test_training_is_that_of_each_alone(name, implementation, variant, rng):
         ensemble.train_step(batch, step, rate)
     stats, moments, parameters = ensemble.collect(), ensemble.moments(), ensemble.parameters()
     assert len(stats) == step + 1 == 12 and not ensemble.collect()
-    found = evaluate_each(ensemble, [member.data.test for member in members])
+    found = evaluate_each(ensemble, members[0].experiment.model.head, [member.data.test for member in members])
     for number, member in enumerate(members):
         experiment = member.experiment
         values = initial_parameters(experiment.model, experiment.training.seed, "float64")
@@ -172,13 +173,13 @@ def test_training_is_that_of_each_alone(name, implementation, variant, rng):
             single.train_step(batch, step, rate)
         for mine, theirs in zip(stats, single.collect(), strict=True):
             close(mine.loss[number], theirs.loss, 1e-11)
-            assert int(mine.correct[number]) == theirs.correct
+            assert int(mine.right[number]) == theirs.right
             close(np.sqrt(sum(norm[number] ** 2 for norm in mine.norms.values())), theirs.grad_norm, 1e-10)
         for key, array in single.parameters().items():
             close(parameters[key][number], array, 1e-11)
         for key, array in single.moments().items():
             close(moments[key][number], array, 1e-11)
-        wanted = evaluate(single.logits, member.data.test)
+        wanted = evaluate(single.logits, member.experiment.model.head, member.data.test)
         close(found[number].probabilities, wanted.probabilities, 1e-11)
     table = parameter_table(members[0].experiment.model)
     kinds = moment_kinds(members[0].experiment.training.optimizer)
@@ -197,11 +198,13 @@ def test_clipping_with_one_token_a_model(name, implementation, mode, rng):
     ensemble = build(name, implementation, members)
     values = {key: array.copy() for key, array in ensemble.parameters().items()}
     ids, labels = rng.integers(1, VOCAB, (3, 1)), rng.integers(0, 2, 3)
-    ensemble.train_step(Batch(ids, np.ones(3, np.int64), labels), 0, 0.5)
+    ensemble.train_step(Batch(ids, np.ones(3, np.int64), {"label": labels}), 0, 0.5)
     found = ensemble.parameters()
     for number, member in enumerate(members):
         alone = engine(name, implementation, member, {key: array[number] for key, array in values.items()})
-        alone.train_step(Batch(ids[number : number + 1], np.ones(1, np.int64), labels[number : number + 1]), 0, 0.5)
+        alone.train_step(
+            Batch(ids[number : number + 1], np.ones(1, np.int64), {"label": labels[number : number + 1]}), 0, 0.5
+        )
         for key, array in alone.parameters().items():
             close(found[key][number], array)
 
@@ -235,12 +238,12 @@ def test_the_best_is_kept_and_a_stop_changes_nothing(name, rng):
         assert [line["step"] for line in dev] == [4, 8, 12]
         best = max(dev, key=lambda line: (line["accuracy"], -line["loss"], -line["step"]))
         own = state.members[number]
-        assert (own.best_step, own.best_accuracy) == (best["step"], best["accuracy"]) and own.tokens > 12 * 4
+        assert (own.best_step, own.best_score) == (best["step"], best["accuracy"]) and own.tokens > 12 * 4
         values = {key: array[number] for key, array in state.best.items()}
-        again = evaluate(engine(name, "loop", member, values).logits, member.data.dev)
+        again = evaluate(engine(name, "loop", member, values).logits, member.experiment.model.head, member.data.dev)
         assert again.accuracy == best["accuracy"] and again.loss == pytest.approx(best["loss"], rel=1e-12)
         first = [line for line in mine if line["split"] == "train"][0]
-        assert first["steps"] == 4 and first["examples"] == 16
+        assert first["steps"] == 4 and first["counted"] == 16
         assert first["loss"] == pytest.approx(np.mean([step.loss[number] for step in whole.steps[:4]]), rel=1e-12)
     pieces, state, chosen = Watch(), EnsembleState.new(3), itertools.cycle(implementations.SIDE_BY_SIDE)
     values, moments, saves = starting_values(members), {}, 0
@@ -274,6 +277,8 @@ def test_what_cannot_go_side_by_side_is_refused(rng):
     with pytest.raises(ValueError, match="m1: another spec"):
         check_members([members[0], Member("m1", other, members[1].data)])
     with pytest.raises(UserError, match="--impl builtin: the frameworks' own layers do not go side by side"):
-        implementations.resolve_implementation("builtin", "cpu", "lstm", implementations.SIDE_BY_SIDE)
-    with pytest.raises(UserError, match="residual_srn; use --impl fast"):
-        implementations.resolve_implementation("builtin", "cpu", "residual_srn")
+        implementations.resolve_implementation(
+            "builtin", None, "cpu", RecurrentEncoder(), among=implementations.SIDE_BY_SIDE
+        )
+    with pytest.raises(UserError, match="RESIDUAL_SRN 128 has only fast, loop; use --impl fast"):
+        implementations.resolve_implementation("builtin", None, "cpu", RecurrentEncoder(cell="residual_srn"))

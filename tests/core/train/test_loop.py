@@ -13,13 +13,14 @@ from backends import implementations
 from core.data.dataset import Dataset, epoch_order
 from core.engine.reference import ReferenceEngine
 from core.errors import UserError
+from core.models.heads.scores import summarize
 from core.models.model import initial_parameters
 from core.rng import dropout_mask, native_seed
 from core.spec.experiment import Experiment, replace
 from core.spec.training import Schedule, learning_rate
 from core.train import loop
 from core.train.loop import train
-from core.train.metrics import evaluate, summarize
+from core.train.metrics import evaluate
 from core.train.run_folder import RunFolder, TrainingState
 from tests.conftest import loaded, make_dataset, one_line
 
@@ -71,7 +72,7 @@ def data(rng) -> tuple[Dataset, Dataset]:
 def new_engine(backend, experiment: Experiment, implementation: str = "auto"):
     training = experiment.training
     parameters = initial_parameters(experiment.model, training.seed, training.dtype)
-    chosen = implementations.resolve_implementation(implementation, "cpu", experiment.model.encoder.cell)
+    chosen = implementations.resolve_implementation(implementation, None, "cpu", experiment.model.encoder)
     return backend.Engine(experiment.model, training, parameters, "cpu", chosen)
 
 
@@ -133,16 +134,16 @@ def test_every_step_has_its_line(backend, data, tmp_path):
     assert [line["step"] for line in lines] == list(range(1, STEPS + 1)) and state.step == STEPS
     orders = [epoch_order(data[0].lengths, 8, 2, SMALL.training.seed, epoch) for epoch in range(3)]
     for line, rows in zip(lines, itertools.chain(*orders), strict=True):
-        assert line["examples"] == len(rows) and line["tokens"] == data[0].lengths[rows].sum()
+        assert line["counted"] == len(rows) and line["tokens"] == data[0].lengths[rows].sum()
         assert line["epoch"] == pytest.approx(line["step"] / 6, abs=1e-6) and line["learning_rate"] == 0.02
         assert math.isfinite(line["loss"]) and line["grad_norm"] > 0 and line["tokens_per_second"] > 0
-        assert (line["accuracy"] * line["examples"]) == pytest.approx(round(line["accuracy"] * line["examples"]))
+        assert (line["accuracy"] * line["counted"]) == pytest.approx(round(line["accuracy"] * line["counted"]))
     assert state.tokens == 3 * data[0].lengths.sum() and len(state.epoch_seconds) == 3
     assert state.seconds == pytest.approx(sum(state.epoch_seconds))
     assert [(line["step"], line["epoch"]) for line in lines_of(folder, "dev")] == [(6, 1), (12, 2), (18, 3)]
     assert [interval.epoch for interval in watcher.intervals] == [1, 2, 3]
     epochs = [lines[start : start + 6] for start in (0, 6, 12)]
-    expected = [sum(line["loss"] * line["examples"] for line in epoch) / ROWS for epoch in epochs]
+    expected = [sum(line["loss"] * line["counted"] for line in epoch) / ROWS for epoch in epochs]
     assert [interval.loss for interval in watcher.intervals] == pytest.approx(expected)
 
 
@@ -154,7 +155,7 @@ def test_the_figures_of_a_step_are_those_of_its_batch(backend, data):
     right = (engine.logits(batch).argmax(axis=1) == batch.labels).sum()
     engine.train_step(batch, 0, 0.01)
     (stats,) = engine.collect()
-    assert stats.loss == pytest.approx(loss, rel=1e-12) and stats.correct == right
+    assert stats.loss == pytest.approx(loss, rel=1e-12) and stats.right == right
     assert stats.grad_norm == pytest.approx(math.sqrt(sum((g**2).sum() for g in gradients.values())), rel=1e-12)
 
 
@@ -172,11 +173,11 @@ def test_the_best_of_dev_is_kept(backend, data, tmp_path):
     lines = lines_of(folder, "dev")
     assert [line["step"] for line in lines] == list(range(2, 37, 2))
     best = max(lines, key=lambda line: (line["accuracy"], -line["loss"]))
-    assert (state.best_step, state.best_accuracy, state.best_loss) == (best["step"], best["accuracy"], best["loss"])
+    assert (state.best_step, state.best_score, state.best_loss) == (best["step"], best["accuracy"], best["loss"])
     assert state.evaluations == len(watcher.evaluations) == 18
     assert [step for _, step, _, is_best in watcher.evaluations if is_best][-1] == best["step"]
     kept = folder.read_best(experiment.model)
-    found = evaluate(ReferenceEngine(experiment.model, kept).logits, data[1])
+    found = evaluate(ReferenceEngine(experiment.model, kept).logits, experiment.model.head, data[1])
     assert found.accuracy == best["accuracy"] and found.loss == pytest.approx(best["loss"], rel=1e-9)
     last, _, _ = folder.read_last(experiment.model)
     assert largest_difference(last, engine.parameters()) == 0
@@ -240,9 +241,9 @@ def test_data_that_do_not_fit_the_model(backend, data, tmp_path, fault, said):
         labels[4] = 2
     elif fault == "length":
         offsets[1] = 0
-    wrong = Dataset(tokens, offsets, labels, data[1].names)
+    wrong = Dataset(tokens, offsets, {"label": labels}, data[1].names)
     if fault == "empty":
-        wrong = Dataset(tokens[:0], offsets[:1], labels[:0], [])
+        wrong = Dataset(tokens[:0], offsets[:1], {"label": labels[:0]}, [])
     with pytest.raises(UserError) as error:
         run(backend, SMALL, (data[0], wrong), tmp_path / "run")
     assert said in one_line(error)
@@ -295,7 +296,7 @@ def test_a_resume_is_exact(backend, data, tmp_path, rng, optimiser, masks):
     if whole.moments():
         assert largest_difference(engine.moments(), whole.moments()) == 0
     assert largest_difference(folder.read_best(experiment.model), whole_folder.read_best(experiment.model)) == 0
-    for name in ("best_step", "best_accuracy", "best_loss", "evaluations", "evaluations_since_best", "tokens"):
+    for name in ("best_step", "best_score", "best_loss", "evaluations", "evaluations_since_best", "tokens"):
         assert getattr(state, name) == getattr(whole_state, name), name
 
 

@@ -51,8 +51,8 @@ class OwnTorch:
         self.module.add_module(names.embedding, nn.Embedding(model.embedding.vocab_size, model.embedding.dim))
         self.module.add_module(names.encoder, rnn)
         if head.hidden_size:
-            self.module.add_module(names.hidden, nn.Linear(encoder.output_size, head.hidden_size, bias=bias))
-        features = head.hidden_size or encoder.output_size
+            self.module.add_module(names.hidden, nn.Linear(encoder.output_size(0), head.hidden_size, bias=bias))
+        features = head.hidden_size or encoder.output_size(0)
         self.module.add_module(names.head, nn.Linear(features, head.outputs, bias=bias))
         self.module.to(getattr(torch, dtype))
 
@@ -110,8 +110,8 @@ class OwnPaddle:
             rnn = layer(model.embedding.dim, encoder.hidden_size, encoder.num_layers, direction=direction)
             self.layer.add_sublayer(names.encoder, rnn)
             if head.hidden_size:
-                self.layer.add_sublayer(names.hidden, nn.Linear(encoder.output_size, head.hidden_size))
-            features = head.hidden_size or encoder.output_size
+                self.layer.add_sublayer(names.hidden, nn.Linear(encoder.output_size(0), head.hidden_size))
+            features = head.hidden_size or encoder.output_size(0)
             self.layer.add_sublayer(names.head, nn.Linear(features, head.outputs))
         finally:
             paddle.set_default_dtype(before)

@@ -42,7 +42,7 @@ def instance(rng, cell: str, bidirectional: bool, dtype: str, states: bool, batc
     encoder = RecurrentEncoder(cell=cell, hidden_size=hidden, bidirectional=bidirectional)
     lengths = rng.permutation([1, longest, *rng.integers(2, longest, batch - 2)])
     directions, rows = encoder.directions, GATES[cell] * hidden
-    shapes = {"x": (batch, longest, inputs), "d_output": (batch, longest, encoder.output_size)}
+    shapes = {"x": (batch, longest, inputs), "d_output": (batch, longest, encoder.output_size(inputs))}
     for suffix in direction_suffixes(bidirectional):
         shapes[f"encoder.weight_ih_l0{suffix}"] = (rows, inputs)
         shapes[f"encoder.weight_hh_l0{suffix}"] = (rows, hidden)

@@ -1,0 +1,90 @@
+"""TextCNN: convolutions of several widths side by side, by the framework's own or as a sum of products.
+
+`convolution(x)`: x [B, L + k - 1, I] -> [B, L, C], a window beginning at every position. Which of them count,
+`core/models/encoders/textcnn.py` says.
+"""
+
+from __future__ import annotations
+
+from backends.torch.dropout import Dropout
+from backends.torch.framework import torch
+from backends.torch.linear import empty, linear, side_by_side
+from backends.torch.precision import rounded
+from backends.torch.runtime import Inputs
+from core import spec
+from core.models.encoders.encoder import Block, Encoded
+
+nn, F = torch.nn, torch.nn.functional
+
+
+class Convolution(nn.Module):
+    """`weight` [C, I, k] and `bias` [C] of one kernel; with `models`, [models, ...]."""
+
+    def __init__(self, channels: int, inputs: int, width: int, dtype: torch.dtype, models: int | None):
+        super().__init__()
+        self.weight = empty(*side_by_side(models, channels, inputs, width), dtype=dtype)
+        self.bias = empty(*side_by_side(models, channels), dtype=dtype)
+
+
+class BuiltinConvolution(Convolution):
+    """By the framework's convolution."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.conv1d(x.transpose(1, 2), self.weight, self.bias).transpose(1, 2)
+
+
+class LoopConvolution(Convolution):
+    """As the sum over the kernel's tokens: each is a matrix product with the text shifted so far."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        width = self.weight.shape[-1]
+        length = x.shape[1] - width + 1
+        total = None
+        for u in range(width):
+            rows = x[:, u : u + length].reshape(-1, x.shape[-1])
+            found = linear(rows, self.weight[..., u], self.bias if u == 0 else None)
+            total = found if total is None else total + found
+        return total.reshape(x.shape[0], length, -1)
+
+
+IMPLEMENTATIONS = {"builtin": BuiltinConvolution, "loop": LoopConvolution}
+"""By the name that `--impl` takes."""
+
+
+class TextCNNEncoder(nn.Module):
+    """All kernels of a spec in one implementation, under the neutral names."""
+
+    def __init__(
+        self,
+        encoder: spec.TextCNNEncoder,
+        inputs: int,
+        dtype: torch.dtype,
+        implementation: str,
+        models: int | None = None,
+    ):
+        """With `models`, every weight is [models, ...]; `builtin` has no such convolutions."""
+        super().__init__()
+        self.kernels, self.activation = encoder.kernels, encoder.activation
+        self.rounds = False
+        """Whether x is rounded to bfloat16 (`precision.py`)."""
+        self.convolutions = nn.ModuleList(
+            IMPLEMENTATIONS[implementation](channels, inputs, width, dtype, models)
+            for width, channels in zip(encoder.kernels, encoder.channels, strict=True)
+        )
+
+    def forward(self, x: torch.Tensor, inputs: Inputs, dropout: Dropout) -> Encoded:
+        """x [B, L, I], zero past the lengths -> `encoder.conv{j}` [B, L, C_j], zero where no window counts."""
+        windows, layers, blocks = inputs.windows, {}, []
+        x = rounded(x, self.rounds)
+        for number, (width, convolution) in enumerate(zip(self.kernels, self.convolutions, strict=True)):
+            values = convolution(F.pad(x, (0, 0, 0, width - 1))) * windows(width).mask
+            layers[f"encoder.conv{number}"] = values
+            blocks.append(Block(values, windows(width)))
+        return Encoded(tuple(blocks), layers, activation=self.activation)
+
+    def named(self) -> dict[str, nn.Parameter]:
+        return {
+            f"encoder.conv{number}.{kind}": getattr(convolution, kind)
+            for number, convolution in enumerate(self.convolutions)
+            for kind in ("weight", "bias")
+        }

@@ -1,0 +1,80 @@
+"""TextCNN: convolutions of several widths over the word vectors, side by side (Kim 2014; d2l, sentiment-analysis-cnn).
+
+`y_j[b, t, c] = bias[c] + sum over u < k, i of W[c, i, u] x[b, t + u, i]`, a cross-correlation, as both frameworks
+have it. A window counts if it lies within the real tokens, t = 0 .. n - k; of a text shorter than the kernel one does,
+t = 0, the text followed by zeros. A head pools over the windows that count; the activation comes after that, as it is
+monotone.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from core.batch import Batch, Windows
+from core.models.encoders.encoder import Block, Encoded, Encoder, Places
+from core.models.parameters import Init, Parameter
+from core.models.precision import Rounding, exactly
+from core.models.types import Arrays, Dropout
+
+
+class TextCNNEncoder(Encoder):
+    poolings: ClassVar[tuple[str, ...]] = ("max", "mean")
+
+    kind: Literal["textcnn"] = "textcnn"
+    kernels: tuple[Annotated[int, Field(ge=1, le=64)], ...] = Field((3, 4, 5), min_length=1)
+    """Widths in tokens, none twice."""
+    channels: tuple[Annotated[int, Field(ge=1)], ...] = Field((100, 100, 100), min_length=1)
+    """Features of each kernel."""
+    activation: Literal["relu", "tanh"] = "relu"
+    """Of what was pooled."""
+    init: Init = Init(scheme="fan_uniform")
+
+    @model_validator(mode="after")
+    def _channels_for_each_kernel(self):
+        if len(self.channels) != len(self.kernels):
+            raise ValueError(f"{len(self.kernels)} kernels need as many channels, not {len(self.channels)}")
+        if len(set(self.kernels)) != len(self.kernels):
+            raise ValueError("kernels must differ")
+        return self
+
+    @property
+    def implementations(self) -> tuple[str, ...]:
+        return ("builtin", "loop")
+
+    def output_size(self, inputs: int) -> int:
+        return sum(self.channels)
+
+    def parameters(self, inputs: int) -> list[Parameter]:
+        """Per kernel j, in their order: `encoder.conv{j}.weight` [C_j, I, k_j], `encoder.conv{j}.bias` [C_j]."""
+        rows = []
+        for number, (width, channels) in enumerate(zip(self.kernels, self.channels, strict=True)):
+            name, fan = f"encoder.conv{number}", inputs * width
+            rows.append(Parameter(f"{name}.weight", (channels, inputs, width), self.init, fan))
+            rows.append(Parameter(f"{name}.bias", (channels,), self.init, fan))
+        return rows
+
+    def forward(
+        self, arrays: Arrays, x: np.ndarray, batch: Batch, dropout: Dropout, rounded: Rounding = exactly
+    ) -> Encoded:
+        layers, blocks, x = {}, [], rounded(x)
+        for number, width in enumerate(self.kernels):
+            weight, bias = rounded(arrays[f"encoder.conv{number}.weight"]), arrays[f"encoder.conv{number}.bias"]
+            padded = np.pad(x, ((0, 0), (0, width - 1), (0, 0)))
+            values = bias + sum(padded[:, u : u + x.shape[1]] @ weight[:, :, u].T for u in range(width))
+            windows = Windows(batch, width)
+            values = layers[f"encoder.conv{number}"] = np.where(windows.mask, values, 0.0)
+            blocks.append(Block(values, windows))
+        return Encoded(tuple(blocks), layers, activation=self.activation)
+
+    def dropout_places(self, rows: int, width: int, inputs: int) -> Places:
+        return {}
+
+    def margin(self, encoded: Encoded, pooled: np.ndarray) -> float:
+        return float(np.abs(pooled).min()) if self.activation == "relu" else np.inf
+
+    def describe(self) -> str:
+        kernels = ", ".join(f"{width} x {size}" for width, size in zip(self.kernels, self.channels, strict=True))
+        return f"TextCNN {kernels} ({self.activation})"

@@ -1,0 +1,134 @@
+"""Faults that any model can have: word vectors, dropout, pooling, clipping, the optimizer."""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+import numpy as np
+
+from core.parity.faults.fault import Fault, Patches
+
+
+def _pad_vector(side: ModuleType) -> Patches:
+    original = side.embedding.Embedding.forward
+
+    def forward(self, inputs, dropout):
+        return original(self, inputs, dropout) + (1.0 - inputs.mask) * 0.1
+
+    return [(side.embedding.Embedding, "forward", forward)]
+
+
+def _mean_over_padded_length(side: ModuleType) -> Patches:
+    head = side.heads.pooled.PooledHead
+    original = head.pool
+
+    def pool(self, block, split, inputs):
+        return original(self, block, split, inputs) * block.windows.mask.sum(axis=1) / block.values.shape[1]
+
+    return [(head, "pool", pool)]
+
+
+def _unscaled_dropout(side: ModuleType) -> Patches:
+    original = side.engine.training_dropout
+
+    def training_dropout(training, step, *more, **named):
+        dropout = original(training, step, *more, **named)
+        return lambda x, place, rate: dropout(x, place, rate) * (1.0 - rate)
+
+    return [(side.engine, "training_dropout", training_dropout)]
+
+
+def _same_masks_every_step(side: ModuleType) -> Patches:
+    original = side.engine.training_dropout
+    return [
+        (side.engine, "training_dropout", lambda training, step, *more, **named: original(training, 0, *more, **named))
+    ]
+
+
+def _clip_epsilon(side: ModuleType) -> Patches:
+    original = side.engine.clip
+
+    def clip(gradients, mode, limit):
+        norm = original(gradients, "none", limit)
+        original(gradients, mode, limit * (norm / (norm + 1e-6)))
+        return norm
+
+    return [(side.engine, "clip", clip)]
+
+
+def _epsilon_in_root(side: ModuleType) -> Patches:
+    original = side.engine.Engine.train_step
+
+    def train_step(self, batch, step, learning_rate):
+        values, optimizer = self.parameters(), self.training.optimizer
+        original(self, batch, step, learning_rate)
+        moments = self.moments()
+        for name in values:
+            if f"moment1/{name}" in moments:
+                mean = moments[f"moment1/{name}"] / (1.0 - optimizer.beta1 ** (step + 1))
+                square = moments[f"moment2/{name}"] / (1.0 - optimizer.beta2 ** (step + 1))
+                update = learning_rate * mean / np.sqrt(square + optimizer.epsilon)
+                values[name] = (values[name] - update).astype(values[name].dtype)
+        self._model.assign(values)
+
+    return [(side.engine.Engine, "train_step", train_step)]
+
+
+def _decay_on_biases(side: ModuleType) -> Patches:
+    original = side.optimizer.decay
+
+    def decay(named, weight_decay, learning_rate):
+        # It knows a bias by its name.
+        original({name.replace("bias", "weight-"): p for name, p in named.items()}, weight_decay, learning_rate)
+
+    return [(side.optimizer, "decay", decay)]
+
+
+def _restarted_count(side: ModuleType) -> Patches:
+    original = side.engine.Engine.load
+
+    def load(self, parameters, moments, steps):
+        original(self, parameters, moments, min(steps, 1))
+
+    return [(side.engine.Engine, "load", load)]
+
+
+ADAM = {"training.optimizer": {"kind": "adam"}}
+DROPPING = {"model.embedding.dropout": 0.5}
+
+FAULTS = {
+    "pad-vector": Fault("PAD's word vector is not zero", 1, "embedding", _pad_vector),
+    "mean-over-padded-length": Fault(
+        "mean pooling divides by the padded length",
+        1,
+        "pooled",
+        _mean_over_padded_length,
+        {"model.head.pooling": "mean"},
+    ),
+    "unscaled-dropout": Fault(
+        "kept units are not scaled by 1 / (1 - rate)", 1, "embedding (with dropout)", _unscaled_dropout, DROPPING
+    ),
+    "same-masks-every-step": Fault(
+        "dropout draws the masks of step 1 at every step", 3, "step 2", _same_masks_every_step, DROPPING
+    ),
+    "clip-epsilon": Fault(
+        "clipping divides by norm + 1e-6",
+        3,
+        "after step 1: moment1/",
+        _clip_epsilon,
+        {**ADAM, "training.clip_mode": "global", "training.clip_norm": 0.1},
+    ),
+    "epsilon-in-root": Fault(
+        "Adam's epsilon stands inside the square root", 3, "after step 1: embedding.weight", _epsilon_in_root, ADAM
+    ),
+    "decay-on-biases": Fault(
+        "weight decay takes the biases too",
+        3,
+        "after step 1: encoder.bias_ih_l0",
+        _decay_on_biases,
+        {"training.optimizer": {"kind": "adam", "weight_decay": 0.1}},
+    ),
+    "restarted-step-count": Fault(
+        "a resume keeps Adam's moments and starts its step count over", 4, "step", _restarted_count, ADAM
+    ),
+}
