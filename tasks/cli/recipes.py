@@ -79,6 +79,15 @@ RECIPES: dict[str, dict[str, object]] = {
 }
 
 
+TEXTCNN = {
+    "model.encoder": {"kind": "textcnn", "kernels": (3, 4, 5), "channels": (100, 100, 100)},
+    "model.head.pooling": "max",
+}
+"""Kim 2014: changes to a recipe of a recurrent encoder."""
+
+RECIPES["textcnn"] = {**{path: v for path, v in RECIPES["default"].items() if "encoder" not in path}, **TEXTCNN}
+
+
 REVIEWS_ZH: dict[str, dict[str, object]] = {
     "default": {
         **RECIPES["default"],
