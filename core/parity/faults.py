@@ -301,4 +301,4 @@ FAULTS = {
         "a resume keeps Adam's moments and starts its step count over", 4, "step", _restarted_count, ADAM
     ),
 }
-"""By the name that `python -m tasks.parity --plant NAME` takes."""
+"""Every fault that can be planted, by name."""

@@ -6,6 +6,7 @@ import argparse
 import json
 from dataclasses import dataclass
 
+from core.engine import devices
 from core.errors import UserError
 from core.spec.experiment import Experiment, replace
 from tasks.cli.recipes import RECIPES, recipe
@@ -28,6 +29,8 @@ class Option:
         return self.flag.removeprefix("--").replace("-", "_")
 
 
+DEVICE_HELP = f"{devices.CHOICES}; auto takes the first usable GPU [auto]"
+"""Help of every program's `--device`."""
 DTYPES = ("float32", "float64", "tf32", "bfloat16")
 TOKENIZERS = ("whitespace", "words", "jieba", "characters")
 

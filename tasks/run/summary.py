@@ -19,6 +19,7 @@ from core.spec.experiment import Experiment
 from core.train.metrics import Evaluation
 from core.train.run_folder import RunFolder
 from tasks.cli.console import DataProgress, console, errors, fact
+from tasks.cli.flags import name_flags
 
 CONFUSION = "confusion.png"
 
@@ -137,7 +138,7 @@ def keep_mistakes(
                 names = {test.names[row] for row in wrong}
                 texts = read_texts(experiment, execution["data"]["fingerprint"], names, cache, progress)
             except UserError as error:
-                errors.print(f"[yellow]note:[/] mistakes.csv has no texts: {escape(str(error))}")
+                errors.print(f"[yellow]note:[/] mistakes.csv has no texts: {escape(name_flags(str(error)))}")
     rows = [
         Mistake(
             test.names[row],

@@ -600,7 +600,7 @@ MISTAKES = {
         "train.csv",
         rows_with(*[(f"c{n}", "c") for n in range(9)]),
         ("--train-limit", 2),
-        "raise data.train_limit",
+        "raise --train-limit",
     ),
     "config and recipe": ("train.csv", rows_with(), ("--config", "x", "--recipe", "default"), "give one"),
     "recipe": ("train.csv", rows_with(), ("--recipe", "textbook"), "unknown recipe 'textbook'"),

@@ -350,5 +350,5 @@ def test_which_implementation_a_device_gets():
         assert implementations.resolve_implementation("auto", "gpu:0", cell) == "packed"
     assert implementations.resolve_implementation("auto", "gpu:0", "residual_srn") == "loop"
     assert implementations.resolve_implementation("auto", "cpu", "lstm", ("builtin", "packed")) == "builtin"
-    with pytest.raises(backends.UserError, match="--impl packed: neither framework has a layer of its own"):
+    with pytest.raises(backends.UserError, match="`implementation` packed: neither framework has a layer of its own"):
         implementations.resolve_implementation("packed", "cpu", "residual_srn")
