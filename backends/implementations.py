@@ -40,7 +40,7 @@ def resolve_implementation(
         raise UserError(f"unknown implementation {request!r}: choose one of auto, {', '.join(IMPLEMENTATIONS)}")
     if request not in usable:
         why = obstacles[request] or "the frameworks' own layers do not go side by side"
-        raise UserError(f"--impl {request}: {why}; use --impl {usable[0]}")
+        raise UserError(f"`implementation` {request}: {why}; use `implementation` {usable[0]}")
     return request
 
 

@@ -1,4 +1,8 @@
-"""The one exception that a program turns into a single line and exit code 2."""
+"""The one exception that a program turns into a single line and exit code 2.
+
+A message names the field of the spec, or the argument, to change in backticks: "lower `training.clip_norm`". A program
+shows its own option in that place (`tasks/cli/flags.py`).
+"""
 
 
 class UserError(Exception):

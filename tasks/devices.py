@@ -18,6 +18,7 @@ from core.engine import devices, machine
 from core.engine.child_process import call
 from core.engine.devices import Build, Gpu
 from tasks.cli.console import Parser, fact, run_program
+from tasks.cli.flags import name_flags
 
 LOOK_LIMIT = 120.0
 """Seconds for importing a framework and asking for its GPUs."""
@@ -64,7 +65,9 @@ def _lines(name: str) -> list[str]:
     lines = [f"{build.version}, built for CUDA {build.cuda}; kernels for: {listed}"]
     for gpu in gpus:
         obstacle = devices.obstacle(build, gpu, run_trial)
-        verdict = f"cannot train there: {obstacle}" if obstacle else f"can train there: --device gpu:{gpu.number}"
+        verdict = (
+            f"cannot train there: {name_flags(obstacle)}" if obstacle else f"can train there: --device gpu:{gpu.number}"
+        )
         lines.append(f"{gpu}, {gpu.memory / (1 << 30):.0f} GiB: {verdict}")
     return lines if gpus else [*lines, "sees no GPU; nvidia-smi tells whether the driver works"]
 

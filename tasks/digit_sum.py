@@ -34,7 +34,7 @@ from core.train.ensemble import Member, Stack, check_members, steps_from
 from core.train.ensemble_folder import EnsembleFolder
 from core.train.run_folder import RunFolder, read_json
 from tasks.cli.console import INTERRUPTED, Parser, console, fact, run_program
-from tasks.cli.options import ABOUT_TEXTS, add_options, apply_options, given
+from tasks.cli.options import ABOUT_TEXTS, DEVICE_HELP, add_options, apply_options, given
 from tasks.cli.paths import new_name
 from tasks.cli.recipes import digit_sum
 from tasks.run import both_frameworks
@@ -145,7 +145,7 @@ def _parser() -> Parser:
     names = ", ".join(backends.NAMES)
     text = f"framework: {names}, or {both_frameworks.BOTH}, and a report compares them [the first that is installed]"
     add("--backend", metavar="B", help=text)
-    add("--device", metavar="D", default="auto", help=devices.HELP)
+    add("--device", metavar="D", default="auto", help=DEVICE_HELP)
     add("--impl", metavar="I", default="auto", help="recurrent layers: auto, loop, fast; auto takes fast, ours [auto]")
     add("--cell", nargs="+", dest="cells", metavar="C", help=f"of {', '.join(CELLS)} [{' '.join(DEFAULTS['cells'])}]")
     add("--lengths", nargs="+", type=int, metavar="N", help=f"[{' '.join(map(str, DEFAULTS['lengths']))}]")

@@ -30,7 +30,7 @@ from core.train.ensemble import evaluate_each, starting_values
 from core.train.loop import finite_or_none
 from core.train.run_folder import RunFolder
 from tasks.cli.console import Parser, console, fact, run_program
-from tasks.cli.options import ABOUT_TEXTS, add_options, apply_options
+from tasks.cli.options import ABOUT_TEXTS, DEVICE_HELP, add_options, apply_options
 from tasks.cli.paths import new_name
 from tasks.cli.recipes import digit_sum, exploding
 from tasks.run import both_frameworks
@@ -112,7 +112,7 @@ def _parser() -> Parser:
     names = ", ".join(backends.NAMES)
     text = f"framework: {names}, or {both_frameworks.BOTH}, and a report compares them [the first that is installed]"
     add("--backend", metavar="B", help=text)
-    add("--device", metavar="D", default="auto", help=devices.HELP)
+    add("--device", metavar="D", default="auto", help=DEVICE_HELP)
     add("--impl", metavar="I", default="auto", help="recurrent layers: auto, loop, fast; auto takes fast, ours [auto]")
     add("--length", type=int, metavar="N", help="digits in a sequence [20]")
     add("--seeds", nargs="+", type=int, metavar="N", default=list(SEEDS), help=f"[{' '.join(map(str, SEEDS))}]")

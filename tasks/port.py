@@ -30,6 +30,7 @@ from core.spec.experiment import Experiment, read_experiment, replace
 from core.weights.convert import NEUTRAL_MODULES, Choices, Port, convert, difference, to_state
 from core.weights.recognise import OTHER_LAYOUT
 from tasks.cli.console import Parser, console, fact, run_program
+from tasks.cli.flags import name_flags
 from tasks.parity.table import print_findings
 
 PROGRAM = "python -m tasks.port"
@@ -145,7 +146,7 @@ def _describe(port: Port, source: Path) -> None:
     if port.unplaced:
         console.print("         [yellow]a model that computes with these is not the one that was ported[/]")
     for line in port.assumed:
-        fact("assumed", line)
+        fact("assumed", name_flags(line))
 
 
 def _listed(heading: str, entries: dict[str, str]) -> None:

@@ -111,11 +111,11 @@ def parse_shape(text: str) -> Shape:
     if match is None:
         names = ", ".join(SHAPES)
         raise UserError(
-            f"--shapes {text}: give one of {names}, or numbers: BATCHxLENGTH,INPUTS/HIDDEN, then ,bi and ,LAYERS"
+            f"`shapes` {text}: give one of {names}, or numbers: BATCHxLENGTH,INPUTS/HIDDEN, then ,bi and ,LAYERS"
             " as needed: 64x256,256/256,bi,2"
         )
     *sizes, both, layers = match.groups()
     sizes, layers = [int(size) for size in sizes], int(layers or 1)
     if min(sizes) < 1 or not 1 <= layers <= 16:
-        raise UserError(f"--shapes {text}: sizes must be at least 1, and layers from 1 to 16")
+        raise UserError(f"`shapes` {text}: sizes must be at least 1, and layers from 1 to 16")
     return Shape(text, *sizes, bool(both), layers)

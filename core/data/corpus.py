@@ -210,7 +210,7 @@ def _check_classes(
     if not len(rows["train"]):
         raise UserError(
             f"{where}no text is left to train on: all stand in the dev or test part too, or under two labels"
-            f" (--duplicates keep would leave them in)"
+            f" (`data.duplicates` keep would leave them in)"
         )
     own = {part: bool((corpus.splits == CODES[part]).any()) for part in PARTS}
     for part in PARTS:
@@ -238,7 +238,7 @@ def _check_classes(
             there = sum(int(count[label]) for count in present.values())
             wanted = ["train", *(other for other in PARTS[1:] if not own[other])]
             others = f" (nor of {len(missing) - 1:,} more)" if len(missing) > 1 else ""
-            limit = "" if data.train_limit is None else ", or raise data.train_limit"
+            limit = "" if data.train_limit is None else ", or raise `data.train_limit`"
             raise UserError(
                 f"{where}the {part} part has no text of label {names[label]}{others}, of {there} in all that can be"
                 f" used: each of {', '.join(wanted)} needs one: add texts of that label, or remove it{limit}"

@@ -89,7 +89,7 @@ def check_width(vectors: Vectors, dim: int) -> None:
     if vectors.dim != dim:
         raise UserError(
             f"{vectors.name}: its vectors have {vectors.dim} numbers, and model.embedding.dim is {dim}:"
-            f" give --embedding-dim {vectors.dim}"
+            f" give `model.embedding.dim` {vectors.dim}"
         )
 
 

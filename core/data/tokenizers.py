@@ -64,7 +64,9 @@ def segmenter(spec: Text) -> str:
     for name in names:
         if importlib.util.find_spec(name) is not None:
             return f"{name} {importlib.metadata.version(name)}"
-    raise UserError("the jieba tokenizer needs the package jieba: pip install jieba, or use --tokenizer characters")
+    raise UserError(
+        "the jieba tokenizer needs the package jieba: pip install jieba, or use `text.tokenizer` characters"
+    )
 
 
 def guess_tokenizer(texts: Iterable[str]) -> tuple[str, str]:

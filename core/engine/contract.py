@@ -4,7 +4,7 @@ Everything that can be decided once is decided in core: starting values, batch o
 the reversal of sequences. What is left to a backend is arithmetic on its own tensors, and NumPy at the border. A
 backend is a package with these public names and no others:
 
-- `NAME`: str, as in `--backend NAME`
+- `NAME`: str, the backend's name
 - `versions() -> dict[str, str]`: the framework's version and what it was built for
 - `build() -> Build`, `gpus() -> list[Gpu]`: how the framework was built, and what it sees (`core/engine/devices.py`)
 - `resolve_device(request, dtype="float32") -> str`: `"auto" | "cpu" | "gpu" | "gpu:N"` to the device that will be used,

@@ -19,9 +19,6 @@ from core.errors import Note, UserError
 from core.strings import shorten
 
 CHOICES = "auto, cpu, gpu or gpu:N"
-HELP = f"{CHOICES}; auto takes the first usable GPU [auto]"
-"""Of every program's `--device`."""
-
 
 Trial = Callable[[str, int], str | None]
 """`trial(framework, number)`: what went wrong when a GPU was tried out (`backends/trial.py`), or None."""
@@ -45,7 +42,7 @@ class Build:
     """A framework as it is installed."""
 
     framework: str
-    """As in `--backend`."""
+    """The backend's name."""
     version: str
     cuda: str
     """The CUDA version that it was built for, or `none`."""
@@ -72,7 +69,7 @@ def parse(request: str) -> tuple[str, int | None]:
         return request, None
     if kind == "gpu" and colon and re.fullmatch(r"[0-9]{1,4}", number):
         return kind, int(number)
-    raise UserError(f"--device {request}: choose one of {CHOICES}, as in gpu:0")
+    raise UserError(f"`device` {request}: choose one of {CHOICES}, as in gpu:0")
 
 
 def resolve(request: str, dtype: str, build: Build, gpus: Callable[[], list[Gpu]], trial: Trial) -> str:
@@ -93,9 +90,9 @@ def resolve(request: str, dtype: str, build: Build, gpus: Callable[[], list[Gpu]
         trouble = ""
     if not seen and kind == "gpu":
         cure = f"install {build.install}" if build.cpu_only else "see with nvidia-smi whether the driver works"
-        raise UserError(f"--device {request}: {trouble or f'{build} sees no GPU'}; use --device cpu, or {cure}")
+        raise UserError(f"`device` {request}: {trouble or f'{build} sees no GPU'}; use `device` cpu, or {cure}")
     if number is not None and number not in [gpu.number for gpu in seen]:
-        raise UserError(f"--device {request}: there is no GPU {number}; {build} sees {', '.join(map(str, seen))}")
+        raise UserError(f"`device` {request}: there is no GPU {number}; {build} sees {', '.join(map(str, seen))}")
     passed_over: list[tuple[Gpu, str]] = []
     for gpu in seen if number is None else [gpu for gpu in seen if gpu.number == number]:
         reason = obstacle(build, gpu, trial, dtype)
@@ -105,7 +102,7 @@ def resolve(request: str, dtype: str, build: Build, gpus: Callable[[], list[Gpu]
             return f"gpu:{gpu.number}"
         passed_over.append((gpu, reason))
     if kind == "gpu":
-        raise UserError(f"--device {request}: {_told(passed_over, 'cannot be used')}; or use --device cpu")
+        raise UserError(f"`device` {request}: {_told(passed_over, 'cannot be used')}; or use `device` cpu")
     reasons = _told(passed_over, "is not used") or trouble
     check_cpu(dtype, reasons)
     if reasons:
@@ -123,7 +120,7 @@ def _told(passed_over: list[tuple[Gpu, str]], what: str) -> str:
 def obstacle(build: Build, gpu: Gpu, trial: Trial, dtype: str = "float32") -> str | None:
     """Why a GPU cannot be used, and what to do; None if it can."""
     if dtype == "tf32" and gpu.capability < TF32_FROM:
-        return f"it has no TF32, which begins with compute capability {dotted(TF32_FROM)}: use --dtype float32"
+        return f"it has no TF32, which begins with compute capability {dotted(TF32_FROM)}: use `training.dtype` float32"
     served, own = serves(build.architectures, gpu.capability), dotted(gpu.capability)
     if served is False:
         listed = ", ".join(build.architectures)

@@ -70,8 +70,8 @@ def peer_lost(world: ProcessGroup, error: BaseException) -> PeerLost:
     """What to say when the others cannot be reached."""
     reason = " ".join(str(error).split())[:80]
     return PeerLost(
-        f"another of this run's {world.size} processes has ended ({reason}); what was saved is kept: go on with"
-        " --resume, on any number of processes"
+        f"another of this run's {world.size} processes has ended ({reason}); the last checkpoint is kept: continue"
+        " with `resume`, on any number of processes"
     )
 
 

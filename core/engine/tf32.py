@@ -62,4 +62,4 @@ def check_cpu(dtype: str, reasons: str) -> None:
     if dtype == "tf32":
         why = f" ({reasons})" if reasons else ""
         needs = f"a GPU of compute capability {dotted(TF32_FROM)} or above"
-        raise UserError(f"dtype tf32: a CPU has no TF32{why}: use --dtype float32, or {needs}")
+        raise UserError(f"dtype tf32: a CPU has no TF32{why}: use `training.dtype` float32, or {needs}")

@@ -71,7 +71,7 @@ def check_dtype(dtype: str) -> None:
     if dtype not in OUTPUT_LIMIT:
         *most, last = OUTPUT_LIMIT
         compared = f"{', '.join(most)} and {last}"
-        raise UserError(f"dtype {dtype}: the ladder compares {compared}, on the CPU: use --dtype float32")
+        raise UserError(f"dtype {dtype}: the ladder compares {compared}, on the CPU: use `training.dtype` float32")
 
 
 def able(sides: Sides, experiment: Experiment) -> Sides:

@@ -135,7 +135,7 @@ def read_run(path: Path, label: str) -> Run:
         raise UserError(f"{path}: not the folder of one run{more}")
     experiment, execution = folder.read_record()
     if not (path / "result.json").is_file():
-        go_on = f"python -m tasks.{experiment.task} --resume {path}"
+        go_on = f"python -m tasks.{experiment.task} `resume` {path}"
         raise UserError(f"{path}: this run is not finished (result.json is missing); go on with: {go_on}")
     result = folder.read_result()
     for name in REQUIRED:

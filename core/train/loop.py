@@ -111,7 +111,8 @@ def evaluation_is_due(training: Training, step: int, steps_per_epoch: int, total
 def check_finite(loss: float, what: str, step: int) -> None:
     """Raises UserError where training has diverged: going on, or keeping such parameters, helps nobody."""
     if not math.isfinite(loss):
-        raise UserError(f"step {step}: {what} is {loss}: training diverged; lower --lr or --clip-norm")
+        cure = "lower `training.optimizer.learning_rate` or `training.clip_norm`"
+        raise UserError(f"step {step}: {what} is {loss}: training diverged; {cure}")
 
 
 def finite_or_none(value: float) -> float | None:

@@ -1,13 +1,37 @@
-"""Summing up a run: `result.json`."""
+"""Summing up a run: its best checkpoint on test, `predictions.csv`, and `result.json`."""
 
 from __future__ import annotations
 
 from core.data.dataset import Prepared
 from core.engine import machine
+from core.engine.contract import Engine
+from core.engine.processes import ProcessGroup, broadcast
 from core.models.heads.scores import Evaluation
 from core.spec.experiment import Experiment
-from core.train.loop import device_share
+from core.train.loop import check_finite, device_share
+from core.train.metrics import Report, evaluate, no_report
+from core.train.record import Run
 from core.train.run_folder import TrainingState
+
+
+def evaluate_best(engine: Engine, run: Run, group: ProcessGroup, report: Report = no_report) -> Evaluation:
+    """Evaluate the best checkpoint on test. Every process of a run calls this; the first has read the checkpoint."""
+    best = run.folder.read_best(run.experiment.model) if group.rank == 0 else engine.parameters()
+    engine.load(broadcast(group, best), {}, 0)
+    return evaluate(engine.logits, run.experiment.model.head, run.data.test, report, group)
+
+
+def sum_up(run: Run, found: Evaluation) -> dict:
+    """Write `predictions.csv`, and return what `result.json` is to hold. Raises UserError where the loss is not finite.
+
+    `result.json` itself is written last of all, for it marks a run as finished.
+    """
+    check_finite(found.loss, "the loss on test", run.state.step)
+    test = run.data.test
+    run.folder.write_predictions(
+        test.names, test.labels, found.predicted, found.probabilities, run.execution["classes"]
+    )
+    return result_of(run.experiment, run.execution, run.data, run.state, found, run.folder.read_metrics())
 
 
 def result_of(
@@ -18,7 +42,7 @@ def result_of(
     found: Evaluation,
     metrics: list[dict],
 ) -> dict:
-    """What `result.json` holds; `metrics` are the run's lines."""
+    """Return what `result.json` holds; `metrics` are the lines of `metrics.jsonl`."""
     return {
         "task": experiment.task,
         "recipe": experiment.recipe,

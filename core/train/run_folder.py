@@ -56,10 +56,10 @@ class RunFolder:
     def check_free(path: Path) -> None:
         """Refuse a path that exists, for a run is never overwritten, or that could not be made. Nothing is made yet."""
         if path.exists():
-            raise UserError(f"{path}: exists; give another --out, or go on with that run by --resume {path}")
+            raise UserError(f"{path}: exists; give another `out`, or continue that run with `resume` {path}")
         above = next(parent for parent in path.absolute().parents if parent.exists())
         if not above.is_dir() or not os.access(above, os.W_OK):
-            raise UserError(f"{path}: cannot be created in {above}; give another --out")
+            raise UserError(f"{path}: cannot be created in {above}; give another `out`")
 
     @classmethod
     def create(cls, path: Path) -> RunFolder:
@@ -131,7 +131,9 @@ class RunFolder:
             with path.open("a", encoding="utf-8") as stream:
                 stream.write(metrics_text(lines))
         except OSError as error:
-            raise UserError(f"{path}: could not be written ({error.strerror}); make room, then --resume") from None
+            raise UserError(
+                f"{path}: could not be written ({error.strerror}); free disk space, then `resume`"
+            ) from None
 
     def read_metrics(self) -> list[dict]:
         """All whole lines; one that a power cut left in two is dropped."""

@@ -1,7 +1,8 @@
-"""Preparing a run: its data, the numbers that only the data tell, and the values that it starts from."""
+"""Preparing a run: its data, the numbers that only the data tell, and the values that it starts or resumes from."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -12,15 +13,97 @@ from core.data.download import Progress, no_progress
 from core.data.pretrained_vectors import PACKAGES, Vectors, check_width, look_up, open_vectors
 from core.data.sources import digit_sums
 from core.data.tokenizers import segmenter
+from core.engine.processes import ProcessGroup, in_turn
 from core.errors import UserError
 from core.files import user_path
 from core.models.model import initial_parameters
 from core.spec.data import TEXTS
 from core.spec.experiment import Experiment, replace, with_class_weights
+from core.train.optimizer_state import check_moments
+from core.train.run_folder import RunFolder, TrainingState
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Values that training starts or resumes from."""
+
+    parameters: dict[str, np.ndarray]
+    moments: dict[str, np.ndarray] = field(default_factory=dict)
+    """State of the optimizer, by `KIND/PARAMETER`."""
+    state: TrainingState = field(default_factory=TrainingState)
+
+
+@dataclass(frozen=True)
+class Setup:
+    """Everything about a run but what computes it."""
+
+    experiment: Experiment
+    data: Prepared
+    checkpoint: Checkpoint
+    execution: dict
+    """The execution record so far: of a new run, the classes, the data and the word vectors."""
+
+
+def prepare_start(
+    experiment: Experiment, path: Path, cache: Path, group: ProcessGroup, progress: Progress = no_progress
+) -> Setup:
+    """Read the data and draw the values of a new run; nothing is written.
+
+    Raises UserError where the run folder `path` cannot be made, or data or word vectors do not fit the spec.
+    """
+    with in_turn(group):
+        if group.rank == 0:
+            RunFolder.check_free(path)
+        # Vectors that do not fit are refused before the reviews are read.
+        vectors = open_vectors_of(experiment)
+        data, data_record = read_data(experiment, cache, progress=progress)
+    experiment = fitted(experiment, data)
+    parameters, vectors_record = starting_values(experiment, data, vectors, progress)
+    execution = {"classes": data.classes, **tokenized_by(experiment), "data": data_record, **vectors_record}
+    return Setup(experiment, data, Checkpoint(parameters), execution)
+
+
+def read_checkpoint(folder: RunFolder, experiment: Experiment) -> Checkpoint:
+    """Read the last checkpoint of a run.
+
+    Raises UserError where a file that the rest of the run needs is missing, damaged or of another run: now, and not
+    after hours of training.
+    """
+    checkpoint = Checkpoint(*folder.read_last(experiment.model))
+    if checkpoint.state.step:
+        folder.read_metrics()
+        where = str(folder.path / "last.safetensors")
+        check_moments(checkpoint.moments, experiment.model, experiment.training.optimizer, where)
+    if checkpoint.state.best_step:
+        folder.read_best(experiment.model)
+    return checkpoint
+
+
+def prepare_resume(
+    folder: RunFolder,
+    experiment: Experiment,
+    execution: dict,
+    checkpoint: Checkpoint,
+    cache: Path,
+    group: ProcessGroup,
+    progress: Progress = no_progress,
+) -> Setup:
+    """Read the data of a stopped run again. Raises UserError where they, or the vocabulary, are others than then."""
+    other = f"not the data that {folder.path} was trained on; a resume needs the same"
+    with in_turn(group):
+        data, _ = read_data(experiment, cache, (execution["data"]["fingerprint"], other), progress)
+        check_vocabulary(folder, experiment, data)
+    return Setup(experiment, data, checkpoint, execution)
+
+
+def check_vocabulary(folder: RunFolder, experiment: Experiment, data: Prepared) -> None:
+    """Raises UserError where `vocab.json` is not the vocabulary of the run's data."""
+    if data.vocabulary != folder.read_vocabulary(experiment.model):
+        raise UserError(f"{folder.path / 'vocab.json'}: not the vocabulary of this run's data: the file was changed")
 
 
 def absolute_source(experiment: Experiment) -> Experiment:
-    """A path in the record, of data or word vectors, must mean the same from every folder."""
+    """Return the experiment with absolute paths of data and word vectors, which mean the same from every folder."""
     data, vectors = experiment.data, experiment.model.embedding.vectors
     names = () if data.kind == "table" else ("packaged", "official")
     paths = {field: getattr(data, field, None) for field in ("source", "dev", "test")}
@@ -35,7 +118,7 @@ def absolute_source(experiment: Experiment) -> Experiment:
 
 
 def open_vectors_of(experiment: Experiment) -> Vectors | None:
-    """The word vectors that the spec starts from. Raises UserError: not there, or not of the spec's width."""
+    """Open the word vectors that the spec starts from. Raises UserError: not there, or not of the spec's width."""
     embedding = experiment.model.embedding
     if embedding.vectors is None:
         return None
@@ -45,7 +128,7 @@ def open_vectors_of(experiment: Experiment) -> Vectors | None:
 
 
 def fitted(experiment: Experiment, prepared: Prepared) -> Experiment:
-    """The experiment with the numbers that only its data tell: size of the vocabulary, classes, their weights."""
+    """Return the experiment with what only its data tell: size of the vocabulary, classes, their weights."""
     weights, names = experiment.training.class_weights, prepared.classes
     if isinstance(weights, tuple) and len(weights) != len(names):
         shown = ", ".join(names[:20])
@@ -57,7 +140,7 @@ def fitted(experiment: Experiment, prepared: Prepared) -> Experiment:
 
 
 def tokenized_by(experiment: Experiment) -> dict[str, str]:
-    """For the record: the package that cuts texts, where it is another's."""
+    """Return, for the record, the package that segments texts, where it is not this one."""
     package = segmenter(experiment.text) if experiment.data.kind in TEXTS else ""
     return {"tokenized_by": package} if package else {}
 
@@ -65,7 +148,7 @@ def tokenized_by(experiment: Experiment) -> dict[str, str]:
 def starting_values(
     experiment: Experiment, prepared: Prepared, vectors: Vectors | None, progress: Progress = no_progress
 ) -> tuple[dict[str, np.ndarray], dict]:
-    """Parameters as the spec draws them, the rows of words that `vectors` know replaced; and what the record says."""
+    """Draw the parameters, put `vectors` in the rows of their words, and return both them and what the record says."""
     training = experiment.training
     parameters = initial_parameters(experiment.model, training.seed, training.array_dtype)
     if vectors is None:
@@ -82,9 +165,9 @@ def read_data(
     wanted: tuple[str, str] | None = None,
     progress: Progress = no_progress,
 ) -> tuple[Prepared, dict]:
-    """The data of an experiment, tokenised, split and encoded; and what the run's record says of them.
+    """Read the data of an experiment, tokenized, split and encoded; and return what the record says of them, too.
 
-    `wanted` is the fingerprint that they must have, and what to say of them where they have another.
+    `wanted` is the fingerprint that they must have, and the error where they have another.
     """
     if experiment.data.kind == "digits":
         prepared, description = digit_sums.prepare(experiment.data), digit_sums.describe(experiment.data)

@@ -115,9 +115,9 @@ def convert(state: StateDict, layout: str, choices: Choices | None = None) -> Po
             changes[f"model.head.{field}"] = value
     model = replace(Experiment(), changes, where).model
     if choices.pooling is None:
-        assumed.append(f"{model.head.pooling} pooling: no weight tells (--pooling last, mean or max)")
+        assumed.append(f"{model.head.pooling} pooling: no weight tells (`pooling` last, mean or max)")
     if choices.activation is None and model.head.hidden_size is not None:
-        assumed.append(f"{model.head.activation} after {modules['head.hidden']}: no weight tells (--activation)")
+        assumed.append(f"{model.head.activation} after {modules['head.hidden']}: no weight tells (`activation`)")
     if model.head.one_logit:
         assumed.append(f"{modules['head']} has one output: the logit of class 1 of two")
     for name, source in sources.items():

@@ -123,9 +123,9 @@ def _choose_recurrent(arrays: Arrays, where: str, wanted: str | None) -> tuple[s
         raise UserError(f"{where}: no recurrent layer among the float arrays: no name like lstm.weight_ih_l0")
     choices = ", ".join(module or "(the top)" for module in found)
     if wanted is not None and wanted not in found:
-        raise UserError(f"--encoder {wanted}: no recurrent layer of that name in {where} (there is {choices})")
+        raise UserError(f"`encoder` {wanted}: no recurrent layer of that name in {where} (there is {choices})")
     if wanted is None and len(found) > 1:
-        raise UserError(f"{where}: several recurrent layers: {choices}; choose the encoder with --encoder NAME")
+        raise UserError(f"{where}: several recurrent layers: {choices}; choose the encoder with `encoder` NAME")
     module = wanted if wanted is not None else next(iter(found))
     return module, found[module], duplicates.get(module, {})
 
@@ -144,7 +144,7 @@ def find_embedding(arrays: Arrays, where: str, inputs: int, wanted: str | None) 
     if wanted is not None:
         module = wanted.removesuffix(".weight")
         if module not in found:
-            raise UserError(f"--embedding {wanted}: no embedding of {inputs} columns (there is {choices or 'none'})")
+            raise UserError(f"`embedding` {wanted}: no embedding of {inputs} columns (there is {choices or 'none'})")
     else:
         named = [module for module in found if "emb" in module.lower()]
         best = named if len(named) == 1 else found
@@ -153,7 +153,7 @@ def find_embedding(arrays: Arrays, where: str, inputs: int, wanted: str | None) 
                 f"{where}: no embedding: no weight without a bias has {inputs} columns, the encoder's input"
             )
         if len(best) > 1:
-            raise UserError(f"{where}: several could be the embedding: {choices}; choose one with --embedding NAME")
+            raise UserError(f"{where}: several could be the embedding: {choices}; choose one with `embedding` NAME")
         (module,) = best
     source = join(module, "weight")
     part = Part(modules={"embedding": module}, changes={"model.embedding.vocab_size": len(arrays[source])})
@@ -174,11 +174,13 @@ def find_head(
         for name, array in arrays.items()
         if name.rpartition(".")[2] == "weight" and array.ndim == 2
     ]
-    for flag, name in (("--head-hidden", hidden), ("--head", head)):
+    for argument, name in (("hidden", hidden), ("head", head)):
         if name is not None and name not in linear:
-            raise UserError(f"{flag} {name}: no linear layer of that name in {where} (there is {', '.join(linear)})")
+            raise UserError(
+                f"`{argument}` {name}: no linear layer of that name in {where} (there is {', '.join(linear)})"
+            )
     if hidden is not None and head is None:
-        raise UserError("--head-hidden names the layer below the head: give --head too")
+        raise UserError("`hidden` names the layer below the head: give `head` too")
     if head is None and set(linear) == {"head.hidden", "head"}:
         hidden, head = "head.hidden", "head"
     names = [name for name in (hidden, head) if name is not None] or linear
@@ -187,11 +189,9 @@ def find_head(
     if not fitting:
         listed = ", ".join(shown(join(name, "weight"), arrays[join(name, "weight")]) for name in linear) or "none"
         if any(_is_chain(arrays, order, features, OTHER_LAYOUT[layout]) for order in orders):
-            advice = f"they do as {SHOWN_LAYOUT[OTHER_LAYOUT[layout]]}: give --linear {OTHER_LAYOUT[layout]}"
+            advice = f"they do as {SHOWN_LAYOUT[OTHER_LAYOUT[layout]]}: give `layout` {OTHER_LAYOUT[layout]}"
         else:
-            advice = (
-                "name them with --head NAME, and --head-hidden NAME for a layer below it" if linear else "give them too"
-            )
+            advice = "name them with `head` NAME, and `hidden` NAME for a layer below it" if linear else "give them too"
         raise UserError(
             f"{where}: the linear layers do not lead from the encoder's {features} outputs to the classes through at"
             f" most one hidden layer, read as {SHOWN_LAYOUT[layout]}: {listed}; {advice}"
@@ -199,7 +199,7 @@ def find_head(
     part = Part()
     if len(fitting) > 1 and not ordered:
         both = " and ".join(fitting[0])
-        raise UserError(f"{where}: {both} fit in both orders: say which is which with --head-hidden NAME --head NAME")
+        raise UserError(f"{where}: {both} fit in both orders: say which is which with `hidden` NAME `head` NAME")
     if len(fitting) > 1:
         part.assumed.append(f"{fitting[0][0]} comes before {fitting[0][1]}, as in the file: both orders fit")
     for neutral, module in zip(("head.hidden", "head")[-len(fitting[0]) :], fitting[0], strict=True):

@@ -15,7 +15,7 @@ import numpy as np
 from core.errors import UserError
 
 TOP = "."
-"""What `--state` calls the top level of a file."""
+"""Name of a file's top level, as an entry of the file."""
 _DEEPEST = 3
 
 
@@ -59,12 +59,12 @@ def gather(
     if entry is not None:
         found = {path: part for path, part in found.items() if path == entry}
     if not found:
-        part = "" if entry is None else f" in --state {entry}"
+        part = "" if entry is None else f" in `entry` {entry}"
         names = ", ".join(_name(key, where) for key in list(tree)[:6]) or "nothing"
         raise UserError(f"{where}: no recurrent layer{part}: no name like lstm.weight_ih_l0 (it begins with {names})")
     if len(found) > 1:
         parts = ", ".join(_name(path, where) for path in found)
-        raise UserError(f"{where}: holds several state dicts: {parts}; choose one with --state NAME")
+        raise UserError(f"{where}: holds several state dicts: {parts}; choose one with `entry` NAME")
     ((path, (trail, part)),) = found.items()
     notes = [] if path == TOP else [f"the state dict is the entry {path} of the file"]
     left_out = {name: describe(value, as_array) for name, value in _beside(tree, trail, where)}

@@ -19,6 +19,7 @@ from core.engine.processes import PeerLost
 from core.errors import Note, UserError
 from core.models.heads.scores import Evaluation
 from core.train.loop import Interval
+from tasks.cli.flags import name_flags
 
 INTERRUPTED = 130
 """Exit code of a run that was stopped by Ctrl-C: the shell's own, 128 + SIGINT."""
@@ -70,7 +71,7 @@ def run_program(main: Callable[[list[str]], int], argv: list[str]) -> int:
         if rank and not isinstance(error, PeerLost):
             # Where the first one says the same, the launcher ends the others meanwhile.
             time.sleep(OTHERS_WAIT)
-        errors.print(f"{who}[red]error:[/] {escape(' '.join(str(error).split()))}")
+        errors.print(f"{who}[red]error:[/] {escape(name_flags(' '.join(str(error).split())))}")
         return 2
     except KeyboardInterrupt:
         if not rank:
@@ -89,7 +90,7 @@ def run_program(main: Callable[[list[str]], int], argv: list[str]) -> int:
 
 def _show_warning(message: Warning | str, category: type[Warning], *_) -> None:
     kind = "note:" if issubclass(category, Note) else "[yellow]warning:[/]"
-    errors.print(f"{kind} {escape(str(message))}")
+    errors.print(f"{kind} {escape(name_flags(str(message)))}")
 
 
 def fact(name: str, text: str) -> None:

@@ -7,6 +7,7 @@ import json
 from dataclasses import dataclass
 from functools import cached_property
 
+from core.engine import devices
 from core.errors import UserError
 from core.schema import FieldType, field_type
 from core.spec.experiment import Experiment, replace
@@ -44,6 +45,9 @@ class Option:
             else {int: "N", float: "X", tuple: "N,N"}.get(self.field.type, "S")
         )
 
+
+DEVICE_HELP = f"{devices.CHOICES}; auto takes the first usable GPU [auto]"
+"""Help of every program's `--device`."""
 
 OPTIONS = {
     "model": (

@@ -19,9 +19,11 @@ from core.spec.experiment import Experiment, with_class_weights
 from core.train.ensemble import EnsembleState, Member, evaluate_each, starting_values, train_together
 from core.train.ensemble_folder import EnsembleFolder
 from core.train.loop import total_steps
+from core.train.results import result_of
 from core.train.setup import read_data
 from tasks.cli.console import bar, console, errors
-from tasks.run.train import executor, result_of, stop_signals
+from tasks.run.signals import stop_signals
+from tasks.run.worker import executor_of
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,7 @@ def train_group(name: str, members: list[Member], who: Executor, folder: Ensembl
         folder.forget_metrics_after(state.step)
     else:
         ensemble, state = who.ensemble(members), EnsembleState.new(len(members))
-    record, started = executor(who.backend, ensemble), datetime.now().astimezone().isoformat(timespec="seconds")
+    record, started = executor_of(who.backend, ensemble), datetime.now().astimezone().isoformat(timespec="seconds")
     segments = folder.add_segment({"from_step": state.step, **record})
 
     def save(state: EnsembleState) -> None:

@@ -6,11 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from core.errors import UserError
 from core.spec.experiment import replace
 from core.train.metrics import evaluate
 from core.train.run_folder import RunFolder
-from core.train.setup import read_data
+from core.train.setup import check_vocabulary, read_data
 from tasks.cli.console import DataProgress, console
 from tasks.run.evaluators import evaluator
 
@@ -37,8 +36,7 @@ def evaluate_run(
     wanted = execution["data"]["fingerprint"], f"not the data of {run}; give those by --data{more}"
     with DataProgress() as progress:
         prepared, _ = read_data(experiment, cache, wanted, progress)
-    if prepared.vocabulary != folder.read_vocabulary(experiment.model):
-        raise UserError(f"{folder.path / 'vocab.json'}: not the vocabulary of this run's data: the file was changed")
+    check_vocabulary(folder, experiment, prepared)
     dataset = getattr(prepared, split)
     with DataProgress() as progress:
         found = evaluate(

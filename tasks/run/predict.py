@@ -22,6 +22,7 @@ from core.spec.experiment import Experiment
 from core.train.metrics import all_logits
 from core.train.run_folder import RunFolder
 from tasks.cli.console import DataProgress, errors, fact
+from tasks.cli.flags import name_flags
 from tasks.run.evaluators import evaluator
 from tasks.run.explain import Explained, check_page, show, write_page
 from tasks.run.predict_file import answers, is_table, rows_of, write_answers
@@ -158,7 +159,7 @@ def _converse(predictor: Predictor) -> int:
         try:
             (predictor.explain if predictor.wanted.explain else predictor.answer)([line.rstrip("\n")])
         except UserError as error:
-            errors.print(f"[red]error:[/] {escape(str(error))}")
+            errors.print(f"[red]error:[/] {escape(name_flags(str(error)))}")
 
 
 def read_lines(path: Path, encoding: str = "utf-8") -> list[str]:

@@ -13,7 +13,7 @@ from core.errors import UserError
 from core.spec.experiment import Experiment, read_experiment
 from core.train.setup import absolute_source
 from tasks.cli.console import Parser
-from tasks.cli.options import add_options, apply_options, given
+from tasks.cli.options import DEVICE_HELP, add_options, apply_options, given
 from tasks.cli.paths import cache_folder
 from tasks.cli.recipes import OF_TASK, recipe
 from tasks.run import both_frameworks
@@ -83,7 +83,7 @@ def _train(program: Program, argv: list[str]) -> int:
     text += "[the first that is installed]"
     program.add_arguments(parser)
     parser.add_argument("--backend", metavar="B", help=text)
-    parser.add_argument("--device", metavar="D", help=devices.HELP)
+    parser.add_argument("--device", metavar="D", help=DEVICE_HELP)
     _impl_option(parser)
     parser.add_argument("--recipe", metavar="R", help=f"set of numbers to start from: {', '.join(recipes)} [default]")
     parser.add_argument("--config", metavar="FILE", help="start from this spec, as in a run's experiment.json")
@@ -184,7 +184,7 @@ def _evaluate(program: Program, argv: list[str]) -> int:
 
 def _backend_option(parser: Parser, text: str) -> None:
     parser.add_argument("--backend", metavar="B", help=text)
-    parser.add_argument("--device", metavar="D", help=devices.HELP)
+    parser.add_argument("--device", metavar="D", help=DEVICE_HELP)
     _impl_option(parser)
 
 

@@ -12,6 +12,7 @@ from core.files import write_bytes_atomic
 from core.report.compare import Pair, Run, order, read_run, warnings_of
 from core.report.page import page, pairs_of, run_figures
 from tasks.cli.console import DataProgress, console, errors, fact
+from tasks.cli.flags import name_flags
 
 COLUMNS = ("framework", "model", "test accuracy", "dev accuracy", "s per epoch", "tokens/s", "peak memory")
 """Of the table of runs, those that a terminal has room for."""
@@ -94,7 +95,7 @@ def _texts(pairs: list[Pair], cache: Path) -> tuple[dict[str, dict[str, str]], d
                 found = read_texts(owners[fingerprint].experiment, fingerprint, names, cache, progress)
                 texts[fingerprint] = {name: shorten(text) for name, text in found.items()}
             except UserError as error:
-                reasons[fingerprint] = str(error)
+                reasons[fingerprint] = name_flags(str(error))
     return texts, reasons
 
 

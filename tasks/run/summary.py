@@ -10,21 +10,22 @@ import numpy as np
 from rich.markup import escape
 
 from backends import implementations
-from core.data.dataset import Dataset, Prepared
 from core.data.sources.lookup import read_texts, shorten
 from core.errors import UserError
 from core.models.heads.scores import Evaluation
 from core.models.model import parameter_table
 from core.plots.confusion import draw_confusion, numbering
-from core.spec.experiment import Experiment
+from core.train.misclassified import most_confident, with_texts
+from core.train.record import Run
 from core.train.run_folder import RunFolder
 from tasks.cli.console import DataProgress, console, errors, fact
+from tasks.cli.flags import name_flags
 
 CONFUSION = "confusion.png"
 
 
-MISTAKES, SHOWN, LINE = 100, 5, 90
-"""Wrong answers written, printed, and characters printed of each."""
+SHOWN, LINE = 5, 90
+"""Misclassified texts that are printed, and characters of each."""
 
 
 NAME = 40
@@ -45,25 +46,16 @@ class Task:
         return self.program.rpartition(".")[2]
 
 
-@dataclass(frozen=True)
-class Mistake:
-    name: str
-    label: str
-    predicted: str
-    probability: float
-    """Of what was said."""
-    text: str
-
-
-def describe(experiment: Experiment, execution: dict, prepared: Prepared, folder: RunFolder) -> None:
-    """The first lines of a run."""
+def describe(run: Run) -> None:
+    """Print the first lines of a run."""
+    experiment, execution = run.experiment, run.execution
     model, data = experiment.model, execution["data"]
     versions = ", ".join(f"{name} {version}" for name, version in execution["versions"].items() if name != "kernels")
     fact("task", f"{experiment.task}, recipe {experiment.recipe}")
     fact("backend", f"{versions}; device {execution['device']}; recurrent layers: {_layers(execution)}")
     fact("data", data["description"])
     counts = ", ".join(f"{data[part]['documents']:,} {part}" for part in ("train", "dev", "test"))
-    fact("", f"{counts}; dev split {data['dev_split']}; vocabulary {len(prepared.vocabulary):,}")
+    fact("", f"{counts}; dev split {data['dev_split']}; vocabulary {len(run.data.vocabulary):,}")
     if data.get("left_out"):
         fact("", "left out: " + ", ".join(f"{number:,} {reason}" for reason, number in data["left_out"].items()))
     if experiment.known_classes is None:
@@ -74,7 +66,7 @@ def describe(experiment: Experiment, execution: dict, prepared: Prepared, folder
     fact("model", f"{model.describe()}, {size:,} parameters")
     if "vectors" in execution:
         fact("vectors", _vectors(execution["vectors"], model.embedding.trainable))
-    fact("run", str(folder.path))
+    fact("run", str(run.folder.path))
 
 
 def _classes(classes: list[str], counts: list[int]) -> str:
@@ -86,7 +78,7 @@ def _classes(classes: list[str], counts: list[int]) -> str:
 
 
 def report(task: Task, folder: RunFolder, result: dict, example: str) -> None:
-    """The last lines of a finished run; `example` is a text to try it on where the task has none of its own."""
+    """Print the last lines of a finished run; `example` is a text to try it on where the task has none of its own."""
     test, dev, training = result["test"], result["dev"], result["training"]
     console.print()
     console.print(
@@ -106,53 +98,40 @@ def report(task: Task, folder: RunFolder, result: dict, example: str) -> None:
     fact("try", f"python -m {task.program} predict {shlex.quote(str(folder.path))} {text}")
 
 
-def keep_confusion(folder: RunFolder, found: Evaluation, classes: list[str], title: str) -> None:
+def keep_confusion(run: Run, found: Evaluation) -> None:
     """Draw the confusion matrix, and say where its classes had to be numbered."""
-    legend = draw_confusion(found.confusion, classes, f"{title}: test", folder.path / CONFUSION)
+    legend = draw_confusion(
+        found.confusion, run.execution["classes"], f"{run.title}: test", run.folder.path / CONFUSION
+    )
     if legend:
         errors.print(f"[yellow]note:[/] {escape(numbering(legend, CONFUSION))}")
 
 
-def keep_mistakes(
-    folder: RunFolder, experiment: Experiment, execution: dict, test: Dataset, found: Evaluation, cache: Path
-) -> str:
-    """Write `mistakes.csv`, the wrong answers of which the model was surest, with their texts; and show a few.
+def keep_mistakes(run: Run, found: Evaluation, cache: Path) -> str:
+    """Write `mistakes.csv`, the most confident misclassifications with their texts, and show a few.
 
-    Returns the beginning of one of them, "" where there is none.
+    Return the beginning of one of them, "" where there is none.
     """
-    classes = execution["classes"]
-    sureness = found.probabilities[np.arange(len(test)), test.labels]
-    wrong = np.flatnonzero(found.predicted != test.labels)
-    wrong = wrong[np.argsort(sureness[wrong], kind="stable")][:MISTAKES]
-    texts = {}
-    if len(wrong):
+    wrong = most_confident(run.data.test, found, run.execution["classes"])
+    if wrong:
+        names, fingerprint = {own.name for own in wrong}, run.execution["data"]["fingerprint"]
         with DataProgress() as progress:
             try:
-                names = {test.names[row] for row in wrong}
-                texts = read_texts(experiment, execution["data"]["fingerprint"], names, cache, progress)
+                wrong = with_texts(wrong, read_texts(run.experiment, fingerprint, names, cache, progress))
             except UserError as error:
-                errors.print(f"[yellow]note:[/] mistakes.csv has no texts: {escape(str(error))}")
-    rows = [
-        Mistake(
-            test.names[row],
-            classes[test.labels[row]],
-            classes[found.predicted[row]],
-            float(found.probabilities[row].max()),
-            texts.get(test.names[row], ""),
-        )
-        for row in wrong
-    ]
-    folder.write_mistakes([(own.name, own.label, own.predicted, f"{own.probability:.6f}", own.text) for own in rows])
-    if not rows:
+                errors.print(f"[yellow]note:[/] mistakes.csv has no texts: {escape(name_flags(str(error)))}")
+    run.folder.write_mistakes([own.cells for own in wrong])
+    if not wrong:
         return ""
-    console.print(f"\nmost wrong on test, of {int((found.predicted != test.labels).sum()):,} mistakes:")
-    answers = [f"{shorten(own.label, NAME)}, said {shorten(own.predicted, NAME)}" for own in rows[:SHOWN]]
+    number = int((found.predicted != run.data.test.labels).sum())
+    console.print(f"\nmost wrong on test, of {number:,} mistakes:")
+    answers = [f"{shorten(own.label, NAME)}, said {shorten(own.predicted, NAME)}" for own in wrong[:SHOWN]]
     width = max(map(len, answers))
-    for own, answer in zip(rows[:SHOWN], answers, strict=True):
+    for own, answer in zip(wrong[:SHOWN], answers, strict=True):
         said = answer.ljust(width)
         console.print(escape(f"  {said}  {own.probability:.4f}  {shorten(own.text, LINE)}"))
-    fact("more", str(folder.path / "mistakes.csv"))
-    return shorten(rows[0].text, LINE // 2).removesuffix(" \u2026").lstrip("- ")
+    fact("more", str(run.folder.path / "mistakes.csv"))
+    return shorten(wrong[0].text, LINE // 2).removesuffix(" \u2026").lstrip("- ")
 
 
 def _vectors(record: dict, trainable: bool) -> str:
@@ -169,11 +148,3 @@ def _layers(execution: dict) -> str:
     if name == "fast":
         return f"fast (ours, {execution['versions']['kernels']})"
     return f"{name} (not fast: {obstacle})" if obstacle else name
-
-
-def title_of(experiment: Experiment, execution: dict) -> str:
-    versions = execution["versions"]
-    name = f"{execution['backend']} {versions[execution['backend']]}"
-    kind = execution["data"]["kind"]
-    where = f"{name} on {execution['device']}, {'local' if kind == 'path' else kind} data"
-    return f"{experiment.task}, recipe {experiment.recipe}, {where}"

@@ -2,34 +2,29 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shlex
-import signal
-from contextlib import ExitStack, contextmanager
-from datetime import datetime
+from contextlib import ExitStack
 from pathlib import Path
-from types import ModuleType
 
 from rich.markup import escape
 
-import backends
-from backends import implementations, launchers
-from core.data.dataset import Prepared
-from core.engine import machine
 from core.engine.contract import Engine
-from core.engine.processes import SINGLE_PROCESS, PeerLost, ProcessGroup, broadcast, in_turn
+from core.engine.processes import ProcessGroup
 from core.errors import UserError
 from core.plots.curves import draw_curves
 from core.spec.experiment import Experiment
-from core.train.loop import check_finite, total_steps, train
-from core.train.metrics import evaluate
-from core.train.optimizer_state import check_moments
-from core.train.results import result_of
-from core.train.run_folder import ReadOnlyRunFolder, RunFolder, TrainingState
-from core.train.setup import fitted, open_vectors_of, read_data, starting_values, tokenized_by
-from tasks.cli.console import INTERRUPTED, DataProgress, TrainingDisplay, console, errors, fact
+from core.train.loop import total_steps, train
+from core.train.record import Run, create_run, reopen_run
+from core.train.results import evaluate_best, sum_up
+from core.train.run_folder import RunFolder
+from core.train.setup import Checkpoint, prepare_resume, prepare_start, read_checkpoint
+from tasks.cli.console import INTERRUPTED, DataProgress, TrainingDisplay, console, fact
 from tasks.cli.paths import new_name
 from tasks.run import event_files
-from tasks.run.summary import Task, describe, keep_confusion, keep_mistakes, report, title_of
+from tasks.run.signals import stop_signals
+from tasks.run.summary import Task, describe, keep_confusion, keep_mistakes, report
+from tasks.run.worker import Worker
 
 
 def start(
@@ -42,86 +37,37 @@ def start(
     cache: Path,
     tensorboard: bool = False,
 ) -> int:
-    """Train from the beginning. Returns the exit code."""
+    """Train from the beginning. Return the exit code."""
     if tensorboard:
         event_files.check_installed()
-    backend, device, world = _meet(backend_name, device, experiment)
-    implementation = implementations.resolve_implementation(
-        implementation, backend, device, experiment.model.encoder, experiment.training.dtype
-    )
+    worker = Worker.join(backend_name, device, implementation, experiment)
     path = Path(out) if out else new_name(Path("runs"), f"{experiment.task}-{backend_name}")
-    with in_turn(world):
-        if world.rank == 0:
-            RunFolder.check_free(path)
-        # Vectors that do not fit are refused before the reviews are read.
-        vectors = open_vectors_of(experiment)
-        with DataProgress() as progress:
-            prepared, data_record = read_data(experiment, cache, progress=progress)
-    experiment = fitted(experiment, prepared)
-    training = experiment.training
     with DataProgress() as progress:
-        parameters, vectors_record = starting_values(experiment, prepared, vectors, progress)
-    engine = backend.Engine(experiment.model, training, parameters, device, implementation, world)
-    folder = RunFolder.create(path) if world.rank == 0 else ReadOnlyRunFolder(path)
-    who = executor(backend, engine, world)
-    execution = {
-        **who,
-        "classes": prepared.classes,
-        **tokenized_by(experiment),
-        "data": data_record,
-        **vectors_record,
-        "machine": machine.description(),
-        "started": datetime.now().astimezone().isoformat(timespec="seconds"),
-        "segments": [{"from_step": 0, **who}],
-    }
-    folder.write_record(experiment, execution)
-    folder.write_vocabulary(prepared.vocabulary)
-    return _run(task, experiment, execution, engine, prepared, folder, TrainingState(), cache, tensorboard, world)
+        setup = prepare_start(experiment, path, cache, worker.group, progress)
+    engine = worker.engine(setup)
+    run = create_run(path, setup, worker.record(engine), worker.group)
+    return _run(task, run, engine, worker.group, cache, tensorboard)
 
 
 def resume(
     task: Task,
-    run: str,
+    path: str,
     backend_name: str | None,
     device: str,
     implementation: str,
     cache: Path,
     tensorboard: bool = False,
 ) -> int:
-    """Go on with a stopped run, in its own backend or another. Returns the exit code."""
+    """Resume a stopped run, in its own backend or another. Return the exit code."""
     if tensorboard:
         event_files.check_installed()
-    folder = RunFolder.open(Path(run))
-    experiment, execution = folder.read_record()
-    check_task(task, experiment, run)
-    parameters, moments, state = folder.read_last(experiment.model)
-    if state.finished and (folder.path / "result.json").is_file():
-        raise UserError(f"{run}: this run is finished; python -m {task.program} evaluate {run} measures it again")
-    if state.step:
-        # What the end of the run will need, asked for now and not after hours.
-        folder.read_metrics()
-        where = str(folder.path / "last.safetensors")
-        check_moments(moments, experiment.model, experiment.training.optimizer, where)
-    if state.best_step:
-        folder.read_best(experiment.model)
-    backend, device, world = _meet(backend_name or execution["backend"], device, experiment)
-    folder = folder if world.rank == 0 else ReadOnlyRunFolder(folder.path)
-    implementation = implementations.resolve_implementation(
-        implementation, backend, device, experiment.model.encoder, experiment.training.dtype
-    )
-    other = f"not the data that {run} was trained on; a resume needs the same"
-    with in_turn(world):
-        with DataProgress() as progress:
-            prepared, _ = read_data(experiment, cache, (execution["data"]["fingerprint"], other), progress)
-        if prepared.vocabulary != folder.read_vocabulary(experiment.model):
-            raise UserError(f"{folder.path / 'vocab.json'}: not the vocabulary of this run's data: it was changed")
-    engine = backend.Engine(experiment.model, experiment.training, parameters, device, implementation, world)
-    engine.load(parameters, moments, state.step)
-    folder.forget_metrics_after(state.step)
-    who = executor(backend, engine, world)
-    execution = {**execution, **who, "segments": [*execution["segments"], {"from_step": state.step, **who}]}
-    folder.write_record(experiment, execution)
-    return _run(task, experiment, execution, engine, prepared, folder, state, cache, tensorboard, world)
+    folder, experiment, execution, checkpoint = _stopped(task, path)
+    worker = Worker.join(backend_name or execution["backend"], device, implementation, experiment)
+    with DataProgress() as progress:
+        setup = prepare_resume(folder, experiment, execution, checkpoint, cache, worker.group, progress)
+    engine = worker.engine(setup)
+    run = reopen_run(folder, setup, worker.record(engine), worker.group)
+    return _run(task, run, engine, worker.group, cache, tensorboard)
 
 
 def check_task(task: Task, experiment: Experiment, where: str) -> None:
@@ -131,118 +77,63 @@ def check_task(task: Task, experiment: Experiment, where: str) -> None:
         raise UserError(f"{where}: a spec of task {other}, not {task.name}: see python -m tasks.{other}")
 
 
-def _run(
-    task: Task,
-    experiment: Experiment,
-    execution: dict,
-    engine: Engine,
-    prepared: Prepared,
-    folder: RunFolder,
-    state: TrainingState,
-    cache: Path,
-    tensorboard: bool,
-    world: ProcessGroup,
-) -> int:
-    describe(experiment, execution, prepared, folder)
-    if state.step:
-        fact("resume", f"from step {state.step}")
-    _, steps = total_steps(experiment, prepared.train)
+def _stopped(task: Task, path: str) -> tuple[RunFolder, Experiment, dict, Checkpoint]:
+    """Read a stopped run of this task. Raises UserError where it is another's, damaged or finished."""
+    folder = RunFolder.open(Path(path))
+    experiment, execution = folder.read_record()
+    check_task(task, experiment, path)
+    checkpoint = read_checkpoint(folder, experiment)
+    if checkpoint.state.finished and (folder.path / "result.json").is_file():
+        raise UserError(f"{path}: this run is finished; python -m {task.program} evaluate {path} measures it again")
+    return folder, experiment, execution, checkpoint
+
+
+def _run(task: Task, run: Run, engine: Engine, group: ProcessGroup, cache: Path, tensorboard: bool) -> int:
+    """Train to the end or to a stop signal, and sum up. Return the exit code."""
+    run = _train(run, engine, group, tensorboard)
+    if not run.state.finished:
+        if group.rank == 0:
+            _show_stopped(task, run)
+        return INTERRUPTED
+    with DataProgress() as progress:
+        found = evaluate_best(engine, run, group, lambda *done: progress("evaluating the best checkpoint", *done))
+    if group.rank > 0:
+        return 0
+    result = sum_up(run, found)
+    _draw_curves(run, run.title, result["test"])
+    keep_confusion(run, found)
+    example = keep_mistakes(run, found, cache)
+    run.folder.write_result(result)
+    report(task, run.folder, result, example)
+    return 0
+
+
+def _train(run: Run, engine: Engine, group: ProcessGroup, tensorboard: bool) -> Run:
+    """Describe the run, train it and show how it goes. Return it as it is then."""
+    experiment, data, step = run.experiment, run.data, run.state.step
+    describe(run)
+    if step:
+        fact("resume", f"from step {step}")
+    _, steps = total_steps(experiment, data.train)
     with ExitStack() as during:
-        should_stop = during.enter_context(stop_signals(several=world.size > 1))
-        observer = during.enter_context(TrainingDisplay(experiment.training.epochs, steps, state.step))
-        if tensorboard and world.rank == 0:
-            log = during.enter_context(event_files.EventLog(folder.path, state.step))
+        should_stop = during.enter_context(stop_signals(several=group.size > 1))
+        observer = during.enter_context(TrainingDisplay(experiment.training.epochs, steps, step))
+        if tensorboard and group.rank == 0:
+            log = during.enter_context(event_files.EventLog(run.folder.path, step))
             fact("events", f"tensorboard --logdir {shlex.quote(str(log.folder))}")
             observer = event_files.Observers(observer, log)
-        state = train(engine, experiment, prepared.train, prepared.dev, folder, state, observer, should_stop, world)
-    title, reduction = title_of(experiment, execution), experiment.training.loss_reduction
-    picture = folder.path / "curves.png"
-    if world.rank > 0:
-        return _stand_by(engine, experiment, prepared, state, world)
-    if not state.finished:
-        draw_curves(folder.read_metrics(), f"{title} (stopped at step {state.step})", picture, reduction)
-        console.print(f"stopped at step {state.step} of {steps}, nothing is lost; go on with:")
-        console.print(escape(f"  python -m {task.program} --resume {shlex.quote(str(folder.path))}"))
-        return INTERRUPTED
-    engine.load(broadcast(world, folder.read_best(experiment.model)), {}, 0)
-    with DataProgress() as progress:
-        found = evaluate(
-            engine.logits,
-            experiment.model.head,
-            prepared.test,
-            lambda done, total: progress("testing the best epoch", done, total),
-            world,
-        )
-    check_finite(found.loss, "the loss on test", state.step)
-    test, classes = prepared.test, execution["classes"]
-    folder.write_predictions(test.names, test.labels, found.predicted, found.probabilities, classes)
-    result = result_of(experiment, execution, prepared, state, found, folder.read_metrics())
-    draw_curves(folder.read_metrics(), title, picture, reduction, result["test"])
-    keep_confusion(folder, found, classes, title)
-    example = keep_mistakes(folder, experiment, execution, test, found, cache)
-    folder.write_result(result)
-    report(task, folder, result, example)
-    return 0
+        state = train(engine, experiment, data.train, data.dev, run.folder, run.state, observer, should_stop, group)
+    return dataclasses.replace(run, state=state)
 
 
-def _stand_by(
-    engine: Engine, experiment: Experiment, prepared: Prepared, state: TrainingState, world: ProcessGroup
-) -> int:
-    """The end of a run for a process that is not the first: its share of the test."""
-    if not state.finished:
-        return INTERRUPTED
-    engine.load(broadcast(world, engine.parameters()), {}, 0)
-    evaluate(engine.logits, experiment.model.head, prepared.test, world=world)
-    return 0
+def _show_stopped(task: Task, run: Run) -> None:
+    """Draw the curves so far, and say how to resume."""
+    step, (_, steps) = run.state.step, total_steps(run.experiment, run.data.train)
+    _draw_curves(run, f"{run.title} (stopped at step {step})")
+    console.print(f"stopped at step {step} of {steps}, nothing is lost; go on with:")
+    console.print(escape(f"  python -m {task.program} --resume {shlex.quote(str(run.folder.path))}"))
 
 
-def _meet(backend_name: str, device: str, experiment: Experiment) -> tuple[ModuleType, str, ProcessGroup]:
-    """The backend, the device, and this process among those that were started together."""
-    backend, dtype = backends.load(backend_name), experiment.training.dtype
-    place = launchers.launched(backend_name)
-    device = backend.resolve_device(device, dtype)
-    if place and device != "cpu":
-        device = backend.resolve_device(f"gpu:{place[2]}", dtype)
-    return backend, device, backend.init_process_group(device)
-
-
-def executor(backend: ModuleType, engine: Engine, world: ProcessGroup = SINGLE_PROCESS) -> dict:
-    """Who computes. The record keeps it of the whole run, and of each of its segments: a run can change framework."""
-    return {
-        "backend": backend.NAME,
-        "device": engine.device,
-        "implementation": engine.implementation,
-        "versions": {**backend.versions(), **implementations.implementation_version(engine.implementation)},
-        **({"processes": world.size} if world.size > 1 else {}),
-    }
-
-
-@contextmanager
-def stop_signals(several: bool = False):
-    """Yields a function that says whether Ctrl-C (or a TERM signal) came. A second one stops at once, as usual.
-
-    Of `several` processes each gets the signals that its launcher passes on, and from a terminal Ctrl-C itself too.
-    TERM comes as often as a launcher likes, Paddle's sends three in half a second, so all of them are one wish, to the
-    process's end: what does not stop the launcher kills.
-    """
-    received = []
-
-    def note(number, frame):
-        if not received and not console.quiet:
-            errors.print("stopping after this step, and saving; once more stops at once")
-        received.append(number)
-        for name, handler in before.items():
-            if not several or name == number == signal.SIGINT:
-                signal.signal(name, handler)
-
-    before = {name: signal.signal(name, note) for name in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield lambda: bool(received)
-    except PeerLost:
-        # The launcher will send TERM too, and there is something to say first.
-        received.append(signal.SIGTERM)
-        raise
-    finally:
-        for name, handler in before.items():
-            if not (several and received and name == signal.SIGTERM):
-                signal.signal(name, handler)
+def _draw_curves(run: Run, title: str, test: dict | None = None) -> None:
+    picture, reduction = run.folder.path / "curves.png", run.experiment.training.loss_reduction
+    draw_curves(run.folder.read_metrics(), title, picture, reduction, test)

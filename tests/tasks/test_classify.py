@@ -19,9 +19,9 @@ import numpy as np
 import pytest
 
 import backends
+import core.train.setup
 import tasks.classify
 import tasks.reviews_zh
-import tasks.run.train
 from core.data import corpus, tokenizers
 from core.data.corpus import load_corpus
 from core.spec.experiment import replace
@@ -298,7 +298,7 @@ def test_dev_file_alone_and_a_limit(place):
 def test_the_cache_is_used_again(place, monkeypatch):
     """Not where columns, encoding or content differ."""
     built, build = [], corpus.build_corpus
-    read = tasks.run.train.read_data
+    read = core.train.setup.read_data
     monkeypatch.setattr("tasks.run.program.start", lambda task, experiment, *_: read(experiment, Path("cache")) and 0)
     monkeypatch.setattr(corpus, "build_corpus", lambda *argv: built.append(1) or build(*argv))
     rows = [(f"{text} {n}", label, "ab"[n % 2]) for n, (text, label) in enumerate(labelled(fresh_rng(), 8))]
@@ -600,7 +600,7 @@ MISTAKES = {
         "train.csv",
         rows_with(*[(f"c{n}", "c") for n in range(9)]),
         ("--train-limit", 2),
-        "raise data.train_limit",
+        "raise --train-limit",
     ),
     "config and recipe": ("train.csv", rows_with(), ("--config", "x", "--recipe", "default"), "give one"),
     "recipe": ("train.csv", rows_with(), ("--recipe", "textbook"), "unknown recipe 'textbook'"),
@@ -710,7 +710,7 @@ def test_chinese_reviews_without_rjieba_are_cut_alike(place, reviews, monkeypatc
     one, _ = load_corpus(experiment.data, experiment.text, Path("one"))
     monkeypatch.setattr(tokenizers.importlib.util, "find_spec", lambda name: None if name == "rjieba" else find(name))
     other, _ = load_corpus(experiment.data, experiment.text, Path("other"))
-    assert tasks.run.train.tokenized_by(experiment)["tokenized_by"].startswith("jieba ")
+    assert core.train.setup.tokenized_by(experiment)["tokenized_by"].startswith("jieba ")
     assert one.tokens == other.tokens and np.array_equal(one.ids, other.ids)
     assert {path.name for path in Path("one").iterdir()} != {path.name for path in Path("other").iterdir()}
 

@@ -31,8 +31,8 @@ import pytest
 import safetensors.numpy
 
 import backends
+import core.train.setup
 import tasks.imdb
-import tasks.run.train
 from backends import implementations
 from core.data.sources import imdb
 from core.train import loop, run_folder
@@ -359,7 +359,7 @@ def test_ctrl_c_before_training(place, tmp_path, monkeypatch):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(tasks.run.train, "read_data", interrupted)
+    monkeypatch.setattr(core.train.setup, "read_data", interrupted)
     done = place.train("--out", tmp_path / "run")
     assert done == Done(130, "", "interrupted\n") and list(tmp_path.iterdir()) == []
 

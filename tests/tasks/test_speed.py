@@ -101,7 +101,7 @@ def test_shapes_by_name_and_as_numbers():
 def test_shapes_that_are_none(text):
     with pytest.raises(UserError) as error:
         parse_shape(text)
-    assert f"--shapes {text}: " in one_line(error)
+    assert f"`shapes` {text}: " in one_line(error)
 
 
 def test_arrays_are_zero_past_the_lengths():

@@ -24,6 +24,7 @@ from core.parity.layers import compare_forward, compare_gradients
 from core.parity.training import compare_routes, compare_training
 from core.spec.experiment import Experiment, replace
 from core.strings import shorten
+from tasks.cli.flags import name_flags
 from tasks.parity.cases import LADDER, SMALLER
 from tools.gpu_check.context import LARGE, Context, NotRun, held, row
 from tools.gpu_check.launching import launch, started
@@ -65,12 +66,12 @@ def check_devices(context: Context) -> Iterator[dict]:
             try:
                 found, refused = package.resolve_device(request), False
             except UserError as error:
-                found, refused = str(error), True
+                found, refused = name_flags(str(error)), True
         if request == "gpu:99":
             right = refused and "\n" not in found
         else:
             right = found.startswith("gpu:") if wants_gpu else not refused or "\n" not in found
-        told = "".join(f" ({note.message})" for note in notes)
+        told = "".join(f" ({name_flags(str(note.message))})" for note in notes)
         expected = "refused, one line" if request == "gpu:99" else "gpu:N" if wants_gpu else "a device, or one line"
         yield row(f"--device {request}", found + told, expected, "ok" if right else "MISSED")
 
@@ -124,7 +125,7 @@ def check_tf32(context: Context) -> Iterator[dict]:
     try:
         context.package.resolve_device(context.device, "tf32")
     except UserError as error:
-        raise NotRun(str(error)) from None
+        raise NotRun(name_flags(str(error))) from None
     yield from tf32_rows(context, LARGE.experiment("tf32"), *context.sizes.large)
     yield from bfloat16_rows(context, LARGE.experiment("bfloat16"), *context.sizes.large)
 
@@ -218,7 +219,7 @@ def look(name: str) -> dict:
     try:
         device = package.resolve_device("gpu")
     except UserError as error:
-        return {"refused": str(error)}
+        return {"refused": name_flags(str(error))}
     return {"device": device, "gpu": next(str(gpu) for gpu in package.gpus() if f"gpu:{gpu.number}" == device)}
 
 

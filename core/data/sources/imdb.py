@@ -99,7 +99,7 @@ def _official(cache_dir: Path, progress: Progress) -> Source:
     try:
         fetch(OFFICIAL_URL, target, OFFICIAL_MD5, progress)
     except UserError as error:
-        raise UserError(f"{error}, or use --data packaged or --data PATH") from None
+        raise UserError(f"{error}, or use `data.source` packaged or `data.source` PATH") from None
     return _archive(target, "official", "official: the Large Movie Review Dataset (Maas et al. 2011)", progress)
 
 

@@ -106,7 +106,7 @@ class _Lines:
             place = f" at byte {error.start} of the line" if isinstance(error, UnicodeDecodeError) else ""
             raise UserError(
                 f"{self.where}: not {self.encoding.upper()}{place}: convert that row, or"
-                f" name the whole file's encoding (--encoding gb18030 for Chinese, cp1252 for Western, from Excel)"
+                f" name the whole file's encoding (`data.encoding` gb18030 for Chinese, cp1252 for Western, from Excel)"
             ) from None
         return text.removeprefix("\ufeff") if self.number == 1 else text
 
@@ -233,8 +233,10 @@ def _places(path: Path, header: list[str], columns: list[str], optional: tuple[s
             raise UserError(f"{path}: {header.count(column)} columns are named {column!r}: rename all but one")
         if column not in header and column in columns:
             there = ", ".join(shorten(name, 40) for name in header[:20])
-            flags = " and ".join(("--text-column", "--label-column")[: len(columns)])
-            raise UserError(f"{path}: no column {column!r}; columns by its first line: {there}: name them with {flags}")
+            fields = " and ".join(("`data.text_column`", "`data.label_column`")[: len(columns)])
+            raise UserError(
+                f"{path}: no column {column!r}; columns by its first line: {there}: name them with {fields}"
+            )
     return [header.index(column) if column in header else None for column in (*columns, *optional)]
 
 

@@ -15,7 +15,7 @@ from core.parity.faults import common, recurrent, textcnn
 from core.parity.faults.fault import Fault, patched
 
 FAULTS = {**recurrent.FAULTS, **common.FAULTS, **textcnn.FAULTS}
-"""By the name that `python -m tasks.parity --plant NAME` takes."""
+"""Every fault that can be planted, by name."""
 
 
 def planted(side: ModuleType, name: str) -> AbstractContextManager[None]:

@@ -360,9 +360,12 @@ def test_which_implementation_a_device_gets(backend):
     assert chosen(backend, "gpu:0", cell="residual_srn") == "loop"
     assert chosen(None, "cpu", ("builtin", "packed")) == "builtin"
     assert implementations.resolve_implementation("auto", backend, "gpu:0", TextCNNEncoder()) == "builtin"
-    with pytest.raises(backends.UserError, match="--impl packed: .*RESIDUAL_SRN 128 has only fast, loop"):
+    with pytest.raises(backends.UserError, match="`implementation` packed: .*RESIDUAL_SRN 128 has only fast, loop"):
         implementations.resolve_implementation("packed", None, "cpu", RecurrentEncoder(cell="residual_srn"))
-    with pytest.raises(backends.UserError, match="--impl fast: TextCNN 3 x 100.* has only builtin, loop; use --impl"):
+    with pytest.raises(
+        backends.UserError,
+        match="`implementation` fast: TextCNN 3 x 100.* has only builtin, loop; use `implementation`",
+    ):
         implementations.resolve_implementation("fast", None, "cpu", TextCNNEncoder())
 
 

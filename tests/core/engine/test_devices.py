@@ -28,6 +28,7 @@ from core.models.model import initial_parameters
 from core.parity.layers import engine_of
 from core.spec.experiment import Experiment, parse_experiment, read_experiment, replace
 from core.train.run_folder import RunFolder
+from tasks.cli.options import DEVICE_HELP
 from tests.conftest import loaded, make_dataset, make_reviews, one_line, run_main
 
 H100 = Gpu(0, "NVIDIA H100", 80 << 30, (9, 0))
@@ -104,7 +105,7 @@ def test_what_can_be_asked_for(request_, found):
 def test_what_cannot_be_asked_for(wrong):
     with pytest.raises(UserError) as error:
         devices.parse(wrong)
-    assert one_line(error) == f"--device {wrong}: choose one of auto, cpu, gpu or gpu:N, as in gpu:0"
+    assert one_line(error) == f"`device` {wrong}: choose one of auto, cpu, gpu or gpu:N, as in gpu:0"
 
 
 @pytest.mark.parametrize("program", TRAINING)
@@ -117,7 +118,7 @@ def test_every_program_takes_the_same_devices(program, tmp_path, monkeypatch, ca
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(SystemExit):
         program.main(["--help"])
-    assert devices.HELP in " ".join(capsys.readouterr().out.split())
+    assert DEVICE_HELP in " ".join(capsys.readouterr().out.split())
 
 
 @pytest.mark.parametrize("program", [tasks.imdb, tasks.digit_sum, tasks.exploding])
@@ -208,8 +209,8 @@ def test_auto_falls_back_and_says_so(tried):
 def test_an_unusable_gpu_that_is_asked_for_is_refused(request_, tried):
     message = refusal(request_, OLD, [H100])
     assert message == (
-        f"--device {request_}: GPU 0 (NVIDIA H100, compute capability 9.0) cannot be used: torch 2.0.0 (CUDA 11.8) has"
-        " no kernels for it, only for sm_70, sm_80; install a build for it; or use --device cpu"
+        f"`device` {request_}: GPU 0 (NVIDIA H100, compute capability 9.0) cannot be used: torch 2.0.0 (CUDA 11.8) has"
+        " no kernels for it, only for sm_70, sm_80; install a build for it; or use `device` cpu"
     )
 
 
@@ -230,14 +231,14 @@ def test_kernels_are_there_and_the_trial_fails(tried):
 
 def test_a_number_that_is_not_there(tried):
     message = refusal("gpu:7", LISTS, [H100, A100])
-    assert message.startswith("--device gpu:7: there is no GPU 7; torch 2.13.0 (CUDA 13.0) sees GPU 0 (NVIDIA H100")
+    assert message.startswith("`device` gpu:7: there is no GPU 7; torch 2.13.0 (CUDA 13.0) sees GPU 0 (NVIDIA H100")
     assert "GPU 1 (NVIDIA A100, compute capability 8.0)" in message and tried[1] == []
 
 
 def test_no_gpu_at_all(tried):
     for_cpu = refusal("gpu", CPU_ONLY, [])
     assert for_cpu == (
-        "--device gpu: torch 2.13.0 (built for the CPU only) sees no GPU; use --device cpu, or install a build for it"
+        "`device` gpu: torch 2.13.0 (built for the CPU only) sees no GPU; use `device` cpu, or install a build for it"
     )
     assert "nvidia-smi" in refusal("gpu:0", LISTS, [])
 
@@ -261,7 +262,7 @@ def test_both_backends_follow_these_rules(backend, tried, monkeypatch):
     with pytest.warns(Note, match="GPU 0 .* is not used: .* 9.9 .*GPU 1 is used"):
         assert backend.resolve_device("auto") == "gpu:1"
     assert backend.resolve_device("gpu:1") == "gpu:1" and backend.resolve_device("cpu") == "cpu"
-    with pytest.raises(UserError, match="--device gpu:0: GPU 0"):
+    with pytest.raises(UserError, match="`device` gpu:0: GPU 0"):
         backend.resolve_device("gpu:0")
 
 

@@ -394,7 +394,11 @@ def test_a_diverging_loss_names_its_step(backend, data, tmp_path):
         run(backend, experiment, data, tmp_path / "run")
     lines = lines_of(RunFolder.open(tmp_path / "run"), "train")
     first = next(line["step"] for line in lines if line["loss"] is None)  # JSON has no NaN
-    assert f"step {first}:" in one_line(error) and "diverged" in one_line(error) and "--lr" in one_line(error)
+    assert (
+        f"step {first}:" in one_line(error)
+        and "diverged" in one_line(error)
+        and "`training.optimizer.learning_rate`" in one_line(error)
+    )
     assert 1 < first <= 6
 
 

@@ -153,7 +153,7 @@ def test_predictions(folder):
 
 def test_an_existing_path_is_refused(folder):
     before = {path.name: path.read_bytes() for path in folder.path.iterdir()}
-    with pytest.raises(UserError, match="exists.*--resume"):
+    with pytest.raises(UserError, match="exists.*`resume`"):
         RunFolder.create(folder.path)
     assert {path.name: path.read_bytes() for path in folder.path.iterdir()} == before
 

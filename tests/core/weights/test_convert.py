@@ -451,8 +451,8 @@ def changed(state: dict, remove: str = "", **more: np.ndarray) -> dict:
             "several could be the embedding: a, b",
         ),
         (lambda s: changed(s, "fc2"), "most one hidden layer, read as [in, out]: none"),
-        (lambda s: changed(s, fc2__weight=np.ones((3, 8))), "they do as [out, in]: give --linear out_in"),
-        (lambda s: changed(s, other__weight=np.ones((8, 2))), "name them with --head NAME"),
+        (lambda s: changed(s, fc2__weight=np.ones((3, 8))), "they do as [out, in]: give `layout` out_in"),
+        (lambda s: changed(s, other__weight=np.ones((8, 2))), "name them with `head` NAME"),
         (lambda s: changed(s, fc2__bias=np.ones(4)), "fc2.bias [4] should have the shape [3]"),
         (lambda s: changed(s, fc2__bias=np.full(3, np.nan)), "fc2.bias holds NaN or infinity"),
     ],
@@ -482,12 +482,10 @@ def test_ambiguity_is_settled_by_options(rng):
     assert port.model.embedding.vocab_size == 9
     state = changed(state_of(spec(), rng), deep__weight_ih_l0=np.ones((4, 4)))
     assert placed(state, encoder="rnn").model.encoder.hidden_size == 4
-    assert complaint(state, encoder="x").startswith("--encoder x: no recurrent layer of that name")
-    assert complaint(state, encoder="rnn", head="x").startswith("--head x: no linear layer of that name")
-    assert (
-        complaint(state, encoder="rnn", hidden="fc2") == "--head-hidden names the layer below the head: give --head too"
-    )
-    assert complaint(state, encoder="rnn", embedding="x").startswith("--embedding x: no embedding of 3 columns")
+    assert complaint(state, encoder="x").startswith("`encoder` x: no recurrent layer of that name")
+    assert complaint(state, encoder="rnn", head="x").startswith("`head` x: no linear layer of that name")
+    assert complaint(state, encoder="rnn", hidden="fc2") == "`hidden` names the layer below the head: give `head` too"
+    assert complaint(state, encoder="rnn", embedding="x").startswith("`embedding` x: no embedding of 3 columns")
 
 
 def test_arrays_without_a_place_are_named(tmp_path, rng, quick):

@@ -386,7 +386,7 @@ def test_official(server, target, folder, monkeypatch):
     monkeypatch.setattr(imdb, "OFFICIAL_URL", server.url)
     with pytest.raises(UserError) as error:
         open_source("official", target.parent)
-    assert "--data packaged" in one_line(error)
+    assert "`data.source` packaged" in one_line(error)
     monkeypatch.setattr(imdb, "OFFICIAL_MD5", hashlib.md5(server.content).hexdigest())
     source = open_source("official", target.parent)
     shutil.rmtree(folder / "train" / "unsup")

@@ -117,7 +117,7 @@ def test_other_encodings(tmp_path, encoding):
     assert rows(path, encoding=encoding) == [[text, "1"], ["plain", "2"]]
     with pytest.raises(UserError) as error:
         rows(path)
-    assert f"{path}: line 2: not UTF-8 at byte" in one_line(error) and "--encoding gb18030" in one_line(error)
+    assert f"{path}: line 2: not UTF-8 at byte" in one_line(error) and "`data.encoding` gb18030" in one_line(error)
 
 
 def test_columns_in_any_place_and_blank_lines(tmp_path):
@@ -169,8 +169,8 @@ FAULTS = {
     "empty jsonl": ("t.jsonl", "\n\n", "empty"),
     "empty gz": ("t.csv.gz", b"", "empty"),
     "blank": ("t.csv", " \n\n", "empty"),
-    "no column": ("t.csv", "words,label\na,b\n", ("no column 'text'", "words, label", "--text-column")),
-    "no column tsv": ("t.tsv", "text\tkind\na\tb\n", ("no column 'label'", "text, kind", "--label-column")),
+    "no column": ("t.csv", "words,label\na,b\n", ("no column 'text'", "words, label", "`data.text_column`")),
+    "no column tsv": ("t.tsv", "text\tkind\na\tb\n", ("no column 'label'", "text, kind", "`data.label_column`")),
     "no column jsonl": (
         "t.jsonl",
         OBJECT + '{"text": "x"}',
@@ -505,7 +505,7 @@ def corpus_of(*labelled: tuple[str, str, int]):
         ([("", "a", 9)], {}, ("S: ", "all texts have the label 'a'", "two labels")),
         ([("", "x" * 99, 9)], {}, f"'{'x' * 60} \u2026'"),
         ([("", "a", 9), *(("", f"c{n}", 1) for n in range(8))], {}, "(nor of 7 more)"),
-        ([("", "a", 9), ("", "b", 9), ("", "c", 9)], {"train_limit": 2}, ("label 'c'", "raise data.train_limit")),
+        ([("", "a", 9), ("", "b", 9), ("", "c", 9)], {"train_limit": 2}, ("label 'c'", "raise `data.train_limit`")),
     ],
 )
 def test_classes_that_a_part_needs(labelled, data, says):
@@ -532,7 +532,7 @@ def test_a_part_of_which_nothing_is_left():
     other = [Document(f"dev/{n}", f"d{n}", "ab"[n % 2], "dev") for n in range(20)]
     with pytest.raises(UserError) as error:
         prepare(build_corpus(source_of([*again, *other, *test]), Text()), data, Text())
-    assert "S: no text is left to train on" in one_line(error) and "--duplicates keep" in one_line(error)
+    assert "S: no text is left to train on" in one_line(error) and "`data.duplicates` keep" in one_line(error)
     keeping = Table(source="S", dev="D", test="T", duplicates="keep")
     kept = prepare(build_corpus(source_of([*again, *other, *test]), Text()), keeping, Text())
     assert len(kept.train) == len(kept.test) == 20
@@ -583,7 +583,7 @@ def test_without_jieba_chinese_is_read_by_characters(monkeypatch):
     )  # fmt: skip
     with pytest.raises(UserError) as error:
         segmenter(Text(tokenizer="jieba"))
-    assert "pip install jieba" in one_line(error) and "--tokenizer characters" in one_line(error)
+    assert "pip install jieba" in one_line(error) and "`text.tokenizer` characters" in one_line(error)
 
 
 @pytest.mark.parametrize(

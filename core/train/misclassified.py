@@ -1,0 +1,51 @@
+"""Misclassified test texts of a finished run, the most confident first: `mistakes.csv`."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import numpy as np
+
+from core.data.dataset import Dataset
+from core.models.heads.scores import Evaluation
+
+KEPT = 100
+"""Misclassified texts that a run keeps."""
+
+
+@dataclass(frozen=True)
+class Misclassified:
+    """One misclassified text; `probability` is that of the predicted class."""
+
+    name: str
+    label: str
+    predicted: str
+    probability: float
+    text: str = ""
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """The row of `mistakes.csv`."""
+        return self.name, self.label, self.predicted, f"{self.probability:.6f}", self.text
+
+
+def most_confident(test: Dataset, found: Evaluation, classes: list[str], limit: int = KEPT) -> list[Misclassified]:
+    """Return at most `limit` misclassified texts, by rising probability of the true class, without their words."""
+    true = found.probabilities[np.arange(len(test)), test.labels]
+    wrong = np.flatnonzero(found.predicted != test.labels)
+    wrong = wrong[np.argsort(true[wrong], kind="stable")][:limit]
+    return [
+        Misclassified(
+            test.names[row],
+            classes[test.labels[row]],
+            classes[found.predicted[row]],
+            float(found.probabilities[row].max()),
+        )
+        for row in wrong
+    ]
+
+
+def with_texts(rows: list[Misclassified], texts: dict[str, str]) -> list[Misclassified]:
+    """Return the rows with their texts, by name, where there are any."""
+    return [dataclasses.replace(row, text=texts.get(row.name, "")) for row in rows]

@@ -1,0 +1,65 @@
+"""The record of a run: what computed it, on which data, and when (`execution` in `experiment.json`)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from core.data.dataset import Prepared
+from core.engine import machine
+from core.engine.processes import ProcessGroup
+from core.spec.experiment import Experiment
+from core.train.run_folder import ReadOnlyRunFolder, RunFolder, TrainingState
+from core.train.setup import Setup
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run that has its folder: what training, and everything after it, needs."""
+
+    experiment: Experiment
+    execution: dict
+    data: Prepared
+    folder: RunFolder
+    state: TrainingState
+
+    @property
+    def title(self) -> str:
+        """The run in one line: task, recipe, backend and its version, device, data."""
+        execution, backend = self.execution, self.execution["backend"]
+        kind = execution["data"]["kind"]
+        where = f"{backend} {execution['versions'][backend]} on {execution['device']}"
+        data = f"{'local' if kind == 'path' else kind} data"
+        return f"{self.experiment.task}, recipe {self.experiment.recipe}, {where}, {data}"
+
+
+def executor_record(backend: str, device: str, implementation: str, versions: dict[str, str], processes: int) -> dict:
+    """Return what the record says of the executor, of the run and of each segment: a run can change framework."""
+    executor = {"backend": backend, "device": device, "implementation": implementation, "versions": versions}
+    return executor | ({"processes": processes} if processes > 1 else {})
+
+
+def create_run(path: Path, setup: Setup, executor: dict, group: ProcessGroup) -> Run:
+    """Make the folder of a new run, with its record and vocabulary. Of several processes the first writes."""
+    folder = RunFolder.create(path) if group.rank == 0 else ReadOnlyRunFolder(path)
+    execution = {
+        **executor,
+        **setup.execution,
+        "machine": machine.description(),
+        "started": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "segments": [{"from_step": 0, **executor}],
+    }
+    folder.write_record(setup.experiment, execution)
+    folder.write_vocabulary(setup.data.vocabulary)
+    return Run(setup.experiment, execution, setup.data, folder, setup.checkpoint.state)
+
+
+def reopen_run(folder: RunFolder, setup: Setup, executor: dict, group: ProcessGroup) -> Run:
+    """Add a segment to the record of a stopped run, and drop metrics of steps that will be taken again."""
+    folder, state = folder if group.rank == 0 else ReadOnlyRunFolder(folder.path), setup.checkpoint.state
+    folder.forget_metrics_after(state.step)
+    segments = [*setup.execution["segments"], {"from_step": state.step, **executor}]
+    execution = {**setup.execution, **executor, "segments": segments}
+    folder.write_record(setup.experiment, execution)
+    return Run(setup.experiment, execution, setup.data, folder, state)

@@ -1,0 +1,61 @@
+"""What computes a run in this process: a backend, a device, an implementation, a place among other processes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import ModuleType
+
+import backends
+from backends import implementations, launchers
+from core.engine.contract import Engine, Ensemble
+from core.engine.processes import SINGLE_PROCESS, ProcessGroup
+from core.spec.experiment import Experiment
+from core.train.record import executor_record
+from core.train.setup import Setup
+
+
+@dataclass(frozen=True)
+class Worker:
+    """One process of a run, and what it computes with, all known to work."""
+
+    backend: ModuleType
+    device: str
+    implementation: str
+    group: ProcessGroup
+
+    @classmethod
+    def join(cls, backend_name: str, device: str, implementation: str, experiment: Experiment) -> Worker:
+        """Choose what runs the spec, and join the processes that were launched together.
+
+        Raises UserError where backend, device or implementation cannot be had.
+        """
+        backend, dtype = backends.load(backend_name), experiment.training.dtype
+        place = launchers.launched(backend_name)
+        device = backend.resolve_device(device, dtype)
+        if place and device != "cpu":
+            device = backend.resolve_device(f"gpu:{place[2]}", dtype)
+        group = backend.init_process_group(device)
+        chosen = implementations.resolve_implementation(
+            implementation, backend, device, experiment.model.encoder, dtype
+        )
+        return cls(backend, device, chosen, group)
+
+    def engine(self, setup: Setup) -> Engine:
+        """Return an engine with the values of the setup's checkpoint."""
+        spec, checkpoint = setup.experiment, setup.checkpoint
+        engine = self.backend.Engine(
+            spec.model, spec.training, checkpoint.parameters, self.device, self.implementation, self.group
+        )
+        if checkpoint.state.step or checkpoint.moments:
+            engine.load(checkpoint.parameters, checkpoint.moments, checkpoint.state.step)
+        return engine
+
+    def record(self, engine: Engine) -> dict:
+        """Return what the run's record says of this executor."""
+        return executor_of(self.backend, engine, self.group)
+
+
+def executor_of(backend: ModuleType, engine: Engine | Ensemble, group: ProcessGroup = SINGLE_PROCESS) -> dict:
+    """Return what a record says of an engine, or of an ensemble, and its backend."""
+    versions = {**backend.versions(), **implementations.implementation_version(engine.implementation)}
+    return executor_record(backend.NAME, engine.device, engine.implementation, versions, group.size)
