@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import time
 from contextlib import suppress
 
 import numpy as np
@@ -11,6 +12,9 @@ from backends import launchers
 from backends.torch.framework import torch
 from backends.torch.runtime import NAME, native_device, to_numpy, to_tensor
 from core.engine.processes import SINGLE_PROCESS, ProcessGroup, peer_lost
+
+LET_GO = 0.1
+"""Seconds."""
 
 
 class Processes:
@@ -26,10 +30,13 @@ class Processes:
             torch.distributed.init_process_group("nccl", device_id=self._native_device)
 
         def leave() -> None:
-            # A process that the others have left aborts at the interpreter's end: all of them leave together.
+            # A process that the others have left aborts at the interpreter's end: all of them leave together. So does
+            # one whose threads still hold a tensor then, for which they need the interpreter: they get time to let go.
             with suppress(RuntimeError):  # another has ended already
                 torch.distributed.barrier()
+            time.sleep(LET_GO)
             torch.distributed.destroy_process_group()
+            time.sleep(LET_GO)
 
         atexit.register(leave)
 

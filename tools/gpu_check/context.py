@@ -10,7 +10,7 @@ from types import ModuleType
 from core.spec.experiment import Experiment, replace
 from core.train.loop import finite_or_none
 from core.train.setup import fitted, read_data
-from tasks.parity.cases import GRID, Case
+from tasks.parity.cases import GRID, TEXTCNN, Case, TextCNNCase
 
 PLAIN = [case for case in GRID if case.lookup == "index"]
 LARGER = ("embedding.vocab_size", 500), ("embedding.dim", 128), ("encoder.hidden_size", 128)
@@ -22,7 +22,7 @@ LARGE = Case("lstm", 2, True, "mean", "index", tuple((f"model.{path}", size) for
 class Sizes:
     """How much of everything is done."""
 
-    cases: tuple[Case, ...]
+    cases: tuple[Case | TextCNNCase, ...]
     large: tuple[int, int] | None
     """Rows and tokens that `LARGE` gets."""
     steps: int
@@ -35,9 +35,9 @@ class Sizes:
 
 SHRUNK = {"text.max_length": 12, "model.embedding.dim": 4, "model.encoder.hidden_size": 4, "training.batch_size": 4}
 SIZES = {
-    "full": Sizes(tuple(PLAIN), (16, 64), 100, 30, None, {}),
-    "quick": Sizes(tuple(PLAIN[3 * model + model % 3] for model in range(12)), (16, 64), 100, 9, 3, {}),
-    "tiny": Sizes((PLAIN[0], PLAIN[16], PLAIN[35]), None, 4, 3, 1, SHRUNK),
+    "full": Sizes((*PLAIN, *TEXTCNN), (16, 64), 100, 30, None, {}),
+    "quick": Sizes((*(PLAIN[3 * model + model % 3] for model in range(12)), *TEXTCNN[1:4]), (16, 64), 100, 9, 3, {}),
+    "tiny": Sizes((PLAIN[0], PLAIN[16], PLAIN[35], TEXTCNN[2]), None, 4, 3, 1, SHRUNK),
 }
 
 

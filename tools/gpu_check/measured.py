@@ -20,7 +20,7 @@ from core.batch import Batch
 from core.errors import UserError
 from core.parity.findings import widest
 from core.parity.instances import away_from_kinks, random_batch, random_parameters
-from core.parity.layers import compare_forward, compare_gradients
+from core.parity.layers import able, compare_forward, compare_gradients
 from core.parity.training import compare_routes, compare_training
 from core.spec.experiment import Experiment, replace
 from core.strings import shorten
@@ -32,6 +32,9 @@ from tools.gpu_check.speeds import check_memory, check_speed
 
 LIMITS = {"float32": 1e-5, "float64": 1e-10}
 """Of outputs and gradients on the GPU, relative as `core/parity/layers.py` measures."""
+ONE_KERNEL_LIMIT = 5e-5
+"""In float32 of what cuDNN computes as one kernel over the padding, `builtin` of small hidden sizes: on an H100 its
+outputs were up to 2.3e-5 from float64, gradients 3.4e-5, where its other algorithms and the loop were at 2e-6."""
 TF32_LIMIT = 2e-2
 CURVE_LIMIT = 1e-9
 """Of float64 losses in training."""
@@ -87,12 +90,13 @@ def check_parity(context: Context) -> Iterator[dict]:
     """Rungs 1 and 2 against the reference, and against the same engine on the CPU: random models, unequal lengths."""
     sizes, here = context.sizes, context.device
     plan = [(case, ()) for case in sizes.cases] + ([(LARGE, sizes.large)] if sizes.large else [])
-    sides = {name: On(context.package, name, here) for name in ON_GPU}
+    every = {name: On(context.package, name, here) for name in ON_GPU}
     quantities = {1: "every layer's output", 2: "loss and every gradient"}
     for dtype, limit in LIMITS.items():
         worst: dict[tuple[int, str], tuple[float, str]] = {}
         for seed, (case, size) in enumerate(plan):
             experiment = case.experiment(dtype)
+            sides = able(every, experiment)
             parameters, batch = instance(experiment, seed, *size)
             found = compare_forward(experiment, parameters, batch, sides)
             found += compare_gradients(experiment, parameters, batch, sides)
@@ -105,7 +109,8 @@ def check_parity(context: Context) -> Iterator[dict]:
                 if (rung, compared) not in worst or not value <= worst[rung, compared][0]:
                     worst[rung, compared] = value, f" ({case}: {where})"
         for (rung, compared), (value, where) in sorted(worst.items()):
-            yield held(f"{dtype}, {compared}, {quantities[rung]}, {len(plan)} models", value, limit, note=where)
+            own = ONE_KERNEL_LIMIT if dtype == "float32" and "builtin" in compared else limit
+            yield held(f"{dtype}, {compared}, {quantities[rung]}, {len(plan)} models", value, own, note=where)
 
 
 def against_cpu(context: Context, implementation: str, experiment: Experiment, parameters, batch: Batch):
