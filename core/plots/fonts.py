@@ -32,16 +32,10 @@ LISTED = 8
 CJK = ("CJK", "HIRAGANA", "KATAKANA", "HANGUL", "IDEOGRAPHIC", "BOPOMOFO", "FULLWIDTH")
 
 
-def families_for(texts: Iterable[str]) -> list[str] | None:
-    """Font families that together have every character of `texts`, for `fontfamily`; None if this machine has none."""
-    families, missing = fonts_for(texts)
-    return None if missing else families
-
-
 def fonts_for(texts: Iterable[str]) -> tuple[list[str], frozenset[str]]:
-    """Font families to be tried in turn, for `fontfamily`, and the characters of `texts` that none of them has.
+    """Return font families to try in turn, for `fontfamily`, and the characters of `texts` that none of them has.
 
-    Beside matplotlib's own as few as will do: the first of `PREFERRED`, then of all others, that has what is missing;
+    Besides matplotlib's own as few as will do: the first of `PREFERRED`, then of all others, that has what is missing;
     where none has it all, the one that has most of it, and so on.
     """
     families, missing = _search(frozenset("".join(texts)) - {"\n"})
@@ -112,10 +106,8 @@ def _cover(missing: frozenset[str]) -> tuple[list[str], frozenset[str]]:
                 return [family], frozenset()
             found[family] = own
     families: list[str] = []
-    while found and missing:
+    while missing & frozenset().union(*found.values()):
         best = max(found, key=lambda family: len(found[family] & missing))
-        if not found[best] & missing:
-            break
         families.append(best)
         missing -= found[best]
     return families, missing
@@ -135,31 +127,24 @@ def _installed() -> dict[str, str]:
 
 
 def _in_family(family: str, characters: frozenset[str]) -> frozenset[str]:
-    """Those of `characters` that the file has which matplotlib takes for a family."""
+    """Return those of `characters` that the file has which matplotlib takes for a family."""
     from matplotlib import font_manager
 
+    wanted = font_manager.FontProperties(family=[family])
     try:
-        path = font_manager.fontManager.findfont(
-            font_manager.FontProperties(family=[family]), fallback_to_default=False
-        )
-        font = font_manager.get_font(path)
-    except (ValueError, OSError, RuntimeError):
+        return _in_file(font_manager.fontManager.findfont(wanted, fallback_to_default=False), characters)
+    except ValueError:
         return frozenset()
-    return _in_font(font, characters)
 
 
 def _in_file(path: str, characters: frozenset[str]) -> frozenset[str]:
-    """Those of `characters` that the first font in a file has: none if the file is gone or is no font."""
-    from matplotlib.ft2font import FT2Font
+    """Return those of `characters` that the first font in a file has: none if the file is gone or is no font."""
+    from matplotlib import font_manager
 
     try:
-        font = FT2Font(path)
+        font = font_manager.get_font(path)
     except (OSError, RuntimeError):
         return frozenset()
-    return _in_font(font, characters)
-
-
-def _in_font(font, characters: frozenset[str]) -> frozenset[str]:
     return frozenset(character for character in characters if font.get_char_index(ord(character)))
 
 

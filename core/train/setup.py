@@ -107,7 +107,7 @@ def absolute_source(experiment: Experiment) -> Experiment:
     data, vectors = experiment.data, experiment.model.embedding.vectors
     names = () if data.kind == "table" else ("packaged", "official")
     paths = {field: getattr(data, field, None) for field in ("source", "dev", "test")}
-    changes = {
+    changes: dict[str, object] = {
         f"data.{field}": str(user_path(path).absolute())
         for field, path in paths.items()
         if path is not None and path not in names

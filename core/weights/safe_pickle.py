@@ -1,11 +1,11 @@
-"""Reading a pickle that holds containers, numbers, text and NumPy arrays, without ever running what it says.
+"""Read a pickle that holds containers, numbers, text and NumPy arrays, without running any code that it names.
 
 A pickle is a program, and `pickle.load` runs it: whoever wrote the file may name any function of any module. Here the
-opcodes are walked by a small machine of our own, on top of `pickletools.genops`, which only decodes them. Nothing is
-imported and nothing in the file is called: the few names that NumPy, OrderedDict and old byte strings need
-(`_CALLS`) are recognised, and what they would have made is built from checked sizes and number types. Every other name
-is refused, and the error says it. (Python's own `Unpickler` with a `find_class` of ours would be shorter, but lets a
-file set attributes on whatever `find_class` returns, and calls NumPy's constructors with arguments from the file.)
+few names that NumPy, OrderedDict and old byte strings need (`_CALLS`) lead to functions of this file, which check
+sizes and number types; every other name, and every opcode that is not on a list, is refused. The interpreter is
+Python's own in Python, `pickle._Unpickler`, with a table of opcodes from here. The usual form, a `find_class` on top
+of the C `pickle.Unpickler`, is not enough: its table is fixed, and a few bytes make it allocate 64 GiB (`LONG_BINPUT`
+of a large index), end the process (a deeply nested tuple as a key) or set attributes on what `find_class` returns.
 
 Sources: the opcodes' documentation in Python's `pickletools`; what `numpy.ndarray.__reduce__` and `__reduce_ex__`
 return; the files that `paddle.save` of Paddle 2.6 and 3.3 writes, protocols 2 to 4.
@@ -13,11 +13,12 @@ return; the files that `paddle.save` of Paddle 2.6 and 3.3 writes, protocols 2 t
 
 from __future__ import annotations
 
+import io
 import math
+import pickle
 import pickletools
 import warnings
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 
 import numpy as np
 
@@ -25,15 +26,6 @@ from core.errors import UserError
 
 _NUMBER_TYPES = frozenset("f2 f4 f8 i1 i2 i4 i8 u1 u2 u4 u8 b1".split())
 _LONGEST_AXIS = 2**31
-_LITERALS = frozenset(
-    "INT BININT BININT1 BININT2 LONG LONG1 LONG4 FLOAT BINFLOAT STRING BINSTRING SHORT_BINSTRING UNICODE BINUNICODE"
-    " SHORT_BINUNICODE BINUNICODE8 BINBYTES SHORT_BINBYTES BINBYTES8 BYTEARRAY8".split()
-)
-_CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
-_EMPTY = {"EMPTY_LIST": list, "EMPTY_DICT": dict, "EMPTY_SET": list}
-_TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
-_PUTS = frozenset(("PUT", "BINPUT", "LONG_BINPUT"))
-_GETS = frozenset(("GET", "BINGET", "LONG_BINGET"))
 _KEYS = (str, int, float, bytes, type(None))
 """What may be a key of a dict: hashing a deeply nested tuple would exhaust the interpreter's stack."""
 
@@ -43,15 +35,21 @@ class Damaged(ValueError):
 
 
 def load(data: bytes, where: str) -> object:
-    """What the pickle describes: dicts, lists (sets too), tuples, numbers, text, bytes, and `PickledArray` for arrays.
+    """Return what the pickle describes: dicts, lists (sets too), tuples, numbers, text, bytes, and `PickledArray`.
 
     Raises UserError naming `where`: for a name that is not on the list, a persistent id, an instance of a class, a
-    number type that is not plain, or data that are cut off or not a pickle.
+    number type that is not plain, or data that are truncated or not a pickle.
     """
     try:
-        return _Machine(where).run(data)
-    except (ValueError, IndexError, KeyError, OverflowError) as error:
-        reason = "the file is empty" if not data else f"damaged, or not a pickle ({_short(str(error))})"
+        with warnings.catch_warnings():
+            # Of an odd escape in a string Python warns, which tells the user of a damaged file nothing.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            return _Unpickler(data, where).load()
+    except UserError:
+        raise
+    except Exception as error:  # whatever opcodes that do not fit together bring about
+        found = _short(str(error) or type(error).__name__)
+        reason = f"damaged, or not a pickle ({found})" if data else "the file is empty"
         raise UserError(f"{where}: {reason}: a state dict was expected") from None
 
 
@@ -67,16 +65,17 @@ class PickledArray:
         """Check sizes and type before anything is built. Raises Damaged."""
         if isinstance(data, str):
             data = data.encode("latin-1")  # Python 2 had no bytes
-        if self.data is not None or not isinstance(dtype, _NumberType) or not isinstance(data, bytes | bytearray):
+        if self.data is not None or not isinstance(dtype, _NumberType) or not isinstance(data, bytes):
             raise Damaged("an array that is not made of plain numbers")
-        if not isinstance(shape, tuple) or len(shape) > 32:
+        # What is shown of a file is small: a few bytes can describe a tuple of 2**40 elements, all of them the same.
+        if not isinstance(shape, tuple) or len(shape) > 32 or any(type(axis) is not int for axis in shape):
             raise Damaged("an array without a shape")
-        if not all(type(axis) is int and 0 <= axis <= _LONGEST_AXIS for axis in shape):
+        if not all(0 <= axis <= _LONGEST_AXIS for axis in shape):
             raise Damaged(f"an array of shape {_short(str(shape))}")
         wanted = math.prod(shape) * dtype.numpy.itemsize
         if wanted != len(data):
             raise Damaged(f"an array of shape {list(shape)} needs {wanted} bytes and has {len(data)}")
-        self.shape, self.dtype, self.fortran, self.data = shape, dtype.numpy, bool(fortran), bytes(data)
+        self.shape, self.dtype, self.fortran, self.data = shape, dtype.numpy, bool(fortran), data
         return self
 
     def build(self, state: object) -> None:
@@ -96,8 +95,10 @@ class _NumberType:
 
     __slots__ = ("numpy",)
 
-    def __init__(self, code: object) -> None:
-        if not isinstance(code, str) or code.lstrip("<>=|") not in _NUMBER_TYPES:
+    def __init__(self, code: object, align: object = False, copy: object = True) -> None:
+        if not isinstance(code, str):
+            raise Damaged("an array's type in an unknown form")
+        if code.lstrip("<>=|") not in _NUMBER_TYPES:
             raise Damaged(f"an array of the type {_short(repr(code))}, which is not a plain number")
         self.numpy = np.dtype(code)
 
@@ -107,16 +108,12 @@ class _NumberType:
         self.numpy = self.numpy.newbyteorder(state[1])
 
 
-@dataclass(frozen=True)
-class _Name:
-    """A name of `_CALLS`: never the function itself."""
-
-    module: str
-    name: str
+def _ndarray(*_):
+    raise Damaged("an array made in an unknown way")
 
 
 def _reconstruct(kind, shape, code):
-    if kind != _Name("numpy", "ndarray"):
+    if kind is not _ndarray:
         raise Damaged("an array of an unknown kind")
     return PickledArray()
 
@@ -127,209 +124,125 @@ def _encode(text, encoding):
     return text.encode("latin-1")
 
 
-def _dtype(code, align=False, copy=True):
-    return _NumberType(code)
-
-
-def _scalar(dtype, data):
-    return PickledArray().fill((), dtype, False, data)
-
-
-def _frombuffer(data, dtype, shape, order):
-    return PickledArray().fill(shape, dtype, order == "F", data)
-
-
 def _pairs(items=()):
     made = {}
-    for pair in items:
-        key, value = pair
+    for key, value in items:
         _put(made, key, value)
     return made
 
 
-def _plain(items=()):
-    return tuple(items)
-
-
-def _nothing():
-    return b""
-
-
-def _ndarray(*_):
-    raise Damaged("an array made in an unknown way")
+def _put(made: object, key: object, value: object) -> None:
+    if not isinstance(made, dict):
+        raise Damaged("an entry for something that is not a dict")
+    if not isinstance(key, _KEYS):
+        raise Damaged(f"a {type(key).__name__} as a key")
+    made[key] = value
 
 
 _CALLS = {
-    _Name("collections", "OrderedDict"): _pairs,
-    _Name("_codecs", "encode"): _encode,
-    _Name("numpy", "ndarray"): _ndarray,
-    _Name("numpy", "dtype"): _dtype,
-    **{_Name(module, "tuple"): _plain for module in ("builtins", "__builtin__")},
-    **{_Name(module, "set"): _plain for module in ("builtins", "__builtin__")},
-    **{_Name(module, "bytes"): _nothing for module in ("builtins", "__builtin__")},
-    # NumPy 1 says core, NumPy 2 says _core.
-    **{_Name(f"numpy.{core}.multiarray", "_reconstruct"): _reconstruct for core in ("core", "_core")},
-    **{_Name(f"numpy.{core}.multiarray", "scalar"): _scalar for core in ("core", "_core")},
-    **{_Name(f"numpy.{core}.numeric", "_frombuffer"): _frombuffer for core in ("core", "_core")},
+    "collections.OrderedDict": _pairs,
+    "_codecs.encode": _encode,
+    "numpy.ndarray": _ndarray,
+    "numpy.dtype": lambda *arguments: _NumberType(*arguments),
 }
+for _builtins in ("builtins", "__builtin__"):
+    for _name in ("tuple", "set"):
+        _CALLS[f"{_builtins}.{_name}"] = lambda items=(): tuple(items)
+    _CALLS[f"{_builtins}.bytes"] = lambda: b""
+for _core in ("core", "_core"):  # NumPy 1 says core, NumPy 2 says _core
+    _CALLS[f"numpy.{_core}.multiarray._reconstruct"] = _reconstruct
+    _CALLS[f"numpy.{_core}.multiarray.scalar"] = lambda dtype, data: PickledArray().fill((), dtype, False, data)
+    _CALLS[f"numpy.{_core}.numeric._frombuffer"] = lambda data, dtype, shape, order: PickledArray().fill(
+        shape, dtype, order == "F", data
+    )
 """Every name that a pickle may use, and what we make in its place."""
 
 
-def _opcodes(data: bytes) -> Iterator[tuple]:
-    with warnings.catch_warnings():
-        # Of an odd escape in a string Python warns, which tells the user of a damaged file nothing.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        yield from pickletools.genops(data)
+class _Unpickler(pickle._Unpickler):
+    """Python's unpickler, with the names of `_CALLS` and the opcodes of `_Unpickler.dispatch` alone."""
 
+    stack: list
+    append: Callable[[object], None]
+    pop_mark: Callable[[], list]
 
-class _Machine:
-    """The pickle machine: a stack, the marks in it, and a memo."""
-
-    def __init__(self, where: str) -> None:
+    def __init__(self, data: bytes, where: str) -> None:
+        super().__init__(io.BytesIO(data), encoding="latin-1")
         self.where = where
-        self.stack: list = []
-        self.marks: list[int] = []
-        self.memo: dict[int, object] = {}
 
-    def run(self, data: bytes) -> object:
-        for opcode, argument, _ in _opcodes(data):
-            name = opcode.name
-            if name == "STOP":
-                return self.stack.pop()
-            if name in _LITERALS:
-                self.stack.append(argument)
-            elif name in _CONSTANTS:
-                self.stack.append(_CONSTANTS[name])
-            elif name in _EMPTY:
-                self.stack.append(_EMPTY[name]())
-            elif name in _TUPLES:
-                self.stack.append(tuple(self._take(_TUPLES[name])))
-            elif name in _PUTS:
-                self.memo[argument] = self.stack[-1]
-            elif name in _GETS:
-                self.stack.append(self.memo[argument])
-            elif name in _STEPS:
-                _STEPS[name](self)
-            elif name == "GLOBAL":
-                self._push_name(*argument.split(" ", 1))
-            elif name not in ("PROTO", "FRAME"):
-                self._refuse(f"to make an object ({name} {_short(str(argument))})" if argument else f"for {name}")
-        raise Damaged("no end")
-
-    def _refuse(self, what: str) -> None:
+    def refuse(self, what: str) -> None:
         raise UserError(f"{self.where}: refuses to load: it asks {what}; a state dict holds arrays only")
 
-    def _take(self, count: int) -> list:
-        if len(self.stack) < count:
-            raise Damaged("the stack is empty")
-        items = self.stack[-count:]
-        del self.stack[-count:]
-        return items
+    def find_class(self, module: str, name: str) -> Callable:
+        if f"{module}.{name}" not in _CALLS:
+            self.refuse(f"to run {_short(f'{module}.{name}')}")
+        return _CALLS[f"{module}.{name}"]
 
-    def _take_marked(self) -> list:
-        start = self.marks.pop()
-        items = self.stack[start:]
-        del self.stack[start:]
-        return items
-
-    def _push_name(self, module: object, name: object) -> None:
-        found = _Name(str(module), str(name))
-        if found not in _CALLS:
-            self._refuse(f"to run {_short(f'{module}.{name}')}")
-        self.stack.append(found)
-
-    def _mark(self) -> None:
-        self.marks.append(len(self.stack))
-
-    def _memoize(self) -> None:
-        self.memo[len(self.memo)] = self.stack[-1]
-
-    def _duplicate(self) -> None:
-        self.stack.append(self.stack[-1])
-
-    def _stack_name(self) -> None:
-        self._push_name(*self._take(2))
-
-    def _marked_tuple(self) -> None:
-        self.stack.append(tuple(self._take_marked()))
-
-    def _marked_list(self) -> None:
-        self.stack.append(self._take_marked())
-
-    def _marked_dict(self) -> None:
-        items = self._take_marked()
-        self.stack.append(_pairs(zip(items[::2], items[1::2], strict=True)))
-
-    def _append(self) -> None:
-        self._extend(self._take(1))
-
-    def _appends(self) -> None:
-        self._extend(self._take_marked())
-
-    def _extend(self, items: list) -> None:
-        if not isinstance(self.stack[-1], list):
-            raise Damaged("an item for something that is not a list")
-        self.stack[-1].extend(items)
-
-    def _set_item(self) -> None:
-        self._set(self._take(2))
-
-    def _set_items(self) -> None:
-        self._set(self._take_marked())
-
-    def _set(self, items: list) -> None:
-        if not isinstance(self.stack[-1], dict):
-            raise Damaged("an entry for something that is not a dict")
+    def put_items(self, items: list) -> None:
         for key, value in zip(items[::2], items[1::2], strict=True):
             _put(self.stack[-1], key, value)
 
-    def _reduce(self) -> None:
-        name, arguments = self._take(2)
-        if not isinstance(name, _Name) or not isinstance(arguments, tuple):
-            raise Damaged("a call of something that is not a function")
-        try:
-            self.stack.append(_CALLS[name](*arguments))
-        except TypeError:
-            raise Damaged(f"unknown arguments of {name.module}.{name.name}") from None
+    def load_dict(self) -> None:
+        items = self.pop_mark()
+        self.append({})
+        self.put_items(items)
 
-    def _build(self) -> None:
-        (state,) = self._take(1)
-        target = self.stack[-1]
+    def load_setitem(self) -> None:
+        value, key = self.stack.pop(), self.stack.pop()
+        self.put_items([key, value])
+
+    def load_setitems(self) -> None:
+        self.put_items(self.pop_mark())
+
+    def load_build(self) -> None:
+        state, target = self.stack.pop(), self.stack[-1]
         if isinstance(target, PickledArray | _NumberType):
             target.build(state)
         elif not isinstance(target, dict):  # attributes of an OrderedDict: nothing that we need
             raise Damaged("a state for something that has none")
 
 
-def _put(made: dict, key: object, value: object) -> None:
-    if not isinstance(key, _KEYS):
-        raise Damaged(f"a {type(key).__name__} as a key")
-    made[key] = value
+_BY_CODE = {ord(opcode.code): opcode for opcode in pickletools.opcodes}
+
+
+class _Opcodes(dict):
+    """What is done for each opcode; a refusal for those without an entry."""
+
+    def __missing__(self, code: int) -> Callable:
+        opcode = _BY_CODE[code]
+
+        def refuse(machine) -> None:
+            argument = opcode.arg.reader(machine) if opcode.arg else None
+            name = opcode.name
+            machine.refuse(f"to make an object ({name} {_short(str(argument))})" if argument else f"for {name}")
+
+        return refuse
+
+
+_PLAIN = """
+PROTO FRAME STOP MARK POP POP_MARK DUP PUT BINPUT LONG_BINPUT MEMOIZE GET BINGET LONG_BINGET GLOBAL STACK_GLOBAL REDUCE
+NONE NEWTRUE NEWFALSE INT BININT BININT1 BININT2 LONG LONG1 FLOAT BINFLOAT STRING BINSTRING SHORT_BINSTRING
+UNICODE BINUNICODE SHORT_BINUNICODE BINUNICODE8 BINBYTES SHORT_BINBYTES BINBYTES8
+EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 EMPTY_LIST LIST APPEND APPENDS EMPTY_DICT
+"""
+"""Opcodes that move values on the stack, or call what `find_class` has found: as Python does them. Without LONG4, whose
+integers are too long for Python to show."""
+_CODES = {opcode.name: code for code, opcode in _BY_CODE.items()}
+_INSTEAD = {"BYTEARRAY8": "BINBYTES8", "EMPTY_SET": "EMPTY_LIST", "FROZENSET": "LIST", "ADDITEMS": "APPENDS"}
+"""Python would reserve a bytearray's size before it is read, and hash what a set holds."""
+_OWN = {
+    "DICT": _Unpickler.load_dict,
+    "SETITEM": _Unpickler.load_setitem,
+    "SETITEMS": _Unpickler.load_setitems,
+    "BUILD": _Unpickler.load_build,
+}
+_Unpickler.dispatch = _Opcodes(
+    {_CODES[name]: pickle._Unpickler.dispatch[_CODES[name]] for name in _PLAIN.split()}
+    | {_CODES[name]: pickle._Unpickler.dispatch[_CODES[other]] for name, other in _INSTEAD.items()}
+    | {_CODES[name]: handler for name, handler in _OWN.items()}
+)
 
 
 def _short(text: str) -> str:
     """Text from the file, fit for one line of an error."""
     text = text if text.isprintable() else ascii(text)
     return text if len(text) <= 80 else text[:77] + "..."
-
-
-_STEPS = {
-    "MARK": _Machine._mark,
-    "POP": lambda machine: machine._take(1),
-    "POP_MARK": _Machine._take_marked,
-    "DUP": _Machine._duplicate,
-    "MEMOIZE": _Machine._memoize,
-    "STACK_GLOBAL": _Machine._stack_name,
-    "TUPLE": _Machine._marked_tuple,
-    "LIST": _Machine._marked_list,
-    "FROZENSET": _Machine._marked_list,
-    "DICT": _Machine._marked_dict,
-    "APPEND": _Machine._append,
-    "APPENDS": _Machine._appends,
-    "ADDITEMS": _Machine._appends,
-    "SETITEM": _Machine._set_item,
-    "SETITEMS": _Machine._set_items,
-    "REDUCE": _Machine._reduce,
-    "BUILD": _Machine._build,
-}
-"""Opcodes that only move things about on the stack, or build what `_CALLS` allows."""

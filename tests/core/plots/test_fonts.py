@@ -106,16 +106,22 @@ def cells_of(figure) -> list[str]:
 # Fonts
 
 
+def families_for(texts: list[str]) -> list[str] | None:
+    """The families that have every character of `texts`; None where there are none."""
+    families, missing = fonts.fonts_for(texts)
+    return None if missing else families
+
+
 def test_latin_text_keeps_its_font():
-    assert fonts.families_for(["plain", "na\u00efve\ncaf\u00e9", ""]) == [fonts.DEFAULT]
-    assert fonts.families_for([]) == [fonts.DEFAULT]
+    assert families_for(["plain", "na\u00efve\ncaf\u00e9", ""]) == [fonts.DEFAULT]
+    assert families_for([]) == [fonts.DEFAULT]
 
 
 def test_of_this_machine_a_font_has_what_it_promises():
     """Whichever those are: nothing is missing from the families, or none are given."""
     families, missing = fonts.fonts_for([GOOD, BAD, "a"])
     assert families[0] == fonts.DEFAULT and missing <= set(GOOD + BAD)
-    assert fonts.families_for([GOOD, BAD, "a"]) == (None if missing else families)
+    assert families_for([GOOD, BAD, "a"]) == (None if missing else families)
     figure, legend = confusion_figure(TWO, [BAD, GOOD], GOOD)
     assert bool(legend) == bool(missing)
     figure.canvas.draw()
@@ -123,7 +129,7 @@ def test_of_this_machine_a_font_has_what_it_promises():
 
 def test_nothing_is_found_where_nothing_is_installed(machine):
     """Matplotlib's own font of last resort, which claims everything, is none."""
-    assert fonts.families_for([GOOD]) is None
+    assert families_for([GOOD]) is None
     assert fonts.fonts_for([GOOD, "a"]) == ([fonts.DEFAULT], frozenset(GOOD))
 
 
@@ -131,7 +137,7 @@ def test_fonts_installed_after_matplotlib_made_its_list_are_found(machine, tmp_p
     machine(tmp_path / "gone.ttf", font_file(tmp_path / "hanzi.ttf", CHINESE, GOOD))
     (tmp_path / "broken.ttf").write_bytes(b"\0\1\0\0 no font")
     machine(tmp_path / "broken.ttf")
-    assert fonts.families_for([GOOD]) == [fonts.DEFAULT, CHINESE]
+    assert families_for([GOOD]) == [fonts.DEFAULT, CHINESE]
     assert fonts.fonts_for([BAD])[1] == {BAD[0]}
 
 
@@ -141,8 +147,8 @@ def test_the_preferred_font_comes_first_and_several_are_put_together(machine, tm
         font_file(tmp_path / "s.ttf", "SimHei", GOOD),
         font_file(tmp_path / "c.ttf", "Clay", CUNEIFORM),
     )
-    assert fonts.families_for([GOOD]) == [fonts.DEFAULT, "SimHei"]
-    assert fonts.families_for([GOOD, CUNEIFORM]) == [fonts.DEFAULT, "SimHei", "Clay"]
+    assert families_for([GOOD]) == [fonts.DEFAULT, "SimHei"]
+    assert families_for([GOOD, CUNEIFORM]) == [fonts.DEFAULT, "SimHei", "Clay"]
     assert fonts.fonts_for([GOOD, BAD])[1] == {BAD[0]}
 
 
@@ -159,7 +165,7 @@ def test_what_can_be_drawn():
 
 
 def test_neither_matplotlib_nor_a_framework_is_imported_for_nothing():
-    code = "import sys, core.plots.confusion, core.plots.fonts; core.plots.fonts.families_for(['abc'])\n"
+    code = "import sys, core.plots.confusion, core.plots.fonts; core.plots.fonts.fonts_for(['abc'])\n"
     code += "print([name for name in ('matplotlib', 'torch', 'paddle') if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout == "[]\n", done.stderr
