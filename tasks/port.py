@@ -51,12 +51,12 @@ def main(argv: list[str]) -> int:
     _describe(port, source)
     modules, arrays = port.modules, port.arrays
     if arguments.names == "neutral" or arguments.to == weight_files.NEUTRAL:
-        modules = {part: NEUTRAL_MODULES[part] for part in modules}
+        modules = {part: NEUTRAL_MODULES.get(part, part) for part in modules}
     if arguments.to != weight_files.NEUTRAL:
         arrays = to_state(port, modules, writer.LINEAR_LAYOUT)
     writer.write_state(out, arrays)
     fact("written", str(out))
-    parts = ", ".join(f"{module or 'the top'} ({part})" for part, module in modules.items())
+    parts = ", ".join(f"{module or 'the top'} ({part})" for part, module in modules.items() if "conv" not in part)
     fact("load", f"{weight_files.LOADING[arguments.to].format(path=out)}; {parts}")
     head = port.model.head
     again = Choices(
@@ -64,6 +64,7 @@ def main(argv: list[str]) -> int:
         activation=head.activation,
         embedding=modules["embedding"],
         encoder=modules["encoder"],
+        encoder_activation=getattr(port.model.encoder, "activation", None),
         hidden=modules.get("head.hidden"),
         head=modules["head"],
     )
@@ -85,6 +86,7 @@ def _check(arguments: argparse.Namespace) -> None:
         ("--linear", arguments.linear, tuple(OTHER_LAYOUT)),
         ("--pooling", arguments.pooling, ("last", "mean", "max")),
         ("--activation", arguments.activation, ("tanh", "relu")),
+        ("--encoder-activation", arguments.encoder_activation, ("tanh", "relu")),
     ):
         if value is not None and value not in allowed:
             raise UserError(f"{flag} {value}: choose one of {', '.join(allowed)}")
@@ -111,14 +113,19 @@ def _choices(arguments: argparse.Namespace, source: Path) -> Choices:
         encoder=arguments.encoder,
         hidden=arguments.head_hidden,
         head=arguments.head,
+        encoder_activation=arguments.encoder_activation,
     )
     record = source.parent / "experiment.json"
     if weight_files.kind_of(source) != weight_files.NEUTRAL or not record.is_file():
         return choices
-    head = read_experiment(record).model.head
+    model = read_experiment(record).model
     fact("spec", f"pooling and activation as {record} says, where no option does")
-    pooling, activation = choices.pooling or head.pooling, choices.activation or head.activation
-    return dataclasses.replace(choices, pooling=pooling, activation=activation)
+    return dataclasses.replace(
+        choices,
+        pooling=choices.pooling or model.head.pooling,
+        activation=choices.activation or model.head.activation,
+        encoder_activation=choices.encoder_activation or getattr(model.encoder, "activation", None),
+    )
 
 
 def _describe(port: Port, source: Path) -> None:
@@ -198,7 +205,8 @@ def _instance(experiment: Experiment, arrays: Arrays, rng: np.random.Generator) 
 def _parser() -> Parser:
     parser = Parser(
         prog=PROGRAM,
-        description="Bring a classifier's weights (embedding, recurrent layer, linear head) to the other framework.",
+        description="Bring a classifier's weights (embedding, recurrent layer or TextCNN, linear head) to the other"
+        " framework.",
         epilog="Nothing in SOURCE is run, whatever it asks for. Exit code 1: the proof failed.",
         formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=32, width=110),
     )
@@ -211,9 +219,12 @@ def _parser() -> Parser:
     parser.add_argument("--names", metavar="N", default="source", help="names to write: source or neutral [source]")
     parser.add_argument("--pooling", metavar="P", help="last, mean or max, for the proof: no weight tells [mean]")
     parser.add_argument("--activation", metavar="A", help="tanh or relu, of the hidden layer in the head [relu]")
+    parser.add_argument("--encoder-activation", metavar="A", help="tanh or relu, of a TextCNN [relu]")
     parser.add_argument("--state", metavar="NAME", help="entry of SOURCE to take, where several are state dicts")
     parser.add_argument("--embedding", metavar="NAME", help="module that is the embedding, where several could be")
-    parser.add_argument("--encoder", metavar="NAME", help="module that is the recurrent layer, where there are several")
+    parser.add_argument(
+        "--encoder", metavar="NAME", help="module of the recurrent layer or convolutions, where there are several"
+    )
     parser.add_argument("--head", metavar="NAME", help="linear layer that gives the logits, where several could")
     parser.add_argument("--head-hidden", metavar="NAME", help="linear layer below it")
     parser.add_argument("--linear", metavar="L", help="out_in or in_out: linear weights of SOURCE [by its kind]")

@@ -1,7 +1,8 @@
 """Bringing weights from elsewhere: from a state dict's names and shapes to seqtwin's neutral names, and back.
 
 What is understood: one embedding, one recurrent layer (`torch.nn.RNN`, `GRU`, `LSTM`; `paddle.nn.SimpleRNN`, `GRU`,
-`LSTM`; any number of layers, one or both directions) and a linear head with at most one hidden layer.
+`LSTM`; any number of layers, one or both directions) or a TextCNN's convolutions (`core/weights/recognise_textcnn.py`),
+and a linear head with at most one hidden layer.
 
 | in the file | here |
 |---|---|
@@ -28,7 +29,9 @@ import numpy as np
 from core.errors import UserError
 from core.models.model import Model, parameter_table
 from core.spec.experiment import Experiment, replace
+from core.weights.paddle_files import layer_name
 from core.weights.recognise import Part, find_embedding, find_head, find_recurrent, join
+from core.weights.recognise_textcnn import find_convolutions, find_tables, has_convolutions, in_layout_of
 from core.weights.state_dict import StateDict
 
 NEUTRAL_MODULES = {name: name for name in ("embedding", "encoder", "head.hidden", "head")}
@@ -40,7 +43,7 @@ WRAPPERS = ("module.", "_orig_mod.")
 
 @dataclass(frozen=True)
 class Choices:
-    """What the weights leave open. The last four are modules of the file, needed only where it is ambiguous."""
+    """What the weights leave open. Names are modules of the file, needed only where it is ambiguous."""
 
     pooling: str | None = None
     activation: str | None = None
@@ -48,6 +51,8 @@ class Choices:
     encoder: str | None = None
     hidden: str | None = None
     head: str | None = None
+    encoder_activation: str | None = None
+    """Of a TextCNN."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +74,7 @@ class Port:
     pad_row: np.ndarray
     """[E]: what row 0 of the embedding held."""
     modules: dict[str, str]
-    """The file's name of each of `NEUTRAL_MODULES` that the model has."""
+    """The file's name of each module that the model has, by the neutral one; of a TextCNN one for each kernel."""
     rows: list[Row]
     duplicates: dict[str, str]
     """Second names, and the first name of each."""
@@ -94,12 +99,16 @@ def convert(state: StateDict, layout: str, choices: Choices | None = None) -> Po
         return {name: array for name, array in left.items() if name not in part.used}
 
     every = left
-    encoder = find_recurrent(left, where, choices.encoder)
+    recurrent = any(map(layer_name, left)) or not has_convolutions(left)
+    if recurrent:
+        encoder = find_recurrent(left, where, choices.encoder)
+    else:
+        encoder = find_convolutions(left, where, choices.encoder, choices.encoder_activation)
     left = without(encoder)
-    embedding = find_embedding(left, where, encoder.changes["model.embedding.dim"], choices.embedding)
+    find_words = find_embedding if recurrent else find_tables
+    embedding = find_words(left, where, encoder.changes["model.embedding.dim"], choices.embedding)
     left = without(embedding)
-    features = encoder.changes["model.encoder.hidden_size"] * (1 + encoder.changes["model.encoder.bidirectional"])
-    head = find_head(left, where, features, layout, state.ordered, choices.hidden, choices.head)
+    head = find_head(left, where, encoder.features, layout, state.ordered, choices.hidden, choices.head)
     left = without(head)
 
     parts = (embedding, encoder, head)
@@ -109,6 +118,7 @@ def convert(state: StateDict, layout: str, choices: Choices | None = None) -> Po
         arrays |= part.arrays
         sources |= part.sources
         modules |= part.modules
+    changes |= embedding.changes  # it knows of two tables, each half as wide as what the encoder reads
     assumed = [line for part in parts for line in part.assumed]
     for field, value in (("pooling", choices.pooling), ("activation", choices.activation)):
         if value is not None:
@@ -129,12 +139,13 @@ def convert(state: StateDict, layout: str, choices: Choices | None = None) -> Po
     # Copies, C-contiguous: what was read may be a view of the file, or transposed.
     arrays = {row.name: np.array(arrays[row.name], dtype=dtype, order="C") for row in parameter_table(model)}
     pad_row = arrays["embedding.weight"][0].copy()
-    arrays["embedding.weight"][0] = 0.0
-    if pad_row.any():
-        assumed.append(
-            f"id 0 is padding, its word vector zero: row 0 of {sources['embedding.weight']} is not (largest entry"
-            f" {np.abs(pad_row).max():.3g}); a model that reads id 0 as a word computes something else"
-        )
+    for table in (row.name for row in parameter_table(model) if row.looked_up):
+        if arrays[table][0].any():
+            assumed.append(
+                f"id 0 is padding, its word vector zero: row 0 of {sources[table]} is not (largest entry"
+                f" {np.abs(arrays[table][0]).max():.3g}); a model that reads id 0 as a word computes something else"
+            )
+        arrays[table][0] = 0.0
     shapes = {name: every[source].shape for name, source in sources.items()}
     unplaced = {name: f"{array.dtype.name} {list(array.shape)}" for name, array in left.items()}
     return Port(
@@ -162,13 +173,15 @@ def _unwrapped(arrays: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], li
 
 def to_state(port: Port, modules: dict[str, str], layout: str) -> dict[str, np.ndarray]:
     """The arrays as a class of a framework's own layers names and lays them out, row 0 of the embedding as found."""
-    found = {}
+    found, shapes = {}, {row.neutral: row.source_shape for row in port.rows}
     for name, array in port.arrays.items():
         module, _, leaf = name.rpartition(".")
         if module == "embedding":
             array = np.concatenate([port.pad_row[None], array[1:]])
-        elif module != "encoder" and array.ndim == 2 and layout == "in_out":
+        elif module.startswith("head") and array.ndim == 2 and layout == "in_out":
             array = array.T
+        elif array.ndim == 3:
+            array = in_layout_of(array, shapes[name])
         found[join(modules[module], leaf)] = np.ascontiguousarray(array)
     return found
 

@@ -34,6 +34,8 @@ class Part:
     changes: dict[str, object] = field(default_factory=dict)
     """Fields of the spec, by dotted path."""
     assumed: list[str] = field(default_factory=list)
+    features: int = 0
+    """Of an encoder: columns of its output."""
 
     def take(self, neutral: str, source: str, array: np.ndarray) -> None:
         self.arrays[neutral], self.sources[neutral] = array, source
@@ -96,6 +98,7 @@ def find_recurrent(arrays: Arrays, where: str, wanted: str | None) -> Part:
             if array.shape != shape:
                 raise UserError(f"{where}: {shown(leaves[leaf], array)} should have the shape {list(shape)}")
             part.take(f"encoder.{leaf}", leaves[leaf], array)
+    part.features = hidden * (1 + both)
     if absent:
         part.assumed.append(
             f"{module or 'the encoder'} has no {' and no '.join(absent)}: zeros stand there; build it with biases"

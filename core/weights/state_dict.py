@@ -6,6 +6,7 @@ its decoded tree to `gather`, which finds the state dict in it, also where a che
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,7 @@ import numpy as np
 from core.errors import UserError
 
 TOP = "."
+KERNEL = re.compile(r"\d\.weight$")
 """Name of a file's top level, as an entry of the file."""
 _DEEPEST = 3
 
@@ -61,7 +63,10 @@ def gather(
     if not found:
         part = "" if entry is None else f" in `entry` {entry}"
         names = ", ".join(_name(key, where) for key in list(tree)[:6]) or "nothing"
-        raise UserError(f"{where}: no recurrent layer{part}: no name like lstm.weight_ih_l0 (it begins with {names})")
+        raise UserError(
+            f"{where}: no recurrent layer{part}, no name like lstm.weight_ih_l0, and no convolutions (it begins with"
+            f" {names})"
+        )
     if len(found) > 1:
         parts = ", ".join(_name(path, where) for path in found)
         raise UserError(f"{where}: holds several state dicts: {parts}; choose one with `entry` NAME")
@@ -112,7 +117,14 @@ def _path(trail: tuple) -> str:
 
 
 def _is_state(part: dict, as_array: Callable) -> bool:
-    return any(isinstance(key, str) and "weight_ih" in key and as_array(part[key]) is not None for key in part)
+    """Whether a dict holds what an encoder is known by: recurrent arrays, or numbered kernels of a convolution."""
+    for key in part:
+        if not isinstance(key, str) or not ("weight_ih" in key or KERNEL.search(key)):
+            continue
+        array = as_array(part[key])
+        if array is not None and ("weight_ih" in key or array.ndim in (3, 4)):
+            return True
+    return False
 
 
 def _beside(tree: dict, trail: tuple, where: str) -> Iterator[tuple[str, object]]:

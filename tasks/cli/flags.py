@@ -28,6 +28,7 @@ OF_ARGUMENTS = {
     "head": "--head",
     "pooling": "--pooling",
     "activation": "--activation",
+    "encoder_activation": "--encoder-activation",
 }
 """Flag by argument: what no field of a spec says. From `entry` on: of weights that are converted."""
 
