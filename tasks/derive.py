@@ -1,6 +1,7 @@
-"""An SRN and an LSTM by hand: the worked example of nndl, chapter 6, step by step, then held against the code.
+"""Forward passes by hand, step by step, then compared with the code: an SRN and an LSTM, and a TextCNN.
 
 python -m tasks.derive
+python -m tasks.derive --what textcnn
 python -m tasks.derive --cell lstm --backend torch
 python -m tasks.derive --cell srn --input 1 0 --input 0 2 --input 1 1
 """
@@ -17,9 +18,12 @@ from rich.markup import escape
 
 import backends
 from backends import implementations
+from core.analysis import worked_textcnn
 from core.analysis.worked_example import ANSWER_LIMIT, ANSWERS, DERIVATIONS, INPUTS, Derivation, arrays, derive
 from core.errors import UserError
 from core.models.encoders.recurrent import CELLS, WEIGHT_KINDS, RecurrentEncoder
+from core.models.model import forward
+from core.spec.training import Training
 from tasks.cli.console import Parser, console, run_program
 
 PROGRAM = "python -m tasks.derive"
@@ -46,10 +50,66 @@ class Check:
         return self.difference <= self.limit  # not so for NaN
 
 
+WHAT = ("rnn", "textcnn")
+
+
 def main(argv: list[str]) -> int:
     arguments = _parser().parse_args(argv)
+    if arguments.what is not None and arguments.what not in WHAT:
+        raise UserError(f"--what {arguments.what}: choose one of {', '.join(WHAT)}")
     cells, inputs = _cells(arguments.cell), _inputs(arguments.input)
-    names = _backends(arguments.backend)
+    recurrent_only = arguments.cell is not None or inputs is not None
+    if arguments.what == "textcnn" and recurrent_only:
+        raise UserError("--cell and --input are about --what rnn: leave them out")
+    names, passed = _backends(arguments.backend), True
+    if arguments.what != "textcnn":
+        passed &= _recurrent(cells, inputs, names)
+    if arguments.what == "textcnn" or arguments.what is None and not recurrent_only:
+        passed &= _textcnn(names)
+    return 0 if passed else 1
+
+
+def _textcnn(names: list[str]) -> bool:
+    """Print the TextCNN's example and its checks. Return whether all passed."""
+    example, passed = worked_textcnn.derive(), True
+    console.print()
+    for line in example.lines:
+        console.print(escape(line))
+    console.print()
+    for check in textcnn_checks(example, names):
+        _show(check)
+        passed &= check.passed
+    return passed
+
+
+def textcnn_checks(example: worked_textcnn.Example, names: list[str]) -> Iterator[Check]:
+    """The example against d2l's answers, the reference, and every implementation of the frameworks `names`."""
+    for title, (read, kernel, answer) in worked_textcnn.SMALL.items():
+        found = np.array(worked_textcnn.correlate(read, kernel))
+        yield Check(f"d2l, {title}", float(np.abs(found - answer).max()), 0.0)
+    model, given, batch = worked_textcnn.MODEL, worked_textcnn.arrays(), worked_textcnn.batch()
+    found = forward(model, given, batch)
+    yield Check("core.models.model", _largest(example, found), LIMIT)
+    training = Training(dtype="float64")
+    for name in names:
+        for implementation in model.encoder.implementations:
+            engine = backends.load(name).Engine(model, training, given, "cpu", implementation)
+            yield Check(f"{name}, {implementation}", _largest(example, engine.activations(batch)), LIMIT)
+
+
+def _largest(example: worked_textcnn.Example, found: dict[str, np.ndarray]) -> float:
+    return max(float(np.abs(own - found[name][0]).max()) for name, own in example.outputs.items())
+
+
+def _show(check: Check) -> None:
+    verdict = "[green]pass[/]" if check.passed else "[red]FAIL[/]"
+    console.print(
+        f"{verdict}  by hand ~ {check.against:<26} largest difference {check.difference:.1e}  (limit {check.limit:g})"
+    )
+
+
+def _recurrent(cells: list[str], inputs: np.ndarray | None, names: list[str]) -> bool:
+    """Print the recurrent cells' examples and their checks. Return whether all passed."""
     console.print(escape(NOTE))
     passed = True
     for cell in cells:
@@ -60,14 +120,10 @@ def main(argv: list[str]) -> int:
             console.print(escape(line))
         console.print()
         for check in checks(cell, own, derivation, names, with_book=inputs is None):
-            verdict = "[green]pass[/]" if check.passed else "[red]FAIL[/]"
-            console.print(
-                f"{verdict}  by hand ~ {check.against:<26} largest difference {check.difference:.1e}"
-                f"  (limit {check.limit:g})"
-            )
+            _show(check)
             passed &= check.passed
         _say_what_was_left_out(names, with_book=inputs is None)
-    return 0 if passed else 1
+    return passed
 
 
 def checks(cell: str, inputs: np.ndarray, derivation: Derivation, names: list[str], with_book: bool) -> Iterator[Check]:
@@ -154,11 +210,12 @@ def _backends(given: list[str] | None) -> list[str]:
 def _parser() -> Parser:
     parser = Parser(
         prog=PROGRAM,
-        description="Derive the forward step of an SRN and an LSTM by hand, on the worked example of nndl, chapter 6,"
-        " and check the result against the reference and the frameworks.",
+        description="Derive forward passes by hand, of an SRN and an LSTM on the worked example of nndl, chapter 6, and"
+        " of a TextCNN, and check the results against the reference and the frameworks.",
         epilog="Exit code 1: a check failed.",
         formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=32, width=110),
     )
+    parser.add_argument("--what", metavar="W", help=f"{' or '.join(WHAT)} alone [both]")
     parser.add_argument("--cell", metavar="C", help=f"{' or '.join(DERIVATIONS)} alone [both]")
     parser.add_argument(
         "--input", metavar=("X1", "X2"), nargs=2, type=float, action="append",

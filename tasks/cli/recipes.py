@@ -79,13 +79,21 @@ RECIPES: dict[str, dict[str, object]] = {
 }
 
 
-TEXTCNN = {
-    "model.encoder": {"kind": "textcnn", "kernels": (3, 4, 5), "channels": (100, 100, 100)},
-    "model.head.pooling": "max",
-}
-"""Kim 2014: changes to a recipe of a recurrent encoder."""
+def textcnn(base: dict[str, object], kernels: tuple[int, ...], channels: int, **more: object) -> dict[str, object]:
+    """A recipe with a TextCNN (Kim 2014) in the place of its recurrent encoder, `channels` for each kernel."""
+    kept = {path: value for path, value in base.items() if not path.startswith("model.encoder")}
+    encoder = {"kind": "textcnn", "kernels": kernels, "channels": (channels,) * len(kernels)}
+    return {**kept, "model.encoder": encoder, "model.head.pooling": "max", **more}
 
-RECIPES["textcnn"] = {**{path: v for path, v in RECIPES["default"].items() if "encoder" not in path}, **TEXTCNN}
+
+# Chosen by dev accuracy, seed 0: .8925, against .8893 at the default's 3e-3 in two epochs, and .8861 there with dropout
+# .5 on words; .8933 with 150 channels, which take half as long again.
+RECIPES["textcnn"] = textcnn(
+    RECIPES["default"],
+    (3, 4, 5),
+    100,
+    **{"training.epochs": 3, "training.optimizer.learning_rate": 1.5e-3},
+)
 
 
 REVIEWS_ZH: dict[str, dict[str, object]] = {
@@ -97,6 +105,10 @@ REVIEWS_ZH: dict[str, dict[str, object]] = {
     },
 }
 """Of the Chinese reviews."""
+
+# Chosen by dev accuracy, seed 0: .8548; .8462 with kernels 3, 4, 5, .8508 at 1.5e-3 in three epochs, .8399 on single
+# characters.
+REVIEWS_ZH["textcnn"] = textcnn(REVIEWS_ZH["default"], (1, 2, 3), 128)
 
 CLASSIFY: dict[str, dict[str, object]] = {
     "default": {**RECIPES["default"], "text.jieba_hmm": False, "data": {"kind": "table", "source": "TRAIN"}},

@@ -100,7 +100,8 @@ def main(argv: list[str]) -> int:
         nargs="+",
         metavar="I",
         default=["auto"],
-        help=f"recurrent layers: auto, {', '.join(implementations.IMPLEMENTATIONS)}; several are compared [auto]",
+        help=f"what computes the encoder: auto, {', '.join(implementations.IMPLEMENTATIONS)};"
+        " several are compared [auto]",
     )
     parser.add_argument("--draw", type=int, metavar="N", help="seed of the random numbers of rungs 1 and 2 [fresh]")
     parser.add_argument("--json", metavar="FILE", help="write everything that was measured there too")
@@ -199,7 +200,7 @@ def _base(arguments: argparse.Namespace) -> Experiment:
 def _describe(base: Experiment, sides: Sides, arguments: argparse.Namespace, where: str, seed: int) -> None:
     versions = (f"{name} {side.versions()[side.NAME]}" for name, side in sides.items())
     implementations = ", ".join(dict.fromkeys(side.implementation for side in sides.values()))
-    fact("compared", f"{', '.join(versions)}, and the NumPy reference; CPU; recurrent layers: {implementations}")
+    fact("compared", f"{', '.join(versions)}, and the NumPy reference; CPU; implementation {implementations}")
     model, training = base.model, base.training
     fact(
         "spec",

@@ -189,9 +189,7 @@ def _backend_option(parser: Parser, text: str) -> None:
 
 
 def _impl_option(parser: Parser) -> None:
-    text = (
-        f"recurrent layers: auto, {', '.join(implementations.IMPLEMENTATIONS)}; auto takes fast, ours for the CPU, and "
-    )
+    text = f"what computes the encoder: auto, {', '.join(implementations.IMPLEMENTATIONS)}; auto takes fast, ours for the CPU, and "
     text += "packed on a GPU [auto]"
     parser.add_argument("--impl", metavar="I", default="auto", help=text)
 

@@ -52,7 +52,7 @@ def describe(run: Run) -> None:
     model, data = experiment.model, execution["data"]
     versions = ", ".join(f"{name} {version}" for name, version in execution["versions"].items() if name != "kernels")
     fact("task", f"{experiment.task}, recipe {experiment.recipe}")
-    fact("backend", f"{versions}; device {execution['device']}; recurrent layers: {_layers(execution)}")
+    fact("backend", f"{versions}; device {execution['device']}; implementation {_layers(run)}")
     fact("data", data["description"])
     counts = ", ".join(f"{data[part]['documents']:,} {part}" for part in ("train", "dev", "test"))
     fact("", f"{counts}; dev split {data['dev_split']}; vocabulary {len(run.data.vocabulary):,}")
@@ -142,9 +142,12 @@ def _vectors(record: dict, trainable: bool) -> str:
     )
 
 
-def _layers(execution: dict) -> str:
+def _layers(run: Run) -> str:
     """The implementation, and what there is to say about it: its build, or why it is not ours."""
+    execution = run.execution
     name, obstacle = execution["implementation"], implementations.why_not_fast(execution["device"])
+    if "fast" not in run.experiment.model.encoder.implementations:
+        return name
     if name == "fast":
         return f"fast (ours, {execution['versions']['kernels']})"
     return f"{name} (not fast: {obstacle})" if obstacle else name

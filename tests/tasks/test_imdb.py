@@ -252,7 +252,7 @@ def test_every_implementation_trains_alike(place, tmp_path):
     for implementation in implementations.IMPLEMENTATIONS:
         done = place.train("--backend", name, "--impl", implementation, "--out", implementation)
         assert done.code == 0, done.err
-        assert f"recurrent layers: {implementation}" in " ".join(done.out.split())
+        assert f"implementation {implementation}" in " ".join(done.out.split())
         _, execution = RunFolder.open(tmp_path / implementation).read_record()
         assert execution["implementation"] == implementation == execution["segments"][0]["implementation"]
         assert ("kernels" in execution["versions"]) == (implementation == "fast")
@@ -268,7 +268,7 @@ def test_without_the_compiled_layers_the_frameworks_own_serve(place, tmp_path, r
     done = place.train("--backend", name, "--epochs", 1, "--out", "plain")
     assert done.code == 0, done.err
     said = " ".join(done.out.split())
-    assert said.count("no C++ compiler was found") == 1 and "recurrent layers: builtin (not fast:" in said
+    assert said.count("no C++ compiler was found") == 1 and "implementation builtin (not fast:" in said
     _, execution = RunFolder.open(tmp_path / "plain").read_record()
     assert execution["implementation"] == "builtin"
     shutil.rmtree(tmp_path / "plain")
