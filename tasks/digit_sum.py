@@ -47,7 +47,16 @@ DEFAULTS = {"cells": ["srn", "gru", "lstm"], "lengths": [10, 15, 20, 25, 30, 35]
 FLAGS = {"cells": "--cell", "lengths": "--lengths", "seeds": "--seeds"}
 QUICK = {"lengths": [10, 20], "seeds": [0, 1]}
 QUICK_EPOCHS = 60
-NOT_OFFERED = ("--cell", "--seed", "--patience", "--dropout-masks", *ABOUT_TEXTS)
+NOT_OFFERED = (
+    "--encoder",
+    "--kernels",
+    "--channels",
+    "--cell",
+    "--seed",
+    "--patience",
+    "--dropout-masks",
+    *ABOUT_TEXTS,
+)
 """Options of the table that are this program's own, or mean nothing here."""
 AGREEMENT_STEPS = 200
 

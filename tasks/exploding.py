@@ -43,7 +43,18 @@ TENSORS = MappingProxyType({"W": "encoder.weight_ih_l0", "U": "encoder.weight_hh
 """The book's name of each tensor of the layer, and ours."""
 VANISHING_CELLS = ("srn", "gru", "lstm")
 VANISHING_EPOCHS = 150
-NOT_OFFERED = ("--seed", "--patience", "--dropout-masks", "--clip", "--layers", "--pooling", "--bidirectional")
+NOT_OFFERED = (
+    "--encoder",
+    "--kernels",
+    "--channels",
+    "--seed",
+    "--patience",
+    "--dropout-masks",
+    "--clip",
+    "--layers",
+    "--pooling",
+    "--bidirectional",
+)
 NOT_OFFERED += ("--dropout", *ABOUT_TEXTS)
 
 

@@ -93,10 +93,8 @@ class Run:
 
     @property
     def size(self) -> str:
-        """The encoder in a few words."""
-        encoder = self.experiment.model.encoder
-        layers = f"{encoder.num_layers} x " if encoder.num_layers > 1 else ""
-        return f"{layers}{'Bi' if encoder.bidirectional else ''}{encoder.cell.upper()} {encoder.hidden_size}"
+        """The encoder in two words."""
+        return self.experiment.model.encoder.label
 
     @property
     def parameters(self) -> int:

@@ -180,7 +180,11 @@ def apply_options(experiment: Experiment, arguments: argparse.Namespace) -> Expe
     tree = experiment.model_dump(mode="json")
     changes: dict[str, object] = {}
     for option, value in given.items():
-        paths = [path for path in option.paths if _get(tree, path) is not _ABSENT] or option.paths[:1]
+        paths = [path for path in option.paths if _get(tree, path) is not _ABSENT]
+        if not paths:
+            part, _, leaf = option.paths[0].rpartition(".")
+            kind = _get(tree, f"{part}.kind")
+            raise UserError(f"{option.flag}: {part} of kind {kind} has no {leaf}: leave it out, or choose another kind")
         changes.update(dict.fromkeys(paths, None if value == option.null else value))
     for assignment in arguments.set:
         field, separator, text = assignment.partition("=")

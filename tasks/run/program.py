@@ -189,8 +189,10 @@ def _backend_option(parser: Parser, text: str) -> None:
 
 
 def _impl_option(parser: Parser) -> None:
-    text = f"what computes the encoder: auto, {', '.join(implementations.IMPLEMENTATIONS)}; auto takes fast, ours for the CPU, and "
-    text += "packed on a GPU [auto]"
+    known = ", ".join(implementations.IMPLEMENTATIONS)
+    text = (
+        f"what computes the encoder: auto, {known}; auto takes fast, ours for the CPU, else the framework's own [auto]"
+    )
     parser.add_argument("--impl", metavar="I", default="auto", help=text)
 
 

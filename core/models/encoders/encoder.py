@@ -73,6 +73,11 @@ class Encoder(Spec):
         """How far the nearest unit is from a kink of the encoder's own; `pooled` [B, F] before its activation."""
         return np.inf
 
+    @property
+    @abstractmethod
+    def label(self) -> str:
+        """The family and its size in two words, as in `BiLSTM 128`: for tables."""
+
     @abstractmethod
     def describe(self) -> str:
         """Name the family and its sizes, as in `1 x bidirectional LSTM 128`."""

@@ -99,6 +99,11 @@ class RecurrentEncoder(Encoder):
         shape = rows, width, self.output_size(inputs)
         return {f"encoder.l{layer}": (shape, self.dropout) for layer in range(self.num_layers - 1)}
 
+    @property
+    def label(self) -> str:
+        layers = f"{self.num_layers} x " if self.num_layers > 1 else ""
+        return f"{layers}{'Bi' if self.bidirectional else ''}{self.cell.upper()} {self.hidden_size}"
+
     def describe(self) -> str:
         direction = "bidirectional " if self.bidirectional else ""
         return f"{self.num_layers} x {direction}{self.cell.upper()} {self.hidden_size}"

@@ -75,6 +75,10 @@ class TextCNNEncoder(Encoder):
     def margin(self, encoded: Encoded, pooled: np.ndarray) -> float:
         return float(np.abs(pooled).min()) if self.activation == "relu" else np.inf
 
+    @property
+    def label(self) -> str:
+        return f"TextCNN {'+'.join(map(str, self.kernels))}"
+
     def describe(self) -> str:
         kernels = ", ".join(f"{width} x {size}" for width, size in zip(self.kernels, self.channels, strict=True))
         return f"TextCNN {kernels} ({self.activation})"

@@ -1,0 +1,105 @@
+"""TextCNN through the programs: train, stop, resume in the other framework, predict, explain, evaluate, compare."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import backends
+import tasks.compare
+import tasks.digit_sum
+import tasks.gates
+import tasks.imdb
+from core.data.sources import imdb
+from core.spec.experiment import Experiment
+from core.train.run_folder import RunFolder
+from tasks.cli.recipes import OF_TASK, recipe
+from tests.conftest import loaded, make_reviews, run_main, stop_at
+
+EACH = 24
+SMALL = ("--embedding-dim", 6, "--batch-size", 8, "--epochs", 2, "--max-length", 16, "--dtype", "float64")
+TEXTCNN = ("--recipe", "textcnn", "--kernels", "2,3", "--channels", "4,5", "--static-copy", *SMALL)
+
+
+@pytest.fixture
+def place(tmp_path, rng, monkeypatch) -> Path:
+    monkeypatch.setattr(imdb, "PER_CLASS", EACH)
+    make_reviews(tmp_path, rng, EACH)
+    return tmp_path
+
+
+def train(place: Path, out: str, *argv: object):
+    fixed = ("--data", place / "aclImdb", "--cache-dir", place / "cache", "--out", place / out)
+    return run_main(tasks.imdb.main, *argv, *fixed)
+
+
+def losses(place: Path, run: str) -> np.ndarray:
+    return np.array([line["loss"] for line in RunFolder.open(place / run).read_metrics() if line["split"] == "train"])
+
+
+def test_from_one_framework_to_the_other_and_to_everything_else(place):
+    first, other = backends.NAMES
+    loaded(first), loaded(other)
+    done = train(place, "whole", "--backend", first, *TEXTCNN)
+    assert done.code == 0, done.err
+    assert "TextCNN 2 x 4, 3 x 5 (relu), max pooling" in done.out and "implementation builtin" in done.out
+    with stop_at(5):
+        assert train(place, "run", "--backend", first, *TEXTCNN).code == 130
+    resumed = run_main(tasks.imdb.main, "--resume", place / "run", "--backend", other, "--cache-dir", place / "cache")
+    assert resumed.code == 0, resumed.err
+    np.testing.assert_allclose(losses(place, "run"), losses(place, "whole"), atol=1e-9)
+
+    text = "a wonderful film and a fine plot"
+    answers = {
+        run_main(tasks.imdb.main, "predict", place / "run", text, "--backend", name).out
+        for name in ("numpy", first, other)
+    }
+    assert len(answers) == 1 and "\t" in answers.pop()
+    explained = run_main(tasks.imdb.main, "predict", place / "run", text, "--explain", "--html", place / "why.html")
+    assert explained.code == 0 and "wonderful" in (place / "why.html").read_text()
+    again = run_main(
+        tasks.imdb.main, "evaluate", place / "run", "--backend", first, "--impl", "loop", "--cache-dir", place / "cache"
+    )
+    assert again.code == 0 and "48 of 48 predictions as in predictions.csv" in again.out, again.out + again.err
+
+    assert train(place, "lstm", "--backend", first, "--hidden", 3, *SMALL).code == 0
+    page = place / "compare.html"
+    compared = run_main(
+        tasks.compare.main, place / "run", place / "lstm", "--out", page, "--cache-dir", place / "cache"
+    )
+    assert compared.code == 0 and "TextCNN 2+3" in compared.out and "BiLSTM 3" in compared.out, compared.err
+    assert "TextCNN 2+3" in page.read_text()
+    refused = run_main(tasks.gates.main, place / "run", "--sequence", "2", "3")
+    assert refused.code == 2 and "TextCNN 2 x 4, 3 x 5 (relu), which has no gates" in refused.err
+
+
+@pytest.mark.parametrize(
+    ("argv", "says"),
+    [
+        (("--encoder", "textcnn", "--pooling", "last"), "head.pooling last does not fit encoder.kind textcnn"),
+        (("--encoder", "textcnn", "--cell", "gru"), "--cell: model.encoder of kind textcnn has no cell"),
+        (("--encoder", "textcnn", "--kernels", "2,x"), "argument --kernels: invalid"),
+        (("--encoder", "textcnn", "--impl", "fast"), "has only builtin, loop; use --impl builtin"),
+        (("--encoder", "cnn"), "--encoder cnn: choose one of recurrent, textcnn"),
+        (("--kernels", "2,3"), "--kernels: model.encoder of kind recurrent has no kernels"),
+    ],
+)
+def test_mistakes_are_one_line(argv, says, place):
+    done = train(place, "run", *argv)
+    assert done.code == 2 and done.err.count("\n") == 1 and says in done.err, done.err
+    assert not (place / "run").exists()
+
+
+def test_programs_of_recurrent_networks_do_not_offer_it():
+    done = run_main(tasks.digit_sum.main, "--encoder", "textcnn")
+    assert done.code == 2 and "unrecognized arguments: --encoder" in done.err
+
+
+@pytest.mark.parametrize("task", ["imdb", "reviews_zh"])
+def test_the_recipes(task):
+    assert "textcnn" in OF_TASK[task]
+    experiment = recipe("textcnn", task)
+    assert isinstance(experiment, Experiment) and experiment.model.encoder.kind == "textcnn"
+    assert experiment.model.head.pooling == "max" and experiment.recipe == "textcnn"
