@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from backends import kernels
+from backends.engine_base import EngineBase
 from backends.paddle.dropout import Dropout, no_dropout, training_dropout
 from backends.paddle.fast import RowGradient
 from backends.paddle.framework import paddle
@@ -15,12 +16,11 @@ from backends.paddle.precision import prepare, reads_rounded
 from backends.paddle.runtime import DeviceClock, Inputs, native_device, set_precision, to_numpy
 from core import spec
 from core.batch import Batch
-from core.engine.contract import StepStats
 from core.engine.processes import SINGLE_PROCESS, ProcessGroup
 from core.models.model import product_weights
 
 
-class Engine:
+class Engine(EngineBase):
     """See `core.engine.contract.Engine`."""
 
     def __init__(
@@ -32,10 +32,8 @@ class Engine:
         implementation: str,
         world: ProcessGroup = SINGLE_PROCESS,
     ) -> None:
-        self.device = device
-        self.implementation = implementation
-        self.training = training
-        self._world, self._counted = world, model.head.counted
+        self._keep(model, training, device, implementation)
+        self._world = world
         set_precision(training.dtype, device)
         self._native_device = native_device(device)
         self._class_weights = class_weights(training, self._native_device)
@@ -46,40 +44,24 @@ class Engine:
         self._trainable = self._model.trainable
         self.product_weights = prepare(self._model, product_weights(model), training.dtype)
         embedding = self._model.embedding
-        # Few rows of word vectors have a gradient, and Adam can be told which.
-        embedding.by_rows = (
-            implementation == "fast"
-            and training.optimizer.kind == "adam"
-            and embedding.lookup == "index"
-            and "embedding.weight" in self._trainable
-        )
+        embedding.by_rows = self._reads_rows(embedding.lookup, "embedding.weight" in self._trainable)
         self._rows: RowGradient | None = None
         self._optimizer = OPTIMIZERS[training.optimizer.kind](
             training.optimizer, self._trainable, ("embedding.weight",) if embedding.by_rows else ()
         )
-        self._pending: list[paddle.Tensor] = []
-        self._pending_counts: list[int] = []
 
-    def train_step(self, batch: Batch, step: int, learning_rate: float) -> None:
-        loss, right = self._backward(batch, step)
+    def _apply(self, loss: paddle.Tensor, right: paddle.Tensor, learning_rate: float) -> paddle.Tensor:
+        """Clip the gradients and step the optimizer. Return loss, right predictions and norm, on the device."""
         gradients = [parameter.grad for parameter in self._trainable.values() if parameter.grad is not None]
         if self._rows is not None:
             gradients.append(self._rows.values)
         norm = clip(gradients, self.training.clip_mode, self.training.clip_norm)
         self._optimizer.step(learning_rate, self._rows)
-        self._pending.append(paddle.stack([loss.detach(), right.astype(loss.dtype), norm]))
-        self._pending_counts.append(self._counted(batch))
-        self._clock.stop()
+        return paddle.stack([loss.detach(), right.astype(loss.dtype), norm])
 
-    def collect(self) -> list[StepStats]:
-        if not self._pending:
-            return []
-        rows, counted = to_numpy(paddle.stack(self._pending)).tolist(), self._pending_counts
-        self._pending, self._pending_counts = [], []
-        return [StepStats(loss, int(right), n, norm) for (loss, right, norm), n in zip(rows, counted, strict=True)]
-
-    def device_seconds(self) -> float | None:
-        return self._clock.read()
+    def _read(self, figures: list[paddle.Tensor]) -> list[list[float]]:
+        """What `_apply` returned of several steps; waits for the device."""
+        return to_numpy(paddle.stack(figures)).tolist()
 
     def logits(self, batch: Batch) -> np.ndarray:
         return to_numpy(self._forward(batch, no_dropout)["logits"])
@@ -97,13 +79,6 @@ class Engine:
 
     def parameters(self) -> dict[str, np.ndarray]:
         return {name: to_numpy(parameter) for name, parameter in self._model.named.items()}
-
-    def moments(self) -> dict[str, np.ndarray]:
-        return self._optimizer.moments()
-
-    def load(self, parameters: dict[str, np.ndarray], moments: dict[str, np.ndarray], steps: int) -> None:
-        self._model.assign(parameters)
-        self._optimizer.load(moments, steps)
 
     def _place(self, batch: Batch) -> Inputs:
         return Inputs(batch, self.training.array_dtype, self._native_device)
@@ -127,7 +102,7 @@ class Engine:
         losses = self._model.head.losses(outputs, inputs, self._class_weights)
         right = self._model.head.right(outputs, inputs).sum()
         # Of a shard the sum, for shards are added up, and of a row that only stands in nothing.
-        loss = losses.sum() / (self._counted(batch) if self.training.loss_reduction == "mean" else 1)
+        loss = losses.sum() / self._divisor(batch)
         if shard.shard:
             loss, right = loss * float(shard.shard.counts), right * int(shard.shard.counts)
         try:

@@ -31,10 +31,8 @@ class Ensemble(Engine):
         device: str,
         implementation: str,
     ) -> None:
-        self.device = device
-        self.implementation = implementation
-        self.training = training
-        self.seeds, self._counted = seeds, model.head.counted
+        self._keep(model, training, device, implementation)
+        self.seeds = seeds
         set_precision(training.dtype, device)
         self._native_device = native_device(device)
         self._class_weights = class_weights(training, self._native_device)
@@ -44,8 +42,6 @@ class Ensemble(Engine):
         self._trainable = self._model.trainable
         self.product_weights = prepare(self._model, product_weights(model), training.dtype)
         self._optimizer = OPTIMIZERS[training.optimizer.kind](training.optimizer, self._trainable, ())
-        self._pending: list[paddle.Tensor] = []
-        self._pending_counts: list[int] = []
 
     def train_step(self, batch: Batch, step: int, learning_rate: float) -> None:
         losses, right = self._backward(batch, step)
@@ -53,15 +49,13 @@ class Ensemble(Engine):
         norms = clip_each(gradients, self.training.clip_mode, self.training.clip_norm)
         self._optimizer.step(learning_rate, None)
         figures = [losses.detach().unsqueeze(0), right.astype(losses.dtype).unsqueeze(0), norms]
-        self._pending.append(paddle.concat(figures))
-        self._pending_counts.append(self._counted(batch) // len(self.seeds))
+        self._pending.append((paddle.concat(figures), self._counted(batch) // len(self.seeds)))
 
     def collect(self) -> list[EnsembleStats]:
-        found = zip(map(to_numpy, self._pending), self._pending_counts, strict=True)
-        self._pending, self._pending_counts, names = [], [], tuple(self._trainable)
+        pending, self._pending, names = self._pending, [], tuple(self._trainable)
         return [
             EnsembleStats(loss, right, counted, dict(zip(names, norms, strict=True)))
-            for (loss, right, *norms), counted in found
+            for (loss, right, *norms), counted in ((to_numpy(figures), counted) for figures, counted in pending)
         ]
 
     def gradients(self, batch: Batch, step: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:

@@ -5,7 +5,6 @@ Each model sees the batches, in the order, that `core/train/loop.py` would give 
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -218,16 +217,9 @@ def train_together(
 
 
 def _keep_best(ensemble: Ensemble, state: EnsembleState, found: list[Evaluation]) -> None:
-    """As `core/train/loop.py`: a higher accuracy, or as high a one at a lower loss."""
-    better = []
-    for number, (own, evaluation) in enumerate(zip(state.members, found, strict=True)):
-        best = (own.best_score, -own.best_loss)
-        own.evaluations += 1
-        own.evaluations_since_best += 1
-        if math.isfinite(evaluation.loss) and (own.best_step == 0 or (evaluation.score, -evaluation.loss) > best):
-            own.best_step, own.best_score, own.best_loss = own.step, evaluation.score, evaluation.loss
-            own.evaluations_since_best = 0
-            better.append(number)
+    """Keep the parameters of every model that is better than it was."""
+    evaluated = enumerate(zip(state.members, found, strict=True))
+    better = [number for number, (own, evaluation) in evaluated if own.take(evaluation)]
     if better:
         for name, array in ensemble.parameters().items():
             state.best[name][better] = array[better]

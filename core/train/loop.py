@@ -247,12 +247,8 @@ class _Loop:
             self.engine.logits, self.experiment.model.head, self.dev_set, self.observer.on_evaluating, self.world
         )
         check_finite(found.loss, "the loss on dev", state.step)
-        best = (state.best_score, -state.best_loss)
-        is_best = state.best_step == 0 or (found.score, -found.loss) > best
-        state.evaluations += 1
-        state.evaluations_since_best = 0 if is_best else state.evaluations_since_best + 1
+        is_best = state.take(found)
         if is_best:
-            state.best_step, state.best_score, state.best_loss = state.step, found.score, found.loss
             self.folder.write_best(self.engine.parameters(), state.step)
         patience = self.training.patience
         state.finished = state.step == self.total_steps or bool(patience and state.evaluations_since_best >= patience)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import os
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -21,6 +22,7 @@ from pydantic import TypeAdapter, ValidationError
 from core.data.vocabulary import Vocabulary
 from core.errors import UserError
 from core.files import remove_unfinished, row_writer, write_bytes_atomic, write_json_atomic, write_text_atomic
+from core.models.heads.scores import Evaluation
 from core.models.model import Model, check_parameters
 from core.spec.experiment import FORMAT_VERSION, Experiment, describe, parse_experiment
 
@@ -44,6 +46,17 @@ class TrainingState:
     """Training time so far, evaluation not counted."""
     epoch_seconds: list[float] = field(default_factory=list)
     finished: bool = False
+
+    def take(self, evaluation: Evaluation) -> bool:
+        """Note an evaluation on dev at this step. Return whether it is the best: a higher score, or as high a one at a
+        lower loss, which must be finite."""
+        best = self.best_step == 0 or (evaluation.score, -evaluation.loss) > (self.best_score, -self.best_loss)
+        best = best and math.isfinite(evaluation.loss)
+        self.evaluations += 1
+        self.evaluations_since_best = 0 if best else self.evaluations_since_best + 1
+        if best:
+            self.best_step, self.best_score, self.best_loss = self.step, evaluation.score, evaluation.loss
+        return best
 
 
 class RunFolder:

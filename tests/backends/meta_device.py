@@ -8,6 +8,7 @@ spec with an implementation; it prints what became of each.
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -125,7 +126,10 @@ def taken(package, changes: dict, implementation: str, seeds=None, several=False
         assert len(sent) > before, "the batch was not sent"
         with torch.no_grad():
             found = engine._model(engine._place(BATCH), lambda x, place, rate: x)
-        places = {tensor.device.type for tensor in (*found.values(), *engine._pending, *engine._model.parameters())}
+        places = {
+            tensor.device.type
+            for tensor in (*found.values(), *(figures for figures, _ in engine._pending), *engine._model.parameters())
+        }
         assert places == {NAME}, places
     return ""
 
@@ -145,7 +149,9 @@ def main() -> None:
             answers.append(taken(package, **case))
         except Exception as error:
             answers.append(f"{type(error).__name__}: {str(error)[:300]}")
-    print(json.dumps(answers))
+    print(json.dumps(answers), flush=True)
+    # The thread that torch has for the device aborts at times at the interpreter's end.
+    os._exit(0)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,58 @@
+"""What the engines of both frameworks do alike, with no tensor in it: the order of a step, and its bookkeeping."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from core import spec
+from core.batch import Batch
+from core.engine.contract import StepStats
+
+
+class EngineBase:
+    """Base of both `Engine`s. `model`, `clock` and `optimizer` are the framework's own.
+
+    A subclass has `_backward`, `_apply` and `_read` in its framework's operations.
+    """
+
+    def _keep(self, model: spec.Model, training: spec.Training, device: str, implementation: str) -> None:
+        """Note what the engine was made of."""
+        self.device, self.implementation, self.training = device, implementation, training
+        self._counted = model.head.counted
+        self._pending: list[tuple[object, int]] = []
+        """Figures of every step since the last `collect`, on the device, and how many predictions they are of."""
+
+    def _reads_rows(self, lookup: str, trainable: bool) -> bool:
+        """Whether the gradient of word vectors is kept by rows: few have one, and Adam can be told which."""
+        return (
+            self.implementation == "fast" and self.training.optimizer.kind == "adam" and lookup == "index" and trainable
+        )
+
+    def train_step(self, batch: Batch, step: int, learning_rate: float) -> None:
+        found = self._backward(batch, step)
+        self._pending.append((self._apply(*found, learning_rate), self._counted(batch)))
+        self._clock.stop()
+
+    def collect(self) -> list[StepStats]:
+        if not self._pending:
+            return []
+        pending, self._pending = self._pending, []
+        rows = self._read([figures for figures, _ in pending])
+        return [
+            StepStats(loss, int(right), counted, norm)
+            for (loss, right, norm), (_, counted) in zip(rows, pending, strict=True)
+        ]
+
+    def device_seconds(self) -> float | None:
+        return self._clock.read()
+
+    def moments(self) -> dict[str, np.ndarray]:
+        return self._optimizer.moments()
+
+    def load(self, parameters: dict[str, np.ndarray], moments: dict[str, np.ndarray], steps: int) -> None:
+        self._model.assign(parameters)
+        self._optimizer.load(moments, steps)
+
+    def _divisor(self, batch: Batch) -> int:
+        """What the sum of losses is divided by."""
+        return self._counted(batch) if self.training.loss_reduction == "mean" else 1
