@@ -22,6 +22,7 @@ p { margin: .4rem 0; max-width: 78ch; }
 .lead { font-size: 1.02rem; }
 .soft, caption, figcaption { color: var(--soft); }
 .small { font-size: .86rem; }
+.word { border-radius: .2rem; padding: .05rem .15rem; print-color-adjust: exact; -webkit-print-color-adjust: exact; }
 code, pre, .id { font-family: ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace; }
 code, .id { font-size: .86em; }
 .note { background: var(--note); border: 1px solid var(--note-line); border-radius: 8px; padding: .55rem .9rem;

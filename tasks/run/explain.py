@@ -13,6 +13,7 @@ from core.analysis.occlusion import Explanation
 from core.data.encode import EncodedText
 from core.errors import UserError
 from core.files import write_text_atomic
+from core.report.page import document
 from tasks.cli.console import console
 
 SUPPORTS, OPPOSES = (0, 114, 178), (213, 94, 0)
@@ -74,23 +75,22 @@ def check_page(path: Path, flag: str = "--html") -> None:
 
 
 def write_page(path: Path, run: str, computed_by: str, found: list[Explained]) -> None:
-    """One page with every text: it needs no network and no script, and follows light and dark."""
-    texts = "\n".join(_section(number, explained) for number, explained in enumerate(found, start=1))
-    content = PAGE.format(
-        title=escape(f"Which words moved the answer: {Path(run).name}"),
-        computed_by=escape(computed_by),
-        supports=_color(SUPPORTS, 0.6),
-        opposes=_color(OPPOSES, 0.6),
-        texts=texts,
+    """Write one page with every text; it needs no network and no script, and follows light and dark."""
+    name = f"Which words moved the answer: {Path(run).name}"
+    intro = (
+        f"<header>\n<h1>{escape(name)}</h1>\n<p>Computed by {escape(computed_by)}. The effect of a word is how far"
+        f" the log-odds of the answer fall without it: {_mark('for the answer', SUPPORTS, 0.6)},"
+        f" {_mark('against it', OPPOSES, 0.6)}. Colors are relative to the strongest word of a text; a pointer over a"
+        " word shows its number. Words in [brackets] are not in the vocabulary.</p>\n</header>"
     )
-    write_text_atomic(path, content)
+    sections = [_section(number, explained) for number, explained in enumerate(found, start=1)]
+    write_text_atomic(path, document(name, [intro, *sections]))
 
 
 def _section(number: int, explained: Explained) -> str:
     probability = float(explained.explanation.probabilities[explained.explanation.predicted])
     words = " ".join(
-        f'<span style="background:{_color(SUPPORTS if share > 0 else OPPOSES, 0.75 * abs(share))}"'
-        f' title="{effect:+.3f}">{escape(token)}</span>'
+        _mark(token, SUPPORTS if share > 0 else OPPOSES, 0.75 * abs(share), f"{effect:+.3f}")
         for token, share, effect in zip(
             explained.encoded.tokens, explained.shares, explained.explanation.effects, strict=True
         )
@@ -98,42 +98,13 @@ def _section(number: int, explained: Explained) -> str:
     cut = f" <i>({explained.encoded.cut} more words were cut off)</i>" if explained.encoded.cut else ""
     listed = escape(", ".join(explained.listed))
     return (
-        f"<section><h2>{number}. {escape(explained.answer)} <small>{probability:.4f}</small></h2>"
-        f"<p>{words}{cut}</p><p class=strongest>{listed}</p></section>"
+        f'<section>\n<h2>{number}. {escape(explained.answer)} <small class="soft">{probability:.4f}</small></h2>\n'
+        f'<p>{words}{cut}</p>\n<p class="soft small">{listed}</p>\n</section>'
     )
 
 
-def _color(color: tuple[int, int, int], alpha: float) -> str:
-    return f"rgba({color[0]},{color[1]},{color[2]},{alpha:.2f})"
-
-
-PAGE = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<title>{title}</title>
-<style>
-:root {{ color-scheme: light dark; }}
-body {{ font: 1rem/1.6 system-ui, sans-serif; max-width: 46rem; margin: 2rem auto; padding: 0 1rem;
-  overflow-wrap: anywhere; }}
-h1 {{ font-size: 1.3rem; }}
-h2 {{ font-size: 1.05rem; margin-bottom: 0; }}
-small {{ font-weight: normal; opacity: .7; }}
-span {{ border-radius: .2rem; padding: .05rem .15rem; }}
-.strongest {{ font-size: .85rem; opacity: .75; margin-top: 0; }}
-section {{ border-top: 1px solid rgba(128,128,128,.4); break-inside: avoid; }}
-@media print {{ span {{ print-color-adjust: exact; -webkit-print-color-adjust: exact; }} }}
-</style>
-</head>
-<body>
-<h1>{title}</h1>
-<p>Computed by {computed_by}. A word's effect is how far the log-odds of the answer sink when the word is taken out:
-<span style="background:{supports}">for the answer</span>, <span style="background:{opposes}">against it</span>. Colours
-are relative to the strongest word of a text; a pointer over a word shows its number. Words in [brackets] are not in the
-vocabulary.</p>
-{texts}
-</body>
-</html>
-"""
+def _mark(text: str, color: tuple[int, int, int], alpha: float, title: str = "") -> str:
+    """Text on a background of this color."""
+    shown = f' title="{escape(title)}"' if title else ""
+    background = ",".join(map(str, color))
+    return f'<span class="word" style="background:rgba({background},{alpha:.2f})"{shown}>{escape(text)}</span>'

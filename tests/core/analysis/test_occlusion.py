@@ -164,7 +164,12 @@ def test_explanations_are_printed_and_written_as_a_page(run, capsys, tmp_path):
     content = page.read_text(encoding="utf-8")
     found.feed(content)
     assert not found.open and found.words[2:] == ["the", "film", "was", "<b>", "wonderful", "&", "[blurry]", "awful"]
-    assert "script" not in {tag for tag, _ in found.tags} and "http" not in content and "src=" not in content
+    assert (
+        "script" not in {tag for tag, _ in found.tags}
+        and "http:" not in content
+        and "https:" not in content
+        and "src=" not in content
+    )
     titles = [float(attributes["title"]) for tag, attributes in found.tags if tag == "span" and "title" in attributes]
     assert len(titles) == 8 and max(map(abs, titles)) > 0
     code, _, err = call(capsys, run, text, "--html", page)
