@@ -24,7 +24,7 @@ from core.errors import UserError
 from core.models.model import forward
 from core.models.types import Arrays
 from core.parity.findings import Finding
-from core.parity.instances import away_from_kinks, random_batch
+from core.parity.instances import random_batch, well_conditioned
 from core.parity.layers import compare_forward, compare_gradients
 from core.spec.experiment import Experiment, read_experiment, replace
 from core.weights.convert import NEUTRAL_MODULES, Choices, Port, convert, difference, to_state
@@ -176,7 +176,7 @@ def _prove(port: Port, draw: int | None) -> int:
         experiment = replace(Experiment(), {"model": port.model.model_dump(mode="json"), "training.dtype": dtype})
         arrays = {name: array.astype(dtype) for name, array in port.arrays.items()}
         rng = np.random.default_rng(seed)
-        parameters, batch = away_from_kinks(experiment, partial(_instance, experiment, arrays, rng))
+        parameters, batch = well_conditioned(experiment, partial(_instance, experiment, arrays, rng))
         findings += compare_forward(experiment, parameters, batch, sides)
         findings += compare_gradients(experiment, parameters, batch, sides)
     fact("", f"random input of unequal lengths, drawn from seed {seed}: --draw {seed} repeats it")

@@ -30,15 +30,18 @@ def shared_dropout(experiment: Experiment, step: int) -> Dropout:
     return dropout
 
 
+def training_losses(experiment: Experiment, arrays: Arrays, batch: Batch, step: int) -> np.ndarray:
+    """Return the loss of each label in a training step, with its dropout: [B], in the precision of `arrays`."""
+    training, head = experiment.training, experiment.model.head
+    rounded = rounding_of(training.dtype)
+    outputs = forward(experiment.model, arrays, batch, shared_dropout(experiment, step), rounded)
+    return head.losses(outputs, batch, weights_of(training.class_weights))
+
+
 def training_loss(experiment: Experiment, arrays: Arrays, batch: Batch, step: int) -> np.ndarray:
-    """The loss of a training step, with its dropout: a scalar in the precision of `arrays`."""
-    training, dropout = experiment.training, shared_dropout(experiment, step)
-    outputs, head = (
-        forward(experiment.model, arrays, batch, dropout, rounding_of(training.dtype)),
-        experiment.model.head,
-    )
-    losses = head.losses(outputs, batch, weights_of(training.class_weights))
-    return losses.sum() / (head.counted(batch) if training.loss_reduction == "mean" else 1)
+    """Return the loss of a training step, with its dropout: a scalar in the precision of `arrays`."""
+    counted = experiment.model.head.counted(batch) if experiment.training.loss_reduction == "mean" else 1
+    return training_losses(experiment, arrays, batch, step).sum() / counted
 
 
 def slope(experiment: Experiment, arrays: Arrays, batch: Batch, step: int, name: str, direction: np.ndarray) -> float:

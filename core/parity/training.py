@@ -20,7 +20,7 @@ from core.engine.contract import Engine
 from core.models.model import initial_parameters
 from core.models.types import Arrays
 from core.parity.findings import Finding, distances, named, pairs, ratio, widest
-from core.parity.instances import away_from_kinks, random_parameters
+from core.parity.instances import random_parameters, well_conditioned
 from core.parity.layers import Sides, compare_forward, compare_gradients, engine_of
 from core.rng import generator
 from core.spec.experiment import Experiment, replace
@@ -284,7 +284,7 @@ def climb(
     if experiment.training.dropout_masks != "shared":
         experiment = replace(experiment, {"training.dropout_masks": "shared"})
     rng = generator(seed, "probe")
-    parameters, batch = away_from_kinks(
+    parameters, batch = well_conditioned(
         experiment, lambda: (random_parameters(experiment, rng), probe_batch(train_set, rng))
     )
     report("rung 1", 0, 1)

@@ -31,7 +31,7 @@ from core.files import write_json_atomic
 from core.models.encoders.encoder import Encoder
 from core.parity.faults import FAULTS, fault, planted
 from core.parity.findings import Finding, first_failure
-from core.parity.instances import away_from_kinks, random_batch, random_parameters
+from core.parity.instances import random_batch, random_parameters, well_conditioned
 from core.parity.layers import Side, Sides, able, check_dtype, compare_forward, compare_gradients
 from core.parity.training import TRAINING_LIMIT, climb
 from core.plots.curves import draw_differences
@@ -223,7 +223,7 @@ def _hold(name: str, experiment: Experiment, sides: Sides, seed: int, report: Re
     """Rungs 1 and 2 of a small model on random input."""
     rng = generator(seed, name)
     progress.rung(name, 0, 1)
-    parameters, batch = away_from_kinks(
+    parameters, batch = well_conditioned(
         experiment, lambda: (random_parameters(experiment, rng), random_batch(experiment, rng))
     )
     report.experiments[name] = experiment

@@ -26,12 +26,12 @@ from core.models.precision import exactly, nearest_jump, round_bfloat16, roundin
 from core.parity import findings
 from core.parity.instances import (
     KINK,
-    away_from_kinks,
     jumps_are_near,
     margin,
     nearest_of_all_jumps,
     random_batch,
     random_parameters,
+    well_conditioned,
 )
 from core.parity.layers import GRADIENT_LIMIT, OUTPUT_JUMP, OUTPUT_LIMIT, Side, able, compare_forward, compare_gradients
 from core.parity.training import climb
@@ -202,7 +202,7 @@ def instance(case: Case, rng: np.random.Generator):
     """Random and not near a jump: there every side rounds alike, and is held to float32's limits."""
     experiment = case.experiment("bfloat16")
     draw = lambda: (random_parameters(experiment, rng), random_batch(experiment, rng))  # noqa: E731
-    return experiment, *away_from_kinks(experiment, draw)
+    return experiment, *well_conditioned(experiment, draw)
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
@@ -391,7 +391,7 @@ def test_models_side_by_side_are_those_alone(name, implementation, rng):
     models = []
     for _ in range(3):
         draw = lambda: (random_parameters(experiment, rng), random_batch(experiment, rng, 4))  # noqa: E731
-        models.append(away_from_kinks(experiment, draw))
+        models.append(well_conditioned(experiment, draw))
     stacked = {key: np.stack([own[key] for own, _ in models]) for key in models[0][0]}
     together = pad(
         [ids[:length] for _, own in models for ids, length in zip(own.ids, own.lengths, strict=True)],

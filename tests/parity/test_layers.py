@@ -15,7 +15,7 @@ from core.models.heads.pooled import cross_entropy
 from core.models.model import forward
 from core.parity import derivatives, layers
 from core.parity.findings import widest
-from core.parity.instances import away_from_kinks, random_batch, random_parameters
+from core.parity.instances import random_batch, random_parameters, well_conditioned
 from core.parity.layers import Side, able, compare_forward, compare_gradients, engine_of
 from core.spec.experiment import Experiment
 from tasks.parity.cases import GRID, VARIANTS, Case
@@ -44,7 +44,7 @@ def instance(case: Case, dtype: str):
     rng = np.random.default_rng([SEED, hash_of(case)])
     experiment = case.experiment(dtype)
     draw = lambda: (random_parameters(experiment, rng), random_batch(experiment, rng))  # noqa: E731
-    return experiment, *away_from_kinks(experiment, draw)
+    return experiment, *well_conditioned(experiment, draw)
 
 
 def hash_of(case: Case) -> int:

@@ -19,7 +19,7 @@ from backends import launchers
 from core.batch import Batch
 from core.errors import UserError
 from core.parity.findings import widest
-from core.parity.instances import away_from_kinks, random_batch, random_parameters
+from core.parity.instances import random_batch, random_parameters, well_conditioned
 from core.parity.layers import able, compare_forward, compare_gradients
 from core.parity.training import compare_routes, compare_training
 from core.spec.experiment import Experiment, replace
@@ -81,7 +81,7 @@ def check_devices(context: Context) -> Iterator[dict]:
 
 def instance(experiment: Experiment, seed: int, *size: int):
     rng = np.random.default_rng(seed)
-    return away_from_kinks(
+    return well_conditioned(
         experiment, lambda: (random_parameters(experiment, rng), random_batch(experiment, rng, *size))
     )
 
