@@ -159,6 +159,8 @@ class Pass:
             self._saved = library.seqtwin_take(library.seqtwin_saved_bytes(self.problem, tokens))
             if not self._saved:
                 raise MemoryError("no memory for what the backward pass of a recurrent layer needs")
+            # Kept here: at the interpreter's exit this module's names may be gone before the last pass is.
+            self._give_back = library.seqtwin_give_back
             self.problem.saved = self._saved
         compute("seqtwin_forward", self.problem)
 
@@ -176,7 +178,7 @@ class Pass:
         """Give back what was kept for `backward`."""
         saved, self._saved = self._saved, None
         if saved is not None:
-            _load().seqtwin_give_back(saved)
+            self._give_back(saved)
 
     __del__ = close
 

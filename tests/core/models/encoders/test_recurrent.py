@@ -194,14 +194,14 @@ arrays = {name: np.full(shape, 0.01, np.float32) for name, shape in shapes.items
 probe = backends.load(sys.argv[1]).LayerProbe(encoder, arrays, np.full(64, 2000), "cpu", "fast")
 sent = []
 def interrupt():
-    sent.append(time.monotonic())
+    sent.append(time.process_time())
     os.kill(os.getpid(), signal.SIGINT)
 PATCH
 try:
     probe.train()
-    print("ran to its end")
+    print("ran to its end", time.process_time() - sent[0])
 except KeyboardInterrupt:
-    print("stopped", time.monotonic() - sent[0])
+    print("stopped", time.process_time() - sent[0])
 """
 DURING = {
     "forth": "threading.Timer(0.3, interrupt).start()",
@@ -219,7 +219,10 @@ kernels.Pass.backward = backward
 @each_backend
 @pytest.mark.parametrize("when", DURING)
 def test_ctrl_c_stops_a_pass_in_either_framework(name, when):
-    """As a KeyboardInterrupt, soon; Paddle's way of wrapping what its operations raise is undone by its engine."""
+    """As a KeyboardInterrupt, after less than a CPU second of more work; a busy machine makes that longer to wait for.
+
+    Paddle's way of wrapping what its operations raise is undone by its engine.
+    """
     code = INTERRUPTED.replace("PATCH", DURING[when])
     if when == "back":
         code = code.replace("except KeyboardInterrupt:", "except (KeyboardInterrupt, OSError):")
