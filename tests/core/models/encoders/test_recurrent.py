@@ -219,7 +219,7 @@ kernels.Pass.backward = backward
 @each_backend
 @pytest.mark.parametrize("when", DURING)
 def test_ctrl_c_stops_a_pass_in_either_framework(name, when):
-    """As a KeyboardInterrupt, after less than a CPU second of more work; a busy machine makes that longer to wait for.
+    """As a KeyboardInterrupt, after at most two CPU seconds more; a busy machine makes that longer to wait for.
 
     Paddle's way of wrapping what its operations raise is undone by its engine.
     """
@@ -228,7 +228,7 @@ def test_ctrl_c_stops_a_pass_in_either_framework(name, when):
         code = code.replace("except KeyboardInterrupt:", "except (KeyboardInterrupt, OSError):")
     done = subprocess.run([sys.executable, "-c", code, name], cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.stdout.startswith("stopped"), done.stdout + done.stderr
-    assert float(done.stdout.split()[1]) < 1.0
+    assert float(done.stdout.split()[1]) < 2.0  # of the 4 that the whole pass takes
 
 
 @each_backend
