@@ -29,10 +29,10 @@ class Engine(EngineBase):
         parameters: dict[str, np.ndarray],
         device: str,
         implementation: str,
-        world: ProcessGroup = SINGLE_PROCESS,
+        group: ProcessGroup = SINGLE_PROCESS,
     ) -> None:
         self._keep(model, training, device, implementation)
-        self._world = world
+        self._group = group
         set_precision(training.dtype, device)
         self._native_device = native_device(device)
         self._class_weights = class_weights(training, self._native_device)
@@ -92,7 +92,7 @@ class Engine(EngineBase):
         predictions, on the device. Of several processes each takes its shard, and these are the sums."""
         for parameter in self._model.named.values():
             parameter.grad = None
-        shard = batch.sharded(self._world.rank, self._world.size)
+        shard = batch.sharded(self._group.rank, self._group.size)
         inputs = self._place(shard)
         self._clock.start()
         dropout = training_dropout(self.training, step, shard=shard.shard, drawn=shard.masks)
@@ -116,7 +116,7 @@ class Engine(EngineBase):
         with torch.no_grad():
             figures = torch.stack([loss.detach(), right.to(loss.dtype)])
             whole = torch.cat([figures, *(gradient.reshape(-1) for gradient in gradients)])
-            self._world.add_up(whole)
+            self._group.add_up(whole)
             pieces = whole[2:].split([gradient.numel() for gradient in gradients])
             for gradient, piece in zip(gradients, pieces, strict=True):
                 gradient.copy_(piece.view_as(gradient))

@@ -78,10 +78,10 @@ class Engine(Protocol):
         parameters: dict[str, np.ndarray],
         device: str,
         implementation: str,
-        world: ProcessGroup = SINGLE_PROCESS,
+        group: ProcessGroup = SINGLE_PROCESS,
     ) -> None:
         """Realise the spec with these values, on a device that `resolve_device` returned, with recurrent layers that
-        `backends.implementations.resolve_implementation` returned. In a `world` of several processes all are given the
+        `backends.implementations.resolve_implementation` returned. In a `group` of several processes all are given the
         same batches and take the same steps, each having computed its share of them."""
 
     def train_step(self, batch: Batch, step: int, learning_rate: float) -> None:

@@ -66,32 +66,32 @@ class PeerLost(UserError):
     """Another process of this run has ended: what this one did was no mistake."""
 
 
-def peer_lost(world: ProcessGroup, error: BaseException) -> PeerLost:
+def peer_lost(group: ProcessGroup, error: BaseException) -> PeerLost:
     """What to say when the others cannot be reached."""
     reason = " ".join(str(error).split())[:80]
     return PeerLost(
-        f"another of this run's {world.size} processes has ended ({reason}); the last checkpoint is kept: continue"
+        f"another of this run's {group.size} processes has ended ({reason}); the last checkpoint is kept: continue"
         " with `resume`, on any number of processes"
     )
 
 
-def broadcast(world: ProcessGroup, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def broadcast(group: ProcessGroup, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The arrays of the first process, in every one; all give arrays of the same names, shapes and dtypes."""
-    if world.size == 1:
+    if group.size == 1:
         return arrays
     # One message each: in the same order everywhere.
-    return {name: world.sum(own if world.rank == 0 else np.zeros_like(own)) for name, own in sorted(arrays.items())}
+    return {name: group.sum(own if group.rank == 0 else np.zeros_like(own)) for name, own in sorted(arrays.items())}
 
 
 @contextmanager
-def in_turn(world: ProcessGroup) -> Iterator[None]:
+def in_turn(group: ProcessGroup) -> Iterator[None]:
     """The block for the first process of each machine, then for the others, who find done what can be done once.
 
     Where it fails in a first process, that one says why, and the others leave without a word.
     """
-    first = world.local_rank == 0
+    first = group.local_rank == 0
     if not first:
-        _leave_where_failed(world)
+        _leave_where_failed(group)
     done = False
     try:
         yield
@@ -100,11 +100,11 @@ def in_turn(world: ProcessGroup) -> Iterator[None]:
         if first and not done:
             # Nothing is caught here. Others that have gone must not take the place of what failed.
             with suppress(PeerLost):
-                world.sum(np.ones(1))
+                group.sum(np.ones(1))
     if first:
-        _leave_where_failed(world)
+        _leave_where_failed(group)
 
 
-def _leave_where_failed(world: ProcessGroup) -> None:
-    if world.sum(np.zeros(1))[0]:
+def _leave_where_failed(group: ProcessGroup) -> None:
+    if group.sum(np.zeros(1))[0]:
         raise SystemExit(2)

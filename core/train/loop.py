@@ -70,7 +70,7 @@ def train(
     state: TrainingState,
     observer: Observer,
     should_stop: Callable[[], bool] = lambda: False,
-    world: ProcessGroup = SINGLE_PROCESS,
+    group: ProcessGroup = SINGLE_PROCESS,
 ) -> TrainingState:
     """Train from `state` to the end, or until `should_stop`; the folder then holds what a resume needs.
 
@@ -80,7 +80,7 @@ def train(
     """
     for dataset in (train_set, dev_set):
         check_dataset(dataset, experiment.model)
-    return _Loop(engine, experiment, train_set, dev_set, folder, state, observer, should_stop, world).run()
+    return _Loop(engine, experiment, train_set, dev_set, folder, state, observer, should_stop, group).run()
 
 
 def steps_from(experiment: Experiment, train: Dataset, start: int = 0) -> Iterator[tuple[int, Batch, float]]:
@@ -131,11 +131,11 @@ def device_share(lines: list[dict]) -> float | None:
 
 
 class _Loop:
-    def __init__(self, engine, experiment, train_set, dev_set, folder, state, observer, should_stop, world) -> None:
+    def __init__(self, engine, experiment, train_set, dev_set, folder, state, observer, should_stop, group) -> None:
         self.engine, self.experiment, self.training = engine, experiment, experiment.training
         self.train_set, self.dev_set = train_set, dev_set
         self.folder, self.state, self.observer, self.should_stop = folder, state, observer, should_stop
-        self.world = world
+        self.group = group
         self.steps_per_epoch, self.total_steps = total_steps(experiment, train_set)
         self.pending: list[dict] = []
         self.clock = self.last_save = self.asked = time.perf_counter()
@@ -175,14 +175,14 @@ class _Loop:
         return prefetch((step, with_masks(batch, self.experiment, step), rate) for step, batch, rate in steps)
 
     def told_to_stop(self) -> bool:
-        if self.world.size == 1:
+        if self.group.size == 1:
             return self.should_stop()
         # All must stop after the same step. Asking costs a message, so it is done about once a second: launchers kill
         # who has not stopped after half a minute.
         if self.state.step < self.ask_at:
             return False
         now = time.perf_counter()
-        wishes, seconds = self.world.sum(np.array([float(self.should_stop()), now - self.asked])) / self.world.size
+        wishes, seconds = self.group.sum(np.array([float(self.should_stop()), now - self.asked])) / self.group.size
         steps = self.state.step - self.asked_step
         self.asked, self.asked_step = now, self.state.step
         self.ask_at = self.state.step + min(max(int(steps / max(seconds, 1e-9)), 1), LOG_INTERVAL)
@@ -244,7 +244,7 @@ class _Loop:
         self.log()
         state = self.state
         found = evaluate(
-            self.engine.logits, self.experiment.model.head, self.dev_set, self.observer.on_evaluating, self.world
+            self.engine.logits, self.experiment.model.head, self.dev_set, self.observer.on_evaluating, self.group
         )
         check_finite(found.loss, "the loss on dev", state.step)
         is_best = state.take(found)

@@ -29,25 +29,25 @@ def evaluate(
     head: Head,
     dataset: Dataset,
     report: Report = no_report,
-    world: ProcessGroup = SINGLE_PROCESS,
+    group: ProcessGroup = SINGLE_PROCESS,
 ) -> Evaluation:
     """Run every sequence once through `logits_of` (an engine's `logits`); of several processes each runs its share,
     and all return the whole."""
-    return head.score(all_logits(logits_of, dataset, report, world), dataset.targets)
+    return head.score(all_logits(logits_of, dataset, report, group), dataset.targets)
 
 
 def all_logits(
     logits_of: Callable[[Batch], np.ndarray],
     dataset: Dataset,
     report: Report = no_report,
-    world: ProcessGroup = SINGLE_PROCESS,
+    group: ProcessGroup = SINGLE_PROCESS,
 ) -> np.ndarray:
     """[N, outputs] in the data set's order."""
     logits, done = None, 0
     for number, (rows, batch) in enumerate(evaluation_batches(dataset, EVALUATION_BATCH)):
-        mine = number % world.size == world.rank
+        mine = number % group.size == group.rank
         # Who has no batch at all must know all the same how wide an answer is.
-        if mine or (number == 0 and world.rank * EVALUATION_BATCH >= len(dataset)):
+        if mine or (number == 0 and group.rank * EVALUATION_BATCH >= len(dataset)):
             found = logits_of(batch)
             if logits is None:
                 logits = np.zeros((len(dataset), found.shape[1]), dtype=found.dtype)
@@ -55,4 +55,4 @@ def all_logits(
                 logits[rows] = found
         done += len(rows)
         report(done, len(dataset))
-    return logits if world.size == 1 else world.sum(logits)
+    return logits if group.size == 1 else group.sum(logits)

@@ -42,7 +42,7 @@ BATCH = Batch(
 
 
 class Silent:
-    """A world of two whose sums nobody adds to."""
+    """A process group of two whose other member adds nothing."""
 
     rank = local_rank = 1
     size = 2
@@ -116,8 +116,8 @@ def taken(package, changes: dict, implementation: str, seeds=None, several=False
             stacked = {name: np.stack([array] * seeds) for name, array in parameters.items()}
             engine = package.Ensemble(model, training, list(range(seeds)), stacked, "gpu:0", implementation)
         else:
-            world = [Silent()] if several else []
-            engine = package.Engine(model, training, parameters, "gpu:0", implementation, *world)
+            group = [Silent()] if several else []
+            engine = package.Engine(model, training, parameters, "gpu:0", implementation, *group)
             engine._clock._mark = lambda: 0.0
         before = len(sent)
         assert before >= len(parameters), "parameters were not sent"

@@ -53,7 +53,7 @@ TAG = "SEQTWIN_TEST_LAUNCH"
 
 
 class Silent:
-    """A world in which nobody adds anything: what comes back is one process's part."""
+    """A process group whose other members add nothing: what comes back is one process's share."""
 
     def __init__(self, rank: int, size: int) -> None:
         self.rank = self.local_rank = rank
@@ -108,8 +108,8 @@ def test_gradients_of_the_parts_add_up(backend, rng, case):
         "loop" if implementations.why_not_fast("cpu") else "fast"
     )
 
-    def engine(world):
-        return backend.Engine(experiment.model, experiment.training, arrays, "cpu", implementation, world)
+    def engine(group):
+        return backend.Engine(experiment.model, experiment.training, arrays, "cpu", implementation, group)
 
     alone = engine(SINGLE_PROCESS)
     for size, rows in ((2, 5), (3, 7), (4, 2), (2, 1)):
@@ -134,21 +134,21 @@ def test_answers_of_the_parts_add_up(rng, monkeypatch):
     whole = all_logits(logits_of, dataset)
     for size in (2, 3, 5):
         answers.clear()
-        parts = [all_logits(logits_of, dataset, world=Silent(rank, size)) for rank in range(size)]
+        parts = [all_logits(logits_of, dataset, group=Silent(rank, size)) for rank in range(size)]
         assert np.array_equal(sum(parts), whole)
         assert len(answers) == max(size, 3)  # one more for who has none
 
 
 class Threads:
-    """A world of threads that meet in `sum`."""
+    """A process group of threads that meet in `sum`."""
 
     def __init__(self, size: int) -> None:
         self.barrier, self.given = threading.Barrier(size, timeout=10), [np.zeros(1)] * size
 
     def member(self, rank: int) -> Silent:
-        world = Silent(rank, len(self.given))
-        world.sum = lambda array: self._sum(rank, array)
-        return world
+        group = Silent(rank, len(self.given))
+        group.sum = lambda array: self._sum(rank, array)
+        return group
 
     def _sum(self, rank: int, array: np.ndarray) -> np.ndarray:
         self.given[rank] = array
