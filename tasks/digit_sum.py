@@ -10,6 +10,7 @@ python -m tasks.digit_sum --agreement
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import shlex
 import sys
@@ -22,6 +23,7 @@ from rich.markup import escape
 
 import backends
 from core.data.sources.digit_sums import BOOK_LENGTHS, SUMS
+from core.data.stack import Stack
 from core.engine import devices
 from core.errors import UserError
 from core.files import write_json_atomic
@@ -30,7 +32,7 @@ from core.plots.textbook import draw_accuracy, draw_losses
 from core.report.compare import read_run
 from core.report.digit_sums import Group, digits_page
 from core.spec.experiment import FORMAT_VERSION, Experiment, parse_experiment, replace
-from core.train.ensemble import Member, Stack, check_members, steps_from
+from core.train.ensemble import Member, check_members, steps_from
 from core.train.ensemble_folder import EnsembleFolder
 from core.train.run_folder import RunFolder, read_json
 from tasks.cli.console import INTERRUPTED, Parser, console, fact, run_program
@@ -377,7 +379,7 @@ def _agreement(plan: Plan, arguments: argparse.Namespace) -> int:
         members = Plan({cell: base}, plan.lengths, plan.seeds).members(cell)
         ensembles = [own[cell].ensemble(members) for own in sides.values()]
         stack = Stack([member.data.train for member in members])
-        for step, (batch, rate) in zip(range(AGREEMENT_STEPS), steps_from(members, stack), strict=False):
+        for step, batch, rate in itertools.islice(steps_from(members, stack), AGREEMENT_STEPS):
             for ensemble in ensembles:
                 ensemble.train_step(batch, step, rate)
         losses = [np.stack([stats.loss for stats in ensemble.collect()]) for ensemble in ensembles]

@@ -24,9 +24,10 @@ from core.parity.instances import random_parameters, well_conditioned
 from core.parity.layers import Sides, compare_forward, compare_gradients, engine_of
 from core.rng import generator
 from core.spec.experiment import Experiment, replace
-from core.train.loop import steps_from, train
 from core.train.metrics import evaluate
 from core.train.run_folder import RunFolder, TrainingState
+from core.train.steps import steps_from
+from core.train.trainer import train
 
 TRAINING_LIMIT = {"float64": 1e-9, "float32": None, "bfloat16": None}
 TIE = {"float64": 0.0, "float32": 1e-5, "bfloat16": 2e-3}

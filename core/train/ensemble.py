@@ -1,6 +1,6 @@
-"""The training loop of models side by side: one spec but for seed and data, a backend's `Ensemble`, one step for all.
+"""Training models side by side: one spec but for seed and data, a backend's `Ensemble`, one step for all.
 
-Each model sees the batches, in the order, that `core/train/loop.py` would give it alone, and is judged as it would be.
+Each model sees the batches, in the order, that `core/train/steps.py` would give it alone, and is judged as it would be.
 """
 
 from __future__ import annotations
@@ -14,19 +14,18 @@ import numpy as np
 
 from core.batch import Batch
 from core.data.dataset import Dataset, Prepared, check_dataset
+from core.data.stack import Stack
 from core.engine.contract import Ensemble, EnsembleStats
 from core.errors import UserError
 from core.models.heads.head import Head
 from core.models.heads.scores import Evaluation
 from core.models.model import initial_parameters
 from core.spec.experiment import Experiment
-from core.spec.training import Training, learning_rate
-from core.train.loop import SAVE_SECONDS, evaluation_is_due, finite_or_none, order_of, total_steps
+from core.spec.training import Training
+from core.train.loop import TrainingLoop, finite_or_none
 from core.train.metrics import EVALUATION_BATCH
 from core.train.run_folder import TrainingState
-
-READ_INTERVAL = 50
-"""Steps between two readings of the figures, at most."""
+from core.train.steps import order_of, rows_from
 
 
 @dataclass(frozen=True)
@@ -118,37 +117,15 @@ def starting_values(members: list[Member]) -> dict[str, np.ndarray]:
     return {name: np.stack([own[name] for own in each]) for name in each[0]}
 
 
-class Stack:
-    """Data sets of M models, equally many sequences in each: `batch(rows)`, with rows [M, B], is a batch of all."""
+def steps_from(members: list[Member], stack: Stack, start: int = 0) -> Iterator[tuple[int, Batch, float]]:
+    """Yield (step, batch, learning rate) from `start` to the end; of each model, `core.train.steps.steps_from`."""
 
-    def __init__(self, datasets: list[Dataset]) -> None:
-        width = max(int(dataset.lengths.max()) for dataset in datasets)
-        batches = [dataset.batch(np.arange(len(dataset))) for dataset in datasets]
-        self._ids = np.stack([np.pad(b.ids, ((0, 0), (0, width - b.ids.shape[1]))) for b in batches])
-        self._lengths = np.stack([b.lengths for b in batches])
-        self._targets = {name: np.stack([b.targets[name] for b in batches]) for name in batches[0].targets}
-        self._models = np.arange(len(datasets))[:, None]
+    def orders(epoch: int) -> list[np.ndarray]:
+        each = [order_of(member.experiment.training, member.data.train, epoch) for member in members]
+        return [np.stack(rows) for rows in zip(*each, strict=True)]
 
-    def __len__(self) -> int:
-        """Sequences of each model."""
-        return self._lengths.shape[1]
-
-    def batch(self, rows: np.ndarray) -> Batch:
-        lengths = self._lengths[self._models, rows].reshape(-1)
-        ids = self._ids[self._models, rows].reshape(len(lengths), -1)[:, : lengths.max()]
-        targets = {name: array[self._models, rows].reshape(-1) for name, array in self._targets.items()}
-        return Batch(np.ascontiguousarray(ids), lengths, targets)
-
-
-def steps_from(members: list[Member], stack: Stack, start: int = 0) -> Iterator[tuple[Batch, float]]:
-    """(batch, learning rate) of every step from `start` to the end; of each model, `core.train.loop.steps_from`."""
-    training = members[0].experiment.training
-    per_epoch, total = total_steps(members[0].experiment, members[0].data.train)
-    for epoch in range(start // per_epoch, training.epochs):
-        orders = [order_of(member.experiment.training, member.data.train, epoch) for member in members]
-        for step in range(max(start, epoch * per_epoch), (epoch + 1) * per_epoch):
-            rate = learning_rate(training.schedule, training.optimizer.learning_rate, step, total)
-            yield stack.batch(np.stack([order[step - epoch * per_epoch] for order in orders])), rate
+    for step, rows, rate in rows_from(members[0].experiment, members[0].data.train, orders, start):
+        yield step, stack.batch(rows), rate
 
 
 def evaluate_each(ensemble: Ensemble, head: Head, datasets: list[Dataset]) -> list[Evaluation]:
@@ -170,50 +147,67 @@ def train_together(
     save: Callable[[EnsembleState], None],
     should_stop: Callable[[], bool] = lambda: False,
 ) -> EnsembleState:
-    """Train from `state` to the end, or until `should_stop`. `save` is called now and then and before returning.
+    """Train from `state` to the end, or until `should_stop`. `save` is called as a run alone saves, and at the end.
 
     A model that diverges does not stop the others: its losses in the lines are None.
     """
-    training = check_members(members)
-    stack, dev = Stack([member.data.train for member in members]), [member.data.dev for member in members]
-    per_epoch, total = total_steps(members[0].experiment, members[0].data.train)
-    if not state.best:
-        state.best = ensemble.parameters()
-    first = state.step + 1
-    last_save = clock = time.perf_counter()
-    for batch, rate in steps_from(members, stack, state.step):
-        ensemble.train_step(batch, state.step, rate)
-        step = state.step + 1
-        tokens = batch.lengths.reshape(len(members), -1).sum(axis=1)
-        for own, count in zip(state.members, tokens, strict=True):
-            own.step, own.tokens = step, own.tokens + int(count)
-        evaluating = evaluation_is_due(training, step, per_epoch, total)
-        stopping = should_stop() and step < total
-        saving = stopping or time.perf_counter() - last_save > SAVE_SECONDS
-        if evaluating or saving or step % READ_INTERVAL == 0:
-            stats = ensemble.collect()
-            for figures in stats:
-                state.sums.add(figures)
-            observer.on_steps(first, stats)
-            now = time.perf_counter()
-            for own in state.members:
-                own.seconds += now - clock
-            first, clock = step + 1, now
-        if evaluating:
-            found = evaluate_each(ensemble, members[0].experiment.model.head, dev)
-            _keep_best(ensemble, state, found)
-            observer.on_evaluation(step, _lines(members, state, found, round(step / per_epoch, 6)))
-            state.sums, clock = Sums.none(len(members)), time.perf_counter()
-        if step == total:
-            for own in state.members:
-                own.finished = True
-        elif saving:
-            save(state)
-            last_save = clock = time.perf_counter()
-        if stopping:
-            return state
-    save(state)
+    check_members(members)
+    _Loop(ensemble, members, state, observer, save, should_stop).run()
     return state
+
+
+class _Loop(TrainingLoop):
+    def __init__(self, ensemble, members, state, observer, save, should_stop) -> None:
+        super().__init__(members[0].experiment, members[0].data.train, should_stop)
+        self.ensemble, self.members, self.state, self.observer = ensemble, members, state, observer
+        self._save = save
+        self.stack = Stack([member.data.train for member in members])
+        self.read = state.step
+        if not state.best:
+            state.best = ensemble.parameters()
+
+    @property
+    def step(self) -> int:
+        return self.state.step
+
+    @property
+    def finished(self) -> bool:
+        return self.state.finished
+
+    @finished.setter
+    def finished(self, value: bool) -> None:
+        for own in self.state.members:
+            own.finished = value
+
+    def steps(self) -> Iterator[tuple[int, Batch, float]]:
+        return steps_from(self.members, self.stack, self.step)
+
+    def take_step(self, batch: Batch, rate: float) -> None:
+        self.ensemble.train_step(batch, self.step, rate)
+        tokens = batch.lengths.reshape(len(self.members), -1).sum(axis=1)
+        for own, count in zip(self.state.members, tokens, strict=True):
+            own.step, own.tokens = own.step + 1, own.tokens + int(count)
+
+    def log(self) -> None:
+        stats = self.ensemble.collect()
+        for figures in stats:
+            self.state.sums.add(figures)
+        self.observer.on_steps(self.read + 1, stats)
+        self.read, now = self.step, time.perf_counter()
+        for own in self.state.members:
+            own.seconds += now - self.clock
+        self.clock = now
+
+    def evaluate(self) -> None:
+        self.log()
+        head = self.experiment.model.head
+        found = evaluate_each(self.ensemble, head, [member.data.dev for member in self.members])
+        _keep_best(self.ensemble, self.state, found)
+        self.observer.on_evaluation(self.step, _lines(self.members, self.state, found, self.epoch))
+        self.state.sums, self.clock = Sums.none(len(self.members)), time.perf_counter()
+
+    def save(self) -> None:
+        self._save(self.state)
 
 
 def _keep_best(ensemble: Ensemble, state: EnsembleState, found: list[Evaluation]) -> None:

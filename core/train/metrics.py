@@ -56,3 +56,13 @@ def all_logits(
         done += len(rows)
         report(done, len(dataset))
     return logits if group.size == 1 else group.sum(logits)
+
+
+def device_share(lines: list[dict]) -> float | None:
+    """Of the training time of these lines of metrics, how much the device worked on a step; the rest is waiting, for a
+    batch or for who reads the figures. None where no line says."""
+    known = [line for line in lines if line["split"] == "train" and line.get("device_share") is not None]
+    # The speed is rounded to tenths, and to 0 where a step took very long: a process that was halted and went on.
+    seconds = [line["tokens"] / max(line["tokens_per_second"], 0.05) for line in known]
+    worked = sum(line["device_share"] * taken for line, taken in zip(known, seconds, strict=True))
+    return worked / sum(seconds) if known else None

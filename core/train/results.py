@@ -8,8 +8,8 @@ from core.engine.contract import Engine
 from core.engine.processes import ProcessGroup, broadcast
 from core.models.heads.scores import Evaluation
 from core.spec.experiment import Experiment
-from core.train.loop import check_finite, device_share
-from core.train.metrics import Report, evaluate, no_report
+from core.train.loop import check_finite
+from core.train.metrics import Report, device_share, evaluate, no_report
 from core.train.record import Run
 from core.train.run_folder import TrainingState
 

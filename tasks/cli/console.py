@@ -18,7 +18,7 @@ from backends import launchers
 from core.engine.processes import PeerLost
 from core.errors import Note, UserError
 from core.models.heads.scores import Evaluation
-from core.train.loop import Interval
+from core.train.trainer import Interval
 from tasks.cli.flags import name_flags
 
 INTERRUPTED = 130
@@ -132,7 +132,7 @@ class DataProgress:
 
 
 class TrainingDisplay:
-    """`core.train.loop.Observer`: a bar on a terminal, plain lines elsewhere, and a line per evaluation in both."""
+    """`core.train.trainer.Observer`: a bar on a terminal, plain lines elsewhere, and a line per evaluation in both."""
 
     def __init__(self, epochs: int, total_steps: int, done: int) -> None:
         self.epochs = epochs

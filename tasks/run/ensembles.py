@@ -18,9 +18,9 @@ from core.engine.contract import EnsembleStats
 from core.spec.experiment import Experiment, with_class_weights
 from core.train.ensemble import EnsembleState, Member, evaluate_each, starting_values, train_together
 from core.train.ensemble_folder import EnsembleFolder
-from core.train.loop import total_steps
 from core.train.results import result_of
 from core.train.setup import read_data
+from core.train.steps import total_steps
 from tasks.cli.console import bar, console, errors
 from tasks.run.signals import stop_signals
 from tasks.run.worker import executor_of

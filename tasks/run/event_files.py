@@ -8,7 +8,7 @@ from pathlib import Path
 
 from core.errors import UserError
 from core.models.heads.scores import Evaluation
-from core.train.loop import Interval, Observer
+from core.train.trainer import Interval, Observer
 
 FOLDER = "tensorboard"
 """Within a run's folder."""
@@ -21,7 +21,7 @@ def check_installed() -> None:
 
 
 class EventLog:
-    """`core.train.loop.Observer`: scalars `loss/train`, `accuracy/train`, `tokens_per_second`, means over the steps
+    """`core.train.trainer.Observer`: scalars `loss/train`, `accuracy/train`, `tokens_per_second`, means over the steps
     since the last reading, and `loss/dev`, `accuracy/dev`. `from_step`: where a resumed run goes on; TensorBoard then
     leaves out what an earlier part had written beyond it."""
 

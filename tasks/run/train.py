@@ -14,11 +14,12 @@ from core.engine.processes import ProcessGroup
 from core.errors import UserError
 from core.plots.curves import draw_curves
 from core.spec.experiment import Experiment
-from core.train.loop import total_steps, train
 from core.train.record import Run, create_run, reopen_run
 from core.train.results import evaluate_best, sum_up
 from core.train.run_folder import RunFolder
 from core.train.setup import Checkpoint, prepare_resume, prepare_start, read_checkpoint
+from core.train.steps import total_steps
+from core.train.trainer import train
 from tasks.cli.console import INTERRUPTED, DataProgress, TrainingDisplay, console, fact
 from tasks.cli.paths import new_name
 from tasks.run import event_files

@@ -166,8 +166,8 @@ def test_a_run_is_whole_and_each_model_has_a_run_folder(name, tiny_run, capsys):
 def test_models_learn_as_the_trainer_would_teach_each_alone(name, tiny_run):
     """The loop of one model, from the spec in its run folder: the same looks at dev."""
     from core.models.model import initial_parameters
-    from core.train.loop import steps_from
     from core.train.metrics import evaluate
+    from core.train.steps import steps_from
 
     own = RunFolder(tiny_run[name] / "lstm" / "L8-seed11")
     experiment, _ = own.read_record()
@@ -406,8 +406,9 @@ def test_gradients_explode_and_clipping_holds_them(name, tmp_path, capsys):
 
 def test_norms_are_those_of_the_gradients(rng):
     """The first step's, of each model, from the reference's exact derivative."""
+    from core.data.stack import Stack
     from core.parity import derivatives
-    from core.train.ensemble import Stack, steps_from
+    from core.train.ensemble import steps_from
     from tasks.exploding import TENSORS, _members
 
     spec = replace(exploding(), {"model.encoder.hidden_size": 3, "model.embedding.dim": 2, "training.dtype": "float64"})
@@ -415,7 +416,7 @@ def test_norms_are_those_of_the_gradients(rng):
     who = Executor.chosen(INSTALLED[0], "cpu", "auto", exploding())
     ensemble = who.ensemble(members)
     values = {key: array.copy() for key, array in ensemble.parameters().items()}
-    batch, rate = next(steps_from(members, Stack([member.data.train for member in members])))
+    _, batch, rate = next(steps_from(members, Stack([member.data.train for member in members])))
     ensemble.train_step(batch, 0, rate)
     norms = ensemble.collect()[0].norms
     for number, member in enumerate(members):

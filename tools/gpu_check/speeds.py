@@ -11,7 +11,8 @@ from core.data.prefetch import prefetch, with_masks
 from core.engine import machine
 from core.models.model import initial_parameters
 from core.spec.experiment import Experiment, replace
-from core.train.loop import LOG_INTERVAL, order_of
+from core.train.loop import LOG_INTERVAL
+from core.train.steps import order_of
 from tasks.cli.recipes import recipe
 from tools.gpu_check.context import Context, held, row
 
@@ -70,7 +71,7 @@ class Rivals:
         self.names = (*self.engines, "bare")
 
     def steps(self, chunk):
-        """As `core/train/loop.py` gives them to an engine."""
+        """As `core/train/trainer.py` gives them to an engine."""
         batches = ((step, self.train.batch(rows)) for step, rows in chunk)
         if self.device == "cpu":
             return batches

@@ -23,9 +23,10 @@ from core.models.encoders.textcnn import TextCNNEncoder
 from core.models.model import dropout_places
 from core.parity.instances import random_batch, random_parameters
 from core.spec.experiment import replace
-from core.train import loop
-from core.train.loop import device_share, train
+from core.train import trainer
+from core.train.metrics import device_share
 from core.train.run_folder import RunFolder, TrainingState
+from core.train.trainer import train
 from tasks.parity.cases import Case
 from tests.conftest import loaded, make_dataset
 from tests.core.train.test_loop import DROPPING, SMALL, Watcher, new_engine, timeless
@@ -159,7 +160,7 @@ def test_for_a_gpu_batches_are_made_ahead_and_the_run_is_the_same(backend, rng, 
         makers.append((step, threading.current_thread().name.startswith("ahead")))
         return with_masks(batch, experiment, step)
 
-    monkeypatch.setattr(loop, "with_masks", noted)
+    monkeypatch.setattr(trainer, "with_masks", noted)
     plain, folder = trained(backend, experiment, data, tmp_path / "cpu", "cpu")
     assert makers == []
     for name, stop in (("gpu", None), ("gpu stopped", 5)):
@@ -290,7 +291,7 @@ def test_the_device_s_share_of_the_time(backend, rng, tmp_path, monkeypatch):
     engine.train_step(data[0].batch(np.arange(8)), 0, 0.0)
     taken = engine.device_seconds()
     assert taken > 0 and engine.device_seconds() == 0
-    slow = loop.steps_from
+    slow = trainer.steps_from
 
     def dawdling(*arguments):
         for step in slow(*arguments):
@@ -299,7 +300,7 @@ def test_the_device_s_share_of_the_time(backend, rng, tmp_path, monkeypatch):
 
     shares = []
     for name, source in (("usual", slow), ("slow", dawdling)):
-        monkeypatch.setattr(loop, "steps_from", source)
+        monkeypatch.setattr(trainer, "steps_from", source)
         folder = RunFolder.create(tmp_path / name)
         train(new_engine(backend, experiment), experiment, *data, folder, TrainingState(), Watcher())
         lines = folder.read_metrics()

@@ -26,8 +26,8 @@ from core.parity.instances import random_batch, random_parameters
 from core.parity.training import climb
 from core.spec.class_weights import balanced_weights, weights_of
 from core.spec.experiment import Experiment, parse_experiment, replace, with_class_weights
-from core.train.loop import steps_from
 from core.train.run_folder import RunFolder
+from core.train.steps import steps_from
 from tasks.cli.options import add_options, apply_options
 from tasks.parity.cases import Case
 from tests.conftest import make_dataset, make_reviews, one_line, run_main

@@ -11,6 +11,7 @@ import backends
 from backends import implementations
 from core.batch import Batch
 from core.data.dataset import Prepared
+from core.data.stack import Stack
 from core.data.vocabulary import Vocabulary
 from core.errors import UserError
 from core.models.encoders.recurrent import RecurrentEncoder
@@ -20,16 +21,15 @@ from core.spec.experiment import Experiment, replace
 from core.train.ensemble import (
     EnsembleState,
     Member,
-    Stack,
     check_members,
     evaluate_each,
     starting_values,
     steps_from,
     train_together,
 )
-from core.train.loop import steps_from as steps_alone
 from core.train.metrics import evaluate
 from core.train.optimizer_state import moment_kinds
+from core.train.steps import steps_from as steps_alone
 from tests.conftest import make_dataset
 
 INSTALLED = [name for name in backends.NAMES if backends.installed(name)]
@@ -160,7 +160,7 @@ def test_training_is_that_of_each_alone(name, implementation, variant, rng):
     members = make_members(rng, variant)
     ensemble = build(name, implementation, members)
     stack = Stack([member.data.train for member in members])
-    for step, (batch, rate) in enumerate(steps_from(members, stack)):
+    for step, batch, rate in steps_from(members, stack):
         ensemble.train_step(batch, step, rate)
     stats, moments, parameters = ensemble.collect(), ensemble.moments(), ensemble.parameters()
     assert len(stats) == step + 1 == 12 and not ensemble.collect()

@@ -19,9 +19,9 @@ from core.rng import dropout_mask, native_seed
 from core.spec.experiment import Experiment, replace
 from core.spec.training import Schedule, learning_rate
 from core.train import loop
-from core.train.loop import train
 from core.train.metrics import evaluate
 from core.train.run_folder import RunFolder, TrainingState
+from core.train.trainer import train
 from tests.conftest import loaded, make_dataset, one_line
 
 VOCAB = 20

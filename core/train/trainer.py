@@ -1,0 +1,189 @@
+"""Training one model: what `core.train.loop.TrainingLoop` does in its steps, and what an observer is told of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from core.batch import Batch
+from core.data.dataset import Dataset, check_dataset
+from core.data.prefetch import prefetch, with_masks
+from core.engine.contract import Engine
+from core.engine.processes import SINGLE_PROCESS, ProcessGroup
+from core.models.heads.scores import Evaluation
+from core.spec.experiment import Experiment
+from core.train.loop import LOG_INTERVAL, TrainingLoop, check_finite, finite_or_none
+from core.train.metrics import evaluate
+from core.train.run_folder import RunFolder, TrainingState
+from core.train.steps import steps_from
+
+
+@dataclass(frozen=True)
+class Interval:
+    """What an observer is told: means over the steps since the last reading."""
+
+    epoch: int
+    step: int
+    total_steps: int
+    loss: float
+    accuracy: float
+    tokens_per_second: float
+
+
+class Observer(Protocol):
+    """How a program shows a run while it goes on."""
+
+    def on_interval(self, interval: Interval) -> None: ...
+
+    def on_evaluating(self, done: int, total: int) -> None: ...
+
+    def on_evaluation(self, epoch: float, step: int, evaluation: Evaluation, is_best: bool) -> None: ...
+
+
+def train(
+    engine: Engine,
+    experiment: Experiment,
+    train_set: Dataset,
+    dev_set: Dataset,
+    folder: RunFolder,
+    state: TrainingState,
+    observer: Observer,
+    should_stop: Callable[[], bool] = lambda: False,
+    group: ProcessGroup = SINGLE_PROCESS,
+) -> TrainingState:
+    """Train from `state` to the end, or until `should_stop`; the folder then holds what a resume needs.
+
+    Returns the state, `finished` if all epochs were run or patience ran out. `loss` in the metrics of a step is as the
+    spec reduces it. Of several processes each calls this, with a folder that only the first writes to; they stop
+    together, within LOG_INTERVAL steps.
+    """
+    for dataset in (train_set, dev_set):
+        check_dataset(dataset, experiment.model)
+    loop = _Loop(engine, experiment, train_set, dev_set, folder, state, observer, should_stop, group)
+    if state.step == 0:
+        loop.save()  # before the first step, so that a run stopped at any moment can be resumed
+    loop.run()
+    return state
+
+
+class _Loop(TrainingLoop):
+    def __init__(self, engine, experiment, train_set, dev_set, folder, state, observer, should_stop, group) -> None:
+        super().__init__(experiment, train_set, should_stop)
+        self.engine, self.train_set, self.dev_set = engine, train_set, dev_set
+        self.folder, self.state, self.observer, self.group = folder, state, observer, group
+        self.pending: list[dict] = []
+        self.asked, self.asked_step, self.ask_at = self.clock, state.step, state.step
+
+    @property
+    def step(self) -> int:
+        return self.state.step
+
+    @property
+    def finished(self) -> bool:
+        return self.state.finished
+
+    @finished.setter
+    def finished(self, value: bool) -> None:
+        self.state.finished = value
+
+    def steps(self) -> Iterator[tuple[int, Batch, float]]:
+        """For a GPU they are prefetched."""
+        steps = steps_from(self.experiment, self.train_set, self.state.step)
+        if self.engine.device == "cpu":
+            return steps
+        return prefetch((step, with_masks(batch, self.experiment, step), rate) for step, batch, rate in steps)
+
+    def told_to_stop(self) -> bool:
+        if self.group.size == 1:
+            return self.should_stop()
+        # All must stop after the same step. Asking costs a message, so it is done about once a second: launchers kill
+        # who has not stopped after half a minute.
+        if self.state.step < self.ask_at:
+            return False
+        now = time.perf_counter()
+        wishes, seconds = self.group.sum(np.array([float(self.should_stop()), now - self.asked])) / self.group.size
+        steps = self.state.step - self.asked_step
+        self.asked, self.asked_step = now, self.state.step
+        self.ask_at = self.state.step + min(max(int(steps / max(seconds, 1e-9)), 1), LOG_INTERVAL)
+        return wishes > 0
+
+    def take_step(self, batch: Batch, rate: float) -> None:
+        state = self.state
+        self.engine.train_step(batch, state.step, rate)
+        state.step += 1
+        state.tokens += batch.tokens
+        self.pending.append(
+            {
+                "step": state.step,
+                "epoch": self.epoch,
+                "split": "train",
+                "tokens": batch.tokens,
+                "learning_rate": rate,
+            }
+        )
+
+    def log(self) -> None:
+        """Read the figures of the pending steps and write a line for each."""
+        if not self.pending:
+            return
+        stats, device = self.engine.collect(), self.engine.device_seconds()
+        now = time.perf_counter()
+        seconds, self.clock = now - self.clock, now
+        self.state.seconds += seconds
+        speed = sum(line["tokens"] for line in self.pending) / seconds
+        share = None if device is None else round(device / seconds, 4)
+        for line, step in zip(self.pending, stats, strict=True):
+            line.update(
+                counted=step.counted,
+                loss=finite_or_none(step.loss),
+                accuracy=step.right / step.counted,
+                grad_norm=finite_or_none(step.grad_norm),
+                tokens_per_second=round(speed, 1),
+                device_share=share,
+            )
+        self.folder.append_metrics(self.pending)
+        for line, step in zip(self.pending, stats, strict=True):
+            check_finite(step.loss, "the loss", line["step"])
+        weights = [1 if self.training.loss_reduction == "sum" else step.counted for step in stats]
+        counted = sum(step.counted for step in stats)
+        self.observer.on_interval(
+            Interval(
+                epoch=(self.state.step - 1) // self.steps_per_epoch + 1,
+                step=self.state.step,
+                total_steps=self.total_steps,
+                loss=sum(weight * step.loss for weight, step in zip(weights, stats, strict=True)) / counted,
+                accuracy=sum(step.right for step in stats) / counted,
+                tokens_per_second=speed,
+            )
+        )
+        self.pending = []
+
+    def evaluate(self) -> None:
+        """Measure on dev, keep the best parameters, and save."""
+        self.log()
+        state = self.state
+        found = evaluate(
+            self.engine.logits, self.experiment.model.head, self.dev_set, self.observer.on_evaluating, self.group
+        )
+        check_finite(found.loss, "the loss on dev", state.step)
+        is_best = state.take(found)
+        if is_best:
+            self.folder.write_best(self.engine.parameters(), state.step)
+        patience = self.training.patience
+        state.finished = state.step == self.total_steps or bool(patience and state.evaluations_since_best >= patience)
+        # Where looks at dev fall between the ends of epochs, the time of an epoch is not known to the second.
+        while len(state.epoch_seconds) < state.step // self.steps_per_epoch:
+            state.epoch_seconds.append(state.seconds - sum(state.epoch_seconds))
+        line = {"step": state.step, "epoch": self.epoch, "split": "dev", "loss": found.loss, "accuracy": found.accuracy}
+        self.folder.append_metrics([line])
+        self.save()
+        self.observer.on_evaluation(self.epoch, state.step, found, is_best)
+        self.clock = time.perf_counter()
+
+    def save(self) -> None:
+        self.folder.write_last(self.engine.parameters(), self.engine.moments(), self.state)
+        self.last_save = self.clock = time.perf_counter()
