@@ -116,8 +116,8 @@ def outcome(compute) -> str:
 | round of [0.5, 1.5, 2.5] | {torch_round} | {paddle_round} |
 | max of [1, nan, 2] | {torch_nan} | {paddle_nan} |
 """,
-    ours="Tensors are cast before they meet: `mask` has the model's precision, labels are cast in `loss_of`"
-    " ([backends/paddle/runtime.py](../backends/paddle/runtime.py), [model.py](../backends/paddle/model.py)).",
+    ours="Tensors are cast before they meet: `mask` has the model's precision, labels are cast in `losses`"
+    " ([runtime.py](../backends/paddle/runtime.py), [heads/pooled.py](../backends/paddle/heads/pooled.py)).",
     size="int64 + float32: {torch_left} against {paddle_left}",
     older="i + f keeps the left kind and loses the fraction without a word: {paddle_left}; (i > 1) * f is"
     " {paddle_bool}; i.clip(max=2.5) is {paddle_clip}; halves are rounded away from zero: {paddle_round}; max of"

@@ -12,7 +12,9 @@ from tools.differences import difference
 from tools.differences.small import apart, paddle_dtype
 
 SECTION = "Layers"
-LAYERS = "[torch](../backends/torch/embedding.py), [paddle](../backends/paddle/embedding.py)"
+LAYERS = (
+    "[torch](../backends/torch/encoders/recurrent_layers.py), [paddle](../backends/paddle/encoders/recurrent_layers.py)"
+)
 
 
 def copied(one, other) -> None:
@@ -28,7 +30,7 @@ def copied(one, other) -> None:
     paddle="Recurrent layers read `[batch, time, features]` unless `time_major=True`.",
     effect="An LSTM with the same weights on the same array of 8 sequences of 8 steps: no error, and outputs that are"
     " off by {wrong:.0%} of their size. With `batch_first=True` they agree to {right:e}.",
-    ours=f"Batch first on both sides: `builtin_layer` in layers.py ({LAYERS}).",
+    ours=f"Batch first on both sides: `builtin_layer` ({LAYERS}).",
     size="outputs off by {wrong:.0%} where batch and time are equally long",
     claim=lambda f: f["wrong"] > 0.1 and f["right"] < 1e-5,
 )
@@ -144,7 +146,7 @@ def batch_norm():
     torch="`F.softmax(x)` warns and takes axis 0 for one or three dimensions, 1 otherwise.",
     paddle="`F.softmax(x)` takes the last axis.",
     effect="On an array `[2, 2, 2]` the results differ by up to {apart:.2f}; on a matrix by {matrix:e}.",
-    ours="Always with the axis: model.py.",
+    ours="Always with the axis ([backends/torch/heads/pooled.py](../backends/torch/heads/pooled.py)).",
     size="probabilities differ by {apart:.2f} on three dimensions",
     claim=lambda f: f["apart"] > 0.5 and f["matrix"] < 1e-6,
 )

@@ -9,7 +9,7 @@ from backends.torch.framework import torch
 from tools.differences import difference
 
 SECTION = "Loss"
-MODELS = "`loss_of` in model.py ([torch](../backends/torch/model.py), [paddle](../backends/paddle/model.py))"
+HEADS = "`losses` ([torch](../backends/torch/heads/pooled.py), [paddle](../backends/paddle/heads/pooled.py))"
 torch_entropy, paddle_entropy = torch.nn.functional.cross_entropy, paddle.nn.functional.cross_entropy
 
 
@@ -27,7 +27,7 @@ def logits_and_labels():
     " them, by all.",
     effect="Half of 8 labels ignored: Paddle's mean is {negative:.2f} of PyTorch's with -100, and {positive:.2f} with"
     " an index of 2.",
-    ours=f"Every sequence has a label; nothing is ignored. {MODELS}.",
+    ours=f"Every sequence has a label; nothing is ignored. {HEADS}.",
     size="loss and gradients {negative:.1f} of PyTorch's when half the labels are -100",
     older="Divides by the number of labels that count, as PyTorch does ({negative:.2f} of its mean with -100).",
     claim=lambda f: abs(f["negative"] - 0.5) < 1e-6 and abs(f["positive"] - 1) < 1e-6,
@@ -51,8 +51,8 @@ def ignored_labels():
     paddle="Both stop at -64, in float64 too: the loss of a text cannot exceed 64, while its gradient goes on.",
     effect="Log-probability of the first of the logits 0, 100, 50, which is -100: PyTorch {torch:.0f}, Paddle"
     " {paddle:.0f}; cross-entropy {torch_entropy:.0f} against {paddle_entropy:.0f}.",
-    ours="The logarithm of the softmax by hand in Paddle: `loss_of` in"
-    " [backends/paddle/model.py](../backends/paddle/model.py).",
+    ours="The logarithm of the softmax by hand in Paddle: `losses` in"
+    " [backends/paddle/heads/pooled.py](../backends/paddle/heads/pooled.py).",
     size="a loss of {torch_entropy:.0f} is reported as {paddle_entropy:.0f}",
     claim=lambda f: f["torch"] == -100 and f["paddle"] == -64 and f["paddle_entropy"] == 64 != f["torch_entropy"],
 )
@@ -84,7 +84,7 @@ def smoothed(logits: np.ndarray, labels: np.ndarray, weights: np.ndarray | None,
     effect="Float64 logits, smoothing 0.1, distance from the formula: PyTorch {torch:e}, Paddle {paddle:e}. With class"
     " weights 1, 2, 3: PyTorch {torch_weighted:.4f}, Paddle {paddle_weighted:.4f}.",
     ours="The spec has no smoothing. Its class weights multiply each text's loss, and the mean is over texts, where"
-    f" both frameworks divide by the sum of weights. {MODELS}.",
+    f" both frameworks divide by the sum of weights. {HEADS}.",
     size="float64: off by {paddle:e}; with class weights {paddle_weighted:.3f} instead of {torch_weighted:.3f}",
     claim=lambda f: f["torch"] < 1e-14 < f["paddle"] and abs(f["torch_weighted"] - f["paddle_weighted"]) > 1e-3,
 )
