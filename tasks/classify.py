@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import argparse
 import math
-import sys
 
 from core.data.sources.table import survey
 from core.data.tokenizers import guess_tokenizer
 from core.errors import UserError
 from core.spec.experiment import Experiment, replace
-from tasks.cli.console import DataProgress, Parser, fact, run_program
+from tasks.cli.console import DataProgress, Parser, fact, launch
 from tasks.run.program import Program, run
 from tasks.run.train import Task
 
@@ -89,4 +88,4 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(run_program(main, sys.argv[1:]))
+    launch(main)

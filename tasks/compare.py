@@ -7,10 +7,9 @@ python -m tasks.compare RUN RUN RUN --labels small large textbook --out comparis
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
-from tasks.cli.console import Parser, run_program
+from tasks.cli.console import Parser, launch
 from tasks.cli.paths import cache_folder, new_name
 from tasks.run.report import _labels, check_page, write_report
 
@@ -38,4 +37,4 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(run_program(main, sys.argv[1:]))
+    launch(main)

@@ -9,7 +9,6 @@ python -m tasks.derive --cell srn --input 1 0 --input 0 2 --input 1 1
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -24,7 +23,8 @@ from core.errors import UserError
 from core.models.encoders.recurrent import CELLS, WEIGHT_KINDS, RecurrentEncoder
 from core.models.model import forward
 from core.spec.training import Training
-from tasks.cli.console import Parser, console, run_program
+from tasks.cli.console import Parser, console, launch
+from tasks.cli.framework import load_backend
 
 PROGRAM = "python -m tasks.derive"
 LIMIT = 1e-12
@@ -93,7 +93,7 @@ def textcnn_checks(example: worked_textcnn.Example, names: list[str]) -> Iterato
     training = Training(dtype="float64")
     for name in names:
         for implementation in model.encoder.implementations:
-            engine = backends.load(name).Engine(model, training, given, "cpu", implementation)
+            engine = load_backend(name).Engine(model, training, given, "cpu", implementation)
             yield Check(f"{name}, {implementation}", _largest(example, engine.activations(batch)), LIMIT)
 
 
@@ -159,7 +159,7 @@ def by_framework(name: str, implementation: str, cell: str, inputs: np.ndarray) 
     given |= {state: np.zeros((1, 1, hidden_size)) for state in states}
     encoder = RecurrentEncoder(cell=cell, hidden_size=hidden_size, bidirectional=False)
     lengths = np.array([len(inputs)], dtype=np.int64)
-    found = backends.load(name).LayerProbe(encoder, given, lengths, "cpu", implementation).forward()
+    found = load_backend(name).LayerProbe(encoder, given, lengths, "cpu", implementation).forward()
     return found["output"][0], found["c_n"][0, 0] if "c_n" in found else np.zeros(hidden_size)
 
 
@@ -203,7 +203,7 @@ def _backends(given: list[str] | None) -> list[str]:
     """Those asked for, which must be there, or all that are installed."""
     for name in given or []:
         if name not in backends.NAMES or not backends.installed(name):
-            backends.load(name)  # says what is wrong
+            load_backend(name)  # says what is wrong
     return list(dict.fromkeys(given)) if given else [name for name in backends.NAMES if backends.installed(name)]
 
 
@@ -232,4 +232,4 @@ def _parser() -> Parser:
 
 
 if __name__ == "__main__":
-    sys.exit(run_program(main, sys.argv[1:]))
+    launch(main)

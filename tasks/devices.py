@@ -8,7 +8,6 @@ Each framework is looked at in a process of its own: where one crashes, that is 
 from __future__ import annotations
 
 import os
-import sys
 from dataclasses import asdict
 
 import backends
@@ -17,7 +16,7 @@ from backends.trial import run_trial
 from core.engine import devices, machine
 from core.engine.child_process import call
 from core.engine.devices import Build, Gpu
-from tasks.cli.console import Parser, fact, run_program
+from tasks.cli.console import Parser, fact, launch
 from tasks.cli.flags import name_flags
 
 LOOK_LIMIT = 120.0
@@ -78,4 +77,4 @@ def _read(answer: dict) -> tuple[Build, list[Gpu]]:
 
 
 if __name__ == "__main__":
-    sys.exit(run_program(main, sys.argv[1:]))
+    launch(main)

@@ -13,7 +13,6 @@ import argparse
 import itertools
 import os
 import shlex
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
@@ -35,7 +34,8 @@ from core.spec.experiment import FORMAT_VERSION, Experiment, parse_experiment, r
 from core.train.ensemble import Member, check_members, steps_from
 from core.train.ensemble_folder import EnsembleFolder
 from core.train.run_folder import RunFolder, read_json
-from tasks.cli.console import INTERRUPTED, Parser, console, fact, run_program
+from tasks.cli.console import INTERRUPTED, Parser, console, fact, launch
+from tasks.cli.framework import load_backend
 from tasks.cli.options import ABOUT_TEXTS, DEVICE_HELP, add_options, apply_options, given
 from tasks.cli.paths import new_name
 from tasks.cli.recipes import digit_sum
@@ -371,7 +371,7 @@ def _agreement(plan: Plan, arguments: argparse.Namespace) -> int:
     if arguments.out and Path(arguments.out).exists():
         raise UserError(f"--out {arguments.out}: exists; --agreement writes a JSON file there: give another name")
     sides = {name: _executors(plan, name, arguments) for name in backends.NAMES}
-    names = " and ".join(f"{name} {backends.load(name).versions()[name]}" for name in sides)
+    names = " and ".join(f"{name} {load_backend(name).versions()[name]}" for name in sides)
     fact("compared", f"{names}: {AGREEMENT_STEPS} steps, float64, every length; largest difference of the loss")
     found: dict[str, dict[str, float]] = {}
     for cell, experiment in plan.experiments.items():
@@ -393,4 +393,4 @@ def _agreement(plan: Plan, arguments: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(run_program(main, sys.argv[1:]))
+    launch(main)

@@ -8,7 +8,6 @@ python -m tasks.exploding --backend both
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +28,7 @@ from core.spec.experiment import Experiment, replace
 from core.train.ensemble import evaluate_each, starting_values
 from core.train.loop import finite_or_none
 from core.train.run_folder import RunFolder
-from tasks.cli.console import Parser, console, fact, run_program
+from tasks.cli.console import Parser, console, fact, launch
 from tasks.cli.options import ABOUT_TEXTS, DEVICE_HELP, add_options, apply_options
 from tasks.cli.paths import new_name
 from tasks.cli.recipes import digit_sum, exploding
@@ -319,4 +318,4 @@ def _report(base: Experiment, results: dict) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run_program(main, sys.argv[1:]))
+    launch(main)

@@ -14,7 +14,6 @@ import argparse
 import hashlib
 import json
 import re
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +31,7 @@ from core.models.precision import rounding_of
 from core.plots.gates import draw_gates, unit_order
 from core.spec.text import Text
 from core.train.run_folder import RunFolder
-from tasks.cli.console import Parser, fact, run_program
+from tasks.cli.console import Parser, fact, launch
 
 PROGRAM = "python -m tasks.gates"
 DIRECTIONS = ("forward", "reverse")
@@ -191,4 +190,4 @@ def _parser() -> Parser:
 
 
 if __name__ == "__main__":
-    sys.exit(run_program(main, sys.argv[1:]))
+    launch(main)

@@ -8,9 +8,7 @@ python -m tasks.imdb evaluate runs/imdb-paddle-... --backend torch
 
 from __future__ import annotations
 
-import sys
-
-from tasks.cli.console import run_program
+from tasks.cli.console import launch
 from tasks.run.program import Program, run
 from tasks.run.train import Task
 
@@ -26,4 +24,4 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(run_program(main, sys.argv[1:]))
+    launch(main)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import os
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -29,8 +28,9 @@ from core.parity.layers import compare_forward, compare_gradients
 from core.spec.experiment import Experiment, read_experiment, replace
 from core.weights.convert import NEUTRAL_MODULES, Choices, Port, convert, difference, to_state
 from core.weights.recognise import OTHER_LAYOUT
-from tasks.cli.console import Parser, console, fact, run_program
+from tasks.cli.console import Parser, console, fact, launch
 from tasks.cli.flags import name_flags
+from tasks.cli.framework import load_backend
 from tasks.parity.table import print_findings
 
 PROGRAM = "python -m tasks.port"
@@ -166,7 +166,7 @@ def _listed(heading: str, entries: dict[str, str]) -> None:
 
 def _prove(port: Port, draw: int | None) -> int:
     """Rungs 1 and 2 of the ladder, on random input of unequal lengths. Returns the exit code."""
-    sides = {name: backends.load(name) for name in backends.NAMES if backends.installed(name)}
+    sides = {name: load_backend(name) for name in backends.NAMES if backends.installed(name)}
     if not sides:
         fact("proof", "no framework is installed: nothing was computed")
         return 0
@@ -233,4 +233,4 @@ def _parser() -> Parser:
 
 
 if __name__ == "__main__":
-    sys.exit(run_program(main, sys.argv[1:]))
+    launch(main)

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import atexit
 import errno
 import io
+import os
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
+from typing import NoReturn
 
 from rich.console import Console
 from rich.markup import escape
@@ -86,6 +91,24 @@ def run_program(main: Callable[[list[str]], int], argv: list[str]) -> int:
             raise
         errors.print(f"[red]error:[/] {escape(f'{error.filename}: {error.strerror}')}")
         return 2
+
+
+def launch(main: Callable[[list[str]], int]) -> NoReturn:
+    """Run `main` with the arguments of the command line, and end this process with its exit code.
+
+    The interpreter's own end clears every module first, which takes seconds after PyTorch or PaddlePaddle. What counts
+    of it is done here: threads are waited for, exit functions run, and output is flushed.
+    """
+    code = run_program(main, sys.argv[1:])
+    for thread in threading.enumerate():
+        if not thread.daemon and thread is not threading.current_thread():
+            thread.join()
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            with suppress(OSError, ValueError):  # its reader has gone
+                stream.flush()
+    os._exit(code)
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *_) -> None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import sys
 import tempfile
 import time
 from contextlib import nullcontext
@@ -40,7 +39,8 @@ from core.spec.experiment import Experiment, read_experiment, replace
 from core.train.loop import finite_or_none
 from core.train.run_folder import RunFolder
 from core.train.setup import absolute_source, fitted, read_data
-from tasks.cli.console import DataProgress, Parser, console, fact, run_program
+from tasks.cli.console import DataProgress, Parser, console, fact, launch
+from tasks.cli.framework import load_backend
 from tasks.cli.options import add_options, apply_options
 from tasks.cli.paths import cache_folder, new_name
 from tasks.cli.recipes import RECIPES, recipe
@@ -149,7 +149,7 @@ def _sides(arguments: argparse.Namespace, encoder: Encoder) -> Sides:
     if len(set(chosen)) < len(chosen):
         raise UserError(f"--impl {' '.join(arguments.impl)}: name each implementation once")
     return {
-        name if len(chosen) == 1 else f"{name}/{implementation}": Side(backends.load(name), implementation)
+        name if len(chosen) == 1 else f"{name}/{implementation}": Side(load_backend(name), implementation)
         for name in arguments.backends or backends.NAMES
         for implementation in chosen
     }
@@ -317,7 +317,7 @@ def _tree(report: Report, arguments: argparse.Namespace, where: str, seed: int, 
         "when": datetime.now().astimezone().isoformat(timespec="seconds"),
         "machine": machine.description(),
         "versions": {
-            name: f"{name} {backends.load(name).versions()[name]}" for name in arguments.backends or backends.NAMES
+            name: f"{name} {load_backend(name).versions()[name]}" for name in arguments.backends or backends.NAMES
         },
         "draw": seed,
         "planted": {"fault": arguments.plant, "in": where} if arguments.plant else None,
@@ -343,4 +343,4 @@ def _finding(finding: Finding) -> dict:
 
 
 if __name__ == "__main__":
-    sys.exit(run_program(main, sys.argv[1:]))
+    launch(main)

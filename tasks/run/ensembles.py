@@ -11,7 +11,6 @@ from types import ModuleType
 from rich.markup import escape
 from rich.progress import TextColumn
 
-import backends
 from backends import implementations
 from core.engine import machine
 from core.engine.contract import EnsembleStats
@@ -22,6 +21,7 @@ from core.train.results import result_of
 from core.train.setup import read_data
 from core.train.steps import total_steps
 from tasks.cli.console import bar, console, errors
+from tasks.cli.framework import load_backend
 from tasks.run.signals import stop_signals
 from tasks.run.worker import executor_of
 
@@ -37,7 +37,7 @@ class Executor:
     @classmethod
     def chosen(cls, backend: str, device: str, implementation: str, experiment: Experiment) -> Executor:
         """Raises UserError where one of them cannot be had."""
-        package = backends.load(backend)
+        package = load_backend(backend)
         encoder, dtype = experiment.model.encoder, experiment.training.dtype
         device = package.resolve_device(device, dtype)
         chosen = implementations.resolve_implementation(

@@ -9,6 +9,7 @@ from core.errors import UserError
 from core.models.precision import rounding_of
 from core.spec.experiment import replace
 from core.train.run_folder import RunFolder
+from tasks.cli.framework import load_backend
 
 NUMPY = "numpy"
 """Answers from `core/models/model.py`: no framework to import, so a sentence takes a fraction of a second."""
@@ -31,7 +32,7 @@ def evaluator(folder: RunFolder, experiment, backend_name: str, device: str, imp
         return ReferenceEngine(experiment.model, parameters, rounding_of(experiment.training.dtype))
     if backend_name not in EVALUATORS:
         raise UserError(f"unknown backend {backend_name!r}: choose one of {', '.join(EVALUATORS)}")
-    backend = backends.load(backend_name)
+    backend = load_backend(backend_name)
     # Answers do not depend on the weights of classes. Of a run in TF32, which not every device has, they are given in
     # float32, which every one has.
     experiment = replace(experiment, {"training.class_weights": None})

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from types import ModuleType
 
-import backends
 from backends import implementations, launchers
 from core.engine.contract import Engine, Ensemble
 from core.engine.processes import SINGLE_PROCESS, ProcessGroup
 from core.spec.experiment import Experiment
 from core.train.record import executor_record
 from core.train.setup import Setup
+from tasks.cli.framework import load_backend
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Worker:
 
         Raises UserError where backend, device or implementation cannot be had.
         """
-        backend, dtype = backends.load(backend_name), experiment.training.dtype
+        backend, dtype = load_backend(backend_name), experiment.training.dtype
         place = launchers.launched(backend_name)
         device = backend.resolve_device(device, dtype)
         if place and device != "cpu":

@@ -9,7 +9,6 @@ python -m tasks.speed --steps --recipe textbook
 from __future__ import annotations
 
 import argparse
-import sys
 import tempfile
 import time
 from datetime import datetime
@@ -29,7 +28,7 @@ from core.plots.speed import draw_speed
 from core.spec.experiment import Experiment, replace
 from core.train.run_folder import RunFolder
 from core.train.setup import absolute_source, fitted, read_data
-from tasks.cli.console import DataProgress, Parser, bar, console, errors, fact, run_program
+from tasks.cli.console import DataProgress, Parser, bar, console, errors, fact, launch
 from tasks.cli.paths import cache_folder, new_name
 from tasks.cli.recipes import RECIPES, recipe
 from tasks.speed.environments import ENVIRONMENTS, IMPLEMENTATIONS, Environment, Worker, peak_environment, workers
@@ -314,4 +313,4 @@ class _Progress:
 
 
 if __name__ == "__main__":
-    sys.exit(run_program(main, sys.argv[1:]))
+    launch(main)

@@ -24,7 +24,7 @@ from core.engine import machine
 from core.engine.child_process import call
 from core.errors import UserError
 from core.files import write_json_atomic, write_text_atomic
-from tasks.cli.console import Parser, run_program
+from tasks.cli.console import Parser, launch
 from tasks.cli.paths import cache_folder
 from tools.gpu_check.context import row
 from tools.gpu_check.measured import CHECKS, PROCESS_SECONDS, look, work
@@ -170,4 +170,4 @@ def write_page(path: Path, record: dict) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run_program(main, sys.argv[1:]))
+    launch(main)
