@@ -7,15 +7,16 @@ from collections.abc import Iterable
 from datetime import datetime
 from html import escape
 from itertools import combinations
+from pathlib import Path
 
 from core.report.charts import curve_svg
 from core.report.compare import ABSENT, Pair, Run, comparable, compare, differences, order, warnings_of
-from core.report.style import STYLE
 
 FEW_CLASSES = 6
 """Up to here a confusion matrix stands open."""
 NONE = "\u2013"
 """For a figure that a run does not have."""
+STYLE = (Path(__file__).parent / "templates" / "style.css").read_text(encoding="utf-8")
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 """What the page may load: nothing. It keeps a text from doing more than being read, should one slip through."""
 
