@@ -39,6 +39,15 @@ class Explained:
         return [float(effect) / largest for effect in self.explanation.effects]
 
     @property
+    def words(self) -> list[tuple[str, float, float]]:
+        """Each with its effect, and that over the largest."""
+        return list(zip(self.encoded.tokens, map(float, self.explanation.effects), self.shares, strict=True))
+
+    @property
+    def probability(self) -> float:
+        return float(self.explanation.probabilities[self.explanation.predicted])
+
+    @property
     def listed(self) -> list[str]:
         """The strongest words with their effects."""
         tokens, effects = self.encoded.tokens, self.explanation.effects
@@ -48,7 +57,7 @@ class Explained:
 def show(explained: Explained) -> None:
     """Two lines below the answer: the words as the model saw them, coloured, and the strongest with their numbers."""
     line = Text("  ")
-    for token, share in zip(explained.encoded.tokens, explained.shares, strict=True):
+    for token, _, share in explained.words:
         line.append(token, style=_style(share))
         line.append(" ")
     if explained.encoded.cut:
@@ -76,22 +85,6 @@ def check_page(path: Path, flag: str = "--html") -> None:
 def write_page(path: Path, run: str, computed_by: str, found: list[Explained]) -> None:
     """Write one page with every text; it needs no network and no script, and follows light and dark."""
     title = f"Which words moved the answer: {Path(run).name}"
-    texts = [_shown(explained) for explained in found]
-    values = {"title": title, "computed_by": computed_by, "supports": SUPPORTS, "opposes": OPPOSES, "texts": texts}
-    write_text_atomic(path, render("explanations.html", **values))
-
-
-def _shown(explained: Explained) -> dict[str, object]:
-    """What the page shows of a text; of each word its color, how strong that is, and the effect."""
-    explanation = explained.explanation
-    words = zip(explained.encoded.tokens, explained.shares, explanation.effects, strict=True)
-    return {
-        "answer": explained.answer,
-        "probability": f"{float(explanation.probabilities[explanation.predicted]):.4f}",
-        "words": [
-            (token, SUPPORTS if share > 0 else OPPOSES, 0.75 * abs(share), f"{effect:+.3f}")
-            for token, share, effect in words
-        ],
-        "truncated": explained.encoded.cut,
-        "listed": ", ".join(explained.listed),
-    }
+    colors = {"supports": SUPPORTS, "opposes": OPPOSES}
+    content = render("explanations.html", title=title, computed_by=computed_by, texts=found, **colors)
+    write_text_atomic(path, content)

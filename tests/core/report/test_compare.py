@@ -29,7 +29,8 @@ import tasks.run.both_frameworks
 import tasks.run.train
 from core.data.sources import imdb
 from core.data.sources.lookup import LONGEST, shorten
-from core.report.compare import Pair, differences, read_run
+from core.report.compare import Pair, differences
+from core.report.runs import read_run
 from core.train.run_folder import RunFolder
 from tasks.cli.console import run_program
 from tests.conftest import fresh_rng, make_reviews
@@ -208,14 +209,14 @@ def test_specs_and_what_differs(place, tmp_path):
     for name in (first, second):
         assert tuple(fields[path][name] for path in fields) == own[name]
     assert "Their specs differ in 3 fields." in page.text
-    assert page.content.count("&quot;bucket_batches&quot;") == 2  # the whole specs, folded away
+    assert page.text.count('"bucket_batches"') == 2  # the whole specs, folded away
 
 
 def test_the_same_spec_in_both_frameworks(place, tmp_path, both_frameworks):
     page = place.report(tmp_path / "page.html", *(place.runs[name] for name in backends.NAMES))
     assert "Nothing: the specs are the same, field for field." in page.text
-    assert page.content.count("&quot;bucket_batches&quot;") == 1
-    assert not differences([read_run(place.runs[name], name) for name in backends.NAMES])
+    assert page.text.count('"bucket_batches"') == 1
+    assert not differences([read_run(place.runs[name], name).experiment for name in backends.NAMES])
 
 
 def test_texts_on_which_they_differ(place, copies, tmp_path):
@@ -427,7 +428,7 @@ def test_both_from_beginning_to_end(place, tmp_path, both_frameworks, refused):
     folder = tmp_path / "both"
     assert {path.name for path in folder.iterdir()} == {"plan.json", "report.html", *backends.NAMES}
     runs = [read_run(folder / name, name) for name in backends.NAMES]
-    assert not differences(runs) and runs[0].experiment.training.seed == 3
+    assert not differences([run.experiment for run in runs]) and runs[0].experiment.training.seed == 3
     for run in runs:
         assert run.execution["backend"] == run.label and run.execution["implementation"] == "builtin"
     one, two = ([line["loss"] for line in run.metrics] for run in runs)
