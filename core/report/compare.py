@@ -98,9 +98,9 @@ def agreement(pairs: Sequence[Pair], names: Sequence[str]) -> dict[str, str]:
 
 
 def agreement_of(pair: Pair, names: Sequence[str]) -> dict[str, str]:
-    """That of one pair, with how likely its difference is by chance."""
-    chance = f"{pair.chance:.2g}" if pair.chance >= 0.001 else "< 0.001"
-    return agreement([pair], names) | {"by chance": chance}
+    """That of one pair, with the p-value of McNemar's test."""
+    p_value = f"{pair.chance:.2g}" if pair.chance >= 0.001 else "< 0.001"
+    return agreement([pair], names) | {"McNemar p": p_value}
 
 
 def compare(first: Run, second: Run) -> Pair:
@@ -152,12 +152,12 @@ def warnings_of(runs: list[Run]) -> list[str]:
     found = [f"{run.label}: {problem}." for run in runs for problem in run.problems]
     tasks = list(dict.fromkeys(run.experiment.task for run in runs))
     if len(tasks) > 1:
-        found.append(f"The runs are of different tasks ({', '.join(tasks)}): their figures do not compare.")
+        found.append(f"The runs are of different tasks ({', '.join(tasks)}): their figures are not comparable.")
     elif not comparable(runs):
-        found.append("The runs were trained or tested on different data: their figures do not compare directly.")
+        found.append("The runs were trained or tested on different data: their figures are not comparable.")
     for run in runs:
         if run.resumed:
-            found.append(f"{run.label} was {run.resumed}: its peak memory is that of the last part alone.")
+            found.append(f"{run.label} was {run.resumed}: its peak memory is that of the last segment alone.")
     together = [run for run in runs if run.side_by_side > 1]
     if together:
         names = ", ".join(f"{run.label} (one of {run.side_by_side})" for run in together)

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from markupsafe import Markup
 
 from core.report.charts import curve_svg, lengths_svg
 from core.report.compare import Pair, agreement, agreement_of, compare, differences
@@ -100,7 +99,7 @@ def _lead(pairs: list[Pair], names: Sequence[str], cells: int, lengths: int) -> 
     means = [float(np.mean([(p.first, p.second)[side].figure("test.accuracy") for p in pairs])) for side in (0, 1)]
     agree, documents = sum(pair.agree for pair in pairs), sum(pair.documents for pair in pairs)
     other = sum(bool(differences(pair.experiments)) for pair in pairs)
-    same = f"{other} have another spec in each" if other else "each has the same spec in both"
+    same = f"{other} with different specs" if other else "each has the same spec in both"
     return (
         f"{count(len(pairs), 'model')} in each framework ({count(cells, 'cell')} x {count(lengths, 'length')} x"
         f" {count(len(pairs) // (cells * lengths), 'seed')}; {same}). Mean test accuracy: {names[0]} {means[0]:.4f},"
@@ -135,7 +134,7 @@ def _signed(difference: float) -> str:
     return f"{difference:+.4f}" if abs(difference) >= 0.00005 else "0"
 
 
-def _accuracy_chart(groups: list[Group], number: int) -> tuple[str, Markup]:
+def _accuracy_chart(groups: list[Group], number: int) -> tuple[str, str]:
     """Caption and picture for a cell: accuracy over length."""
     groups = sorted(groups, key=lambda group: group.length)
     series = [{split: [group.mean(side, split) for group in groups] for split in ("test", "dev")} for side in (0, 1)]
@@ -143,9 +142,9 @@ def _accuracy_chart(groups: list[Group], number: int) -> tuple[str, Markup]:
     return f"{groups[0].cell}: accuracy", svg
 
 
-def _loss_charts(cells: dict[str, list[Group]]) -> dict[str, list[tuple[str, Markup]]]:
+def _loss_charts(cells: dict[str, list[Group]]) -> dict[str, list[tuple[str, str]]]:
     """By cell the captions and pictures of those lengths that have curves."""
-    found: dict[str, list[tuple[str, Markup]]] = {}
+    found: dict[str, list[tuple[str, str]]] = {}
     for number, (cell, groups) in enumerate(cells.items()):
         for group in groups:
             both = [MeanCurves(group.runs(side)) for side in (0, 1)]

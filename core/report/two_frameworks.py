@@ -23,12 +23,13 @@ def two_frameworks_page(
     """
     paths = dict.fromkeys(path for pair in specs for path in differences(pair))
     same = "Each model\u2019s spec is the same in both frameworks" if first else "The spec is the same in both"
+    differ = f"Fields that differ between the frameworks: {', '.join(paths)}."
     trees = spec_trees(specs[0])
     return render(
         f"{task}.html",
         title=f"{task}: {' and '.join(labels)}",
         labels=labels,
-        same_spec=f"Between the two frameworks differ: {', '.join(paths)}." if paths else f"{same}, field for field.",
+        same_spec=differ if paths else f"{same}, field for field.",
         spec_summary=f"The whole spec{'s' * (len(trees) > 1)}" + (f" of the first model ({first})" if first else ""),
         trees=trees,
         **values,

@@ -61,7 +61,7 @@ def show(explained: Explained) -> None:
         line.append(token, style=_style(share))
         line.append(" ")
     if explained.encoded.cut:
-        line.append(f"({explained.encoded.cut} more cut off)", style="dim")
+        line.append(f"({explained.encoded.cut} more truncated)", style="dim")
     console.print(line)
     console.print(Text(f"  log-odds of {explained.answer}: {', '.join(explained.listed)}", style="dim"))
 
@@ -84,7 +84,7 @@ def check_page(path: Path, flag: str = "--html") -> None:
 
 def write_page(path: Path, run: str, computed_by: str, found: list[Explained]) -> None:
     """Write one page with every text; it needs no network and no script, and follows light and dark."""
-    title = f"Which words moved the answer: {Path(run).name}"
+    title = f"Words that influenced the prediction: {Path(run).name}"
     colors = {"supports": SUPPORTS, "opposes": OPPOSES}
     content = render("explanations.html", title=title, computed_by=computed_by, texts=found, **colors)
     write_text_atomic(path, content)

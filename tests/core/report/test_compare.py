@@ -256,7 +256,7 @@ def test_texts_on_which_they_differ(place, copies, tmp_path):
         for run, (answer, share) in answers.items():
             verdict = "right" if answer == old["label"] else "wrong"
             assert f"{run}: {answer}, {verdict} ({share:.3f})" in text
-        assert f"{name} is {old['label']}" in text
+        assert f"{name} true: {old['label']}" in text
     assert all(name in page.text for name in turned) and HOSTILE in page.text
 
 
@@ -285,7 +285,7 @@ def test_the_page_needs_nothing_else(place, tmp_path):
 
 def test_confusion_and_records(place, tmp_path):
     page = place.report(tmp_path / "page.html", *place.pair)
-    matrices = [rows for _, rows in page.tables if rows[0][0] == "is \\ said"]
+    matrices = [rows for _, rows in page.tables if rows[0][0] == "true \\ predicted"]
     found = sorted([[int(cell) for cell in row[1:]] for row in rows[1:]] for rows in matrices)
     assert found == sorted(RunFolder.open(path).read_result()["test"]["confusion"] for path in place.pair)
     _, execution = RunFolder.open(place.pair[0]).read_record()
@@ -328,7 +328,7 @@ def test_other_texts_and_other_data_are_not_compared(place, copies, tmp_path):
     path.write_text(json.dumps(tree))
     page = place.report(tmp_path / "b.html", *copies)
     assert "not compared, trained and tested on other data" in page.text
-    assert "their figures do not compare" in page.text and 'class="n best"' not in page.content
+    assert "their figures are not comparable" in page.text and 'class="n best"' not in page.content
 
 
 def test_digit_sum_models_and_other_tasks(place, tmp_path):
