@@ -65,8 +65,8 @@ class Pair:
     """At most MOST_TEXTS, those first where the less sure of the two is surest."""
 
     @property
-    def experiments(self) -> tuple[Experiment, Experiment]:
-        return self.first.experiment, self.second.experiment
+    def runs(self) -> tuple[Run, Run]:
+        return self.first, self.second
 
     @property
     def names(self) -> str:
@@ -113,10 +113,11 @@ def compare(first: Run, second: Run) -> Pair:
         return Pair(first, second, f"other tasks: {first.experiment.task} and {second.experiment.task}")
     if first.execution["data"]["fingerprint"] != second.execution["data"]["fingerprint"]:
         return Pair(first, second, "trained and tested on other data")
-    common = [name for name in one.names if name in other.rows]
+    row_of = {name: row for row, name in enumerate(other.names)}
+    common = [name for name in one.names if name in row_of]
     if len(common) != len(one.names) or len(common) != len(other.names):
         return Pair(first, second, f"tested on other texts ({len(common):,} in common)")
-    places = np.array([other.rows[name] for name in one.names])
+    places = np.array([row_of[name] for name in one.names])
     if one.classes != other.classes or one.labels != [other.labels[place] for place in places]:
         return Pair(first, second, "the files disagree about the true labels")
     answers = [other.predicted[place] for place in places]

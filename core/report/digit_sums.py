@@ -4,7 +4,7 @@ by cell and length.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,7 +38,7 @@ class Group:
 
     def runs(self, side: int) -> list[Run]:
         """Of the first framework, 0, or of the second, 1."""
-        return [(pair.first, pair.second)[side] for pair in self.pairs]
+        return [pair.runs[side] for pair in self.pairs]
 
     def mean(self, side: int, split: str) -> float:
         """Accuracy on `dev` or `test`."""
@@ -75,7 +75,7 @@ def digits_page(groups: list[Group], names: Sequence[str], folders: Sequence[Pat
     return two_frameworks_page(
         "digit_sum",
         names,
-        [pair.experiments for pair in pairs],
+        [(pair.first.experiment, pair.second.experiment) for pair in pairs],
         groups[0].model(pairs[0]),
         varied={path: [_each(values)] for path, values in varied.items()},
         lead=_lead(pairs, names, len(cells), len({group.length for group in groups})),
@@ -85,20 +85,16 @@ def digits_page(groups: list[Group], names: Sequence[str], folders: Sequence[Pat
         accuracy=[(group.name, _accuracy(group, names)) for group in groups],
         loss_charts=_loss_charts(cells),
         agreement=[(group.name, agreement(group.compared, names)) for group in groups if group.compared],
-        models=[
-            (group.model(pair), _accuracies(pair, names) | agreement_of(pair, names))
-            for group in groups
-            for pair in group.compared
-        ],
-        time=[(cell, _time(own[0], names)) for cell, own in cells.items()],
+        models=[(group.model(pair), _single(pair, names)) for group in groups for pair in group.compared],
+        time=[(cell, _time(own[0].pairs[0].runs, names)) for cell, own in cells.items()],
         records=rows_of(*(_record([own[0].runs(side)[0] for own in cells.values()], folders[side]) for side in (0, 1))),
     )
 
 
 def _lead(pairs: list[Pair], names: Sequence[str], cells: int, lengths: int) -> str:
-    means = [float(np.mean([(p.first, p.second)[side].figure("test.accuracy") for p in pairs])) for side in (0, 1)]
+    means = [float(np.mean([p.runs[side].figure("test.accuracy") for p in pairs])) for side in (0, 1)]
     agree, documents = sum(pair.agree for pair in pairs), sum(pair.documents for pair in pairs)
-    other = sum(bool(differences(pair.experiments)) for pair in pairs)
+    other = sum(bool(differences([run.experiment for run in pair.runs])) for pair in pairs)
     same = f"{other} with different specs" if other else "each has the same spec in both"
     return (
         f"{count(len(pairs), 'model')} in each framework ({count(cells, 'cell')} x {count(lengths, 'length')} x"
@@ -114,7 +110,7 @@ def _each(values: Sequence[str]) -> str:
 def _notes(pairs: list[Pair], cells: dict[str, list[Group]]) -> list[str]:
     found = []
     for pair in pairs:
-        found += [f"{run.label}: {problem}." for run in (pair.first, pair.second) for problem in run.problems]
+        found += [f"{run.label}: {problem}." for run in pair.runs for problem in run.problems]
         if pair.obstacle:
             found.append(f"{pair.names}: not compared, {pair.obstacle}.")
     firsts = [(cell, own[0].runs(side)[0]) for cell, own in cells.items() for side in (0, 1)]
@@ -122,12 +118,15 @@ def _notes(pairs: list[Pair], cells: dict[str, list[Group]]) -> list[str]:
     return found
 
 
+def _by(what: str, names: Sequence[str], values: Iterable[str]) -> dict[str, str]:
+    """Cells of a table: a column for each framework."""
+    return {f"{what}, {name}": value for name, value in zip(names, values, strict=True)}
+
+
 def _accuracy(group: Group, names: Sequence[str]) -> dict[str, str]:
-    means = {split: [group.mean(side, split) for side in (0, 1)] for split in ("test", "dev")}
-    cells = {
-        f"{split}, {name}": f"{mean:.4f}" for split in means for name, mean in zip(names, means[split], strict=True)
-    }
-    return cells | {f"{split} difference": _signed(own[0] - own[1]) for split, own in means.items()}
+    test, dev = ([group.mean(side, split) for side in (0, 1)] for split in ("test", "dev"))
+    cells = _by("test", names, map("{:.4f}".format, test)) | _by("dev", names, map("{:.4f}".format, dev))
+    return cells | {"test difference": _signed(test[0] - test[1]), "dev difference": _signed(dev[0] - dev[1])}
 
 
 def _signed(difference: float) -> str:
@@ -154,18 +153,16 @@ def _loss_charts(cells: dict[str, list[Group]]) -> dict[str, list[tuple[str, str
     return found
 
 
-def _accuracies(pair: Pair, names: Sequence[str]) -> dict[str, str]:
-    runs = (pair.first, pair.second)
-    return {f"test, {name}": f"{run.figure('test.accuracy'):.4f}" for name, run in zip(names, runs, strict=True)}
+def _single(pair: Pair, names: Sequence[str]) -> dict[str, str]:
+    accuracies = (f"{run.figure('test.accuracy'):.4f}" for run in pair.runs)
+    return _by("test", names, accuracies) | agreement_of(pair, names)
 
 
-def _time(group: Group, names: Sequence[str]) -> dict[str, str]:
+def _time(runs: Sequence[Run], names: Sequence[str]) -> dict[str, str]:
     """Of a cell, whose models are trained together: what the first of them in each framework recorded."""
-    runs = [group.runs(side)[0] for side in (0, 1)]
     cells = {"models": f"{runs[0].side_by_side}", "steps": f"{runs[0].figure('training.steps'):,}"}
-    own = list(zip(names, runs, strict=True))
-    cells |= {f"training, {name}": duration(run.figure("training.seconds")) for name, run in own}
-    return cells | {f"peak memory, {name}": memory(run.result) for name, run in own}
+    cells |= _by("training", names, (duration(run.figure("training.seconds")) for run in runs))
+    return cells | _by("peak memory", names, (memory(run.result) for run in runs))
 
 
 def _record(runs: list[Run], folder: Path) -> list[dict[str, object]]:

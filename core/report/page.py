@@ -27,7 +27,7 @@ def page(runs: list[Run], pairs: list[Pair], texts: dict[str, dict[str, str]], n
     experiments = [run.experiment for run in runs]
     differing = differences(experiments)
     quantities = ("loss", "accuracy") if any(run.metrics for run in runs) else ()
-    named = [[(runs.index(run), run.label) for run in (pair.first, pair.second)] for pair in pairs]
+    named = [[(runs.index(run), run.label) for run in pair.runs] for pair in pairs]
     named_pairs = list(zip(pairs, named, strict=True))
     return render(
         "comparison.html",
@@ -86,7 +86,7 @@ def run_figures(run: Run) -> dict[str, str]:
         "macro F1": f"{run.figure('test.macro_f1'):.4f}",
         "test loss": f"{run.figure('test.loss'):.4f}",
         "framework": run.framework,
-        "model": run.size,
+        "model": run.experiment.model.encoder.label,
         "recipe": run.experiment.recipe,
         "seed": str(run.experiment.training.seed),
         "s per epoch": NONE if seconds is None else f"{seconds:.1f}" if seconds >= 1 else f"{seconds:.3f}",

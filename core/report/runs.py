@@ -6,7 +6,6 @@ import csv
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import groupby
 from pathlib import Path
 
@@ -33,11 +32,6 @@ class Predictions:
     predicted: list[str]
     probabilities: np.ndarray
     classes: list[str]
-
-    @cached_property
-    def rows(self) -> dict[str, int]:
-        """Row number by name."""
-        return {name: row for row, name in enumerate(self.names)}
 
     @classmethod
     def read(cls, path: Path) -> Predictions:
@@ -97,11 +91,6 @@ class Run:
     @property
     def started(self) -> str:
         return self.execution.get("started", "").replace("T", " ")
-
-    @property
-    def size(self) -> str:
-        """The encoder in two words."""
-        return self.experiment.model.encoder.label
 
     @property
     def parameters(self) -> int:
