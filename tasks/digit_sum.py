@@ -28,8 +28,8 @@ from core.errors import UserError
 from core.files import write_json_atomic
 from core.models.encoders.recurrent import Cell
 from core.plots.textbook import draw_accuracy, draw_losses
-from core.report.compare import read_run
 from core.report.digit_sums import Group, digits_page
+from core.report.runs import read_run
 from core.spec.experiment import FORMAT_VERSION, Experiment, parse_experiment, replace
 from core.train.ensemble import Member, check_members, steps_from
 from core.train.ensemble_folder import EnsembleFolder

@@ -118,7 +118,7 @@ def test_a_notebook_runs(name, execute, tmp_path):
     assert re.search(r"^(positive|negative)\t0\.\d{4}\tA dull beginning", answered, re.MULTILINE), answered
     assert "log-odds of" in answered
     (page,) = shown(cell(book, "predict"), "text/html")
-    assert "Which words moved the answer" in page and run.name in page and page.count("<iframe") == 1
+    assert "Words that influenced the prediction" in page and run.name in page and page.count("<iframe") == 1
 
     own = said(cell(book, "own"))
     assert ACCURACY.findall(own) == ["9"] and "classes  3: " in own

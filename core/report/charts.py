@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
+from markupsafe import Markup, escape
 
 from core.plots.curves import running_mean
 
@@ -30,7 +31,7 @@ class Curves(Protocol):
         """Epochs and values."""
 
 
-def curve_svg(runs: Sequence[Curves], quantity: str, prefix: str) -> str:
+def curve_svg(runs: Sequence[Curves], quantity: str, prefix: str) -> Markup:
     """`loss` or `accuracy` over epochs: of every run the running mean over training steps, and dashed dev with a mark
     at each look. Runs are coloured by their place in `runs`. `prefix` keeps the ids of several pictures apart.
     """
@@ -64,7 +65,7 @@ def curve_svg(runs: Sequence[Curves], quantity: str, prefix: str) -> str:
     return _svg(draw, prefix, f"{quantity} over epochs, train and dev")
 
 
-def lengths_svg(series: Sequence[dict[str, Sequence[float]]], lengths: Sequence[int], prefix: str) -> str:
+def lengths_svg(series: Sequence[dict[str, Sequence[float]]], lengths: Sequence[int], prefix: str) -> Markup:
     """Accuracy over the length of sequences: of every entry its `test`, and dashed its `dev`."""
 
     def draw(axes) -> None:
@@ -80,8 +81,11 @@ def lengths_svg(series: Sequence[dict[str, Sequence[float]]], lengths: Sequence[
     return _svg(draw, prefix, "accuracy over lengths, dev and test")
 
 
-def _svg(draw: Callable, prefix: str, title: str) -> str:
-    """What `draw` draws on axes."""
+def _svg(draw: Callable, prefix: str, title: str) -> Markup:
+    """What `draw` draws on axes.
+
+    No template escapes it, and nothing else on a page is Markup: matplotlib escapes text, and `_inline` the title.
+    """
     # Imported here, as in `core/plots/curves.py`.
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
@@ -94,7 +98,7 @@ def _svg(draw: Callable, prefix: str, title: str) -> str:
         draw(figure.subplots())
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
-    return _inline(buffer.getvalue(), prefix, title)
+    return Markup(_inline(buffer.getvalue(), prefix, title))
 
 
 def _window(run: Curves) -> int:
@@ -126,7 +130,7 @@ def _inline(svg: str, prefix: str, title: str) -> str:
     svg = re.sub(r'\s+xmlns(?::\w+)?="[^"]*"', "", svg).replace("xlink:href", "href")
     svg = re.sub(r"<!--.*?-->", "", svg, flags=re.DOTALL)
     box = re.search(r'viewBox="[^"]*"', svg).group()
-    svg = re.sub(r"<svg[^>]*>", f'<svg {box} role="img" aria-label="{title}">', svg, count=1)
+    svg = f'<svg {box} role="img" aria-label="{escape(title)}">{svg[svg.index(">") + 1 :]}'
     svg = re.sub(r'\bid="', f'id="{prefix}-', svg)
     svg = re.sub(r'href="#', f'href="#{prefix}-', svg)
     svg = re.sub(r"url\(#", f"url(#{prefix}-", svg)

@@ -1,20 +1,20 @@
-"""The digit sums of two frameworks as one page: every model against the same model of the other, summed up by cell and
-length.
+"""The page about digit sums in two frameworks: every model against the same model of the other framework, summed up
+by cell and length.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 
 import numpy as np
 
 from core.report.charts import curve_svg, lengths_svg
-from core.report.compare import Pair, Run, compare, differences
-from core.report.page import as_text, document, dot, duration, fields, header, notes, versions_and_machine
+from core.report.compare import Pair, agreement, agreement_of, compare, differences
+from core.report.figures import count, duration, made_with, memory, rows_of
+from core.report.runs import Run
+from core.report.two_frameworks import two_frameworks_page
 
 
 @dataclass(frozen=True)
@@ -33,13 +33,16 @@ class Group:
     def name(self) -> str:
         return f"{self.cell}, length {self.length}"
 
+    def model(self, pair: Pair) -> str:
+        return f"{self.name}, seed {pair.first.experiment.training.seed}"
+
     def runs(self, side: int) -> list[Run]:
         """Of the first framework, 0, or of the second, 1."""
-        return [(pair.first, pair.second)[side] for pair in self.pairs]
+        return [pair.runs[side] for pair in self.pairs]
 
-    def mean(self, side: int, part: str) -> float:
+    def mean(self, side: int, split: str) -> float:
         """Accuracy on `dev` or `test`."""
-        return float(np.mean([run.figure(f"{part}.accuracy") for run in self.runs(side)]))
+        return float(np.mean([run.figure(f"{split}.accuracy") for run in self.runs(side)]))
 
     @property
     def compared(self) -> list[Pair]:
@@ -64,223 +67,106 @@ class MeanCurves:
 
 def digits_page(groups: list[Group], names: Sequence[str], folders: Sequence[Path]) -> str:
     """The HTML; `names` are those of the two frameworks, whose folders are told."""
-    title = f"digit_sum: {names[0]} and {names[1]}"
-    sections = (
-        header(title, _lead(groups, names)),
-        notes(_notes(groups)),
-        _accuracy(groups, names),
-        _curves(groups, names),
-        _predictions(groups, names),
-        _time(groups, names),
-        _spec(groups),
-        _records(groups, names, folders),
-    )
-    return document(title, sections)
-
-
-def _by_cell(groups: list[Group]) -> dict[str, list[Group]]:
-    found: dict[str, list[Group]] = {}
+    cells: dict[str, list[Group]] = {}
     for group in groups:
-        found.setdefault(group.cell, []).append(group)
-    return found
+        cells.setdefault(group.cell, []).append(group)
+    pairs = [pair for group in groups for pair in group.pairs]
+    varied = differences([pair.first.experiment for pair in pairs])
+    return two_frameworks_page(
+        "digit_sum",
+        names,
+        [(pair.first.experiment, pair.second.experiment) for pair in pairs],
+        groups[0].model(pairs[0]),
+        varied={path: [_each(values)] for path, values in varied.items()},
+        lead=_lead(pairs, names, len(cells), len({group.length for group in groups})),
+        notes=_notes(pairs, cells),
+        seeds=count(len(groups[0].pairs), "seed"),
+        accuracy_charts=[_accuracy_chart(own, number) for number, own in enumerate(cells.values())],
+        accuracy=[(group.name, _accuracy(group, names)) for group in groups],
+        loss_charts=_loss_charts(cells),
+        agreement=[(group.name, agreement(group.compared, names)) for group in groups if group.compared],
+        models=[(group.model(pair), _single(pair, names)) for group in groups for pair in group.compared],
+        time=[(cell, _time(own[0].pairs[0].runs, names)) for cell, own in cells.items()],
+        records=rows_of(*(_record([own[0].runs(side)[0] for own in cells.values()], folders[side]) for side in (0, 1))),
+    )
 
 
-def _pairs(groups: list[Group]) -> list[Pair]:
-    return [pair for group in groups for pair in group.pairs]
-
-
-def _lead(groups: list[Group], names: Sequence[str]) -> str:
-    cells, pairs = _by_cell(groups), _pairs(groups)
-    means = [float(np.mean([(p.first, p.second)[side].figure("test.accuracy") for p in pairs])) for side in (0, 1)]
+def _lead(pairs: list[Pair], names: Sequence[str], cells: int, lengths: int) -> str:
+    means = [float(np.mean([p.runs[side].figure("test.accuracy") for p in pairs])) for side in (0, 1)]
     agree, documents = sum(pair.agree for pair in pairs), sum(pair.documents for pair in pairs)
-    lengths, seeds = len({group.length for group in groups}), len(groups[0].pairs)
-    count = sum(bool(differences([pair.first, pair.second])) for pair in pairs)
-    same = f"{count} have another spec in each" if count else "each has the same spec in both"
+    other = sum(bool(differences([run.experiment for run in pair.runs])) for pair in pairs)
+    same = f"{other} with different specs" if other else "each has the same spec in both"
     return (
-        f"{len(pairs)} model{'s' * (len(pairs) != 1)} in each framework ({_count(len(cells), 'cell')} x"
-        f" {_count(lengths, 'length')} x {_count(seeds, 'seed')}; {same}). Mean test accuracy: {names[0]}"
-        f" {means[0]:.4f}, {names[1]} {means[1]:.4f}. They agree on {agree:,} of {documents:,} predictions."
+        f"{count(len(pairs), 'model')} in each framework ({count(cells, 'cell')} x {count(lengths, 'length')} x"
+        f" {count(len(pairs) // (cells * lengths), 'seed')}; {same}). Mean test accuracy: {names[0]} {means[0]:.4f},"
+        f" {names[1]} {means[1]:.4f}. They agree on {agree:,} of {documents:,} predictions."
     )
 
 
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'s' * (number != 1)}"
+def _each(values: Sequence[str]) -> str:
+    return ", ".join(dict.fromkeys(values))
 
 
-def _notes(groups: list[Group]) -> list[str]:
+def _notes(pairs: list[Pair], cells: dict[str, list[Group]]) -> list[str]:
     found = []
-    for pair in _pairs(groups):
-        found += [f"{run.label}: {problem}." for run in (pair.first, pair.second) for problem in run.problems]
+    for pair in pairs:
+        found += [f"{run.label}: {problem}." for run in pair.runs for problem in run.problems]
         if pair.obstacle:
-            found.append(f"{pair.first.label} and {pair.second.label}: not compared, {pair.obstacle}.")
-    for cell, own in _by_cell(groups).items():
-        for side in (0, 1):
-            run = own[0].runs(side)[0]
-            segments = run.execution["segments"]
-            if len(segments) > 1:
-                steps = ", ".join(f"{part['backend']} from step {part['from_step']:,}" for part in segments)
-                found.append(f"{cell} in {run.label} was stopped and resumed ({steps}).")
+            found.append(f"{pair.names}: not compared, {pair.obstacle}.")
+    firsts = [(cell, own[0].runs(side)[0]) for cell, own in cells.items() for side in (0, 1)]
+    found += [f"{cell} in {run.label} was {run.resumed}." for cell, run in firsts if run.resumed]
     return found
 
 
-def _table(name: str, head: str, columns: Sequence[str], rows: list[tuple[str, list[str]]]) -> str:
-    """Figures with a name before each row."""
-    cells = "".join(f'<th class="n">{escape(column)}</th>' for column in columns)
-    body = "\n".join(
-        f"<tr><th>{escape(row)}</th>"
-        + "".join(
-            f'<td class="n" data-name="{escape(column)}">{escape(value)}</td>'
-            for column, value in zip(columns, values, strict=True)
-        )
-        + "</tr>"
-        for row, values in rows
-    )
-    return (
-        f'<div class="box"><table class="fold {name}">\n<thead><tr><th>{escape(head)}</th>{cells}</tr></thead>\n'
-        f"<tbody>\n{body}\n</tbody>\n</table></div>"
-    )
+def _by(what: str, names: Sequence[str], values: Iterable[str]) -> dict[str, str]:
+    """Cells of a table: a column for each framework."""
+    return {f"{what}, {name}": value for name, value in zip(names, values, strict=True)}
 
 
-def _legend(names: Sequence[str], line: str, dashed: str) -> str:
-    legend = "".join(f"<span>{dot(place)}{escape(name)}</span>" for place, name in enumerate(names))
-    legend += f'<span class="soft"><span class="line"></span>{line}</span>'
-    legend += f'<span class="soft"><span class="line dashed"></span>{dashed}</span>'
-    return f'<div class="legend">{legend}</div>'
-
-
-def _accuracy(groups: list[Group], names: Sequence[str]) -> str:
-    one, two = names
-    columns = (f"test, {one}", f"test, {two}", f"dev, {one}", f"dev, {two}", "test difference", "dev difference")
-    rows = []
-    for group in groups:
-        test, dev = ([group.mean(side, part) for side in (0, 1)] for part in ("test", "dev"))
-        means = [f"{mean:.4f}" for mean in (*test, *dev)]
-        rows.append((group.name, [*means, *(_signed(own[0] - own[1]) for own in (test, dev))]))
-    figures = []
-    for number, (cell, own) in enumerate(_by_cell(groups).items()):
-        own = sorted(own, key=lambda group: group.length)
-        series = [{part: [group.mean(side, part) for group in own] for part in ("test", "dev")} for side in (0, 1)]
-        svg = lengths_svg(series, [group.length for group in own], f"lengths{number}")
-        figures.append(f"<figure><figcaption>{escape(cell)}: accuracy</figcaption>{svg}</figure>")
-    return (
-        f"<section>\n<h2>Accuracy</h2>\n{_legend(names, 'test', 'dev')}\n"
-        f'<div class="curves three">{"".join(figures)}</div>\n'
-        + _table("accuracy", "cell and length", columns, rows)
-        + f'\n<p class="soft small">Means over {_count(len(groups[0].pairs), "seed")}: the best look at dev, and that'
-        f" model on test. Differences: {escape(one)} less {escape(two)}.</p>\n</section>"
-    )
+def _accuracy(group: Group, names: Sequence[str]) -> dict[str, str]:
+    test, dev = ([group.mean(side, split) for side in (0, 1)] for split in ("test", "dev"))
+    cells = _by("test", names, map("{:.4f}".format, test)) | _by("dev", names, map("{:.4f}".format, dev))
+    return cells | {"test difference": _signed(test[0] - test[1]), "dev difference": _signed(dev[0] - dev[1])}
 
 
 def _signed(difference: float) -> str:
     return f"{difference:+.4f}" if abs(difference) >= 0.00005 else "0"
 
 
-def _curves(groups: list[Group], names: Sequence[str]) -> str:
-    parts = []
-    for number, (cell, own) in enumerate(_by_cell(groups).items()):
-        figures = ""
-        for group in own:
+def _accuracy_chart(groups: list[Group], number: int) -> tuple[str, str]:
+    """Caption and picture for a cell: accuracy over length."""
+    groups = sorted(groups, key=lambda group: group.length)
+    series = [{split: [group.mean(side, split) for group in groups] for split in ("test", "dev")} for side in (0, 1)]
+    svg = lengths_svg(series, [group.length for group in groups], f"lengths{number}")
+    return f"{groups[0].cell}: accuracy", svg
+
+
+def _loss_charts(cells: dict[str, list[Group]]) -> dict[str, list[tuple[str, str]]]:
+    """By cell the captions and pictures of those lengths that have curves."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    for number, (cell, groups) in enumerate(cells.items()):
+        for group in groups:
             both = [MeanCurves(group.runs(side)) for side in (0, 1)]
             if any(curves.metrics for curves in both):
                 svg = curve_svg(both, "loss", f"loss{number}-{group.length}")
-                figures += f"<figure><figcaption>{escape(group.name)}: loss</figcaption>{svg}</figure>"
-        if figures:
-            parts.append(f'<h3 class="above">{escape(cell)}</h3>\n<div class="curves three">{figures}</div>')
-    if not parts:
-        return ""
-    inside = "\n".join(parts)
-    return (
-        f"<section>\n<h2>Training curves, means over seeds</h2>\n{_legend(names, 'train', 'dev')}\n{inside}\n</section>"
-    )
+                found.setdefault(cell, []).append((f"{group.name}: loss", svg))
+    return found
 
 
-def _predictions(groups: list[Group], names: Sequence[str]) -> str:
-    right = [f"only {name} right" for name in names]
-    summed, each = [], []
-    for group in groups:
-        compared = group.compared
-        if not compared:
-            continue
-        agree, documents = sum(pair.agree for pair in compared), sum(pair.documents for pair in compared)
-        only = sum(pair.only_first_right for pair in compared), sum(pair.only_second_right for pair in compared)
-        largest = max(pair.largest_difference for pair in compared)
-        values = [f"{agree:,}", f"{documents:,}", f"{agree / documents:.1%}", f"{only[0]:,}", f"{only[1]:,}"]
-        summed.append((group.name, [*values, f"{largest:.2g}"]))
-        for pair in compared:
-            accuracies = [f"{run.figure('test.accuracy'):.4f}" for run in (pair.first, pair.second)]
-            values = [f"{pair.agree:,}", f"{pair.only_first_right:,}", f"{pair.only_second_right:,}"]
-            chance = f"{pair.chance:.2g}" if pair.chance >= 0.001 else "< 0.001"
-            name = f"{group.name}, seed {pair.first.experiment.training.seed}"
-            each.append((name, [*accuracies, *values, chance, f"{pair.largest_difference:.2g}"]))
-    if not summed:
-        return ""
-    columns = ("agree", "of", "share", *right, "largest difference")
-    own = (*(f"test, {name}" for name in names), "agree", *right, "by chance", "largest difference")
-    return (
-        "<section>\n<h2>Predictions on the test sequences</h2>\n"
-        + _table("agreement", "cell and length", columns, summed)
-        + '\n<p class="soft small">Each model against the same model of the other framework, and summed over seeds.'
-        " Largest difference: of the probability of any class of any sequence. By chance, of single models: how likely"
-        " the sequences that only one has right would fall so unevenly, or more so, if neither were better"
-        " (McNemar\u2019s exact test). In float32 rounding grows with the steps, and after thousands of them two runs"
-        " have parted, as on two machines; --agreement holds the frameworks against each other in float64.</p>\n"
-        f"<details><summary>Every model</summary>{_table('models', 'model', own, each)}</details>\n</section>"
-    )
+def _single(pair: Pair, names: Sequence[str]) -> dict[str, str]:
+    accuracies = (f"{run.figure('test.accuracy'):.4f}" for run in pair.runs)
+    return _by("test", names, accuracies) | agreement_of(pair, names)
 
 
-def _time(groups: list[Group], names: Sequence[str]) -> str:
-    columns = ["models", "steps", *(f"training, {name}" for name in names), *(f"peak memory, {name}" for name in names)]
-    rows = []
-    for cell, own in _by_cell(groups).items():
-        first = [own[0].runs(side)[0] for side in (0, 1)]
-        memory = [run.result.get("peak_memory_mb") for run in first]
-        values = [f"{first[0].side_by_side}", f"{first[0].figure('training.steps'):,}"]
-        values += [duration(run.figure("training.seconds")) for run in first]
-        rows.append((cell, values + ["\u2013" if own is None else f"{own:,} MB" for own in memory]))
-    return (
-        f"<section>\n<h2>Time and memory</h2>\n{_table('time', 'cell', columns, rows)}\n"
-        '<p class="soft small">The models of a cell are trained side by side: time is of all of them together, and of'
-        " training alone. Cells follow each other in one process of each framework, and peak memory is its highest so"
-        " far.</p>\n</section>"
-    )
+def _time(runs: Sequence[Run], names: Sequence[str]) -> dict[str, str]:
+    """Of a cell, whose models are trained together: what the first of them in each framework recorded."""
+    cells = {"models": f"{runs[0].side_by_side}", "steps": f"{runs[0].figure('training.steps'):,}"}
+    cells |= _by("training", names, (duration(run.figure("training.seconds")) for run in runs))
+    return cells | _by("peak memory", names, (memory(run.result) for run in runs))
 
 
-def _spec(groups: list[Group]) -> str:
-    runs = [run for group in groups for run in group.runs(0)]
-    varied = {path: list(dict.fromkeys(map(as_text, values))) for path, values in differences(runs).items()}
-    parts = [_said(_pairs(groups))]
-    if varied:
-        rows = "\n".join(
-            f"<tr><th>{escape(path)}</th><td>{escape(', '.join(values))}</td></tr>" for path, values in varied.items()
-        )
-        head = "<thead><tr><th></th><th>over the models of a framework</th></tr></thead>"
-        parts.append(f'<div class="box"><table class="fields">\n{head}\n<tbody>\n{rows}\n</tbody>\n</table></div>')
-    tree = json.dumps(runs[0].experiment.model_dump(mode="json"), indent=2, ensure_ascii=False)
-    name = f"{groups[0].name}, seed {runs[0].experiment.training.seed}"
-    summary = f"The whole spec of the first model ({escape(name)})"
-    parts.append(f"<details><summary>{summary}</summary><pre>{escape(tree)}</pre></details>")
-    return "<section>\n<h2>Spec</h2>\n" + "\n".join(parts) + "\n</section>"
-
-
-def _said(pairs: list[Pair]) -> str:
-    found = dict.fromkeys(path for pair in pairs for path in differences([pair.first, pair.second]))
-    if found:
-        return f"<p>Between the two frameworks differ: {escape(', '.join(found))}.</p>"
-    return "<p>Each model\u2019s spec is the same in both frameworks, field for field.</p>"
-
-
-def _records(groups: list[Group], names: Sequence[str], folders: Sequence[Path]) -> str:
-    cells = [own[0] for own in _by_cell(groups).values()]
-    records = []
-    for side in (0, 1):
-        first = [group.runs(side)[0] for group in cells]
-        layers = ", ".join(dict.fromkeys(run.implementation for run in first))
-        records.append({**first[0].execution, "implementation": layers})
-    rows = {"framework": [_frameworks(cells, side) for side in (0, 1)], **versions_and_machine(records)}
-    rows["started"] = [record.get("started", "\u2013").replace("T", " ") for record in records]
-    rows["folder"] = [str(folder) for folder in folders]
-    return f"<section>\n<h2>Versions, machine</h2>\n{fields(list(names), rows)}\n</section>"
-
-
-def _frameworks(cells: list[Group], side: int) -> str:
-    return ", ".join(dict.fromkeys(group.runs(side)[0].framework for group in cells))
+def _record(runs: list[Run], folder: Path) -> list[dict[str, object]]:
+    """Of one framework, whose first run of each cell these are."""
+    layers = _each([run.implementation for run in runs])
+    own = {"started": runs[0].started, "folder": folder}
+    return [{"framework": _each([run.framework for run in runs])}, *made_with(runs[0].execution, layers), own]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 
 from rich.style import Style
@@ -13,7 +12,7 @@ from core.analysis.occlusion import Explanation
 from core.data.encode import EncodedText
 from core.errors import UserError
 from core.files import write_text_atomic
-from core.report.page import document
+from core.report.html import render
 from tasks.cli.console import console
 
 SUPPORTS, OPPOSES = (0, 114, 178), (213, 94, 0)
@@ -40,6 +39,15 @@ class Explained:
         return [float(effect) / largest for effect in self.explanation.effects]
 
     @property
+    def words(self) -> list[tuple[str, float, float]]:
+        """Each with its effect, and that over the largest."""
+        return list(zip(self.encoded.tokens, map(float, self.explanation.effects), self.shares, strict=True))
+
+    @property
+    def probability(self) -> float:
+        return float(self.explanation.probabilities[self.explanation.predicted])
+
+    @property
     def listed(self) -> list[str]:
         """The strongest words with their effects."""
         tokens, effects = self.encoded.tokens, self.explanation.effects
@@ -49,11 +57,11 @@ class Explained:
 def show(explained: Explained) -> None:
     """Two lines below the answer: the words as the model saw them, coloured, and the strongest with their numbers."""
     line = Text("  ")
-    for token, share in zip(explained.encoded.tokens, explained.shares, strict=True):
+    for token, _, share in explained.words:
         line.append(token, style=_style(share))
         line.append(" ")
     if explained.encoded.cut:
-        line.append(f"({explained.encoded.cut} more cut off)", style="dim")
+        line.append(f"({explained.encoded.cut} more truncated)", style="dim")
     console.print(line)
     console.print(Text(f"  log-odds of {explained.answer}: {', '.join(explained.listed)}", style="dim"))
 
@@ -76,35 +84,7 @@ def check_page(path: Path, flag: str = "--html") -> None:
 
 def write_page(path: Path, run: str, computed_by: str, found: list[Explained]) -> None:
     """Write one page with every text; it needs no network and no script, and follows light and dark."""
-    name = f"Which words moved the answer: {Path(run).name}"
-    intro = (
-        f"<header>\n<h1>{escape(name)}</h1>\n<p>Computed by {escape(computed_by)}. The effect of a word is how far"
-        f" the log-odds of the answer fall without it: {_mark('for the answer', SUPPORTS, 0.6)},"
-        f" {_mark('against it', OPPOSES, 0.6)}. Colors are relative to the strongest word of a text; a pointer over a"
-        " word shows its number. Words in [brackets] are not in the vocabulary.</p>\n</header>"
-    )
-    sections = [_section(number, explained) for number, explained in enumerate(found, start=1)]
-    write_text_atomic(path, document(name, [intro, *sections]))
-
-
-def _section(number: int, explained: Explained) -> str:
-    probability = float(explained.explanation.probabilities[explained.explanation.predicted])
-    words = " ".join(
-        _mark(token, SUPPORTS if share > 0 else OPPOSES, 0.75 * abs(share), f"{effect:+.3f}")
-        for token, share, effect in zip(
-            explained.encoded.tokens, explained.shares, explained.explanation.effects, strict=True
-        )
-    )
-    cut = f" <i>({explained.encoded.cut} more words were cut off)</i>" if explained.encoded.cut else ""
-    listed = escape(", ".join(explained.listed))
-    return (
-        f'<section>\n<h2>{number}. {escape(explained.answer)} <small class="soft">{probability:.4f}</small></h2>\n'
-        f'<p>{words}{cut}</p>\n<p class="soft small">{listed}</p>\n</section>'
-    )
-
-
-def _mark(text: str, color: tuple[int, int, int], alpha: float, title: str = "") -> str:
-    """Text on a background of this color."""
-    shown = f' title="{escape(title)}"' if title else ""
-    background = ",".join(map(str, color))
-    return f'<span class="word" style="background:rgba({background},{alpha:.2f})"{shown}>{escape(text)}</span>'
+    title = f"Words that influenced the prediction: {Path(run).name}"
+    colors = {"supports": SUPPORTS, "opposes": OPPOSES}
+    content = render("explanations.html", title=title, computed_by=computed_by, texts=found, **colors)
+    write_text_atomic(path, content)

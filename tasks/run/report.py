@@ -9,8 +9,9 @@ from rich.markup import escape
 from core.data.sources.lookup import read_texts, shorten
 from core.errors import UserError
 from core.files import write_bytes_atomic
-from core.report.compare import Pair, Run, order, read_run, warnings_of
+from core.report.compare import Pair, order, warnings_of
 from core.report.page import page, pairs_of, run_figures
+from core.report.runs import Run, read_run
 from tasks.cli.console import DataProgress, console, errors, fact
 from tasks.cli.flags import name_flags
 

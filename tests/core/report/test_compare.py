@@ -29,7 +29,8 @@ import tasks.run.both_frameworks
 import tasks.run.train
 from core.data.sources import imdb
 from core.data.sources.lookup import LONGEST, shorten
-from core.report.compare import Pair, differences, read_run
+from core.report.compare import Pair, differences
+from core.report.runs import read_run
 from core.train.run_folder import RunFolder
 from tasks.cli.console import run_program
 from tests.conftest import fresh_rng, make_reviews
@@ -208,14 +209,14 @@ def test_specs_and_what_differs(place, tmp_path):
     for name in (first, second):
         assert tuple(fields[path][name] for path in fields) == own[name]
     assert "Their specs differ in 3 fields." in page.text
-    assert page.content.count("&quot;bucket_batches&quot;") == 2  # the whole specs, folded away
+    assert page.text.count('"bucket_batches"') == 2  # the whole specs, folded away
 
 
 def test_the_same_spec_in_both_frameworks(place, tmp_path, both_frameworks):
     page = place.report(tmp_path / "page.html", *(place.runs[name] for name in backends.NAMES))
     assert "Nothing: the specs are the same, field for field." in page.text
-    assert page.content.count("&quot;bucket_batches&quot;") == 1
-    assert not differences([read_run(place.runs[name], name) for name in backends.NAMES])
+    assert page.text.count('"bucket_batches"') == 1
+    assert not differences([read_run(place.runs[name], name).experiment for name in backends.NAMES])
 
 
 def test_texts_on_which_they_differ(place, copies, tmp_path):
@@ -255,7 +256,7 @@ def test_texts_on_which_they_differ(place, copies, tmp_path):
         for run, (answer, share) in answers.items():
             verdict = "right" if answer == old["label"] else "wrong"
             assert f"{run}: {answer}, {verdict} ({share:.3f})" in text
-        assert f"{name} is {old['label']}" in text
+        assert f"{name} true: {old['label']}" in text
     assert all(name in page.text for name in turned) and HOSTILE in page.text
 
 
@@ -284,7 +285,7 @@ def test_the_page_needs_nothing_else(place, tmp_path):
 
 def test_confusion_and_records(place, tmp_path):
     page = place.report(tmp_path / "page.html", *place.pair)
-    matrices = [rows for _, rows in page.tables if rows[0][0] == "is \\ said"]
+    matrices = [rows for _, rows in page.tables if rows[0][0] == "true \\ predicted"]
     found = sorted([[int(cell) for cell in row[1:]] for row in rows[1:]] for rows in matrices)
     assert found == sorted(RunFolder.open(path).read_result()["test"]["confusion"] for path in place.pair)
     _, execution = RunFolder.open(place.pair[0]).read_record()
@@ -327,7 +328,7 @@ def test_other_texts_and_other_data_are_not_compared(place, copies, tmp_path):
     path.write_text(json.dumps(tree))
     page = place.report(tmp_path / "b.html", *copies)
     assert "not compared, trained and tested on other data" in page.text
-    assert "their figures do not compare" in page.text and 'class="n best"' not in page.content
+    assert "their figures are not comparable" in page.text and 'class="n best"' not in page.content
 
 
 def test_digit_sum_models_and_other_tasks(place, tmp_path):
@@ -427,7 +428,7 @@ def test_both_from_beginning_to_end(place, tmp_path, both_frameworks, refused):
     folder = tmp_path / "both"
     assert {path.name for path in folder.iterdir()} == {"plan.json", "report.html", *backends.NAMES}
     runs = [read_run(folder / name, name) for name in backends.NAMES]
-    assert not differences(runs) and runs[0].experiment.training.seed == 3
+    assert not differences([run.experiment for run in runs]) and runs[0].experiment.training.seed == 3
     for run in runs:
         assert run.execution["backend"] == run.label and run.execution["implementation"] == "builtin"
     one, two = ([line["loss"] for line in run.metrics] for run in runs)

@@ -1,0 +1,175 @@
+"""Finished runs as a page shows them: read from their folders."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+
+from core.errors import UserError
+from core.models.model import parameter_table
+from core.spec.experiment import Experiment
+from core.train.run_folder import RunFolder
+
+REQUIRED = (
+    ("test.documents", "test.accuracy", "test.macro_f1", "test.loss", "dev.accuracy", "dev.loss", "dev.step")
+    + ("training.steps", "training.seconds", "training.tokens_per_second")
+)  # fmt: skip
+"""Figures of `result.json` without which there is nothing to compare."""
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """`predictions.csv`: names, labels and predicted classes of N texts, and probabilities [N, C] of `classes`."""
+
+    names: list[str]
+    labels: list[str]
+    predicted: list[str]
+    probabilities: np.ndarray
+    classes: list[str]
+
+    @classmethod
+    def read(cls, path: Path) -> Predictions:
+        """Raises UserError where the file is missing, or is not what a run writes."""
+        try:
+            with path.open(encoding="utf-8", newline="") as stream:
+                header, *rows = list(csv.reader(stream))
+            if header[:3] != ["id", "label", "predicted"] or len({row[0] for row in rows}) != len(rows) or not rows:
+                raise ValueError
+            names, labels, predicted, *shares = zip(*rows, strict=True)
+            probabilities = np.array(shares, dtype=np.float64).T
+            if probabilities.shape != (len(rows), len(header) - 3):
+                raise ValueError
+        except FileNotFoundError:
+            raise UserError(f"{path.name} is missing") from None
+        except OSError as error:
+            raise UserError(f"{path.name} cannot be read ({error.strerror})") from None
+        except (ValueError, csv.Error):
+            raise UserError(f"{path.name} is damaged") from None
+        classes = [name.removeprefix("p_") for name in header[3:]]
+        return cls(list(names), list(labels), list(predicted), probabilities, classes)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run, and under `problems` what could not be read of it, a line each."""
+
+    label: str
+    path: Path
+    experiment: Experiment
+    execution: dict
+    result: dict
+    metrics: list[dict]
+    predictions: Predictions | None
+    problems: list[str]
+
+    def figure(self, name: str) -> float:
+        """A figure of the result by its dotted name."""
+        return _at(self.result, name)
+
+    @property
+    def framework(self) -> str:
+        """With its version; all of them in their order, where the run changed framework on the way."""
+        return _changes(f"{own['backend']} {own['versions'][own['backend']]}" for own in self.execution["segments"])
+
+    @property
+    def implementation(self) -> str:
+        return _changes(own["implementation"] for own in self.execution["segments"])
+
+    @property
+    def resumed(self) -> str:
+        """Where it was stopped, if it was."""
+        segments = self.execution["segments"]
+        steps = ", ".join(f"{own['backend']} from step {own['from_step']:,}" for own in segments)
+        return f"stopped and resumed ({steps})" if len(segments) > 1 else ""
+
+    @property
+    def started(self) -> str:
+        return self.execution.get("started", "").replace("T", " ")
+
+    @property
+    def parameters(self) -> int:
+        return sum(math.prod(row.shape) for row in parameter_table(self.experiment.model))
+
+    @property
+    def seconds_per_epoch(self) -> float | None:
+        """None for models trained side by side, and runs that never ended an epoch."""
+        epochs = self.result["training"].get("epoch_seconds") or []
+        return sum(epochs) / len(epochs) if epochs else None
+
+    @property
+    def confusion(self) -> list[list[int]] | None:
+        """Counts by true and predicted class; None where the result holds no such matrix."""
+        matrix, size = self.result["test"].get("confusion"), len(self.execution["classes"])
+        square = isinstance(matrix, list) and len(matrix) == size and all(len(row) == size for row in matrix)
+        return matrix if square else None
+
+    @property
+    def side_by_side(self) -> int:
+        """How many models were trained together with this one, itself included."""
+        return self.execution.get("side_by_side", 1)
+
+    def curve(self, split: str, quantity: str) -> tuple[np.ndarray, np.ndarray]:
+        """Epochs and `loss` (mean per text) or `accuracy` of every line of `split`; NaN where it diverged."""
+        lines = [line for line in self.metrics if line.get("split") == split]
+        values = np.array([np.nan if line[quantity] is None else line[quantity] for line in lines], dtype=np.float64)
+        if quantity == "loss" and split == "train" and self.experiment.training.loss_reduction == "sum":
+            # A line is of one step, or holds the mean of several steps' sums.
+            values = values / np.array([line["counted"] / line.get("steps", 1) for line in lines])
+        return np.array([line["epoch"] for line in lines], dtype=np.float64), values
+
+
+def read_run(path: Path, label: str) -> Run:
+    """A finished run. What is not needed to compare it may be missing, and is said under `problems`.
+
+    Raises UserError where the folder is no run, the run is not finished, or its spec or result is damaged.
+    """
+    folder = RunFolder.open(path)
+    if not (path / "experiment.json").is_file():
+        inner = sorted(str(own.parent) for pattern in ("*", "*/*") for own in path.glob(f"{pattern}/experiment.json"))
+        more = f"; it holds runs: name them, as {inner[0]}" if inner else ": experiment.json is missing"
+        raise UserError(f"{path}: not the folder of one run{more}")
+    experiment, execution = folder.read_record()
+    if not (path / "result.json").is_file():
+        go_on = f"python -m tasks.{experiment.task} `resume` {path}"
+        raise UserError(f"{path}: this run is not finished (result.json is missing); go on with: {go_on}")
+    result = folder.read_result()
+    for name in REQUIRED:
+        if not isinstance(_at(result, name), int | float):
+            raise UserError(f"{path / 'result.json'}: {name} is missing: the file is damaged")
+    problems, metrics, predictions = [], [], None
+    try:
+        metrics = _sound(folder.read_metrics())
+        if not metrics:
+            problems.append("metrics.jsonl is empty or damaged: there are no curves")
+    except (UserError, UnicodeDecodeError, OSError):
+        problems.append("metrics.jsonl is missing or cannot be read: there are no curves")
+    try:
+        predictions = Predictions.read(path / "predictions.csv")
+    except UserError as error:
+        problems.append(f"{error}: its predictions are not compared")
+    return Run(label, path, experiment, execution, result, metrics, predictions, problems)
+
+
+def _sound(lines: list[dict]) -> list[dict]:
+    """Lines up to the first that is not one of a run's."""
+    for place, line in enumerate(lines):
+        if not isinstance(line, dict) or not {"split", "epoch", "loss", "accuracy"} <= line.keys():
+            return lines[:place]
+    return lines
+
+
+def _at(tree: object, path: str) -> object:
+    for part in path.split("."):
+        tree = tree.get(part) if isinstance(tree, dict) else None
+    return tree
+
+
+def _changes(names: Iterable[str]) -> str:
+    """Names in their order, each once where it follows itself."""
+    return " \u2192 ".join(name for name, _ in groupby(names))

@@ -1,0 +1,238 @@
+"""Every page: strings are escaped wherever they stand, undefined values raise, and nothing outside is loaded."""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from jinja2 import UndefinedError
+
+import core.report.page
+import core.report.two_frameworks
+import tasks.run.explain
+from core.analysis.occlusion import Explanation
+from core.data.encode import EncodedText
+from core.report import html
+from core.report.charts import curve_svg
+from core.report.digit_sums import Group, digits_page
+from core.report.exploding import PICTURES, WAYS, Figures, Side, exploding_page
+from core.report.page import page, pairs_of
+from core.report.runs import Predictions, Run
+from core.spec.experiment import Experiment
+from core.strings import shorten
+from tasks.cli.recipes import digit_sum
+from tasks.run.explain import Explained, write_page
+from tests.core.report.pages import Page, stands_alone
+
+ROOT = Path(__file__).parents[3]
+TEMPLATES = ROOT / "core" / "report" / "templates"
+SCRIPT = "<script>alert(1)</script>\"'&<img src=x onerror=alert(2)>{{ 7 * 7 }}"
+OF_A_RUN = ("label 0", "label 1", "folder", "problem", "backend", "version", "library", "machine", "machine field")
+OF_A_RUN += ("layers", "device", "recipe", "dtype")
+
+
+def hostile(where: str) -> str:
+    return f"{where} {SCRIPT}"
+
+
+def spec(task: str) -> Experiment:
+    """One with hostile strings, which no file of a run would be read with."""
+    own = digit_sum()
+    training = own.training.model_copy(update={"dtype": hostile("dtype")})
+    return own.model_copy(update={"task": task, "recipe": hostile("recipe"), "training": training})
+
+
+def run(prediction: int, task: str = "imdb", classes: int = 2, label: str = "label") -> Run:
+    """A finished run on one text of the first class."""
+    backend, names = hostile("backend"), [hostile(f"class {number}") for number in range(classes)]
+    segment = {"backend": backend, "versions": {backend: hostile("version")}, "implementation": hostile("layers")}
+    execution = {
+        "segments": [{**segment, "from_step": 0}, {**segment, "from_step": 3}],
+        "versions": {hostile("library"): hostile("version")},
+        "machine": {hostile("machine field"): hostile("machine")},
+        "device": hostile("device"),
+        "data": {"fingerprint": hostile("p"), "description": hostile("data"), "dev_split": hostile("split")},
+        "vectors": {"source": hostile("vectors"), "found": 1, "missing": 2},
+        "classes": names,
+    }
+    scores = {"documents": 1, "accuracy": prediction / 2, "macro_f1": 0.5, "loss": 0.5, "step": 1}
+    training = {"steps": 1, "seconds": 1, "tokens_per_second": 1}
+    test = {**scores, "confusion": np.eye(classes, dtype=int).tolist()}
+    metrics = [{"split": split, "epoch": 1, "loss": 0.5, "accuracy": 0.5} for split in ("train", "dev")]
+    shares = np.full((1, classes), 1 / classes)
+    return Run(
+        hostile(f"{label} {prediction}"),
+        Path(hostile("folder")),
+        spec(task),
+        execution,
+        {"test": test, "dev": scores, "training": training},
+        metrics,
+        Predictions([hostile("name")], [names[0]], [names[prediction]], shares, names),
+        [hostile("problem")],
+    )
+
+
+def comparison(folder: Path) -> str:
+    """Two runs that differ on a text; two on other data, whose texts are gone; and one without a confusion matrix."""
+    runs = [run(0), run(1), *(run(number, hostile("task"), 7, "other") for number in (0, 1)), run(0, "imdb", 2, "odd")]
+    for own in runs[2:4]:
+        own.execution["data"]["fingerprint"] = hostile("lost")
+    del runs[4].result["test"]["confusion"]
+    texts = {hostile("p"): {hostile("name"): hostile("text")}}
+    return page(runs, pairs_of(runs), texts, {hostile("lost"): hostile("reason")})
+
+
+def digit_sums(folder: Path) -> str:
+    group = Group.of(hostile("cell"), 5, [(run(0), run(1)), (run(0), run(1, hostile("task")))])
+    return digits_page([group], [hostile("framework 0"), hostile("framework 1")], [Path(hostile("root"))] * 2)
+
+
+def exploding(folder: Path) -> str:
+    sides = []
+    for number in (0, 1):
+        path = folder / f"{number}" / hostile("root")
+        path.mkdir(parents=True)
+        for name in list(PICTURES)[number:]:
+            (path / f"{name}.png").write_bytes(b"\x89PNG")
+        values = [[1.0, 2.0], [3.0, 4.0]]
+        training = {"norms": {"W": values}, "loss": values, "best_dev_accuracy": [0.5], "test_accuracy": [0.5]}
+        results = {
+            "training": {way: training for way in WAYS},
+            "state_gradients": {hostile("when"): {"<b> h": values}},
+            "seeds": [hostile("seed")],
+            "vanishing_epochs": hostile("epochs"),
+            "versions": {hostile("library"): hostile("version")},
+            "machine": {hostile("machine field"): hostile("machine")},
+            "device": hostile("device"),
+            "implementation": hostile("layers"),
+        }
+        own = spec("exploding").model_copy(update={"recipe": hostile(f"recipe {number}")})
+        sides.append(Side(hostile(f"label {number}"), path, own, results, Figures.of(results)))
+    return exploding_page(sides)
+
+
+def explanations(folder: Path) -> str:
+    encoded = EncodedText(np.arange(2), [hostile("token"), hostile("unknown")], [], cut=3)
+    explanation = Explanation(np.array([0.25, 0.75]), 1, np.array([0.5, -0.25]))
+    found = [Explained(encoded, explanation, hostile("class"))]
+    write_page(folder / "page.html", f"runs/<img src=x>\"'& {SCRIPT.replace('/', '|')}", hostile("engine"), found)
+    return (folder / "page.html").read_text(encoding="utf-8")
+
+
+DATA = ("data", "split", "vectors", "p", "name", "text", "reason", "task", "class 0", "class 6", "other 1", "odd 0")
+PAGES = {
+    comparison: (*OF_A_RUN, *DATA),
+    digit_sums: (*OF_A_RUN[3:], "label 0", "cell", "framework 0", "framework 1", "root", "task"),
+    exploding: (*OF_A_RUN[5:-2], "label 0", "label 1", "root", "when", "seed", "epochs", "dtype", "recipe 0"),
+    explanations: ("token", "unknown", "engine", "class"),
+}
+each_page = pytest.mark.parametrize("build", PAGES, ids=lambda build: build.__name__)
+
+SVG = {"svg", "g", "path", "defs", "use", "text", "clippath", "rect", "style"}
+ELEMENTS = {"html", "head", "meta", "title", "body", "main", "header", "section", "article", "div", "span", "p", "h1"}
+ELEMENTS |= {"h2", "h3", "i", "small", "pre", "details", "summary", "figure", "figcaption"}
+ELEMENTS |= {"table", "thead", "tbody", "tr", "th", "td"}
+ATTRIBUTES = {"lang", "charset", "http-equiv", "content", "name", "class", "style", "title", "dir", "open", "colspan"}
+ATTRIBUTES |= {"data-name", "alt", "src"}
+
+
+@each_page
+def test_hostile_strings_are_shown_whole_and_do_nothing(build, tmp_path):
+    """In text, in attributes and in the title: whatever a user, a text or a file of a run may hold."""
+    found = Page(build(tmp_path))
+    stands_alone(found, images=build is exploding)
+    images = {"img"} if build is exploding else set()
+    assert {tag for tag, _ in found.tags} <= ELEMENTS | SVG | images
+    assert {name for tag, own in found.tags if tag not in SVG for name in own} <= ATTRIBUTES
+    for tag, own in found.tags:
+        assert "alert" not in f"{own.get('class')} {own.get('style')} {own.get('src')}", (tag, own)
+    for where in PAGES[build]:
+        # In the tree of a spec a string is JSON.
+        assert hostile(where) in found.text or hostile(where).replace('"', '\\"') in found.text, where
+    if build is digit_sums:
+        assert any(hostile("framework 0") in own.get("data-name", "") for _, own in found.tags)
+    if build is exploding:
+        (*_, alt) = (own["alt"] for tag, own in found.tags if tag == "img")
+        assert alt == f"{PICTURES['vanishing']}, {hostile('label 1')}"
+
+
+@each_page
+def test_a_value_that_is_missing_raises(build, tmp_path, monkeypatch):
+    """And each page is given no more than it shows."""
+    calls = []
+
+    def note(template: str, **values: object) -> str:
+        calls.append((template, values))
+        return html.render(template, **values)
+
+    for module in (core.report.page, core.report.two_frameworks, tasks.run.explain):
+        monkeypatch.setattr(module, "render", note)
+    build(tmp_path)
+    ((template, values),) = calls
+    for name in values:
+        with pytest.raises(UndefinedError, match=f"'{name}' is undefined"):
+            html.render(template, **{own: value for own, value in values.items() if own != name})
+
+
+def test_any_template_escapes():
+    """Not only those whose names end in .html."""
+    environment = html._environment()
+    assert environment.autoescape is True
+    assert environment.from_string('{{ x }}|<a title="{{ x }}">').render(x="<'\"&") == (
+        '&lt;&#39;&#34;&amp;|<a title="&lt;&#39;&#34;&amp;">'
+    )
+
+
+@pytest.mark.parametrize("path", sorted(TEMPLATES.glob("*.html")), ids=lambda path: path.name)
+def test_templates_leave_escaping_on_and_quote_attributes(path):
+    source = path.read_text(encoding="utf-8")
+    assert not re.search(r"\bsafe\b|autoescape|tojson|xmlattr|urlize", source)
+    assert not re.search(r"=\s*[{']", re.sub(r"{%.*?%}|{{.*?}}", lambda own: own[0].replace("=", ""), source))
+    assert not re.search(r"//|<script|<link|@import|url\(|\bon\w+=", source)
+
+
+def test_only_charts_make_markup():
+    """Nothing else may go around the escaping."""
+    for room in ("core", "tasks"):
+        for path in (ROOT / room).rglob("*.py"):
+            source = path.read_text(encoding="utf-8")
+            assert ("markupsafe" in source) == (path.name == "charts.py"), path
+            assert ("jinja2" in source) == (path == ROOT / "core" / "report" / "html.py"), path
+
+
+@each_page
+def test_the_policy_allows_nothing_but_style(build, tmp_path):
+    """And the page about exploding gradients pictures that it holds itself."""
+    policies = [own["content"] for _, own in Page(build(tmp_path)).tags if "http-equiv" in own]
+    style = "default-src 'none'; style-src 'unsafe-inline'"
+    assert policies == [f"{style}; img-src data:" if build is exploding else style]
+
+
+def test_text_in_a_chart_is_escaped():
+    class Own:
+        metrics = [{"split": "train"}]
+
+        def curve(self, split: str, quantity: str):
+            return np.arange(2.0), np.arange(2.0)
+
+    content = curve_svg([Own(), Own()], SCRIPT, "chart")
+    found = Page(content)
+    assert {tag for tag, _ in found.tags} <= SVG and SCRIPT in found.text
+    assert found.tags[0][1]["aria-label"].startswith(SCRIPT) and found.tags[0][1]["role"] == "img"
+
+
+def test_control_characters_of_texts_are_replaced():
+    assert shorten("\x1b[2J a\x00b\x9f") == "\ufffd[2J a\ufffdb\ufffd"
+
+
+def test_an_installed_package_holds_the_templates():
+    tomllib = pytest.importorskip("tomllib")
+    tree = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    patterns = tree["tool"]["setuptools"]["package-data"]["core.report"]
+    files = [path.relative_to(TEMPLATES.parent).as_posix() for path in TEMPLATES.iterdir()]
+    assert len(files) > 7
+    for file in files:
+        assert any(fnmatch.fnmatch(file, pattern) for pattern in patterns), file
