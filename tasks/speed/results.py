@@ -117,10 +117,10 @@ def kernels() -> str | None:
 
 def describe_run(plan: Plan, threads: int, ready: dict[str, Worker], left_out: dict[str, str]) -> dict:
     """Return what is known of the run itself, as JSON."""
+    peak, *others = ready.values()
     versions = {"numpy": np.__version__}
     for worker in ready.values():
         versions.update(worker.hello["versions"])
-    peak, *others = ready.values()
     return {
         "when": datetime.now().astimezone().isoformat(timespec="seconds"),
         "machine": {**machine.description(), "processor": machine.processor()},
@@ -129,17 +129,10 @@ def describe_run(plan: Plan, threads: int, ready: dict[str, Worker], left_out: d
         "dtype": plan.dtype,
         "rounds_at_most": plan.rounds,
         "peak_by": peak.environment.about,
-        "environments": [
-            {
-                **{name: getattr(worker.environment, name) for name in ("name", "backend", "about", "variables")},
-                "threads": worker.hello["threads"],
-            }
-            for worker in others
-        ],
+        "environments": [{**asdict(worker.environment), "threads": worker.hello["threads"]} for worker in others],
         "left_out": left_out,
         "shapes": [
-            {**asdict(shape), "lengths": plan.lengths_of(shape).tolist(), "drawn": plan.lengths}
-            for shape in plan.shapes
+            asdict(shape) | {"lengths": plan.lengths_of(shape).tolist(), "drawn": plan.lengths} for shape in plan.shapes
         ],
     }
 

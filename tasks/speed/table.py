@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
+from itertools import chain
 
 from rich.box import SIMPLE_HEAD
 from rich.markup import escape
@@ -29,6 +31,8 @@ through all layers.
 """
 WIDTH = 150
 """Columns of a table at most: where the terminal has fewer its lines wrap, but nothing is cut off."""
+Lines = dict[tuple[str, ...], dict[str, Sequence[str]]]
+"""By the names on the left of a line, then by column, the cells."""
 
 
 def print_run(plan: Plan, about: dict) -> None:
@@ -73,13 +77,16 @@ def print_results(measured: Measurement) -> None:
         console.print(f"[dim]{STEPS_LEGEND}[/]")
 
 
-def _table(title: str, left: Sequence[str], right: Sequence[str]) -> Table:
-    """A table with columns of names on the left, of figures on the right."""
+def _table(title: str, left: Sequence[str], columns: dict[str, Sequence[str]], lines: Lines) -> Table:
+    """A table of `lines`; `columns` has the headings of what each key of a line holds, to the right of its names."""
     table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for name in left:
         table.add_column(name, no_wrap=True)
-    for name in right:
+    for name in chain(*columns.values()):
         table.add_column(name, justify="right", no_wrap=True)
+    for names, own in lines.items():
+        cells = chain(*(own.get(key, [""] * len(headings)) for key, headings in columns.items()))
+        table.add_row(*map(escape, names), *cells, style="bold" if names[-1] in ("fast", "whole step") else "")
     return table
 
 
@@ -87,54 +94,42 @@ def _layers(plan: Plan, shape: Shape, training: bool, rows: list[LayerRow]) -> T
     title = f"{shape.name}: {shape}" if shape.name not in str(shape).replace(" ", "") else str(shape)
     title += f"; {PASSES[training]}, {plan.dtype}, {plan.lengths_of(shape).sum():,} of"
     title += f" {shape.batch * shape.length:,} tokens real"
-    figures = [name for cell in plan.cells for name in (f"{cell.upper()}  ms", "±", "GFLOP/s", "peak")]
-    table = _table(title, ("framework", "layer"), (*figures, "rounds"))
-    by_line: dict[tuple[str, str], dict[str, LayerRow]] = {}
+    lines: Lines = defaultdict(dict)
+    counts: dict[tuple[str, str], set[int]] = defaultdict(set)
     for row in rows:
-        by_line.setdefault((row.environment, row.implementation), {})[row.cell] = row
-    for (environment, implementation), own in by_line.items():
-        cells = [text for cell in plan.cells for text in (_figures(own[cell]) if cell in own else [""] * 4)]
-        counts = {len(row.timings) for row in own.values()}
-        rounds = "-".join(str(count) for count in sorted({min(counts), max(counts)}))
-        style = "bold" if implementation == "fast" else ""
-        table.add_row(escape(environment), implementation, *cells, rounds, style=style)
-    return table
-
-
-def _figures(row: LayerRow) -> list[str]:
-    seconds = row.seconds
-    spread = (seconds.high - seconds.low) / 2 / seconds.median
-    speed = three_digits(row.flops_per_second / 1e9)
-    return [three_digits(seconds.median * 1e3), f"{spread:.0%}", speed, percent(row.share.median)]
+        seconds, line = row.seconds, (row.environment, row.implementation)
+        spread = f"{(seconds.high - seconds.low) / 2 / seconds.median:.0%}"
+        speed = three_digits(row.flops_per_second / 1e9)
+        lines[line][row.cell] = three_digits(seconds.median * 1e3), spread, speed, percent(row.share.median)
+        counts[line].add(seconds.count)
+    for line, found in counts.items():
+        lines[line]["rounds"] = ("-".join(map(str, sorted({min(found), max(found)}))),)
+    columns = {cell: (f"{cell.upper()}  ms", "±", "GFLOP/s", "peak") for cell in plan.cells}
+    return _table(title, ("framework", "layer"), {**columns, "rounds": ("rounds",)}, lines)
 
 
 def _ratios(backend: str, comparisons: list[dict]) -> Table:
-    timed = {found["against"] for found in comparisons}
-    rivals = [name for name in (*(series.name for series in RIVALS), "loop") if name in timed]
-    table = _table(f"fast in {backend} is so many times as fast as", ("shape", "pass", "cell"), rivals)
-    by_line: dict[tuple[str, ...], dict[str, str]] = {}
+    lines: Lines = defaultdict(dict)
     for found in comparisons:
-        line = escape(found["shape"]), PASSES[found["training"]], found["cell"].upper()
         ratio = found["ratio"]["median"]
         shown = f"[red]{ratio:.2f}[/]" if ratio < 1 else three_digits(ratio)
-        by_line.setdefault(line, {})[found["against"]] = shown
-    for line, shown in by_line.items():
-        table.add_row(*line, *(shown.get(rival, "") for rival in rivals))
-    return table
+        lines[found["shape"], PASSES[found["training"]], found["cell"].upper()][found["against"]] = (shown,)
+    timed = {name for line in lines.values() for name in line}
+    rivals = {name: (name,) for name in (*(series.name for series in RIVALS), "loop") if name in timed}
+    return _table(f"fast in {backend} is so many times as fast as", ("shape", "pass", "cell"), rivals, lines)
 
 
 def _steps(recipe: str, rows: list[StepRow]) -> Table:
-    title = f"a training step of the recipe {recipe}: median ms of {len(rows[0].timings)} steps, and share"
-    names = [text for row in rows for text in (f"{escape(row.backend)}, {row.implementation}", "")]
-    table = _table(title, ("part",), names)
-    parts = [row.parts for row in rows]
-    for part in parts[0]:
-        figures = ((own[part]["seconds"].median * 1e3, own[part]["share"].median) for own in parts)
-        table.add_row(part, *(text for ms, share in figures for text in (three_digits(ms), f"{share:.0%}")))
-    table.add_section()
-    whole = [text for row in rows for text in (three_digits(row.seconds.median * 1e3), "")]
-    table.add_row("whole step", *whole, style="bold")
-    table.add_row("tokens/s", *(text for row in rows for text in (f"{row.tokens_per_second.median:,.0f}", "")))
+    title = f"a training step of the recipe {recipe}: median ms of {rows[0].seconds.count} steps, and share"
+    lines: Lines = defaultdict(dict)
+    for row in rows:
+        name = f"{row.backend}, {row.implementation}"
+        for part, found in row.parts.items():
+            lines[part,][name] = three_digits(found["seconds"].median * 1e3), f"{found['share'].median:.0%}"
+        lines["whole step",][name] = three_digits(row.seconds.median * 1e3), ""
+        lines["tokens/s",][name] = f"{row.tokens_per_second.median:,.0f}", ""
+    table = _table(title, ("part",), {name: (name, "") for name in lines["tokens/s",]}, lines)
+    table.rows[-3].end_section = True
     return table
 
 

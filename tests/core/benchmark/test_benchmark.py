@@ -79,26 +79,19 @@ def test_calls_and_rounds():
 
 
 def test_a_stopwatch_counts_every_moment_once(monkeypatch):
-    now = [0.0]
-    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
-    watch = Stopwatch()
-
-    def wait(seconds):
-        now[0] += seconds
-
-    wait(100)
+    """A part within another, around another, as a decorator, and one that fails."""
+    watch, clock = Stopwatch(), iter((0.0, 1.0, 3.0, 7.0, 15.0, 31.0, 63.0, 127.0, 1000.0, 1001.0))
+    monkeypatch.setattr(time, "perf_counter", clock.__next__)
     with watch.part("outer"):
-        wait(1)
         with watch.part("inner"):
-            wait(2)
-            watch.part("outer")(wait)(4)
-        wait(8)
+            watch.part("outer")(int)()
         with contextlib.suppress(KeyError), watch.part("inner"):
-            wait(16)
             raise KeyError
-    wait(100)
-    watch.part("inner")(wait)(32)
-    assert watch.seconds == {"outer": 13.0, "inner": 50.0}
+    watch.part("inner")(int)()
+    assert watch.seconds == {"outer": 1.0 + 4.0 + 16.0 + 64.0, "inner": 2.0 + 8.0 + 32.0 + 1.0}
+
+
+# Parts of a step
 
 
 @pytest.mark.parametrize(("of", "part"), [("default", "recurrent"), ("textcnn", "convolution")])
@@ -114,8 +107,9 @@ def test_parts_of_a_step_are_the_step(backend, of, part, rng, monkeypatch):
     before = dict(watch.seconds)
     engine.train_step(batch, 1, 1e-3)
     assert watch.seconds == before
-    with pytest.raises(RuntimeError, match=f"never entered: .*{part}"), timed_parts(backend, engine, encoder, Stopwatch()):
-        pass
+    with pytest.raises(RuntimeError, match=f"never entered: .*{part}"):
+        with timed_parts(backend, engine, encoder, Stopwatch()):
+            pass
     monkeypatch.delattr(backend.engine, "clip")
     with pytest.raises(AttributeError, match="clip"), timed_parts(backend, engine, encoder, watch):
         pass
