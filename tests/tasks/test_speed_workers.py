@@ -21,13 +21,15 @@ from backends import implementations
 from core.errors import UserError
 from tasks.cli.console import INTERRUPTED
 from tasks.cli.recipes import recipe
-from tasks.speed.environments import ENVIRONMENTS, Environment, peak_environment, workers
+from tasks.speed import measure
+from tasks.speed.environments import ENVIRONMENTS, SETTINGS, Environment, peak_environment, workers
 from tasks.speed.measure import Measurement
 from tasks.speed.worker import Worker
 from tests.conftest import one_line
 
 ROOT = Path(__file__).parents[2]
-BARE = Environment("bare", None, "NumPy alone")
+BARE = Environment("bare", None, "NumPy alone", variables={"MKL_DEBUG_CPU_TYPE": "5"})
+PLAIN = Environment("plain", None, "as a user has it", plain=True)
 needs_proc = pytest.mark.skipif(not Path("/proc/stat").exists(), reason="the system tells nothing of processes")
 
 
@@ -48,9 +50,11 @@ class RecordedWorker:
 
 def test_rounds_are_interleaved(monkeypatch):
     monkeypatch.setattr(implementations, "why_not_fast", lambda device: None)
+    others = iter([0.05, 0.5, None] * 4)
+    monkeypatch.setattr(measure, "OtherWork", lambda pids: SimpleNamespace(cores=lambda: next(others)))
     log = RecordedWorker.log
     ready = {one.name: RecordedWorker(one) for one in (peak_environment(), *ENVIRONMENTS[:2])}
-    argv = "--shapes 2x5,1/1 3x6,5/7 --cells srn --passes inference --rounds 4"
+    argv = "--shapes 2x5,1/1 3x6,5/7 --cells srn --passes inference --rounds 4 --dtype float64"
     plan = program._plan(program._parser().parse_args(argv.split()))[0]
     measured = Measurement(replace(plan, recipes=("textcnn",)), ready)
     stages = [*measured.time_layers(), *measured.time_steps(recipe("textcnn"), "file")]
@@ -65,6 +69,7 @@ def test_rounds_are_interleaved(monkeypatch):
     assert sorted(order[:7]) == sorted(order[8:15]) == sorted(set(names)) and order[:7] != order[8:15]
     assert order[7] == order[15] == ("torch", "fast") and not any(entry.training for entry in turns)
     assert {(entry.row[1] == "fast", entry.calls, entry.discard) for entry in turns} == {(True, 5, 5), (False, 1, 0)}
+    assert {entry.dtype for entry in log if entry.do in ("prepare", "peak")} == {"float64"}
     assert sum(entry.do == "forget" for entry in log) == 2 * 2 + 1
     row, slow = measured.rows[:2]
     assert (row.ran, row.calls, row.discard, row.rounds, row.seconds.count) == ("it", 5, 5, 4, 4)
@@ -77,6 +82,7 @@ def test_rounds_are_interleaved(monkeypatch):
     assert [entry["of"] for entry in measured.rounds] == [
         *["2x5,1/1, srn, inference"] * 4, *["3x6,5/7, srn, inference"] * 4, *["steps, textcnn"] * 4
     ]  # fmt: skip
+    assert [entry["disturbed"] for entry in measured.rounds] == [False, True, False] * 4
 
 
 def state_of(pid: int) -> str:
@@ -104,10 +110,16 @@ def test_a_worker_times_what_it_is_asked():
 
 
 @needs_proc
-def test_a_worker_process():
-    with workers([BARE], 1) as ready:
+def test_a_worker_process(monkeypatch):
+    for name in ("OMP_NUM_THREADS", "GLIBC_TUNABLES", "MY_OWN"):
+        monkeypatch.setenv(name, "7")
+    with workers([BARE, PLAIN], 3) as ready:
         worker = ready["bare"]
-        assert worker.hello == {"versions": {"numpy": np.__version__}, "threads": 1}
+        # Settings are those of the environment alone; all else is inherited.
+        for one, settings in (("bare", {"MKL_DEBUG_CPU_TYPE=5", "OMP_NUM_THREADS=3"}), ("plain", set())):
+            variables = Path(f"/proc/{ready[one].pid}/environ").read_text().split("\0")
+            assert {"MY_OWN=7", *settings} == {line for line in variables if line.startswith(("MY_OWN", *SETTINGS))}
+        assert worker.hello == {"versions": {"numpy": np.__version__}, "threads": 3}
         assert worker.ask("peak", dtype="float32")["flops_per_second"] > 1e8
         assert reaches(worker.pid, "T")  # it sleeps between its turns
         os.kill(worker.pid, signal.SIGINT)  # Ctrl-C is for the parent
