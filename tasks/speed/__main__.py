@@ -130,7 +130,7 @@ def _plan(arguments: argparse.Namespace) -> tuple[Plan, dict[str, str]]:
     for name in recipes:
         encoder = recipe(name).model.encoder
         if not chosen & {*encoder.implementations} & {*STEPS}:
-            left_out[f"steps of {name}"] = f"{encoder.describe()}: of {' and '.join(STEPS)} none is there and chosen"
+            left_out[f"steps of {name}"] = f"{encoder.describe()} has no chosen implementation among {', '.join(STEPS)}"
     passes = arguments.passes or (("training",) if quick else PASSES.values())
     plan = Plan(
         shapes=() if arguments.steps else _unique(arguments.shapes or SHAPES.values()),

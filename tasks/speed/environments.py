@@ -106,7 +106,7 @@ class Worker:
 
     def __init__(self, environment: Environment, threads: int, stack: ExitStack) -> None:
         """Start it; it is killed when `stack` ends. `hello` waits until it is there."""
-        self.environment = environment
+        self.environment, self.hello = environment, {}
         variables = {name: value for name, value in os.environ.items() if name not in SETTINGS}
         # An uninstalled copy is found too; and the user's own folders keep their place.
         path = os.pathsep.join([str(ROOT), *filter(None, [variables.get("PYTHONPATH")])])

@@ -141,17 +141,16 @@ class Measurement:
             flops = shape.flops(cell, int(lengths.sum()), training)
             if plan.quick and implementation in environment.slow and flops > QUICK_FLOPS:
                 continue
-            request = {"implementation": implementation, "training": training, "cell": cell, "dtype": plan.dtype}
-            answer = worker.ask("prepare", shape=asdict(shape), lengths=lengths.tolist(), **request)
+            own = {"implementation": implementation, "training": training, "cell": cell}
+            arrays = {"shape": asdict(shape), "lengths": lengths.tolist(), "dtype": plan.dtype}
+            answer = worker.ask("prepare", **own, **arrays)
             calls = calls_for(answer["seconds"], LEAST_SECONDS)
             yield LayerRow(
                 environment=environment.name,
                 backend=environment.backend,
-                implementation=implementation,
+                **own,
                 ran=answer["ran"],
                 shape=shape.name,
-                cell=cell,
-                training=training,
                 flops=flops,
                 calls=calls,
                 discard=calls if answer["seconds"] < WARM_SECONDS else 0,

@@ -14,15 +14,13 @@ import pytest
 import backends
 import tasks.speed.__main__ as program
 from backends import implementations
-from core.benchmark.shapes import SHAPES
 from core.benchmark.step_profile import parts
 from core.benchmark.timing import LayerRow, StepRow, Summary, ratios
 from core.data.sources import imdb
 from core.engine import machine
-from core.models.encoders.recurrent import FRAMEWORK_CELLS
 from core.plots.speed import draw_speed
 from tasks.cli.recipes import recipe
-from tasks.speed.environments import ENVIRONMENTS, IMPLEMENTATIONS, peak_environment
+from tasks.speed.environments import ENVIRONMENTS, peak_environment
 from tasks.speed.measure import Measurement
 from tasks.speed.results import describe_disturbance, panels, tree
 from tasks.speed.table import percent, print_results, three_digits
@@ -31,6 +29,10 @@ from tests.conftest import fresh_rng, make_reviews, run_main
 INSTALLED = [name for name in backends.NAMES if backends.installed(name)]
 FAST = () if implementations.why_not_fast("cpu") else ("fast",)
 TINY = "3x6,5/7,bi"
+
+
+def plan_of(argv: str):
+    return program._plan(program._parser().parse_args(argv.split()))
 
 
 def row_of(seconds: list[float], implementation="fast", backend="torch", environment="torch", **more) -> LayerRow:
@@ -77,7 +79,7 @@ def test_tables_and_record(capsys):
         timed = {"batch": batch, "convolution": seconds / 2}
         step.timings.append({"round": round, "seconds": seconds, "tokens": 60, "parts": timed})
     rows = [*ROWS, row_of([0.5], cell="gru"), row_of([0.5], "loop", training=False)]
-    measured = Measurement(plan(f"--shapes {TINY} --cells lstm gru --lengths equal"), {}, rows, [step])
+    measured = Measurement(plan_of(f"--shapes {TINY} --cells lstm gru --lengths equal")[0], {}, rows, [step])
     print_results(measured)
     shown = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
     assert [line for number, line in enumerate(shown) if line in TABLES and line not in shown[:number]] == TABLES
@@ -98,9 +100,6 @@ def test_tables_and_record(capsys):
     row.timings[1].update(peak_before=0.5e9, peak_after=1.5e9)
     assert row.share == Summary(0.5, 0.5, 0.5, 3)
     assert ratios(row_of([3.0, 0, 4.0, 9.0]), row_of([1.0, 2.0, 4.0])) == Summary(2.0, 1.5, 2.5, 2)
-
-
-def test_figures_are_short():
     shown = [three_digits(value) for value in (12345.6, 123.4, 12.34, 1.234, 0.1234, 0.01234)]
     assert shown == ["12,346", "123", "12.3", "1.23", "0.123", "0.0123"]
     assert [percent(share) for share in (0.854, 0.0996, 0.0854, 0.0)] == ["85%", "10%", "8.5%", "0.00%"]
@@ -121,26 +120,6 @@ def test_a_disturbed_run_is_told():
     quiet, busy, silent = ({"others": others, "disturbed": others == 0.5} for others in (0.02, 0.5, None))
     assert "1 of 3 rounds, by up to 0.5 cores" in describe_disturbance([quiet, busy, quiet])
     assert describe_disturbance([quiet]) is None and "does not tell" in describe_disturbance([quiet, silent])
-
-
-def plan(argv: str = ""):
-    return program._plan(program._parser().parse_args(argv.split()))[0]
-
-
-def test_plans():
-    full, quick = plan(), plan("--quick")
-    assert full.shapes == quick.shapes == tuple(SHAPES.values())
-    assert full.cells == FRAMEWORK_CELLS and quick.cells == ("lstm",)
-    assert full.passes == (True, False) and quick.passes == (True,)
-    assert full.recipes == ("default", "textbook") and quick.recipes == ("default",)
-    assert plan("--steps").shapes == () and plan("--layers").recipes == ()
-    installed = ENVIRONMENTS[3]
-    assert installed.plain and full.layers_in(installed) == ["builtin", "packed", "padded"]
-    assert quick.layers_in(installed) == ["packed"] and plan("--steps").layers_in(installed) == []
-    # What is asked for by name is timed.
-    assert plan("--quick --impl padded").layers_in(installed) == ["padded"]
-    for name in INSTALLED:
-        assert {*implementations.IMPLEMENTATIONS, *backends.load(name).NATIVE} == {*IMPLEMENTATIONS}
 
 
 @pytest.fixture(scope="module")
@@ -180,8 +159,8 @@ def test_a_run_of_everything(folder):
     for name, keys in KEYS.items():
         assert all(keys <= entry.keys() for entry in record[name]) and (record[name] or not FAST), name
     assert record["threads"] == 1 and record["kernels"] in (None, "portable", "avx2", "avx512")
-    assert record["machine"] == {**machine.description(), "processor": machine.processor()}
-    assert record["machine"]["python"] == platform.python_version()
+    own = {"python": platform.python_version(), "system": platform.platform(), "cores": machine.usable_cores()}
+    assert record["machine"] == {**own, "processor": machine.processor()}
     assert {"numpy": np.__version__}.items() <= record["versions"].items() and {*INSTALLED} <= {*record["versions"]}
     there = [entry for entry in ENVIRONMENTS if entry.backend in INSTALLED and not entry.obstacle]
     assert [(entry["name"], entry["variables"], entry["threads"]) for entry in record["environments"]] == [
@@ -255,7 +234,7 @@ def test_the_program_refuses(folder, case):
 def test_what_is_missing(folder, monkeypatch):
     monkeypatch.setattr(implementations, "why_not_fast", lambda device: "it was not compiled")
     assert "--impl fast: it was not compiled" in run("--impl fast --layers").err
-    chosen, left_out = program._plan(program._parser().parse_args(["--quick"]))
+    chosen, left_out = plan_of("--quick")
     assert left_out == {"fast": "it was not compiled"} and "fast" not in chosen.implementations
     monkeypatch.setattr(program, "ENVIRONMENTS", (replace(ENVIRONMENTS[0], obstacle="why"), *ENVIRONMENTS[1:]))
     found = program._environments(chosen, ["torch", "paddle"], left_out)

@@ -1,4 +1,4 @@
-"""The processes of `tasks.speed`: whose turn it is, what a worker does, and how it ends."""
+"""The plan and the processes of `tasks.speed`: whose turn it is, what a worker does, and how it ends."""
 
 from __future__ import annotations
 
@@ -18,11 +18,13 @@ import pytest
 import backends
 import tasks.speed.__main__ as program
 from backends import implementations
+from core.benchmark.shapes import SHAPES
 from core.errors import UserError
+from core.models.encoders.recurrent import FRAMEWORK_CELLS
 from tasks.cli.console import INTERRUPTED
 from tasks.cli.recipes import recipe
 from tasks.speed import measure
-from tasks.speed.environments import ENVIRONMENTS, SETTINGS, Environment, peak_environment, workers
+from tasks.speed.environments import ENVIRONMENTS, IMPLEMENTATIONS, SETTINGS, Environment, peak_environment, workers
 from tasks.speed.measure import Measurement
 from tasks.speed.worker import Worker
 from tests.conftest import one_line
@@ -31,6 +33,28 @@ ROOT = Path(__file__).parents[2]
 BARE = Environment("bare", None, "NumPy alone", variables={"MKL_DEBUG_CPU_TYPE": "5"})
 PLAIN = Environment("plain", None, "as a user has it", plain=True)
 needs_proc = pytest.mark.skipif(not Path("/proc/stat").exists(), reason="the system tells nothing of processes")
+
+
+def plan(argv: str = "") -> measure.Plan:
+    return program._plan(program._parser().parse_args(argv.split()))[0]
+
+
+def test_plans():
+    full, quick = plan(), plan("--quick")
+    assert full.shapes == quick.shapes == tuple(SHAPES.values())
+    assert full.cells == FRAMEWORK_CELLS and quick.cells == ("lstm",)
+    assert full.passes == (True, False) and quick.passes == (True,)
+    assert full.recipes == ("default", "textbook") and quick.recipes == ("default",)
+    assert plan("--steps").shapes == () and plan("--layers").recipes == ()
+    installed = ENVIRONMENTS[3]
+    assert installed.plain and full.layers_in(installed) == ["builtin", "packed", "padded"]
+    assert quick.layers_in(installed) == ["packed"] and plan("--steps").layers_in(installed) == []
+    assert plan("--impl packed loop").recipes == ()
+    assert plan("--recipe textcnn glove textcnn").recipes == ("textcnn", "glove")
+    # What is asked for by name is timed.
+    assert plan("--quick --impl padded").layers_in(installed) == ["padded"]
+    for name in filter(backends.installed, backends.NAMES):
+        assert {*implementations.IMPLEMENTATIONS, *backends.load(name).NATIVE} == {*IMPLEMENTATIONS}
 
 
 class RecordedWorker:
@@ -55,8 +79,7 @@ def test_rounds_are_interleaved(monkeypatch):
     log = RecordedWorker.log
     ready = {one.name: RecordedWorker(one) for one in (peak_environment(), *ENVIRONMENTS[:2])}
     argv = "--shapes 2x5,1/1 3x6,5/7 --cells srn --passes inference --rounds 4 --dtype float64"
-    plan = program._plan(program._parser().parse_args(argv.split()))[0]
-    measured = Measurement(replace(plan, recipes=("textcnn",)), ready)
+    measured = Measurement(replace(plan(argv), recipes=("textcnn",)), ready)
     stages = [*measured.time_layers(), *measured.time_steps(recipe("textcnn"), "file")]
     assert len(stages) == measured.plan.count == 2 * (1 + 4) + (1 + 4)
     names = [entry.row for entry in log if entry.do == "prepare"][:7]
