@@ -190,9 +190,10 @@ def _step_data(name: str, plan: Plan, arguments: argparse.Namespace, folder: Pat
 
 def _show(stages: Iterable[str], total: int) -> None:
     """Go through the stages, with a bar on a terminal; elsewhere with a line when something new begins."""
-    with bar() as progress:
-        # Redrawing it ten times a second would be work beside what is timed.
-        progress.live.auto_refresh = False
+    progress = bar()
+    # Redrawing it ten times a second would be work beside what is timed.
+    progress.live.auto_refresh = False
+    with progress:
         task = progress.add_task("starting", total=total)
         for done, stage in enumerate(stages):
             progress.update(task, description=escape(stage), completed=done, refresh=errors.is_terminal)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +16,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from rich.console import Console
+from rich.progress import Progress
 
 import backends
 import tasks.speed.__main__ as program
@@ -106,6 +110,13 @@ def test_rounds_are_interleaved(monkeypatch):
         *["2x5,1/1, srn, inference"] * 4, *["3x6,5/7, srn, inference"] * 4, *["steps, textcnn"] * 4
     ]  # fmt: skip
     assert [entry["disturbed"] for entry in measured.rounds] == [False, True, False] * 4
+
+
+def test_nothing_redraws_the_bar_while_something_is_timed(monkeypatch):
+    monkeypatch.setattr(program, "bar", lambda: Progress(console=Console(file=io.StringIO(), force_terminal=True)))
+    before, threads = threading.active_count(), []  # a bar has one that redraws it
+    program._show((threads.append(threading.active_count()) or "stage" for _ in range(2)), 2)
+    assert threads == [before] * 2
 
 
 def state_of(pid: int) -> str:
