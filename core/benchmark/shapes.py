@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -25,9 +25,9 @@ REVIEW_LENGTH = 256
 
 @dataclass(frozen=True)
 class Shape:
-    """A batch, and the layers that read it."""
+    """A batch, and the layers that read it. Shapes of the same numbers are equal, whatever their names."""
 
-    name: str
+    name: str = field(compare=False)
     batch: int
     """B: sequences."""
     length: int
@@ -79,10 +79,6 @@ class Shape:
             array *= real[:, :, None]
             arrays[name] = array
         return arrays
-
-    def tree(self) -> dict:
-        """As JSON, and back by `Shape(**tree)`."""
-        return asdict(self)
 
 
 SHAPES = {

@@ -1,56 +1,53 @@
-"""Where the time of a training step goes: names in a backend package are wrapped while a step is timed.
+"""Where the time of a training step goes: methods of an engine are wrapped while a step is timed.
 
-The product carries no timing code. As with faults (`core/parity/faults.py`), the backends mirror each other name by
-name, so this is written once. A name that is no longer there is an AttributeError.
+The product carries no timing code. The backends mirror each other name by name, so this is written once.
 """
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from types import ModuleType
+from unittest import mock
 
 from core.benchmark.timing import Stopwatch
 from core.engine.contract import Engine
+from core.models.encoders.encoder import Encoder
 
-PARTS = ("batch", "embedding", "recurrent", "pooling, head, loss", "backward", "clipping", "optimiser", "rest")
-"""In the order of a step. `batch`: padding it and placing it as tensors. `embedding`: dropout on it included.
-`backward`: through all layers. `rest`: what the step does between these."""
+HEAD = "pooling, head, loss"
 
-NAMES = (
-    ("batch", "engine", "Inputs"),
-    ("embedding", "embedding", "Embedding", "forward"),
-    ("recurrent", "encoders", "recurrent", "RecurrentEncoder", "forward"),
-    ("pooling, head, loss", "heads", "pooled", "PooledHead", "forward"),
-    ("pooling, head, loss", "heads", "pooled", "PooledHead", "losses"),
-    ("backward", "engine", "Engine", "_backward"),
-    ("clipping", "engine", "clip"),
-)
-"""(part, where in a backend package)"""
+
+def parts(encoder: Encoder) -> tuple[str, ...]:
+    """Return the names of the parts, in the order of a step.
+
+    `batch`: padding it and placing it as tensors. `embedding`: dropout on it included. Then the encoder, by its own
+    name. `backward`: through all layers. `rest`: what the step does between these.
+    """
+    return "batch", "embedding", encoder.part, HEAD, "backward", "clipping", "optimiser", "rest"
 
 
 @contextmanager
-def timed_parts(side: ModuleType, engine: Engine, watch: Stopwatch) -> Iterator[None]:
-    """As long as this lasts, `watch` is told of every part that the engine enters."""
-    found = []
-    for part, *path, name in NAMES:
-        found.append((part, functools.reduce(getattr, path, side), name))
-    found.append(("optimiser", type(engine._optimizer), "step"))
-    before = [(owner, name, getattr(owner, name)) for _, owner, name in found]
-    try:
-        for part, owner, name in found:
-            setattr(owner, name, _timed(getattr(owner, name), part, watch))
+def timed_parts(side: ModuleType, engine: Engine, encoder: Encoder, watch: Stopwatch) -> Iterator[None]:
+    """Tell `watch` of every part that the engine enters as long as this lasts; a whole step must lie within.
+
+    Raises AttributeError if a wrapped name is gone, RuntimeError if a part was never entered.
+    """
+    model = engine._model
+    places = (
+        ("batch", engine, "_place"),
+        ("embedding", model.embedding, "forward"),
+        (encoder.part, model.encoder, "forward"),
+        (HEAD, model.head, "forward"),
+        (HEAD, model.head, "losses"),
+        ("backward", engine, "_backward"),
+        ("clipping", side.engine, "clip"),
+        ("optimiser", engine._optimizer, "step"),
+    )
+    with ExitStack() as stack:
+        for part, owner, name in places:
+            # What a context manager of contextlib returns is a decorator too.
+            stack.enter_context(mock.patch.object(owner, name, watch.part(part)(getattr(owner, name))))
         yield
-    finally:
-        for owner, name, original in before:
-            setattr(owner, name, original)
-
-
-def _timed(original: Callable, part: str, watch: Stopwatch) -> Callable:
-    @functools.wraps(original)
-    def run(*arguments, **named):
-        with watch.part(part):
-            return original(*arguments, **named)
-
-    return run
+    missing = {part for part, _, _ in places} - watch.seconds.keys()
+    if missing:
+        raise RuntimeError(f"the step never entered: {', '.join(sorted(missing))}")

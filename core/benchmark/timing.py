@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 
@@ -30,50 +30,50 @@ class Summary:
         return cls(median, low, high, len(values))
 
 
-@dataclass(frozen=True)
-class Timing:
-    """One round of one row: seconds per call, and the machine's matrix product at once before and after it, FLOP/s."""
+@dataclass(kw_only=True)
+class Row:
+    """One thing that is timed: an implementation in one environment."""
 
-    round: int
-    seconds: float
-    peak_before: float
-    peak_after: float
+    environment: str
+    backend: str
+    implementation: str
+    ran: str = ""
+    """What its worker says that it ran."""
+    discard: int = 0
+    """Calls made before each timing and not counted."""
+    timings: list[dict] = field(default_factory=list)
+    """One a round: the number of the `round`, `seconds` per call, and what else was measured with them."""
 
     @property
-    def peak(self) -> float:
-        return (self.peak_before + self.peak_after) / 2
+    def seconds(self) -> Summary:
+        return self.summary(lambda timing: timing["seconds"])
+
+    def summary(self, value: Callable[[dict], float]) -> Summary:
+        """Summarize a value that is computed from each timing."""
+        return Summary.of(map(value, self.timings))
 
 
-@dataclass
-class Row:
-    """One thing that is timed: an implementation in one environment, at one shape, cell and pass."""
+@dataclass(kw_only=True)
+class LayerRow(Row):
+    """Recurrent layers of one shape and cell, in one pass.
+
+    Each timing has `peak_before` and `peak_after`: the machine's matrix product right before and after it, FLOP/s.
+    """
 
     shape: str
     cell: str
     training: bool
-    environment: str
-    backend: str
-    implementation: str
     flops: float
     """Of one call, real tokens only."""
     calls: int = 1
     """Made for one timing: a call of microseconds cannot be timed alone."""
-    discard: int = 0
-    """Made before them and not counted."""
     rounds: int = 1
     """That it takes part in; a slow one sits some out."""
-    ran: str = ""
-    """What its worker says that it ran."""
-    timings: list[Timing] = field(default_factory=list)
 
     @property
     def case(self) -> tuple[str, str, bool]:
         """Rows of one case compute the same, and are compared."""
         return self.shape, self.cell, self.training
-
-    @property
-    def seconds(self) -> Summary:
-        return Summary.of(timing.seconds for timing in self.timings)
 
     @property
     def flops_per_second(self) -> float:
@@ -82,22 +82,53 @@ class Row:
     @property
     def share(self) -> Summary:
         """Of the peak, each timing of its own: a machine's clock may change by half from one second to the next."""
-        return Summary.of(self.flops / timing.seconds / timing.peak for timing in self.timings)
+        return self.summary(
+            lambda timing: self.flops / timing["seconds"] / ((timing["peak_before"] + timing["peak_after"]) / 2)
+        )
 
     def tree(self) -> dict:
-        """As JSON."""
-        tree = {**vars(self), "timings": [asdict(timing) for timing in self.timings]}
+        """Return all of it as JSON."""
         figures = {"seconds": asdict(self.seconds), "share_of_peak": asdict(self.share)}
-        return {**tree, **figures, "flops_per_second": self.flops_per_second}
+        return {**asdict(self), **figures, "flops_per_second": self.flops_per_second}
 
 
-def ratios(row: Row, base: Row) -> list[float]:
-    """How many times as long as `base` a row took, in every round that both were in."""
-    seconds = {timing.round: timing.seconds for timing in base.timings}
-    return [timing.seconds / seconds[timing.round] for timing in row.timings if timing.round in seconds]
+@dataclass(kw_only=True)
+class StepRow(Row):
+    """Training steps of a recipe. Each timing has `tokens` and the seconds of each of the `parts` of a step."""
+
+    recipe: str
+
+    @property
+    def tokens_per_second(self) -> Summary:
+        return self.summary(lambda timing: timing["tokens"] / timing["seconds"])
+
+    @property
+    def parts(self) -> dict[str, dict[str, Summary]]:
+        """The `seconds` of each part, and its `share` of the step."""
+        return {
+            part: {
+                "seconds": self.summary(lambda timing, part=part: timing["parts"][part]),
+                "share": self.summary(lambda timing, part=part: timing["parts"][part] / timing["seconds"]),
+            }
+            for part in self.timings[0]["parts"]
+        }
+
+    def tree(self) -> dict:
+        """Return all of it as JSON."""
+        figures = {"seconds": asdict(self.seconds), "tokens_per_second": asdict(self.tokens_per_second)}
+        parts = {part: {name: asdict(one) for name, one in found.items()} for part, found in self.parts.items()}
+        return {**asdict(self), **figures, "parts": parts}
 
 
-def fastest(rows: Iterable[Row]) -> Row | None:
+def ratios(row: Row, base: Row) -> Summary:
+    """How many times as long as `base` a row took, over the rounds that both were in."""
+    seconds = {timing["round"]: timing["seconds"] for timing in base.timings}
+    return Summary.of(
+        timing["seconds"] / seconds[timing["round"]] for timing in row.timings if timing["round"] in seconds
+    )
+
+
+def fastest(rows: Iterable[LayerRow]) -> LayerRow | None:
     """The row of the lowest median; None of none."""
     return min(rows, key=lambda row: row.seconds.median, default=None)
 

@@ -9,17 +9,19 @@ python -m tasks.speed --steps --recipe textbook
 from __future__ import annotations
 
 import argparse
+import pickle
 import tempfile
 import time
-from datetime import datetime
+from collections.abc import Iterable
+from itertools import chain, cycle, islice
 from pathlib import Path
 
-import numpy as np
 from rich.markup import escape
 
 import backends
 from backends import implementations
-from core.benchmark.shapes import SHAPES, Shape, parse_shape
+from core.benchmark.shapes import SHAPES, parse_shape
+from core.data.dataset import epoch_order
 from core.engine import machine
 from core.errors import UserError
 from core.files import write_json_atomic
@@ -31,285 +33,192 @@ from core.train.setup import absolute_source, fitted, read_data
 from tasks.cli.console import DataProgress, Parser, bar, console, errors, fact, launch
 from tasks.cli.paths import cache_folder, new_name
 from tasks.cli.recipes import RECIPES, recipe
-from tasks.speed.environments import ENVIRONMENTS, IMPLEMENTATIONS, Environment, Worker, peak_environment, workers
-from tasks.speed.measure import (
-    Plan,
-    Results,
-    count_layers,
-    count_steps,
-    step_implementations,
-    time_layers,
-    time_steps,
-    write_batches,
-)
-from tasks.speed.results import describe_disturbance, panels, peaks, tree
-from tasks.speed.table import print_results
+from tasks.speed.environments import ENVIRONMENTS, IMPLEMENTATIONS, Environment, peak_environment, workers
+from tasks.speed.measure import LENGTHS, PASSES, STEPS, Measurement, Plan
+from tasks.speed.results import describe_disturbance, describe_run, panels, peaks, tree
+from tasks.speed.table import print_results, print_run
 
 PROGRAM = "python -m tasks.speed"
-PASSES = {"training": True, "inference": False}
 
 
 def main(argv: list[str]) -> int:
     arguments = _parser().parse_args(argv)
-    plan = _plan(arguments)
-    threads = machine.usable_cores() if arguments.threads is None else arguments.threads
-    if threads < 1:
-        raise UserError(f"--threads {threads}: must be at least 1")
-    environments, left_out = _environments(plan, _backends(arguments), plan.shapes, bool(plan.recipes))
-    if not environments:
-        raise UserError("there is nothing to time: no chosen framework has any of the chosen --impl here")
+    threads = arguments.threads or machine.usable_cores()
+    plan, left_out = _plan(arguments)
+    environments = _environments(plan, _backends(arguments.backends), left_out)
     out = Path(arguments.out) if arguments.out else new_name(Path("runs"), "speed")
     RunFolder.check_free(out)
-    began, results = time.perf_counter(), Results()
+    began = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="seqtwin-") as folder:
-        steps = {name: _step_batches(name, plan, arguments, folder) for name in plan.recipes}
-        with workers([peak_environment(), *environments], threads) as (peak, *others):
-            about = _about(plan, threads, peak, others, left_out)
-            _describe(plan, about)
-            with _Progress(count_layers(plan) + count_steps(plan)) as progress:
-                time_layers(plan, others, peak, results, progress)
-                own = [worker for worker in others if step_implementations(plan, worker.environment)]
-                for experiment, file in steps.values():
-                    time_steps(plan, experiment, file, own, results, progress)
+        steps = [_step_data(name, plan, arguments, Path(folder)) for name in plan.recipes]
+        with workers([peak_environment(), *environments], threads) as ready:
+            about = describe_run(plan, threads, ready, left_out)
+            print_run(plan, about)
+            measured = Measurement(plan, ready)
+            _show(chain(measured.time_layers(), *(measured.time_steps(*each) for each in steps)), plan.count)
     about["seconds"] = round(time.perf_counter() - began, 1)
-    print_results(plan, results)
-    _conclude(plan, results, about, out)
+    print_results(measured)
+    _conclude(measured, about, out)
     return 0
 
 
 def _parser() -> Parser:
-    shapes = "\n".join(f"  {shape.name:<14}{shape}" for shape in SHAPES.values())
-    settings = "\n".join(f"  {entry.name:<22}{entry.about}" for entry in ENVIRONMENTS)
+    def table(lines: dict[str, object], width: int) -> str:
+        return "\n".join(f"  {name:<{width}}{about}" for name, about in lines.items())
+
+    settings = {entry.name: entry.about for entry in ENVIRONMENTS}
     parser = Parser(
         prog=PROGRAM,
         description="Time the recurrent layers: every cell, implementation and framework, each round in an order of\n"
         "its own, and beside every timing the machine's matrix product. Then whole training steps, by part.\n"
         "Give it the machine for itself: it takes about twenty minutes, with --quick about one.",
-        epilog=f"shapes (batch x length, inputs/hidden); other ones as numbers, e.g. 64x256,256/256,bi,2:\n{shapes}\n\n"
-        "implementations:\n"
-        "  fast          ours\n"
-        "  builtin       the framework's, a call per direction, made exact for lengths\n"
-        "  loop          the textbook's, one step at a time\n"
-        "  packed        the framework's, one call, with its own handling of lengths\n"
-        "  padded        the framework's, over the padding too\n\n"
-        f"settings, a process each:\n{settings}\n\n"
+        epilog="shapes (batch x length, inputs/hidden); other ones as numbers, e.g. 64x256,256/256,bi,2:\n"
+        f"{table(SHAPES, 14)}\n\n"
+        f"implementations:\n{table(IMPLEMENTATIONS, 14)}\n\n"
+        f"settings, a process each:\n{table(settings, 22)}\n\n"
         "examples:\n"
         f"  {PROGRAM} --quick\n"
         f"  {PROGRAM} --shapes imdb deep --cells lstm gru --passes training --layers\n"
         f"  {PROGRAM} --steps --recipe textbook --threads 1",
         formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=32, width=110),
     )
+
+    def several(flag: str, metavar: str, names: Iterable[str], text: str) -> None:
+        names = tuple(names)
+        parser.add_argument(flag, nargs="+", metavar=metavar, choices=names, help=text.format(", ".join(names)))
+
     add = parser.add_argument
     add("--quick", action="store_true", help="a minute or so: LSTM, training, few rows and rounds")
-    add("--shapes", nargs="+", metavar="S", help="shapes by name or as numbers (below) [all five]")
-    add("--cells", nargs="+", metavar="C", help=f"of {', '.join(FRAMEWORK_CELLS)} [all]")
-    add("--impl", nargs="+", metavar="I", help=f"of {', '.join(IMPLEMENTATIONS)} [all]")
-    add("--backends", nargs="+", metavar="B", help="frameworks [all that are installed]")
-    add("--passes", nargs="+", metavar="P", help="of training, inference [both]")
-    add("--lengths", metavar="L", default="imdb", help="of the sequences: imdb, as reviews have them, or equal [imdb]")
-    add("--dtype", metavar="D", default="float32", help="float32 or float64 [float32]")
-    add("--threads", type=int, metavar="N", help="threads in every process [cores that may be used]")
-    add("--rounds", type=int, metavar="N", help="timings of each row; slow rows have fewer, as the table says [7]")
-    add("--layers", action="store_true", help="only the layers, no training steps")
-    add("--steps", action="store_true", help="only whole training steps, by part")
-    add("--recipe", nargs="+", metavar="R", help=f"whose training steps: {', '.join(RECIPES)} [default textbook]")
+    add("--shapes", nargs="+", metavar="S", type=parse_shape, help="shapes by name or as numbers (below) [all five]")
+    several("--cells", "C", FRAMEWORK_CELLS, "of {} [all]")
+    several("--impl", "I", IMPLEMENTATIONS, "of {} [all]")
+    several("--backends", "B", backends.NAMES, "frameworks [all that are installed]")
+    several("--passes", "P", PASSES.values(), "of {} [both]")
+    add("--lengths", metavar="L", choices=tuple(LENGTHS), default="imdb",
+        help="of the sequences: imdb, as reviews have them, or equal [imdb]")  # fmt: skip
+    add("--dtype", metavar="D", choices=("float32", "float64"), default="float32", help="float32 or float64 [float32]")
+    add("--threads", type=count, metavar="N", help="threads in every process [cores that may be used]")
+    add("--rounds", type=count, metavar="N", help="timings of each row; slow rows have fewer, as the table says [7]")
+    either = parser.add_mutually_exclusive_group()
+    either.add_argument("--layers", action="store_true", help="only the layers, no training steps")
+    either.add_argument("--steps", action="store_true", help="only whole training steps, by part")
+    several("--recipe", "R", RECIPES, "whose training steps: {} [default textbook]")
     add("--data", metavar="D", default="packaged", help="whose batches: packaged, official or a path [packaged]")
     add("--out", metavar="DIR", help="folder to make for figures and picture [runs/speed-DATE-TIME]")
     add("--cache-dir", metavar="DIR", help="for downloads and tokenised reviews [~/.cache/seqtwin]")
     return parser
 
 
-def _plan(arguments: argparse.Namespace) -> Plan:
-    quick = arguments.quick
-    if arguments.layers and arguments.steps:
-        raise UserError("--layers and --steps each leave out the other: give one, or neither for both")
-    if arguments.rounds is not None and arguments.rounds < 1:
-        raise UserError(f"--rounds {arguments.rounds}: must be at least 1")
-    for flag, value, allowed in (
-        ("--lengths", arguments.lengths, ("imdb", "equal")),
-        ("--dtype", arguments.dtype, ("float32", "float64")),
-    ):
-        if value not in allowed:
-            raise UserError(f"{flag} {value}: choose one of {', '.join(allowed)}")
-    passes = _chosen("--passes", arguments.passes, ("training",) if quick else tuple(PASSES), tuple(PASSES))
-    recipes = _chosen("--recipe", arguments.recipe, ("default",) if quick else ("default", "textbook"), tuple(RECIPES))
-    chosen = _chosen("--impl", arguments.impl, IMPLEMENTATIONS, IMPLEMENTATIONS)
+def count(text: str) -> int:
+    """Parse an option's whole number, at least 1."""
+    if int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text}: must be at least 1")
+    return int(text)
+
+
+def _plan(arguments: argparse.Namespace) -> tuple[Plan, dict[str, str]]:
+    """The plan, and what is left out of it and why. A value that was given twice is in it once."""
+    quick, left_out = arguments.quick, {}
     obstacle = implementations.why_not_fast("cpu")
-    if obstacle and arguments.impl and "fast" in arguments.impl:
-        raise UserError(f"--impl fast: {obstacle}")
-    return Plan(
-        shapes=() if arguments.steps else _shapes(arguments.shapes),
-        cells=_chosen("--cells", arguments.cells, ("lstm",) if quick else FRAMEWORK_CELLS, FRAMEWORK_CELLS),
-        passes=tuple(PASSES[name] for name in passes),
-        implementations=tuple(name for name in chosen if name != "fast" or not obstacle),
+    if obstacle:
+        if "fast" in (arguments.impl or ()):
+            raise UserError(f"--impl fast: {obstacle}")
+        left_out["fast"] = obstacle
+    chosen = frozenset(arguments.impl or IMPLEMENTATIONS) - {*left_out}
+    recipes = [] if arguments.layers else arguments.recipe or (["default"] if quick else ["default", "textbook"])
+    for name in recipes:
+        encoder = recipe(name).model.encoder
+        if not chosen & {*encoder.implementations} & {*STEPS}:
+            left_out[f"steps of {name}"] = f"{encoder.describe()} has no chosen implementation among {', '.join(STEPS)}"
+    passes = arguments.passes or (("training",) if quick else PASSES.values())
+    plan = Plan(
+        shapes=() if arguments.steps else _unique(arguments.shapes or SHAPES.values()),
+        cells=_unique(arguments.cells or (("lstm",) if quick else FRAMEWORK_CELLS)),
+        passes=tuple(training for training, name in PASSES.items() if name in passes),
+        implementations=chosen,
         rounds=arguments.rounds or (3 if quick else 7),
         budget=1.0 if quick else 15.0,
         dtype=arguments.dtype,
         lengths=arguments.lengths,
-        recipes=() if arguments.layers else recipes,
+        recipes=_unique(name for name in recipes if f"steps of {name}" not in left_out),
         step_rounds=arguments.rounds or (4 if quick else 15),
         quick=quick and not arguments.impl,
     )
+    return plan, left_out
 
 
-def _chosen(flag: str, given: list[str] | None, default: tuple[str, ...], allowed: tuple[str, ...]) -> tuple[str, ...]:
-    """Those given, or the default ones. Raises UserError for another, or one given twice."""
-    if given is None:
-        return default
-    for name in given:
-        if name not in allowed:
-            raise UserError(f"{flag} {name}: choose from {', '.join(allowed)}")
-    if len(set(given)) < len(given):
-        raise UserError(f"{flag} {' '.join(given)}: name each once")
-    return tuple(name for name in allowed if name in given)
+def _unique(values: Iterable) -> tuple:
+    return tuple(dict.fromkeys(values))
 
 
-def _shapes(given: list[str] | None) -> tuple[Shape, ...]:
-    if given is None:
-        return tuple(SHAPES.values())
-    if len(set(given)) < len(given):
-        raise UserError(f"--shapes {' '.join(given)}: name each once")
-    return tuple(map(parse_shape, given))
-
-
-def _backends(arguments: argparse.Namespace) -> tuple[str, ...]:
-    there = tuple(name for name in backends.NAMES if backends.installed(name))
-    if arguments.backends is None:
-        backends.first_installed()
-        return there
-    chosen = _chosen("--backends", arguments.backends, there, backends.NAMES)
-    for name in chosen:
-        if name not in there:
+def _backends(chosen: list[str] | None) -> list[str]:
+    """Those chosen, or all that are installed. Raises UserError for one that is not, and where none is."""
+    for name in chosen or ():
+        if not backends.installed(name):
             raise UserError(f"--backends {name}: it is not installed; run: pip install '.[{name}]'")
-    return chosen
+    backends.first_installed()
+    return chosen or [name for name in backends.NAMES if backends.installed(name)]
 
 
-def _environments(
-    plan: Plan, names: tuple[str, ...], layers: bool, steps: bool
-) -> tuple[list[Environment], dict[str, str]]:
-    """Those in which something is to be timed, and why others are left out."""
-    found, left_out = [], {}
+def _environments(plan: Plan, names: list[str], left_out: dict[str, str]) -> list[Environment]:
+    """Those in which something is to be timed; `left_out` is told why others are not there."""
+    encoders, found = [recipe(name).model.encoder for name in plan.recipes], []
     for entry in ENVIRONMENTS:
-        if entry.backend not in names:
-            continue
-        if (layers and plan.of(entry)) or (steps and step_implementations(plan, entry)):
-            obstacle = entry.obstacle()
-            if obstacle:
-                left_out[entry.name] = obstacle
+        steps = any(plan.steps_in(entry, encoder) for encoder in encoders)
+        if entry.backend in names and (steps or plan.layers_in(entry)):
+            if entry.obstacle:
+                left_out[entry.name] = entry.obstacle
             else:
                 found.append(entry)
-    if implementations.why_not_fast("cpu"):
-        left_out["fast"] = implementations.why_not_fast("cpu")
-    return found, left_out
+    if not found:
+        raise UserError("there is nothing to time: no chosen framework has any of the chosen --impl here")
+    return found
 
 
-def _step_batches(name: str, plan: Plan, arguments: argparse.Namespace, folder: str) -> tuple[Experiment, str]:
-    """The experiment of a recipe, and a file with batches for the rounds and one before them."""
+def _step_data(name: str, plan: Plan, arguments: argparse.Namespace, folder: Path) -> tuple[Experiment, str]:
+    """The experiment of a recipe, and a file with its data and the rows of batches, one more than there are rounds."""
     changes = {"training.dtype": plan.dtype, "data.source": arguments.data}
     experiment = absolute_source(replace(recipe(name), changes))
     with DataProgress() as progress:
         data, _ = read_data(experiment, cache_folder(arguments.cache_dir), progress=progress)
-    file = str(Path(folder) / f"{name}.npz")
-    write_batches(experiment, data.train, plan.step_rounds + 1, file)
-    return fitted(experiment, data), file
+    training, file = experiment.training, folder / name
+    order = epoch_order(data.train.lengths, training.batch_size, training.bucket_batches, training.seed, 0)
+    file.write_bytes(pickle.dumps((data.train, list(islice(cycle(order), plan.step_rounds + 1)))))
+    return fitted(experiment, data), str(file)
 
 
-def _about(plan: Plan, threads: int, peak: Worker, others: list[Worker], left_out: dict[str, str]) -> dict:
-    versions = {}
-    for worker in (peak, *others):
-        versions.update(worker.hello["versions"])
-    return {
-        "when": datetime.now().astimezone().isoformat(timespec="seconds"),
-        "machine": {**machine.description(), "processor": machine.processor()},
-        "threads": threads,
-        "versions": {"numpy": np.__version__, **versions},
-        "dtype": plan.dtype,
-        "rounds_at_most": plan.rounds,
-        "peak_by": peak.environment.about,
-        "environments": [
-            {
-                "name": worker.environment.name,
-                "backend": worker.environment.backend,
-                "about": worker.environment.about,
-                "variables": worker.environment.variables,
-                "threads": worker.hello["threads"],
-            }
-            for worker in others
-        ],
-        "left_out": left_out,
-        "shapes": [
-            {**shape.tree(), "lengths": plan.lengths_of(shape).tolist(), "drawn": plan.lengths} for shape in plan.shapes
-        ],
-    }
+def _show(stages: Iterable[str], total: int) -> None:
+    """Go through the stages, with a bar on a terminal; elsewhere with a line when something new begins."""
+    progress = bar()
+    # Redrawing it ten times a second would be work beside what is timed.
+    progress.live.auto_refresh = False
+    with progress:
+        task = progress.add_task("starting", total=total)
+        for done, stage in enumerate(stages):
+            progress.update(task, description=escape(stage), completed=done, refresh=errors.is_terminal)
+            name, _, what = stage.partition(": ")
+            if what == "warming up" and not errors.is_terminal:
+                fact("timing", name)
 
 
-def _describe(plan: Plan, about: dict) -> None:
-    own = about["machine"]
-    fact("machine", f"{own['processor']}, {own['cores']} cores may be used; threads: {about['threads']}")
-    layers = (
-        "none" if implementations.why_not_fast("cpu") else implementations.implementation_version("fast")["kernels"]
-    )
-    versions = (f"{name} {version}" for name, version in about["versions"].items() if name != "cuda")
-    fact("versions", f"{', '.join(versions)}; our layers: {layers}")
-    if plan.shapes:
-        passes = " and ".join(name for name, training in PASSES.items() if training in plan.passes)
-        fact(
-            "layers",
-            f"{', '.join(shape.name for shape in plan.shapes)}; {', '.join(plan.cells)}; {passes}; {plan.dtype};"
-            f" lengths {'as in IMDB reviews' if plan.lengths == 'imdb' else 'all equal'}; at most {plan.rounds} rounds",
-        )
-    if plan.recipes:
-        fact("steps", f"of the recipes {', '.join(plan.recipes)}; {plan.step_rounds} rounds")
-    for entry in about["environments"]:
-        fact("process", f"{entry['name']}: {entry['about']}; threads: {entry['threads']}")
-    for name, why in about["left_out"].items():
-        fact("left out", f"{name}: {why}")
-
-
-def _conclude(plan: Plan, results: Results, about: dict, out: Path) -> None:
+def _conclude(measured: Measurement, about: dict, out: Path) -> None:
+    """Write the record and the picture, and name them."""
     RunFolder.create(out)
-    write_json_atomic(out / "speed.json", tree(results, about), indent=1)
-    over_all = peaks(results)
-    if over_all is not None:
-        low, high = over_all.low / 1e9, over_all.high / 1e9
-        fact(
-            "peak", f"{over_all.median / 1e9:.0f} GFLOP/s, half of the time {low:.0f} to {high:.0f}: {about['peak_by']}"
-        )
-    if results.rows:
-        grouped, unit = panels(results.rows)
-        title = f"Recurrent layers on {about['machine']['processor']}, threads: {about['threads']}, {plan.dtype}"
+    write_json_atomic(out / "speed.json", tree(measured, about), indent=1)
+    peak = peaks(measured.rows)
+    if peak is not None:
+        median, low, high = (f"{value / 1e9:.0f}" for value in (peak.median, peak.low, peak.high))
+        fact("peak", f"{median} GFLOP/s, half of the time {low} to {high}: {about['peak_by']}")
+    if measured.rows:
+        grouped, unit = panels(measured.rows)
+        title = f"Recurrent layers on {about['machine']['processor']}, threads: {about['threads']}, {about['dtype']}"
         draw_speed(grouped, title, unit, out / "speed.png")
         fact("picture", str(out / "speed.png"))
     fact("figures", str(out / "speed.json"))
     console.print(f"timed in {about['seconds']:.0f} s")
-    warning = describe_disturbance(results)
+    warning = describe_disturbance(measured.rounds)
     if warning:
         errors.print(f"[yellow]warning:[/] {escape(warning)}")
-
-
-class _Progress:
-    """A bar on a terminal; elsewhere a line when something new begins."""
-
-    def __init__(self, total: int) -> None:
-        self._bar = bar()
-        # Redrawing it ten times a second would be work beside what is timed.
-        self._bar.live.auto_refresh = False
-        self._task = self._bar.add_task("starting", total=total)
-        self._last = ""
-
-    def __enter__(self) -> _Progress:
-        self._bar.start()
-        return self
-
-    def __exit__(self, *_) -> None:
-        self._bar.stop()
-
-    def __call__(self, what: str, done: int) -> None:
-        self._bar.update(self._task, description=escape(what), advance=done, refresh=errors.is_terminal)
-        begun = what.partition(":")[0]
-        if not errors.is_terminal and what.endswith("warming up") and begun != self._last:
-            self._last = begun
-            fact("timing", begun)
 
 
 if __name__ == "__main__":

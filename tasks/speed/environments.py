@@ -14,8 +14,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,33 +26,20 @@ from tasks.speed import worker as worker_program
 
 ROOT = Path(__file__).parents[2]
 REST_SECONDS = 0.3
-IMPLEMENTATIONS = ("fast", "builtin", "packed", "padded", "loop")
+IMPLEMENTATIONS = {
+    "fast": "ours",
+    "builtin": "the framework's, a call per direction, made exact for lengths",
+    "packed": "the framework's, one call, with its own handling of lengths",
+    "padded": "the framework's, over the padding too",
+    "loop": "the textbook's, one step at a time",
+}
 """Every backend's, and each one's `NATIVE`, in the order of a table."""
 OWN = ("builtin", "packed", "padded")
 """Those that are the framework's own layer."""
-KEPT_MEMORY = "glibc.malloc.mmap_threshold=1073741824:glibc.malloc.trim_threshold=1073741824"
-SETTINGS = (
-    "OMP_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "GLIBC_TUNABLES",
-    "MKL_DEBUG_CPU_TYPE",
-)
+KEPT_MEMORY = {"GLIBC_TUNABLES": "glibc.malloc.mmap_threshold=1073741824:glibc.malloc.trim_threshold=1073741824"}
+MKL_TYPE = {"MKL_DEBUG_CPU_TYPE": "5"}
+SETTINGS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", *KEPT_MEMORY, *MKL_TYPE)
 """What is not inherited: an environment says by itself what it sets."""
-
-
-def _always() -> str | None:
-    return None
-
-
-def _no_glibc() -> str | None:
-    return None if platform.libc_ver()[0] == "glibc" else "it is a setting of glibc's memory allocator"
-
-
-def _no_amd() -> str | None:
-    if machine.processor_vendor() == "AuthenticAMD":
-        return None
-    return "it opens MKL's fast path on AMD processors, and elsewhere has no effect"
 
 
 @dataclass(frozen=True)
@@ -63,7 +50,7 @@ class Environment:
     backend: str | None
     """None: NumPy alone."""
     about: str
-    implementations: tuple[str, ...] = IMPLEMENTATIONS
+    implementations: tuple[str, ...] = tuple(IMPLEMENTATIONS)
     quick: tuple[str, ...] = ()
     """Those that `--quick` times."""
     slow: tuple[str, ...] = ()
@@ -71,75 +58,60 @@ class Environment:
     variables: dict[str, str] = field(default_factory=dict)
     plain: bool = False
     """The framework is imported as a user imports it, in the environment a user has: no thread count is set."""
-    obstacle: Callable[[], str | None] = _always
-    """Why it is left out on this machine; None if it is not."""
+    obstacle: str | None = None
+    """Why it is left out on this machine."""
 
 
+GLIBC = None if platform.libc_ver()[0] == "glibc" else "it is a setting of glibc's memory allocator"
+AMD = "it opens MKL's fast path on AMD processors, and elsewhere has no effect"
 ENVIRONMENTS = (
     Environment(
-        "torch",
-        "torch",
-        "as seqtwin imports it",
-        quick=("fast", "packed", "padded", "loop"),
-        slow=("packed", "loop"),
+        "torch", "torch", "as seqtwin imports it", quick=("fast", "packed", "padded", "loop"), slow=("packed", "loop")
     ),
     Environment(
         "torch, memory kept",
         "torch",
-        f"GLIBC_TUNABLES={KEPT_MEMORY}",
-        implementations=("packed", "padded"),
-        variables={"GLIBC_TUNABLES": KEPT_MEMORY},
-        obstacle=_no_glibc,
+        f"GLIBC_TUNABLES={KEPT_MEMORY['GLIBC_TUNABLES']}",
+        ("packed", "padded"),
+        variables=KEPT_MEMORY,
+        obstacle=GLIBC,
     ),
     Environment(
-        "paddle",
-        "paddle",
-        "as seqtwin imports it: told its threads",
-        quick=("fast", "packed", "loop"),
-        slow=("loop",),
+        "paddle", "paddle", "as seqtwin imports it: told its threads", quick=("fast", "packed", "loop"), slow=("loop",)
     ),
     Environment(
-        "paddle, as installed",
-        "paddle",
-        "a plain import, which takes one thread",
-        implementations=OWN,
-        quick=("packed",),
-        plain=True,
+        "paddle, as installed", "paddle", "a plain import, which takes one thread", OWN, quick=("packed",), plain=True
     ),
     Environment(
         "paddle, MKL type 5",
         "paddle",
         "MKL_DEBUG_CPU_TYPE=5",
-        implementations=OWN,
+        OWN,
         quick=("packed",),
-        variables={"MKL_DEBUG_CPU_TYPE": "5"},
-        obstacle=_no_amd,
+        variables=MKL_TYPE,
+        obstacle=None if machine.processor_vendor() == "AuthenticAMD" else AMD,
     ),
 )
-
-# Products of 9 MB each: kept memory spares them the page faults, which are none of the peak.
-PEAK = {"variables": {"GLIBC_TUNABLES": KEPT_MEMORY}, "implementations": ()}
 
 
 def peak_environment() -> Environment:
     """Where the machine's matrix product is measured: by torch, whose library is fast on every processor, or NumPy."""
-    if backends.installed("torch"):
-        return Environment("peak", "torch", "a matrix product by torch", **PEAK)
-    return Environment("peak", None, "a matrix product by NumPy", **PEAK)
+    backend, library = ("torch", "torch") if backends.installed("torch") else (None, "NumPy")
+    # Products of 9 MB each: kept memory spares them the page faults, which are none of the peak.
+    return Environment("peak", backend, f"a matrix product by {library}", implementations=(), variables=KEPT_MEMORY)
 
 
 class Worker:
     """A process of `tasks.speed.worker`, which computes only while it is asked."""
 
-    def __init__(self, environment: Environment, threads: int) -> None:
-        """Starts it; `greet` waits until it is there."""
-        self.environment = environment
-        self.hello: dict = {}
+    def __init__(self, environment: Environment, threads: int, stack: ExitStack) -> None:
+        """Start it; it is killed when `stack` ends. `hello` waits until it is there."""
+        self.environment, self.hello = environment, {}
         variables = {name: value for name, value in os.environ.items() if name not in SETTINGS}
         # An uninstalled copy is found too; and the user's own folders keep their place.
         path = os.pathsep.join([str(ROOT), *filter(None, [variables.get("PYTHONPATH")])])
         own = {} if environment.plain else {"OMP_NUM_THREADS": str(threads)}
-        self._stderr = tempfile.TemporaryFile()  # closed in `kill`
+        self._stderr = stack.enter_context(tempfile.TemporaryFile())
         self._process = subprocess.Popen(
             [sys.executable, "-m", worker_program.__name__],
             stdin=subprocess.PIPE,
@@ -148,78 +120,51 @@ class Worker:
             env={**variables, **own, **environment.variables, "PYTHONPATH": path},
             encoding="utf-8",
         )
-        self._send({"backend": environment.backend, "plain": environment.plain, "threads": threads})
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
-
-    def greet(self) -> None:
-        """Wait until the framework is imported. Raises UserError if it could not be."""
-        self.hello = self._receive()
-        self._rest()
+        stack.callback(self._process.communicate)  # closes the pipes and waits
+        stack.callback(self._process.kill)
+        self.pid = self._process.pid
+        self._send("start", backend=environment.backend, plain=environment.plain, threads=threads)
 
     def ask(self, do: str, **arguments) -> dict:
         """Have one thing done. Raises UserError, which names the worker, if it could not be or the worker died."""
-        self._signal("SIGCONT")
-        self._send({"do": do, **arguments})
-        answer = self._receive()
-        self._rest()
-        return answer
+        if hasattr(signal, "SIGCONT"):
+            self._process.send_signal(signal.SIGCONT)
+        self._send(do, **arguments)
+        return self.answer()
 
-    def kill(self) -> None:
-        self._process.kill()
-        self._process.wait()
-        for stream in (self._process.stdin, self._process.stdout, self._stderr):
-            try:
-                stream.close()
-            except OSError:  # what was not yet sent to it
-                pass
-
-    def _send(self, message: dict) -> None:
-        try:
-            self._process.stdin.write(json.dumps(message) + "\n")
-            self._process.stdin.flush()
-        except OSError:
-            raise UserError(self._died()) from None
-
-    def _receive(self) -> dict:
+    def answer(self) -> dict:
+        """Wait for what was asked, and have the worker rest."""
         line = self._process.stdout.readline()
         if not line.endswith("\n"):
             raise UserError(self._died())
+        if hasattr(signal, "SIGSTOP"):
+            self._process.send_signal(signal.SIGSTOP)
+        else:
+            time.sleep(REST_SECONDS)
         answer = json.loads(line)
         if "error" in answer:
             raise UserError(f"{self.environment.name}: {answer['error']}")
         return answer
 
+    def _send(self, do: str, **arguments) -> None:
+        with suppress(OSError):  # of a dead worker, which `answer` sees
+            self._process.stdin.write(json.dumps({"do": do, **arguments}) + "\n")
+            self._process.stdin.flush()
+
     def _died(self) -> str:
         code = self._process.wait()
         how = f"signal {-code} ({signal.Signals(-code).name})" if code < 0 else f"exit code {code}"
         self._stderr.seek(0)
-        said = self._stderr.read().decode("utf-8", errors="replace").split("\n")
-        last = next((line.strip() for line in reversed(said) if line.strip()), "it said nothing")
+        lines = self._stderr.read().decode("utf-8", errors="replace").split("\n")
+        last = next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
         return f"the worker of {self.environment.name} ended by {how}: {last[:300]}"
-
-    def _rest(self) -> None:
-        if not self._signal("SIGSTOP"):
-            time.sleep(REST_SECONDS)
-
-    def _signal(self, name: str) -> bool:
-        """False where the system has no such signal."""
-        number = getattr(signal, name, None)
-        if number is not None and self._process.poll() is None:
-            os.kill(self.pid, number)
-        return number is not None
 
 
 @contextmanager
-def workers(environments: list[Environment], threads: int) -> Iterator[list[Worker]]:
-    """Workers that are ready, in this order; they are killed when this ends, however it ends."""
+def workers(environments: Iterable[Environment], threads: int) -> Iterator[dict[str, Worker]]:
+    """Yield workers that are ready, by their environments' names; they are killed when this ends, however it ends."""
     with ExitStack() as stack:
-        started = []
-        for environment in environments:
-            started.append(Worker(environment, threads))
-            stack.callback(started[-1].kill)
-        for worker in started:  # they import at the same time
-            worker.greet()
+        started = {environment.name: Worker(environment, threads, stack) for environment in environments}
+        for worker in started.values():  # they import at the same time
+            worker.hello = worker.answer()
         yield started

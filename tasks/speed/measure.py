@@ -6,16 +6,17 @@ one timing of every row of a case, in an order of its own, and the machine's pea
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import product
+from typing import TypeVar
 
 import numpy as np
 
 from core.benchmark.load import OtherWork
 from core.benchmark.shapes import Shape
-from core.benchmark.step_profile import PARTS
-from core.benchmark.timing import Row, Summary, Timing, calls_for, rounds_for, takes_part
-from core.data.dataset import Dataset, epoch_order
+from core.benchmark.timing import LayerRow, Row, StepRow, calls_for, rounds_for, takes_part
+from core.models.encoders.encoder import Encoder
 from core.rng import generator
 from core.spec.experiment import Experiment
 from tasks.speed.environments import Environment, Worker
@@ -28,9 +29,13 @@ DISTURBED = 0.1
 """Of a core: a round in which others used more is marked."""
 QUICK_FLOPS = 1e9
 """Of a call: above, `--quick` leaves out what is slow."""
+STEPS = ("fast", "builtin")
+"""Implementations whose whole training steps are timed: ours, and what stands in its place without it."""
+LENGTHS = {"imdb": "as in IMDB reviews", "equal": "all equal"}
+PASSES = {True: "training", False: "inference"}
+"""By whether it is training."""
 
-Progress = Callable[[str, int], None]
-"""Called with what is being timed, and how many steps of the bar were done."""
+AnyRow = TypeVar("AnyRow", bound=Row)
 
 
 @dataclass(frozen=True)
@@ -41,7 +46,7 @@ class Plan:
     cells: tuple[str, ...]
     passes: tuple[bool, ...]
     """Whether training, for each."""
-    implementations: tuple[str, ...]
+    implementations: frozenset[str]
     rounds: int
     budget: float
     """Seconds that all rounds of one row should take: rows too slow for that take part in fewer."""
@@ -56,192 +61,117 @@ class Plan:
     seed: int = 0
     """Of lengths, and of the order within a round."""
 
-    def of(self, environment: Environment) -> tuple[str, ...]:
-        """Implementations to time in an environment."""
+    def layers_in(self, environment: Environment) -> list[str]:
+        """Implementations whose layers are timed in an environment."""
         there = environment.quick if self.quick else environment.implementations
-        return tuple(name for name in self.implementations if name in there)
+        return [name for name in there if self.shapes and name in self.implementations]
+
+    def steps_in(self, environment: Environment, encoder: Encoder) -> list[str]:
+        """Implementations whose whole steps are timed there, of those that the encoder has."""
+        there = self.implementations & {*encoder.implementations} if "fast" in environment.implementations else ()
+        return [name for name in STEPS if name in there]
 
     def lengths_of(self, shape: Shape) -> np.ndarray:
         return shape.draw_lengths(self.lengths, self.seed)
 
-
-@dataclass
-class Round:
-    """One round of a case: how many cores others kept busy meanwhile; None where the system does not tell."""
-
-    of: str
-    round: int
-    others: float | None
-
     @property
-    def disturbed(self) -> bool:
-        return self.others is not None and self.others > DISTURBED
+    def count(self) -> int:
+        """What `time_layers` and `time_steps` yield, in all."""
+        layers = len(self.shapes) * len(self.cells) * (1 + self.rounds * len(self.passes))
+        return layers + len(self.recipes) * (1 + self.step_rounds)
 
 
 @dataclass
-class StepRow:
-    """Training steps of a recipe by one framework and implementation. Each timing: `round`, `seconds`, `tokens` and
-    seconds of each of `PARTS`."""
+class Measurement:
+    """A plan, the workers that carry it out, by environment, `peak` among them, and what was measured so far."""
 
-    recipe: str
-    environment: str
-    backend: str
-    implementation: str
-    ran: str = ""
-    timings: list[dict] = field(default_factory=list)
-
-    @property
-    def seconds(self) -> Summary:
-        return Summary.of(timing["seconds"] for timing in self.timings)
-
-    @property
-    def tokens_per_second(self) -> Summary:
-        return Summary.of(timing["tokens"] / timing["seconds"] for timing in self.timings)
-
-    def part(self, name: str) -> tuple[Summary, Summary]:
-        """Seconds of a part, and its share of the step."""
-        return (
-            Summary.of(timing["parts"][name] for timing in self.timings),
-            Summary.of(timing["parts"][name] / timing["seconds"] for timing in self.timings),
-        )
-
-    def tree(self) -> dict:
-        """As JSON."""
-        parts = {}
-        for name in PARTS:
-            seconds, share = self.part(name)
-            parts[name] = {"seconds": asdict(seconds), "share": asdict(share)}
-        figures = {"seconds": asdict(self.seconds), "tokens_per_second": asdict(self.tokens_per_second)}
-        return {**vars(self), **figures, "parts": parts}
-
-
-@dataclass
-class Results:
-    """Everything that was measured."""
-
-    rows: list[Row] = field(default_factory=list)
+    plan: Plan
+    workers: dict[str, Worker]
+    rows: list[LayerRow] = field(default_factory=list)
     steps: list[StepRow] = field(default_factory=list)
-    rounds: list[Round] = field(default_factory=list)
+    rounds: list[dict] = field(default_factory=list)
+    """`of` what, the number of the `round`, how many cores the `others` on the machine kept busy (None where the system
+    does not tell), and whether they `disturbed` it."""
 
+    def time_layers(self) -> Iterator[str]:
+        """Time all rows, case by case: a case at a time is in memory. Yield what comes next."""
+        plan = self.plan
+        for shape, cell in product(plan.shapes, plan.cells):
+            yield f"{shape.name}, {cell}: warming up"
+            rows = [row for worker in self.workers.values() for row in self._prepare(worker, shape, cell)]
+            self.rows += rows
+            for round, training in product(range(plan.rounds), plan.passes):
+                case = f"{shape.name}, {cell}, {PASSES[training]}"
+                yield f"{case}: round {round + 1}/{plan.rounds}"
+                before = self._peak()
+                own = [row for row in rows if row.training == training]
+                own = [row for row in own if takes_part(round, row.rounds, plan.rounds)]
+                for row in self._turns(own, case, round):
+                    answer = self._ask(row, "time", training=training, calls=row.calls, discard=row.discard)
+                    after = self._peak()
+                    row.timings.append({"round": round, **answer, "peak_before": before, "peak_after": after})
+                    before = after
+            self._forget(rows)
 
-def count_layers(plan: Plan) -> int:
-    """Steps of the progress bar for `time_layers`."""
-    return len(plan.shapes) * len(plan.cells) * (1 + plan.rounds * len(plan.passes))
+    def time_steps(self, experiment: Experiment, file: str) -> Iterator[str]:
+        """Time training steps of one recipe, on the batches in `file`, one more than there are rounds. Yield what comes
+        next."""
+        plan, case = self.plan, f"steps, {experiment.recipe}"
+        yield f"steps, recipe {experiment.recipe}: warming up"
+        rows = [
+            StepRow(environment=name, backend=worker.environment.backend, implementation=one, recipe=experiment.recipe)
+            for name, worker in self.workers.items()
+            for one in plan.steps_in(worker.environment, experiment.model.encoder)
+        ]
+        self.steps += rows
+        for row in rows:
+            row.ran = self._ask(row, "begin_steps", experiment=experiment.model_dump(mode="json"), file=file)["ran"]
+            row.discard = int(self._ask(row, "step", number=0, discard=1)["seconds"] < WARM_SECONDS)
+        for round in range(plan.step_rounds):
+            yield f"steps, recipe {experiment.recipe}: round {round + 1}/{plan.step_rounds}"
+            for row in self._turns(rows, case, round):
+                timing = self._ask(row, "step", number=round + 1, discard=row.discard)
+                row.timings.append({"round": round, **timing})
+        self._forget(rows)
 
-
-def time_layers(plan: Plan, workers: list[Worker], peak: Worker, results: Results, progress: Progress) -> None:
-    """All rows, case by case: a case at a time is in memory."""
-    for shape in plan.shapes:
-        for cell in plan.cells:
-            progress(f"{shape.name}, {cell}: warming up", 0)
-            rows = [pair for worker in workers for pair in _prepare(plan, worker, shape, cell)]
-            results.rows += [row for row, _ in rows]
-            progress(f"{shape.name}, {cell}", 1)
-            for round in range(plan.rounds):
-                for training in plan.passes:
-                    chosen = [
-                        (row, worker)
-                        for row, worker in rows
-                        if row.training == training and takes_part(round, row.rounds, plan.rounds)
-                    ]
-                    order = generator(plan.seed, shape.name, cell, training, round).permutation(len(chosen))
-                    others = OtherWork(worker.pid for worker in (*workers, peak))
-                    _time_round(plan, round, [chosen[place] for place in order], peak)
-                    name = f"{shape.name}, {cell}, {'training' if training else 'inference'}"
-                    results.rounds.append(Round(name, round, others.cores()))
-                    progress(f"{name}: round {round + 1}/{plan.rounds}", 1)
-            for worker in workers:
-                worker.ask("forget")
-
-
-def _prepare(plan: Plan, worker: Worker, shape: Shape, cell: str) -> list[tuple[Row, Worker]]:
-    """A worker's rows of a shape and cell, set up and warm."""
-    lengths, environment = plan.lengths_of(shape), worker.environment
-    found = []
-    for implementation in plan.of(environment):
-        for training in plan.passes:
+    def _prepare(self, worker: Worker, shape: Shape, cell: str) -> Iterator[LayerRow]:
+        """A worker's rows of a shape and cell, set up and warm."""
+        plan, environment, lengths = self.plan, worker.environment, self.plan.lengths_of(shape)
+        for implementation, training in product(plan.layers_in(environment), plan.passes):
             flops = shape.flops(cell, int(lengths.sum()), training)
             if plan.quick and implementation in environment.slow and flops > QUICK_FLOPS:
                 continue
-            answer = worker.ask(
-                "prepare",
-                implementation=implementation,
-                training=training,
-                cell=cell,
-                shape=shape.tree(),
-                lengths=lengths.tolist(),
-                dtype=plan.dtype,
+            own = {"implementation": implementation, "training": training, "cell": cell}
+            arrays = {"shape": asdict(shape), "lengths": lengths.tolist(), "dtype": plan.dtype}
+            answer = worker.ask("prepare", **own, **arrays)
+            calls = calls_for(answer["seconds"], LEAST_SECONDS)
+            yield LayerRow(
+                environment=environment.name,
+                backend=environment.backend,
+                **own,
+                ran=answer["ran"],
+                shape=shape.name,
+                flops=flops,
+                calls=calls,
+                discard=calls if answer["seconds"] < WARM_SECONDS else 0,
+                rounds=rounds_for(answer["seconds"] * calls, plan.rounds, plan.budget),
             )
-            row = Row(shape.name, cell, training, environment.name, environment.backend, implementation, flops)
-            row.ran, row.calls = answer["ran"], calls_for(answer["seconds"], LEAST_SECONDS)
-            row.rounds = rounds_for(answer["seconds"] * row.calls, plan.rounds, plan.budget)
-            row.discard = row.calls if answer["seconds"] < WARM_SECONDS else 0
-            found.append((row, worker))
-    return found
 
+    def _turns(self, rows: Sequence[AnyRow], case: str, round: int) -> Iterator[AnyRow]:
+        """Yield the rows in the order of this round, and note what others on the machine did meanwhile."""
+        others = OtherWork(worker.pid for worker in self.workers.values())
+        for place in generator(self.plan.seed, case, round).permutation(len(rows)):
+            yield rows[place]
+        cores = others.cores()
+        disturbed = cores is not None and cores > DISTURBED
+        self.rounds.append({"of": case, "round": round, "others": cores, "disturbed": disturbed})
 
-def _time_round(plan: Plan, round: int, rows: list[tuple[Row, Worker]], peak: Worker) -> None:
-    before = peak.ask("peak", dtype=plan.dtype)["flops_per_second"]
-    for row, worker in rows:
-        request = {"implementation": row.implementation, "training": row.training}
-        seconds = worker.ask("time", calls=row.calls, discard=row.discard, **request)["seconds"]
-        after = peak.ask("peak", dtype=plan.dtype)["flops_per_second"]
-        row.timings.append(Timing(round, seconds, before, after))
-        before = after
+    def _ask(self, row: Row, do: str, **arguments) -> dict:
+        return self.workers[row.environment].ask(do, implementation=row.implementation, **arguments)
 
+    def _peak(self) -> float:
+        return self.workers["peak"].ask("peak", dtype=self.plan.dtype)["flops_per_second"]
 
-def count_steps(plan: Plan) -> int:
-    """Steps of the progress bar for `time_steps`."""
-    return len(plan.recipes) * (1 + plan.step_rounds)
-
-
-def step_implementations(plan: Plan, environment: Environment) -> list[str]:
-    """Those whose whole steps are timed there: ours, and what stands in its place without it."""
-    there = environment.implementations if "fast" in environment.implementations else ()
-    return [name for name in ("fast", "builtin") if name in plan.implementations and name in there]
-
-
-def write_batches(experiment: Experiment, train: Dataset, count: int, path: str) -> None:
-    """The first `count` batches of an epoch, as a worker reads them: texts end to end, and where each batch ends."""
-    training = experiment.training
-    order = epoch_order(train.lengths, training.batch_size, training.bucket_batches, training.seed, 0)
-    rows = [order[number % len(order)] for number in range(count)]
-    joined = np.concatenate(rows)
-    texts = [train.tokens[train.offsets[row] : train.offsets[row + 1]] for row in joined]
-    np.savez(
-        path,
-        tokens=np.concatenate(texts),
-        offsets=np.concatenate(([0], np.cumsum([len(text) for text in texts]))),
-        labels=train.labels[joined],
-        ends=np.cumsum([len(batch) for batch in rows])[:-1],
-    )
-
-
-def time_steps(
-    plan: Plan, experiment: Experiment, file: str, workers: list[Worker], results: Results, progress: Progress
-) -> None:
-    """Whole training steps of one recipe, on the batches in `file`, which are one more than there are rounds."""
-    progress(f"steps, recipe {experiment.recipe}: warming up", 0)
-    rows: list[tuple[StepRow, Worker]] = []
-    discard = {}
-    for worker in workers:
-        for implementation in step_implementations(plan, worker.environment):
-            name = worker.environment
-            row = StepRow(experiment.recipe, name.name, name.backend, implementation)
-            request = {"experiment": experiment.model_dump(mode="json"), "file": file}
-            row.ran = worker.ask("begin_steps", implementation=implementation, **request)["ran"]
-            first = worker.ask("step", implementation=implementation, number=0, discard=1)
-            discard[id(row)] = int(first["seconds"] < WARM_SECONDS)
-            rows.append((row, worker))
-    results.steps += [row for row, _ in rows]
-    progress(f"steps, recipe {experiment.recipe}", 1)
-    for round in range(plan.step_rounds):
-        others = OtherWork(worker.pid for worker in workers)
-        for place in generator(plan.seed, "steps", experiment.recipe, round).permutation(len(rows)):
-            row, worker = rows[place]
-            request = {"number": round + 1, "discard": discard[id(row)]}
-            row.timings.append({"round": round, **worker.ask("step", implementation=row.implementation, **request)})
-        results.rounds.append(Round(f"steps, {experiment.recipe}", round, others.cores()))
-        progress(f"steps, recipe {experiment.recipe}: round {round + 1}/{plan.step_rounds}", 1)
-    for worker in workers:
-        worker.ask("end_steps")
+    def _forget(self, rows: Sequence[Row]) -> None:
+        for name in {row.environment for row in rows}:
+            self.workers[name].ask("forget")

@@ -1,145 +1,153 @@
-"""What `tasks.speed` makes of its timings: who is how many times as fast as whom, and the record of everything."""
+"""What `tasks.speed` makes of its timings: how many times as fast each is as another, and the record of everything."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from datetime import datetime
+
+import numpy as np
 
 from backends import implementations
-from core.benchmark.timing import Row, Summary, fastest, ratios
-from tasks.speed.environments import OWN
-from tasks.speed.measure import Results
+from core.benchmark.timing import LayerRow, Summary, fastest, ratios
+from core.engine import machine
+from tasks.speed.environments import OWN, Worker
+from tasks.speed.measure import PASSES, Measurement, Plan
 
 
 @dataclass(frozen=True)
-class Rival:
-    """Rows that our fast layer is compared with: of those that fit, the fastest."""
+class Series:
+    """Rows that are compared as one: of those that fit, the fastest."""
 
     name: str
-    backend: str | None
-    """None: that of the fast layer."""
+    backend: str
     implementations: tuple[str, ...]
     environment: str | None = None
     """None: all, so that each framework has its best setting."""
 
-    def row(self, rows: list[Row], base: Row) -> Row | None:
-        """The rival of `base`; None if it was not timed."""
-        backend = self.backend or base.backend
+    def row(self, rows: Iterable[LayerRow], case: tuple[str, str, bool]) -> LayerRow | None:
+        """Return its row of a case; None if it was not timed."""
         return fastest(
             row
             for row in rows
-            if row.case == base.case
-            and row.backend == backend
+            if (row.case, row.backend) == (case, self.backend)
             and row.implementation in self.implementations
             and self.environment in (None, row.environment)
         )
 
 
 RIVALS = (
-    Rival("torch padded", "torch", ("padded",)),
-    Rival("torch packed", "torch", ("packed",)),
-    Rival("torch builtin", "torch", ("builtin",)),
-    Rival("Paddle installed", "paddle", OWN, "paddle, as installed"),
-    Rival("Paddle best", "paddle", OWN),
-    Rival("loop", None, ("loop",)),
+    Series("torch padded", "torch", ("padded",)),
+    Series("torch packed", "torch", ("packed",)),
+    Series("torch builtin", "torch", ("builtin",)),
+    Series("Paddle installed", "paddle", OWN, "paddle, as installed"),
+    Series("Paddle best", "paddle", OWN),
 )
-
-
+"""What our fast layer is compared with in either framework; and with that framework's loop."""
 DRAWN = (
-    Rival("torch fast", "torch", ("fast",)),
-    Rival("Paddle fast", "paddle", ("fast",)),
-    *(rival for rival in RIVALS if rival.backend is not None),
-    Rival("torch loop", "torch", ("loop",)),
-    Rival("Paddle loop", "paddle", ("loop",)),
+    Series("torch fast", "torch", ("fast",)),
+    Series("Paddle fast", "paddle", ("fast",)),
+    *RIVALS,
+    Series("torch loop", "torch", ("loop",)),
+    Series("Paddle loop", "paddle", ("loop",)),
 )
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """`ratio` times as long as `base`, a fast row, took `row`: the median of rounds in which both were timed."""
+def compare(rows: list[LayerRow]) -> list[dict]:
+    """Return every rival of every fast row, as JSON.
 
-    rival: str
-    base: Row
-    row: Row
-    ratio: Summary
-
-    def tree(self) -> dict:
-        """As JSON."""
-        shape, cell, training = self.base.case
-        case = {"shape": shape, "cell": cell, "training": training}
-        against = {"against": self.rival, "environment": self.row.environment}
-        against["implementation"] = self.row.implementation
-        return {**case, "fast_in": self.base.backend, **against, "ratio": asdict(self.ratio)}
-
-
-def compare(rows: list[Row]) -> list[Comparison]:
-    """Every rival of every fast row."""
+    `ratio` times as long as the fast row took the rival: the median of rounds in which both were timed.
+    """
     found = []
     for base in rows:
         if base.implementation == "fast":
-            for rival in RIVALS:
-                row = rival.row(rows, base)
+            for rival in (*RIVALS, Series("loop", base.backend, ("loop",))):
+                row = rival.row(rows, base.case)
                 if row is not None:
-                    found.append(Comparison(rival.name, base, row, Summary.of(ratios(row, base))))
+                    case = {"shape": base.shape, "cell": base.cell, "training": base.training}
+                    against = {"fast_in": base.backend, "against": rival.name, "environment": row.environment}
+                    ratio = asdict(ratios(row, base))
+                    found.append({**case, **against, "implementation": row.implementation, "ratio": ratio})
     return found
 
 
-def panels(rows: list[Row]) -> tuple[dict[str, dict[str, dict[str, Summary]]], str]:
+def panels(rows: list[LayerRow]) -> tuple[dict[str, dict[str, dict[str, Summary]]], str]:
     """For the picture: by cell and pass, by what is drawn, by shape, how many times as long it took as the first that
     is drawn and was timed everywhere, else as the fastest row of its case; and that in words."""
-    cases = list(dict.fromkeys(row.case for row in rows))
-    drawn = {}
-    for case in cases:
-        own = [row for row in rows if row.case == case]
-        found = {series.name: series.row(own, own[0]) for series in DRAWN}
-        drawn[case] = {name: row for name, row in found.items() if row is not None}
-    bases = [series.name for series in DRAWN if all(series.name in found for found in drawn.values())]
-    bases = [name for name in bases if name.endswith("fast")]
+    drawn = {case: {} for case in dict.fromkeys(row.case for row in rows)}
+    for case, found in drawn.items():
+        found.update({series.name: row for series in DRAWN if (row := series.row(rows, case)) is not None})
+    bases = [name for name in ("torch fast", "Paddle fast") if all(name in found for found in drawn.values())]
+    base = bases[0] if bases else None
     grouped = {}
-    for (shape, cell, training), found in drawn.items():
-        panel = grouped.setdefault(f"{cell.upper()}, {'training' if training else 'inference'}", {})
-        base = found[bases[0]] if bases else fastest(found.values())
-        for name, row in found.items():
-            if not bases or name != bases[0]:
-                panel.setdefault(name, {})[shape] = Summary.of(ratios(row, base))
-    order = [series.name for series in DRAWN]
-    for title, panel in grouped.items():
-        grouped[title] = {name: panel[name] for name in order if name in panel}
-    return grouped, f"times as long as {bases[0] if bases else 'the fastest'}"
+    for cell, training in dict.fromkeys(case[1:] for case in drawn):
+        own = {case[0]: found for case, found in drawn.items() if case[1:] == (cell, training)}
+        references = {shape: found[base] if base else fastest(found.values()) for shape, found in own.items()}
+        grouped[f"{cell.upper()}, {PASSES[training]}"] = {
+            name: {shape: ratios(found[name], references[shape]) for shape, found in own.items() if name in found}
+            for name in (series.name for series in DRAWN)
+            if name != base and any(name in found for found in own.values())
+        }
+    return grouped, f"times as long as {base or 'the fastest'}"
 
 
-def peaks(results: Results) -> Summary | None:
+def peaks(rows: list[LayerRow]) -> Summary | None:
     """The machine's matrix product over the whole run, FLOP/s; None if no layer was timed."""
-    found = [peak for row in results.rows for timing in row.timings for peak in (timing.peak_before, timing.peak_after)]
+    found = [timing[when] for row in rows for timing in row.timings for when in ("peak_before", "peak_after")]
     return Summary.of(found) if found else None
 
 
-def describe_disturbance(results: Results) -> str | None:
+def describe_disturbance(rounds: list[dict]) -> str | None:
     """A warning where other processes used the cores; None if none did."""
-    disturbed = [round for round in results.rounds if round.disturbed]
-    if any(round.others is None for round in results.rounds):
+    disturbed = [round["others"] for round in rounds if round["disturbed"]]
+    if any(round["others"] is None for round in rounds):
         return "this system does not tell whether other processes disturbed the run"
     if not disturbed:
         return None
-    most = max(round.others for round in disturbed)
     return (
-        f"other processes disturbed {len(disturbed)} of {len(results.rounds)} rounds, by up to {most:.1f} cores:"
-        " the figures of this run are not to be relied on; end them and run it again"
+        f"other processes disturbed {len(disturbed)} of {len(rounds)} rounds, by up to {max(disturbed):.1f}"
+        " cores: the figures of this run are not to be relied on; end them and run it again"
     )
 
 
-def tree(results: Results, about: dict) -> dict:
-    """All of it as JSON; `about` is what is known of the run itself."""
-    over_all = peaks(results)
+def kernels() -> str | None:
+    """The build of our layers that runs on this machine."""
+    return None if implementations.why_not_fast("cpu") else implementations.implementation_version("fast")["kernels"]
+
+
+def describe_run(plan: Plan, threads: int, ready: dict[str, Worker], left_out: dict[str, str]) -> dict:
+    """Return what is known of the run itself, as JSON."""
+    peak, *others = ready.values()
+    versions = {"numpy": np.__version__}
+    for worker in ready.values():
+        versions.update(worker.hello["versions"])
+    return {
+        "when": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "machine": {**machine.description(), "processor": machine.processor()},
+        "threads": threads,
+        "versions": versions,
+        "dtype": plan.dtype,
+        "rounds_at_most": plan.rounds,
+        "peak_by": peak.environment.about,
+        "environments": [{**asdict(worker.environment), "threads": worker.hello["threads"]} for worker in others],
+        "left_out": left_out,
+        "shapes": [
+            asdict(shape) | {"lengths": plan.lengths_of(shape).tolist(), "drawn": plan.lengths} for shape in plan.shapes
+        ],
+    }
+
+
+def tree(measured: Measurement, about: dict) -> dict:
+    """Return all of it as JSON; `about` is what is known of the run itself."""
+    over_all = peaks(measured.rows)
     return {
         "format": 1,
         **about,
-        "peak": {"flops_per_second": asdict(over_all) if over_all else None, "by": about["peak_by"]},
-        "kernels": None
-        if implementations.why_not_fast("cpu")
-        else implementations.implementation_version("fast")["kernels"],
-        "rows": [row.tree() for row in results.rows],
-        "ratios": [comparison.tree() for comparison in compare(results.rows)],
-        "steps": [row.tree() for row in results.steps],
-        "rounds": [{**asdict(round), "disturbed": round.disturbed} for round in results.rounds],
-        "warning": describe_disturbance(results),
+        "peak": {"flops_per_second": over_all and asdict(over_all), "by": about["peak_by"]},
+        "kernels": kernels(),
+        "rows": [row.tree() for row in measured.rows],
+        "ratios": compare(measured.rows),
+        "steps": [row.tree() for row in measured.steps],
+        "rounds": measured.rounds,
+        "warning": describe_disturbance(measured.rounds),
     }

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Sequence
+from itertools import chain
+
 from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 
 from core.benchmark.shapes import Shape
-from core.benchmark.step_profile import PARTS
-from core.benchmark.timing import Row
-from tasks.cli.console import console
-from tasks.speed.measure import Plan, Results, StepRow
-from tasks.speed.results import RIVALS, compare
+from core.benchmark.timing import LayerRow, StepRow
+from tasks.cli.console import console, fact
+from tasks.speed.measure import LENGTHS, PASSES, Measurement, Plan
+from tasks.speed.results import RIVALS, compare, kernels
 
 LEGEND = """\
 ms: median of the rounds; ±: half of what lies between its quartiles; GFLOP/s: of real tokens, padding not counted;
@@ -28,100 +31,105 @@ through all layers.
 """
 WIDTH = 150
 """Columns of a table at most: where the terminal has fewer its lines wrap, but nothing is cut off."""
+Lines = dict[tuple[str, ...], dict[str, Sequence[str]]]
+"""By the names on the left of a line, then by column, the cells."""
 
 
-def print_results(plan: Plan, results: Results) -> None:
-    if results.rows:
+def print_run(plan: Plan, about: dict) -> None:
+    """Print what is about to be timed, and where."""
+    own = about["machine"]
+    fact("machine", f"{own['processor']}, {own['cores']} cores may be used; threads: {about['threads']}")
+    versions = (f"{name} {version}" for name, version in about["versions"].items() if name != "cuda")
+    fact("versions", f"{', '.join(versions)}; our layers: {kernels() or 'none'}")
+    if plan.shapes:
+        shapes, cells = ", ".join(shape.name for shape in plan.shapes), ", ".join(plan.cells)
+        passes = " and ".join(PASSES[training] for training in plan.passes)
+        lengths = f"lengths {LENGTHS[plan.lengths]}; at most {plan.rounds} rounds"
+        fact("layers", f"{shapes}; {cells}; {passes}; {plan.dtype}; {lengths}")
+    if plan.recipes:
+        fact("steps", f"of the recipes {', '.join(plan.recipes)}; {plan.step_rounds} rounds")
+    for entry in about["environments"]:
+        fact("process", f"{entry['name']}: {entry['about']}; threads: {entry['threads']}")
+    for name, why in about["left_out"].items():
+        fact("left out", f"{name}: {why}")
+
+
+def print_results(measured: Measurement) -> None:
+    """Print all tables, each kind with its legend."""
+    plan = measured.plan
+    console.width = max(WIDTH, console.width)
+    if measured.rows:
         console.print(f"\n[dim]{LEGEND}[/]")
     for shape in plan.shapes:
         for training in plan.passes:
-            rows = [row for row in results.rows if row.shape == shape.name and row.training == training]
+            rows = [row for row in measured.rows if (row.shape, row.training) == (shape.name, training)]
             if rows:
-                _print(_layers(plan, shape, training, rows))
-    bases = dict.fromkeys(row.backend for row in results.rows if row.implementation == "fast")
-    for backend in bases:
-        _print(_ratios(results.rows, backend))
-    if bases:
+                console.print(_layers(plan, shape, training, rows))
+    comparisons = compare(measured.rows)
+    fast_in = dict.fromkeys(row.backend for row in measured.rows if row.implementation == "fast")
+    for backend in fast_in:
+        console.print(_ratios(backend, [found for found in comparisons if found["fast_in"] == backend]))
+    if fast_in:
         console.print(f"[dim]{RATIOS_LEGEND}[/]")
-    for recipe in dict.fromkeys(row.recipe for row in results.steps):
-        _print(_steps(recipe, [row for row in results.steps if row.recipe == recipe]))
-    if results.steps:
+    for recipe in dict.fromkeys(row.recipe for row in measured.steps):
+        console.print(_steps(recipe, [row for row in measured.steps if row.recipe == recipe]))
+    if measured.steps:
         console.print(f"[dim]{STEPS_LEGEND}[/]")
 
 
-def _print(table: Table) -> None:
-    console.width = max(WIDTH, console.width)
-    console.print(table)
-
-
-def _table(title: str, *names: str) -> Table:
+def _table(title: str, left: Sequence[str], columns: dict[str, Sequence[str]], lines: Lines) -> Table:
+    """A table of `lines`; `columns` has the headings of what each key of a line holds, to the right of its names."""
     table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for name in names:
+    for name in left:
         table.add_column(name, no_wrap=True)
-    return table
-
-
-def _layers(plan: Plan, shape: Shape, training: bool, rows: list[Row]) -> Table:
-    tokens = int(plan.lengths_of(shape).sum())
-    title = f"{shape.name}: {shape}" if shape.name not in str(shape).replace(" ", "") else str(shape)
-    title += f"; {'training' if training else 'inference'}, {plan.dtype}, {tokens:,} of"
-    title += f" {shape.batch * shape.length:,} tokens real"
-    table = _table(title, "framework", "layer")
-    for cell in plan.cells:
-        for name in (f"{cell.upper()}  ms", "±", "GFLOP/s", "peak"):
-            table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("rounds", justify="right", no_wrap=True)
-    for environment, implementation in dict.fromkeys((row.environment, row.implementation) for row in rows):
-        own = {row.cell: row for row in rows if (row.environment, row.implementation) == (environment, implementation)}
-        figures = [text for cell in plan.cells for text in (_figures(own[cell]) if cell in own else [""] * 4)]
-        counts = sorted({len(row.timings) for row in own.values()})
-        style = "bold" if implementation == "fast" else ""
-        rounds = "-".join(map(str, counts if len(counts) < 3 else (counts[0], counts[-1])))
-        table.add_row(escape(environment), implementation, *figures, rounds, style=style)
-    return table
-
-
-def _figures(row: Row) -> list[str]:
-    seconds = row.seconds
-    spread = (seconds.high - seconds.low) / 2 / seconds.median
-    speed = three_digits(row.flops_per_second / 1e9)
-    return [three_digits(seconds.median * 1e3), f"{spread:.0%}", speed, percent(row.share.median)]
-
-
-def _ratios(rows: list[Row], backend: str) -> Table:
-    found = {(comparison.base.case, comparison.rival): comparison.ratio.median
-             for comparison in compare(rows) if comparison.base.backend == backend}  # fmt: skip
-    title = f"fast in {backend} is so many times as fast as"
-    table = _table(title, "shape", "pass", "cell")
-    rivals = [rival.name for rival in RIVALS if any(name == rival.name for _, name in found)]
-    for name in rivals:
+    for name in chain(*columns.values()):
         table.add_column(name, justify="right", no_wrap=True)
-    for case in dict.fromkeys(case for case, _ in found):
-        shape, cell, training = case
-        values = [found.get((case, name)) for name in rivals]
-        shown = [
-            "" if value is None else f"[red]{value:.2f}[/]" if value < 1 else three_digits(value) for value in values
-        ]
-        table.add_row(escape(shape), "training" if training else "inference", cell.upper(), *shown)
+    for names, own in lines.items():
+        cells = chain(*(own.get(key, [""] * len(headings)) for key, headings in columns.items()))
+        table.add_row(*map(escape, names), *cells, style="bold" if names[-1] in ("fast", "whole step") else "")
     return table
+
+
+def _layers(plan: Plan, shape: Shape, training: bool, rows: list[LayerRow]) -> Table:
+    title = f"{shape.name}: {shape}" if shape.name not in str(shape).replace(" ", "") else str(shape)
+    title += f"; {PASSES[training]}, {plan.dtype}, {plan.lengths_of(shape).sum():,} of"
+    title += f" {shape.batch * shape.length:,} tokens real"
+    lines: Lines = defaultdict(dict)
+    counts: dict[tuple[str, str], set[int]] = defaultdict(set)
+    for row in rows:
+        seconds, line = row.seconds, (row.environment, row.implementation)
+        spread = f"{(seconds.high - seconds.low) / 2 / seconds.median:.0%}"
+        speed = three_digits(row.flops_per_second / 1e9)
+        lines[line][row.cell] = three_digits(seconds.median * 1e3), spread, speed, percent(row.share.median)
+        counts[line].add(seconds.count)
+    for line, found in counts.items():
+        lines[line]["rounds"] = ("-".join(map(str, sorted({min(found), max(found)}))),)
+    columns = {cell: (f"{cell.upper()}  ms", "±", "GFLOP/s", "peak") for cell in plan.cells}
+    return _table(title, ("framework", "layer"), {**columns, "rounds": ("rounds",)}, lines)
+
+
+def _ratios(backend: str, comparisons: list[dict]) -> Table:
+    lines: Lines = defaultdict(dict)
+    for found in comparisons:
+        ratio = found["ratio"]["median"]
+        shown = f"[red]{ratio:.2f}[/]" if ratio < 1 else three_digits(ratio)
+        lines[found["shape"], PASSES[found["training"]], found["cell"].upper()][found["against"]] = (shown,)
+    timed = {name for line in lines.values() for name in line}
+    rivals = {name: (name,) for name in (*(series.name for series in RIVALS), "loop") if name in timed}
+    return _table(f"fast in {backend} is so many times as fast as", ("shape", "pass", "cell"), rivals, lines)
 
 
 def _steps(recipe: str, rows: list[StepRow]) -> Table:
-    rounds = max(len(row.timings) for row in rows)
-    table = _table(f"a training step of the recipe {recipe}: median ms of {rounds} steps, and share", "part")
+    title = f"a training step of the recipe {recipe}: median ms of {rows[0].seconds.count} steps, and share"
+    lines: Lines = defaultdict(dict)
     for row in rows:
-        table.add_column(f"{escape(row.backend)}, {row.implementation}", justify="right", no_wrap=True)
-        table.add_column("", justify="right", no_wrap=True)
-    for part in PARTS:
-        figures = []
-        for row in rows:
-            seconds, share = row.part(part)
-            figures += [three_digits(seconds.median * 1e3), f"{share.median:.0%}"]
-        table.add_row(part, *figures)
-    table.add_section()
-    whole = [text for row in rows for text in (three_digits(row.seconds.median * 1e3), "")]
-    table.add_row("whole step", *whole, style="bold")
-    table.add_row("tokens/s", *(text for row in rows for text in (f"{row.tokens_per_second.median:,.0f}", "")))
+        name = f"{row.backend}, {row.implementation}"
+        for part, found in row.parts.items():
+            lines[part,][name] = three_digits(found["seconds"].median * 1e3), f"{found['share'].median:.0%}"
+        lines["whole step",][name] = three_digits(row.seconds.median * 1e3), ""
+        lines["tokens/s",][name] = f"{row.tokens_per_second.median:,.0f}", ""
+    table = _table(title, ("part",), {name: (name, "") for name in lines["tokens/s",]}, lines)
+    table.rows[-3].end_section = True
     return table
 
 

@@ -10,9 +10,12 @@ import gc
 import importlib
 import json
 import os
+import pickle
 import signal
 import sys
-import time
+from collections.abc import Callable
+from pathlib import Path
+from timeit import timeit
 from types import ModuleType
 
 import numpy as np
@@ -20,9 +23,8 @@ import numpy as np
 import backends
 from backends import implementations, kernels
 from core.benchmark.shapes import Shape
-from core.benchmark.step_profile import PARTS, timed_parts
+from core.benchmark.step_profile import parts, timed_parts
 from core.benchmark.timing import Stopwatch
-from core.data.dataset import Dataset
 from core.models.encoders.recurrent import RecurrentEncoder
 from core.models.model import initial_parameters, parameter_table
 from core.spec.experiment import Experiment
@@ -38,34 +40,43 @@ ENOUGH_SECONDS, LONG_SECONDS = 0.05, 0.3
 
 
 class Worker:
-    """One framework, or NumPy alone, and what was prepared in it."""
+    """One framework, or NumPy alone, and what was prepared in it. Each public method serves one request.
 
-    def __init__(self, side: ModuleType | None) -> None:
-        self.side = side
-        self.arrays: dict[str, dict] = {}
-        self.probes: dict[str, object] = {}
-        self.peaks: dict[str, list] = {}
-        self.engines: dict[str, object] = {}
-        self.experiment: Experiment | None = None
-        self.batches: tuple[Dataset, list[np.ndarray]] | None = None
+    `timeit` is what times: it keeps Python's garbage collector out.
+    """
+
+    def __init__(self) -> None:
+        self.side: ModuleType | None = None
+        self.matrices: dict[str, list] = {}
+        self.forget()
+
+    def start(self, backend: str | None, plain: bool, threads: int) -> dict:
+        """Import the framework; return its versions, and how many threads it was told."""
+        if backend is None:
+            return {"versions": {"numpy": np.__version__}, "threads": threads}
+        if plain:
+            importlib.import_module(backend)
+        self.side = backends.load(backend)
+        kernels.set_threads(threads)
+        told = os.environ.get("OMP_NUM_THREADS", "")
+        return {"versions": self.side.versions(), "threads": int(told) if told.isdigit() else None}
 
     def peak(self, dtype: str) -> dict:
         """FLOP/s of a product of square matrices."""
-        if dtype not in self.peaks:
+        if dtype not in self.matrices:
             rng = np.random.default_rng(0)
-            arrays = [rng.random((PEAK_SIZE, PEAK_SIZE), dtype=np.dtype(dtype)) for _ in range(2)]
+            matrices = [rng.random((PEAK_SIZE, PEAK_SIZE), dtype=np.dtype(dtype)) for _ in range(2)]
             if self.side is not None:
                 runtime = self.side.runtime
-                arrays = [runtime.to_tensor(array, runtime.native_device("cpu")) for array in arrays]
-            self.peaks[dtype] = arrays
-            arrays[0] @ arrays[1]
-        one, other = self.peaks[dtype]
+                matrices = [runtime.to_tensor(matrix, runtime.native_device("cpu")) for matrix in matrices]
+            self.matrices[dtype] = matrices
+            matrices[0] @ matrices[1]
+        one, other = self.matrices[dtype]
         one[:256] @ other  # wakes the threads
-        seconds = timed(lambda: one @ other, 1)
-        return {"flops_per_second": 2.0 * PEAK_SIZE**3 / seconds}
+        return {"flops_per_second": 2.0 * PEAK_SIZE**3 / timeit(lambda: one @ other, number=1)}
 
     def prepare(self, implementation: str, training: bool, cell: str, shape: dict, lengths: list, dtype: str) -> dict:
-        """Set up layers, call them until they are warm, and say how long a call takes and which code it runs."""
+        """Set up layers, call them until they are warm, and return how long a call takes and which code it runs."""
         ran = implementation
         if implementation not in self.side.NATIVE:
             ran = implementations.resolve_implementation(implementation, None, "cpu", RecurrentEncoder(cell=cell))
@@ -75,10 +86,10 @@ class Worker:
                 self.arrays = shape.arrays(cell, lengths, dtype, 0)
             self.probes[implementation] = self.side.LayerProbe(shape.encoder(cell), self.arrays, lengths, "cpu", ran)
         call = self._call(implementation, training)
-        seconds = [timed(call, 1)]
+        seconds = [timeit(call, number=1)]
         # The first call sets things up; of one that takes so long, that hardly shows.
         while sum(seconds) < LONG_SECONDS and sum(seconds[1:]) < ENOUGH_SECONDS:
-            seconds.append(timed(call, 1))
+            seconds.append(timeit(call, number=1))
         return {"seconds": float(np.median(seconds[1:] or seconds)), "ran": ran}
 
     def time(self, implementation: str, training: bool, calls: int, discard: int) -> dict:
@@ -86,25 +97,19 @@ class Worker:
         call = self._call(implementation, training)
         for _ in range(discard):
             call()
-        return {"seconds": timed(call, calls)}
+        return {"seconds": timeit(call, number=calls) / calls}
 
-    def forget(self) -> dict:
-        """Free the layers and their arrays."""
-        self.probes, self.arrays = {}, {}
-        gc.collect()
-        return {}
-
-    def _call(self, implementation: str, training: bool):
+    def _call(self, implementation: str, training: bool) -> Callable[[], None]:
         probe = self.probes[implementation]
         return probe.train if training else probe.infer
 
     def begin_steps(self, experiment: dict, file: str, implementation: str) -> dict:
-        """Set up an engine, in the middle of training; `file` holds the texts of some batches, and the rows of each."""
+        """Set up an engine, in the middle of training; `file` holds a data set, and the rows of some batches."""
         self.experiment = Experiment.model_validate(experiment)
         model, training = self.experiment.model, self.experiment.training
         ran = implementations.resolve_implementation(implementation, None, "cpu", model.encoder)
         parameters = initial_parameters(model, training.seed, training.array_dtype)
-        engine = self.side.Engine(model, training, parameters, "cpu", ran)
+        engine = self.engines[implementation] = self.side.Engine(model, training, parameters, "cpu", ran)
         # After an epoch every word has moments. Before, a step that knows which have none is cheaper.
         moments = {
             f"{kind}/{row.name}": np.full(row.shape, 1e-4, dtype=training.array_dtype)
@@ -113,11 +118,7 @@ class Worker:
             if row.trainable
         }
         engine.load(parameters, moments, 1000)
-        self.engines[implementation] = engine
-        with np.load(file) as arrays:
-            names = [""] * len(arrays["labels"])
-            dataset = Dataset(arrays["tokens"], arrays["offsets"], {"label": arrays["labels"]}, names)
-            self.batches = dataset, np.split(np.arange(len(dataset)), arrays["ends"])
+        self.batches = pickle.loads(Path(file).read_bytes())
         return {"ran": ran}
 
     def step(self, implementation: str, number: int, discard: int) -> dict:
@@ -125,51 +126,28 @@ class Worker:
         `discard` such steps that are not timed."""
         for _ in range(discard):
             self.step(implementation, number, 0)
-        engine, watch = self.engines[implementation], Stopwatch()
-        dataset, rows = self.batches
-        training = self.experiment.training
-        rate = learning_rate(training.schedule, training.optimizer.learning_rate, number, len(rows))
-        gc.disable()
-        with timed_parts(self.side, engine, watch):
-            begin = time.perf_counter()
+        engine, watch, (dataset, batches) = self.engines[implementation], Stopwatch(), self.batches
+        training, encoder, rows = self.experiment.training, self.experiment.model.encoder, batches[number]
+        rate = learning_rate(training.schedule, training.optimizer.learning_rate, number, len(batches))
+
+        def step() -> None:
             with watch.part("rest"):
                 with watch.part("batch"):
-                    batch = dataset.batch(rows[number])
+                    batch = dataset.batch(rows)
                 engine.train_step(batch, number, rate)
-            seconds = time.perf_counter() - begin
-        gc.enable()
-        engine.collect()
-        parts = {part: watch.seconds.get(part, 0.0) for part in PARTS}
-        return {"seconds": seconds, "parts": parts, "tokens": batch.tokens}
 
-    def end_steps(self) -> dict:
-        """Free the engines."""
-        self.engines, self.batches = {}, None
+        with timed_parts(self.side, engine, encoder, watch):
+            seconds = timeit(step, number=1)
+        engine.collect()
+        by_part = {part: watch.seconds[part] for part in parts(encoder)}
+        return {"seconds": seconds, "parts": by_part, "tokens": int(dataset.lengths[rows].sum())}
+
+    def forget(self) -> dict:
+        """Free layers, engines and their arrays."""
+        self.probes, self.arrays, self.engines = {}, {}, {}
+        self.experiment = self.batches = None
         gc.collect()
         return {}
-
-
-def timed(call, calls: int) -> float:
-    """Seconds per call, without Python's collector in between."""
-    gc.disable()
-    begin = time.perf_counter()
-    for _ in range(calls):
-        call()
-    seconds = (time.perf_counter() - begin) / calls
-    gc.enable()
-    return seconds
-
-
-def start(backend: str | None, plain: bool, threads: int) -> tuple[Worker, dict]:
-    """Import the framework; the worker, and what it says of itself."""
-    if backend is None:
-        return Worker(None), {"versions": {"numpy": np.__version__}, "threads": threads}
-    if plain:
-        importlib.import_module(backend)
-    side = backends.load(backend)
-    kernels.set_threads(threads)
-    told = os.environ.get("OMP_NUM_THREADS", "")
-    return Worker(side), {"versions": side.versions(), "threads": int(told) if told.isdigit() else None}
 
 
 def main() -> int:
@@ -178,17 +156,14 @@ def main() -> int:
     if sys.platform == "linux":
         # A stopped process cannot see that its parent was killed: the system ends it then.
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    worker = Worker()
     # Frameworks print what they like: answers go where standard output was, and all else to standard error.
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as answers:
         os.dup2(2, 1)
-        worker = None
         for line in sys.stdin:
             try:
                 request = json.loads(line)
-                if worker is None:
-                    worker, answer = start(**request)
-                else:
-                    answer = getattr(worker, request.pop("do"))(**request)
+                answer = getattr(worker, request.pop("do"))(**request)
             except Exception as error:  # the parent says it in one line, and ends
                 text = " ".join(str(error).split())
                 answer = {"error": f"{type(error).__name__}: {text}"[:400]}

@@ -47,6 +47,8 @@ class Encoder(Spec):
 
     poolings: ClassVar[tuple[str, ...]]
     """What a pooling head may do with its output."""
+    part: ClassVar[str]
+    """Its name among the parts of a training step (`core/benchmark/step_profile.py`)."""
 
     @property
     @abstractmethod

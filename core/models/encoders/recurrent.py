@@ -34,6 +34,7 @@ WEIGHT_KINDS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
 class RecurrentEncoder(Encoder):
     poolings: ClassVar[tuple[str, ...]] = ("last", "mean", "max")
+    part: ClassVar[str] = "recurrent"
 
     kind: Literal["recurrent"] = "recurrent"
     cell: Cell = "lstm"

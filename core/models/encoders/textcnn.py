@@ -22,6 +22,7 @@ from core.models.types import Arrays, Dropout
 
 class TextCNNEncoder(Encoder):
     poolings: ClassVar[tuple[str, ...]] = ("max", "mean")
+    part: ClassVar[str] = "convolution"
 
     kind: Literal["textcnn"] = "textcnn"
     kernels: tuple[Annotated[int, Field(ge=1, le=64)], ...] = Field((3, 4, 5), min_length=1)
