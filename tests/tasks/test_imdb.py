@@ -41,6 +41,7 @@ from tasks.cli.console import run_program
 from tasks.cli.options import OPTIONS
 from tasks.cli.recipes import RECIPES, recipe
 from tests.conftest import fresh_rng, loaded, make_reviews, stop_at
+from tests.markdown import README, first_difference, shown_output
 
 ROOT = Path(__file__).parents[2]
 EACH = 24
@@ -188,6 +189,12 @@ def refused(tmp_path):
 
 
 # Training
+
+
+def test_the_readme_shows_the_output_of_a_run(place):
+    shown = shown_output(README.read_text(encoding="utf-8"), "tasks.imdb")
+    for done in place.outputs.values():
+        assert first_difference(shown, done.out) is None, done.out
 
 
 @pytest.mark.parametrize("name", backends.NAMES)
