@@ -152,6 +152,15 @@ def test_the_readme_is_one_page():
     assert len(README.read_text(encoding="utf-8").splitlines()) <= MOST_LINES
 
 
+def test_the_citation_has_the_version_of_the_project():
+    pattern = r"^version *[=:] *['\"]?([\d.]+)"
+    found = [
+        re.findall(pattern, (ROOT / name).read_text(encoding="utf-8"), re.MULTILINE)
+        for name in ("pyproject.toml", "CITATION.cff")
+    ]
+    assert found[0] and found[0] == found[1]
+
+
 def test_the_readme_lists_every_page():
     listed = set(links(README.read_text(encoding="utf-8")))
     pages = {page.relative_to(ROOT).as_posix() for page in (ROOT / "docs").glob("*.md") if "." not in page.stem}

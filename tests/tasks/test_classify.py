@@ -208,7 +208,7 @@ def test_parts_are_cut_with_every_class(place):
     assert "guessed  --tokenizer words: its script has spaces between words" in done.out
     assert "guessed  --epochs 40: 67 rows" in done.out and "7 the same text again" in done.out
     shown = shown_output((ROOT / "docs" / "own-texts.md").read_text(encoding="utf-8"), "tasks.classify")
-    assert first_difference(shown, done.out) is None, done.out
+    assert (missing := first_difference(shown, done.out)) is None, f"{missing!r} is not in:\n{done.out}"
     experiment, execution = RunFolder.open(Path("r")).read_record()
     assert (experiment.training.epochs, experiment.text.tokenizer) == (40, "words")
     assert [execution["data"][part]["per_class"] for part in ("train", "dev", "test")] == [[16] * 3, [2] * 3, [2] * 3]
