@@ -9,7 +9,7 @@ from core.errors import UserError
 from core.spec.experiment import Experiment, replace
 
 RECIPES: dict[str, dict[str, object]] = {
-    # Chosen by dev accuracy among what trains within five minutes on two cores: see README.md, "The numbers".
+    # Chosen by dev accuracy among what trains within five minutes on two cores: see docs/results.md.
     "default": {
         "text.tokenizer": "words",
         "text.vocab_size": 30000,

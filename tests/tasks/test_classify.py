@@ -31,6 +31,7 @@ from tasks.cli.recipes import recipe
 from tasks.run import both_frameworks
 from tasks.run.predict_file import PIECE
 from tests.conftest import Done, fresh_rng, loaded, run_main, stop_at
+from tests.markdown import first_difference, shown_output
 
 ROOT = Path(__file__).parents[2]
 TINY = ("--hidden", 8, "--embedding-dim", 8, "--epochs", 2, "--batch-size", 8, "--lr", 0.03, "--dtype", "float64")
@@ -206,6 +207,8 @@ def test_parts_are_cut_with_every_class(place):
     assert done.code == 0, done.err
     assert "guessed  --tokenizer words: its script has spaces between words" in done.out
     assert "guessed  --epochs 40: 67 rows" in done.out and "7 the same text again" in done.out
+    shown = shown_output((ROOT / "docs" / "own-texts.md").read_text(encoding="utf-8"), "tasks.classify")
+    assert (missing := first_difference(shown, done.out)) is None, f"{missing!r} is not in:\n{done.out}"
     experiment, execution = RunFolder.open(Path("r")).read_record()
     assert (experiment.training.epochs, experiment.text.tokenizer) == (40, "words")
     assert [execution["data"][part]["per_class"] for part in ("train", "dev", "test")] == [[16] * 3, [2] * 3, [2] * 3]

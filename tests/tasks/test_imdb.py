@@ -41,6 +41,7 @@ from tasks.cli.console import run_program
 from tasks.cli.options import OPTIONS
 from tasks.cli.recipes import RECIPES, recipe
 from tests.conftest import fresh_rng, loaded, make_reviews, stop_at
+from tests.markdown import README, blocks, first_difference, shown_output
 
 ROOT = Path(__file__).parents[2]
 EACH = 24
@@ -188,6 +189,26 @@ def refused(tmp_path):
 
 
 # Training
+
+
+def test_the_readme_shows_the_output_of_a_run(place):
+    shown = shown_output(README.read_text(encoding="utf-8"), "tasks.imdb")
+    for done in place.outputs.values():
+        assert (missing := first_difference(shown, done.out)) is None, f"{missing!r} is not in:\n{done.out}"
+
+
+def test_the_readme_shows_the_output_of_predictions(place):
+    """But for the classes, the figures, and brackets round the words that a tiny vocabulary lacks."""
+
+    def begins(line: str) -> str:
+        return re.sub("positive|negative", "CLASS", re.split("[:\t]", line)[0].rstrip()).translate({91: None, 93: None})
+
+    shown = [block for block in blocks(README.read_text(encoding="utf-8")) if " predict RUN " in block]
+    for entry in shown[0].split("\n\n")[:2]:
+        prompt, *lines = entry.splitlines()
+        argv = shlex.split(prompt, comments=True)[4:]
+        done = call(*[place.any_run if word == "RUN" else word for word in argv])
+        assert list(map(begins, done.out.splitlines())) == list(map(begins, lines))
 
 
 @pytest.mark.parametrize("name", backends.NAMES)

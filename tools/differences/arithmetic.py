@@ -199,7 +199,7 @@ def integer_power():
     effect="The same small BiLSTM, start, batches and Adam (0.01). Largest difference of the loss so far, float32: step"
     " 1 {step_1:e}, 10 {step_10:e}, 50 {step_50:e}, 100 {step_100:e}, 200 {step_200:e}. In float64 after 200 steps:"
     " {float64:e}. Two runs in float32 that differ by this much are the same program.",
-    ours="Sameness is shown in float64; in float32 it is reported: the README's ladder"
+    ours="Sameness is shown in float64; in float32 it is reported: the table in [parity](parity.md)"
     " ([tests/parity/test_layers.py](../tests/parity/test_layers.py)).",
     size="{step_200:e} in 200 float32 steps, {float64:e} in float64",
     claim=lambda f: f["step_1"] < 1e-6 and f["step_200"] > f["step_1"] and f["float64"] < 1e-12,

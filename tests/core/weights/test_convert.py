@@ -32,7 +32,7 @@ from tests.conftest import ROOT, Done, fresh_rng, loaded, run_main
 from tests.core.weights.modules import NAMES, OWN, Names
 
 LIMIT = {"float64": 1e-12, "float32": 2e-6}
-README = ROOT / "README.md"
+PAGE = ROOT / "docs" / "weights.md"
 
 
 def call(*argv: object) -> Done:
@@ -745,14 +745,13 @@ def test_a_small_torch_file_cannot_claim_a_large_array(tmp_path, rng):
     assert "no embedding" in refused(tmp_path / "my.pt", "--to", "safetensors")
 
 
-# The README's example runs.
+# The example of docs/weights.md runs.
 
 
-def test_the_readme_s_example(tmp_path, monkeypatch, quick):
+def test_the_example_of_the_documentation(tmp_path, monkeypatch, quick):
     loaded("torch")
     loaded("paddle")
-    text = README.read_text(encoding="utf-8")
-    section = text.partition("## Bringing your own weights")[2].partition("\n## ")[0]
+    section = PAGE.read_text(encoding="utf-8")
     blocks = re.findall(r"```python\n(.*?)```", section, flags=re.DOTALL)
     command = re.search(r"^    python -m tasks\.port (.*--pooling last)$", section, flags=re.MULTILINE)[1]
     assert len(blocks) == 2
