@@ -1,4 +1,4 @@
-"""The Chinese pages have the headings, commands, tables and links of their English pages."""
+"""The Chinese pages have the headings, code, figures, tables and links of their English pages."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.markdown import BLOCK, FENCE, ROOT, blocks, links
+from tests.markdown import BLOCK, FENCE, ROOT, SPAN, blocks, links
 
 MOST_LINES = 150
 CHINESE = ROOT / "README.zh-CN.md"
@@ -48,9 +48,14 @@ def tables(text: str) -> Iterator[list[list[str]]]:
         yield [re.split(r" *(?<!\\)\| *", row.strip("|")) for row in table.splitlines()]
 
 
-def numbers(cell: str) -> list[str]:
-    """Return the numbers of a cell, outside the targets of its links, sorted, because Chinese orders words otherwise."""
-    return sorted(number.rstrip(",") for number in NUMBER.findall(re.sub(r"\]\([^)]*\)", "]", cell)))
+def numbers(text: str) -> list[str]:
+    """Return the numbers of a text, outside the targets of its links, sorted: the languages order them differently."""
+    return sorted(number.rstrip(",") for number in NUMBER.findall(re.sub(r"\]\([^)]*\)", "]", text)))
+
+
+def spans(text: str) -> list[str]:
+    """Return the code within the sentences of a page, sorted."""
+    return sorted(" ".join(span.split()) for span in SPAN.findall(text))
 
 
 def files(page: Path) -> list[Path]:
@@ -77,8 +82,17 @@ def test_tables_have_the_same_rows_and_cells(english, chinese):
 
 @each_pair
 def test_tables_have_the_same_numbers(english, chinese):
-    found = [[[list(map(numbers, row)) for row in table] for table in tables(read(page))] for page in (english, chinese)]
-    assert found[1] == found[0]
+    def found(page: Path) -> list[list[list[list[str]]]]:
+        return [[[numbers(cell) for cell in row] for row in table] for table in tables(read(page))]
+
+    assert found(chinese) == found(english)
+
+
+@each_pair
+def test_prose_has_the_same_numbers_and_code(english, chinese):
+    first, second = (prose(read(page)) for page in (english, chinese))
+    assert set(numbers(second)) == set(numbers(first))
+    assert spans(second) == spans(first)
 
 
 @each_pair
