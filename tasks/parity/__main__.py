@@ -127,32 +127,55 @@ def main(argv: list[str]) -> int:
     with DataProgress() as bar:
         data = {name: read_data(experiment, cache, progress=bar)[0] for name, experiment in runs.items()}
     began = time.perf_counter()
-    cases = [case for case in (*GRID, *VARIANTS) if arguments.all and able(sides, case.experiment("float64"))]
+    cases = {case: _able_sides(arguments, case.experiment("float64")) for case in (*GRID, *VARIANTS) if arguments.all}
+    climbs = {name: _able_sides(arguments, experiment) for name, experiment in runs.items()}
+    _describe_left_out(cases, climbs)
+    cases, climbs = ({key: own for key, own in found.items() if own} for found in (cases, climbs))
     report = Report()
     fault_planted = planted(sides[where], arguments.plant) if arguments.plant else nullcontext()
-    with fault_planted, LadderProgress((len(cases) + len(runs)) * len(dtypes)) as progress:
-        for case in cases:
+    with fault_planted, LadderProgress((len(cases) + len(climbs)) * len(dtypes)) as progress:
+        for case, own in cases.items():
             for dtype in dtypes:
-                experiment = case.experiment(dtype)
-                _hold(str(case), experiment, able(sides, experiment), seed, report, progress)
-        for name, experiment in runs.items():
+                _hold(str(case), case.experiment(dtype), own, seed, report, progress)
+        for name, own in climbs.items():
             for dtype in dtypes:
-                spec = fitted(replace(experiment, {"training.dtype": dtype}), data[name])
-                _climb(name, spec, data[name], sides, arguments.steps, seed, report, progress)
+                spec = fitted(replace(runs[name], {"training.dtype": dtype}), data[name])
+                _climb(name, spec, data[name], own, arguments.steps, seed, report, progress)
     seconds = time.perf_counter() - began
     return _conclude(report, arguments, where, seed, seconds, out)
 
 
 def _sides(arguments: argparse.Namespace, encoder: Encoder) -> Sides:
-    """A side per framework, or, of several implementations, per framework and implementation."""
-    chosen = [implementations.resolve_implementation(name, None, "cpu", encoder) for name in arguments.impl]
+    """Return a side per framework, or, of several implementations, per framework and implementation."""
+    chosen = _resolved(arguments.impl, encoder)
     if len(set(chosen)) < len(chosen):
         raise UserError(f"--impl {' '.join(arguments.impl)}: name each implementation once")
+    return _of_each(arguments, chosen)
+
+
+def _able_sides(arguments: argparse.Namespace, experiment: Experiment) -> Sides:
+    """Return the sides of one of several specs: `auto` is chosen for its encoder, and what that lacks is left out."""
+    encoder = experiment.model.encoder
+    requested = [name for name in arguments.impl if name in ("auto", *encoder.implementations)]
+    return able(_of_each(arguments, list(dict.fromkeys(_resolved(requested, encoder)))), experiment)
+
+
+def _resolved(requested: list[str], encoder: Encoder) -> list[str]:
+    return [implementations.resolve_implementation(name, None, "cpu", encoder) for name in requested]
+
+
+def _of_each(arguments: argparse.Namespace, chosen: list[str]) -> Sides:
     return {
         name if len(chosen) == 1 else f"{name}/{implementation}": Side(load_backend(name), implementation)
         for name in arguments.backends or backends.NAMES
         for implementation in chosen
     }
+
+
+def _describe_left_out(*found: dict[object, Sides]) -> None:
+    missing = [str(name) for sides in found for name, own in sides.items() if not own]
+    if missing:
+        fact("left out", f"{len(missing)} models without the implementations of --impl, the first {missing[0]}")
 
 
 def _check(arguments: argparse.Namespace) -> None:

@@ -21,7 +21,7 @@ from core.parity.layers import engine_of
 from core.parity.training import climb, compare_predictions, compare_routes, compare_training, curve_finding, looks
 from core.spec.experiment import Experiment, replace
 from tasks.cli.console import run_program
-from tasks.parity.cases import GRID, LADDER, SMALLER, TRAINING, VARIANTS
+from tasks.parity.cases import GRID, LADDER, SMALLER, TEXTCNN, TRAINING, VARIANTS
 from tasks.parity.table import grouped, worst
 from tests.conftest import make_dataset, make_reviews, one_line
 from tests.parity.recorded import hold
@@ -333,6 +333,27 @@ def test_the_program(call, tmp_path):
             if (row["rung"], row["dtype"], row["quantity"]) == (3, dtype, "loss of 12 steps")
         )  # fmt: skip
         assert row["absolute"] == largest
+
+
+@needs_both
+@pytest.mark.parametrize("implementation", ["auto", "packed"])
+def test_all_takes_for_each_model_what_its_encoder_has(call, tmp_path, monkeypatch, implementation):
+    """A recurrent model and a convolution, small and trained; the convolution has no `packed`, and that is said."""
+    program = tasks.parity.__main__
+    monkeypatch.setattr(program, "GRID", GRID[:1])
+    monkeypatch.setattr(program, "VARIANTS", TEXTCNN[1:2])
+    monkeypatch.setattr(program, "TRAINING", {"bilstm": TRAINING["bilstm"], "textcnn": TRAINING["textcnn"]})
+    code, out, err = call("--all", "--impl", implementation, "--dtype", "float64", "--steps", 3, "--json", "found.json")
+    assert code == 0, out + err
+    found = {
+        model["name"]: model["findings"] for model in json.loads((tmp_path / "found.json").read_text())["compared"]
+    }
+    rungs = {name: {row["rung"] for row in rows} for name, rows in found.items()}
+    every, recurrent = {1, 2, 3, 4, 5}, {str(GRID[0]): {1, 2}, "bilstm": {1, 2, 3, 4, 5}}
+    if implementation == "auto":
+        assert rungs == {**recurrent, str(TEXTCNN[1]): {1, 2}, "textcnn": every} and "left out" not in out
+    else:
+        assert rungs == recurrent and f"2 models without the implementations of --impl, the first {TEXTCNN[1]}" in out
 
 
 @needs_both
