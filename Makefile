@@ -4,34 +4,51 @@ PYTHON ?= python3
 BACKEND ?= paddle
 ARGS ?=
 VENV := .venv
+BIN := $(VENV)/bin
 # A change to any of these installs again; the last ones are compiled.
 INSTALLED_FROM := pyproject.toml constraints.txt setup.py $(wildcard backends/kernels/*.cpp backends/kernels/*.h)
+PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-.PHONY: imdb parity test clean
+.PHONY: imdb parity lint types check test coverage clean
 
 # Of what pyproject.toml offers: `both` frameworks are in `all`.
 EXTRA := $(if $(filter both,$(BACKEND)),all,$(BACKEND))
 
 imdb: $(VENV)/installed-$(EXTRA)
-	$(VENV)/bin/python -m tasks.imdb --backend $(BACKEND) $(ARGS)
+	$(BIN)/python -m tasks.imdb --backend $(BACKEND) $(ARGS)
 
 parity: $(VENV)/installed-all
-	$(VENV)/bin/python -m tasks.parity $(ARGS)
+	$(BIN)/python -m tasks.parity $(ARGS)
+
+lint: $(VENV)/installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/codespell
+
+types: $(VENV)/installed-test
+	$(BIN)/basedpyright
+
+# What to run before a commit: all but the tests marked `slow` or `grid`.
+check: lint types
+	$(PYTEST) -m "not slow and not grid" $(ARGS)
 
 test: $(VENV)/installed-test
-	$(VENV)/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(PYTEST) $(ARGS)
+
+coverage: $(VENV)/installed-test
+	$(PYTEST) --cov=core --cov=backends --cov=tasks --cov-report=term:skip-covered $(ARGS)
 
 $(VENV)/installed-%: $(INSTALLED_FROM)
 	@echo "installing into $(VENV): a minute or two"
-	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
-	@$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[$*]'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[$*]'
 	@touch $@
 
-# The tests hold the frameworks against each other: they want both.
+# The tests compare the frameworks: they want both.
 $(VENV)/installed-test: $(INSTALLED_FROM)
 	@echo "installing into $(VENV): a minute or two"
-	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
-	@$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[all,test]'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[all,test]'
 	@touch $@
 
 clean:

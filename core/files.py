@@ -23,7 +23,8 @@ def write_bytes_atomic(path: str | Path, data: bytes) -> None:
     path = Path(path)
     temporary = None
     try:
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name[:100]}.", suffix=".tmp", dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name[:100]}.", suffix=".tmp", dir=path.parent)
+        temporary = Path(name)
         with os.fdopen(handle, "wb") as file:
             # mkstemp makes the file private; give it the mode that a plain open() would have. Windows has no modes.
             if hasattr(os, "fchmod"):
@@ -31,10 +32,10 @@ def write_bytes_atomic(path: str | Path, data: bytes) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        temporary.replace(path)
     except BaseException as error:
-        if temporary is not None and os.path.exists(temporary):
-            os.unlink(temporary)
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
         if not isinstance(error, OSError):
             raise
         untouched = "the previous version is untouched" if path.exists() else "nothing was left behind"
@@ -54,11 +55,11 @@ def growing_text(path: str | Path) -> Iterator[TextIO]:
     temporary = path.with_name(f".{path.name[:100]}.{os.getpid()}.tmp")
     try:
         try:
-            with open(temporary, "x", encoding="utf-8", newline="") as file:
+            with temporary.open("x", encoding="utf-8", newline="") as file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(temporary, path)
+            temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
     except OSError as error:

@@ -64,7 +64,7 @@ def main(argv: list[str]) -> int:
     names, passed = _backends(arguments.backend), True
     if arguments.what != "textcnn":
         passed &= _recurrent(cells, inputs, names)
-    if arguments.what == "textcnn" or arguments.what is None and not recurrent_only:
+    if arguments.what == "textcnn" or (arguments.what is None and not recurrent_only):
         passed &= _textcnn(names)
     return 0 if passed else 1
 

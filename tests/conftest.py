@@ -25,6 +25,10 @@ from tasks.cli.console import run_program
 # Started in the background by a shell, a process ignores Ctrl-C, and so do those that it starts: tests send it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+for _name in backends.NAMES:
+    if backends.installed(_name):
+        backends.load(_name)  # before a program does, which would say so in what a test reads
+
 ROOT = Path(__file__).resolve().parents[1]
 
 SEED_VARIABLE = "SEQTWIN_SEED"
@@ -112,7 +116,7 @@ def make_dataset(rng: np.random.Generator, rows: int, vocab_size: int = 20, long
 def make_reviews(root: Path, rng: np.random.Generator, each: int) -> Path:
     """A data set in the layout of the Large Movie Review Dataset: `each` reviews per part and class, of 1 to 40 words,
     two to a film."""
-    words = np.array("film plot actor scene the a of and was it very caf\u00e9 ! ?".split())
+    words = np.array(["film", "plot", "actor", "scene", "the", "a", "of", "and", "was", "it", "very", "café", "!", "?"])
     telling = {"pos": np.array(["wonderful", "loved", "fine"]), "neg": np.array(["awful", "hated", "dull"])}
     for split in ("train", "test"):
         for kind, rating in (("pos", 9), ("neg", 2)):

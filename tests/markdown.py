@@ -52,7 +52,7 @@ def shown_output(text: str, program: str) -> list[str]:
     """Return the lines that a page shows as the output of `python -m PROGRAM ...`, after its prompt."""
     for block in blocks(text):
         first, *rest = block.splitlines()
-        if first.split()[:4] == ["$", "python", "-m", program] or f" {program} " in f" {first} " and first[0] == "$":
+        if first.split()[:4] == ["$", "python", "-m", program] or (f" {program} " in f" {first} " and first[0] == "$"):
             return [line for line in rest if line.strip() not in ("", "...")]
     raise AssertionError(f"no output of {program} is shown")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import importlib.util
+import itertools
 import re
 import shlex
 from pathlib import Path
@@ -86,7 +87,7 @@ def check_command(line: str, parse) -> None:
             variable, assigned, _ = word.partition("=")
             assert variable in (VARIABLES if assigned else TARGETS), word
         return
-    modules = [word for before, word in zip(words, words[1:], strict=False) if before == "-m"]
+    modules = [word for before, word in itertools.pairwise(words) if before == "-m"]
     assert modules, "no module"
     module, argv = modules[-1], words[len(words) - words[::-1].index(modules[-1]) :]
     if module in OTHER_MODULES:
@@ -141,9 +142,7 @@ def test_links_lead_to_a_file_and_a_heading(page):
             continue
         name, _, anchor = target.partition("#")
         file = page if not name else page.parent / name
-        if not file.exists():
-            wrong.append(target)
-        elif anchor and anchor not in anchors(file.read_text(encoding="utf-8")):
+        if not file.exists() or (anchor and anchor not in anchors(file.read_text(encoding="utf-8"))):
             wrong.append(target)
     assert not wrong, wrong
 

@@ -14,7 +14,7 @@ MOST_LINES = 150
 CHINESE = ROOT / "README.zh-CN.md"
 PAIRS = [(ROOT / "README.md", CHINESE)]
 PAIRS += [(ROOT / "docs" / page.name, page) for page in sorted((ROOT / "docs" / "zh-CN").glob("*.md"))]
-TRANSLATED = {english: chinese for english, chinese in PAIRS}
+TRANSLATED = dict(PAIRS)
 
 COMMENT = re.compile(r"\s+# .*$")
 NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?")

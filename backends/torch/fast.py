@@ -25,8 +25,13 @@ class RecurrentFunction(torch.autograd.Function):
         run = kernels.Pass(cell, x.dtype == torch.float64, directions, list(x.shape), hidden, models or 1)
         run.forward(
             int(lengths.sum()) if keep else None,
-            **{"lengths": address(lengths), "x": address(x), "h_0": address(h_0), "c_0": address(c_0)},
-            **{"output": address(output), "h_n": address(h_n), "c_n": address(c_n)},
+            lengths=address(lengths),
+            x=address(x),
+            h_0=address(h_0),
+            c_0=address(c_0),
+            output=address(output),
+            h_n=address(h_n),
+            c_n=address(c_n),
             **by_direction("", weights),
         )
         ctx.run, ctx.lengths = run, lengths
@@ -44,9 +49,16 @@ class RecurrentFunction(torch.autograd.Function):
         gradients = [torch.empty_like(array) if want else None for array, want in zip(arrays, wanted, strict=True)]
         d_x, d_h_0, d_c_0, *d_weights = gradients
         ctx.run.backward(
-            **{"x": address(x), "h_0": address(h_0), "c_0": address(c_0), "output": address(output)},
-            **{"d_output": address(given[0]), "d_h_n": address(given[1]), "d_c_n": address(given[2])},
-            **{"d_x": address(d_x), "d_h_0": address(d_h_0), "d_c_0": address(d_c_0)},
+            x=address(x),
+            h_0=address(h_0),
+            c_0=address(c_0),
+            output=address(output),
+            d_output=address(given[0]),
+            d_h_n=address(given[1]),
+            d_c_n=address(given[2]),
+            d_x=address(d_x),
+            d_h_0=address(d_h_0),
+            d_c_0=address(d_c_0),
             **by_direction("", weights),
             **by_direction("d_", d_weights),
         )

@@ -27,7 +27,7 @@ def no_progress(description: str, done: int, total: int | None) -> None:
 def file_digest(path: Path, algorithm: str) -> str:
     """Hexadecimal digest of a file's bytes. Raises UserError if it cannot be read."""
     try:
-        with open(path, "rb") as file:
+        with path.open("rb") as file:
             return hashlib.file_digest(file, algorithm).hexdigest()
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}): check its permissions") from None
@@ -59,7 +59,7 @@ def fetch(url: str, target: Path, md5: str, progress: Progress = no_progress, ti
     if found != md5:
         part.unlink()
         raise UserError(f"{url}: what came is not the expected file (MD5 {found}, not {md5}); removed: run again")
-    os.replace(part, target)
+    part.replace(target)
 
 
 def _download(url: str, part: Path, progress: Progress, timeout: float) -> None:
@@ -91,7 +91,7 @@ def _copy(response: http.client.HTTPResponse, part: Path, have: int, total: int 
     """Append the body to `part` from byte `have` on; the number of bytes that `part` then holds."""
     description = f"downloading {part.name.removesuffix('.part')}"
     try:
-        file = open(part, "ab" if have else "wb")  # noqa: SIM115 (closed by the with below)
+        file = part.open("ab" if have else "wb")
     except OSError as error:
         raise _refused(part, error) from None
     with file:

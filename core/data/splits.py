@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections import Counter
 
 import numpy as np
@@ -62,7 +63,7 @@ def without_duplicates(
     digests = np.frombuffer(
         b"".join(
             hashlib.blake2b(ids[start:end].tobytes(), digest_size=8).digest()
-            for start, end in zip(offsets[:-1], offsets[1:], strict=True)
+            for start, end in itertools.pairwise(offsets)
         ),
         dtype=np.uint64,
     )

@@ -124,7 +124,7 @@ def _opened(path: Path, member: str | None) -> Iterator[tuple[BinaryIO, Callable
     """The text as a stream of bytes; a function that says how far it was read, and how far that goes."""
     name = _name(path, member)
     try:
-        with open(path, "rb") as raw:
+        with path.open("rb") as raw:
             start = raw.read(2)
             raw.seek(0)
             kind = {b"PK": ".zip", b"\x1f\x8b": ".gz"}.get(start, "")

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from core.strings import shorten
@@ -75,10 +76,8 @@ def ask(code: str, limit: float) -> tuple[object, str]:
 
 def _kill(process: subprocess.Popen) -> None:
     process.kill()
-    try:
+    with suppress(subprocess.TimeoutExpired):  # held by the driver; there is no more that can be done to it
         process.wait(5)
-    except subprocess.TimeoutExpired:
-        pass  # held by the driver; there is no more that can be done to it
 
 
 def _text(stream) -> str:

@@ -55,8 +55,11 @@ def curve_svg(runs: Sequence[Curves], quantity: str, prefix: str) -> Markup:
                 size = 4.5 if len(values) <= 30 else 0
                 axes.plot(
                     *(epochs, values, marker),
-                    **{"color": color, "linestyle": (0, (4, 2)), "linewidth": 1.2, "markersize": size},
-                    **{"fillstyle": "none" if place % 2 else "full"},
+                    color=color,
+                    linestyle=(0, (4, 2)),
+                    linewidth=1.2,
+                    markersize=size,
+                    fillstyle="none" if place % 2 else "full",
                 )
                 drawn.append(values)
         _frame(axes, "epoch", quantity, np.concatenate(drawn) if drawn else np.zeros(0))

@@ -209,7 +209,7 @@ class RunFolder:
         try:
             with safetensors.safe_open(path, framework="numpy") as stream:
                 metadata = stream.metadata() or {}
-                arrays = {key: stream.get_tensor(key) for key in stream.keys()}
+                arrays = {key: stream.get_tensor(key) for key in stream.keys()}  # noqa: SIM118 (it is no dict)
             version = int(metadata.get("format", "0"))
             state = in_this_format(json.loads(metadata.get("state", "{}")))
         except (safetensors.SafetensorError, ValueError, OSError) as error:

@@ -25,7 +25,7 @@ def _groups(arrays: Arrays) -> dict[str, dict[int, str]]:
     found: dict[str, dict[int, str]] = {}
     for name, array in arrays.items():
         match = NUMBERED.match(name)
-        if match and (array.ndim == 3 or array.ndim == 4 and array.shape[1] == 1):
+        if match and (array.ndim == 3 or (array.ndim == 4 and array.shape[1] == 1)):
             found.setdefault(match[1], {})[int(match[2])] = name
     return found
 

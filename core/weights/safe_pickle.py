@@ -24,7 +24,7 @@ import numpy as np
 
 from core.errors import UserError
 
-_NUMBER_TYPES = frozenset("f2 f4 f8 i1 i2 i4 i8 u1 u2 u4 u8 b1".split())
+_NUMBER_TYPES = frozenset(["f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1"])
 _LONGEST_AXIS = 2**31
 _KEYS = (str, int, float, bytes, type(None))
 """What may be a key of a dict: hashing a deeply nested tuple would exhaust the interpreter's stack."""
@@ -56,7 +56,7 @@ def load(data: bytes, where: str) -> object:
 class PickledArray:
     """An array as the pickle tells it. `array()` gives it in the stored number type, on the file's own memory."""
 
-    __slots__ = ("shape", "dtype", "fortran", "data")
+    __slots__ = ("data", "dtype", "fortran", "shape")
 
     def __init__(self) -> None:
         self.data = None
@@ -143,7 +143,7 @@ _CALLS = {
     "collections.OrderedDict": _pairs,
     "_codecs.encode": _encode,
     "numpy.ndarray": _ndarray,
-    "numpy.dtype": lambda *arguments: _NumberType(*arguments),
+    "numpy.dtype": lambda *arguments: _NumberType(*arguments),  # noqa: PLW0108 (a pickle gets no class of ours)
 }
 for _builtins in ("builtins", "__builtin__"):
     for _name in ("tuple", "set"):

@@ -111,7 +111,7 @@ class Worker:
         # An uninstalled copy is found too; and the user's own folders keep their place.
         path = os.pathsep.join([str(ROOT), *filter(None, [variables.get("PYTHONPATH")])])
         own = {} if environment.plain else {"OMP_NUM_THREADS": str(threads)}
-        self._stderr = stack.enter_context(tempfile.TemporaryFile())
+        self._stderr = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 (the stack closes it)
         self._process = subprocess.Popen(
             [sys.executable, "-m", worker_program.__name__],
             stdin=subprocess.PIPE,

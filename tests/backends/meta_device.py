@@ -14,17 +14,17 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-import numpy as np  # noqa: E402
-import torch  # noqa: E402
-from torch._subclasses.fake_tensor import FakeTensorMode  # noqa: E402
-from torch.utils.backend_registration import _setup_privateuseone_for_python_backend  # noqa: E402
+import numpy as np
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
 
-import backends  # noqa: E402
-from core.batch import Batch  # noqa: E402
-from core.data.prefetch import with_masks  # noqa: E402
-from core.engine import tf32  # noqa: E402
-from core.models.model import initial_parameters  # noqa: E402
-from core.spec.experiment import Experiment, replace  # noqa: E402
+import backends
+from core.batch import Batch
+from core.data.prefetch import with_masks
+from core.engine import tf32
+from core.models.model import initial_parameters
+from core.spec.experiment import Experiment, replace
 
 NAME = "madeup"
 KINDS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")

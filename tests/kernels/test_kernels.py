@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -196,7 +197,7 @@ def test_the_number_of_threads_changes_no_bit(rng, target, cell, dtype, directio
         found[count] = run(case)
         assert same_bits(found[count], found[1]), count
     if sys.platform == "linux":
-        assert len(os.listdir("/proc/self/task")) >= 8  # they were there
+        assert len(list(Path("/proc/self/task").iterdir())) >= 8  # they were there
 
 
 @every_cell
@@ -311,6 +312,7 @@ def test_memory_goes_back(rng):
 
 IMPORTS = """
 import os, signal, sys, threading, time
+from pathlib import Path
 import numpy as np
 from backends import kernels
 from tests.kernels.cases import *
@@ -396,7 +398,7 @@ child = os.fork()
 if child == 0:
     signal.alarm(20)
     same = all(same_bits(run(case), before) for _ in range(5))
-    has_threads = sys.platform != "linux" or len(os.listdir("/proc/self/task")) == 3
+    has_threads = sys.platform != "linux" or len(list(Path("/proc/self/task").iterdir())) == 3
     os._exit(0 if same and has_threads else 1)
 status = os.waitpid(child, 0)[1]
 print(status, same_bits(run(case), before), flush=True)

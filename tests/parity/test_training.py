@@ -101,8 +101,9 @@ def test_float32_is_recorded_and_not_judged(data, tmp_path):
 def test_one_framework_alone_is_held_against_the_reference(name, data, tmp_path):
     experiment = experiment_of({})
     findings, trained = climb(experiment, *data, {name: backends.load(name)}, 5, 0, tmp_path, ignore)
-    assert [(finding.rung, finding.compared) for finding in findings] == [(1, f"{name} ~ reference")] + [
-        (2, f"{name} ~ reference")
+    assert [(finding.rung, finding.compared) for finding in findings] == [
+        (1, f"{name} ~ reference"),
+        (2, f"{name} ~ reference"),
     ]
     hold(findings)
     assert trained is None and not list(tmp_path.iterdir())
@@ -169,7 +170,7 @@ def test_names_and_shapes_must_agree():
 
 def test_a_curve_beyond_its_limit():
     one = np.array([0.5, 0.5, 0.5, 0.5])
-    finding = curve_finding(3, "a ~ b", "float64", one, one + [0, 1e-10, 2e-9, 1e-9])
+    finding = curve_finding(3, "a ~ b", "float64", one, [*one, 0, 1e-10, 2e-09, 1e-09])
     assert not finding.passed and finding.where == finding.first == "step 3" and finding.step == 3
     assert curve_finding(3, "a ~ b", "float32", one, one + 0.5).passed
 
@@ -417,7 +418,7 @@ def test_the_program_with_one_framework(call, tmp_path, name):
     ids=str,
 )
 def test_the_program_refuses(call, tmp_path, argv, says):
-    code, out, err = call(*argv)
+    code, _out, err = call(*argv)
     assert code == 2 and err.startswith("error: ") and err.count("\n") == 1, err
     for part in says:
         assert part in err

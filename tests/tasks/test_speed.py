@@ -134,7 +134,7 @@ def folder(tmp_path_factory):
 
 
 def run(argv: str = ""):
-    return run_main(program.main, *"--data data/aclImdb --cache-dir cache --threads 1".split(), *argv.split())
+    return run_main(program.main, *["--data", "data/aclImdb", "--cache-dir", "cache", "--threads", "1"], *argv.split())
 
 
 ROW = {"environment", "backend", "implementation", "ran", "timings", "seconds"}

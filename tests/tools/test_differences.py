@@ -89,7 +89,7 @@ def test_every_measurement_was_recorded_and_is_on_the_page():
 
 
 def test_the_page_holds_the_figures_of_the_json():
-    assert TEXT == PAGE.draw(RESULTS), "run: python -m tools.differences --page"
+    assert PAGE.draw(RESULTS) == TEXT, "run: python -m tools.differences --page"
 
 
 @pytest.mark.parametrize("name", sorted(REGISTRY))

@@ -41,7 +41,7 @@ def test_on_a_gpu(tmp_path):
 
 @pytest.fixture
 def texts(tmp_path, rng) -> Path:
-    words = "film plot actor scene the a of and".split()
+    words = ["film", "plot", "actor", "scene", "the", "a", "of", "and"]
     with (tmp_path / "texts.csv").open("w", newline="") as stream:
         writer = csv.writer(stream)
         writer.writerow(["text", "label"])
@@ -79,7 +79,7 @@ class Wrong:
     def __init__(self, package, error: float) -> None:
         self.package, self.error, self.NAME = package, error, package.NAME
 
-    def Engine(self, model, training, parameters, device, implementation):  # noqa: N802
+    def Engine(self, model, training, parameters, device, implementation):
         engine = self.package.Engine(model, training, parameters, "cpu", implementation)
         right = engine.gradients
 

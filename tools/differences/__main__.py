@@ -33,7 +33,18 @@ from backends.torch.framework import torch  # noqa: E402
 from core.engine.machine import usable_cores  # noqa: E402
 from tools.differences import REGISTRY, page  # noqa: E402
 
-THEMES = "starting layers loss optimiser clipping padding files arithmetic speed agreements".split()
+THEMES = [
+    "starting",
+    "layers",
+    "loss",
+    "optimiser",
+    "clipping",
+    "padding",
+    "files",
+    "arithmetic",
+    "speed",
+    "agreements",
+]
 """Files of this package, in the order of the page. Importing one registers its measurements."""
 for theme in THEMES:
     importlib.import_module(f"tools.differences.{theme}")

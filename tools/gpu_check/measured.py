@@ -52,7 +52,7 @@ class On:
     implementation: str
     device: str
 
-    def Engine(self, model, training, parameters, device, implementation):  # noqa: N802
+    def Engine(self, model, training, parameters, device, implementation):
         return self.package.Engine(model, training, parameters, self.device, implementation)
 
 

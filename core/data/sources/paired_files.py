@@ -46,7 +46,7 @@ def open_lines(source: str) -> Source:
 def _read(paths: dict[str, Path]) -> Iterator[Document]:
     """Raises UserError for a line that is not UTF-8."""
     for label, path in paths.items():
-        with open(path, "rb") as file:
+        with path.open("rb") as file:
             for number, line in enumerate(file, start=1):
                 try:
                     text = line.decode("utf-8-sig" if number == 1 else "utf-8")

@@ -75,7 +75,7 @@ class _Lines:
 
     def __iter__(self) -> Iterator[str]:
         try:
-            with open(self.path, "rb") as raw:
+            with self.path.open("rb") as raw:
                 size = self.path.stat().st_size
                 packed = self.path.name.lower().endswith(".gz")
                 with gzip.open(raw) if packed else raw as file:
@@ -135,7 +135,7 @@ def _csv(path: Path, lines: _Lines, columns: list[str], optional: tuple[str, ...
     number = 0
     try:
         for cells in reader:
-            if not cells or len(cells) == 1 < len(header) and not cells[0].strip():
+            if not cells or (len(cells) == 1 < len(header) and not cells[0].strip()):
                 continue  # a blank line
             number += 1
             yield _row(path, number, reader.line_num + above, cells, header, places)

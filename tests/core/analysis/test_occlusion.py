@@ -28,7 +28,7 @@ from tests.conftest import one_line
 
 ROOT = Path(__file__).parents[3]
 INSTALLED = [name for name in backends.NAMES if backends.installed(name)]
-WORDS = "a the film was wonderful awful plot <b> & never".split()
+WORDS = ["a", "the", "film", "was", "wonderful", "awful", "plot", "<b>", "&", "never"]
 SHAPES = {
     "two classes": {},
     "one logit": {"model.head.one_logit": True},
@@ -118,8 +118,13 @@ def run(tmp_path, rng) -> Path:
     experiment, parameters = instance(rng, "gru, last")
     folder = RunFolder.create(tmp_path / "run")
     execution = {
-        **{"backend": "paddle", "device": "cpu", "implementation": "builtin", "versions": {}},
-        **{"classes": ["bad", "so <so>", "good"], "data": {}, "segments": []},
+        "backend": "paddle",
+        "device": "cpu",
+        "implementation": "builtin",
+        "versions": {},
+        "classes": ["bad", "so <so>", "good"],
+        "data": {},
+        "segments": [],
     }
     folder.write_record(experiment, execution)
     folder.write_vocabulary(Vocabulary(["<pad>", "<unk>", *WORDS], [0, 0, *range(len(WORDS), 0, -1)]))

@@ -108,9 +108,11 @@ def test_parts_of_a_step_are_the_step(backend, of, part, rng, monkeypatch):
     before = dict(watch.seconds)
     engine.train_step(batch, 1, 1e-3)
     assert watch.seconds == before
-    with pytest.raises(RuntimeError, match=f"never entered: .*{part}"):
-        with timed_parts(backend, engine, encoder, Stopwatch()):
-            pass
+    with (
+        pytest.raises(RuntimeError, match=f"never entered: .*{part}"),
+        timed_parts(backend, engine, encoder, Stopwatch()),
+    ):
+        pass
     monkeypatch.delattr(backend.engine, "clip")
     with pytest.raises(AttributeError, match="clip"), timed_parts(backend, engine, encoder, watch):
         pass

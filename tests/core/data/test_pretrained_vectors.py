@@ -145,7 +145,7 @@ def test_progress_goes_to_the_end(tmp_path):
 def test_a_large_file_needs_little_memory(tmp_path):
     """200,000 words of 50 numbers, of which three are wanted."""
     tail = b" " + b" ".join(b"%.3f" % (number / 50) for number in range(50)) + b"\n"
-    with open(tmp_path / "large.txt", "wb") as file:
+    with (tmp_path / "large.txt").open("wb") as file:
         for start in range(0, 200_000, 10_000):
             file.write(b"".join(b"w%d" % number + tail for number in range(start, start + 10_000)))
     names = ["w5", "w100000", "w199999"]

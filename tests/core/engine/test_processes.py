@@ -388,7 +388,7 @@ class Place:
 @pytest.fixture(scope="module")
 def place(tmp_path_factory) -> Place:
     root, rng = tmp_path_factory.mktemp("place"), fresh_rng()
-    common = np.array("film plot actor scene the a of and was it very".split())
+    common = np.array(["film", "plot", "actor", "scene", "the", "a", "of", "and", "was", "it", "very"])
     for name, rows in (("train", 97), ("dev", 30), ("test", 150)):
         with (root / f"{name}.csv").open("w", newline="") as stream:
             writer = csv.writer(stream)

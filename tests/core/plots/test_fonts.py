@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import struct
 import subprocess
 import sys
@@ -46,8 +47,8 @@ def font_file(path: Path, family: str, characters: str) -> Path:
     builder = FontBuilder(1000, isTTF=True)
     builder.setupGlyphOrder([".notdef", *names.values()])
     builder.setupCharacterMap(names)
-    builder.setupGlyf({name: square for name in (".notdef", *names.values())})
-    builder.setupHorizontalMetrics({name: (1000, 100) for name in (".notdef", *names.values())})
+    builder.setupGlyf(dict.fromkeys((".notdef", *names.values()), square))
+    builder.setupHorizontalMetrics(dict.fromkeys((".notdef", *names.values()), (1000, 100)))
     builder.setupHorizontalHeader(ascent=880, descent=-120)
     builder.setupNameTable({"familyName": family, "styleName": "Regular"})
     builder.setupOS2(sTypoAscender=880, usWinAscent=880, usWinDescent=120)
@@ -221,16 +222,16 @@ def test_any_number_of_classes(number, rng):
     figure, _ = confusion_figure(confusion, classes, "a title\nof two lines")
     figure.canvas.draw()
     cells, (across, down) = cells_of(figure), labels_of(figure)
-    assert across == down and len(down) == number or number > NAMED
+    assert (across == down and len(down) == number) or number > NAMED
     assert bool(cells) == (number <= NUMBERED)
     axes = figure.axes[0]
     for own, along in ((axes.get_xticklabels(), ("x0", "x1")), (axes.get_yticklabels(), ("y0", "y1"))):
         spans = sorted(tuple(getattr(label.get_window_extent(), end) for end in along) for label in own)
-        assert all(end <= start + 0.5 for (_, end), (start, _) in zip(spans, spans[1:], strict=False))
+        assert all(end <= start + 0.5 for (_, end), (start, _) in itertools.pairwise(spans))
     whole = figure.get_tightbbox()
     assert whole.x0 >= -0.02 and whole.y0 >= -0.02
     assert whole.x1 <= figure.get_figwidth() + 0.02 and whole.y1 <= figure.get_figheight() + 0.02
-    assert 1.5 < min(figure.get_size_inches()) and max(figure.get_size_inches()) < 13.0
+    assert min(figure.get_size_inches()) > 1.5 and max(figure.get_size_inches()) < 13.0
 
 
 def test_shapes_must_fit():

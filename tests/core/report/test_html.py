@@ -100,7 +100,7 @@ def exploding(folder: Path) -> str:
         values = [[1.0, 2.0], [3.0, 4.0]]
         training = {"norms": {"W": values}, "loss": values, "best_dev_accuracy": [0.5], "test_accuracy": [0.5]}
         results = {
-            "training": {way: training for way in WAYS},
+            "training": dict.fromkeys(WAYS, training),
             "state_gradients": {hostile("when"): {"<b> h": values}},
             "seeds": [hostile("seed")],
             "vanishing_epochs": hostile("epochs"),
@@ -213,7 +213,7 @@ def test_the_policy_allows_nothing_but_style(build, tmp_path):
 
 def test_text_in_a_chart_is_escaped():
     class Own:
-        metrics = [{"split": "train"}]
+        metrics = ({"split": "train"},)
 
         def curve(self, split: str, quantity: str):
             return np.arange(2.0), np.arange(2.0)

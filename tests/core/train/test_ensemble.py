@@ -242,7 +242,7 @@ def test_the_best_is_kept_and_a_stop_changes_nothing(name, rng):
         values = {key: array[number] for key, array in state.best.items()}
         again = evaluate(engine(name, "loop", member, values).logits, member.experiment.model.head, member.data.dev)
         assert again.accuracy == best["accuracy"] and again.loss == pytest.approx(best["loss"], rel=1e-12)
-        first = [line for line in mine if line["split"] == "train"][0]
+        first = next(line for line in mine if line["split"] == "train")
         assert first["steps"] == 4 and first["counted"] == 16
         assert first["loss"] == pytest.approx(np.mean([step.loss[number] for step in whole.steps[:4]]), rel=1e-12)
     pieces, state, chosen = Watch(), EnsembleState.new(3), itertools.cycle(implementations.SIDE_BY_SIDE)

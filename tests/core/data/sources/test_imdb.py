@@ -267,12 +267,14 @@ class Handler(BaseHTTPRequestHandler):
         server.asked.append(asked)
         start = int(re.fullmatch(r"bytes=(\d+)-", asked).group(1)) if asked and server.mode != "no ranges" else 0
         if server.mode == "missing":
-            return self.send_error(404)
+            self.send_error(404)
+            return
         if asked and start >= len(content) and server.mode != "no ranges":
             self.send_response(416)
             self.send_header("Content-Range", f"bytes */{len(content)}")
             self.send_header("Content-Length", "0")
-            return self.end_headers()
+            self.end_headers()
+            return
         body = content[start:]
         self.send_response(206 if start else 200)
         if start:

@@ -7,6 +7,7 @@ import csv
 import gzip
 import importlib.util
 import io
+import itertools
 import json
 import os
 import sys
@@ -543,7 +544,7 @@ def test_a_smaller_limit_is_part_of_a_larger_one(rng):
     seed = int(rng.integers(2**62))
     specs = [Table(source="x", train_limit=limit, split_seed=seed) for limit in (6, 20, None)]
     found = [split_rows(corpus.splits, corpus.labels, corpus.groups, data)[0] for data in specs]
-    for small, large in zip(found[:-1], found[1:], strict=True):
+    for small, large in itertools.pairwise(found):
         assert all(set(small[part]) <= set(large[part]) for part in small)
     assert np.bincount(corpus.labels[found[0]["train"]]).tolist() == [2, 2, 2]
     assert all(code in CODES.values() for code in corpus.splits)
