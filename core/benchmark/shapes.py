@@ -9,7 +9,7 @@ import numpy as np
 
 from core.errors import UserError
 from core.models.embedding import Embedding
-from core.models.encoders.recurrent import GATES, RecurrentEncoder
+from core.models.encoders.recurrent import GATES, Cell, RecurrentEncoder
 from core.models.model import Model, initial_parameters
 from core.rng import generator
 
@@ -43,12 +43,12 @@ class Shape:
         ways, depth = (", bi" if self.bidirectional else ""), (f", {self.layers} layers" if self.layers > 1 else "")
         return f"{self.batch} x {self.length}, {self.inputs}/{self.hidden}{ways}{depth}"
 
-    def encoder(self, cell: str) -> RecurrentEncoder:
+    def encoder(self, cell: Cell) -> RecurrentEncoder:
         return RecurrentEncoder(
             cell=cell, hidden_size=self.hidden, num_layers=self.layers, bidirectional=self.bidirectional
         )
 
-    def flops(self, cell: str, tokens: int, training: bool) -> float:
+    def flops(self, cell: Cell, tokens: int, training: bool) -> float:
         """Additions and multiplications of the matrix products over `tokens` real tokens, padding not counted; going
         back takes twice those of going forward. Gates' functions are not counted."""
         encoder = self.encoder(cell)
@@ -66,7 +66,7 @@ class Shape:
         tokens = np.interp(places, np.linspace(0.0, 1.0, len(REVIEW_QUANTILES)), REVIEW_QUANTILES)
         return np.rint(tokens * self.length / REVIEW_LENGTH).clip(1, self.length).astype(np.int64)
 
-    def arrays(self, cell: str, lengths: np.ndarray, dtype: str, seed: int) -> dict[str, np.ndarray]:
+    def arrays(self, cell: Cell, lengths: np.ndarray, dtype: str, seed: int) -> dict[str, np.ndarray]:
         """What a `LayerProbe` takes: `x` and `d_output`, zero past the lengths, and the weights."""
         encoder = self.encoder(cell)
         model = Model(embedding=Embedding(vocab_size=2, dim=self.inputs), encoder=encoder)
@@ -111,7 +111,8 @@ def parse_shape(text: str) -> Shape:
             " as needed: 64x256,256/256,bi,2"
         )
     *sizes, both, layers = match.groups()
-    sizes, layers = [int(size) for size in sizes], int(layers or 1)
-    if min(sizes) < 1 or not 1 <= layers <= 16:
+    batch, length, inputs, hidden = (int(size) for size in sizes)
+    layers = int(layers or 1)
+    if min(batch, length, inputs, hidden) < 1 or not 1 <= layers <= 16:
         raise UserError(f"`shapes` {text}: sizes must be at least 1, and layers from 1 to 16")
-    return Shape(text, *sizes, bool(both), layers)
+    return Shape(text, batch, length, inputs, hidden, bool(both), layers)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 from markupsafe import Markup, escape
@@ -25,10 +25,12 @@ MARKERS = "os^Dv<>p"
 class Curves(Protocol):
     """What is drawn of a run."""
 
-    metrics: list[dict]
+    @property
+    def metrics(self) -> list[dict]: ...
 
     def curve(self, split: str, quantity: str) -> tuple[np.ndarray, np.ndarray]:
         """Epochs and values."""
+        ...
 
 
 def curve_svg(runs: Sequence[Curves], quantity: str, prefix: str) -> Markup:
@@ -68,7 +70,7 @@ def curve_svg(runs: Sequence[Curves], quantity: str, prefix: str) -> Markup:
     return _svg(draw, prefix, f"{quantity} over epochs, train and dev")
 
 
-def lengths_svg(series: Sequence[dict[str, Sequence[float]]], lengths: Sequence[int], prefix: str) -> Markup:
+def lengths_svg(series: Sequence[Mapping[str, Sequence[float]]], lengths: Sequence[int], prefix: str) -> Markup:
     """Accuracy over the length of sequences: of every entry its `test`, and dashed its `dev`."""
 
     def draw(axes) -> None:
@@ -94,7 +96,12 @@ def _svg(draw: Callable, prefix: str, title: str) -> Markup:
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
-    style = {"svg.fonttype": "none", "svg.hashsalt": prefix, "font.size": 9.5, "font.family": "sans-serif"}
+    style: dict[Any, Any] = {
+        "svg.fonttype": "none",
+        "svg.hashsalt": prefix,
+        "font.size": 9.5,
+        "font.family": "sans-serif",
+    }
     with matplotlib.rc_context(style):
         figure = Figure(figsize=(4.9, 3.3), layout="constrained")
         FigureCanvasSVG(figure)
@@ -132,7 +139,7 @@ def _inline(svg: str, prefix: str, title: str) -> str:
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r'\s+xmlns(?::\w+)?="[^"]*"', "", svg).replace("xlink:href", "href")
     svg = re.sub(r"<!--.*?-->", "", svg, flags=re.DOTALL)
-    box = re.search(r'viewBox="[^"]*"', svg).group()
+    (box,) = re.findall(r'viewBox="[^"]*"', svg)[:1]
     svg = f'<svg {box} role="img" aria-label="{escape(title)}">{svg[svg.index(">") + 1 :]}'
     svg = re.sub(r'\bid="', f'id="{prefix}-', svg)
     svg = re.sub(r'href="#', f'href="#{prefix}-', svg)

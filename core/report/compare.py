@@ -106,9 +106,9 @@ def agreement_of(pair: Pair, names: Sequence[str]) -> dict[str, str]:
 def compare(first: Run, second: Run) -> Pair:
     """The predictions of two runs, if they are about the same texts."""
     one, other = first.predictions, second.predictions
-    for run in (first, second):
-        if run.predictions is None:
-            return Pair(first, second, f"{run.label} has no predictions.csv that can be read")
+    if one is None or other is None:
+        missing = (first if one is None else second).label
+        return Pair(first, second, f"{missing} has no predictions.csv that can be read")
     if first.experiment.task != second.experiment.task:
         return Pair(first, second, f"other tasks: {first.experiment.task} and {second.experiment.task}")
     if first.execution["data"]["fingerprint"] != second.execution["data"]["fingerprint"]:

@@ -12,7 +12,7 @@ import argparse
 import pickle
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import chain, cycle, islice
 from pathlib import Path
 
@@ -63,7 +63,7 @@ def main(argv: list[str]) -> int:
 
 
 def _parser() -> Parser:
-    def table(lines: dict[str, object], width: int) -> str:
+    def table(lines: Mapping[str, object], width: int) -> str:
         return "\n".join(f"  {name:<{width}}{about}" for name, about in lines.items())
 
     settings = {entry.name: entry.about for entry in ENVIRONMENTS}

@@ -112,7 +112,7 @@ class Worker:
         path = os.pathsep.join([str(ROOT), *filter(None, [variables.get("PYTHONPATH")])])
         own = {} if environment.plain else {"OMP_NUM_THREADS": str(threads)}
         self._stderr = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 (the stack closes it)
-        self._process = subprocess.Popen(
+        self._process = process = subprocess.Popen(
             [sys.executable, "-m", worker_program.__name__],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -120,6 +120,8 @@ class Worker:
             env={**variables, **own, **environment.variables, "PYTHONPATH": path},
             encoding="utf-8",
         )
+        assert process.stdin and process.stdout
+        self._requests, self._answers = process.stdin, process.stdout
         stack.callback(self._process.communicate)  # closes the pipes and waits
         stack.callback(self._process.kill)
         self.pid = self._process.pid
@@ -134,7 +136,7 @@ class Worker:
 
     def answer(self) -> dict:
         """Wait for what was asked, and have the worker rest."""
-        line = self._process.stdout.readline()
+        line = self._answers.readline()
         if not line.endswith("\n"):
             raise UserError(self._died())
         if hasattr(signal, "SIGSTOP"):
@@ -148,8 +150,8 @@ class Worker:
 
     def _send(self, do: str, **arguments) -> None:
         with suppress(OSError):  # of a dead worker, which `answer` sees
-            self._process.stdin.write(json.dumps({"do": do, **arguments}) + "\n")
-            self._process.stdin.flush()
+            self._requests.write(json.dumps({"do": do, **arguments}) + "\n")
+            self._requests.flush()
 
     def _died(self) -> str:
         code = self._process.wait()

@@ -17,6 +17,7 @@ from core.benchmark.load import OtherWork
 from core.benchmark.shapes import Shape
 from core.benchmark.timing import LayerRow, Row, StepRow, calls_for, rounds_for, takes_part
 from core.models.encoders.encoder import Encoder
+from core.models.encoders.recurrent import Cell
 from core.rng import generator
 from core.spec.experiment import Experiment
 from tasks.speed.environments import Environment, Worker
@@ -43,7 +44,7 @@ class Plan:
     """What is to be timed, and how often."""
 
     shapes: tuple[Shape, ...]
-    cells: tuple[str, ...]
+    cells: tuple[Cell, ...]
     passes: tuple[bool, ...]
     """Whether training, for each."""
     implementations: frozenset[str]
@@ -119,8 +120,9 @@ class Measurement:
         plan, case = self.plan, f"steps, {experiment.recipe}"
         yield f"steps, recipe {experiment.recipe}: warming up"
         rows = [
-            StepRow(environment=name, backend=worker.environment.backend, implementation=one, recipe=experiment.recipe)
+            StepRow(environment=name, backend=backend, implementation=one, recipe=experiment.recipe)
             for name, worker in self.workers.items()
+            if (backend := worker.environment.backend)
             for one in plan.steps_in(worker.environment, experiment.model.encoder)
         ]
         self.steps += rows
@@ -134,9 +136,10 @@ class Measurement:
                 row.timings.append({"round": round, **timing})
         self._forget(rows)
 
-    def _prepare(self, worker: Worker, shape: Shape, cell: str) -> Iterator[LayerRow]:
+    def _prepare(self, worker: Worker, shape: Shape, cell: Cell) -> Iterator[LayerRow]:
         """A worker's rows of a shape and cell, set up and warm."""
         plan, environment, lengths = self.plan, worker.environment, self.plan.lengths_of(shape)
+        assert environment.backend, "NumPy alone has no layers"
         for implementation, training in product(plan.layers_in(environment), plan.passes):
             flops = shape.flops(cell, int(lengths.sum()), training)
             if plan.quick and implementation in environment.slow and flops > QUICK_FLOPS:

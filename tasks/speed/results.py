@@ -82,7 +82,10 @@ def panels(rows: list[LayerRow]) -> tuple[dict[str, dict[str, dict[str, Summary]
     grouped = {}
     for cell, training in dict.fromkeys(case[1:] for case in drawn):
         own = {case[0]: found for case, found in drawn.items() if case[1:] == (cell, training)}
-        references = {shape: found[base] if base else fastest(found.values()) for shape, found in own.items()}
+        references = {
+            shape: found[base] if base else min(found.values(), key=lambda row: row.seconds.median)
+            for shape, found in own.items()
+        }
         grouped[f"{cell.upper()}, {PASSES[training]}"] = {
             name: {shape: ratios(found[name], references[shape]) for shape, found in own.items() if name in found}
             for name in (series.name for series in DRAWN)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain
 
 from rich.box import SIMPLE_HEAD
@@ -77,7 +77,7 @@ def print_results(measured: Measurement) -> None:
         console.print(f"[dim]{STEPS_LEGEND}[/]")
 
 
-def _table(title: str, left: Sequence[str], columns: dict[str, Sequence[str]], lines: Lines) -> Table:
+def _table(title: str, left: Sequence[str], columns: Mapping[str, Sequence[str]], lines: Lines) -> Table:
     """A table of `lines`; `columns` has the headings of what each key of a line holds, to the right of its names."""
     table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for name in left:

@@ -16,7 +16,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from timeit import timeit
-from types import ModuleType
+from typing import Any
 
 import numpy as np
 
@@ -25,7 +25,7 @@ from backends import implementations, kernels
 from core.benchmark.shapes import Shape
 from core.benchmark.step_profile import parts, timed_parts
 from core.benchmark.timing import Stopwatch
-from core.models.encoders.recurrent import RecurrentEncoder
+from core.models.encoders.recurrent import Cell, RecurrentEncoder
 from core.models.model import initial_parameters, parameter_table
 from core.spec.experiment import Experiment
 from core.spec.training import learning_rate
@@ -46,7 +46,8 @@ class Worker:
     """
 
     def __init__(self) -> None:
-        self.side: ModuleType | None = None
+        self.side: Any = None
+        """The backend; None: NumPy alone."""
         self.matrices: dict[str, list] = {}
         self.forget()
 
@@ -75,16 +76,16 @@ class Worker:
         one[:256] @ other  # wakes the threads
         return {"flops_per_second": 2.0 * PEAK_SIZE**3 / timeit(lambda: one @ other, number=1)}
 
-    def prepare(self, implementation: str, training: bool, cell: str, shape: dict, lengths: list, dtype: str) -> dict:
+    def prepare(self, implementation: str, training: bool, cell: Cell, shape: dict, lengths: list, dtype: str) -> dict:
         """Set up layers, call them until they are warm, and return how long a call takes and which code it runs."""
         ran = implementation
         if implementation not in self.side.NATIVE:
             ran = implementations.resolve_implementation(implementation, None, "cpu", RecurrentEncoder(cell=cell))
         if implementation not in self.probes:
-            shape, lengths = Shape(**shape), np.array(lengths, dtype=np.int64)
+            sizes, real = Shape(**shape), np.array(lengths, dtype=np.int64)
             if not self.arrays:  # one set for all implementations
-                self.arrays = shape.arrays(cell, lengths, dtype, 0)
-            self.probes[implementation] = self.side.LayerProbe(shape.encoder(cell), self.arrays, lengths, "cpu", ran)
+                self.arrays = sizes.arrays(cell, real, dtype, 0)
+            self.probes[implementation] = self.side.LayerProbe(sizes.encoder(cell), self.arrays, real, "cpu", ran)
         call = self._call(implementation, training)
         seconds = [timeit(call, number=1)]
         # The first call sets things up; of one that takes so long, that hardly shows.
@@ -145,7 +146,8 @@ class Worker:
     def forget(self) -> dict:
         """Free layers, engines and their arrays."""
         self.probes, self.arrays, self.engines = {}, {}, {}
-        self.experiment = self.batches = None
+        self.experiment: Any = None
+        self.batches: Any = None
         gc.collect()
         return {}
 
