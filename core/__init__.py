@@ -1,4 +1,6 @@
-"""The framework-independent layer of seqtwin. A package imports only packages listed above it:
+"""The framework-independent layer of seqtwin.
+
+A package imports only packages listed above it:
 
 - `errors`, `files`, `strings`, `rng`, `schema`, `batch`: foundations
 - `models`: spec, parameter table and NumPy reference of every model family

@@ -14,7 +14,7 @@ PAD, UNK = 0, 1
 
 @dataclass(frozen=True)
 class BatchShard:
-    """The rows of a batch of `rows` rows that one process computes: every `size`-th, from `rank`.
+    """One process's rows of a batch of `rows` rows: every `size`-th, from `rank`.
 
     A process without a row computes row 0 with weight zero.
     """
@@ -71,7 +71,10 @@ class Batch:
 
 
 def pad(sequences: list[np.ndarray], targets: dict[str, np.ndarray]) -> Batch:
-    """Pad id sequences to the longest one. Raises UserError for an empty sequence or an empty list."""
+    """Pad id sequences to the longest one.
+
+    Raises UserError for an empty sequence or an empty list.
+    """
     lengths = np.array([len(sequence) for sequence in sequences], dtype=np.int64)
     if len(lengths) == 0:
         raise UserError("a batch needs at least one text, got none")
@@ -110,9 +113,10 @@ def real_mask(batch: Batch) -> np.ndarray:
 
 
 def reversal_index(batch: Batch) -> np.ndarray:
-    """Return [B * L] int64: rows of a flattened [B * L, D] that reverse each sequence in its length.
+    """Return [B * L] int64: rows of a flattened [B * L, D] that reverse every sequence.
 
-    Padding keeps its position, so the index is a permutation and its own inverse.
+    Sequences are reversed within their lengths. Padding keeps its position, so the index is a permutation and its own
+    inverse.
     """
     rows, width = batch.ids.shape
     time = np.arange(width)[None, :]
@@ -122,7 +126,7 @@ def reversal_index(batch: Batch) -> np.ndarray:
 
 
 def packing(batch: Batch) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return `order`, `sizes` and `place` of the batch as a packed sequence (in PyTorch's sense).
+    """Return the indices of PyTorch's packed-sequence layout: `order`, `sizes`, `place`.
 
     Tokens are ordered by time step, within a time step by sequence length, longest first. `order` [B] int64: rows,
     longest first. `sizes` [longest] int64: number of sequences that have a token at each time step. `place` [tokens]

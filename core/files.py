@@ -46,10 +46,10 @@ def write_bytes_atomic(path: str | Path, data: bytes) -> None:
 
 @contextmanager
 def growing_text(path: str | Path) -> Iterator[TextIO]:
-    """Open a UTF-8 text file for incremental writing; it is renamed to `path` when the block ends.
+    """Open a UTF-8 text file for incremental writing.
 
-    Line endings are written unchanged. Raises UserError if the system refuses. On any exception the temporary file is
-    removed.
+    It is renamed to `path` when the block ends. Line endings are written unchanged. Raises UserError if the system
+    refuses. On any exception the temporary file is removed.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name[:100]}.{os.getpid()}.tmp")
@@ -90,7 +90,7 @@ def user_path(name: str) -> Path:
     except UnicodeEncodeError:
         raise UserError(f"{name!r}: the file name is not UTF-8: rename the file") from None
     except RuntimeError:
-        raise UserError(f"{name}: no such home folder: check the user name, or give an absolute path") from None
+        raise UserError(f"{name}: no home folder of that user: check the name, or give an absolute path") from None
 
 
 def remove_unfinished(folder: str | Path) -> None:
@@ -113,7 +113,7 @@ def write_json_atomic(path: str | Path, tree: object, indent: int | None = 2) ->
 
 
 def _umask() -> int:
-    """Return the file-creation mask of the process, which `os.umask` only reports when setting it."""
+    """Return the file-creation mask, which `os.umask` only reports when setting it."""
     mask = os.umask(0o022)
     os.umask(mask)
     return mask

@@ -1,4 +1,4 @@
-"""Random numbers keyed by name: a key always gives the same numbers, whatever was drawn before.
+"""Random numbers keyed by name, independent of earlier draws.
 
 Philox is counter-based (Salmon et al. 2011): a stream is identified by a key, not by a position in a sequence. Adding a
 parameter therefore changes no other parameter, and a resumed run draws the same dropout masks as an uninterrupted one.
@@ -12,7 +12,10 @@ import numpy as np
 
 
 def generator(seed: int, *place: object) -> np.random.Generator:
-    """Return a NumPy generator keyed by (seed, place); `place`: strings and integers, as `("order", 3)`."""
+    """Return a NumPy generator keyed by (seed, place).
+
+    `place`: strings and integers, as `("order", 3)`.
+    """
     text = "/".join([str(seed), *map(str, place)])
     digest = hashlib.blake2b(text.encode(), digest_size=16).digest()
     return np.random.Generator(np.random.Philox(key=int.from_bytes(digest, "little")))

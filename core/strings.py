@@ -25,9 +25,9 @@ def in_order(labels: set[str]) -> list[str]:
 
 
 def shorten(text: str, longest: int = LONGEST) -> str:
-    """Return `text` on one line, truncated to about `longest` characters, between words if possible.
+    """Return `text` on one line, truncated to about `longest` characters.
 
-    Terminal control characters are replaced by U+FFFD.
+    It is truncated between words if possible. Terminal control characters are replaced by U+FFFD.
     """
     line = CONTROL.sub("\ufffd", " ".join(text.replace("<br />", " ").split()))
     if len(line) <= longest:

@@ -1,6 +1,6 @@
-"""Prepare encoded train, dev and test sets from a data source: tokenize once, cache, split, encode.
+"""Preparation of encoded train, dev and test sets: tokenize, cache, split, encode.
 
-A corpus is independent of vocabulary, truncation and splits, which are cheap: changing those reuses the cache.
+A corpus is independent of vocabulary, truncation and splits, which are cheap: a change of these reuses the cache.
 """
 
 from __future__ import annotations
@@ -52,11 +52,12 @@ NO_TOKENS, NO_LABEL = "without tokens", "without a label"
 
 @dataclass(frozen=True)
 class Corpus:
-    """Tokenized texts as concatenated provisional ids; text n is `ids[offsets[n]:offsets[n + 1]]`.
+    """Tokenized texts as concatenated provisional ids.
 
-    `tokens`: the string of every provisional id, in order of first occurrence; `ids` [total] int32; `offsets` [N + 1]
-    int64; `labels` [N] int64, indices into `classes`; `names`: N strings; `splits` [N] int8 by `splits.CODES`;
-    `groups` [N] int32, the film number, -1 if unknown. `left_out` counts skipped texts by reason.
+    Text n is `ids[offsets[n]:offsets[n + 1]]`. `tokens`: the string of every provisional id, in order of first
+    occurrence; `ids` [total] int32; `offsets` [N + 1] int64; `labels` [N] int64, indices into `classes`; `names`: N
+    strings; `splits` [N] int8 by `splits.CODES`; `groups` [N] int32, the film number, -1 if unknown. `left_out` counts
+    skipped texts by reason.
     """
 
     tokens: list[str]
@@ -244,8 +245,8 @@ def _check_classes(
             others = f" (and none with {len(missing) - 1:,} other labels)" if len(missing) > 1 else ""
             limit = "" if data.train_limit is None else ", or raise `data.train_limit`"
             raise UserError(
-                f"{where}the {part} split has no text with label {names[label]}{others}; {there} usable in all, but each"
-                f" of {', '.join(wanted)} needs one: add texts with that label, or remove it{limit}"
+                f"{where}the {part} split has no text with label {names[label]}{others}; {there} usable in all, but"
+                f" each of {', '.join(wanted)} needs one: add texts with that label, or remove it{limit}"
             )
         if not len(rows[part]):
             raise UserError(f"the {part} split has no text: add texts")

@@ -1,4 +1,4 @@
-"""Encoded data sets, their batches, and the example order, which depends on (seed, epoch) alone."""
+"""Encoded data sets, their batches, and the example order of an epoch."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from core.rng import generator
 
 @dataclass(frozen=True)
 class Dataset:
-    """Concatenated encoded, truncated sequences; sequence n is `tokens[offsets[n]:offsets[n + 1]]`.
+    """Concatenated encoded, truncated sequences.
 
-    `tokens` [total] int32; `offsets` [N + 1] int64; `targets`: arrays of N rows by name (for a classifier `label` [N]
-    int64); `names`: N identifiers for predictions.csv.
+    Sequence n is `tokens[offsets[n]:offsets[n + 1]]`. `tokens` [total] int32; `offsets` [N + 1] int64; `targets`:
+    arrays of N rows by name (for a classifier `label` [N] int64); `names`: N identifiers for predictions.csv.
     """
 
     tokens: np.ndarray
@@ -85,11 +85,11 @@ def check_dataset(dataset: Dataset, model: Model) -> None:
 def epoch_order(
     lengths: np.ndarray, batch_size: int, bucket_batches: int, seed: int, epoch: int, shuffle: bool = True
 ) -> list[np.ndarray]:
-    """Return the row numbers of every batch of an epoch; each row occurs once.
+    """Return the row numbers of every batch of an epoch, a function of (seed, epoch) alone.
 
-    Rows are shuffled, divided into buckets of `bucket_batches` batches, sorted by length within a bucket (ties stay
-    shuffled), divided into batches, and the batches are shuffled. The last batch of a bucket may be smaller.
-    `bucket_batches` 0 or 1 gives a plain shuffle. Without `shuffle`, batches follow the order of the data.
+    Each row occurs once. Rows are shuffled, divided into buckets of `bucket_batches` batches, sorted by length within a
+    bucket (ties stay shuffled), divided into batches, and the batches are shuffled. The last batch of a bucket may be
+    smaller. `bucket_batches` 0 or 1 gives a plain shuffle. Without `shuffle`, batches follow the order of the data.
     """
     rng = generator(seed, "order", epoch)
     order = rng.permutation(len(lengths)) if shuffle else np.arange(len(lengths))

@@ -9,7 +9,10 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One labeled text. `split` is "" if the data defines none; `group` is a film id, "" if unknown."""
+    """One labeled text.
+
+    `split` is "" if the data defines none; `group` is a film id, "" if unknown.
+    """
 
     name: str
     text: str

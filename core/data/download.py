@@ -63,7 +63,10 @@ def fetch(url: str, target: Path, md5: str, progress: Progress = no_progress, ti
 
 
 def _download(url: str, part: Path, progress: Progress, timeout: float) -> None:
-    """Complete the partial file `part`. Raises one of NETWORK_ERRORS, or UserError for disk errors."""
+    """Complete the partial file `part`.
+
+    Raises one of NETWORK_ERRORS, or UserError for disk errors.
+    """
     have = part.stat().st_size if part.exists() else 0
     try:
         response = _open(url, have, timeout)

@@ -31,7 +31,10 @@ class EncodedText:
 
 
 def encode_text(string: str, vocabulary: Vocabulary, text: Text, where: str) -> EncodedText:
-    """Tokenize, truncate and encode one text. Raises UserError, naming `where`, if it has no tokens."""
+    """Tokenize, truncate and encode one text.
+
+    Raises UserError, naming `where`, if it has no tokens.
+    """
     tokens = make_tokenizer(text)(string)
     if not tokens:
         raise UserError(f"{where}: the {text.tokenizer} tokenizer finds no tokens: give at least one word")

@@ -1,6 +1,6 @@
-"""Batch prefetching for GPUs: a thread builds the next batches and draws their dropout masks.
+"""Prefetching for GPUs: a thread builds the next batches with their dropout masks.
 
-A training step of a small model takes a GPU a few milliseconds; drawing its embedding masks takes a CPU core about one.
+A training step of a small model takes a few milliseconds on a GPU; drawing its embedding masks takes a CPU core one.
 Runs on a CPU do not prefetch, as the thread would compete with the computation.
 """
 
@@ -25,7 +25,7 @@ Item = TypeVar("Item")
 
 
 def prefetch(items: Iterable[Item], depth: int = DEPTH) -> Iterator[Item]:
-    """Yield the same items in the same order, with up to `depth` of them produced ahead by a thread.
+    """Yield the same items in order; a thread produces up to `depth` of them ahead.
 
     An exception while producing an item is raised when that item is due. Closing the iterator ends the thread.
     """
@@ -45,7 +45,7 @@ def prefetch(items: Iterable[Item], depth: int = DEPTH) -> Iterator[Item]:
 
 
 def with_masks(batch: Batch, experiment: Experiment, step: int) -> Batch:
-    """Return the batch with the dropout masks of a step, identical to those a backend would draw.
+    """Return the batch with the dropout masks of a step, as a backend would draw them.
 
     With `dropout_masks = native` the framework draws the masks, and the batch is returned unchanged.
     """

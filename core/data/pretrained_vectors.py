@@ -20,7 +20,7 @@ from core.errors import UserError
 
 @dataclass(frozen=True)
 class Package:
-    """A distribution with vectors [N, dim] float32 as `.npy` and their N words in a Parquet column."""
+    """A package with vectors [N, dim] float32 as `.npy` and N words in a Parquet column."""
 
     distribution: str
     vectors: str
@@ -58,7 +58,7 @@ class Vectors:
 
 @dataclass(frozen=True)
 class Lookup:
-    """Look-up result: `values` [F, dim] float32 of `ids` [F] int64, and the words without a vector."""
+    """Vectors `values` [F, dim] float32 of `ids` [F] int64, and the `missing` words."""
 
     ids: np.ndarray
     values: np.ndarray

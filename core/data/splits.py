@@ -22,7 +22,7 @@ ELSEWHERE = "also in the {} split"
 def split_rows(
     marks: np.ndarray, labels: np.ndarray, groups: np.ndarray, data: Splits
 ) -> tuple[dict[str, np.ndarray], dict]:
-    """Return ascending, disjoint row numbers of `train`, `dev` and `test`, and how they were split.
+    """Return disjoint, sorted rows of `train`, `dev` and `test`, and how they were split.
 
     `marks` [N] by CODES, `labels` [N], `groups` [N], -1 if unknown. Marked texts keep their split. If no text is marked
     dev, dev is held out of train: entire films if films are known, otherwise at random, stratified by class. Unmarked
@@ -122,7 +122,10 @@ def _split_at_random(rows: np.ndarray, labels: np.ndarray, shares: list[float], 
 
 
 def _limited(rows: np.ndarray, labels: np.ndarray, limit: int, seed: int, part: str) -> np.ndarray:
-    """Return at most `limit` rows with balanced classes; smaller limits give subsets of larger ones."""
+    """Return at most `limit` rows with balanced classes.
+
+    Smaller limits give subsets of larger ones.
+    """
     if len(rows) == 0:
         return rows
     classes = np.unique(labels[rows])

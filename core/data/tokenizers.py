@@ -1,4 +1,4 @@
-"""Tokenizers: `whitespace` (textbook), `words` (English), `jieba` (Chinese) and `characters`."""
+"""Tokenizers: `whitespace` (textbook), `words` (English), `jieba` (Chinese), `characters`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from core.errors import UserError
 from core.spec.text import Text
 
 TOKENIZER_VERSION = 2
-"""Version in the key of cached corpora: increase it when the output of any tokenizer changes."""
+"""Version in the key of cached corpora: increase it when a tokenizer's output changes."""
 
 Tokenizer = Callable[[str], list[str]]
 
@@ -25,10 +25,10 @@ JOINERS = "\u200c\u200d"
 MARKS = JOINERS + "".join(
     character for character in map(chr, range(0x300, 0xFE30)) if unicodedata.category(character) in ("Mn", "Mc")
 )
-"""Vowel signs and accents (Hindi, Arabic, ...), which `\\w` does not match, and zero-width joiners."""
+"""Vowel signs and accents (Hindi, Arabic, ...), which are not `\\w`, and zero-width joiners."""
 RUN = rf"[^\W_]+(?:[{MARKS}]+[^\W_]*)*"
 WORD = re.compile(rf"{RUN}(?:'(?![sS]\b){RUN})*|(?<=\w)'[sS]\b|[!?]")
-"""A run of letters and digits with inner apostrophes ("don't", "70s"), a possessive 's, `!` or `?`.
+"""A run of letters and digits with inner apostrophes ("don't", "70s"), an 's, `!` or `?`.
 
 A possessive or contracted 's is a separate token ("film" "'s"), so that a name and its genitive share a token. All
 other characters are separators.
@@ -36,7 +36,7 @@ other characters are separators.
 
 CHINESE = "\u3005-\u3007\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 OTHER_UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3041-\u30ff"
-"""Thai, Lao, Burmese, Khmer and Japanese kana: scripts without spaces between words, like Chinese."""
+"""Scripts without spaces between words: Thai, Lao, Burmese, Khmer, Japanese kana."""
 UNSPACED = CHINESE + OTHER_UNSPACED
 CHARACTER = re.compile(rf"[{UNSPACED}]|[^\W{UNSPACED}]+(?:[{MARKS}]+[^\W{UNSPACED}]*)*|[^\w\s]")
 

@@ -1,7 +1,7 @@
-"""Streaming reader of word vectors in GloVe's or word2vec's text format: plain, .gz or in a .zip.
+"""Streaming reader of word vectors in the text formats of GloVe and word2vec.
 
-A line is a word and `dim` numbers, separated by single spaces. word2vec adds a header line `COUNT DIM`. Memory use is
-one block of the file and the requested vectors, for any file size.
+Files are plain, .gz or inside a .zip. A line is a word and `dim` numbers, separated by single spaces. word2vec adds a
+header line `COUNT DIM`. Memory use is one block of the file and the requested vectors, for any file size.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ FORMATS = "give vectors in GloVe's or word2vec's text format"
 
 @dataclass(frozen=True)
 class VectorText:
-    """A vector file whose beginning was checked; `count` of the word2vec header, None without one."""
+    """A vector file with a checked beginning; `count` is None without a word2vec header."""
 
     path: Path
     member: str | None
@@ -48,9 +48,9 @@ class VectorText:
         return _name(self.path, self.member)
 
     def read(self, words: set[str], progress: Progress = no_progress) -> tuple[dict[str, np.ndarray], str]:
-        """Return the vectors [dim] float32 of the `words` in the file, and a fingerprint of its text.
+        """Return the vectors [dim] float32 of the `words` in the file, and a fingerprint.
 
-        The first vector of a repeated word is used. The fingerprint does not depend on compression. `words` contain no
+        The first vector of a repeated word is used. The fingerprint is that of the uncompressed text. `words` have no
         spaces. The numbers of other words are counted but not parsed. Raises UserError naming the line: wrong number of
         components, not a number, NaN or infinity, a word that is not UTF-8, premature end of file; or naming the damage
         of a compressed file.
@@ -121,7 +121,7 @@ def open_text(path: Path, member: str | None) -> VectorText:
 
 @contextmanager
 def _opened(path: Path, member: str | None) -> Iterator[tuple[BinaryIO, Callable[[], int], int]]:
-    """Yield the text as a byte stream, a function returning the read position, and the total size."""
+    """Yield a byte stream of the text, a function returning its position, and its size."""
     name = _name(path, member)
     try:
         with open(path, "rb") as raw:
@@ -233,7 +233,7 @@ def _check_utf8(word: bytes, where: str) -> None:
 
 
 def _is_binary(beginning: bytes) -> bool:
-    """Return whether the bytes after a word2vec header are binary: control bytes or invalid UTF-8."""
+    """Return whether bytes after a word2vec header hold control bytes or invalid UTF-8."""
     if CONTROL.search(beginning):
         return True
     try:

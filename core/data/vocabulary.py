@@ -32,9 +32,9 @@ class Vocabulary:
 
     @classmethod
     def build(cls, tokens: Sequence[str], counts: Sequence[int] | np.ndarray, spec: Text) -> Vocabulary:
-        """Build from distinct `tokens`: the most frequent ones with at least `spec.min_count` occurrences.
+        """Build from distinct `tokens` the vocabulary of the most frequent ones.
 
-        Raises UserError if no token remains.
+        Tokens need at least `spec.min_count` occurrences. Raises UserError if no token remains.
         """
         counts = np.asarray(counts, dtype=np.int64)
         frequent = np.flatnonzero(counts >= max(spec.min_count, 1))

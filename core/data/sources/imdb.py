@@ -1,4 +1,4 @@
-"""IMDB reviews: the packaged CSV, the official archive, or a local archive or folder in its layout.
+"""IMDB reviews: packaged CSV, official archive, local archive or local folder.
 
 The layout is that of the Large Movie Review Dataset (Maas et al. 2011): `train/pos/0_9.txt` is review 0, rated 9, and
 line 0 of `train/urls_pos.txt` names its film. The 50,000 unlabeled reviews of `train/unsup` are ignored.
@@ -43,9 +43,10 @@ DAMAGED = (tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error)
 
 
 def open_source(source: str, cache_dir: str | Path, progress: Progress = no_progress) -> Source:
-    """Open the source named by `Data.source`; `official` is downloaded to `cache_dir` if missing.
+    """Open the source named by `Data.source`.
 
-    Raises UserError: package not installed, path missing or of another kind, no connection, checksum mismatch.
+    `official` is downloaded to `cache_dir` if missing. Raises UserError: package not installed, path missing or of
+    another kind, no connection, checksum mismatch.
     """
     if source == "packaged":
         return _packaged()
@@ -211,7 +212,7 @@ def _read_folder(path: Path, root: Path, progress: Progress) -> Iterator[Documen
 
 
 def _key(match: re.Match) -> tuple[int, int, int, int]:
-    """Return the sort key of a review: train before test, positive before negative, number, rating."""
+    """Return the sort key: train before test, positive before negative, number, rating."""
     split, kind, number, rating = match.groups()
     return SPLITS.index(split), -LABELS[kind], int(number), int(rating)
 

@@ -1,4 +1,4 @@
-"""Opening of data sources of any kind, and retrieval of single texts, which runs do not store."""
+"""Opening of data sources, and retrieval of single texts, which runs do not store."""
 
 from __future__ import annotations
 

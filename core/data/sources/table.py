@@ -27,7 +27,7 @@ from core.strings import shorten
 
 FORMATS = {".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 DELIMITERS = (",", ";", "\t", "|")
-"""Candidate delimiters of a `.csv`: the first for which the header has the required columns is used."""
+"""Delimiters of a `.csv`; the first that yields the required columns in the header is used."""
 
 LONGEST = 5_000_000
 """Maximum characters per cell of a table. A longer one indicates an unclosed quote."""
@@ -41,7 +41,7 @@ PACKED = (gzip.BadGzipFile, EOFError, zlib.error)
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row: its `number` below the header, from 1, and the stripped `cells` of the requested columns."""
+    """One row: `number` below the header, from 1, and stripped `cells` of the requested columns."""
 
     number: int
     cells: list[str]
@@ -56,7 +56,7 @@ def format_of(path: Path) -> str | None:
 def read_rows(
     path: Path, columns: list[str], encoding: str, progress: Progress = no_progress, optional: tuple[str, ...] = ()
 ) -> Iterator[Row]:
-    """Yield rows with the cells of `columns`, then of `optional`, "" for a missing optional column.
+    """Yield rows with the cells of `columns`, then `optional` ("" for a missing column).
 
     Raises UserError: a missing or repeated column, an empty file, a row with more or fewer cells than the header, a
     cell that is too long, an unclosed quote, bytes that are not in `encoding`, NUL, a damaged .gz.
@@ -251,9 +251,10 @@ def _row(path: Path, number: int, line: int, cells: list[str], header: list[str]
 
 
 def check_encoding(encoding: str) -> None:
-    """Check an encoding. Raises UserError if it is unknown or lines cannot be split on a byte level.
+    """Check an encoding.
 
-    A line feed must be one byte, and surrogates must not be encodable.
+    Raises UserError if it is unknown or lines cannot be split on a byte level. A line feed must be one byte, and
+    surrogates must not be encodable.
     """
     try:
         half = "\ud800".encode(encoding, "ignore").decode(encoding)
@@ -269,7 +270,10 @@ def check_encoding(encoding: str) -> None:
 
 
 def open_table(data: Table, progress: Progress = no_progress) -> Source:
-    """Open the source named by a `Table`. Raises UserError: a file missing, repeated, or without rows."""
+    """Open the source named by a `Table`.
+
+    Raises UserError: a file missing, repeated, or without rows.
+    """
     parts = {part: user_path(path) for part, path in _parts(data).items() if path is not None}
     for path in parts.values():
         _check_file(path)
