@@ -1,4 +1,4 @@
-"""The frameworks that can run a spec. This is the only place that knows their names."""
+"""Registry of backends; the only module that maps backend names to packages."""
 
 from __future__ import annotations
 
@@ -9,14 +9,17 @@ from types import ModuleType
 from core.errors import UserError
 
 _REQUIREMENTS = {"paddle": "paddlepaddle", "torch": "torch"}
-"""What to install for each backend whose package is named like the module it imports."""
+"""PyPI package of each backend; a backend has the name of the module that it imports."""
 
 
 NAMES = tuple(_REQUIREMENTS)
 
 
 def load(name: str) -> ModuleType:
-    """The backend package `name`, importing its framework now. Raises UserError if unknown or not installed."""
+    """Import the backend package `name` and its framework.
+
+    Raises UserError if it is unknown or not installed.
+    """
     if name not in _REQUIREMENTS:
         raise UserError(f"unknown backend {name!r}: choose one of {', '.join(NAMES)}")
     if not installed(name):
@@ -25,17 +28,17 @@ def load(name: str) -> ModuleType:
 
 
 def how_to_install(name: str) -> str:
-    """What to type for the framework of a backend."""
+    """Return the command that installs the framework of a backend."""
     return f"pip install {_REQUIREMENTS[name]}"
 
 
 def installed(name: str) -> bool:
-    """Whether the framework of a backend can be imported; it is not imported to find out."""
+    """Return whether the framework of a backend is installed, without importing it."""
     return importlib.util.find_spec(name) is not None
 
 
 def first_installed() -> str:
-    """The backend to use where none is named. Raises UserError if there is none at all."""
+    """Return the default backend. Raises UserError if no framework is installed."""
     for name in NAMES:
         if installed(name):
             return name

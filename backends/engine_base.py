@@ -1,4 +1,4 @@
-"""What the engines of both frameworks do alike, with no tensor in it: the order of a step, and its bookkeeping."""
+"""Framework-independent base of the engines: order and bookkeeping of a training step."""
 
 from __future__ import annotations
 
@@ -10,20 +10,21 @@ from core.engine.contract import StepStats
 
 
 class EngineBase:
-    """Base of both `Engine`s. `model`, `clock` and `optimizer` are the framework's own.
+    """Base class of both `Engine`s.
 
-    A subclass has `_backward`, `_apply` and `_read` in its framework's operations.
+    A subclass implements `_backward`, `_apply` and `_read` in framework operations, and sets `_model`, `_clock` and
+    `_optimizer`.
     """
 
     def _keep(self, model: spec.Model, training: spec.Training, device: str, implementation: str) -> None:
-        """Note what the engine was made of."""
+        """Store the arguments of the constructor."""
         self.device, self.implementation, self.training = device, implementation, training
         self._counted = model.head.counted
         self._pending: list[tuple[object, int]] = []
-        """Figures of every step since the last `collect`, on the device, and how many predictions they are of."""
+        """Statistics of every step since the last `collect`, on the device, and its predictions."""
 
     def _reads_rows(self, lookup: str, trainable: bool) -> bool:
-        """Whether the gradient of word vectors is kept by rows: few have one, and Adam can be told which."""
+        """Return whether the embedding gradient is stored by rows, of which a batch uses few."""
         return (
             self.implementation == "fast" and self.training.optimizer.kind == "adam" and lookup == "index" and trainable
         )
@@ -54,5 +55,5 @@ class EngineBase:
         self._optimizer.load(moments, steps)
 
     def _divisor(self, batch: Batch) -> int:
-        """What the sum of losses is divided by."""
+        """Return the divisor of the sum of losses."""
         return self._counted(batch) if self.training.loss_reduction == "mean" else 1

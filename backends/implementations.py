@@ -1,4 +1,4 @@
-"""Which code computes an encoder: the framework's, the textbook's, or ours."""
+"""Selection of the implementation that computes an encoder."""
 
 from __future__ import annotations
 
@@ -9,11 +9,15 @@ from core.errors import UserError
 from core.models.encoders.encoder import Encoder
 
 IMPLEMENTATIONS = ("builtin", "packed", "loop", "fast")
-"""Of the encoders, in every backend (`backends/*/encoders`): the framework's own layers, in two ways to be exact for
-unequal lengths, the textbook's steps in framework operations, ours. Each encoder says which of them it has."""
+"""Implementations of encoders in every backend (`backends/*/encoders`).
+
+`builtin` and `packed`: built-in layers of the framework, with two ways to handle unequal lengths; `loop`: the
+textbook's steps in framework operations; `fast`: the compiled kernels (`backends/kernels`). Each encoder lists its
+supported ones.
+"""
 
 SIDE_BY_SIDE = ("loop", "fast")
-"""Those that an `Ensemble` has: frameworks' own layers are of one model each."""
+"""Implementations of an `Ensemble`; built-in layers support one model only."""
 
 
 def resolve_implementation(
@@ -24,37 +28,37 @@ def resolve_implementation(
     dtype: str = "float32",
     among: tuple[str, ...] = IMPLEMENTATIONS,
 ) -> str:
-    """`auto`, or one of `among`, to the one that will compute this encoder on this device: `auto` is the first that
-    can, on a CPU of `fast`, `builtin`, `packed`, `loop`, on a GPU of what `backend` prefers there.
+    """Return the implementation of an encoder on a device, for `auto` or one of `among`.
 
-    Raises UserError if another is asked for than can run. `backend` may be None for a CPU.
+    `auto` selects the first usable one: on a CPU of `fast`, `builtin`, `packed`, `loop`, on a GPU in the order of
+    `backend.preferred_on_gpu`. `backend` may be None for a CPU. Raises UserError if the requested one cannot run.
     """
     order = ("fast", "builtin", "packed", "loop") if device == "cpu" else backend.preferred_on_gpu(encoder, dtype)
     obstacles = {name: _obstacle(name, device, encoder) for name in order}
     usable = [name for name in order if name in among and not obstacles[name]]
     if not usable:
-        raise UserError(f"encoder {encoder.kind}: models cannot be trained side by side with it")
+        raise UserError(f"encoder {encoder.kind}: not supported by ensemble training: use another encoder")
     if request == "auto":
         return usable[0]
     if request not in IMPLEMENTATIONS:
         raise UserError(f"unknown implementation {request!r}: choose one of auto, {', '.join(IMPLEMENTATIONS)}")
     if request not in usable:
-        why = obstacles[request] or "the frameworks' own layers do not go side by side"
-        raise UserError(f"`implementation` {request}: {why}; use `implementation` {usable[0]}")
+        why = obstacles[request] or "built-in layers do not support ensemble training"
+        raise UserError(f"`implementation` {request}: {why}: use `implementation` {usable[0]}")
     return request
 
 
 def _obstacle(name: str, device: str, encoder: Encoder) -> str | None:
     if name not in encoder.implementations:
-        return f"{encoder.describe()} has only {', '.join(encoder.implementations)}"
+        return f"{encoder.describe()} supports only {', '.join(encoder.implementations)}"
     return why_not_fast(device) if name == "fast" else None
 
 
 def why_not_fast(device: str) -> str | None:
-    """Why our own recurrent layers cannot run on this device; None if they can."""
-    return "our own recurrent layers are for the CPU" if device != "cpu" else kernels.failure()
+    """Return why the compiled kernels cannot run on a device; None if they can."""
+    return "the compiled kernels run on the CPU only" if device != "cpu" else kernels.failure()
 
 
 def implementation_version(implementation: str) -> dict[str, str]:
-    """For a run's record: the build of our layers that runs on this machine, where they run."""
+    """Return the build of the compiled kernels for the run record, if they are used."""
     return {"kernels": kernels.target()} if implementation == "fast" else {}

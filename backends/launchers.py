@@ -1,4 +1,4 @@
-"""Processes that a framework's launcher started."""
+"""Launchers of distributed training, and the processes that they started."""
 
 from __future__ import annotations
 
@@ -7,32 +7,34 @@ from core.errors import UserError
 
 LAUNCHERS = {
     "paddle": Launcher(
-        "python -m paddle.distributed.launch --nproc_per_node N python -m",  # it knows no -m of its own
+        "python -m paddle.distributed.launch --nproc_per_node N python -m",  # the launcher has no -m option
         "PADDLE_TRAINER_ID",
         "PADDLE_TRAINERS_NUM",
         "PADDLE_LOCAL_RANK",
     ),
     "torch": Launcher("torchrun --nproc-per-node N -m", "RANK", "WORLD_SIZE", "LOCAL_RANK"),
 }
-"""What starts several processes for each backend."""
+"""Launcher of each backend."""
 
 
 def launched(name: str) -> tuple[int, int, int] | None:
-    """(rank, size, local rank) of this process among several, None if it is alone. Raises UserError where another
-    backend's launcher started them: they would not meet."""
+    """Return (rank, size, local rank) of this process, None for a single process.
+
+    Raises UserError if the launcher of another backend started it, as no process group could be formed.
+    """
     for other, launcher in LAUNCHERS.items():
         if other != name and launcher.place() is not None and LAUNCHERS[name].place() is None:
             own = LAUNCHERS[name].command
-            raise UserError(f"started by {launcher.command.split(' -')[0]}, and the backend is {name}: use {own} TASK")
+            raise UserError(f"started by {launcher.command.split(' -')[0]}, but the backend is {name}: use {own} TASK")
     return LAUNCHERS[name].place()
 
 
 def rank() -> int:
-    """Of this process among several, whichever launcher started them; 0 if it is alone."""
+    """Return the rank of this process for any launcher, 0 for a single process."""
     return next((place[0] for place in map(Launcher.place, LAUNCHERS.values()) if place is not None), 0)
 
 
 def refuse_several(what: str) -> None:
-    """Raises UserError if this process is one of several: `what` is done by one."""
+    """Raise UserError if this process is one of several, as `what` supports one process only."""
     if any(launcher.place() is not None for launcher in LAUNCHERS.values()):
-        raise UserError(f"{what} is not shared out among processes: start it without torchrun or paddle.distributed")
+        raise UserError(f"{what} does not support distributed launch: start it without torchrun or paddle.distributed")

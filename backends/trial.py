@@ -1,4 +1,4 @@
-"""Trying out a GPU with a small layer, in a process of its own."""
+"""Test of a GPU with a small layer, in a separate process."""
 
 from __future__ import annotations
 
@@ -15,33 +15,39 @@ from core.models.encoders.recurrent import RecurrentEncoder
 from core.models.model import Model, parameter_table
 
 TRIAL_LIMIT = 120.0
-"""Seconds for importing a framework and one small layer: the first use of a GPU can take most of a minute."""
+"""Time limit in seconds.
+
+Importing a framework and first using a GPU can take most of a minute.
+"""
 
 TRIAL_TOLERANCE = 0.02
-"""Of a trial's answers, which are of size 1: more than rounding, with TF32 too, and less than garbage."""
+"""Tolerance for results of size 1: above rounding errors, including those of TF32."""
 
 
 @functools.cache
 def run_trial(framework: str, number: int) -> str | None:
-    """What went wrong when a small layer was tried on a GPU in a process of its own (after `a trial ...`), or None."""
+    """Test a GPU in a separate process.
+
+    Return None, or the failure as a predicate (`a test ...`).
+    """
     answer, trouble = call(tried, framework, f"gpu:{number}", limit=TRIAL_LIMIT)
     if trouble:
         return trouble
     if not isinstance(answer, float):
-        return "gave an answer that cannot be read"
-    return None if answer <= TRIAL_TOLERANCE else f"gave wrong numbers: {answer:.2g} from the CPU's"
+        return "returned an unreadable result"
+    return None if answer <= TRIAL_TOLERANCE else f"returned wrong numbers, {answer:.2g} from those of the CPU"
 
 
 def tried(framework: str, device: str) -> float:
-    """`try_out`, of a framework by its name: in the child."""
+    """Call `try_out` for a framework by name, in the child process."""
     return try_out(backends.load(framework), device)
 
 
 def try_out(side: ModuleType, device: str) -> float:
-    """The largest difference between the CPU's and a device's answers for a small recurrent layer, forward and back, in
-    both ways that a run may have the framework's layer there.
+    """Return the largest difference between CPU and device for a small recurrent layer.
 
-    It is infinite where an answer is not a number.
+    Outputs and gradients of the implementations `builtin` and `packed` are compared. The difference is infinite if a
+    number is not finite.
     """
     encoder, rng = RecurrentEncoder(hidden_size=8), np.random.default_rng(0)
     table = parameter_table(Model(embedding=Embedding(vocab_size=4, dim=8), encoder=encoder))
@@ -51,7 +57,7 @@ def try_out(side: ModuleType, device: str) -> float:
     found = {}
     for where, implementation in itertools.product(("cpu", device), ("builtin", "packed")):
         probe = side.LayerProbe(encoder, arrays, np.array([5, 4, 2, 1]), where, implementation)
-        answers = {**probe.forward(), **probe.gradients()}
-        found.setdefault(where, []).extend(answer.ravel() for answer in answers.values())
+        results = {**probe.forward(), **probe.gradients()}
+        found.setdefault(where, []).extend(array.ravel() for array in results.values())
     differences = np.abs(np.concatenate(found[device]) - np.concatenate(found["cpu"]))
     return float(differences.max()) if np.isfinite(differences).all() else float("inf")

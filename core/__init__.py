@@ -1,16 +1,18 @@
-"""Everything of seqtwin that needs no framework. Rooms, from the ground up; each imports only those above it here:
+"""The framework-independent layer of seqtwin.
 
-- `errors`, `files`, `strings`, `rng`, `schema`, `batch`: the ground
-- `models`: what a model is and computes: per family its spec, its parameter rows and its NumPy reference
-- `spec`: what an experiment is: model, text, training and data, as JSON
-- `data`: from files to batches; `data/sources` has a file for each kind of data
-- `weights`: weights from and to other people's files
-- `engine`: what a backend must do, and where it runs: devices, processes, the NumPy engine
-- `train`: the training loop, its metrics, the run folder; preparing and summing up a run
-- `parity`: what "the same" means, rung by rung, and the faults that it must catch
-- `analysis`: what a trained model does: occlusion, gates, gradient flow
-- `benchmark`: sizes, timings, the profile of a step
+A package imports only packages listed above it:
+
+- `errors`, `files`, `strings`, `rng`, `schema`, `batch`: foundations
+- `models`: spec, parameter table and NumPy reference of every model family
+- `spec`: the specification of an experiment (model, text, training, data), stored as JSON
+- `data`: loading, tokenizing, splitting and batching; `data/sources` has one file per kind of data
+- `weights`: import and export of weight files written by other programs
+- `engine`: the interface of a backend, devices, process groups, the NumPy engine
+- `train`: training loop, metrics, run folder, preparation and results of a run
+- `parity`: the definition of numerical parity, level by level, and the faults that its checks must detect
+- `analysis`: inspection of trained models: occlusion, gates, gradient flow
+- `benchmark`: sizes, timings, step profiles
 - `plots`, `report`: PNG figures, HTML pages
 
-`tests/test_architecture.py` checks this, and that nothing here imports a framework.
+`tests/test_architecture.py` enforces the import order and that `core` imports no framework.
 """

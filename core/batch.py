@@ -1,4 +1,4 @@
-"""Batches: padded id sequences with their targets, and index arrays that describe their real tokens."""
+"""Batches: padded id sequences with targets, and index arrays over their real tokens."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ PAD, UNK = 0, 1
 
 @dataclass(frozen=True)
 class BatchShard:
-    """Which rows of a batch of `rows` rows a process has: each `size`-th, from `rank` on. Where there is none for it,
-    the first stands in, and counts nothing."""
+    """One process's rows of a batch of `rows` rows: every `size`-th, from `rank`.
+
+    A process without a row computes row 0 with weight zero.
+    """
 
     rank: int
     size: int
@@ -32,11 +34,11 @@ class BatchShard:
 
 @dataclass(frozen=True)
 class Batch:
-    """Sequences of unequal length, padded on the right with PAD up to the longest.
+    """Sequences of unequal length, padded on the right with PAD to the longest.
 
-    `ids` [B, L] int64, `lengths` [B] int64 (1 <= length <= L), `targets` by name, arrays of B rows: of a classifier
-    `label` [B] int64. `shard` says of which larger batch these are some of the rows. `masks` are that larger batch's
-    units to keep at every place of dropout, where they were drawn already (`core/data/prefetch.py`).
+    `ids` [B, L] int64; `lengths` [B] int64 (1 <= length <= L); `targets`: arrays of B rows by name, for a classifier
+    `label` [B] int64. `shard` locates these rows in a larger batch, None for a full batch. `masks` holds the dropout
+    masks of the full batch by dropout place, if they were prefetched (`core/data/prefetch.py`).
     """
 
     ids: np.ndarray
@@ -46,7 +48,10 @@ class Batch:
     masks: dict[str, np.ndarray] | None = None
 
     def sharded(self, rank: int, size: int) -> Batch:
-        """The rows of one of `size` processes, as wide as the whole: dropout masks are drawn for that."""
+        """Return the rows of process `rank` of `size`, padded to the width of the full batch.
+
+        Dropout masks are drawn for the full batch, so every shard keeps its width.
+        """
         if size == 1:
             return self
         shard = BatchShard(rank, size, len(self.lengths))
@@ -56,22 +61,25 @@ class Batch:
 
     @property
     def labels(self) -> np.ndarray:
-        """[B] int64, of a classifier's batch."""
+        """Labels [B] int64 of a classifier's batch."""
         return self.targets["label"]
 
     @property
     def tokens(self) -> int:
-        """Real tokens, padding not counted."""
+        """Number of real tokens, without padding."""
         return int(self.lengths.sum())
 
 
 def pad(sequences: list[np.ndarray], targets: dict[str, np.ndarray]) -> Batch:
-    """Pad id sequences to the longest. Raises UserError for an empty sequence or an empty list."""
+    """Pad id sequences to the longest one.
+
+    Raises UserError for an empty sequence or an empty list.
+    """
     lengths = np.array([len(sequence) for sequence in sequences], dtype=np.int64)
     if len(lengths) == 0:
-        raise UserError("a batch needs at least one text, and there is none")
+        raise UserError("a batch needs at least one text, got none")
     if lengths.min() == 0:
-        raise UserError(f"text {int(lengths.argmin()) + 1} has no tokens: give every text at least one word")
+        raise UserError(f"text {int(lengths.argmin()) + 1} has no tokens: every text needs at least one token")
     ids = np.full((len(sequences), lengths.max()), PAD, dtype=np.int64)
     for row, sequence in enumerate(sequences):
         ids[row, : len(sequence)] = sequence
@@ -80,32 +88,35 @@ def pad(sequences: list[np.ndarray], targets: dict[str, np.ndarray]) -> Batch:
 
 @dataclass(frozen=True)
 class Windows:
-    """Windows of `width` tokens side by side that lie within the real tokens, at least one of each sequence: where the
-    text is shorter than that, one at its start. Windows of width 1 are the real tokens."""
+    """Windows of `width` consecutive real tokens, at least one per sequence.
+
+    A sequence shorter than `width` has one window, at its start. Windows of width 1 are the real tokens.
+    """
 
     batch: Batch
     width: int = 1
 
     @cached_property
     def counts(self) -> np.ndarray:
-        """[B, 1] int64."""
+        """Number of windows per sequence, [B, 1] int64."""
         return np.maximum(self.batch.lengths - self.width + 1, 1)[:, None]
 
     @cached_property
     def mask(self) -> np.ndarray:
-        """[B, L, 1] bool: True where one begins."""
+        """Start positions, [B, L, 1] bool: True where a window starts."""
         return (np.arange(self.batch.ids.shape[1]) < self.counts)[:, :, None]
 
 
 def real_mask(batch: Batch) -> np.ndarray:
-    """[B, L] bool: True where a token is real."""
+    """Return [B, L] bool: True for a real token, False for padding."""
     return Windows(batch).mask[:, :, 0]
 
 
 def reversal_index(batch: Batch) -> np.ndarray:
-    """[B * L] int64: rows of a flattened [B * L, D] that reverse each sequence within its length.
+    """Return [B * L] int64: rows of a flattened [B * L, D] that reverse every sequence.
 
-    Padding stays where it is, so this is a permutation, and its own inverse.
+    Sequences are reversed within their lengths. Padding keeps its position, so the index is a permutation and its own
+    inverse.
     """
     rows, width = batch.ids.shape
     time = np.arange(width)[None, :]
@@ -115,11 +126,11 @@ def reversal_index(batch: Batch) -> np.ndarray:
 
 
 def packing(batch: Batch) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Real tokens end to end, first those of all sequences at time 0, then at time 1, and so on, the longer sequences
-    first: what PyTorch calls a packed sequence.
+    """Return the indices of PyTorch's packed-sequence layout: `order`, `sizes`, `place`.
 
-    `order` [B] int64: the rows, longest first. `sizes` [longest] int64: how many of them are that long, at each time.
-    `place` [tokens] int64: the row of every token in a flattened [B * L, D].
+    Tokens are ordered by time step, within a time step by sequence length, longest first. `order` [B] int64: rows,
+    longest first. `sizes` [longest] int64: number of sequences that have a token at each time step. `place` [tokens]
+    int64: row of every token in a flattened [B * L, D].
     """
     order = np.argsort(-batch.lengths, kind="stable")
     lengths = batch.lengths[order]
@@ -129,10 +140,10 @@ def packing(batch: Batch) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def last_index(batch: Batch) -> np.ndarray:
-    """[B] int64: row of each sequence's last real token in a flattened [B * L, D]."""
+    """Return [B] int64: row of each sequence's last real token in a flattened [B * L, D]."""
     return np.arange(len(batch.lengths)) * batch.ids.shape[1] + batch.lengths - 1
 
 
 def first_index(batch: Batch) -> np.ndarray:
-    """[B] int64: row of each sequence's first token in a flattened [B * L, D]."""
+    """Return [B] int64: row of each sequence's first token in a flattened [B * L, D]."""
     return np.arange(len(batch.lengths)) * batch.ids.shape[1]

@@ -1,13 +1,16 @@
-"""The one exception that a program turns into a single line and exit code 2.
+"""Exceptions and warnings that are shown to the user as one line.
 
-A message names the field of the spec, or the argument, to change in backticks: "lower `training.clip_norm`". A program
-shows its own option in that place (`tasks/cli/flags.py`).
+A message names the spec field or argument to change in backticks: "lower `training.clip_norm`". Programs replace it by
+the command-line flag (`tasks/cli/flags.py`).
 """
 
 
 class UserError(Exception):
-    """Something the user can mend: the message says what was wrong, where, and what to do, in one line."""
+    """An error caused by user input: one line that names the problem, its location and the fix.
+
+    Programs print it and exit with code 2.
+    """
 
 
 class Note(UserWarning):
-    """Something that a user should know and that is no mistake: one line, given by `warnings.warn`."""
+    """A one-line notice that is not an error, issued by `warnings.warn`."""

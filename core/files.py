@@ -1,4 +1,4 @@
-"""Writing a file so that a reader sees the old version or the new one, never half of either."""
+"""Atomic file writing: a reader sees the old version or the new one, never a partial file."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from core.errors import UserError
 
 
 def write_bytes_atomic(path: str | Path, data: bytes) -> None:
-    """Write `data` to a temporary name beside `path`, flush it to the disk, then rename.
+    """Write `data` to a temporary file in the folder of `path`, sync it to disk, then rename it.
 
-    Raises UserError if the system refuses (no space, no permission, no such folder, file too large): the temporary
-    file is removed and what stood at `path` before is untouched.
+    Raises UserError if the system refuses (no space, no permission, no such folder, file too large). The temporary
+    file is then removed and an existing `path` is unchanged.
     """
     path = Path(path)
     temporary = None
@@ -26,7 +26,7 @@ def write_bytes_atomic(path: str | Path, data: bytes) -> None:
         handle, name = tempfile.mkstemp(prefix=f".{path.name[:100]}.", suffix=".tmp", dir=path.parent)
         temporary = Path(name)
         with os.fdopen(handle, "wb") as file:
-            # mkstemp makes the file private; give it the mode that a plain open() would have. Windows has no modes.
+            # mkstemp creates a private file: set the mode that open() would give. Windows has no such modes.
             if hasattr(os, "fchmod"):
                 os.fchmod(file.fileno(), 0o666 & ~_umask())
             file.write(data)
@@ -38,18 +38,19 @@ def write_bytes_atomic(path: str | Path, data: bytes) -> None:
             temporary.unlink(missing_ok=True)
         if not isinstance(error, OSError):
             raise
-        untouched = "the previous version is untouched" if path.exists() else "nothing was left behind"
+        state = "the previous version is unchanged" if path.exists() else "no partial file remains"
         raise UserError(
-            f"{path}: could not be written ({error.strerror or error}); {untouched}: free space, "
+            f"{path}: cannot be written ({error.strerror or error}); {state}: free disk space, "
             f"check the folder's permissions, or choose another folder"
         ) from None
 
 
 @contextmanager
 def growing_text(path: str | Path) -> Iterator[TextIO]:
-    """A UTF-8 file to write to bit by bit, under a temporary name until it is whole; line ends as they are written.
+    """Open a UTF-8 text file for incremental writing.
 
-    Raises UserError if the system refuses; then, and where the block raises, nothing is left behind.
+    It is renamed to `path` when the block ends. Line endings are written unchanged. Raises UserError if the system
+    refuses. On any exception the temporary file is removed.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name[:100]}.{os.getpid()}.tmp")
@@ -64,15 +65,15 @@ def growing_text(path: str | Path) -> Iterator[TextIO]:
             temporary.unlink(missing_ok=True)
     except OSError as error:
         raise UserError(
-            f"{path}: could not be written ({error.strerror or error}); nothing was left behind: free space, check the"
-            f" folder, or choose another"
+            f"{path}: cannot be written ({error.strerror or error}); no partial file remains: free disk space, check"
+            f" the folder's permissions, or choose another folder"
         ) from None
 
 
 def row_writer(file: TextIO) -> Callable[[Sequence[object]], object]:
-    """A function that writes one row of CSV, ending in a line feed.
+    """Return a function that writes one CSV row, terminated by a line feed.
 
-    A row that holds a carriage return is quoted: Python before 3.13 does not do so by itself, and could not read it.
+    A row with a carriage return is quoted: Python before 3.13 does not quote it and then cannot read it.
     """
     plain = csv.writer(file, lineterminator="\n")
     quoted = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
@@ -80,35 +81,40 @@ def row_writer(file: TextIO) -> Callable[[Sequence[object]], object]:
 
 
 def user_path(name: str) -> Path:
-    """A path that a user typed. Raises UserError for `~someone` who is not there, and for a name that is not UTF-8,
-    which no record could hold."""
+    """Return a path that a user typed, with `~` expanded.
+
+    Raises UserError for an unknown user in `~user` and for a name that is not UTF-8, which JSON cannot store.
+    """
     try:
         name.encode("utf-8")
         return Path(name).expanduser()
     except UnicodeEncodeError:
-        raise UserError(f"{name!r}: this name is not UTF-8: rename it") from None
+        raise UserError(f"{name!r}: the file name is not UTF-8: rename the file") from None
     except RuntimeError:
-        raise UserError(f"{name}: there is no home folder of that name") from None
+        raise UserError(f"{name}: no home folder of that user: check the name, or give an absolute path") from None
 
 
 def remove_unfinished(folder: str | Path) -> None:
-    """Remove what a process that was killed while writing into `folder` left half-written there."""
+    """Remove temporary files that a killed process left in `folder`."""
     for path in Path(folder).glob(".*.tmp"):
         path.unlink(missing_ok=True)
 
 
 def write_text_atomic(path: str | Path, text: str) -> None:
-    """`write_bytes_atomic` of `text` in UTF-8, line ends as they are."""
+    """Write `text` as UTF-8 by `write_bytes_atomic`, line endings unchanged."""
     write_bytes_atomic(path, text.encode("utf-8"))
 
 
 def write_json_atomic(path: str | Path, tree: object, indent: int | None = 2) -> None:
-    """`write_bytes_atomic` of `tree` as JSON in UTF-8, ending in a newline. Raises ValueError for NaN or infinity."""
+    """Write `tree` as UTF-8 JSON with a final newline, by `write_bytes_atomic`.
+
+    Raises ValueError for NaN or infinity.
+    """
     write_text_atomic(path, json.dumps(tree, ensure_ascii=False, allow_nan=False, indent=indent) + "\n")
 
 
 def _umask() -> int:
-    """The process's file-creation mask; the system only tells it when it is set."""
+    """Return the file-creation mask, which `os.umask` only reports when setting it."""
     mask = os.umask(0o022)
     os.umask(mask)
     return mask

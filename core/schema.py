@@ -1,4 +1,4 @@
-"""What every part of a specification is built from: the base class and common number types."""
+"""Base class and common number types of all spec sections, and look-up of spec fields."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class Spec(BaseModel):
-    """Base of every part: immutable, unknown fields refused, no NaN or infinity."""
+    """Base class of every spec section: immutable, rejects unknown fields, NaN and infinity."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -23,19 +23,19 @@ DropoutRate = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 @dataclass(frozen=True)
 class FieldType:
-    """What a field of the spec holds, for who reads it from a command line."""
+    """The type and the choices of a spec field, for parsing it from a command line."""
 
     type: type
-    """bool, int, float, str or tuple; of a part of the spec that part's class."""
+    """bool, int, float, str or tuple; the class of a spec section."""
     choices: tuple[str, ...] = ()
     several: bool = False
-    """Whether it is a part that comes in several kinds."""
+    """True for a spec section with several kinds."""
 
 
 def field_type(spec: type[Spec], path: str) -> FieldType:
-    """Look up a dotted path in a spec class; of a part that comes in several kinds, in every one that has the field.
+    """Look up a dotted path in a spec class.
 
-    Raises KeyError for a path that is nowhere.
+    For a section with several kinds, every kind that has the field is used. Raises KeyError for an unknown path.
     """
     kinds: list[object] = [spec]
     for name in path.split("."):
@@ -56,7 +56,7 @@ def field_type(spec: type[Spec], path: str) -> FieldType:
 
 
 def _alternatives(annotation: object) -> list[object]:
-    """The members of unions, without what pydantic is told beside them."""
+    """Return the members of unions, without pydantic's annotations."""
     if get_origin(annotation) is Annotated:
         return _alternatives(get_args(annotation)[0])
     if get_origin(annotation) in (Union, UnionType):

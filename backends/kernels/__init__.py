@@ -1,8 +1,8 @@
-"""Our own recurrent layers for the CPU: the compiled library, and what both frameworks hand to it.
+"""Compiled recurrent kernels for the CPU, with a ctypes interface shared by both backends.
 
-`pip install` compiles `recurrent.cpp` (`setup.py`); where it could not, `failure()` says why and nothing else here may
-be called. The library knows no framework and no Python: it is given addresses of C-contiguous arrays on the CPU. It
-gives up Python's lock while it computes, and notices Ctrl-C.
+`pip install` compiles the library (`setup.py`). If that failed, `failure()` returns the reason and no other function
+may be called. The library depends on no framework and not on Python: it receives addresses of C-contiguous arrays on
+the CPU. It releases the GIL while it computes, and handles Ctrl-C.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from pathlib import Path
 from core.engine.machine import usable_cores
 
 LIBRARY = Path(__file__).with_name("recurrent.so")
-NOTE = LIBRARY.with_suffix(".txt")  # where `setup.py` says why it made no library
+NOTE = LIBRARY.with_suffix(".txt")  # reason of `setup.py` for a missing library
 CELLS = {"srn": 0, "gru": 1, "lstm": 2, "residual_srn": 3}
 TARGETS = ("portable", "avx2", "avx512")
 ADDRESS = ctypes.c_void_p
 
 
 class Problem(ctypes.Structure):
-    """`Problem` of `recurrent.h`, field by field, where shapes and meaning stand."""
+    """Mirror of `Problem` in `recurrent.h`, which documents shapes and meanings."""
 
     _fields_ = [
         *((name, ctypes.c_int64) for name in ("cell", "float64", "directions", "threads")),
@@ -38,15 +38,15 @@ class Problem(ctypes.Structure):
 
 @functools.cache
 def _load() -> ctypes.PyDLL | str:
-    """The library, or why there is none."""
+    """Load the library; return it, or the reason why it is not available."""
     if not LIBRARY.exists():
-        needed = "a C++ compiler, g++ or clang++, must be there when seqtwin is installed"
+        needed = "installing seqtwin needs a C++ compiler, g++ or clang++"
         return f"it was not compiled ({NOTE.read_text(encoding='utf-8').strip() if NOTE.exists() else needed})"
     try:
-        # PyDLL: Python looks for an exception when a call returns, which is how Ctrl-C comes out of one.
+        # With PyDLL, Python checks for an exception when a call returns, so that Ctrl-C is raised.
         library = ctypes.PyDLL(str(LIBRARY))
     except OSError as error:
-        return f"{LIBRARY} does not load ({' '.join(str(error).split())})"
+        return f"{LIBRARY} cannot be loaded ({' '.join(str(error).split())})"
     library.seqtwin_python.argtypes = [ADDRESS] * 3
     library.seqtwin_target.restype = ctypes.c_char_p
     library.seqtwin_saved_bytes.argtypes = [ctypes.POINTER(Problem), ctypes.c_int64]
@@ -62,18 +62,18 @@ def _load() -> ctypes.PyDLL | str:
 
 
 def failure() -> str | None:
-    """Why the library cannot be used; None if it can."""
+    """Return why the library cannot be used; None if it can."""
     found = _load()
     return found if isinstance(found, str) else None
 
 
 def target() -> str:
-    """The build that runs on this machine: `avx512`, `avx2` or `portable`."""
+    """Return the build that runs on this machine: `avx512`, `avx2` or `portable`."""
     return _load().seqtwin_target().decode()
 
 
 def choose(name: str | None) -> bool:
-    """Run another build than the best, or (None) the best again; False if this machine has it not. For tests."""
+    """Select a build, None for the best one; return False if this machine lacks it. For tests."""
     return bool(_load().seqtwin_choose(-1 if name is None else TARGETS.index(name)))
 
 
@@ -81,28 +81,30 @@ _threads: int | None = None
 
 
 def set_threads(count: int | None) -> None:
-    """Use at most so many threads from now on; None: as many as `OMP_NUM_THREADS` says, or cores may be used."""
+    """Set the maximum number of threads; None: `OMP_NUM_THREADS`, or the number of usable cores."""
     global _threads
     _threads = count
 
 
 def threads() -> int:
-    """At most so many threads are used. Results do not depend on it."""
+    """Return the maximum number of threads. Results do not depend on it."""
     return _threads or _threads_by_default()
 
 
 @functools.cache
 def _threads_by_default() -> int:
-    told = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
-    return int(told) if told.isdigit() and int(told) > 0 else usable_cores()
+    setting = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
+    return int(setting) if setting.isdigit() and int(setting) > 0 else usable_cores()
 
 
 _interrupt: KeyboardInterrupt | None = None
 
 
 def raise_interrupt(message: str) -> None:
-    """Raise the Ctrl-C that ended a pass, if one did and it was not raised again since: a framework may have turned it
-    into something else on its way. Where it came beside a pass, only the framework's `message` tells."""
+    """Raise the KeyboardInterrupt of a pass that a framework replaced by another exception.
+
+    For an interrupt outside of a pass, only the framework's error `message` names it.
+    """
     global _interrupt
     interrupt, _interrupt = _interrupt, None
     if interrupt is None and KeyboardInterrupt.__name__ in message:
@@ -112,7 +114,7 @@ def raise_interrupt(message: str) -> None:
 
 
 def compute(name: str, problem: ctypes.Structure) -> None:
-    """Run a function of the library that Ctrl-C can interrupt. Raises MemoryError, KeyboardInterrupt."""
+    """Run an interruptible function of the library. Raises MemoryError, KeyboardInterrupt."""
     global _interrupt
     try:
         code = getattr(_load(), name)(ctypes.byref(problem))
@@ -120,54 +122,60 @@ def compute(name: str, problem: ctypes.Structure) -> None:
         _interrupt = error
         raise
     if code == 2:
-        raise MemoryError("no memory for the work of a recurrent layer")
+        raise MemoryError("not enough memory for the work space of a recurrent layer")
 
 
 def call(name: str, *arguments: int) -> int:
-    """Run a quick function of the library on integers and addresses."""
+    """Run a fast function of the library on integers and addresses."""
     return getattr(_load(), name)(*arguments)
 
 
 class Pass:
-    """One layer over one batch, or one of each of `models` models side by side: `forward`, and after it, if it was to
-    be kept, `backward`, once.
+    """One layer over one batch: `forward`, then at most one `backward`.
 
-    Arrays come as addresses under the names of `Problem`: a list where there is one per direction, None where there is
-    none. The caller keeps them alive and checked: C-contiguous, of one dtype, on the CPU.
+    For `models` models in an ensemble. Arrays are given as addresses, by the names of `Problem`: a list for one per
+    direction, None for a missing one. The caller keeps them alive and ensures that they are C-contiguous, of one dtype,
+    on the CPU.
     """
 
     _saved: int | None = None
 
     def __init__(self, cell: str, float64: bool, directions: int, shape: list[int], hidden: int, models: int = 1):
-        """`shape` of x: [B, L, I], B being the sequences of all models, one after another. Raises ValueError for an
-        empty batch or width, and where the sequences cannot be shared out."""
+        """Set the sizes; `shape` of x: [B, L, I], with the sequences of all models, model by model.
+
+        Raises ValueError for an empty batch or width, and if B is not a multiple of `models`.
+        """
         batch, width, inputs = shape
         if min(batch, width, inputs, hidden) < 1:
-            raise ValueError(
-                f"a recurrent layer needs at least one sequence, token and unit: x {list(shape)}, H {hidden}"
-            )
+            raise ValueError(f"got x {list(shape)}, H {hidden}, expected at least one sequence, token, input and unit")
         if batch % models:
-            raise ValueError(f"{batch} sequences for {models} models: each needs as many")
+            raise ValueError(f"got {batch} sequences for {models} models, expected equal numbers")
         each = batch // models
         self.problem = Problem(CELLS[cell], float64, directions, threads(), models, each, width, inputs, hidden)
 
     def forward(self, tokens: int | None, **addresses: object) -> None:
-        """Write `output`, and `h_n` and `c_n` where given. `tokens`: sum of the lengths, if `backward` is to come."""
+        """Write `output`, and `h_n` and `c_n` if given.
+
+        `tokens`: sum of the lengths, to store the gates for `backward`; None for inference.
+        """
         self._point(addresses)
         if tokens is not None:
             library = _load()
             self._saved = library.seqtwin_take(library.seqtwin_saved_bytes(self.problem, tokens))
             if not self._saved:
-                raise MemoryError("no memory for what the backward pass of a recurrent layer needs")
-            # Kept here: at the interpreter's exit this module's names may be gone before the last pass is.
+                raise MemoryError("not enough memory for the backward pass of a recurrent layer")
+            # Stored here: at interpreter exit, names of this module may be deleted before the last pass.
             self._give_back = library.seqtwin_give_back
             self.problem.saved = self._saved
         compute("seqtwin_forward", self.problem)
 
     def backward(self, **addresses: object) -> None:
-        """Write the gradients that are given. Raises RuntimeError at a second call: the first used up what was kept."""
+        """Write the gradients that are given. Raises RuntimeError in a second call.
+
+        The first call overwrites the stored gates.
+        """
         if self._saved is None:
-            raise RuntimeError("this graph was run backwards before, and the fast layer keeps its gates only once")
+            raise RuntimeError("second backward pass: the fast implementation stores its gates for one pass only")
         self._point(addresses)
         try:
             compute("seqtwin_backward", self.problem)
@@ -175,7 +183,7 @@ class Pass:
             self.close()
 
     def close(self) -> None:
-        """Give back what was kept for `backward`."""
+        """Release the memory for `backward`."""
         saved, self._saved = self._saved, None
         if saved is not None:
             self._give_back(saved)

@@ -1,7 +1,7 @@
-// The arithmetic of a recurrent layer, forward and backward. Compiled once per instruction set (`setup.py`): the vector
-// width is the compiler's, everything else is the same source. How it works is told in docs/speed.md.
+// Arithmetic of a recurrent layer, forward and backward, compiled once per instruction set (`setup.py`): only the
+// vector width differs between the builds. docs/speed.md explains the design.
 //
-// The order in which numbers are added never depends on the number of threads or on who calls, so neither do the bits.
+// The order of additions never depends on the number of threads or on the caller, so results are identical bit by bit.
 
 #include "recurrent.h"
 
@@ -24,7 +24,7 @@ constexpr int BYTES = 64;
 constexpr int ROWS = 6;  // 6 rows x 4 vectors of sums, 4 of weights and one broadcast: 29 of 32 registers
 #elif defined(__AVX__)
 constexpr int BYTES = 32;
-constexpr int ROWS = 3;  // 17 of 16, but weights can be operands in memory
+constexpr int ROWS = 3;  // 17 of 16 registers, but weights can be memory operands
 #elif defined(__aarch64__)
 constexpr int BYTES = 16;
 constexpr int ROWS = 6;
@@ -33,8 +33,8 @@ constexpr int BYTES = 16;
 constexpr int ROWS = 3;
 #endif
 
-constexpr int WIDE = 4;      // vectors in a panel: the four gates of a unit side by side
-constexpr int64_t CHUNK = 128;  // tokens whose share of a weight's gradient is summed before it is added to the whole
+constexpr int WIDE = 4;      // vectors in a panel: the four gates of a unit, adjacent
+constexpr int64_t CHUNK = 128;  // tokens whose weight gradients are summed before they are added to the total
 constexpr int64_t BLOCK = 48;   // tokens of an input gradient computed together
 
 template <class T> struct Vectors;
@@ -42,7 +42,7 @@ template <> struct Vectors<float> {
     typedef float V __attribute__((vector_size(BYTES)));
     typedef int32_t Whole;
     typedef Whole N __attribute__((vector_size(BYTES)));
-    static constexpr float ROUND = 12582912.0f;  // 1.5 * 2^23: adding it rounds to a whole number, in the low bits
+    static constexpr float ROUND = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer, in the low bits
     static constexpr int MANTISSA = 23, BIAS = 127, DEGREE = 7;
     static constexpr float LN2_HIGH = 0.693359375f, LN2_LOW = -2.12194440e-4f;
     static constexpr float SIGMOID_END = 87.0f, TANH_END = 9.1f;
@@ -57,7 +57,7 @@ template <> struct Vectors<double> {
     static constexpr double SIGMOID_END = 708.0, TANH_END = 19.1;
 };
 
-// Of the gates there is one, which is all that a unit does.
+// Simple cells have a single gate block, the unit itself.
 constexpr bool is_simple(int64_t cell) { return cell == SRN || cell == RESIDUAL_SRN; }
 
 constexpr double INVERSE_FACTORIAL[] = {
@@ -100,7 +100,7 @@ template <class T> struct Layer {
         bits = (bits << C::MANTISSA) + ((N{} + C::BIAS) << C::MANTISSA);
         std::memcpy(&scale, &bits, sizeof scale);
     }
-    // Comparisons with NaN are false, so it goes through the limits, and from p into the result.
+    // Comparisons with NaN are false, so NaN passes the limits and propagates through p to the result.
     static V within(V x, T end) {
         x = x > end ? all(end) : x;
         return x < -end ? all(-end) : x;
@@ -110,7 +110,7 @@ template <class T> struct Layer {
         split_exp(-within(x, Vectors<T>::SIGMOID_END), scale, p);
         return T(1) / (scale * p + scale + T(1));
     }
-    // Of |x|, with the sign put back: below zero e^2x - 1 would lose a digit.
+    // Computed for |x|, then the sign is restored: below zero e^2x - 1 would lose a digit.
     static V tanh(V x) {
         N bits, sign = N{} + std::numeric_limits<typename Vectors<T>::Whole>::min();
         std::memcpy(&bits, &x, sizeof bits);
@@ -127,7 +127,7 @@ template <class T> struct Layer {
         return result;
     }
 
-    // ---- the one product: sums[r][v] += a[r][k] * b[k][v] ------------------------------------------------------
+    // ---- matrix product: sums[r][v] += a[r][k] * b[k][v] - ------------------------------------------------------
 
     template <int R, int NV> static void product(V (&sums)[R][NV], const T* const* a, int64_t count, const T* b) {
         const T* row[R];
@@ -148,11 +148,11 @@ template <class T> struct Layer {
     int gates;              // gate blocks in a weight: 1, 3, 4
     int64_t units;          // vectors of hidden units
     int64_t padded;         // units * LANES
-    int64_t columns;        // numbers kept of a token's gates
+    int64_t columns;        // stored numbers of a token's gates
     int64_t features;       // D * H
     int64_t tokens;
     std::vector<int64_t> order;    // rows by decreasing length
-    std::vector<int64_t> offset;   // [B]: number of a row's first token, sequences end to end
+    std::vector<int64_t> offset;   // [B]: index of a row's first token, sequences concatenated
     T* gate_store[2] = {};         // [tokens, columns] of each direction; LSTM and GRU: [unit vector][4][LANES]
     T* cell_store[2] = {};         // [tokens, padded], LSTM only
 
@@ -196,12 +196,12 @@ template <class T> struct Layer {
     int64_t time(int64_t d, int64_t b, int64_t s) const { return d == 0 ? s : q.lengths[b] - 1 - s; }
 
     // ---- the order of gates in a panel -------------------------------------------------------------------------
-    // LSTM i f g o. GRU n r z m, where n has the share of x and m that of h, which the reset gate scales: the
-    // input's product fills the first three, the recurrent product the last three. SRN: four vectors of units.
+    // LSTM i f g o. GRU n r z m, where n is the summand of x and m that of h, which the reset gate scales: the input
+    // product fills the first three, the recurrent product the last three. SRN: four vectors of units.
 
-    int from_x() const { return q.cell == GRU ? 3 : WIDE; }     // vectors of a panel that x has a part in
-    int skip_h() const { return q.cell == GRU ? 1 : 0; }        // the first that h has a part in
-    // Row of `weight_ih` (side 0) or `weight_hh` (side 1) behind a kept column; -1: none.
+    int from_x() const { return q.cell == GRU ? 3 : WIDE; }     // vectors of a panel that depend on x
+    int skip_h() const { return q.cell == GRU ? 1 : 0; }        // the first vector that depends on h
+    // Row of `weight_ih` (side 0) or `weight_hh` (side 1) of a stored column; -1: none.
     int64_t weight_row(int side, int64_t column) const {
         int64_t unit, gate;
         if (is_simple(q.cell)) {
@@ -237,7 +237,7 @@ template <class T> struct Layer {
             for (int side = 0; side < 2; side++) {
                 int64_t depth = side == 0 ? q.inputs : q.hidden;
                 const T* weight = weights(side == 0 ? q.weight_ih : q.weight_hh, d);
-                for (int64_t start = 0; start < depth; start += 16) {  // a turned block of 16 rows stays in the cache
+                for (int64_t start = 0; start < depth; start += 16) {  // a transposed block of 16 rows stays in the cache
                     int64_t end = std::min(depth, start + 16);
                     for (int64_t j = 0; j < count * LANES; j++) {
                         int64_t row = weight_row(side, panel * PANEL + first * LANES + j);
@@ -255,7 +255,7 @@ template <class T> struct Layer {
         const T* x;
         const T* h_before;  // null at the start of a sequence without an initial state
         T* h;
-        T* gates;  // kept, or null
+        T* gates;  // stored, or null
         T* c_before;
         T* c;
     };
@@ -278,7 +278,7 @@ template <class T> struct Layer {
                 for (int v = 0; v < NV; v++) {
                     int64_t unit = (panel * WIDE + v) * LANES;
                     V h = tanh(sums[r][v]);
-                    if (C == RESIDUAL_SRN) {  // for the way back: h less the state before has fewer digits
+                    if (C == RESIDUAL_SRN) {  // for backward: h minus the previous state would have fewer digits
                         if (place[r].gates) store(place[r].gates + unit, h);
                         if (place[r].h_before) h += load(place[r].h_before + unit, q.hidden - unit);
                     }
@@ -339,9 +339,9 @@ template <class T> struct Layer {
         }
     }
 
-    // ---- who does what -----------------------------------------------------------------------------------------
-    // An item is a direction and some rows: sequences do not wait for each other. Rows are dealt out like cards, long
-    // ones first, so that items are equally long.
+    // ---- work sharing ------------------------------------------------------------------------------------------
+    // A work item is a direction and some rows, as sequences are independent. Rows are assigned round-robin, longest
+    // first, so that items take equal time.
 
     int64_t threads() const {
         double flops = 2.0 * tokens * q.directions * (q.inputs + q.hidden) * gates * q.hidden;
@@ -428,8 +428,8 @@ template <class T> struct Layer {
     }
 
     // ---- backward: the recurrent pass --------------------------------------------------------------------------
-    // Walks back over the steps and replaces the gates kept by forward by the loss's gradients before their
-    // activation functions.
+    // Iterates backward over the steps and replaces the gates stored by forward by the loss gradients of their
+    // pre-activations.
 
     int64_t used_columns() const { return q.cell == GRU ? columns / WIDE * 3 : columns; }
     // sums += gradients of one token's gates (from column `skip` vectors on) times packed weights
@@ -449,7 +449,7 @@ template <class T> struct Layer {
     static int wide_of(int64_t size, int64_t panel) {
         return int(std::min<int64_t>(WIDE, (size - panel * PANEL + LANES - 1) / LANES));
     }
-    // Of one panel of `size` inputs or units: for every kept column, its weights to the panel's features.
+    // For one panel of `size` inputs or units: for every stored column, its weights to the panel's features.
     void pack_backward(int side, int64_t d, int64_t size, int64_t panel, T* at) const {
         const T* weight = weights(side == 0 ? q.weight_ih : q.weight_hh, d);
         int64_t first = panel * PANEL, wide = wide_of(size, panel) * LANES, real = std::min(wide, size - first);
@@ -462,7 +462,7 @@ template <class T> struct Layer {
         }
     }
 
-    struct Step {  // one row at one step of one direction, on the way back
+    struct Step {  // one row at one step of one direction, in backward
         const T* gates_after;  // gradients of the following step
         T* gates;
         const T* h;
@@ -470,7 +470,7 @@ template <class T> struct Layer {
         const T* c;
         const T* c_before;
         const T* d_output;  // or null
-        T* carry;           // [padded]: what reaches h (GRU, residual SRN) or c (LSTM) past the weights
+        T* carry;           // [padded]: gradient of h (GRU, residual SRN) or c (LSTM) that bypasses the weights
         const T* start;     // gradient of the final state, for a row that starts here, or null
         T* d_h_0;
     };
@@ -629,7 +629,7 @@ template <class T> struct Layer {
     // Where `pack_features` puts the features from `row` on of a side.
     T* packed_features(T* memory, int side, int64_t row) const { return memory + ((side ? q.inputs : 0) + row) * CHUNK; }
 
-    // Of a chunk of tokens: per group of features, token by token, so that a tile reads them in a line.
+    // For a chunk of tokens: per group of features, token by token, so that a tile reads contiguous memory.
     void pack_features(const T* const* features_of, int side, int64_t count, T* memory) const {
         in_groups(depth(side), [&](auto size, int64_t row) {
             T* to = packed_features(memory, side, row);
@@ -718,7 +718,7 @@ template <class T> struct Layer {
         T* bias = static_cast<T*>(side == 0 ? q.d_bias_ih[d] : q.d_bias_hh[d]);
         T* weight = static_cast<T*>(side == 0 ? q.d_weight_ih[d] : q.d_weight_hh[d]);
         const T* from = sums + (1 + (side == 0 ? 0 : q.inputs)) * PANEL;
-        for (int64_t start = 0; start < depth(side); start += 16) {  // a turned block of 16 stays in the cache
+        for (int64_t start = 0; start < depth(side); start += 16) {  // a transposed block of 16 stays in the cache
             int64_t end = std::min(depth(side), start + 16);
             for (int64_t j = 0; j < width_of(panel) * LANES; j++) {
                 int64_t row = weight_row(side, panel * PANEL + j);
@@ -756,7 +756,7 @@ template <class T> struct Layer {
                 std::fill(end - (q.width - q.lengths[b]) * q.inputs, end, T(0));
             }
         }
-        // No more shares than threads: each packs all features once. The blocks that follow even out what is left.
+        // At most as many shares as threads: each packs all features once. Later blocks balance the remaining load.
         int64_t shares = std::min(panels(), (threads() + q.directions - 1) / q.directions);
         int64_t blocks = q.d_x ? (tokens + BLOCK - 1) / BLOCK : 0;
         auto rest = [&](int64_t n) {

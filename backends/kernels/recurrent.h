@@ -1,9 +1,9 @@
-// What the three files share: one problem, and what a build of `recurrent.cpp` offers for it.
+// Shared declarations: the problem structures, and the functions of a build of `recurrent.cpp`.
 //
 // A problem is one recurrent layer over a batch: D directions (1 or 2) of one cell, B sequences of unequal length in a
 // tensor of width L, I features in, H units. All arrays are C-contiguous, of the problem's dtype unless said otherwise.
-// M models side by side, each with its own weights and sequences, are one problem too: every array but `saved` then has
-// one axis more, [M, ...], before those given here.
+// An ensemble of M models, with separate weights and sequences, is one problem too: every array except `saved` then has
+// a leading axis, [M, ...].
 #pragma once
 
 #include <cstddef>
@@ -16,7 +16,7 @@ struct Problem {
     int64_t cell;         // as above
     int64_t float64;      // 0: float32
     int64_t directions;   // 1, or 2: the second starts at each sequence's last token
-    int64_t threads;      // at most so many
+    int64_t threads;      // maximum number
     int64_t models, batch, width, inputs, hidden;
     const int64_t* lengths;       // [B], 1 <= length <= L
     const void* x;                // [B, L, I]
@@ -30,7 +30,7 @@ struct Problem {
     void* h_n;                    // [D, B, H], or null: not wanted
     void* c_n;                    // [D, B, H], or null
     void* saved;                  // `seqtwin_saved_bytes`: written by forward for backward, which overwrites it; or null
-    // Backward. A null gradient is not wanted, or, of what comes in, zero.
+    // Backward. A null output gradient is not computed; a null input gradient is zero.
     const void* d_output;         // [B, L, D * H]; past the lengths it is not read
     const void* d_h_n;            // [D, B, H]
     const void* d_c_n;            // [D, B, H]
@@ -43,10 +43,10 @@ struct Problem {
     void* d_c_0;                  // [D, B, H]
 };
 
-// What `training.cpp` computes; mirrored by classes of the same names in `__init__.py`.
+// Problems of `training.cpp`; mirrored by classes of the same names in `training.py`.
 struct RowSums {
     int64_t float64, threads, tokens, dim, rows;
-    const int32_t* row;     // [tokens], 0 .. rows - 1, or -1: left out
+    const int32_t* row;     // [tokens], 0 .. rows - 1, or -1: skipped
     const void* gradient;   // [tokens, dim]
     void* values;           // [rows, dim]
 };
@@ -54,7 +54,7 @@ struct AdamRows {
     int64_t float64, threads, rows, dim;
     void *weight, *moment1, *moment2;  // [rows, dim]
     uint8_t* touched;       // [rows]: 0 where both moments are zero
-    const int32_t* slot;    // [rows]: which row of `gradient`, or -1
+    const int32_t* slot;    // [rows]: row of `gradient`, or -1
     const void* gradient;
     double beta1, beta2, epsilon;
     double step_size;        // rate / (1 - beta1^t)
@@ -85,7 +85,7 @@ struct Build {
 
 namespace seqtwin {
 
-// A buffer that goes back to a store of kept ones, aligned to 64 bytes (`runtime.cpp`). Fresh memory costs page faults.
+// A cached buffer, aligned to 64 bytes (`runtime.cpp`). Newly allocated memory costs page faults.
 void* take(size_t bytes);
 void give_back(void* memory);
 
@@ -98,11 +98,11 @@ struct Buffer {
     template <class T> T* as() const { return static_cast<T*>(memory); }
 };
 
-// Run `task(context, 0..count - 1)`, each number once, on up to `threads` threads; returns when all are done.
-// False if the program was told to stop: some were not run then, or not to their end.
+// Runs `task(context, 0..count - 1)`, each number once, on up to `threads` threads; returns when all are done.
+// False after an interrupt: some tasks were then not run, or not completed.
 bool parallel(int64_t count, int64_t threads, void (*task)(void* context, int64_t number), void* context);
 
-// Whether to give up, asked by every task now and then: true once Ctrl-C has raised its exception.
+// True after Ctrl-C raised its exception; every task checks it regularly.
 bool interrupted();
 
 template <class F> bool parallel_for(int64_t count, int64_t threads, F& body) {

@@ -1,4 +1,4 @@
-// What runs around the arithmetic: threads, kept buffers, Ctrl-C, the choice of a build, and the C interface.
+// Runtime of the kernels: threads, buffer cache, Ctrl-C, choice of a build, and the C interface.
 
 #include <algorithm>
 #include <atomic>
@@ -39,15 +39,15 @@ namespace seqtwin {
 
 namespace {
 
-struct Header {  // stands in the 64 bytes before the memory handed out
+struct Header {  // stored in the 64 bytes before the returned memory
     size_t capacity;
 };
 constexpr size_t ALIGNMENT = 64, HUGE_PAGE = size_t(1) << 21, KEPT = 32;
 std::mutex store_lock;
-std::vector<Header*> store;  // idle ones, least recently used first
+std::vector<Header*> store;  // idle buffers, least recently used first
 
 Header* allocate(size_t bytes) {
-    // Large ones in steps of an eighth, so that the next batch, a little longer, finds one that fits.
+    // Large sizes are rounded up in steps of an eighth, so that a slightly longer batch reuses a buffer.
     size_t step = ALIGNMENT;
     while (step * 16 < bytes) step *= 2;
     size_t capacity = (bytes + step - 1) / step * step, total = capacity + ALIGNMENT;
@@ -97,7 +97,7 @@ void give_back(void* memory) {
 
 namespace {
 
-// Python's own functions, called on the thread that called us, which gave up its lock: no header of Python's is needed.
+// Functions of Python, called on the calling thread, which released the GIL; no Python header is needed.
 void* (*save_thread)();
 void (*restore_thread)(void*);
 int (*check_signals)();
@@ -107,8 +107,8 @@ struct Call {  // one call from Python
     void* python = nullptr;
     std::chrono::steady_clock::time_point looked = std::chrono::steady_clock::now();
 };
-thread_local Call* current;    // the call that this thread works for
-thread_local bool is_caller;   // this thread made it
+thread_local Call* current;    // the call for which this thread works
+thread_local bool is_caller;   // this thread made the call
 
 }  // namespace
 
@@ -120,7 +120,7 @@ bool interrupted() {
         if (now - call->looked > std::chrono::milliseconds(50)) {
             call->looked = now;
             restore_thread(call->python);
-            if (check_signals() != 0) call->stop = true;  // the exception is set: Python raises it when we return
+            if (check_signals() != 0) call->stop = true;  // the exception is set: Python raises it on return
             call->python = save_thread();
         }
     }
@@ -131,9 +131,9 @@ bool interrupted() {
 
 namespace {
 
-// While the library computes, a number nearer to zero than 1e-38 (of doubles 1e-308) counts as zero: gradients that
-// fade over hundreds of steps come there, and processors take a hundred times as long over them. On every thread, so
-// that bits do not depend on their number.
+// While the library computes, denormal numbers (below 1e-38, for doubles 1e-308) are flushed to zero. Gradients that
+// vanish over hundreds of steps become denormal, and processors are a hundred times slower on them. This is set on
+// every thread, so that results do not depend on the number of threads.
 struct NoDenormals {
 #if defined(__x86_64__)
     unsigned before = _mm_getcsr();
@@ -167,7 +167,7 @@ void work(Job& job) {
     for (int64_t number; (number = job.next.fetch_add(1)) < job.count;) job.task(job.context, number);
 }
 
-// Threads that sleep between calls. One job at a time: who finds the pool at work does a job alone.
+// Threads that sleep between calls. The pool runs one job at a time: if it is busy, the caller runs its job alone.
 struct Pool {
     std::mutex busy, lock;
     std::condition_variable wake, done;
@@ -205,12 +205,12 @@ struct Pool {
         hold.unlock();
         work(mine);
         hold.lock();
-        job = nullptr;  // who wakes up only now has nothing to do
+        job = nullptr;  // a thread that wakes up only now has nothing to do
         done.wait(hold, [&] { return running == 0; });
     }
 };
 
-// Never destroyed: its threads sleep in it until the process ends. A forked child, which has none, starts another.
+// Never destroyed: its threads sleep in it until the process ends. A forked child has no threads and starts a new pool.
 Pool& pool() {
     static std::mutex lock;
     static Pool* instance = nullptr;
@@ -309,7 +309,7 @@ template <class Q> int run(const Q& q, bool (*how)(const Q&)) {
     return result;
 }
 
-// ---- models side by side ------------------------------------------------------------------------------------------
+// ---- ensembles ----------------------------------------------------------------------------------------------------
 
 int64_t tokens_of(const Problem& q) {
     int64_t tokens = 0;
@@ -321,7 +321,7 @@ template <class... P> void advance(int64_t bytes, P*&... arrays) {
     ((arrays = arrays ? reinterpret_cast<P*>(reinterpret_cast<uintptr_t>(arrays) + bytes) : nullptr), ...);
 }
 
-// From one model's problem to the next one's; `lengths` last, for `saved` goes by them.
+// Advances from one model's problem to the next; `lengths` last, as `saved` depends on them.
 void next_model(Problem& q) {
     const int64_t gates[] = {1, 3, 4, 1};
     int64_t size = q.float64 ? 8 : 4, rows = size * gates[q.cell] * q.hidden;
@@ -337,7 +337,7 @@ void next_model(Problem& q) {
     advance(sizeof(int64_t) * q.batch, q.lengths);
 }
 
-// Every model on a thread of its own, which shares it with nobody: the bits are those of the model alone.
+// Every model runs on one thread: the results equal those of the model alone, bit by bit.
 template <bool (*Build::*way)(const Problem&)> bool each_model(const Problem& q) {
     if (q.models == 1) return (build(q).*way)(q);
     std::vector<Problem> models(q.models, q);
@@ -358,7 +358,7 @@ template <bool (*Build::*way)(const Problem&)> bool each_model(const Problem& q)
 
 extern "C" {
 
-// PyEval_SaveThread, PyEval_RestoreThread, PyErr_CheckSignals. Without them the caller's lock is not given up.
+// PyEval_SaveThread, PyEval_RestoreThread, PyErr_CheckSignals. Without them the GIL is not released.
 void seqtwin_python(void* save, void* restore, void* check) {
     seqtwin::save_thread = reinterpret_cast<void* (*)()>(save);
     seqtwin::restore_thread = reinterpret_cast<void (*)(void*)>(restore);
@@ -368,7 +368,7 @@ void seqtwin_python(void* save, void* restore, void* check) {
 // Name of the build that runs: `avx512`, `avx2` or `portable`.
 const char* seqtwin_target() { return seqtwin::NAMES[seqtwin::target()]; }
 
-// Choose another one: 0 portable, 1 avx2, 2 avx512, -1 the best; 0 if this machine or build has it not. For tests.
+// Selects a build: 0 portable, 1 avx2, 2 avx512, -1 the best; returns 0 if it is not available. For tests.
 int seqtwin_choose(int which) {
     if (which >= 0 && !seqtwin::runs_here(which)) return 0;
     seqtwin::chosen = which;
@@ -376,12 +376,12 @@ int seqtwin_choose(int which) {
 }
 
 size_t seqtwin_saved_bytes(const Problem* q, int64_t tokens) { return seqtwin::build(*q).saved_bytes(*q, tokens); }
-// 0: done. 1: interrupted, with Python's exception set. 2: no memory.
+// 0: done. 1: interrupted, with Python's exception set. 2: out of memory.
 int seqtwin_forward(const Problem* q) { return seqtwin::run(*q, seqtwin::each_model<&Build::forward>); }
 int seqtwin_backward(const Problem* q) { return seqtwin::run(*q, seqtwin::each_model<&Build::backward>); }
 
-// Numbers the ids [tokens] that occur, but for 0 (PAD), as they first occur: `row` [tokens] is each token's number or
-// -1, `rows` [tokens] the id behind each number, `slot` [ids] the number of an id or -1. Returns how many there are.
+// Numbers the distinct ids of [tokens], without 0 (PAD), by first occurrence: `row` [tokens] is each token's number or
+// -1, `rows` [tokens] the id of each number, `slot` [ids] the number of an id or -1. Returns the number of ids.
 int64_t seqtwin_number_rows(const int64_t* ids, int64_t tokens, int64_t* rows, int32_t* row, int32_t* slot) {
     int64_t count = 0;
     for (int64_t n = 0; n < tokens; n++) {

@@ -1,5 +1,5 @@
-// What is left of a training step once the recurrent layer is fast: the gradient of the word vectors, Adam on them, and
-// pooling. Each is bound by memory, not arithmetic. Compiled per instruction set like `recurrent.cpp`.
+// Other memory-bound operations of a training step: gradients of word vectors, Adam for embeddings, and pooling.
+// Compiled per instruction set like `recurrent.cpp`.
 
 #include <algorithm>
 #include <cmath>
@@ -15,9 +15,9 @@
 
 namespace {
 
-constexpr int64_t PIECE = 64;  // features that a thread takes at once
+constexpr int64_t PIECE = 64;  // features per work item
 
-// Numbers that decayed below 1e-38 are zero while this lives: the processor would take a hundred times as long for them.
+// Flushes denormal numbers (below 1e-38) to zero in its lifetime: processors are a hundred times slower on them.
 struct FlushTiny {
 #if defined(__SSE__)
     unsigned before = _mm_getcsr();
@@ -44,8 +44,8 @@ template <class T> bool sum_rows(const RowSums& q) {
     return seqtwin::parallel_for((q.dim + PIECE - 1) / PIECE, q.threads, piece);
 }
 
-// One step of Adam on a matrix of which few rows have a gradient: exactly the dense step. A row that never had one has
-// zero moments and stays where it is, so it is passed over.
+// One step of Adam for a matrix with a gradient of few rows, equal to the dense step. A row that never had a gradient
+// has zero moments and does not change, so it is skipped.
 template <class T> bool adam_rows(const AdamRows& q) {
     constexpr int64_t BLOCK = 128;
     const T beta1 = T(q.beta1), beta2 = T(q.beta2), rest1 = T(1.0 - q.beta1), rest2 = T(1.0 - q.beta2);
@@ -78,7 +78,7 @@ template <class T> bool adam_rows(const AdamRows& q) {
     return seqtwin::parallel_for((q.rows + BLOCK - 1) / BLOCK, q.threads, block);
 }
 
-// [B, L, F] -> [B, F] over the real tokens: the mean, or the maximum and where it first stands.
+// [B, L, F] -> [B, F] over the real tokens: the mean, or the maximum and its first position.
 template <class T> bool pool(const Pooling& q) {
     int64_t pieces = (q.features + PIECE - 1) / PIECE;
     auto piece = [&](int64_t number) {
@@ -91,7 +91,7 @@ template <class T> bool pool(const Pooling& q) {
             for (int64_t t = 1; t < q.lengths[b]; t++) {
                 const T* at = x + t * q.features;
                 for (int64_t k = 0; k < size; k++) {
-                    // What is not a number is larger than all numbers: a maximum must not hide it.
+                    // NaN counts as larger than all numbers: a maximum must not hide it.
                     bool larger = !(at[k] <= value[k]) & (value[k] == value[k]);
                     value[k] = larger ? at[k] : value[k];
                     position[k] = larger ? int32_t(t) : position[k];

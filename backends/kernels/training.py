@@ -1,7 +1,7 @@
-"""The rest of a training step in the compiled library: gradients of word vectors, Adam on them, pooling.
+"""Compiled kernels of a training step: embedding gradients, Adam for embeddings, pooling.
 
-As in `backends/kernels`: addresses of C-contiguous arrays on the CPU; the caller keeps them alive and checked. Results
-do not depend on the number of threads.
+As in `backends/kernels`, arrays are addresses of C-contiguous arrays on the CPU, which the caller keeps alive and
+checks. Results do not depend on the number of threads.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from core import spec
 
 ADDRESS = kernels.ADDRESS
 SMALL = 1 << 16
-"""Numbers below which a second thread costs more than it gains."""
+"""Number of array elements below which a second thread does not pay off."""
 
 
 def _fields(integers: str, addresses: str, numbers: str = "") -> list[tuple[str, type]]:
@@ -45,22 +45,22 @@ def _threads(size: int) -> int:
 
 
 class Rows:
-    """The ids of a batch, but for PAD, numbered as they first occur."""
+    """The distinct ids of a batch, without PAD, numbered by first occurrence."""
 
     def __init__(self, ids: int, tokens: int, vocab_size: int):
-        """`ids`: address of `tokens` int64, each in 0 .. vocab_size - 1."""
+        """Number the ids; `ids`: address of `tokens` int64 in 0 .. vocab_size - 1."""
         self.tokens = tokens
         self.row = np.empty(tokens, dtype=np.int32)
-        """[tokens]: each token's number, -1 for PAD."""
+        """Number of every token's id, [tokens], -1 for PAD."""
         self.slot = np.full(vocab_size, -1, dtype=np.int32)
-        """[V]: an id's number, -1 if it does not occur."""
+        """Number of every id, [V], -1 if it does not occur."""
         ids_found = np.empty(tokens, dtype=np.int64)
         addresses = (ids, tokens, ids_found.ctypes.data, self.row.ctypes.data, self.slot.ctypes.data)
         self.ids = ids_found[: kernels.call("seqtwin_number_rows", *addresses)]
-        """[U]: the id behind each number."""
+        """Id of every number, [U]."""
 
     def sums(self, gradient: int, values: int, dim: int, float64: bool) -> None:
-        """`values` [U, dim] becomes the sum, in their order, over each id's tokens of `gradient` [tokens, dim]."""
+        """Sum `gradient` [tokens, dim] over the tokens of each id, in order, into `values` [U, dim]."""
         threads = _threads(self.tokens * dim)
         kernels.compute(
             "seqtwin_sum_rows",
@@ -69,8 +69,11 @@ class Rows:
 
 
 class EmbeddingAdam:
-    """Adam on a [V, E] matrix of which a step's gradient has few rows: the dense step's result, moments decaying also
-    in rows that are not in the batch, at the cost of the rows that ever had a gradient. (Below 1e-38 a moment is 0.)"""
+    """Adam for a matrix [V, E] with a gradient of few rows.
+
+    The result equals that of a dense step: moments also decay in rows that are not in the batch. The cost depends on
+    the rows that ever had a gradient. Moments below 1e-38 are set to 0.
+    """
 
     def __init__(self, optimizer: spec.Adam, shape: tuple[int, int], float64: bool):
         self.optimizer, self.shape, self.float64 = optimizer, shape, float64
@@ -78,7 +81,7 @@ class EmbeddingAdam:
         self.touched = np.zeros(shape[0], dtype=np.uint8)
 
     def step(self, weight: int, moment1: int, moment2: int, rows: Rows, gradient: int, learning_rate: float) -> None:
-        """All addresses of [V, E], but for `gradient` [U, E] of `rows`."""
+        """Update `weight`; addresses of arrays [V, E], except for `gradient` [U, E] of `rows`."""
         self.steps += 1
         betas = self.optimizer.beta1, self.optimizer.beta2
         corrections = [1.0 - beta**self.steps for beta in betas]
@@ -90,18 +93,21 @@ class EmbeddingAdam:
         )
 
     def load(self, moment1: np.ndarray, moment2: np.ndarray, steps: int) -> None:
-        """Go on after `steps` steps with these moments [V, E]."""
+        """Load the moments [V, E] after `steps` steps."""
         self.steps = steps
         self.touched = np.logical_or(moment1.any(axis=1), moment2.any(axis=1)).astype(np.uint8)
 
 
 def pool(shape: list[int], float64: bool, **addresses: int | None) -> None:
-    """x [B, L, F] -> `pooled` [B, F] over `lengths`: the mean, or, if `position` [B, F] int32 is given, the maximum."""
+    """Pool x [B, L, F] to `pooled` [B, F] over `lengths`, by mean or maximum.
+
+    With `position` [B, F] int32, which receives the index of the maximum, it is the maximum.
+    """
     kernels.compute("seqtwin_pool", _pooling(shape, float64, addresses))
 
 
 def unpool(shape: list[int], float64: bool, **addresses: int | None) -> None:
-    """`d_pooled` [B, F] -> `d_x` [B, L, F], zero past the lengths."""
+    """Compute `d_x` [B, L, F], zero at padding, from `d_pooled` [B, F]."""
     kernels.compute("seqtwin_unpool", _pooling(shape, float64, addresses))
 
 

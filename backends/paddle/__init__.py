@@ -1,4 +1,4 @@
-"""PaddlePaddle's answer to `core/engine/contract.py`. Laid out file by file like `backends/torch`."""
+"""The Paddle backend (`core/engine/contract.py`), with the same files as `backends/torch`."""
 
 from backends.paddle.engine import Engine
 from backends.paddle.ensemble import Ensemble

@@ -1,4 +1,4 @@
-"""Dropout: none, or that of a training step, with masks drawn in core or by the framework."""
+"""Dropout of a training step, with masks drawn in core or by the framework."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ nn, F = paddle.nn, paddle.nn.functional
 
 
 Dropout = Callable[[paddle.Tensor, str, float], paddle.Tensor]
-"""`dropout(x, place, rate)`: x with units dropped and the rest scaled by 1 / (1 - rate), or x itself."""
+"""Function `dropout(x, place, rate)`: drops units and scales the others by 1 / (1 - rate)."""
 
 
 def no_dropout(x: paddle.Tensor, place: str, rate: float) -> paddle.Tensor:
+    """Return `x` unchanged."""
     return x
 
 
@@ -30,10 +31,12 @@ def training_dropout(
     shard: BatchShard | None = None,
     drawn: dict[str, np.ndarray] | None = None,
 ) -> Dropout:
-    """The dropout of one step: masks from core (`shared`), or the framework's generator seeded for the step. With
-    `seeds`, of models side by side, each model's rows are dropped by its own, which `native` cannot. Of a `shard` of a
-    batch the rows are dropped as in the whole, by `native` those of each shard by a seed of its own. `drawn` are the
-    masks of every place, of the whole batch, where they are there already."""
+    """Return the dropout function of one step.
+
+    Masks are drawn in core (`shared`), or by the framework's generator, seeded for the step (`native`). `seeds`: one
+    per model of an ensemble (`shared` only). `shard`: its rows get the masks of the full batch (`shared`), or a
+    separate seed (`native`). `drawn`: prefetched masks of the full batch by place.
+    """
     seeds = [training.seed] if seeds is None else seeds
 
     def shared(x: paddle.Tensor, place: str, rate: float) -> paddle.Tensor:

@@ -1,4 +1,4 @@
-"""The embedding: look-up by index or by one-hot vectors, and its gradient by rows."""
+"""The embedding: look-up by index or one-hot vectors, and gradient by rows."""
 
 from __future__ import annotations
 
@@ -17,21 +17,24 @@ nn, F = paddle.nn, paddle.nn.functional
 
 
 class Embedding(nn.Layer):
-    """`weight` [V, E]; row 0 (PAD) is zero and gets no gradient."""
+    """An embedding with `weight` [V, E]; row 0 (PAD) is zero and gets no gradient."""
 
     def __init__(self, embedding: spec.Embedding, dtype: str, models: int | None = None):
-        """With `models`, `weight` is [models, V, E], and sequences come model by model, as many for each."""
+        """Create zero parameters. With `models`, `weight` is [models, V, E].
+
+        Batches then contain equal numbers of sequences per model, model by model.
+        """
         super().__init__()
         self.models = models
         self.by_rows = False
-        """Whether the gradient is read off the vectors (`row_gradient`): `weight` itself then gets none."""
+        """True if `row_gradient` provides the gradient; `weight` itself then gets none."""
         self.read = None
         self.lookup = embedding.lookup
         self.rate = embedding.dropout
         self.weight = empty(*side_by_side(models, embedding.vocab_size, embedding.dim), dtype=dtype)
         self.weight.stop_gradient = not embedding.trainable
         self.static = None
-        """A second table, which is never trained."""
+        """Frozen second table, None without `static_copy`."""
         if embedding.static_copy:
             self.static = empty(*self.weight.shape, dtype=dtype)
             self.static.stop_gradient = True
@@ -52,12 +55,15 @@ class Embedding(nn.Layer):
             return self.of_each_model(ids, weight)
         if self.lookup == "index":
             return F.embedding(ids, weight, padding_idx=0)
-        # Without the column of PAD there is no path to row 0.
+        # The column of PAD is removed, so that row 0 gets no gradient.
         one_hot = F.one_hot(ids, weight.shape[0])[:, :, 1:].astype(weight.dtype)
         return paddle.matmul(one_hot, weight[1:])
 
     def of_each_model(self, ids: paddle.Tensor, weight: paddle.Tensor) -> paddle.Tensor:
-        """[M * B, L] -> [M * B, L, E]. Nothing that is seen comes from PAD's row, so no gradient goes there."""
+        """Look up ids [M * B, L] -> [M * B, L, E].
+
+        Outputs at PAD are unused, so its row gets no gradient.
+        """
         models, size, dim = weight.shape
         shares = ids.reshape([models, -1])
         if self.lookup == "index":
@@ -68,8 +74,11 @@ class Embedding(nn.Layer):
         return vectors.reshape([*ids.shape, dim])
 
     def row_gradient(self, inputs: Inputs, whole: np.ndarray, shard: BatchShard | None) -> RowGradient:
-        """With `by_rows`, after the loss was run backwards. Of a `shard` of a batch whose ids [B, L] are `whole`: the
-        rows of the whole batch, so that all processes have the same ones, and their values can be added up."""
+        """Return the gradient by rows, with `by_rows`, after the backward pass.
+
+        For a `shard` of a batch with ids `whole` [B, L], it has the rows of the full batch, so that all processes have
+        equal rows, whose values can be summed.
+        """
         read, self.read = self.read, None
         if shard is None:
             return RowGradient(inputs.ids, read.grad, self.weight.shape[0])

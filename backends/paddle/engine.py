@@ -1,4 +1,4 @@
-"""`Engine`: one model with its optimiser on one device, as `core/engine/contract.py` asks."""
+"""`Engine` of `core/engine/contract.py`: one model with its optimizer on one device."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Engine(EngineBase):
         set_precision(training.dtype, device)
         self._native_device = native_device(device)
         self._class_weights = class_weights(training, self._native_device)
-        paddle.set_device(device)  # parameters are created where this points
+        paddle.set_device(device)  # parameters are created on this device
         self._clock = DeviceClock(self._native_device)
         self._model = Model(model, training.array_dtype, implementation)
         self._model.assign(parameters)
@@ -51,7 +51,7 @@ class Engine(EngineBase):
         )
 
     def _apply(self, loss: paddle.Tensor, right: paddle.Tensor, learning_rate: float) -> paddle.Tensor:
-        """Clip the gradients and step the optimizer. Return loss, right predictions and norm, on the device."""
+        """Clip the gradients and update; return loss, correct predictions and norm on the device."""
         gradients = [parameter.grad for parameter in self._trainable.values() if parameter.grad is not None]
         if self._rows is not None:
             gradients.append(self._rows.values)
@@ -60,7 +60,7 @@ class Engine(EngineBase):
         return paddle.stack([loss.detach(), right.astype(loss.dtype), norm])
 
     def _read(self, figures: list[paddle.Tensor]) -> list[list[float]]:
-        """What `_apply` returned of several steps; waits for the device."""
+        """Read results of `_apply` of several steps; synchronizes the device."""
         return to_numpy(paddle.stack(figures)).tolist()
 
     def logits(self, batch: Batch) -> np.ndarray:
@@ -90,8 +90,11 @@ class Engine(EngineBase):
 
     @reads_rounded
     def _backward(self, batch: Batch, step: int) -> tuple[paddle.Tensor, paddle.Tensor]:
-        """Fresh gradients in every parameter, or, of word vectors by rows, in `_rows`; the loss and the number of right
-        predictions, on the device. Of several processes each takes its shard, and these are the sums."""
+        """Compute all gradients; return loss and number of correct predictions on the device.
+
+        Gradients are stored in the parameters, or in `_rows` for an embedding gradient by rows. With several processes
+        each computes its shard, and the results are summed over processes.
+        """
         for parameter in self._model.named.values():
             parameter.clear_gradient(set_to_zero=False)
         shard = batch.sharded(self._group.rank, self._group.size)
@@ -101,14 +104,14 @@ class Engine(EngineBase):
         outputs = self._model(inputs, dropout)
         losses = self._model.head.losses(outputs, inputs, self._class_weights)
         right = self._model.head.right(outputs, inputs).sum()
-        # Of a shard the sum, for shards are added up, and of a row that only stands in nothing.
+        # The divisor is that of the full batch, as shards are summed. A substitute row has weight zero.
         loss = losses.sum() / self._divisor(batch)
         if shard.shard:
             loss, right = loss * float(shard.shard.counts), right * int(shard.shard.counts)
         try:
             loss.backward()
         except OSError as error:
-            # Paddle turns what is raised within an operation's backward, Ctrl-C too, into an error of its own.
+            # Paddle replaces exceptions within an operation's backward pass, including Ctrl-C, by OSError.
             kernels.raise_interrupt(str(error))
             raise
         if self._model.embedding.by_rows:
@@ -116,7 +119,7 @@ class Engine(EngineBase):
         return self._sums(loss, right) if shard.shard else (loss, right)
 
     def _sums(self, loss: paddle.Tensor, right: paddle.Tensor) -> tuple[paddle.Tensor, paddle.Tensor]:
-        """Of figures and gradients over all processes, in one message."""
+        """Sum loss, correct predictions and gradients over all processes, in one all-reduce."""
         gradients = [parameter.grad for parameter in self._trainable.values() if parameter.grad is not None]
         if self._rows is not None:
             gradients.append(self._rows.values)

@@ -1,4 +1,4 @@
-"""`Ensemble`: models of one spec side by side in stacked arrays, as `core/engine/contract.py` asks."""
+"""`Ensemble` of `core/engine/contract.py`: models of one spec in stacked arrays."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ from core.models.model import product_weights
 
 
 class Ensemble(Engine):
-    """See `core.engine.contract.Ensemble`. What does not depend on whose rows and arrays they are is `Engine`'s."""
+    """See `core.engine.contract.Ensemble`.
+
+    Methods that do not depend on the model axis are inherited.
+    """
 
     def __init__(
         self,
@@ -36,7 +39,7 @@ class Ensemble(Engine):
         set_precision(training.dtype, device)
         self._native_device = native_device(device)
         self._class_weights = class_weights(training, self._native_device)
-        paddle.set_device(device)  # parameters are created where this points
+        paddle.set_device(device)  # parameters are created on this device
         self._model = Model(model, training.array_dtype, implementation, len(seeds))
         self._model.assign(parameters)
         self._trainable = self._model.trainable
@@ -64,7 +67,7 @@ class Ensemble(Engine):
 
     @reads_rounded
     def _backward(self, batch: Batch, step: int) -> tuple[paddle.Tensor, paddle.Tensor]:
-        """Fresh gradients in every parameter; each model's loss and number of right answers, [M]."""
+        """Compute all gradients; return losses and numbers of correct predictions per model, [M]."""
         for parameter in self._model.named.values():
             parameter.clear_gradient(set_to_zero=False)
         inputs = self._place(batch)

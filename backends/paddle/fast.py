@@ -1,4 +1,4 @@
-"""The compiled library (`backends/kernels`) on this framework's tensors, and in its autograd."""
+"""Bindings of the compiled kernels (`backends/kernels`) to tensors and autograd."""
 
 from __future__ import annotations
 
@@ -9,11 +9,17 @@ from backends.kernels import training
 from backends.paddle.framework import paddle
 
 KINDS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-"""What a direction of a layer has: [G * H, I], [G * H, H], [G * H], [G * H]; gates i, f, g, o or r, z, n."""
+"""Weights per direction: [G * H, I], [G * H, H], [G * H], [G * H].
+
+Gates i, f, g, o or r, z, n.
+"""
 
 
 class RecurrentFunction(paddle.autograd.PyLayer):
-    """`kernels.Pass` in autograd. Its gates are kept once: a second run backwards through one graph is refused."""
+    """Autograd function of `kernels.Pass`.
+
+    Gates are stored once, so a graph runs backward only once.
+    """
 
     @staticmethod
     def forward(ctx, cell, models, lengths, states, keep, *arrays):
@@ -63,12 +69,15 @@ class RecurrentFunction(paddle.autograd.PyLayer):
             **by_direction("", weights),
             **by_direction("d_", d_weights),
         )
-        # One for every tensor that came in, the lengths first, and none for what was None.
+        # One gradient per input tensor, starting with the lengths; inputs that were None have no entry.
         return None, *(gradient for gradient, array in zip(gradients, arrays, strict=True) if array is not None)
 
 
 class PoolFunction(paddle.autograd.PyLayer):
-    """Mean or maximum of x [B, L, F] over the real tokens: [B, F]. Of equal maxima the first gets the gradient."""
+    """Mean or max pooling of x [B, L, F] over real tokens to [B, F].
+
+    The first of several equal maxima gets the gradient.
+    """
 
     @staticmethod
     def forward(ctx, x, lengths, pooling):
@@ -91,29 +100,30 @@ class PoolFunction(paddle.autograd.PyLayer):
 
 
 class RowGradient:
-    """The gradient of word vectors [V, E], as the rows of the batch's ids: the others are zero, and so is PAD's."""
+    """The gradient of an embedding [V, E] by rows: other rows, and that of PAD, are zero."""
 
     def __init__(self, ids: paddle.Tensor, vectors: paddle.Tensor, vocab_size: int):
-        """`ids` [B, L]; `vectors` [B, L, E]: the gradient where each was read."""
+        """Sum the gradients `vectors` [B, L, E] of looked-up vectors by their `ids` [B, L]."""
         ids, vectors = ids.contiguous(), vectors.contiguous()
         self.rows = training.Rows(address(ids), ids.shape[0] * ids.shape[1], vocab_size)
         self.values = paddle.empty([len(self.rows.ids), vectors.shape[-1]], vectors.dtype)
-        """[U, E]"""
+        """Gradients [U, E] of the U distinct ids."""
         self.rows.sums(address(vectors), address(self.values), vectors.shape[-1], vectors.dtype == paddle.float64)
         self.vocab_size = vocab_size
 
     def dense(self) -> paddle.Tensor:
-        """[V, E]"""
+        """Return the dense gradient [V, E]."""
         found = np.zeros((self.vocab_size, self.values.shape[1]), self.values.numpy().dtype)
         found[self.rows.ids] = self.values.numpy()
         return paddle.to_tensor(found, place=self.values.place)
 
 
 def address(tensor: paddle.Tensor | None) -> int | None:
+    """Return the address of a tensor's data, None for None."""
     return None if tensor is None else tensor.data_ptr()
 
 
 def by_direction(prefix: str, weights: list[paddle.Tensor | None]) -> dict[str, list[int | None]]:
-    """The addresses of every direction's weights under the names of `kernels.Problem`."""
+    """Return the addresses of the weights of every direction by the names of `kernels.Problem`."""
     count = len(KINDS)
     return {prefix + kind: [address(tensor) for tensor in weights[place::count]] for place, kind in enumerate(KINDS)}

@@ -1,4 +1,4 @@
-"""Linear maps, of one model or of several side by side."""
+"""Linear layers of single models and ensembles."""
 
 from __future__ import annotations
 
@@ -9,19 +9,20 @@ nn, F = paddle.nn, paddle.nn.functional
 
 
 def empty(*shape: int, dtype: str) -> paddle.Tensor:
-    """A parameter whose values come from core, later."""
+    """Create a zero parameter; core assigns its values later."""
     return paddle.create_parameter(list(shape), dtype, default_initializer=nn.initializer.Constant(0.0))
 
 
 def side_by_side(models: int | None, *shape: int) -> tuple[int, ...]:
-    """Of a parameter: `shape`, or [models, ...] of models that are trained side by side."""
+    """Return the shape of a parameter: `shape`, or [models, ...] in an ensemble."""
     return shape if models is None else (models, *shape)
 
 
 def linear(x: paddle.Tensor, weight: paddle.Tensor, bias: paddle.Tensor | None) -> paddle.Tensor:
-    """x W^T + b, x [B, in], `weight` [out, in]; or [models, out, in], and each has B / models of the rows.
+    """Compute x W^T + b for x [B, in] and `weight` [out, in] or [models, out, in].
 
-    `paddle.nn.functional.linear` would have [in, out]."""
+    In an ensemble each model has B / models rows. `paddle.nn.functional.linear` would use [in, out].
+    """
     if weight.ndim == 2:
         found = paddle.matmul(x, weight, transpose_y=True)
         return found if bias is None else found + bias
@@ -31,14 +32,17 @@ def linear(x: paddle.Tensor, weight: paddle.Tensor, bias: paddle.Tensor | None) 
 
 
 class Linear(nn.Layer):
-    """`y = x W^T + b`, `weight` [out, in], `bias` [out]; `paddle.nn.Linear` would have [in, out]."""
+    """A linear layer, y = x W^T + b, with `weight` [out, in] and `bias` [out].
+
+    `paddle.nn.Linear` would use [in, out].
+    """
 
     def __init__(self, inputs: int, outputs: int, dtype: str, models: int | None):
         super().__init__()
         self.weight = empty(*side_by_side(models, outputs, inputs), dtype=dtype)
         self.bias = empty(*side_by_side(models, outputs), dtype=dtype)
         self.rounds = False
-        """Whether x is rounded to bfloat16."""
+        """True if x is rounded to bfloat16."""
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:  # [B, in] -> [B, out]
         return linear(rounded(x, self.rounds), self.weight, self.bias)

@@ -1,4 +1,4 @@
-"""Clipping, decoupled weight decay, the framework's Adam and our SGD, with their state under neutral names."""
+"""Gradient clipping, decoupled weight decay, Adam and SGD, with neutral state names."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from backends.paddle.runtime import to_numpy, to_tensor
 from core import spec
 
 STATE = {"moment1": "moment1_0", "moment2": "moment2_0"}
-"""Neutral name of each kind of Adam's state, and the framework's, which it puts after the parameter's own name."""
+"""Names of Adam's state: neutral name, and Paddle's suffix of the parameter name."""
 
 
 def clip(gradients: list[paddle.Tensor], mode: str, limit: float) -> paddle.Tensor:
-    """Scale gradients in place by min(1, limit / norm) and return the global norm before that, on the device.
+    """Clip gradients in place by min(1, limit / norm); return the global norm before clipping.
 
-    No epsilon is added (`torch.nn.utils.clip_grad_norm_` adds 1e-6). A zero norm divides to infinity, and min takes 1.
+    No epsilon is added (`torch.nn.utils.clip_grad_norm_` adds 1e-6). For a zero norm the quotient is infinite and the
+    factor 1. The norm stays on the device.
     """
     with paddle.no_grad():
         squares = squares_of(gradients)
@@ -33,13 +34,16 @@ def clip(gradients: list[paddle.Tensor], mode: str, limit: float) -> paddle.Tens
 
 
 def squares_of(gradients: list[paddle.Tensor]) -> paddle.Tensor:
-    """[tensors], each one's sum of squares."""
-    # Not `paddle.norm`: on the CPU it adds millions of float32 one by one, wrong by 2e-3 and ten times slower.
+    """Return the sum of squares of each tensor, [tensors]."""
+    # `paddle.norm` adds millions of float32 one by one on the CPU: an error of 2e-3, and ten times slower.
     return paddle.stack([gradient.square().sum() for gradient in gradients])
 
 
 def clip_each(gradients: list[paddle.Tensor], mode: str, limit: float) -> paddle.Tensor:
-    """`clip` of models side by side, each by itself: gradients [M, ...]. Returns every tensor's norms, [tensors, M]."""
+    """Clip gradients [M, ...] of each model of an ensemble like `clip`.
+
+    Return the norms [tensors, M].
+    """
     with paddle.no_grad():
         squares = paddle.stack([gradient.square().reshape([gradient.shape[0], -1]).sum(1) for gradient in gradients])
         if mode == "global":
@@ -47,7 +51,7 @@ def clip_each(gradients: list[paddle.Tensor], mode: str, limit: float) -> paddle
         elif mode == "tensor":
             scales = (limit / squares.sqrt()).clip(max=1.0)
         if mode != "none":
-            # All are scaled before any is written: of one token a model, a layer's two biases share one gradient.
+            # All are scaled before any is written: with one token per model, two biases of a layer share one gradient.
             scaled = [
                 gradient * scale.reshape([-1] + [1] * (gradient.ndim - 1))
                 for gradient, scale in zip(gradients, scales.unbind(), strict=True)
@@ -58,7 +62,7 @@ def clip_each(gradients: list[paddle.Tensor], mode: str, limit: float) -> paddle
 
 
 def decay(named: dict[str, paddle.Tensor], weight_decay: float, learning_rate: float) -> None:
-    """Decoupled weight decay, on the values before the step, never on biases. Row 0 of the embedding stays zero."""
+    """Apply decoupled weight decay before the step, never to biases. Row 0 (PAD) stays zero."""
     if weight_decay == 0.0:
         return
     with paddle.no_grad():
@@ -68,10 +72,10 @@ def decay(named: dict[str, paddle.Tensor], weight_decay: float, learning_rate: f
 
 
 class Adam:
-    """The framework's Adam; and of a parameter whose gradient comes by rows, that of `backends/kernels/training.py`."""
+    """The framework's Adam; `RowAdam` for a parameter with a gradient by rows."""
 
     def __init__(self, optimizer: spec.Adam, named: dict[str, paddle.Tensor], by_rows: tuple[str, ...]):
-        """`by_rows`: names of parameters [V, E] with such a gradient, one at most."""
+        """Create the optimizer. `by_rows`: names of parameters with gradients by rows, at most one."""
         self.named = named
         self.rowwise = RowAdam(optimizer, named[by_rows[0]]) if by_rows else None
         self.dense = {name: parameter for name, parameter in named.items() if name not in by_rows}
@@ -86,7 +90,7 @@ class Adam:
         )
 
     def step(self, learning_rate: float, rows: RowGradient | None) -> None:
-        """Apply the gradients; `rows` is that of the parameter that has none of its own."""
+        """Update the parameters; `rows` is the gradient by rows, None for only dense gradients."""
         decay(self.named, self.weight_decay, learning_rate)
         self.native.set_lr(learning_rate)
         self.native.step()
@@ -94,7 +98,7 @@ class Adam:
             self.rowwise.step(learning_rate, rows)
 
     def moments(self) -> dict[str, np.ndarray]:
-        """State by neutral name, zeros before the first step."""
+        """Return the state by neutral name, zeros before the first step."""
         state, found = self.native.state_dict(), {}
         for kind in STATE:
             for name, parameter in self.named.items():
@@ -105,7 +109,7 @@ class Adam:
         return found
 
     def load(self, moments: dict[str, np.ndarray], steps: int) -> None:
-        """Take over state after `steps` steps."""
+        """Load the state after `steps` steps."""
         if steps == 0:
             if self.rowwise is not None:
                 self.rowwise.restart()
@@ -117,8 +121,8 @@ class Adam:
                 continue
             for kind in STATE:
                 state[f"{parameter.name}_{STATE[kind]}"] = to_tensor(moments[f"{kind}/{name}"], parameter.place)
-            # Paddle keeps the powers that the *next* step divides by. As there: one product at a time, in the
-            # parameter's precision.
+            # Paddle stores the powers of beta for the *next* step, computed one product at a time in the precision of
+            # the parameter.
             for number, beta in enumerate(self.betas, start=1):
                 powers = np.full(steps + 1, beta, dtype=moments[f"moment1/{name}"].dtype)
                 product = np.multiply.accumulate(powers)[-1:]
@@ -127,14 +131,14 @@ class Adam:
 
 
 class RowAdam:
-    """Adam's state of word vectors [V, E], and its step from a gradient by rows."""
+    """Adam for an embedding [V, E] with a gradient by rows (`backends/kernels/training.py`)."""
 
     def __init__(self, optimizer: spec.Adam, parameter: paddle.Tensor):
         self.optimizer, self.parameter = optimizer, parameter
         self.restart()
 
     def restart(self) -> None:
-        """To before the first step."""
+        """Reset the state to that before the first step."""
         self.load(*(np.zeros(tuple(self.parameter.shape), self.numpy_dtype()) for _ in STATE), 0)
 
     def numpy_dtype(self) -> str:
@@ -147,17 +151,20 @@ class RowAdam:
     def load(self, moment1: np.ndarray, moment2: np.ndarray, steps: int) -> None:
         place = self.parameter.place
         moments = zip(STATE.values(), (moment1, moment2), strict=True)
-        # Copies: the kernel goes on in this memory.
+        # Copies, as the kernel updates this memory.
         self.state = {name: to_tensor(moment.copy(), place) for name, moment in moments}
         self.kernel = EmbeddingAdam(self.optimizer, moment1.shape, moment1.dtype == np.float64)
         self.kernel.load(moment1, moment2, steps)
 
 
 class SGD:
-    """`v = momentum * v + g; p = p - lr * v`. By hand: Paddle's Momentum rounds its coefficient to float32."""
+    """SGD, `v = momentum * v + g; p = p - lr * v`.
+
+    It replaces the frameworks' SGD, as Paddle's Momentum rounds its coefficient to float32.
+    """
 
     def __init__(self, optimizer: spec.SGD, named: dict[str, paddle.Tensor], by_rows: tuple[str, ...]):
-        """`by_rows`: none; all gradients are dense."""
+        """Create the optimizer. `by_rows` is empty, as all gradients are dense."""
         self.named = named
         self.weight_decay = optimizer.weight_decay
         self.momentum = optimizer.momentum
@@ -166,7 +173,7 @@ class SGD:
             self.velocity = {name: paddle.zeros_like(parameter) for name, parameter in named.items()}
 
     def step(self, learning_rate: float, rows: RowGradient | None) -> None:
-        """Apply the gradients; `rows` is that of the parameter that has none of its own."""
+        """Update the parameters; `rows` is the gradient by rows, None for only dense gradients."""
         decay(self.named, self.weight_decay, learning_rate)
         with paddle.no_grad():
             for name, parameter in self.named.items():
@@ -176,15 +183,15 @@ class SGD:
                 parameter.subtract_(update * learning_rate)
 
     def moments(self) -> dict[str, np.ndarray]:
-        """State by neutral name; none without momentum."""
+        """Return the state by neutral name, empty without momentum."""
         return {f"velocity/{name}": to_numpy(velocity) for name, velocity in self.velocity.items()}
 
     def load(self, moments: dict[str, np.ndarray], steps: int) -> None:
-        """Take over state after `steps` steps."""
+        """Load the state after `steps` steps."""
         if self.momentum and steps:
             for name, parameter in self.named.items():
                 self.velocity[name] = to_tensor(moments[f"velocity/{name}"], parameter.place)
 
 
 OPTIMIZERS = {"adam": Adam, "sgd": SGD}
-"""By the spec's `kind`."""
+"""Optimizer classes by `kind`."""

@@ -1,5 +1,4 @@
-"""dtype bfloat16 (`core.spec.training.Training.dtype`): what matrix products read is rounded, and nothing
-else."""
+"""Rounding of matrix-product inputs for dtype bfloat16 (`core.spec.training.Training`)."""
 
 from __future__ import annotations
 
@@ -11,14 +10,14 @@ from backends.paddle.framework import paddle
 
 
 class Rounding(paddle.autograd.PyLayer):
-    """float32 -> the nearest bfloat16, in float32. Its gradient goes straight through.
+    """Rounding of float32 to the nearest bfloat16, in float32, with a straight-through gradient.
 
-    A function of its own, for x + (rounded - x) would make NaN of infinity.
+    An autograd function is needed, as x + (rounded - x) would turn infinity into NaN.
     """
 
     @staticmethod
     def forward(ctx, x):
-        # By its bits, as `core.models.precision` does: on the CPU Paddle 2.6 casts to bfloat16 by cutting off, Paddle 3
+        # On the bits, as in `core.models.precision`: on the CPU, Paddle 2.6 casts to bfloat16 by truncation, Paddle 3
         # by rounding to nearest.
         bits = x.contiguous().view("int32")
         odd = paddle.bitwise_and(bits, paddle.full_like(bits, 1 << 16)) // (1 << 16)
@@ -31,15 +30,15 @@ class Rounding(paddle.autograd.PyLayer):
 
 
 def rounded(x: paddle.Tensor, wanted: bool) -> paddle.Tensor:
-    """What a layer reads: x, or if `wanted` x rounded."""
+    """Return x, rounded if `wanted`."""
     return Rounding.apply(x) if wanted else x
 
 
 @contextmanager
 def rounded_weights(weights: list[paddle.Tensor]) -> Iterator[None]:
-    """Within, the weights hold rounded values; after it, whatever happened, their own again, the masters.
+    """Round the weights within the block, and restore the master weights afterwards.
 
-    So gradients are by the rounded values, and updates are added to what was not rounded.
+    Gradients are thus those at the rounded weights, while updates apply to the master weights.
     """
     with paddle.no_grad():
         masters = [weight.clone() for weight in weights]
@@ -55,7 +54,7 @@ def rounded_weights(weights: list[paddle.Tensor]) -> Iterator[None]:
 
 
 def reads_rounded(method: Callable) -> Callable:
-    """Of an engine's method that runs the model, forward or both ways: with `product_weights` rounded."""
+    """Decorate an engine method that runs the model, to round `product_weights`."""
 
     @functools.wraps(method)
     def run(self, *arguments):
@@ -66,7 +65,10 @@ def reads_rounded(method: Callable) -> Callable:
 
 
 def prepare(model: paddle.nn.Layer, names: list[str], dtype: str) -> list[paddle.Tensor]:
-    """Tell a `Classifier`'s layers whether their inputs are rounded; the weights, by name, to be rounded with them."""
+    """Enable rounding of inputs in all layers for bfloat16.
+
+    Return the weights to round, by `names`.
+    """
     if dtype != "bfloat16":
         return []
     for layer in model.sublayers():

@@ -1,4 +1,4 @@
-"""Recurrent layers on fixed arrays, outside of any model: for proofs and for timings."""
+"""Recurrent layers on fixed arrays, without a model, for parity checks and timings."""
 
 from __future__ import annotations
 
@@ -16,12 +16,14 @@ from core.models.encoders.encoder import Block, Encoded
 nn = paddle.nn
 
 NATIVE = ("padded",)
-"""The framework's layer as one finds it, besides `backends.implementations.IMPLEMENTATIONS`, for timings only: over the
-whole rectangle, so that the reverse direction starts in the padding."""
+"""Additional implementations for timings only.
+
+`padded`: the built-in layer without handling of lengths, so that the reverse direction starts at the padding.
+"""
 
 
 class NativeEncoder(nn.Layer):
-    """`padded`: all layers and directions in one call of the framework's."""
+    """The implementation `padded`: all layers and directions in one call of the built-in layer."""
 
     def __init__(self, encoder: spec.RecurrentEncoder, inputs: int, dtype: str, implementation: str):
         super().__init__()
@@ -57,7 +59,7 @@ class LayerProbe:
         native = dtype
         kind = NativeEncoder if implementation in NATIVE else RecurrentEncoder
         where = native_device(device)
-        paddle.set_device(device)  # parameters are created where this points
+        paddle.set_device(device)  # parameters are created on this device
         self._encoder = kind(encoder, inputs, native, implementation)
         weights = self._encoder.named()
         self.tensors = {name: to_tensor(array, where) for name, array in arrays.items() if name not in weights}
@@ -89,7 +91,7 @@ class LayerProbe:
         names = [name for name in ("output", "h_n", "c_n") if f"d_{name}" in tensors]
         outputs = [found[name] for name in names]
         if len(outputs) > 1:
-            # Copies: Paddle 2.6 cannot go back from several outputs of one operation.
+            # Copies: Paddle 2.6 cannot run backward from several outputs of one operation.
             outputs = [paddle.assign(output) for output in outputs]
         paddle.autograd.backward(outputs, [tensors[f"d_{name}"] for name in names])
 

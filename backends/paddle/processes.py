@@ -1,4 +1,4 @@
-"""Several processes: `paddle.distributed.launch` starts them, gloo (CPU) or NCCL (GPUs) adds their arrays."""
+"""Process group of `paddle.distributed.launch`, with gloo (CPU) or NCCL (GPUs)."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class Processes:
         self.rank, self.size, self.local_rank = place
         self._native_device = native_device(device)
         if device == "cpu":
-            # Its launcher says so only where there is no GPU, and a build for GPUs would take NCCL.
+            # The launcher sets this only if there is no GPU; otherwise a GPU build would use NCCL.
             os.environ["PADDLE_DISTRI_BACKEND"] = "gloo"
         else:
             paddle.device.set_device(device)
-        # It lists flags that differ from their defaults, which it set itself.
+        # Paddle prints flags that differ from their defaults, which it set itself.
         with contextlib.redirect_stderr(io.StringIO()):
             paddle.distributed.init_parallel_env()
 
@@ -35,7 +35,7 @@ class Processes:
         return to_numpy(tensor)
 
     def add_up(self, tensor: paddle.Tensor) -> None:
-        """The sum over processes, in place."""
+        """Sum over processes, in place."""
         try:
             paddle.distributed.all_reduce(tensor)
         except (RuntimeError, OSError) as error:
@@ -43,6 +43,6 @@ class Processes:
 
 
 def init_process_group(device: str) -> ProcessGroup:
-    """This process among those that its launcher started; they meet here."""
+    """Join the process group of the launcher; return the trivial group for a single process."""
     place = launchers.LAUNCHERS[NAME].place()
     return SINGLE_PROCESS if place is None else Processes(place, device)

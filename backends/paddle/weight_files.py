@@ -1,4 +1,4 @@
-"""State dicts in the framework's own files, `.pdparams`: arrays in and out, and no code of the file's is ever run."""
+"""Reader and writer of state dicts in `.pdparams` files, without running code of the file."""
 
 from __future__ import annotations
 
@@ -14,17 +14,19 @@ from core.weights import paddle_files
 from core.weights.state_dict import StateDict
 
 LINEAR_LAYOUT = paddle_files.LINEAR_LAYOUT
-"""`paddle.nn.Linear` keeps `weight` as [in, out]."""
+"""Weight layout of `paddle.nn.Linear`, [in, out]."""
 
 
 def read_state(path: str | Path, entry: str | None = None) -> StateDict:
-    """See `core/engine/contract.py`. Not by `paddle.load`, which runs whatever a pickle says."""
+    """Read a state dict (`core/engine/contract.py`), without `paddle.load`, which runs code."""
     return paddle_files.read_state(path, entry)
 
 
 def write_state(path: str | Path, arrays: dict[str, np.ndarray]) -> None:
-    """See `core/engine/contract.py`. Recurrent arrays are written under both of their names, or Paddle would miss
-    some."""
+    """Write a state dict (`core/engine/contract.py`).
+
+    Recurrent arrays are written under both names, as Paddle would otherwise report missing keys.
+    """
     stream = io.BytesIO()
     tensors = {
         name: to_tensor(array, native_device("cpu")) for name, array in paddle_files.with_cell_names(arrays).items()

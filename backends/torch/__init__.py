@@ -1,4 +1,4 @@
-"""PyTorch's answer to `core/engine/contract.py`. Laid out file by file like `backends/paddle`."""
+"""The torch backend (`core/engine/contract.py`), with the same files as `backends/paddle`."""
 
 from backends.torch.engine import Engine
 from backends.torch.ensemble import Ensemble

@@ -1,4 +1,4 @@
-"""`Ensemble`: models of one spec side by side in stacked arrays, as `core/engine/contract.py` asks."""
+"""`Ensemble` of `core/engine/contract.py`: models of one spec in stacked arrays."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ from core.models.model import product_weights
 
 
 class Ensemble(Engine):
-    """See `core.engine.contract.Ensemble`. What does not depend on whose rows and arrays they are is `Engine`'s."""
+    """See `core.engine.contract.Ensemble`.
+
+    Methods that do not depend on the model axis are inherited.
+    """
 
     def __init__(
         self,
@@ -62,7 +65,7 @@ class Ensemble(Engine):
 
     @reads_rounded
     def _backward(self, batch: Batch, step: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Fresh gradients in every parameter; each model's loss and number of right answers, [M]."""
+        """Compute all gradients; return losses and numbers of correct predictions per model, [M]."""
         for parameter in self._model.named.values():
             parameter.grad = None
         inputs = self._place(batch)

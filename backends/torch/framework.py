@@ -1,4 +1,7 @@
-"""Imports torch and settles what is set for the whole process. Everything else takes `torch` from here."""
+"""Import of torch with its process-wide settings.
+
+All other modules import `torch` from here.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import torch
 
 from core.engine.tf32 import forbid_tf32
 
-# float32 means float32: cuDNN's recurrent layers, which the last line is about, would otherwise use TF32's 10 bits.
+# cuDNN's recurrent layers would otherwise use TF32, with 10 bits, for float32.
 forbid_tf32()
 torch.backends.cuda.matmul.allow_tf32 = False
 torch.backends.cudnn.allow_tf32 = False

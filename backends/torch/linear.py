@@ -1,4 +1,4 @@
-"""Linear maps, of one model or of several side by side."""
+"""Linear layers of single models and ensembles."""
 
 from __future__ import annotations
 
@@ -9,17 +9,20 @@ nn, F = torch.nn, torch.nn.functional
 
 
 def empty(*shape: int, dtype: torch.dtype) -> nn.Parameter:
-    """A parameter whose values come from core, later."""
+    """Create a zero parameter; core assigns its values later."""
     return nn.Parameter(torch.zeros(*shape, dtype=dtype))
 
 
 def side_by_side(models: int | None, *shape: int) -> tuple[int, ...]:
-    """Of a parameter: `shape`, or [models, ...] of models that are trained side by side."""
+    """Return the shape of a parameter: `shape`, or [models, ...] in an ensemble."""
     return shape if models is None else (models, *shape)
 
 
 def linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
-    """x W^T + b, x [B, in], `weight` [out, in]; or [models, out, in], and each has B / models of the rows."""
+    """Compute x W^T + b for x [B, in] and `weight` [out, in] or [models, out, in].
+
+    In an ensemble each model has B / models rows.
+    """
     if weight.dim() == 2:
         return F.linear(x, weight, bias)
     rows = x.reshape(weight.shape[0], -1, x.shape[-1])
@@ -29,14 +32,14 @@ def linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> 
 
 
 class Linear(nn.Module):
-    """`y = x W^T + b`, `weight` [out, in], `bias` [out]."""
+    """A linear layer, y = x W^T + b, with `weight` [out, in] and `bias` [out]."""
 
     def __init__(self, inputs: int, outputs: int, dtype: torch.dtype, models: int | None):
         super().__init__()
         self.weight = empty(*side_by_side(models, outputs, inputs), dtype=dtype)
         self.bias = empty(*side_by_side(models, outputs), dtype=dtype)
         self.rounds = False
-        """Whether x is rounded to bfloat16."""
+        """True if x is rounded to bfloat16."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:  # [B, in] -> [B, out]
         return linear(rounded(x, self.rounds), self.weight, self.bias)

@@ -1,4 +1,4 @@
-"""The whole model of a spec, its parameters under the neutral names."""
+"""The complete model of a spec, with neutral parameter names."""
 
 from __future__ import annotations
 
@@ -17,12 +17,16 @@ nn, F = torch.nn, torch.nn.functional
 
 
 class Model(nn.Module):
-    """Embedding, encoder and head of a spec. `named` holds every parameter under its neutral name,
-    `trainable` those that learn."""
+    """Embedding, encoder and head of a spec.
+
+    `named` maps neutral names to all parameters, `trainable` to the trainable ones.
+    """
 
     def __init__(self, model: spec.Model, dtype: str, implementation: str, models: int | None = None):
-        """With `models`, so many of them side by side: every parameter is [models, ...], and a batch holds as many
-        sequences for each, model by model."""
+        """Create the layers with zero parameters. With `models`, every parameter is [models, ...].
+
+        Batches then contain equal numbers of sequences per model, model by model.
+        """
         super().__init__()
         native = getattr(torch, dtype)
         self.embedding = Embedding(model.embedding, native, models)
@@ -31,17 +35,17 @@ class Model(nn.Module):
         )
         self.head = HEADS[model.head.kind](model.head, model.features, native, implementation, models)
         self.named = {**self.embedding.named(), **self.encoder.named(), **self.head.named()}
-        # Not by freezing the others: Paddle's own recurrent layers need a gradient for every weight or for none.
+        # The other parameters are not frozen: Paddle's recurrent layers need a gradient for all weights or for none.
         self.trainable = {row.name: self.named[row.name] for row in parameter_table(model) if row.trainable}
 
     def forward(self, inputs: Inputs, dropout: Dropout) -> dict[str, torch.Tensor]:
-        """Every layer's output by name, `logits` among them (`core/engine/contract.py`, `activations`)."""
+        """Return every layer's output by name (`core/engine/contract.py`, `Engine.activations`)."""
         x = self.embedding(inputs, dropout)
         encoded = self.encoder(x, inputs, dropout)
         return {"embedding": x, **encoded.layers, **self.head(encoded, inputs, dropout)}
 
     def assign(self, arrays: dict[str, np.ndarray]) -> None:
-        """Copy values into the parameters, in place."""
+        """Copy arrays into the parameters, in place."""
         with torch.no_grad():
             for name, parameter in self.named.items():
                 parameter.copy_(to_tensor(arrays[name], parameter.device))

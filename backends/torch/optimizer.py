@@ -1,4 +1,4 @@
-"""Clipping, decoupled weight decay, the framework's Adam and our SGD, with their state under neutral names."""
+"""Gradient clipping, decoupled weight decay, Adam and SGD, with neutral state names."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from backends.torch.runtime import to_numpy, to_tensor
 from core import spec
 
 STATE = {"moment1": "exp_avg", "moment2": "exp_avg_sq"}
-"""Neutral name of each kind of Adam's state, and the framework's."""
+"""Names of Adam's state: neutral name and torch's name."""
 
 
 def clip(gradients: list[torch.Tensor], mode: str, limit: float) -> torch.Tensor:
-    """Scale gradients in place by min(1, limit / norm) and return the global norm before that, on the device.
+    """Clip gradients in place by min(1, limit / norm); return the global norm before clipping.
 
-    No epsilon is added (`torch.nn.utils.clip_grad_norm_` adds 1e-6). A zero norm divides to infinity, and min takes 1.
+    No epsilon is added (`torch.nn.utils.clip_grad_norm_` adds 1e-6). For a zero norm the quotient is infinite and the
+    factor 1. The norm stays on the device.
     """
     with torch.no_grad():
         squares = squares_of(gradients)
@@ -31,15 +32,18 @@ def clip(gradients: list[torch.Tensor], mode: str, limit: float) -> torch.Tensor
 
 
 def squares_of(gradients: list[torch.Tensor]) -> torch.Tensor:
-    """[tensors], each one's sum of squares."""
+    """Return the sum of squares of each tensor, [tensors]."""
     if gradients[0].device.type != "cpu":
-        # One operation for the GPU, not two a tensor. On the CPU it adds millions of float32 wrong by 1e-4.
+        # One GPU operation instead of two per tensor. On the CPU its sums of millions of float32 have errors of 1e-4.
         return torch.stack(torch._foreach_norm(gradients)).square()
     return torch.stack([gradient.square().sum() for gradient in gradients])
 
 
 def clip_each(gradients: list[torch.Tensor], mode: str, limit: float) -> torch.Tensor:
-    """`clip` of models side by side, each by itself: gradients [M, ...]. Returns every tensor's norms, [tensors, M]."""
+    """Clip gradients [M, ...] of each model of an ensemble like `clip`.
+
+    Return the norms [tensors, M].
+    """
     with torch.no_grad():
         squares = torch.stack([gradient.square().reshape(gradient.shape[0], -1).sum(1) for gradient in gradients])
         if mode == "global":
@@ -47,7 +51,7 @@ def clip_each(gradients: list[torch.Tensor], mode: str, limit: float) -> torch.T
         elif mode == "tensor":
             scales = (limit / squares.sqrt()).clamp(max=1.0)
         if mode != "none":
-            # All are scaled before any is written: of one token a model, a layer's two biases share one gradient.
+            # All are scaled before any is written: with one token per model, two biases of a layer share one gradient.
             scaled = [
                 gradient * scale.reshape([-1] + [1] * (gradient.dim() - 1))
                 for gradient, scale in zip(gradients, scales, strict=True)
@@ -58,7 +62,7 @@ def clip_each(gradients: list[torch.Tensor], mode: str, limit: float) -> torch.T
 
 
 def decay(named: dict[str, torch.nn.Parameter], weight_decay: float, learning_rate: float) -> None:
-    """Decoupled weight decay, on the values before the step, never on biases. Row 0 of the embedding stays zero."""
+    """Apply decoupled weight decay before the step, never to biases. Row 0 (PAD) stays zero."""
     if weight_decay == 0.0:
         return
     with torch.no_grad():
@@ -68,10 +72,10 @@ def decay(named: dict[str, torch.nn.Parameter], weight_decay: float, learning_ra
 
 
 class Adam:
-    """The framework's Adam; and of a parameter whose gradient comes by rows, that of `backends/kernels/training.py`."""
+    """The framework's Adam; `RowAdam` for a parameter with a gradient by rows."""
 
     def __init__(self, optimizer: spec.Adam, named: dict[str, torch.nn.Parameter], by_rows: tuple[str, ...]):
-        """`by_rows`: names of parameters [V, E] with such a gradient, one at most."""
+        """Create the optimizer. `by_rows`: names of parameters with gradients by rows, at most one."""
         self.named = named
         self.rowwise = RowAdam(optimizer, named[by_rows[0]]) if by_rows else None
         self.dense = {name: parameter for name, parameter in named.items() if name not in by_rows}
@@ -85,7 +89,7 @@ class Adam:
         )
 
     def step(self, learning_rate: float, rows: RowGradient | None) -> None:
-        """Apply the gradients; `rows` is that of the parameter that has none of its own."""
+        """Update the parameters; `rows` is the gradient by rows, None for only dense gradients."""
         decay(self.named, self.weight_decay, learning_rate)
         for group in self.native.param_groups:
             group["lr"] = learning_rate
@@ -94,7 +98,7 @@ class Adam:
             self.rowwise.step(learning_rate, rows)
 
     def moments(self) -> dict[str, np.ndarray]:
-        """State by neutral name, zeros before the first step."""
+        """Return the state by neutral name, zeros before the first step."""
         found = {}
         for kind in STATE:
             for name, parameter in self.named.items():
@@ -104,7 +108,7 @@ class Adam:
         return found
 
     def load(self, moments: dict[str, np.ndarray], steps: int) -> None:
-        """Take over state after `steps` steps."""
+        """Load the state after `steps` steps."""
         self.native.state.clear()
         if steps == 0:
             if self.rowwise is not None:
@@ -116,21 +120,21 @@ class Adam:
                 continue
             state = self.native.state[parameter]
             for kind in STATE:
-                # A copy: the framework goes on in this memory.
+                # A copy, as the framework updates this memory.
                 state[STATE[kind]] = to_tensor(moments[f"{kind}/{name}"].copy(), parameter.device)
-            # Fused Adam keeps its step count beside the parameter, in float32.
+            # Fused Adam stores its step count in float32 on the device of the parameter.
             state["step"] = torch.tensor(float(steps), dtype=torch.float32, device=parameter.device)
 
 
 class RowAdam:
-    """Adam's state of word vectors [V, E], and its step from a gradient by rows."""
+    """Adam for an embedding [V, E] with a gradient by rows (`backends/kernels/training.py`)."""
 
     def __init__(self, optimizer: spec.Adam, parameter: torch.nn.Parameter):
         self.optimizer, self.parameter = optimizer, parameter
         self.restart()
 
     def restart(self) -> None:
-        """To before the first step."""
+        """Reset the state to that before the first step."""
         self.load(*(np.zeros(tuple(self.parameter.shape), self.numpy_dtype()) for _ in STATE), 0)
 
     def numpy_dtype(self) -> str:
@@ -143,17 +147,20 @@ class RowAdam:
     def load(self, moment1: np.ndarray, moment2: np.ndarray, steps: int) -> None:
         place = self.parameter.device
         moments = zip(STATE.values(), (moment1, moment2), strict=True)
-        # Copies: the kernel goes on in this memory.
+        # Copies, as the kernel updates this memory.
         self.state = {name: to_tensor(moment.copy(), place) for name, moment in moments}
         self.kernel = EmbeddingAdam(self.optimizer, moment1.shape, moment1.dtype == np.float64)
         self.kernel.load(moment1, moment2, steps)
 
 
 class SGD:
-    """`v = momentum * v + g; p = p - lr * v`. By hand: Paddle's Momentum rounds its coefficient to float32."""
+    """SGD, `v = momentum * v + g; p = p - lr * v`.
+
+    It replaces the frameworks' SGD, as Paddle's Momentum rounds its coefficient to float32.
+    """
 
     def __init__(self, optimizer: spec.SGD, named: dict[str, torch.nn.Parameter], by_rows: tuple[str, ...]):
-        """`by_rows`: none; all gradients are dense."""
+        """Create the optimizer. `by_rows` is empty, as all gradients are dense."""
         self.named = named
         self.weight_decay = optimizer.weight_decay
         self.momentum = optimizer.momentum
@@ -162,7 +169,7 @@ class SGD:
             self.velocity = {name: torch.zeros_like(parameter) for name, parameter in named.items()}
 
     def step(self, learning_rate: float, rows: RowGradient | None) -> None:
-        """Apply the gradients; `rows` is that of the parameter that has none of its own."""
+        """Update the parameters; `rows` is the gradient by rows, None for only dense gradients."""
         decay(self.named, self.weight_decay, learning_rate)
         with torch.no_grad():
             for name, parameter in self.named.items():
@@ -172,15 +179,15 @@ class SGD:
                 parameter.sub_(update * learning_rate)
 
     def moments(self) -> dict[str, np.ndarray]:
-        """State by neutral name; none without momentum."""
+        """Return the state by neutral name, empty without momentum."""
         return {f"velocity/{name}": to_numpy(velocity) for name, velocity in self.velocity.items()}
 
     def load(self, moments: dict[str, np.ndarray], steps: int) -> None:
-        """Take over state after `steps` steps."""
+        """Load the state after `steps` steps."""
         if self.momentum and steps:
             for name, parameter in self.named.items():
                 self.velocity[name] = to_tensor(moments[f"velocity/{name}"].copy(), parameter.device)
 
 
 OPTIMIZERS = {"adam": Adam, "sgd": SGD}
-"""By the spec's `kind`."""
+"""Optimizer classes by `kind`."""

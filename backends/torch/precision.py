@@ -1,5 +1,4 @@
-"""dtype bfloat16 (`core.spec.training.Training.dtype`): what matrix products read is rounded, and nothing
-else."""
+"""Rounding of matrix-product inputs for dtype bfloat16 (`core.spec.training.Training`)."""
 
 from __future__ import annotations
 
@@ -11,9 +10,9 @@ from backends.torch.framework import torch
 
 
 class Rounding(torch.autograd.Function):
-    """float32 -> the nearest bfloat16, in float32. Its gradient goes straight through.
+    """Rounding of float32 to the nearest bfloat16, in float32, with a straight-through gradient.
 
-    A function of its own, for x + (rounded - x) would make NaN of infinity.
+    An autograd function is needed, as x + (rounded - x) would turn infinity into NaN.
     """
 
     @staticmethod
@@ -26,15 +25,15 @@ class Rounding(torch.autograd.Function):
 
 
 def rounded(x: torch.Tensor, wanted: bool) -> torch.Tensor:
-    """What a layer reads: x, or if `wanted` x rounded."""
+    """Return x, rounded if `wanted`."""
     return Rounding.apply(x) if wanted else x
 
 
 @contextmanager
 def rounded_weights(weights: list[torch.Tensor]) -> Iterator[None]:
-    """Within, the weights hold rounded values; after it, whatever happened, their own again, the masters.
+    """Round the weights within the block, and restore the master weights afterwards.
 
-    So gradients are by the rounded values, and updates are added to what was not rounded.
+    Gradients are thus those at the rounded weights, while updates apply to the master weights.
     """
     with torch.no_grad():
         masters = [weight.clone() for weight in weights]
@@ -50,7 +49,7 @@ def rounded_weights(weights: list[torch.Tensor]) -> Iterator[None]:
 
 
 def reads_rounded(method: Callable) -> Callable:
-    """Of an engine's method that runs the model, forward or both ways: with `product_weights` rounded."""
+    """Decorate an engine method that runs the model, to round `product_weights`."""
 
     @functools.wraps(method)
     def run(self, *arguments):
@@ -61,7 +60,10 @@ def reads_rounded(method: Callable) -> Callable:
 
 
 def prepare(model: torch.nn.Module, names: list[str], dtype: str) -> list[torch.Tensor]:
-    """Tell a `Classifier`'s layers whether their inputs are rounded; the weights, by name, to be rounded with them."""
+    """Enable rounding of inputs in all layers for bfloat16.
+
+    Return the weights to round, by `names`.
+    """
     if dtype != "bfloat16":
         return []
     for layer in model.modules():

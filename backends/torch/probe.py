@@ -1,4 +1,4 @@
-"""Recurrent layers on fixed arrays, outside of any model: for proofs and for timings."""
+"""Recurrent layers on fixed arrays, without a model, for parity checks and timings."""
 
 from __future__ import annotations
 
@@ -16,12 +16,14 @@ from core.models.encoders.encoder import Block, Encoded
 nn = torch.nn
 
 NATIVE = ("padded",)
-"""The framework's layer as one finds it, besides `backends.implementations.IMPLEMENTATIONS`, for timings only: over the
-whole rectangle, so that the reverse direction starts in the padding."""
+"""Additional implementations for timings only.
+
+`padded`: the built-in layer without handling of lengths, so that the reverse direction starts at the padding.
+"""
 
 
 class NativeEncoder(nn.Module):
-    """`padded`: all layers and directions in one call of the framework's."""
+    """The implementation `padded`: all layers and directions in one call of the built-in layer."""
 
     def __init__(self, encoder: spec.RecurrentEncoder, inputs: int, dtype: torch.dtype, implementation: str):
         super().__init__()

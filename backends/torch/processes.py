@@ -1,4 +1,4 @@
-"""Several processes: `torchrun` starts them, gloo (CPU) or NCCL (GPUs) adds their arrays."""
+"""Process group of `torchrun`, with gloo (CPU) or NCCL (GPUs)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from backends.torch.runtime import NAME, native_device, to_numpy, to_tensor
 from core.engine.processes import SINGLE_PROCESS, ProcessGroup, peer_lost
 
 LET_GO = 0.1
-"""Seconds."""
+"""Seconds to wait for threads to release tensors."""
 
 
 class Processes:
@@ -30,9 +30,9 @@ class Processes:
             torch.distributed.init_process_group("nccl", device_id=self._native_device)
 
         def leave() -> None:
-            # A process that the others have left aborts at the interpreter's end: all of them leave together. So does
-            # one whose threads still hold a tensor then, for which they need the interpreter: they get time to let go.
-            with suppress(RuntimeError):  # another has ended already
+            # At interpreter exit a process aborts if the others have exited, so all leave together. It also aborts if
+            # its threads still hold tensors, which they release through the interpreter, so they get time for that.
+            with suppress(RuntimeError):  # another process has ended already
                 torch.distributed.barrier()
             time.sleep(LET_GO)
             torch.distributed.destroy_process_group()
@@ -46,7 +46,7 @@ class Processes:
         return to_numpy(tensor)
 
     def add_up(self, tensor: torch.Tensor) -> None:
-        """The sum over processes, in place."""
+        """Sum over processes, in place."""
         try:
             torch.distributed.all_reduce(tensor)
         except RuntimeError as error:
@@ -54,6 +54,6 @@ class Processes:
 
 
 def init_process_group(device: str) -> ProcessGroup:
-    """This process among those that its launcher started; they meet here."""
+    """Join the process group of the launcher; return the trivial group for a single process."""
     place = launchers.LAUNCHERS[NAME].place()
     return SINGLE_PROCESS if place is None else Processes(place, device)

@@ -1,8 +1,8 @@
-"""What a recurrent layer's gates and states are at every token of one sequence, by the NumPy reference in float64.
+"""Gates and states of a recurrent layer at every token of a sequence, in NumPy float64.
 
-The states come from the reference's own step (`core.models.encoders.recurrent.CELLS`), so they are the model's to the
-bit; the gates, which that step keeps to itself, are computed here from the states that it took. A test puts the two
-together again.
+States are computed by the reference's step (`core.models.encoders.recurrent.CELLS`), so they equal the model's bit by
+bit. The step does not return its gates, which are recomputed here from the previous states.
+`tests/core/analysis/test_gates.py` verifies that both are consistent.
 """
 
 from __future__ import annotations
@@ -28,7 +28,10 @@ from core.models.types import Arrays, no_dropout
 
 @dataclass(frozen=True)
 class Quantity:
-    """One of the values that a cell computes at a step. Gates lie between 0 and 1; the others have a sign."""
+    """A quantity that a cell computes in every step.
+
+    Gates are in 0..1, other quantities are signed.
+    """
 
     name: str
     title: str
@@ -48,23 +51,25 @@ QUANTITIES = {
     "lstm": (INPUT_GATE, FORGET_GATE, OUTPUT_GATE, CANDIDATE, CELL_STATE, HIDDEN_STATE),
     "gru": (RESET_GATE, UPDATE_GATE, CANDIDATE, HIDDEN_STATE),
 }
-"""By cell. The LSTM's candidate is g, the GRU's n (`core/models/model.py`); z is the share of the old state that
-stays."""
+"""Quantities by cell.
+
+The candidate is g in an LSTM, n in a GRU (`core/models/encoders/recurrent.py`); z is the kept share of the old state.
+"""
 
 
 def check_place(model: Model, layer: int, reverse: bool) -> None:
-    """Raises UserError if the model's cell has no gates, or if it has no such layer or direction."""
+    """Raise UserError if the cell has no gates, or the layer or direction does not exist."""
     encoder = model.encoder
     if not isinstance(encoder, RecurrentEncoder):
-        raise UserError(f"a run of another encoder, {encoder.describe()}, which has no gates: give a recurrent one")
+        raise UserError(f"the encoder {encoder.describe()} has no gates: give a run with a recurrent encoder")
     if encoder.cell not in QUANTITIES:
         cells = " or ".join(cell.upper() for cell in QUANTITIES)
-        raise UserError(f"a run of another cell, {encoder.cell}, which has no gates: give a run with {cells}")
+        raise UserError(f"the cell {encoder.cell} has no gates: give a run with {cells}")
     if not 0 <= layer < encoder.num_layers:
-        there = "layer 0 alone" if encoder.num_layers == 1 else f"layers 0 to {encoder.num_layers - 1}"
-        raise UserError(f"there is no layer {layer}: the model has {there}")
+        there = "layer 0" if encoder.num_layers == 1 else f"one of layers 0 to {encoder.num_layers - 1}"
+        raise UserError(f"no layer {layer} in the model: give {there}")
     if reverse and not encoder.bidirectional:
-        raise UserError("a model that reads one way has no reverse direction: give forward")
+        raise UserError("a unidirectional model has no reverse direction: give forward")
 
 
 def trace(
@@ -75,10 +80,10 @@ def trace(
     reverse: bool = False,
     rounded: Rounding = exactly,
 ) -> Arrays:
-    """ids [L] of real tokens -> each of the cell's `QUANTITIES` by name, [L, H] float64, without dropout.
+    """Return the cell's `QUANTITIES` by name, [L, H] float64, for ids [L], without dropout.
 
-    Row t belongs to token t: in the reverse direction, which walks from the last token, to the state after reading
-    tokens L-1, ..., t. Raises UserError as `check_place` and `pad` do.
+    Row t belongs to token t; in the reverse direction, to the state after reading tokens L-1, ..., t. Raises UserError
+    like `check_place` and `pad`.
     """
     check_place(model, layer, reverse)
     encoder = model.encoder
@@ -103,7 +108,7 @@ def trace(
 
 
 def lstm_gates(from_input: np.ndarray, from_state: np.ndarray) -> Arrays:
-    """Both [L, 4 * H]: what the token and what the previous state add, blocks in the order i, f, g, o."""
+    """Return LSTM gates from input and state summands [L, 4 * H], in the order i, f, g, o."""
     i, f, g, o = np.split(from_input + from_state, 4, axis=-1)
     return {
         INPUT_GATE.name: sigmoid(i),
@@ -114,7 +119,7 @@ def lstm_gates(from_input: np.ndarray, from_state: np.ndarray) -> Arrays:
 
 
 def gru_gates(from_input: np.ndarray, from_state: np.ndarray) -> Arrays:
-    """Both [L, 3 * H]: what the token and what the previous state add, blocks in the order r, z, n."""
+    """Return GRU gates from input and state summands [L, 3 * H], in the order r, z, n."""
     r_x, z_x, n_x = np.split(from_input, 3, axis=-1)
     r_h, z_h, n_h = np.split(from_state, 3, axis=-1)
     r = sigmoid(r_x + r_h)
@@ -125,5 +130,5 @@ GATE_VALUES = {"lstm": lstm_gates, "gru": gru_gates}
 
 
 def memory(values: Arrays) -> np.ndarray:
-    """[L, H]: the state that carries the cell's memory from step to step: c of an LSTM, h of a GRU."""
+    """Return the memory state [L, H]: c of an LSTM, h of a GRU."""
     return values.get(CELL_STATE.name, values[HIDDEN_STATE.name])

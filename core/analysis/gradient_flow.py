@@ -1,5 +1,7 @@
-"""How much of a loss at the end of a sequence reaches the state after step t: the norms of dL/dh_t and dL/dc_t (nndl,
-chapter 6)."""
+"""Gradient flow through time: norms of dL/dh_t and dL/dc_t for a loss at the sequence end.
+
+The experiment follows nndl, chapter 6.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,7 @@ from core.models.types import Arrays
 
 
 def one_layer_to_the_last_state(model: Model) -> bool:
-    """Whether the loss depends on the last state of one layer alone, as `state_gradients` takes it."""
+    """Return whether the loss depends on the last state of a single layer alone."""
     encoder, head = model.encoder, model.head
     if not isinstance(encoder, RecurrentEncoder):
         return False
@@ -32,16 +34,17 @@ def state_gradients(
     batch: Batch,
     rounded: Rounding = exactly,
 ) -> dict[str, np.ndarray]:
-    """Norms for every sequence's own cross-entropy, computed by the backend `side`: `h` |dL/dh_t|, [B, L] for t = 1,
-    ..., L, and of an LSTM `c` |dL/dc_t|, [B, L - 1] for t = 1, ..., L - 1; each with the other state held.
+    """Return the gradient norms of every sequence's cross-entropy, computed by backend `side`.
 
-    dL/dh_t is what a layer that starts with h_0 = h_t (and c_0 = c_t) and reads the rest of the sequence has as the
-    gradient of h_0: so two calls of a `LayerProbe` give all of them, one over every beginning of every sequence and one
-    over every rest. Sequences are of one length, L >= 2, in a model for which `one_layer_to_the_last_state` holds.
+    `h`: |dL/dh_t|, [B, L] for t = 1, ..., L; for an LSTM also `c`: |dL/dc_t|, [B, L - 1] for t = 1, ..., L - 1; each
+    with the other state constant. dL/dh_t equals the gradient of h_0 of a layer that starts with h_0 = h_t (and c_0 =
+    c_t) and reads the remaining sequence. Two calls of a `LayerProbe` therefore compute all norms: one over all
+    prefixes, one over all suffixes. Raises ValueError unless all sequences have one length L >= 2 and
+    `one_layer_to_the_last_state` holds.
     """
     rows, length = batch.ids.shape
     if (batch.lengths != length).any() or length < 2 or not one_layer_to_the_last_state(model):
-        raise ValueError("sequences of one length, 2 or more, and one layer whose last state the head reads")
+        raise ValueError("expected sequences of one length >= 2, and one layer whose last state the head reads")
     parameters = {**parameters, **{name: rounded(parameters[name]) for name in product_weights(model)}}
     x = rounded(parameters["embedding.weight"][batch.ids])  # [B, L, E]
     weights = {row.name: parameters[row.name] for row in _encoder_rows(model)}
@@ -50,21 +53,21 @@ def state_gradients(
     parts = ("h", "c") if model.encoder.cell == "lstm" else ("h",)
 
     def probe(sequences: list[np.ndarray], states: Arrays):
-        """Over sequences of unequal length."""
+        """Create a probe of sequences of unequal length."""
         lengths = np.array([len(sequence) for sequence in sequences])
         padded = np.zeros((len(sequences), lengths.max(), x.shape[2]), dtype)
         for row, sequence in enumerate(sequences):
             padded[row, : len(sequence)] = sequence
         return side.LayerProbe(model.encoder, {"x": padded, **weights, **states}, lengths, device, implementation)
 
-    beginnings = [own[: t + 1] for t in range(length) for own in x]
-    found = probe(beginnings, {f"{part}_0": zeros for part in parts}).forward()
+    prefixes = [own[: t + 1] for t in range(length) for own in x]
+    found = probe(prefixes, {f"{part}_0": zeros for part in parts}).forward()
     states = {part: found[f"{part}_n"][0].reshape(length, rows, hidden) for part in parts}  # after step t + 1
     last = _gradient_of_the_loss(parameters, rounded(states["h"][-1]), batch.labels)  # [B, H]
-    rests = [own[t + 1 :] for t in range(length - 1) for own in x]
+    suffixes = [own[t + 1 :] for t in range(length - 1) for own in x]
     given = {f"{part}_0": np.ascontiguousarray(states[part][:-1].reshape(1, -1, hidden)) for part in parts}
     given["d_h_n"] = np.tile(last, (length - 1, 1))[None].astype(dtype)
-    gradients = probe(rests, given).gradients()
+    gradients = probe(suffixes, given).gradients()
     norms = {
         part: np.linalg.norm(gradients[f"{part}_0"].astype(np.float64), axis=-1).reshape(length - 1, rows).T
         for part in parts
@@ -78,7 +81,7 @@ def _encoder_rows(model: Model) -> list[Parameter]:
 
 
 def _gradient_of_the_loss(parameters: Arrays, state: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Of every sequence's cross-entropy by its last state [B, H]: (softmax - one_hot) W, in float64."""
+    """Return the cross-entropy gradients of the last state, [B, H] float64: (p - one_hot) W."""
     weight, bias = (parameters[f"head.{kind}"].astype(np.float64) for kind in ("weight", "bias"))
     logits = state.astype(np.float64) @ weight.T + bias
     if logits.shape[1] == 1:

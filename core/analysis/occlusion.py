@@ -1,7 +1,7 @@
-"""Why a model answers as it does: what its certainty loses when a word is taken out (occlusion, Zeiler and Fergus 2014;
-for words, Li, Monroe and Jurafsky 2016).
+"""Explanation of predictions by occlusion: the loss of confidence when a token is removed.
 
-The model is only asked, never looked into: so the answer is the same through any framework, to rounding.
+Zeiler and Fergus 2014; for words Li, Monroe and Jurafsky 2016. The method only uses predictions, so the result is the
+same in all backends, to rounding error.
 """
 
 from __future__ import annotations
@@ -19,20 +19,26 @@ from core.train.metrics import all_logits
 
 @dataclass(frozen=True)
 class Explanation:
-    """Of one text: `probabilities` [C]; the class that is `predicted`; and `effects` [L], by how much the log-odds of
-    that class, log p / (1 - p), sink when the token is taken out. Below zero: the token speaks against it."""
+    """The explanation of one prediction.
+
+    `probabilities` [C]; `predicted`: index of the class; `effects` [L]: decrease of the log-odds log p / (1 - p) of the
+    predicted class when a token is removed. A token with a negative effect is evidence against it.
+    """
 
     probabilities: np.ndarray
     predicted: int
     effects: np.ndarray
 
     def strongest(self, count: int) -> list[int]:
-        """Places of the tokens with the largest effects, either way, the largest first."""
+        """Return the positions of the tokens with the largest absolute effects, in decreasing order."""
         return np.argsort(-np.abs(self.effects), kind="stable")[:count].tolist()
 
 
 def explain(logits_of: Callable[[Batch], np.ndarray], ids: np.ndarray) -> Explanation:
-    """ids [L] of one text through an engine's `logits`. The only token of a text is replaced by UNK, not taken out."""
+    """Explain the prediction for ids [L] by an engine's `logits`.
+
+    The only token of a text is replaced by UNK instead of removed.
+    """
     ids = np.asarray(ids, dtype=np.int64)
     shorter = [np.delete(ids, place) for place in range(len(ids))] if len(ids) > 1 else [np.array([UNK])]
     sequences = [ids, *shorter]
@@ -46,9 +52,10 @@ def explain(logits_of: Callable[[Batch], np.ndarray], ids: np.ndarray) -> Explan
 
 
 def log_odds(logits: np.ndarray, predicted: int) -> np.ndarray:
-    """[N, C] logits, or [N, 1] of the second of two classes -> log p / (1 - p) of one class, [N] float64.
+    """Return the log-odds log p / (1 - p) of one class, [N] float64.
 
-    From the logits: of a model that is very sure, 1 - p would be rounded to nothing.
+    Logits are [N, C], or [N, 1] for class 1 of two. The logits are used directly, as 1 - p would be rounded to
+    zero for confident predictions.
     """
     logits = logits.astype(np.float64)
     if logits.shape[1] == 1:

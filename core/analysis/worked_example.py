@@ -1,8 +1,8 @@
-"""The worked example of nndl, chapter 6: an SRN's and an LSTM's forward step on numbers small enough for a pencil.
+"""The worked example of nndl, chapter 6: forward steps of an SRN and an LSTM.
 
-In the book's notation: vectors are rows, h_t = tanh(x_t W + h_{t-1} U + b), with W [I, H], U [H, H], one bias b [H].
-Every value is computed here, in float64 and in the order of the formulas; the figures that the book arrives at stand
-beside them only to be compared. seqtwin keeps W and U transposed and has two biases: `arrays` says which is which.
+The notation is the book's: vectors are rows, h_t = tanh(x_t W + h_{t-1} U + b), with W [I, H], U [H, H], one bias b
+[H]. Every value is computed in float64, in the order of the formulas; the book's results are only for comparison.
+seqtwin stores W and U transposed and has two biases: `arrays` converts them.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from core.models.encoders.recurrent import GATES
 W = np.array([[0.1, 0.2], [0.1, 0.2]])
 U = np.array([[0.0, 0.1], [0.1, 0.0]])
 B = np.array([0.1, 0.1])
-"""The LSTM has these in each of its gates."""
+"""Weights of the SRN, and of every gate of the LSTM."""
 
 INPUTS = {"srn": np.array([[1.0, 0.0], [0.0, 2.0]]), "lstm": np.array([[1.0, 0.0]])}
-"""[L, I] of one sequence."""
+"""Inputs [L, I] of one sequence by cell."""
 ANSWERS = {"srn": np.array([0.31774, 0.47750]), "lstm": np.array([0.05944, 0.09524])}
 """The book's last hidden state [H], to five decimals."""
 ANSWER_LIMIT = 5e-6
@@ -27,7 +27,7 @@ ANSWER_LIMIT = 5e-6
 
 @dataclass(frozen=True)
 class Derivation:
-    """What the pencil wrote, and where it arrived: `hidden` [L, H] and, of an LSTM, `cell` [L, H]."""
+    """A derivation: text `lines`, states `hidden` [L, H] and, for an LSTM, `cell` [L, H]."""
 
     lines: list[str]
     hidden: np.ndarray
@@ -35,7 +35,7 @@ class Derivation:
 
 
 def arrays(cell: str) -> dict[str, np.ndarray]:
-    """The example's weights under seqtwin's names: gates stacked, [G*H, I]; b is `bias_ih`, and `bias_hh` is zero."""
+    """Return the weights by neutral name: stacked gates [G*H, I], b as `bias_ih`, `bias_hh` 0."""
     gates = GATES[cell]
     return {
         "encoder.weight_ih_l0": np.tile(W.T, (gates, 1)),
@@ -46,7 +46,7 @@ def arrays(cell: str) -> dict[str, np.ndarray]:
 
 
 def derive(cell: str, inputs: np.ndarray) -> Derivation:
-    """`srn` or `lstm` by hand, from inputs [L, 2] and zero states."""
+    """Derive `srn` or `lstm` step by step, from inputs [L, 2] and zero states."""
     return DERIVATIONS[cell](inputs)
 
 
@@ -64,12 +64,12 @@ def derive_lstm(inputs: np.ndarray) -> Derivation:
     lines = [
         "LSTM   i_t, f_t, o_t = sigma(x_t W + h_{t-1} U + b)   sigma(a) = 1 / (1 + exp(-a))",
         "       c~_t = tanh(x_t W + h_{t-1} U + b)",
-        "       c_t = f_t * c_{t-1} + i_t * c~_t               * is element by element",
+        "       c_t = f_t * c_{t-1} + i_t * c~_t               * is element-wise",
         "       h_t = o_t * tanh(c_t)",
         "",
         *_weights(),
         "",
-        "The gates and the candidate share W, U and b in this example: one weighted sum a_t serves all four.",
+        "The gates and the candidate share W, U and b in this example, so all four use one weighted sum a_t.",
     ]
     h, c = np.zeros(len(B)), np.zeros(len(B))
     hidden, cell = [], []
@@ -97,7 +97,7 @@ DERIVATIONS = {"srn": derive_srn, "lstm": derive_lstm}
 
 
 def _weights() -> list[str]:
-    """W, U and b side by side."""
+    """Format W, U and b in two lines."""
     first, second = ("  ".join(f"{value:g}" for value in row) for row in W)
     upper, lower = ("  ".join(f"{value:3g}" for value in row) for row in U)
     bias = "  ".join(f"{value:g}" for value in B)
@@ -105,7 +105,7 @@ def _weights() -> list[str]:
 
 
 def _weighted_sum(lines: list[str], t: int, x: np.ndarray, h: np.ndarray) -> np.ndarray:
-    """a_t = x_t W + h_{t-1} U + b [H], written down product by product."""
+    """Compute a_t = x_t W + h_{t-1} U + b [H], and write its products."""
     lines += ["", f"step {t}:  x_{t} = {_vector(x)}   h_{t - 1} = {_vector(h)}"]
     from_input = _times(lines, f"x_{t} W", x, W)
     from_state = _times(lines, f"h_{t - 1} U", h, U)
@@ -114,7 +114,7 @@ def _weighted_sum(lines: list[str], t: int, x: np.ndarray, h: np.ndarray) -> np.
 
 
 def _times(lines: list[str], name: str, row: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """Row times matrix [H]: for every unit its products, and their sum."""
+    """Compute row times matrix [H], and write the products and sum of every unit."""
     products = row[:, None] * matrix  # [I, H]
     steps = [
         f"{' + '.join(_product(*pair) for pair in zip(row, column, strict=True))} = {_sum(*own)}"
@@ -124,7 +124,7 @@ def _times(lines: list[str], name: str, row: np.ndarray, matrix: np.ndarray) -> 
 
 
 def _write(lines: list[str], name: str, steps: list[str], result: np.ndarray) -> np.ndarray:
-    """A formula, and below it for every unit its steps and its result; returns the result [H]."""
+    """Write a formula, and the steps and result of every unit; return the result [H]."""
     lines.append(f"  {name}")
     lines += [
         f"    unit {number}:  {step} = {_value(value)}"
@@ -134,13 +134,13 @@ def _write(lines: list[str], name: str, steps: list[str], result: np.ndarray) ->
 
 
 def _value(value: float) -> str:
-    """Five decimals; what they round to zero has no sign."""
+    """Format with five decimals, zero without a sign."""
     text = f"{value:.5f}"
     return text if float(text) else "0.00000"
 
 
 def _operand(value: float) -> str:
-    """In brackets if negative."""
+    """Format with parentheses if negative."""
     text = _value(value)
     return f"({text})" if text.startswith("-") else text
 

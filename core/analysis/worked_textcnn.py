@@ -1,7 +1,7 @@
-"""A TextCNN's forward pass on numbers small enough to follow: the example of d2l, "max-over-time pooling", in figures.
+"""A worked example of TextCNN on small numbers: d2l's "max-over-time pooling".
 
-11 tokens, word vectors of 6 numbers, 4 kernels of width 2 and 5 of width 4, 2 classes. Every value is computed by the
-definition, one product at a time; `MODEL` and `arrays` are the same model for the reference and the frameworks.
+It has 11 tokens, word vectors of size 6, 4 kernels of width 2 and 5 of width 4, and 2 classes. Every value is computed
+by definition, product by product; `MODEL` and `arrays` are the same model for the reference and the backends.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ SMALL = {
         [2, 8, 14, 20, 26, 32],
     ),
 }
-"""d2l's examples: what is read, [channels, positions]; the kernel, [channels, width]; and d2l's answer."""
+"""d2l's examples: input [channels, positions], kernel [channels, width], d2l's result."""
 
 
 @dataclass(frozen=True)
 class Example:
-    """What the pencil wrote, and every layer's output by the name that `activations` has for it."""
+    """A derivation: text `lines`, and layer `outputs` by the names of `Engine.activations`."""
 
     lines: list[str]
     outputs: dict[str, np.ndarray]
 
 
 def arrays() -> dict[str, np.ndarray]:
-    """The example's weights: numbers with one decimal, small and of both signs, each a function of its place."""
+    """Return the weights: small numbers with one decimal, a function of their index."""
 
     def grid(step: int, *shape: int) -> np.ndarray:
         return ((np.arange(np.prod(shape)) * step) % 13 - 6).reshape(shape) / 10.0
@@ -59,24 +59,24 @@ def arrays() -> dict[str, np.ndarray]:
 
 
 def batch() -> Batch:
-    """One text, its tokens the words 1 to 11."""
+    """Return a batch of one text with tokens 1 to 11."""
     return pad([np.arange(1, TOKENS + 1)], {"label": np.zeros(1, np.int64)})
 
 
 def correlate(x: list[list[float]], kernel: list[list[float]]) -> list[float]:
-    """Slide a kernel [channels, width] over x [channels, positions]: a sum of products at each place where it fits."""
+    """Cross-correlate x [channels, positions] with a kernel [channels, width], without padding."""
     width = len(kernel[0])
     places = range(len(x[0]) - width + 1)
     return [sum(x[i][t + u] * kernel[i][u] for i in range(len(x)) for u in range(width)) for t in places]
 
 
 def derive() -> Example:
-    """The whole forward pass by hand."""
+    """Derive the forward pass step by step."""
     given = arrays()
     x = given["embedding.weight"][1:]  # [11, 6]
     lines = ["TextCNN    y[t, c] = b[c] + sum over u, i of W[c, i, u] x[t + u, i]", ""]
     for title, (read, kernel, _) in SMALL.items():
-        lines.append(f"{title}: {read} slid over by {kernel} gives {correlate(read, kernel)}")
+        lines.append(f"{title}: {read} cross-correlated with {kernel} gives {correlate(read, kernel)}")
     lines += ["", f"word vectors x [{TOKENS}, {WIDTH}]", *(_row(f"  x[{t}]", x[t]) for t in range(TOKENS))]
     outputs, pooled = {"embedding": x}, []
     for number, width in enumerate(KERNELS):
@@ -84,7 +84,7 @@ def derive() -> Example:
         places = TOKENS - width + 1
         lines += [
             "",
-            f"kernels of width {width}: {len(weight)} of them, each fits at {TOKENS} - {width} + 1 = {places} places",
+            f"{len(weight)} kernels of width {width}, each with {TOKENS} - {width} + 1 = {places} valid positions",
         ]
         maps = np.array(
             [[bias[c] + v for v in correlate(x.T.tolist(), weight[c].tolist())] for c in range(len(weight))]
@@ -95,7 +95,7 @@ def derive() -> Example:
             lines.append(_row(f"  y[:, {c}]", row))
             best = int(row.argmax())
             value = max(float(row[best]), 0.0)
-            lines.append(f"    largest {row[best]:.5f} at place {best}, after relu {value:.5f}")
+            lines.append(f"    maximum {row[best]:.5f} at position {best}, after relu {value:.5f}")
             pooled.append(value)
         outputs[f"encoder.conv{number}"] = np.pad(maps.T, ((0, TOKENS - places), (0, 0)))
     outputs["pooled"] = np.array(pooled)

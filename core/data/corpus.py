@@ -1,6 +1,6 @@
-"""From a source of reviews to encoded train, dev and test sets: tokenise once, keep that on disk, split, encode.
+"""Preparation of encoded train, dev and test sets: tokenize, cache, split, encode.
 
-A corpus is independent of vocabulary, truncation and split, which are cheap: trying another of those reads the cache.
+A corpus is independent of vocabulary, truncation and splits, which are cheap: a change of these reuses the cache.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from core.errors import UserError
 from core.files import write_bytes_atomic
 from core.spec.data import MovieReviews, PairedFiles, Table
 from core.spec.text import Text
-from core.strings import in_order, shorten
+from core.strings import count_reasons, in_order, shorten
 
 CORPUS_FORMAT = 2
-"""Of the cache file; part of its key."""
+"""Format version of the cache file, included in its key."""
 
 
 ARRAYS = ("ids", "offsets", "labels", "splits", "groups")
-"""Fields of a corpus that are kept as they are."""
+"""Fields of a corpus that are cached unchanged."""
 
 
 DIGEST_SIZE = hashlib.sha256().digest_size
@@ -46,16 +46,18 @@ DIGEST_SIZE = hashlib.sha256().digest_size
 PARTS = ("train", "dev", "test")
 
 
-NO_WORDS, NO_LABEL = "without words", "without a label"
+NO_TOKENS, NO_LABEL = "without tokens", "without a label"
+"""Reasons for skipping a text."""
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """Whole texts as provisional ids, end to end: text n is `ids[offsets[n]:offsets[n + 1]]`.
+    """Tokenized texts as concatenated provisional ids.
 
-    `tokens` the string of every provisional id, in the order first seen; `ids` [total] int32; `offsets` [N + 1] int64;
-    `labels` [N] int64, numbers of `classes`; `names` N strings; `splits` [N] int8 by `splits.CODES`; `groups` [N]
-    int32, the film's number, -1 where it is not known. `left_out` counts texts that could not be used, by reason.
+    Text n is `ids[offsets[n]:offsets[n + 1]]`. `tokens`: the string of every provisional id, in order of first
+    occurrence; `ids` [total] int32; `offsets` [N + 1] int64; `labels` [N] int64, indices into `classes`; `names`: N
+    strings; `splits` [N] int8 by `splits.CODES`; `groups` [N] int32, the film number, -1 if unknown. `left_out` counts
+    skipped texts by reason.
     """
 
     tokens: list[str]
@@ -72,43 +74,43 @@ class Corpus:
         return len(self.labels)
 
     def sequence(self, row: int) -> np.ndarray:
-        """Provisional ids of one text."""
+        """Return the provisional ids of one text."""
         return self.ids[self.offsets[row] : self.offsets[row + 1]]
 
 
 def load_corpus(
     data: MovieReviews | PairedFiles | Table, text: Text, cache_dir: str | Path, progress: Progress = no_progress
 ) -> tuple[Corpus, Source]:
-    """The tokenised source, from the cache where it is there and sound.
+    """Return the tokenized source, from the cache if it is valid.
 
-    A damaged cache file is built again, and the progress line says why. A cache that cannot be written is a warning.
-    Raises UserError as `open_data`, `Source.documents` and `make_tokenizer` do, and for a text without tokens.
+    A damaged cache file is rebuilt, with the reason in the progress line. A cache that cannot be written causes a
+    warning. Raises UserError like `open_data`, `Source.documents` and `make_tokenizer`, and for a text without tokens.
     """
     cache_dir = Path(cache_dir)
     source = open_data(data, cache_dir, progress)
     how = [text.tokenizer, text.lowercase, TOKENIZER_VERSION, segmenter(text), text.jieba_hmm]
     key = json.dumps([CORPUS_FORMAT, source.fingerprint, *how])
     path = cache_dir / f"corpus-{text.tokenizer}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz"
-    activity = "tokenising"
+    activity = "tokenizing"
     try:
         return _unpack(path, key), source
     except FileNotFoundError:
         pass
     except (OSError, ValueError) as error:
-        activity = f"tokenising again, as {path.name} in the cache cannot be used ({_one_line(error)})"
+        activity = f"tokenizing again, cache file {path.name} is invalid ({_one_line(error)})"
     corpus = build_corpus(source, text, progress, activity)
     try:
         cache_dir.mkdir(parents=True, exist_ok=True)
         write_bytes_atomic(path, _pack(corpus, key))
     except (OSError, UserError) as error:
-        warnings.warn(f"the tokenised texts are not kept for the next run: {error}", stacklevel=2)
+        warnings.warn(f"tokenized texts are not cached: {error}", stacklevel=2)
     return corpus, source
 
 
-def build_corpus(source: Source, text: Text, progress: Progress = no_progress, activity: str = "tokenising") -> Corpus:
-    """Tokenise every document of `source`; only ids are kept.
+def build_corpus(source: Source, text: Text, progress: Progress = no_progress, activity: str = "tokenizing") -> Corpus:
+    """Tokenize every document of `source`; only ids are kept.
 
-    Raises UserError for a text without tokens, if `source` is not lenient, and if no text is left.
+    Raises UserError for a text without tokens, unless `source` is lenient, and if no text remains.
     """
     tokenize = make_tokenizer(text)
     numbers: defaultdict[str, int] = defaultdict(count().__next__)
@@ -122,11 +124,11 @@ def build_corpus(source: Source, text: Text, progress: Progress = no_progress, a
         tokens = tokenize(document.text)
         if not tokens and not source.lenient:
             raise UserError(
-                f"{document.name}: the text has no tokens under the {text.tokenizer} tokenizer: "
-                f"remove it, or choose another text.tokenizer"
+                f"{document.name}: the {text.tokenizer} tokenizer finds no tokens in this text: "
+                f"remove the text, or choose another text.tokenizer"
             )
         if not tokens or not document.label:
-            left_out[NO_LABEL if tokens else NO_WORDS] += 1
+            left_out[NO_LABEL if tokens else NO_TOKENS] += 1
             continue
         ids.extend(map(number_of, tokens))
         offsets.append(len(ids))
@@ -138,8 +140,8 @@ def build_corpus(source: Source, text: Text, progress: Progress = no_progress, a
             progress(activity, len(names), source.total)
     progress(activity, len(names), source.total)
     if not names:
-        reasons = ", ".join(f"{number:,} {reason}" for reason, number in left_out.items())
-        raise UserError(f"{source.description}: no text to train on ({reasons or 'there are none'})")
+        reasons = f"skipped {count_reasons(left_out)}" if left_out else "it is empty"
+        raise UserError(f"{source.description}: no text to train on ({reasons}): add labeled texts")
     classes = list(source.classes or in_order(set(found)))
     order = np.array([classes.index(label) for label in found], dtype=np.int64)
     return Corpus(
@@ -158,10 +160,10 @@ def build_corpus(source: Source, text: Text, progress: Progress = no_progress, a
 def prepare(
     corpus: Corpus, data: MovieReviews | PairedFiles | Table, text: Text, classes: int | None = None
 ) -> Prepared:
-    """Split, build the vocabulary from the train part, encode and truncate. A function of its arguments alone.
+    """Split, build the vocabulary from the training split, encode and truncate.
 
-    Raises UserError if there are not `classes` labels (any number but one, where that is None), a part that is cut
-    from others would lack one, or a part of the data's own has one that train lacks.
+    The result depends on the arguments alone. Raises UserError if the number of labels is not `classes` (None: at least
+    two), if a held-out split would lack a label, or if a provided split has a label that train lacks.
     """
     labels, marks, left_out = corpus.labels, corpus.splits, dict(corpus.left_out)
     if data.duplicates == "drop":
@@ -170,8 +172,10 @@ def prepare(
         left_out |= dropped
     for part in ("dev", "test"):
         if getattr(data, part, None) is not None and not (marks == CODES[part]).any():
-            reasons = ", ".join(f"{number:,} {reason}" for reason, number in left_out.items())
-            raise UserError(f"{getattr(data, part)}: none of its texts can be used (left out in all: {reasons})")
+            raise UserError(
+                f"{getattr(data, part)}: no usable text for the {part} split"
+                f" (skipped in all splits: {count_reasons(left_out)}): add other texts"
+            )
     rows, summary = split_rows(marks, labels, corpus.groups, data)
     _check_classes(corpus, rows, data, classes)
     train_ids = _joined(corpus, rows["train"])
@@ -209,8 +213,8 @@ def _check_classes(
     where = f"{data.source}: "
     if not len(rows["train"]):
         raise UserError(
-            f"{where}no text is left to train on: all stand in the dev or test part too, or under two labels"
-            f" (`data.duplicates` keep would leave them in)"
+            f"{where}no text remains for training: all are also in the dev or test split, or have conflicting labels:"
+            f" set `data.duplicates` keep, or add texts"
         )
     own = {part: bool((corpus.splits == CODES[part]).any()) for part in PARTS}
     for part in PARTS:
@@ -220,16 +224,17 @@ def _check_classes(
             if data.kind == "table":
                 name = f"{getattr(data, part)}: row {name.rpartition('/')[2]}"
             raise UserError(
-                f"{name}: label {names[missing[0]]} is not among those of the training texts: correct it, or add"
-                f" training texts of that label"
+                f"{name}: label {names[missing[0]]} does not occur in the training split: correct it, or add"
+                f" training texts with that label"
             )
     if classes is not None and len(names) != classes:
         raise UserError(
-            f"the model has {classes} classes, and the labels of the data are {', '.join(names)}: set head.classes"
+            f"the model has {classes} classes, but the data has {len(names)} labels ({', '.join(names)}):"
+            f" set head.classes"
         )
     if len(names) == 1:
         raise UserError(
-            f"{where}all texts have the label {names[0]}: there is nothing to tell apart; two labels are needed"
+            f"{where}all texts have the label {names[0]}, expected at least two labels: add texts with another label"
         )
     for part in PARTS:
         missing = np.flatnonzero(present[part] == 0)
@@ -237,28 +242,28 @@ def _check_classes(
             label = missing[0]
             there = sum(int(count[label]) for count in present.values())
             wanted = ["train", *(other for other in PARTS[1:] if not own[other])]
-            others = f" (nor of {len(missing) - 1:,} more)" if len(missing) > 1 else ""
+            others = f" (and none with {len(missing) - 1:,} other labels)" if len(missing) > 1 else ""
             limit = "" if data.train_limit is None else ", or raise `data.train_limit`"
             raise UserError(
-                f"{where}the {part} part has no text of label {names[label]}{others}, of {there} in all that can be"
-                f" used: each of {', '.join(wanted)} needs one: add texts of that label, or remove it{limit}"
+                f"{where}the {part} split has no text with label {names[label]}{others}; {there} usable in all, but"
+                f" each of {', '.join(wanted)} needs one: add texts with that label, or remove it{limit}"
             )
         if not len(rows[part]):
-            raise UserError(f"the {part} part has no text")
+            raise UserError(f"the {part} split has no text: add texts")
 
 
 def _joined(corpus: Corpus, rows: np.ndarray) -> np.ndarray:
-    """Provisional ids of these texts, end to end."""
+    """Return the concatenated provisional ids of these texts."""
     wanted = np.zeros(len(corpus), dtype=bool)
     wanted[rows] = True
     return corpus.ids[np.repeat(wanted, np.diff(corpus.offsets))]
 
 
 def _pack(corpus: Corpus, key: str) -> bytes:
-    """An .npz without pickles, then its SHA-256.
+    """Return an .npz without pickles, followed by its SHA-256.
 
-    Lists of strings are UTF-8 joined by line feeds, which no token or name holds. The digest is there because wrong
-    bytes in a zip archive, or in NumPy's headers, surface as any of a dozen exceptions, or not at all.
+    Lists of strings are UTF-8 joined by line feeds, which no token or name contains. The digest is needed because
+    corrupt bytes in a zip archive, or in NumPy's headers, raise any of a dozen exceptions, or none.
     """
     buffer = io.BytesIO()
     np.savez(
@@ -274,14 +279,14 @@ def _pack(corpus: Corpus, key: str) -> bytes:
 
 
 def _unpack(path: Path, key: str) -> Corpus:
-    """Raises OSError if the file cannot be read, ValueError if it is not what `_pack` made for `key`."""
+    """Read what `_pack` wrote for `key`. Raises OSError if unreadable, ValueError if invalid."""
     packed = memoryview(path.read_bytes())
     content, digest = packed[:-DIGEST_SIZE], packed[-DIGEST_SIZE:]
     if hashlib.sha256(content).digest() != digest:
-        raise ValueError("its checksum is wrong")
+        raise ValueError("checksum mismatch")
     with np.load(io.BytesIO(content), allow_pickle=False) as file:
         if _split(file["key"]) != [key]:
-            raise ValueError("it belongs to other data")
+            raise ValueError("it belongs to other data or settings")
         arrays = {field: file[field] for field in ARRAYS}
         more = json.loads(_split(file["more"])[0])
         return Corpus(tokens=_split(file["tokens"]), names=_split(file["names"]), **more, **arrays)

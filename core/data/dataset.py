@@ -1,4 +1,4 @@
-"""Encoded data sets, the batches taken from them, and the order of examples: a function of (seed, epoch) alone."""
+"""Encoded data sets, their batches, and the example order of an epoch."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from core.rng import generator
 
 @dataclass(frozen=True)
 class Dataset:
-    """Encoded, truncated sequences end to end: sequence n is `tokens[offsets[n]:offsets[n + 1]]`.
+    """Concatenated encoded, truncated sequences.
 
-    `tokens` [total] int32, `offsets` [N + 1] int64, `targets` by name, arrays of N rows (of a classifier `label` [N]
-    int64), `names` N identifiers for predictions.csv.
+    Sequence n is `tokens[offsets[n]:offsets[n + 1]]`. `tokens` [total] int32; `offsets` [N + 1] int64; `targets`:
+    arrays of N rows by name (for a classifier `label` [N] int64); `names`: N identifiers for predictions.csv.
     """
 
     tokens: np.ndarray
@@ -32,7 +32,7 @@ class Dataset:
 
     @property
     def labels(self) -> np.ndarray:
-        """[N] int64, of a classifier's data."""
+        """Labels [N] int64 of a classifier's data."""
         return self.targets["label"]
 
     @property
@@ -40,19 +40,18 @@ class Dataset:
         return np.diff(self.offsets)
 
     def batch(self, rows: np.ndarray) -> Batch:
-        """The sequences `rows`, in that order, as one padded batch."""
+        """Return the sequences `rows`, in that order, as one padded batch."""
         sequences = [self.tokens[self.offsets[row] : self.offsets[row + 1]] for row in rows]
         return pad(sequences, {name: array[rows] for name, array in self.targets.items()})
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """What training needs: the vocabulary of the train part, three encoded sets, the classes' names by number, and
-    figures for the record.
+    """Prepared data: vocabulary of the training split, three encoded sets, class names, summary.
 
-    `summary` is JSON: `dev_split`, `test_split`, `vocabulary`, `left_out` (texts, by reason) and for `train`, `dev`,
-    `test` the `documents`, how many `per_class`, `tokens` (after truncation), `mean_length` and `max_length` (before),
-    `truncated` texts and `unknown_share`, the share of kept tokens that are UNK.
+    `summary` is JSON: `dev_split`, `test_split`, `vocabulary`, `left_out` (skipped texts by reason) and for `train`,
+    `dev`, `test`: `documents`, `per_class` (documents by class), `tokens` (after truncation), `mean_length` and
+    `max_length` (before), `truncated` (number of texts) and `unknown_share`, the share of kept tokens that are UNK.
     """
 
     vocabulary: Vocabulary
@@ -64,29 +63,33 @@ class Prepared:
 
 
 def check_dataset(dataset: Dataset, model: Model) -> None:
-    """Refuse ids, lengths and targets out of range, once per data set: Paddle does not when `padding_idx` is set.
+    """Check that ids, lengths and targets are in range, once per data set. Raises UserError.
 
-    Raises UserError. A real token is never PAD, so ids lie in 1..vocab_size - 1.
+    Paddle does not check ids when `padding_idx` is set. A real token is never PAD, so ids lie in 1..vocab_size - 1.
     """
     if len(dataset) == 0:
-        raise UserError("the data set is empty: there must be at least one text")
+        raise UserError("the data set is empty: give at least one text")
     if dataset.lengths.min() < 1:
-        raise UserError(f"{dataset.names[int(dataset.lengths.argmin())]}: has no tokens; every text needs at least one")
+        raise UserError(
+            f"{dataset.names[int(dataset.lengths.argmin())]}: no tokens: every text needs at least one token"
+        )
     low, high = int(dataset.tokens.min()), int(dataset.tokens.max())
     vocab_size = model.embedding.vocab_size
     if low <= PAD or high >= vocab_size:
-        raise UserError(f"token ids must lie in 1..{vocab_size - 1}, found {low}..{high}")
+        raise UserError(
+            f"expected token ids in 1..{vocab_size - 1}, got {low}..{high}: encode with the model's vocabulary"
+        )
     model.head.check_targets(dataset.targets)
 
 
 def epoch_order(
     lengths: np.ndarray, batch_size: int, bucket_batches: int, seed: int, epoch: int, shuffle: bool = True
 ) -> list[np.ndarray]:
-    """Row numbers of every batch of an epoch, in order; each row once, the last of a bucket possibly short.
+    """Return the row numbers of every batch of an epoch, a function of (seed, epoch) alone.
 
-    Rows are shuffled, cut into buckets of `bucket_batches` batches, sorted by length within a bucket (ties stay
-    shuffled), cut into batches, and the batches shuffled. `bucket_batches` 0 or 1 leaves the plain shuffle. Without
-    `shuffle` the rows are cut into batches as they stand.
+    Each row occurs once. Rows are shuffled, divided into buckets of `bucket_batches` batches, sorted by length within a
+    bucket (ties stay shuffled), divided into batches, and the batches are shuffled. The last batch of a bucket may be
+    smaller. `bucket_batches` 0 or 1 gives a plain shuffle. Without `shuffle`, batches follow the order of the data.
     """
     rng = generator(seed, "order", epoch)
     order = rng.permutation(len(lengths)) if shuffle else np.arange(len(lengths))
@@ -101,7 +104,7 @@ def epoch_order(
 
 
 def evaluation_batches(dataset: Dataset, batch_size: int) -> Iterator[tuple[np.ndarray, Batch]]:
-    """Every row once, longest first, with its row numbers: similar lengths together, so little padding."""
+    """Yield batches with their row numbers, longest sequences first to minimize padding."""
     order = np.argsort(-dataset.lengths, kind="stable")
     for start in range(0, len(order), batch_size):
         rows = order[start : start + batch_size]

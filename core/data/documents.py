@@ -1,4 +1,4 @@
-"""Labelled texts, and a place that they are read from: what every kind of data becomes."""
+"""Labeled documents and their source: the common form of every kind of text data."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One labelled text. `split` is "" where the data do not say; `group` is a film's id, "" where unknown."""
+    """One labeled text.
+
+    `split` is "" if the data defines none; `group` is a film id, "" if unknown.
+    """
 
     name: str
     text: str
@@ -20,11 +23,11 @@ class Document:
 
 @dataclass(frozen=True)
 class Source:
-    """Texts that have been found and not yet read.
+    """A located source of documents, not yet read.
 
-    `description` is one line for the user. `fingerprint` changes when the content does. `total` is the number of
-    documents, None if it is not known beforehand. `classes` are the labels in their order, None for those that the
-    texts turn out to have. With `lenient`, texts without words or without a label are left out and counted.
+    `description` is one line for the user. `fingerprint` changes with the content. `total` is the number of documents,
+    None if unknown before reading. `classes` are the ordered labels, None to collect them from the documents. With
+    `lenient`, texts without tokens or without a label are skipped and counted.
     """
 
     kind: Literal["packaged", "official", "path"]
@@ -36,8 +39,9 @@ class Source:
     lenient: bool = False
 
     def documents(self) -> Iterator[Document]:
-        """Every document, in an order that depends on the content alone, so that a folder and its archive agree.
+        """Yield every document, in an order that depends on the content alone.
 
-        Raises UserError: truncated or unreadable data, wrong counts, a text that is not in its encoding.
+        A folder and its archive therefore agree. Raises UserError: truncated or unreadable data, wrong counts, a text
+        that is not in its encoding.
         """
         return self.read()

@@ -1,4 +1,4 @@
-"""From texts to ids, by a vocabulary."""
+"""Encoding of texts as ids of a vocabulary."""
 
 from __future__ import annotations
 
@@ -18,23 +18,26 @@ from core.spec.text import Text
 
 @dataclass(frozen=True)
 class EncodedText:
-    """One text as a model sees it."""
+    """One encoded text: the input of a model."""
 
     ids: np.ndarray
-    """[L] int64"""
+    """Ids [L] int64."""
     tokens: list[str]
-    """[L], as they are shown: one that the vocabulary lacks in square brackets."""
+    """Tokens [L] for display, out-of-vocabulary tokens in square brackets."""
     unknown: list[str]
-    """Those that it lacks."""
+    """Out-of-vocabulary tokens."""
     cut: int = 0
-    """Tokens that truncation left out."""
+    """Number of tokens removed by truncation."""
 
 
 def encode_text(string: str, vocabulary: Vocabulary, text: Text, where: str) -> EncodedText:
-    """Raises UserError, naming `where`, if the text has no tokens."""
+    """Tokenize, truncate and encode one text.
+
+    Raises UserError, naming `where`, if it has no tokens.
+    """
     tokens = make_tokenizer(text)(string)
     if not tokens:
-        raise UserError(f"{where} is empty for the {text.tokenizer} tokenizer: give it at least one word")
+        raise UserError(f"{where}: the {text.tokenizer} tokenizer finds no tokens: give at least one word")
     kept = [tokens[place] for place in truncate(np.arange(len(tokens)), text)]
     ids = vocabulary.encode(kept)
     known = [number != UNK for number in ids]
@@ -44,21 +47,21 @@ def encode_text(string: str, vocabulary: Vocabulary, text: Text, where: str) -> 
 
 
 def encode_texts(texts: list[str], vocabulary: Vocabulary, text: Text) -> Dataset:
-    """Texts to predict for, as a data set of labels 0 and names "1", "2", ...
+    """Encode texts for prediction as a data set with labels 0 and names "1", "2", ...
 
-    Raises UserError if there is no text, or one has no tokens.
+    Raises UserError for an empty list and for a text without tokens.
     """
     if not texts:
-        raise UserError("there is no text to predict for: give at least one")
+        raise UserError("no text to predict for: give at least one")
     dataset, rows = encode_worded(texts, vocabulary, text)
     if len(rows) < len(texts):
         number = next(row for row in range(len(texts)) if row >= len(rows) or rows[row] != row) + 1
-        raise UserError(f"text {number} is empty for the {text.tokenizer} tokenizer: give it at least one word")
+        raise UserError(f"text {number}: the {text.tokenizer} tokenizer finds no tokens: give at least one word")
     return dataset
 
 
 def encode_worded(texts: list[str], vocabulary: Vocabulary, text: Text) -> tuple[Dataset, list[int]]:
-    """Those of the texts that have tokens, as `encode_texts` gives them, and their places among all."""
+    """Encode the texts that have tokens, like `encode_texts`; return their indices as well."""
     tokenize = make_tokenizer(text)
     sequences, rows = [], []
     for row, string in enumerate(texts):
@@ -71,7 +74,10 @@ def encode_worded(texts: list[str], vocabulary: Vocabulary, text: Text) -> tuple
 def _dataset(
     sequences: Iterable[np.ndarray], labels: np.ndarray, names: list[str], final_ids: np.ndarray | None = None
 ) -> Dataset:
-    """Join sequences; `final_ids` maps provisional ids to the vocabulary's. They may be millions: one at a time."""
+    """Join sequences one at a time (there may be millions).
+
+    `final_ids` maps provisional ids to those of the vocabulary.
+    """
     joined, offsets = bytearray(), array("q", [0])
     for sequence in sequences:
         joined += memoryview(np.ascontiguousarray(sequence, dtype=np.int32)).cast("B")

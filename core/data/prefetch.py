@@ -1,7 +1,7 @@
-"""Batches made while a GPU computes: a thread builds the next ones and draws their dropout masks.
+"""Prefetching for GPUs: a thread builds the next batches with their dropout masks.
 
-A small model's step takes a GPU a few milliseconds, and drawing the masks of its embeddings takes a processor core one.
-Not on a CPU, where that core is the one that computes.
+A training step of a small model takes a few milliseconds on a GPU; drawing its embedding masks takes a CPU core one.
+Runs on a CPU do not prefetch, as the thread would compete with the computation.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from core.rng import dropout_mask
 from core.spec.experiment import Experiment
 
 DEPTH = 2
-"""Batches that wait at most: enough for one that takes longer than a step."""
+"""Maximum number of waiting batches: enough to hide a batch that takes longer than a step."""
 
 
 Item = TypeVar("Item")
 
 
 def prefetch(items: Iterable[Item], depth: int = DEPTH) -> Iterator[Item]:
-    """The same items in the same order, up to `depth` of them made by a thread before they are asked for.
+    """Yield the same items in order; a thread produces up to `depth` of them ahead.
 
-    What making one raises is raised where it would have been handed out. Closing the iterator ends the thread.
+    An exception while producing an item is raised when that item is due. Closing the iterator ends the thread.
     """
     source, end = iter(items), object()
     made = deque()
-    worker = ThreadPoolExecutor(1, "ahead")
+    worker = ThreadPoolExecutor(1, "prefetch")
     try:
         while True:
             while len(made) <= depth:
@@ -45,7 +45,10 @@ def prefetch(items: Iterable[Item], depth: int = DEPTH) -> Iterator[Item]:
 
 
 def with_masks(batch: Batch, experiment: Experiment, step: int) -> Batch:
-    """The batch with the dropout masks of a step, those that a backend would draw; with `native` it draws its own."""
+    """Return the batch with the dropout masks of a step, as a backend would draw them.
+
+    With `dropout_masks = native` the framework draws the masks, and the batch is returned unchanged.
+    """
     training = experiment.training
     if training.dropout_masks == "native":
         return batch

@@ -1,4 +1,4 @@
-"""Pretrained word vectors: of a file, or of an installed package, the rows that a vocabulary asks for."""
+"""Pretrained word vectors from a file or an installed package, restricted to a vocabulary."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from core.errors import UserError
 
 @dataclass(frozen=True)
 class Package:
-    """A distribution that ships vectors [N, dim] float32 as `.npy`, and their N words as a column of a Parquet file."""
+    """A package with vectors [N, dim] float32 as `.npy` and N words in a Parquet column."""
 
     distribution: str
     vectors: str
@@ -36,7 +36,7 @@ PACKAGES = {
         "index",
     )
 }
-"""By the name that a spec has for them. GloVe 6B (Pennington et al. 2014): 400,000 lower-case words."""
+"""Packages by spec name. GloVe 6B (Pennington et al. 2014) has 400,000 lower-case words."""
 
 INSTALL = "pip install 'seqtwin[glove]'"
 
@@ -45,10 +45,10 @@ Found = tuple[dict[str, np.ndarray], str]
 
 @dataclass(frozen=True)
 class Vectors:
-    """Word vectors that have been found and not yet read: `dim` numbers each.
+    """Located word vectors with `dim` components, not yet read.
 
-    `read` gives the vectors [dim] float32 of those of some words that are there, and a fingerprint, which changes when
-    the content does.
+    `read` returns the vectors [dim] float32 of the requested words that exist, and a fingerprint, which changes with
+    the content.
     """
 
     name: str
@@ -58,7 +58,7 @@ class Vectors:
 
 @dataclass(frozen=True)
 class Lookup:
-    """What a vocabulary found: `values` [F, dim] float32 for its `ids` [F] int64, and the words that are `missing`."""
+    """Vectors `values` [F, dim] float32 of `ids` [F] int64, and the `missing` words."""
 
     ids: np.ndarray
     values: np.ndarray
@@ -67,7 +67,7 @@ class Lookup:
 
 
 def open_vectors(source: str) -> Vectors:
-    """What `Embedding.vectors` names: a package's, or a file's as `PATH` or `PATH.zip::MEMBER`.
+    """Open the vectors named by `Embedding.vectors`: a package, `PATH` or `PATH.zip::MEMBER`.
 
     Raises UserError: package not installed or damaged; path missing, or not a text file of vectors.
     """
@@ -78,26 +78,26 @@ def open_vectors(source: str) -> Vectors:
         file, _, member = source.partition("::")
         path = Path(file).expanduser()
     if not path.is_file():
-        what = "a folder, not a file" if path.is_dir() else "no such file"
-        raise UserError(f"{path}: {what} of word vectors: give another path, or {', '.join(PACKAGES)}")
+        what = "a folder, expected a file of word vectors" if path.is_dir() else "no such file of word vectors"
+        raise UserError(f"{path}: {what}: give another path, or {', '.join(PACKAGES)}")
     text = open_text(path, member)
     return Vectors(text.name, text.dim, text.read)
 
 
 def check_width(vectors: Vectors, dim: int) -> None:
-    """Raises UserError where the spec's word vectors are of another width."""
+    """Raise UserError if the vectors do not have `dim` components."""
     if vectors.dim != dim:
         raise UserError(
-            f"{vectors.name}: its vectors have {vectors.dim} numbers, and model.embedding.dim is {dim}:"
-            f" give `model.embedding.dim` {vectors.dim}"
+            f"{vectors.name}: the vectors have {vectors.dim} dimensions, but model.embedding.dim is {dim}:"
+            f" set `model.embedding.dim` {vectors.dim}"
         )
 
 
 def look_up(vectors: Vectors, vocabulary: Vocabulary, lowercase: bool, progress: Progress = no_progress) -> Lookup:
-    """The vectors of a vocabulary's words, PAD and UNK aside, which are not words.
+    """Look up the vectors of a vocabulary's words (all tokens except PAD and UNK).
 
-    A word is found as it is written. Where the texts keep their capitals (`lowercase` False), one that is not there is
-    looked for in lower case. Raises UserError as reading does, and where no word is found.
+    Words are matched exactly. If the texts keep upper case (`lowercase` False), a missing word is looked up in lower
+    case. Raises UserError like `Vectors.read`, and if no word is found.
     """
     words = vocabulary.tokens[UNK + 1 :]
     wanted = set(words) if lowercase else {*words, *(word.lower() for word in words)}
@@ -114,8 +114,8 @@ def look_up(vectors: Vectors, vocabulary: Vocabulary, lowercase: bool, progress:
             values.append(vector)
     if not ids:
         raise UserError(
-            f"{vectors.name}: no vector for any of the {len(words):,} words of the vocabulary: give vectors of the"
-            f" texts' language and spelling"
+            f"{vectors.name}: no vector for any of the {len(words):,} words of the vocabulary: give vectors in the"
+            f" language of the texts, with the same spelling"
         )
     return Lookup(np.array(ids, dtype=np.int64), np.stack(values), missing, fingerprint)
 
@@ -124,9 +124,9 @@ def _packaged(name: str, package: Package) -> Vectors:
     try:
         distribution = importlib.metadata.distribution(package.distribution)
     except importlib.metadata.PackageNotFoundError:
-        raise UserError(f"the vectors {name} need the package {package.distribution}: {INSTALL}") from None
+        raise UserError(f"the vectors {name} require the package {package.distribution}: {INSTALL}") from None
     if importlib.util.find_spec("pyarrow") is None:
-        raise UserError(f"the vectors {name} need the package pyarrow, for the list of their words: {INSTALL}")
+        raise UserError(f"the vectors {name} require the package pyarrow, to read their words: {INSTALL}")
     paths = [Path(str(distribution.locate_file(file))) for file in (package.vectors, package.words)]
     advice = f"pip install --force-reinstall {package.distribution}"
     for path in paths:
@@ -139,20 +139,20 @@ def _packaged(name: str, package: Package) -> Vectors:
 
 
 def _matrix(path: Path, advice: str) -> np.ndarray:
-    """[N, dim] float32, of which only what is looked at is read."""
+    """Return the memory-mapped matrix [N, dim] float32."""
     try:
         matrix = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise UserError(f"{path}: cannot be read ({error}): {advice}") from None
     if matrix.ndim != 2 or matrix.dtype != np.float32:
-        raise UserError(f"{path}: holds {matrix.dtype} {list(matrix.shape)}, not vectors of float32: {advice}")
+        raise UserError(f"{path}: got {matrix.dtype} {list(matrix.shape)}, expected float32 [N, dim]: {advice}")
     return matrix
 
 
 def _read_packaged(
     name: str, package: Package, paths: list[Path], advice: str, words: set[str], progress: Progress
 ) -> Found:
-    # Imported here: it takes a moment, and only these vectors need it.
+    # Imported here because the import is slow and only packaged vectors need it.
     import pyarrow
     import pyarrow.parquet
 
@@ -162,7 +162,7 @@ def _read_packaged(
     try:
         with pyarrow.parquet.ParquetFile(str(paths[1])) as file:
             if package.column not in file.schema_arrow.names:
-                raise UserError(f"{paths[1]}: has no column {package.column}: {advice}")
+                raise UserError(f"{paths[1]}: no column {package.column}: {advice}")
             for batch in file.iter_batches(batch_size=1 << 14, columns=[package.column]):
                 for row, word in enumerate(batch.column(0).to_pylist(), total):
                     if word in words:
@@ -175,7 +175,7 @@ def _read_packaged(
         raise UserError(f"{paths[1]}: {total:,} words for {len(matrix):,} vectors: {advice}")
     values = matrix[np.array(list(rows.values()), dtype=np.int64)]
     if not np.isfinite(values).all():
-        raise UserError(f"{paths[0]}: holds NaN or infinity: {advice}")
+        raise UserError(f"{paths[0]}: contains NaN or infinity: {advice}")
     digests = "".join(file_digest(path, "sha256") for path in paths)
     fingerprint = f"sha256:{hashlib.sha256(digests.encode()).hexdigest()}"
     return dict(zip(rows, values, strict=True)), fingerprint

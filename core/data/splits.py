@@ -1,4 +1,4 @@
-"""Which texts train, which choose, which test: no text stands in two parts."""
+"""Disjoint train, dev and test splits, and removal of duplicates."""
 
 from __future__ import annotations
 
@@ -12,21 +12,22 @@ from core.rng import generator
 from core.spec.data import Splits
 
 CODES = {"": 0, "train": 1, "test": 2, "dev": 3}
-"""Of the part that the data themselves put a text in."""
+"""Codes of the splits that the data itself provides; "" for none."""
 
-AGAIN = "the same text again"
-TWO_LABELS = "the same text under two labels"
-ELSEWHERE = "in the {} part too"
+DUPLICATE = "duplicate"
+CONFLICTING = "with conflicting labels"
+ELSEWHERE = "also in the {} split"
+"""Reasons for skipping a text (`core.strings.count_reasons`)."""
 
 
 def split_rows(
     marks: np.ndarray, labels: np.ndarray, groups: np.ndarray, data: Splits
 ) -> tuple[dict[str, np.ndarray], dict]:
-    """Row numbers of `train`, `dev` and `test`, ascending and disjoint, and how they were split (for the summary).
+    """Return disjoint, sorted rows of `train`, `dev` and `test`, and how they were split.
 
-    `marks` [N] by CODES, `labels` [N], `groups` [N], -1 where unknown. Marked texts keep their part. Where none is
-    marked dev, it is cut from train: whole films where films are known, else at random with equal shares of each
-    class. Unmarked texts are cut in three at random, with equal shares of each class.
+    `marks` [N] by CODES, `labels` [N], `groups` [N], -1 if unknown. Marked texts keep their split. If no text is marked
+    dev, dev is held out of train: entire films if films are known, otherwise at random, stratified by class. Unmarked
+    texts are divided into all three splits at random, stratified by class.
     """
     own_test, own_dev, marked, unmarked = (
         np.flatnonzero(marks == CODES[part]) for part in ("test", "dev", "train", "")
@@ -46,8 +47,8 @@ def split_rows(
     if data.train_limit is not None:
         parts = {part: _limited(rows, labels, data.train_limit, data.split_seed, part) for part, rows in parts.items()}
     summary = {
-        "dev_split": "the data's own" if len(own_dev) else "by film" if by_film else "at random",
-        "test_split": "the data's own" if len(own_test) else "at random",
+        "dev_split": "as provided" if len(own_dev) else "by film" if by_film else "at random",
+        "test_split": "as provided" if len(own_test) else "at random",
     }
     return {part: np.sort(rows) for part, rows in parts.items()}, summary
 
@@ -55,10 +56,11 @@ def split_rows(
 def without_duplicates(
     ids: np.ndarray, offsets: np.ndarray, labels: np.ndarray, marks: np.ndarray
 ) -> tuple[np.ndarray, dict[str, int]]:
-    """Which rows to keep, [N] bool, and how many were left out, by reason. Equal is what has equal tokens.
+    """Return the rows to keep, [N] bool, and the number of skipped rows by reason.
 
-    Of a text that is there several times the first stays, and none where its labels differ. A text of the data's own
-    test part is kept there, as often as it stands there, and taken out of all others; then so for dev.
+    Texts are duplicates if their tokens are equal. The first of several duplicates is kept, none if their labels
+    differ. A text of a provided test split is kept there, with its duplicates, and removed from the other splits; the
+    same then holds for dev.
     """
     digests = np.frombuffer(
         b"".join(
@@ -82,13 +84,16 @@ def without_duplicates(
     again = np.ones(len(rows), dtype=bool)
     again[first] = False
     keep[rows[again | torn[text]]] = False
-    found[AGAIN] += int((again & ~torn[text]).sum())
-    found[TWO_LABELS] += int(counts[torn].sum())
+    found[DUPLICATE] += int((again & ~torn[text]).sum())
+    found[CONFLICTING] += int(counts[torn].sum())
     return keep, {reason: count for reason, count in found.items() if count}
 
 
 def _split_by_group(rows: np.ndarray, groups: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Whole groups, in a shuffled order, until `share` of the rows is reached; a row of no group is a group."""
+    """Hold out entire groups, in shuffled order, until `share` of the rows is reached.
+
+    A row without a group forms a group. Returns the remaining rows and the held-out rows.
+    """
     groups = np.where(groups >= 0, groups.astype(np.int64), -1 - np.arange(len(rows)))
     _, group, sizes = np.unique(groups, return_inverse=True, return_counts=True)
     order = generator(seed, "split").permutation(len(sizes))
@@ -99,8 +104,10 @@ def _split_by_group(rows: np.ndarray, groups: np.ndarray, share: float, seed: in
 
 
 def _split_at_random(rows: np.ndarray, labels: np.ndarray, shares: list[float], seed: int) -> list[np.ndarray]:
-    """The rest, then one part for each share, each with that share of every class, and at least one of it while there
-    are enough for every part."""
+    """Return the remaining rows, then one split per share, stratified by class.
+
+    Every split has at least one row of a class that has enough rows for all splits.
+    """
     parts = [[] for _ in range(len(shares) + 1)]
     for label in np.unique(labels[rows]):
         own = rows[labels[rows] == label]
@@ -116,7 +123,10 @@ def _split_at_random(rows: np.ndarray, labels: np.ndarray, shares: list[float], 
 
 
 def _limited(rows: np.ndarray, labels: np.ndarray, limit: int, seed: int, part: str) -> np.ndarray:
-    """At most `limit` rows, classes as equal as they come; a smaller limit gives a subset of a larger one's."""
+    """Return at most `limit` rows with balanced classes.
+
+    Smaller limits give subsets of larger ones.
+    """
     if len(rows) == 0:
         return rows
     classes = np.unique(labels[rows])

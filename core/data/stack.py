@@ -1,4 +1,4 @@
-"""Batches of models that train side by side, each on its own data."""
+"""Batches of an ensemble: models trained in parallel, each on different data."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from core.data.dataset import Dataset
 
 
 class Stack:
-    """Data sets of M models, equally many sequences in each: `batch(rows)`, with rows [M, B], is a batch of all."""
+    """Data sets of M models with equal numbers of sequences.
+
+    `batch(rows)`, with `rows` [M, B], returns one batch [M * B, L] of all models.
+    """
 
     def __init__(self, datasets: list[Dataset]) -> None:
         width = max(int(dataset.lengths.max()) for dataset in datasets)
@@ -20,7 +23,7 @@ class Stack:
         self._models = np.arange(len(datasets))[:, None]
 
     def __len__(self) -> int:
-        """Sequences of each model."""
+        """Return the number of sequences per model."""
         return self._lengths.shape[1]
 
     def batch(self, rows: np.ndarray) -> Batch:

@@ -1,4 +1,4 @@
-"""From a string to tokens: `whitespace` (the textbook's), `words` (English), `jieba` (Chinese) and `characters`."""
+"""Tokenizers: `whitespace` (textbook), `words` (English), `jieba` (Chinese), `characters`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from core.errors import UserError
 from core.spec.text import Text
 
 TOKENIZER_VERSION = 2
-"""Part of the key of cached corpora: raise it whenever any tokenizer's output changes."""
+"""Version in the key of cached corpora: increase it when a tokenizer's output changes."""
 
 Tokenizer = Callable[[str], list[str]]
 
@@ -25,27 +25,30 @@ JOINERS = "\u200c\u200d"
 MARKS = JOINERS + "".join(
     character for character in map(chr, range(0x300, 0xFE30)) if unicodedata.category(character) in ("Mn", "Mc")
 )
-"""Vowel signs and accents of Hindi, Arabic and others, which are no letters to a regular expression, and what joins."""
+"""Vowel signs and accents (Hindi, Arabic, ...), which are not `\\w`, and zero-width joiners."""
 RUN = rf"[^\W_]+(?:[{MARKS}]+[^\W_]*)*"
 WORD = re.compile(rf"{RUN}(?:'(?![sS]\b){RUN})*|(?<=\w)'[sS]\b|[!?]")
-"""A run of letters and digits with inner apostrophes ("don't", "70s"); a possessive or contracted 's ("film" "'s"), so
-that a name and its genitive share a word; `!` and `?`. Everything else separates."""
+"""A run of letters and digits with inner apostrophes ("don't", "70s"), an 's, `!` or `?`.
+
+A possessive or contracted 's is a separate token ("film" "'s"), so that a name and its genitive share a token. All
+other characters are separators.
+"""
 
 CHINESE = "\u3005-\u3007\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 OTHER_UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3041-\u30ff"
-"""Thai, Lao, Burmese, Khmer and Japanese kana: like Chinese written without spaces between words."""
+"""Scripts without spaces between words: Thai, Lao, Burmese, Khmer, Japanese kana."""
 UNSPACED = CHINESE + OTHER_UNSPACED
 CHARACTER = re.compile(rf"[{UNSPACED}]|[^\W{UNSPACED}]+(?:[{MARKS}]+[^\W{UNSPACED}]*)*|[^\w\s]")
 
 APOSTROPHES = str.maketrans({"\u2019": "'", "\u2018": "'", "\u02bc": "'", "\uff07": "'", "\x92": "'"})
-"""Typographic ones, and what Windows-1252 leaves behind when read as Latin-1."""
+"""Typographic apostrophes, including the Windows-1252 one decoded as Latin-1, to ASCII."""
 
 
 def make_tokenizer(spec: Text) -> Tokenizer:
-    """The function from one text to its tokens, for `spec.tokenizer` and `spec.lowercase`.
+    """Return the function from a text to its tokens, for `spec.tokenizer` and `spec.lowercase`.
 
-    No token is empty or holds white space. A text without anything to keep gives []. Raises UserError if jieba is asked
-    for and not installed.
+    No token is empty or contains white space; a text may have no tokens. Raises UserError if jieba is required but not
+    installed.
     """
     if spec.tokenizer == "jieba":
         return _jieba(spec.lowercase, spec.jieba_hmm)
@@ -54,9 +57,9 @@ def make_tokenizer(spec: Text) -> Tokenizer:
 
 
 def segmenter(spec: Text) -> str:
-    """The package that cuts texts, with its version, as a run's record has it; "" where it is this module.
+    """Return the segmentation package and its version for the run record, "" for this module.
 
-    `rjieba` is taken only where it gives what `jieba` gives: without the hidden Markov model.
+    `rjieba` is used only where its output equals that of `jieba`: without the hidden Markov model.
     """
     if spec.tokenizer != "jieba":
         return ""
@@ -65,28 +68,30 @@ def segmenter(spec: Text) -> str:
         if importlib.util.find_spec(name) is not None:
             return f"{name} {importlib.metadata.version(name)}"
     raise UserError(
-        "the jieba tokenizer needs the package jieba: pip install jieba, or use `text.tokenizer` characters"
+        "the jieba tokenizer requires the package jieba: pip install jieba, or use `text.tokenizer` characters"
     )
 
 
 def guess_tokenizer(texts: Iterable[str]) -> tuple[str, str]:
-    """A tokenizer for texts of an unknown language, and why in a few words: by the share of letters that belong to
-    scripts without spaces."""
+    """Infer a tokenizer for texts in an unknown language; return its name and a short reason.
+
+    The choice depends on the share of letters from scripts without spaces between words.
+    """
     letters = han = other = 0
     for text in texts:
-        found = "".join(re.findall(r"[^\W\d_]", text))  # without the vowel signs of Thai, which are no letters
+        found = "".join(re.findall(r"[^\W\d_]", text))  # excludes the vowel signs of Thai, which are not letters
         letters += len(found)
         han += len(re.findall(f"[{CHINESE}]", found))
         other += len(re.findall(f"[{OTHER_UNSPACED}]", found))
     if han + other < 0.2 * letters or not letters:
-        return "words", "its script has spaces between words"
-    share = f"{100 * (han + other) / letters:.0f} % of its letters are of a script without spaces"
-    # Japanese has Chinese characters besides its own, and jieba's words are Chinese.
+        return "words", "space-separated script"
+    share = f"{100 * (han + other) / letters:.0f} % of letters from scripts without spaces"
+    # Japanese mixes kana with Chinese characters, and jieba's dictionary is Chinese.
     if other > 0.1 * (han + other):
         return "characters", share
     if all(importlib.util.find_spec(name) is None for name in ("jieba", "rjieba")):
-        return "characters", f"{share}; jieba, for words, is not installed"
-    return "jieba", f"{100 * han / letters:.0f} % of its letters are Chinese"
+        return "characters", f"{share}; jieba is not installed"
+    return "jieba", f"{100 * han / letters:.0f} % Chinese letters"
 
 
 def _whitespace(lowercase: bool) -> Tokenizer:
@@ -105,7 +110,7 @@ def _words(lowercase: bool) -> Tokenizer:
         if lowercase:
             text = text.lower()
         if not text.isascii():
-            # A letter followed by a combining accent is two characters, and the second is not a letter.
+            # NFC joins a letter and a combining accent: as two characters, the second would not match \w.
             text = unicodedata.normalize("NFC", text.translate(APOSTROPHES))
         return WORD.findall(text)
 
@@ -126,7 +131,7 @@ def _jieba(lowercase: bool, hmm: bool) -> Tokenizer:
 
     def tokenize(text: str) -> list[str]:
         text = LINE_BREAK.sub(" ", text.lower() if lowercase else text)
-        # A segment may hold white space that jieba does not know; the split makes the promise above hold for any text.
+        # jieba may keep unusual white space within a segment; tokens must not contain any.
         return [token for segment in cut(text) for token in segment.split()]
 
     return tokenize
@@ -134,7 +139,7 @@ def _jieba(lowercase: bool, hmm: bool) -> Tokenizer:
 
 def _python_cut(hmm: bool) -> Callable[[str], Iterable[str]]:
     with warnings.catch_warnings():
-        # Its sources hold invalid escapes, which newer Pythons report while compiling them.
+        # jieba's sources contain invalid escapes, about which newer Python versions warn on compilation.
         warnings.simplefilter("ignore")
         import jieba
     jieba.setLogLevel(logging.ERROR)

@@ -1,7 +1,7 @@
-"""A text file of word vectors, in GloVe's or word2vec's format, read as a stream: plain, in gzip, or inside a zip.
+"""Streaming reader of word vectors in the text formats of GloVe and word2vec.
 
-A line is a word and `dim` numbers, separated by single blanks. word2vec puts `COUNT DIM` before the first one. Memory
-holds a block of the file and the vectors that were asked for, however large the file is.
+Files are plain, .gz or inside a .zip. A line is a word and `dim` numbers, separated by single spaces. word2vec adds a
+header line `COUNT DIM`. Memory use is one block of the file and the requested vectors, for any file size.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from core.data.download import Progress, no_progress
 from core.errors import UserError
 
 BLOCK = 1 << 20
-"""Bytes read at once, and the most that a line may have."""
+"""Bytes per read, and the maximum length of a line in bytes."""
 
 SUFFIXES = (".txt", ".vec")
-"""Of the members of a zip that are taken for vectors when none is named."""
+"""Suffixes of zip members that are read as vectors when no member is named."""
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1f]")
@@ -36,7 +36,7 @@ FORMATS = "give vectors in GloVe's or word2vec's text format"
 
 @dataclass(frozen=True)
 class VectorText:
-    """A file whose first lines have been looked at. `count` is what a word2vec header says, None without one."""
+    """A vector file with a checked beginning; `count` is None without a word2vec header."""
 
     path: Path
     member: str | None
@@ -48,12 +48,12 @@ class VectorText:
         return _name(self.path, self.member)
 
     def read(self, words: set[str], progress: Progress = no_progress) -> tuple[dict[str, np.ndarray], str]:
-        """The vectors [dim] float32 of those of `words` that are in the file, the first where one is there twice; and
-        a fingerprint of the text, the same whether it is packed or not.
+        """Return the vectors [dim] float32 of the `words` in the file, and a fingerprint.
 
-        No word of `words` holds a blank. The numbers of other lines are counted and not read. Raises UserError naming
-        the line: another number of numbers, not a number, NaN or infinity, a word that is not UTF-8, the file's end
-        before its time; or what damage was found in a packed file.
+        The first vector of a repeated word is used. The fingerprint is that of the uncompressed text. `words` have no
+        spaces. The numbers of other words are counted but not parsed. Raises UserError naming the line: wrong number of
+        components, not a number, NaN or infinity, a word that is not UTF-8, premature end of file; or naming the damage
+        of a compressed file.
         """
         wanted = {word.encode("utf-8"): word for word in words}
         found: dict[str, np.ndarray] = {}
@@ -64,7 +64,7 @@ class VectorText:
                 if number <= skipped:
                     continue
                 if line.count(b" ") != self.dim:
-                    # A word with blanks in it, as a few in GloVe's larger files, is none that was asked for.
+                    # A word that contains spaces (a few in GloVe's larger files) is never requested.
                     self._check_width(line, number)
                     continue
                 end = line.index(b" ")
@@ -77,10 +77,10 @@ class VectorText:
                     progress(f"reading {self.path.name}", tell(), size)
             progress(f"reading {self.path.name}", size, size)
         if self.count is not None and number - skipped != self.count:
-            advice = "fetch or copy the file again" if number - skipped < self.count else "correct line 1"
+            advice = "download or copy the file again" if number - skipped < self.count else "correct line 1"
             raise UserError(
-                f"{self.name}: ends at line {number}, with {number - skipped:,} vectors, and line 1 announces"
-                f" {self.count:,}: {advice}"
+                f"{self.name}: ends at line {number} with {number - skipped:,} vectors, expected {self.count:,} by"
+                f" line 1: {advice}"
             )
         return found, f"sha256:{digest.hexdigest()}"
 
@@ -88,16 +88,16 @@ class VectorText:
         width = _width(line)
         if width != self.dim:
             raise UserError(
-                f"{self.name}: line {number} has {width} numbers behind its word, and line 1 says {self.dim}:"
-                f" fetch or copy the file again, or remove the line"
+                f"{self.name}: line {number} has {width} numbers after its word, expected {self.dim} by line 1:"
+                f" download or copy the file again, or remove the line"
             )
 
 
 def open_text(path: Path, member: str | None) -> VectorText:
-    """Look at the beginning of a file, or of a zip's `member` (None: its only text file).
+    """Check the beginning of a file, or of a zip's `member` (None: its only text file).
 
-    Raises UserError: the file cannot be read, is empty, damaged or binary, or line 1 is no word with its numbers; none
-    or several text files in a zip and `member` None, or no such member.
+    Raises UserError: the file cannot be read, is empty, damaged or binary; line 1 is not a word with numbers; a zip
+    with none or several text files and `member` None; no such member.
     """
     with _opened(path, member) as (stream, _, _):
         beginning = stream.read(BLOCK)
@@ -108,8 +108,8 @@ def open_text(path: Path, member: str | None) -> VectorText:
     header = re.fullmatch(rb"(\d{1,18}) (\d{1,9})", first.rstrip(b" \r"))
     if header and _is_binary(rest[:4096]):
         raise UserError(
-            f"{name}: line 2 is not text: word2vec's binary format is not read: write it as text, as gensim's"
-            f" KeyedVectors.load_word2vec_format(PATH, binary=True).save_word2vec_format('vectors.txt') does"
+            f"{name}: line 2 is not text, word2vec's binary format is not supported: convert it to text, with gensim's"
+            f" KeyedVectors.load_word2vec_format(PATH, binary=True).save_word2vec_format('vectors.txt')"
         )
     if b"\0" in beginning:
         raise UserError(f"{name}: not a text file: {FORMATS}")
@@ -121,23 +121,23 @@ def open_text(path: Path, member: str | None) -> VectorText:
 
 @contextmanager
 def _opened(path: Path, member: str | None) -> Iterator[tuple[BinaryIO, Callable[[], int], int]]:
-    """The text as a stream of bytes; a function that says how far it was read, and how far that goes."""
+    """Yield a byte stream of the text, a function returning its position, and its size."""
     name = _name(path, member)
     try:
         with path.open("rb") as raw:
             start = raw.read(2)
             raw.seek(0)
             kind = {b"PK": ".zip", b"\x1f\x8b": ".gz"}.get(start, "")
-            said = path.suffix.lower()
-            if said in (".zip", ".gz") and said != kind:
-                found = "empty" if not start else f"damaged, or no {said} file in spite of its name"
-                raise UserError(f"{path}: {found}: fetch or copy it again")
+            suffix = path.suffix.lower()
+            if suffix in (".zip", ".gz") and suffix != kind:
+                found = "empty" if not start else f"damaged, or not a {suffix} file despite its name"
+                raise UserError(f"{path}: {found}: download or copy it again")
             if member is not None and kind != ".zip":
-                raise UserError(f"{path}: not a zip, so it has no member {member}: leave out ::{member}")
+                raise UserError(f"{path}: not a zip, so it has no member {member}: omit ::{member}")
             if kind == ".gz":
                 with gzip.GzipFile(fileobj=raw) as stream:
                     yield stream, raw.tell, path.stat().st_size
-            elif said == ".zip" or (kind == ".zip" and zipfile.is_zipfile(path)):
+            elif suffix == ".zip" or (kind == ".zip" and zipfile.is_zipfile(path)):
                 with zipfile.ZipFile(raw) as packed:
                     info = _member(packed, path, member)
                     with packed.open(info) as stream:
@@ -145,9 +145,9 @@ def _opened(path: Path, member: str | None) -> Iterator[tuple[BinaryIO, Callable
             else:
                 yield raw, raw.tell, path.stat().st_size
     except DAMAGED as error:
-        raise UserError(f"{name}: truncated or damaged ({error}): fetch or copy the file again") from None
+        raise UserError(f"{name}: truncated or damaged ({error}): download or copy the file again") from None
     except OSError as error:
-        raise UserError(f"{name}: cannot be read ({error.strerror or error})") from None
+        raise UserError(f"{name}: cannot be read ({error.strerror or error}): check its permissions") from None
 
 
 def _member(packed: zipfile.ZipFile, path: Path, member: str | None) -> zipfile.ZipInfo:
@@ -158,17 +158,15 @@ def _member(packed: zipfile.ZipFile, path: Path, member: str | None) -> zipfile.
         chosen = [info for info in files if info.filename == member]
     if len(chosen) != 1:
         shown = ", ".join(info.filename for info in (chosen or files)[:8]) or "no file"
-        wrong = f"no member {member}" if member is not None else f"{len(chosen) or 'no'} text files in it"
-        raise UserError(f"{path}: {wrong}: name one as {path.name}::MEMBER (it holds {shown})")
+        wrong = f"no member {member}" if member is not None else f"{len(chosen) or 'no'} text files, expected one"
+        raise UserError(f"{path}: {wrong}: name one as {path.name}::MEMBER (members: {shown})")
     if chosen[0].flag_bits & 1 or chosen[0].compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise UserError(
-            f"{path}: {chosen[0].filename} is encrypted or packed in a way that is not read: unpack the zip"
-        )
+        raise UserError(f"{path}: {chosen[0].filename} is encrypted or uses an unsupported compression: unpack the zip")
     return chosen[0]
 
 
 def _lines(stream: BinaryIO, update: Callable[[bytes], None], name: str) -> Iterator[bytes]:
-    """Lines without their ends, to the end of the stream: only there are a packed file's checksums looked at."""
+    """Yield lines without line endings, to the end of the stream, where checksums are verified."""
     rest, number, first = b"", 0, True
     while block := stream.read(BLOCK):
         update(block)
@@ -179,14 +177,14 @@ def _lines(stream: BinaryIO, update: Callable[[bytes], None], name: str) -> Iter
         if len(rest) > BLOCK:
             raise UserError(f"{name}: line {number + len(lines) + 1} is longer than {BLOCK:,} bytes: {FORMATS}")
         for line in lines:
-            # word2vec's own program ends each line in a blank.
+            # The original word2vec program ends each line with a space.
             yield line.rstrip(b" \r")
         number += len(lines)
     if rest:
-        # The last number may have lost digits, and would still be one.
+        # A truncated last number would still parse as a number.
         raise UserError(
-            f"{name}: line {number + 1}, the last, has no line end: the file was cut: fetch or copy it again (where it"
-            f" is whole, end it in a line break)"
+            f"{name}: the last line, {number + 1}, has no line ending, so the file may be truncated: download or copy"
+            f" it again, or add a final line break if it is complete"
         )
 
 
@@ -195,7 +193,7 @@ def _name(path: Path, member: str | None) -> str:
 
 
 def _width(line: bytes) -> int:
-    """How many fields at the end of a line are numbers, its first field aside."""
+    """Return how many fields at the end of a line are numbers, not counting its first field."""
     width = 0
     for field in reversed(line.split(b" ")[1:]):
         try:
@@ -207,19 +205,21 @@ def _width(line: bytes) -> int:
 
 
 def _numbers(text: bytes, where: str) -> np.ndarray:
-    """[dim] float32"""
+    """Parse a vector [dim] float32. Raises UserError, naming `where`."""
     values = []
     for field in text.split(b" "):
         try:
             values.append(float(field))
         except ValueError:
             shown = field[:40].decode("utf-8", "replace")
-            raise UserError(f"{where}: {shown!r} is not a number: fetch the file again, or remove the line") from None
+            raise UserError(
+                f"{where}: {shown!r} is not a number: download the file again, or remove the line"
+            ) from None
     with np.errstate(over="ignore"):
         vector = np.array(values, dtype=np.float32)
     if not np.isfinite(vector).all():
         shown = text.split(b" ")[int(np.flatnonzero(~np.isfinite(vector))[0])].decode()
-        raise UserError(f"{where}: {shown} is not a finite float32: fetch the file again, or remove the line")
+        raise UserError(f"{where}: {shown} is not a finite float32: download the file again, or remove the line")
     return vector
 
 
@@ -228,17 +228,17 @@ def _check_utf8(word: bytes, where: str) -> None:
         word.decode("utf-8")
     except UnicodeDecodeError as error:
         raise UserError(
-            f"{where}: the word is not UTF-8 at byte {error.start}: convert the file, as with iconv -t utf-8"
+            f"{where}: the word is not UTF-8 at byte {error.start}: convert the file, e.g. with iconv -t utf-8"
         ) from None
 
 
 def _is_binary(beginning: bytes) -> bool:
-    """Whether what follows a word2vec header is the binary format: it never gets far without one of these."""
+    """Return whether bytes after a word2vec header hold control bytes or invalid UTF-8."""
     if CONTROL.search(beginning):
         return True
     try:
         beginning.decode("utf-8")
     except UnicodeDecodeError as error:
-        # The cut may go through a character.
+        # The excerpt may end within a character.
         return error.start < len(beginning) - 4
     return False

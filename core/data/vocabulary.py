@@ -1,4 +1,4 @@
-"""The vocabulary: which tokens have an id of their own, and the cut of a text that is too long."""
+"""The vocabulary, which maps tokens to ids, and truncation of long texts."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ FORMAT_VERSION = 1
 
 
 class Vocabulary:
-    """Token n has id n: PAD, UNK, then by falling count, equal counts in the order of their code points.
+    """Token n has id n: PAD, UNK, then tokens by decreasing count, ties by code point.
 
-    `tokens` and `counts` are as long as the vocabulary. `counts[UNK]` is the number of occurrences that were left out,
-    `counts[PAD]` is 0.
+    `tokens` and `counts` have the length of the vocabulary. `counts[UNK]` is the number of out-of-vocabulary
+    occurrences, `counts[PAD]` is 0.
     """
 
     def __init__(self, tokens: Sequence[str], counts: Sequence[int]):
         self.tokens = list(tokens)
         self.counts = [int(count) for count in counts]
-        # Without the two names: a text that literally holds "<pad>" must not become padding.
+        # Excludes PAD and UNK: a text that contains "<pad>" literally must not become padding.
         self._ids = {token: number for number, token in enumerate(self.tokens) if number > UNK}
 
     @classmethod
     def build(cls, tokens: Sequence[str], counts: Sequence[int] | np.ndarray, spec: Text) -> Vocabulary:
-        """Keep the most frequent of distinct `tokens` that occur at least `spec.min_count` times, as many as fit.
+        """Build from distinct `tokens` the vocabulary of the most frequent ones.
 
-        Raises UserError if none is left.
+        Tokens need at least `spec.min_count` occurrences. Raises UserError if no token remains.
         """
         counts = np.asarray(counts, dtype=np.int64)
         frequent = np.flatnonzero(counts >= max(spec.min_count, 1))
@@ -42,7 +42,7 @@ class Vocabulary:
         ranked = sorted(pair for pair in pairs if pair[1] not in (PAD_TOKEN, UNK_TOKEN))[: spec.vocab_size - 2]
         if not ranked:
             raise UserError(
-                f"no token of the training texts occurs {spec.min_count} times: lower text.min_count or use more texts"
+                f"no token occurs {spec.min_count} times in the training texts: lower text.min_count or use more texts"
             )
         kept = [-count for count, _ in ranked]
         left_out = int(counts.sum()) - sum(kept)
@@ -59,18 +59,18 @@ class Vocabulary:
     __hash__ = None
 
     def encode(self, tokens: Sequence[str]) -> np.ndarray:
-        """Ids [len(tokens)] int64, UNK for a token that is not in the vocabulary; never PAD."""
+        """Return ids [len(tokens)] int64, UNK for an out-of-vocabulary token, never PAD."""
         get = self._ids.get
         return np.fromiter((get(token, UNK) for token in tokens), dtype=np.int64, count=len(tokens))
 
     def save(self, path: str | Path) -> None:
-        """Write JSON in UTF-8, atomically. Raises UserError if the file cannot be written."""
+        """Write JSON in UTF-8 atomically. Raises UserError if the file cannot be written."""
         tree = {"format": FORMAT_VERSION, "tokens": self.tokens, "counts": self.counts}
         write_json_atomic(path, tree, indent=None)
 
     @classmethod
     def load(cls, path: str | Path) -> Vocabulary:
-        """Read what `save` wrote. Raises UserError if the file is missing or does not hold a vocabulary."""
+        """Read a file written by `save`. Raises UserError if it is missing or not a vocabulary."""
         path = Path(path)
         advice = "restore it, or train again to write a new one"
         try:
@@ -88,9 +88,9 @@ class Vocabulary:
 
 
 def truncate(ids: np.ndarray, spec: Text) -> np.ndarray:
-    """The part of one sequence [n] that `spec` keeps, [min(n, spec.max_length)], same dtype.
+    """Truncate one sequence [n] to [min(n, spec.max_length)], same dtype.
 
-    `both` takes round(max_length * head_share) tokens from the head and the rest of max_length from the tail.
+    `both` keeps round(max_length * head_share) tokens of the head and the rest of max_length from the tail.
     """
     size, limit = len(ids), spec.max_length
     if size <= limit:
@@ -104,12 +104,12 @@ def truncate(ids: np.ndarray, spec: Text) -> np.ndarray:
 
 
 def _fault(tree: object) -> str:
-    """What keeps a decoded JSON tree from being a vocabulary; empty if nothing does."""
+    """Return why a decoded JSON tree is not a vocabulary, "" if it is one."""
     if not isinstance(tree, dict) or "tokens" not in tree or "counts" not in tree:
-        return "an object with tokens and counts is needed"
+        return "expected an object with tokens and counts"
     version, tokens, counts = tree.get("format"), tree["tokens"], tree["counts"]
     if type(version) is not int or not 1 <= version <= FORMAT_VERSION:
-        return f"format {version!r}, and this seqtwin reads up to {FORMAT_VERSION}"
+        return f"got format {version!r}, this version of seqtwin reads up to {FORMAT_VERSION}"
     if not isinstance(tokens, list) or not all(isinstance(token, str) for token in tokens):
         return "tokens must be a list of strings"
     if not isinstance(counts, list) or not all(type(count) is int and count >= 0 for count in counts):

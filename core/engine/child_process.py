@@ -1,4 +1,4 @@
-"""A function called in a process of its own, which may die, hang or print anything."""
+"""Calls in a separate process, which may crash, hang or print anything."""
 
 from __future__ import annotations
 
@@ -21,26 +21,27 @@ _MARK = "seqtwin answers: "
 
 
 def say(answer: object) -> None:
-    """In the child: hand `answer`, as JSON, to the process that asked."""
+    """Send `answer` as JSON from the child process to its parent."""
     print(f"\n{_MARK}{json.dumps(answer)}", flush=True)
 
 
 def call(function: Callable, *arguments: object, limit: float) -> tuple[object, str]:
-    """What `function` returns for `arguments` in a process of its own within `limit` seconds: (answer, ""), all JSON.
+    """Call `function` in a separate process within `limit` seconds; return (result, "").
 
-    `function` stands at the top of a module that can be imported from the project's root. Otherwise as `ask`.
+    Arguments and result are JSON. `function` must be at the top level of a module that can be imported from the project
+    root. Failures are returned as in `ask`.
     """
     module, name = function.__module__, function.__name__
-    if module == "__main__":  # as the program is called elsewhere
+    if module == "__main__":  # the child needs the importable name of the program
         module = sys.modules["__main__"].__spec__.name
     code = f"import json, {module} as module; from {__name__} import say;"
     return ask(f"{code} say(module.{name}(*json.loads({json.dumps(arguments)!r})))", limit)
 
 
 def ask(code: str, limit: float) -> tuple[object, str]:
-    """What Python code said by `say` in a process of its own within `limit` seconds: (answer, "").
+    """Run Python code in a separate process within `limit` seconds; return (sent by `say`, "").
 
-    Or (None, what became of the process): it may die, hang or print anything. Nothing of its output is shown.
+    On failure return (None, reason): the process may crash, hang or print anything. Its output is not shown.
     """
     path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
@@ -56,18 +57,18 @@ def ask(code: str, limit: float) -> tuple[object, str]:
         except subprocess.TimeoutExpired:
             _kill(process)
             return None, f"did not end within {limit:g} seconds"
-        except BaseException:  # Ctrl-C: it is not left behind
+        except BaseException:  # such as Ctrl-C
             _kill(process)
             raise
-        said, complaint = (_text(stream) for stream in (out, err))
-    lines = [line.removeprefix(_MARK) for line in said.splitlines() if line.startswith(_MARK)]
+        output, complaint = (_text(stream) for stream in (out, err))
+    lines = [line.removeprefix(_MARK) for line in output.splitlines() if line.startswith(_MARK)]
     if lines:
         try:
             return json.loads(lines[-1]), ""
         except json.JSONDecodeError:
-            return None, "gave an answer that cannot be read"
+            return None, "returned an unreadable result"
     if ended == 0:
-        return None, "gave no answer"
+        return None, "returned no result"
     lines = [line.strip() for line in complaint.splitlines() if line.strip()]
     telling = [line for line in lines if "Error" in line] or lines
     why = f": {shorten(telling[-1], 160)}" if telling else ""
@@ -76,7 +77,7 @@ def ask(code: str, limit: float) -> tuple[object, str]:
 
 def _kill(process: subprocess.Popen) -> None:
     process.kill()
-    with suppress(subprocess.TimeoutExpired):  # held by the driver; there is no more that can be done to it
+    with suppress(subprocess.TimeoutExpired):  # blocked in a driver: it cannot be killed
         process.wait(5)
 
 
@@ -87,8 +88,8 @@ def _text(stream) -> str:
 
 def _ending(code: int) -> str:
     if code > 0:
-        return f"ended with exit code {code}"
+        return f"exited with code {code}"
     try:
-        return f"was ended by signal {-code} ({signal.Signals(-code).name})"
+        return f"was killed by signal {-code} ({signal.Signals(-code).name})"
     except ValueError:
-        return f"was ended by signal {-code}"
+        return f"was killed by signal {-code}"

@@ -1,25 +1,24 @@
-"""What a backend must do. `backends/torch` and `backends/paddle` are the two answers, file by file.
+"""The interface of a backend, implemented in `backends/torch` and `backends/paddle`.
 
-Everything that can be decided once is decided in core: starting values, batch order, learning rates, dropout masks,
-the reversal of sequences. What is left to a backend is arithmetic on its own tensors, and NumPy at the border. A
-backend is a package with these public names and no others:
+Initial values, batch order, learning rates, dropout masks and sequence reversal are computed once, in core. A backend
+computes on framework tensors and exchanges NumPy arrays. It is a package with exactly these public names:
 
-- `NAME`: str, the backend's name
-- `versions() -> dict[str, str]`: the framework's version and what it was built for
-- `build() -> Build`, `gpus() -> list[Gpu]`: how the framework was built, and what it sees (`core/engine/devices.py`)
-- `resolve_device(request, dtype="float32") -> str`: `"auto" | "cpu" | "gpu" | "gpu:N"` to the device that will be used,
-  `"cpu"` or `"gpu:N"`; raises UserError if a GPU is asked for and not usable, or the device has not the spec's dtype
+- `NAME`: str, the name of the backend
+- `versions() -> dict[str, str]`: versions of the framework and of the CUDA build
+- `build() -> Build`, `gpus() -> list[Gpu]`: the installed build, and its visible GPUs (`core/engine/devices.py`)
+- `resolve_device(request, dtype="float32") -> str`: `"auto" | "cpu" | "gpu" | "gpu:N"` to the device that is used,
+  `"cpu"` or `"gpu:N"`; raises UserError if a requested GPU is not usable, or does not support the spec's dtype
 - `preferred_on_gpu(encoder, dtype) -> tuple[str, ...]`: implementations (`backends/implementations.py`) in the order
-  in which a GPU should compute them
-- `init_process_group(device) -> ProcessGroup`: this process among those that the framework's launcher started
+  of preference on a GPU
+- `init_process_group(device) -> ProcessGroup`: the process group of the framework's launcher
   (`core/engine/processes.py`)
-- `Engine`, `Ensemble`, `LayerProbe`: below
-- `NATIVE`: implementations that a `LayerProbe` has besides `backends.implementations.IMPLEMENTATIONS`, for timings only
-- `LINEAR_LAYOUT`: how the framework's own linear layer keeps its weight, `"out_in"` or `"in_out"`
-- `read_state(path, entry=None) -> StateDict`: the state dict in a file of the framework's, or its part `entry`; no code
-  in the file is run (`core/weights/state_dict.py`); raises UserError if the file is damaged or asks to run something
-- `write_state(path, arrays)`: such a file, written atomically, that a class of the framework's own layers loads with no
-  key missing and none too many; `arrays` by its names, in its layout (`core/weights/convert.py`, `to_state`)
+- `Engine`, `Ensemble`, `LayerProbe`: see below
+- `NATIVE`: additional implementations of `LayerProbe` to `backends.implementations.IMPLEMENTATIONS`, for timings only
+- `LINEAR_LAYOUT`: weight layout of the framework's linear layer, `"out_in"` or `"in_out"`
+- `read_state(path, entry=None) -> StateDict`: the state dict in a file of the framework, or in its entry `entry`,
+  without running code of the file (`core/weights/state_dict.py`); raises UserError if the file is damaged or unsafe
+- `write_state(path, arrays)`: writes such a file atomically; a class built of the framework's layers loads it with no
+  missing or unexpected key; `arrays` by its names, in its layout (`core/weights/convert.py`, `to_state`)
 """
 
 from __future__ import annotations
@@ -49,13 +48,18 @@ PUBLIC_NAMES = (
     "versions",
     "write_state",
 )
-"""What `backends.<name>.__all__` must be; a test compares signatures too."""
+"""Required `backends.<name>.__all__`.
+
+`tests/test_architecture.py` compares signatures as well.
+"""
 
 
 @dataclass(frozen=True)
 class StepStats:
-    """What one training step did: its loss (as reduced), how many of the predictions that counted were right, and the
-    gradient's norm before clipping."""
+    """Statistics of one training step.
+
+    `loss` as reduced by the spec; `right` of `counted` predictions were correct; `grad_norm` before clipping.
+    """
 
     loss: float
     right: int
@@ -64,12 +68,15 @@ class StepStats:
 
 
 class Engine(Protocol):
-    """A model with its optimiser on one device. Arrays at this border are NumPy, names those of the parameter table."""
+    """A model with its optimizer on one device.
+
+    Arguments and results are NumPy arrays, named as in the parameter table.
+    """
 
     device: str
-    """`cpu` or `gpu:N`: where it really runs."""
+    """Actual device, `cpu` or `gpu:N`."""
     implementation: str
-    """Which code computes the recurrent layers: `builtin`, `packed`, `loop` or `fast`."""
+    """Implementation of the recurrent layers: `builtin`, `packed`, `loop` or `fast`."""
 
     def __init__(
         self,
@@ -80,65 +87,73 @@ class Engine(Protocol):
         implementation: str,
         group: ProcessGroup = SINGLE_PROCESS,
     ) -> None:
-        """Realise the spec with these values, on a device that `resolve_device` returned, with recurrent layers that
-        `backends.implementations.resolve_implementation` returned. In a `group` of several processes all are given the
-        same batches and take the same steps, each having computed its share of them."""
+        """Build the model with these parameters.
+
+        `device` comes from `resolve_device`, `implementation` from `backends.implementations.resolve_implementation`.
+        All processes of a `group` receive the same batches and take the same steps; each computes its shard.
+        """
 
     def train_step(self, batch: Batch, step: int, learning_rate: float) -> None:
-        """Loss, gradients, clipping, one optimiser step. `step` (from 0) keys the dropout masks.
+        """Compute loss and gradients, clip, and update. `step` (from 0) keys the dropout masks.
 
-        Does not wait for the device: the figures are kept there until `collect`.
+        Does not synchronize: the statistics stay on the device until `collect`.
         """
 
     def collect(self) -> list[StepStats]:
-        """Figures of the steps since the last call, in order. This waits for the device."""
+        """Return the statistics of the steps since the last call, in order; synchronizes the device."""
 
     def device_seconds(self) -> float | None:
-        """What the device took for the steps since the last call, of each from its batch being there to its end; asked
-        after `collect`. None where the framework cannot tell."""
+        """Return the device time in seconds of the steps since the last call, after `collect`.
+
+        The time of a step starts when its batch is on the device. None if the framework cannot measure it.
+        """
 
     def logits(self, batch: Batch) -> np.ndarray:
-        """[B, outputs] in the model's dtype, without dropout."""
+        """Return logits [B, outputs] in the model's dtype, without dropout."""
 
     def activations(self, batch: Batch, step: int | None = None) -> dict[str, np.ndarray]:
-        """Every layer's output: `embedding` [B, L, E] (after its dropout), `encoder.l{k}` [B, L, H * directions],
-        `pooled` [B, F], `head.hidden` [B, F'] where there is one, `logits` [B, outputs]. Without dropout, or with that
-        of a training step."""
+        """Return every layer's output, without dropout, or with the dropout of a training step.
+
+        `embedding` [B, L, E] (after dropout), `encoder.l{k}` [B, L, H * directions], `pooled` [B, F], `head.hidden` [B,
+        F'] if any, `logits` [B, outputs].
+        """
 
     def gradients(self, batch: Batch, step: int) -> tuple[float, dict[str, np.ndarray]]:
-        """The loss and every trainable parameter's gradient before clipping, with the dropout of `step`; no update."""
+        """Return the loss and all gradients before clipping, with the dropout of `step`; no update."""
 
     def parameters(self) -> dict[str, np.ndarray]:
-        """Copies of all parameters."""
+        """Return copies of all parameters."""
 
     def moments(self) -> dict[str, np.ndarray]:
-        """Copies of the optimiser's state: `moment1/NAME` and `moment2/NAME` (Adam), `velocity/NAME` (SGD with
-        momentum) for every trainable parameter."""
+        """Return copies of the optimizer state of every trainable parameter.
+
+        `moment1/NAME` and `moment2/NAME` (Adam), `velocity/NAME` (SGD with momentum).
+        """
 
     def load(self, parameters: dict[str, np.ndarray], moments: dict[str, np.ndarray], steps: int) -> None:
-        """Take over the state of a run after `steps` steps. `moments` may be empty when `steps` is 0."""
+        """Load the state of a run after `steps` steps. `moments` may be empty if `steps` is 0."""
 
 
 @dataclass(frozen=True)
 class EnsembleStats:
-    """What one training step of models side by side did, for each of them: arrays [M]."""
+    """Statistics of one training step of an ensemble, arrays [M] for M models."""
 
     loss: np.ndarray
-    """As reduced."""
+    """Losses as reduced by the spec."""
     right: np.ndarray
-    """Right predictions."""
+    """Numbers of correct predictions."""
     counted: int
-    """Predictions of each."""
+    """Number of predictions per model."""
     norms: dict[str, np.ndarray]
-    """Of every trainable tensor's gradient, before clipping."""
+    """Gradient norms of every trainable tensor, before clipping."""
 
 
 class Ensemble(Protocol):
-    """M models of one spec side by side, which differ in values, data and seeds: what `Engine` does, for all at once.
+    """M models of one spec, with different values, data and seeds: a batched `Engine`.
 
-    Small models take a framework longer to order than to compute; side by side, the orders are given once. Arrays are
-    those of an `Engine` with an axis more, [M, ...]. A batch holds B sequences of each model, model by model: [M * B].
-    Dropout masks are each model's own, and `shared`.
+    For small models, frameworks need more time to launch operations than to compute them; an ensemble launches them
+    once for all models. Arrays are those of an `Engine` with a leading axis, [M, ...]. A batch holds B sequences per
+    model, model by model: [M * B]. Dropout masks differ by model, and are `shared`.
     """
 
     device: str
@@ -153,19 +168,19 @@ class Ensemble(Protocol):
         device: str,
         implementation: str,
     ) -> None:
-        """`seeds` [M] key the dropout masks; `implementation` is `loop` or `fast`."""
+        """Build M models. `seeds` [M] key the dropout masks; `implementation` is `loop` or `fast`."""
 
     def train_step(self, batch: Batch, step: int, learning_rate: float) -> None:
-        """As `Engine.train_step`: loss, clipping and optimiser of every model by itself."""
+        """Train like `Engine.train_step`, with separate loss, clipping and optimizer per model."""
 
     def collect(self) -> list[EnsembleStats]:
-        """Figures of the steps since the last call, in order."""
+        """Return the statistics of the steps since the last call, in order."""
 
     def logits(self, batch: Batch) -> np.ndarray:
-        """[M * B, outputs]"""
+        """Return logits [M * B, outputs]."""
 
     def gradients(self, batch: Batch, step: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """Losses [M] and every trainable parameter's gradient [M, ...] before clipping; no update."""
+        """Return losses [M] and all gradients [M, ...] before clipping; no update."""
 
     def parameters(self) -> dict[str, np.ndarray]: ...
 
@@ -175,11 +190,11 @@ class Ensemble(Protocol):
 
 
 class LayerProbe(Protocol):
-    """Recurrent layers on fixed arrays, outside of any model: for proofs and for timings.
+    """Recurrent layers on fixed arrays, without a model, for parity checks and timings.
 
-    Arrays, of one dtype: `x` [B, L, I]; the encoder's weights under their names (`core/models/parameters.py`); the
-    loss's gradient by what comes out, `d_output` [B, L, H * directions]; and, of a single layer, initial states `h_0`
-    and (LSTM) `c_0` and gradients `d_h_n` and (LSTM) `d_c_n`, all [directions, B, H].
+    Arrays of one dtype: `x` [B, L, I]; the encoder's weights by name (`core/models/parameters.py`); the gradient of the
+    loss with respect to the output, `d_output` [B, L, H * directions]. For a single layer also initial states `h_0` and
+    (LSTM) `c_0`, and gradients `d_h_n` and (LSTM) `d_c_n`, all [directions, B, H].
     """
 
     def __init__(
@@ -190,17 +205,20 @@ class LayerProbe(Protocol):
         device: str,
         implementation: str,
     ) -> None:
-        """`lengths` [B] int64; `implementation` one that can run there
-        (`backends.implementations.resolve_implementation`), or one of the backend's `NATIVE`, which takes no states."""
+        """Build the layers; `lengths` [B] int64.
+
+        `implementation` comes from `backends.implementations.resolve_implementation`, or is one of the backend's
+        `NATIVE`, which take no states.
+        """
 
     def forward(self) -> dict[str, np.ndarray]:
-        """`output`, and of a layer with states `h_n` and (LSTM) `c_n`."""
+        """Return `output` and, for a layer with states, `h_n` and (LSTM) `c_n`."""
 
     def gradients(self) -> dict[str, np.ndarray]:
-        """By `x`, `h_0`, `c_0` where given, and every weight, under its name."""
+        """Return the gradients of `x`, `h_0` and `c_0` (if given), and every weight, by name."""
 
     def infer(self) -> None:
-        """One forward pass, as in use; waits for the device."""
+        """Run one forward pass in inference mode; synchronizes the device."""
 
     def train(self) -> None:
-        """One pass forward and back; waits for the device."""
+        """Run one forward and backward pass; synchronizes the device."""

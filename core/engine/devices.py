@@ -1,10 +1,8 @@
-"""Which device a run gets: `auto`, `cpu`, `gpu` or `gpu:N`, by the same rules and in the same words in every framework.
+"""Device selection, `auto`, `cpu`, `gpu` or `gpu:N`, with the same rules for all backends.
 
-A GPU is used only if the framework's build has kernels for it. Some builds list the architectures that they carry
-kernels for, and arithmetic decides; and a small layer is tried out on it, in a process of its own, because a build
-without kernels, or without libraries that fit the driver, can end the process or answer with garbage.
-
-TF32 is settled here too: GPUs from compute capability 8.0 on can multiply float32 with 10 bits instead of 23.
+A GPU is used only if the framework's build has kernels for it. Some builds list their architectures, which are compared
+with the GPU. In addition, a small layer is tested on the GPU in a separate process: a build without kernels, or with
+libraries that do not match the driver, can crash the process or return wrong numbers.
 """
 
 from __future__ import annotations
@@ -21,12 +19,12 @@ from core.strings import shorten
 CHOICES = "auto, cpu, gpu or gpu:N"
 
 Trial = Callable[[str, int], str | None]
-"""`trial(framework, number)`: what went wrong when a GPU was tried out (`backends/trial.py`), or None."""
+"""Test of a GPU, `trial(framework, number)` (`backends/trial.py`): the failure, or None."""
 
 
 @dataclass(frozen=True)
 class Gpu:
-    """As a framework sees it: `number` is the N of `gpu:N`, `memory` in bytes, `capability` (major, minor)."""
+    """A GPU visible to a framework: N of `gpu:N`, memory in bytes, capability (major, minor)."""
 
     number: int
     name: str
@@ -39,17 +37,20 @@ class Gpu:
 
 @dataclass(frozen=True)
 class Build:
-    """A framework as it is installed."""
+    """The installed build of a framework."""
 
     framework: str
-    """The backend's name."""
+    """Name of the backend."""
     version: str
     cuda: str
-    """The CUDA version that it was built for, or `none`."""
+    """CUDA version of the build, or `none`."""
     architectures: tuple[str, ...]
-    """That it has kernels for, as in `sm_90` and, to be compiled when needed, `compute_90`; empty: it lists none."""
+    """Architectures with kernels, `sm_90` (binary) or `compute_90` (compiled on demand).
+
+    May be empty.
+    """
     install: str
-    """What to install where this build cannot use a GPU."""
+    """Packages to install if this build cannot use a GPU."""
 
     def __str__(self) -> str:
         return f"{self.framework} {self.version} ({'built for the CPU only' if self.cpu_only else f'CUDA {self.cuda}'})"
@@ -59,24 +60,28 @@ class Build:
         return self.cuda == "none"
 
 
-# ---- what is asked for
+# ---- device requests
 
 
 def parse(request: str) -> tuple[str, int | None]:
-    """(`auto` | `cpu` | `gpu`, N or None). Raises UserError for anything else."""
+    """Parse a request to (`auto` | `cpu` | `gpu`, N or None).
+
+    Raises UserError for anything else.
+    """
     kind, colon, number = request.partition(":")
     if request in ("auto", "cpu", "gpu"):
         return request, None
     if kind == "gpu" and colon and re.fullmatch(r"[0-9]{1,4}", number):
         return kind, int(number)
-    raise UserError(f"`device` {request}: choose one of {CHOICES}, as in gpu:0")
+    raise UserError(f"`device` {request}: choose one of {CHOICES}, such as gpu:0")
 
 
 def resolve(request: str, dtype: str, build: Build, gpus: Callable[[], list[Gpu]], trial: Trial) -> str:
-    """`cpu` or `gpu:N`: the device for a request and a spec's dtype. `gpus` is called only if one may be used.
+    """Return the device, `cpu` or `gpu:N`, for a request and a spec dtype.
 
-    `gpu` is the first usable one. `auto` too, and without one it is the CPU; a `Note` says which GPUs it passed over
-    and why. Raises UserError, one line, if what is asked for cannot be had.
+    `gpu` selects the first usable GPU; `auto` does so too, or selects the CPU without one. A `Note` warns about skipped
+    GPUs, with the reasons. `gpus` is called only if a GPU may be used. Raises UserError if the request cannot be
+    satisfied.
     """
     kind, number = parse(request)
     if kind == "cpu":
@@ -85,42 +90,42 @@ def resolve(request: str, dtype: str, build: Build, gpus: Callable[[], list[Gpu]
     try:
         seen = gpus()
     except (RuntimeError, OSError, ValueError, AssertionError) as error:
-        seen, trouble = [], f"{build} cannot look for GPUs: {shorten(str(error), 160)}"
+        seen, trouble = [], f"{build} cannot list GPUs: {shorten(str(error), 160)}"
     else:
         trouble = ""
     if not seen and kind == "gpu":
-        cure = f"install {build.install}" if build.cpu_only else "see with nvidia-smi whether the driver works"
-        raise UserError(f"`device` {request}: {trouble or f'{build} sees no GPU'}; use `device` cpu, or {cure}")
+        fix = f"install {build.install}" if build.cpu_only else "check the driver with nvidia-smi"
+        raise UserError(f"`device` {request}: {trouble or f'{build} sees no GPU'}: use `device` cpu, or {fix}")
     if number is not None and number not in [gpu.number for gpu in seen]:
-        raise UserError(f"`device` {request}: there is no GPU {number}; {build} sees {', '.join(map(str, seen))}")
-    passed_over: list[tuple[Gpu, str]] = []
+        raise UserError(f"`device` {request}: no GPU {number}: choose one of {', '.join(map(str, seen))}")
+    skipped: list[tuple[Gpu, str]] = []
     for gpu in seen if number is None else [gpu for gpu in seen if gpu.number == number]:
         reason = obstacle(build, gpu, trial, dtype)
         if reason is None:
-            if passed_over:
-                warnings.warn(Note(f"{_told(passed_over, 'is not used')}; GPU {gpu.number} is used"), stacklevel=2)
+            if skipped:
+                warnings.warn(Note(f"{_listed(skipped, 'is not used')}; using GPU {gpu.number}"), stacklevel=2)
             return f"gpu:{gpu.number}"
-        passed_over.append((gpu, reason))
+        skipped.append((gpu, reason))
     if kind == "gpu":
-        raise UserError(f"`device` {request}: {_told(passed_over, 'cannot be used')}; or use `device` cpu")
-    reasons = _told(passed_over, "is not used") or trouble
+        raise UserError(f"`device` {request}: {_listed(skipped, 'cannot be used')}; or use `device` cpu")
+    reasons = _listed(skipped, "is not used") or trouble
     check_cpu(dtype, reasons)
     if reasons:
-        warnings.warn(Note(f"{reasons}; the CPU is used"), stacklevel=2)
+        warnings.warn(Note(f"{reasons}; using the CPU"), stacklevel=2)
     return "cpu"
 
 
-def _told(passed_over: list[tuple[Gpu, str]], what: str) -> str:
-    return "; ".join(f"{gpu} {what}: {reason}" for gpu, reason in passed_over)
+def _listed(skipped: list[tuple[Gpu, str]], what: str) -> str:
+    return "; ".join(f"{gpu} {what}: {reason}" for gpu, reason in skipped)
 
 
-# ---- whether a GPU can be used
+# ---- usability of a GPU
 
 
 def obstacle(build: Build, gpu: Gpu, trial: Trial, dtype: str = "float32") -> str | None:
-    """Why a GPU cannot be used, and what to do; None if it can."""
+    """Return why a GPU cannot be used, and the fix; None if it can be used."""
     if dtype == "tf32" and gpu.capability < TF32_FROM:
-        return f"it has no TF32, which begins with compute capability {dotted(TF32_FROM)}: use `training.dtype` float32"
+        return f"TF32 requires compute capability {dotted(TF32_FROM)} or above: use `training.dtype` float32"
     served, own = serves(build.architectures, gpu.capability), dotted(gpu.capability)
     if served is False:
         listed = ", ".join(build.architectures)
@@ -130,17 +135,18 @@ def obstacle(build: Build, gpu: Gpu, trial: Trial, dtype: str = "float32") -> st
         return None
     if served is None:
         return (
-            f"{build} most likely has no kernels for compute capability {own} (it lists none, and a trial {trouble});"
+            f"{build} most likely has no kernels for compute capability {own} (it lists none, and a test {trouble});"
             f" install {build.install}"
         )
-    return f"{build} does not work on it (a trial {trouble}); see that the driver is new enough for CUDA {build.cuda}"
+    return f"{build} fails on it (a test {trouble}); check that the driver supports CUDA {build.cuda}"
 
 
 def serves(architectures: tuple[str, ...], capability: tuple[int, int]) -> bool | None:
-    """Whether a build with these runs on such a GPU; None if they do not tell (none are named, or none of NVIDIA's).
+    """Return whether a build with these architectures runs on a GPU, None if unknown.
 
-    `sm_XY`, machine code: the same major version, a minor not above the GPU's. `compute_XY`, to be compiled: any GPU
-    not below. A trailing `a`: that very one; `f`: its family, the same major version.
+    `sm_XY` (binary) runs on the same major version with an equal or higher minor version; `compute_XY` (compiled on
+    demand) on any equal or higher version. A suffix `a` requires that exact version, `f` the same major version.
+    Unknown means that no architecture is listed, or none of NVIDIA's.
     """
     matches = [re.fullmatch(r"(sm|compute)_([0-9]+)([0-9])([af]?)", name) for name in architectures]
     known = [match for match in matches if match]

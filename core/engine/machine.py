@@ -1,4 +1,4 @@
-"""What a run's record says of the machine, on any system."""
+"""Description of the machine for the record of a run, on any operating system."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from pathlib import Path
 
 
 def usable_cores() -> int:
-    """Cores that this process may use; fewer than the machine has, in a container."""
+    """Return the number of cores that this process may use (in a container, fewer than exist)."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def description() -> dict[str, object]:
-    """For the record: Python, system, cores."""
+    """Return Python version, system and number of cores."""
     return {"python": platform.python_version(), "system": platform.platform(), "cores": usable_cores()}
 
 
 def peak_memory_mb() -> int | None:
-    """Most memory that this process ever held, in MB; None where the system does not tell."""
+    """Return the peak memory of this process in MB, None if the system does not report it."""
     try:
         import resource
     except ImportError:  # Windows has no such module
@@ -31,12 +31,12 @@ def peak_memory_mb() -> int | None:
 
 
 def processor() -> str:
-    """The processor's name, as far as the system tells."""
+    """Return the name of the processor, as reported by the system."""
     return _cpu_field("model name") or platform.processor() or platform.machine()
 
 
 def processor_vendor() -> str:
-    """`GenuineIntel`, `AuthenticAMD`, ...; empty where the system does not tell."""
+    """Return `GenuineIntel`, `AuthenticAMD`, ..., "" if the system does not report it."""
     return _cpu_field("vendor_id")
 
 

@@ -1,8 +1,8 @@
-"""Several processes that train one model together: what each of them knows of the others.
+"""Process groups for data-parallel training.
 
-Every process builds every batch, takes each `size`-th of its rows, and computes the part of the loss and of the
-gradients that comes from them; the sums over processes are those of the whole batch, and all take the same step.
-So a run does not depend on how many processes it had.
+Every process builds every batch and computes loss and gradients of its shard, every `size`-th row. An all-reduce sums
+them over processes to those of the full batch, and all processes take the same step. A run therefore does not depend on
+the number of processes.
 """
 
 from __future__ import annotations
@@ -19,21 +19,24 @@ from core.errors import UserError
 
 
 class ProcessGroup(Protocol):
-    """This process among all of them."""
+    """The process group, seen from this process."""
 
     rank: int
-    """From 0. The first one speaks and writes."""
+    """Rank from 0; only rank 0 prints and writes files."""
     size: int
     local_rank: int
-    """Among those of this machine."""
+    """Rank among the processes of this machine."""
 
     def sum(self, array: np.ndarray) -> np.ndarray:
-        """The sum over processes, element by element; every process calls this at the same place, with an array of the
-        same shape and dtype (float32, float64 or int64). Raises UserError where another process has gone."""
+        """Return the element-wise sum over processes (all-reduce).
+
+        Every process must call this at the same point, with an array of the same shape and dtype (float32, float64 or
+        int64). Raises PeerLost if another process ended.
+        """
 
 
 class SingleProcess:
-    """One process: the usual case."""
+    """The trivial group of one process."""
 
     rank, size, local_rank = 0, 1, 0
 
@@ -46,7 +49,7 @@ SINGLE_PROCESS = SingleProcess()
 
 @dataclass(frozen=True)
 class Launcher:
-    """A program that starts several processes, and the variables by which it tells each of them its place."""
+    """A launcher of several processes, and the environment variables that it sets for each."""
 
     command: str
     rank: str
@@ -54,7 +57,7 @@ class Launcher:
     local_rank: str
 
     def place(self) -> tuple[int, int, int] | None:
-        """(rank, size, local rank), or None where it has not started several."""
+        """Return (rank, size, local rank), or None if the launcher did not start several processes."""
         size = int(os.environ.get(self.size) or 1)
         if size < 2:
             return None
@@ -63,31 +66,32 @@ class Launcher:
 
 
 class PeerLost(UserError):
-    """Another process of this run has ended: what this one did was no mistake."""
+    """An error caused by the end of another process of this run."""
 
 
 def peer_lost(group: ProcessGroup, error: BaseException) -> PeerLost:
-    """What to say when the others cannot be reached."""
+    """Return the error for processes that cannot be reached."""
     reason = " ".join(str(error).split())[:80]
     return PeerLost(
-        f"another of this run's {group.size} processes has ended ({reason}); the last checkpoint is kept: continue"
+        f"another of this run's {group.size} processes has ended ({reason}), the last checkpoint is kept: continue"
         " with `resume`, on any number of processes"
     )
 
 
 def broadcast(group: ProcessGroup, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The arrays of the first process, in every one; all give arrays of the same names, shapes and dtypes."""
+    """Broadcast the arrays of rank 0; all processes pass equal names, shapes and dtypes."""
     if group.size == 1:
         return arrays
-    # One message each: in the same order everywhere.
+    # One all-reduce per array, in the same order in every process.
     return {name: group.sum(own if group.rank == 0 else np.zeros_like(own)) for name, own in sorted(arrays.items())}
 
 
 @contextmanager
 def in_turn(group: ProcessGroup) -> Iterator[None]:
-    """The block for the first process of each machine, then for the others, who find done what can be done once.
+    """Run the block first in local rank 0 of each machine, then in the other processes.
 
-    Where it fails in a first process, that one says why, and the others leave without a word.
+    The other processes reuse its results, such as caches. If it fails in local rank 0, that process reports the error,
+    and the others exit silently.
     """
     first = group.local_rank == 0
     if not first:
@@ -98,7 +102,7 @@ def in_turn(group: ProcessGroup) -> Iterator[None]:
         done = True
     finally:
         if first and not done:
-            # Nothing is caught here. Others that have gone must not take the place of what failed.
+            # No exception is caught here, and a lost peer must not replace the original error.
             with suppress(PeerLost):
                 group.sum(np.ones(1))
     if first:

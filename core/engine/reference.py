@@ -11,7 +11,7 @@ from core.models.types import Arrays
 
 
 class ReferenceEngine:
-    """Evaluation without a framework: the part of `core.engine.contract.Engine` that needs no gradient, in float64."""
+    """The inference methods of `core.engine.contract.Engine` in NumPy float64."""
 
     device = "cpu"
     implementation = "reference"
@@ -21,5 +21,5 @@ class ReferenceEngine:
         self._parameters = {name: array.astype(np.float64) for name, array in parameters.items()}
 
     def logits(self, batch: Batch) -> np.ndarray:
-        """[B, outputs] float64."""
+        """Return logits [B, outputs] float64."""
         return forward(self.model, self._parameters, batch, rounded=self.rounded)["logits"]

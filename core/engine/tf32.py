@@ -1,4 +1,7 @@
-"""TF32: whether a process uses it. GPUs from compute capability 8.0 on can multiply float32 with 10 bits, not 23."""
+"""TF32 switch of the process.
+
+GPUs of compute capability 8.0 or above can multiply float32 with 10 instead of 23 bits of precision.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +10,21 @@ import os
 from core.errors import UserError
 
 TF32_FROM = (8, 0)
-"""Compute capability."""
+"""Minimum compute capability."""
 
 
 TF32_DTYPES = ("tf32", "bfloat16")
-"""Of a spec, for which a GPU uses TF32: it holds every bfloat16. One without computes bfloat16 in float32."""
+"""Spec dtypes for which a GPU uses TF32, which represents every bfloat16.
+
+Older GPUs use float32.
+"""
 
 
 TF32_VARIABLE = "NVIDIA_TF32_OVERRIDE"
-"""NVIDIA's own, read by cuBLAS and cuDNN: 0 turns TF32 off, whatever a program asks for. Of Paddle's recurrent layers
-nothing else does."""
+"""Environment variable of cuBLAS and cuDNN; 0 disables TF32, whatever a program requests.
+
+It is the only switch that affects Paddle's recurrent layers.
+"""
 
 
 def dotted(capability: tuple[int, int]) -> str:
@@ -24,21 +32,20 @@ def dotted(capability: tuple[int, int]) -> str:
 
 
 _tf32: bool | None = None
-"""Whether this process uses TF32 on GPUs, once that is settled."""
+"""True if this process uses TF32 on GPUs, None while undecided."""
 
 
 def forbid_tf32() -> None:
-    """Before a framework is imported: float32 means float32, whatever the environment says."""
+    """Disable TF32, whatever the environment sets; to be called before importing a framework."""
     if not _tf32:
         os.environ[TF32_VARIABLE] = "0"
 
 
 def settle_tf32(dtype: str, device: str) -> bool:
-    """Whether TF32 is to be on in this process, for a spec's dtype on a device that `resolve` returned; sets NVIDIA's
-    variable. A CPU changes nothing.
+    """Decide whether this process uses TF32, for a spec dtype and a device of `resolve`.
 
-    Raises UserError on a CPU, which has none, and where this process has used a GPU the other way: NVIDIA's libraries
-    read the variable once.
+    Sets NVIDIA's environment variable; a CPU changes nothing. Raises UserError for dtype tf32 on a CPU, and if this
+    process already used a GPU with the other setting: NVIDIA's libraries read the variable once.
     """
     global _tf32
     wanted = dtype in TF32_DTYPES
@@ -48,7 +55,7 @@ def settle_tf32(dtype: str, device: str) -> bool:
     if _tf32 not in (None, wanted):
         used = "with" if _tf32 else "without"
         raise UserError(
-            f"dtype {dtype}: this process has used a GPU {used} TF32, which cannot be changed: start another"
+            f"dtype {dtype}: this process already used a GPU {used} TF32, which cannot be changed: start a new process"
         )
     _tf32 = wanted
     if wanted:
@@ -59,6 +66,7 @@ def settle_tf32(dtype: str, device: str) -> bool:
 
 
 def check_cpu(dtype: str, reasons: str) -> None:
+    """Raise UserError for dtype tf32 on a CPU; `reasons`: why no GPU is used."""
     if dtype == "tf32":
         why = f" ({reasons})" if reasons else ""
         needs = f"a GPU of compute capability {dotted(TF32_FROM)} or above"

@@ -1,4 +1,4 @@
-"""The embedding: its spec and its NumPy definition."""
+"""The embedding: spec and NumPy reference."""
 
 from __future__ import annotations
 
@@ -19,23 +19,28 @@ TABLE, STATIC_TABLE = "embedding.weight", "embedding.static.weight"
 
 class Embedding(Spec):
     vocab_size: int = Field(30000, ge=2)
-    """Rows, PAD (0) and UNK (1) included. Set to the real size once the vocabulary is built."""
+    """Number of rows, including PAD (0) and UNK (1); set to the actual vocabulary size."""
     dim: int = Field(128, ge=1)
     lookup: Literal["index", "one_hot"] = "index"
-    """`one_hot` multiplies by one-hot vectors: the same numbers, the textbook's way to see that look-up is linear."""
+    """`one_hot` multiplies by one-hot vectors: equal results, the textbook's view of look-up."""
     vectors: str | None = Field(None, min_length=1)
-    """`glove-6b-50d` or a file's path: words found there start so, the others as `init` says. They are `dim` wide."""
+    """Pretrained vectors of size `dim`: `glove-6b-50d` or a path.
+
+    Missing words start as in `init`.
+    """
     trainable: bool = True
     static_copy: bool = False
-    """A second table with the same starting values, which is never trained; a word is both its vectors, joined (Kim
-    2014, "multichannel")."""
+    """Add a frozen table with the same initial values and concatenate (Kim 2014, multichannel)."""
     dropout: DropoutRate = 0.0
     init: Init = Init(scheme="normal", scale=1.0)
 
     @model_validator(mode="after")
     def _one_hot_fits_in_memory(self):
         if self.lookup == "one_hot" and self.vocab_size > 20000:
-            raise ValueError("a one_hot look-up builds [B, L, V] and is limited to vocab_size <= 20000")
+            raise ValueError(
+                f"lookup one_hot needs vocab_size <= 20000, as it builds [B, L, V], got {self.vocab_size}:"
+                f" lower vocab_size, or use lookup index"
+            )
         return self
 
     @property
@@ -43,7 +48,7 @@ class Embedding(Spec):
         return 2 * self.dim if self.static_copy else self.dim
 
     def parameters(self) -> list[Parameter]:
-        """`embedding.weight` [V, E]; with `static_copy` `embedding.static.weight` [V, E] too."""
+        """Return `embedding.weight` [V, E], and `embedding.static.weight` with `static_copy`."""
         shape = self.vocab_size, self.dim
         trained = Parameter(TABLE, shape, self.init, self.dim, trainable=self.trainable, looked_up=True)
         if not self.static_copy:
@@ -51,8 +56,10 @@ class Embedding(Spec):
         return [trained, replace(trained, name=STATIC_TABLE, trainable=False, drawn_as=TABLE)]
 
     def forward(self, arrays: Arrays, batch: Batch, dropout: Dropout) -> np.ndarray:
-        """ids [B, L] -> [B, L, E],
-        [B, L, 2E] with `static_copy`. PAD (id 0) is the zero vector whatever row 0 is."""
+        """Look up ids [B, L] -> [B, L, E], or [B, L, 2E] with `static_copy`.
+
+        PAD (id 0) maps to the zero vector, whatever row 0 contains.
+        """
         vectors = np.concatenate([self._look_up(arrays[row.name], batch) for row in self.parameters()], axis=-1)
         return dropout(vectors * (batch.ids != 0)[:, :, None], "embedding", self.dropout)
 

@@ -1,9 +1,9 @@
-"""A whole model: its spec, its parameter table, and what it computes, in NumPy.
+"""The complete model: spec, parameter table and NumPy reference.
 
-`embedding -> encoder -> head` is the only composition; encoder and head are open families. Both frameworks are verified
-against this definition. It computes in the precision of the parameters it is given: float64, or complex128, through
-which tests take exact derivatives (Squire and Trapp 1998, the complex step). Written to be read, not to be fast; it is
-quick enough to classify a sentence where no framework is installed.
+Every model is the composition `embedding -> encoder -> head`; encoder and head have several families. Both backends are
+verified against this reference. It computes in the precision of its parameters: float64, or complex128, for exact
+derivatives in tests (complex step, Squire and Trapp 1998). It is written for readability, not speed, yet fast enough to
+classify single texts without a framework.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ class Model(Spec):
 
     @property
     def features(self) -> int:
-        """Columns F of what the head reads."""
+        """Number of features F of the head's input."""
         return self.encoder.output_size(self.embedding.output_size)
 
     def describe(self) -> str:
-        """Name every part and its sizes in one line."""
+        """Describe embedding, encoder and head with their sizes in one line."""
         return ", ".join(part.describe() for part in (self.embedding, self.encoder, self.head))
 
 
 def parameter_table(model: Model) -> list[Parameter]:
-    """Every array of the model, in the order of the forward pass; each part names its own."""
+    """Return the rows of all parameters, in the order of the forward pass."""
     return [
         *model.embedding.parameters(),
         *model.encoder.parameters(model.embedding.output_size),
@@ -54,9 +54,9 @@ def parameter_table(model: Model) -> list[Parameter]:
 
 
 def initial_parameters(model: Model, seed: int, dtype: str) -> dict[str, np.ndarray]:
-    """Starting values, drawn in float64 by a generator keyed by (seed, name), then cast to `dtype`.
+    """Draw initial values in float64 by generators keyed by (seed, name), then cast to `dtype`.
 
-    Both backends begin with these bits, and adding a parameter to the table changes no other one.
+    Both backends start from identical bits. Adding a parameter to the table changes no other parameter.
     """
     return {
         row.name: row.draw(generator(seed, "parameter", row.drawn_as or row.name)).astype(dtype)
@@ -65,30 +65,36 @@ def initial_parameters(model: Model, seed: int, dtype: str) -> dict[str, np.ndar
 
 
 def check_parameters(arrays: dict[str, np.ndarray], model: Model, where: str) -> None:
-    """Compare arrays with the table. Raises UserError naming the first that is missing, unknown or of another shape."""
+    """Check arrays against the parameter table.
+
+    Raises UserError naming the first array that is missing, unknown, of another shape or not floating-point.
+    """
     expected = {row.name: row.shape for row in parameter_table(model)}
     for name, shape in expected.items():
         if name not in arrays:
-            raise UserError(f"{where}: parameter {name} is missing: the file is damaged or belongs to another model")
+            raise UserError(f"{where}: parameter {name} is missing: restore the file, or use one of this model")
         if arrays[name].shape != shape:
             raise UserError(
-                f"{where}: parameter {name} has shape {list(arrays[name].shape)}, the spec says {list(shape)}:"
-                " the file belongs to another model"
+                f"{where}: parameter {name}: got shape {list(arrays[name].shape)}, expected {list(shape)}:"
+                " use a file of this model"
             )
         if arrays[name].dtype.kind != "f":
-            raise UserError(f"{where}: parameter {name} holds {arrays[name].dtype}, not numbers with a fraction")
+            raise UserError(
+                f"{where}: parameter {name}: got dtype {arrays[name].dtype}, expected floating point:"
+                " use a file of this model"
+            )
     for name in arrays:
         if name not in expected:
-            raise UserError(f"{where}: parameter {name} is not in the spec: the file belongs to another model")
+            raise UserError(f"{where}: parameter {name} is not in the spec: use a file of this model")
 
 
 def product_weights(model: Model) -> list[str]:
-    """Parameters that matrix products read: all but biases and word vectors, which are looked up."""
+    """Return the parameters used in matrix products: all but biases and embedding tables."""
     return [row.name for row in parameter_table(model) if not row.is_bias and not row.looked_up]
 
 
 def dropout_places(model: Model, rows: int, width: int) -> Places:
-    """Where a batch of `rows` sequences, `width` wide, loses units: the shape of what is dropped, and the rate."""
+    """Return shape and rate of every dropout place, for a batch of `rows` sequences of `width`."""
     places = {
         **model.embedding.dropout_places(rows, width),
         **model.encoder.dropout_places(rows, width, model.embedding.output_size),
@@ -100,18 +106,20 @@ def dropout_places(model: Model, rows: int, width: int) -> Places:
 def forward(
     model: Model, parameters: Arrays, batch: Batch, dropout: Dropout = no_dropout, rounded: Rounding = exactly
 ) -> Arrays:
-    """Every layer's output by name, as `core.engine.contract.Engine.activations` gives them.
+    """Return every layer's output by name, like `core.engine.contract.Engine.activations`.
 
-    `rounded` is applied to the weights and inputs of matrix products (`core.models.precision.rounding_of` the spec's
-    dtype).
+    `rounded` is applied to the weights and inputs of matrix products (`core.models.precision.rounding_of`).
     """
     x, encoded = _encoded(model, parameters, batch, dropout, rounded)
     return {"embedding": x, **encoded.layers, **model.head.forward(parameters, encoded, dropout, rounded)}
 
 
 def margin(model: Model, parameters: Arrays, batch: Batch, dropout: Dropout, rounded: Rounding) -> float:
-    """How far the model is from a kink on this batch: the smallest lead of a maximum that pooling takes, or distance of
-    a rectified unit from zero. Nearer than rounding, two frameworks may rightly fall on different sides of it."""
+    """Return the distance of the model from the nearest kink on this batch.
+
+    It is the smallest gap between the two largest values in max pooling, or the smallest distance of a ReLU input from
+    zero. If it is below rounding error, two frameworks may validly take different sides.
+    """
     _, encoded = _encoded(model, parameters, batch, dropout, rounded)
     return model.head.margin(parameters, model.encoder, encoded, dropout, rounded)
 

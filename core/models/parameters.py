@@ -1,7 +1,7 @@
-"""Rows of the parameter table: what an array is called, its shape, and how it starts.
+"""Rows of the parameter table: name, shape and initialization of every array.
 
-Layouts are those that `torch.nn.LSTM` and `paddle.nn.LSTM` share: gate blocks stacked along the first axis (LSTM
-i, f, g, o; GRU r, z, n with the reset gate applied after the recurrent product), linear weights `[out, in]`.
+Layouts follow `torch.nn.LSTM` and `paddle.nn.LSTM`: gate blocks are stacked along the first axis (LSTM i, f, g, o; GRU
+r, z, n with the reset gate applied after the recurrent product). Linear weights are `[out, in]`.
 """
 
 from __future__ import annotations
@@ -17,20 +17,25 @@ from core.schema import Spec
 
 
 class Init(Spec):
-    """How an array's starting values are drawn (`core/models/parameters.py`). Biases are zero unless `fan_uniform`."""
+    """Initialization of an array. Biases start at zero unless `scheme` is `fan_uniform`."""
 
     scheme: Literal["fan_uniform", "xavier_uniform", "uniform", "normal"] = "fan_uniform"
-    """`fan_uniform`: U(-s, s), s = scale / sqrt(fan), fan = H in a recurrent layer, in-features in a linear one, times
-    the kernel's width in a convolution: the default of both frameworks' recurrent layers, and of torch's others.
-    `xavier_uniform`: Glorot and Bengio 2010, times `scale`. `uniform`: U(-scale, scale). `normal`: N(0, scale^2)."""
+    """Distribution of the initial values.
+
+    `fan_uniform`: U(-s, s), s = scale / sqrt(fan), with fan = H in a recurrent layer, in-features in a linear layer,
+    in-channels times kernel width in a convolution. It is the default of both frameworks' recurrent layers, and of
+    torch's other layers. `xavier_uniform`: Glorot and Bengio 2010, times `scale`. `uniform`: U(-scale, scale).
+    `normal`: N(0, scale^2).
+    """
     scale: float = Field(1.0, gt=0.0)
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """One row of the table.
+    """One row of the parameter table.
 
-    `fan` scales `fan_uniform`; `blocks` gate matrices are stacked along axis 0. Axes after the second are a kernel's.
+    `fan` scales `fan_uniform`; `blocks` gate matrices are stacked along axis 0. Axes after the second belong to a
+    kernel.
     """
 
     name: str
@@ -40,18 +45,18 @@ class Parameter:
     blocks: int = 1
     trainable: bool = True
     looked_up: bool = False
-    """A table of vectors, of which row 0, PAD's, is zero and stays zero."""
+    """True for an embedding table; its row 0 (PAD) is zero and stays zero."""
     drawn_as: str = ""
-    """The name that keys its starting values, where they are another parameter's."""
+    """Name of the parameter whose initial values are shared, "" for none."""
     raised: tuple[int, int, float] | None = None
-    """(start, stop, by): entries of a bias that start higher."""
+    """(start, stop, by): bias entries start:stop are increased by `by`."""
 
     @property
     def is_bias(self) -> bool:
         return len(self.shape) == 1
 
     def draw(self, rng: np.random.Generator) -> np.ndarray:
-        """Starting values in float64."""
+        """Draw initial values in float64."""
         array = _draw(self, rng)
         if self.looked_up:
             array[0] = 0.0
@@ -62,7 +67,7 @@ class Parameter:
 
 
 def linear_parameters(name: str, outputs: int, inputs: int, init: Init) -> list[Parameter]:
-    """Rows of a linear map: `NAME.weight` [out, in], `NAME.bias` [out]."""
+    """Return the rows of a linear layer: `NAME.weight` [out, in], `NAME.bias` [out]."""
     return [
         Parameter(f"{name}.weight", (outputs, inputs), init, fan=inputs),
         Parameter(f"{name}.bias", (outputs,), init, fan=inputs),
@@ -82,7 +87,7 @@ def _draw(row: Parameter, rng: np.random.Generator) -> np.ndarray:
         return rng.normal(0.0, scale, row.shape)
     if scheme == "uniform":
         return rng.uniform(-scale, scale, row.shape)
-    # Each gate has a matrix of its own: stacking them must not change the fan-out that Glorot's bound sees.
+    # Every gate is a separate matrix: stacking must not change the fan-out in Glorot's bound.
     fans = (row.shape[1] + row.shape[0] / row.blocks) * math.prod(row.shape[2:])
     bound = scale * np.sqrt(6.0 / fans)
     return rng.uniform(-bound, bound, row.shape)

@@ -1,5 +1,4 @@
-"""What dtype bfloat16 rounds (`core.spec.training.Training.dtype`), in NumPy: backends are held against
-it."""
+"""NumPy reference of bfloat16 rounding (`core.spec.training.Training.dtype`)."""
 
 from __future__ import annotations
 
@@ -8,19 +7,19 @@ from collections.abc import Callable
 import numpy as np
 
 Rounding = Callable[[np.ndarray], np.ndarray]
-"""Of what a layer's matrix product reads: the same shape and kind of numbers."""
+"""Rounding of the inputs of matrix products; shape and dtype are preserved."""
 
 
 def exactly(x: np.ndarray) -> np.ndarray:
-    """The rounding of every other dtype: none."""
+    """Return `x` unchanged: the rounding of every dtype but bfloat16."""
     return x
 
 
 def round_bfloat16(x: np.ndarray) -> np.ndarray:
-    """The nearest bfloat16 of every entry, of two as near the even one, in the precision of `x`.
+    """Round every entry to the nearest bfloat16, ties to even, in the precision of `x`.
 
-    Entries are float32, or are taken for the float32 next to them. Infinity and NaN stay. The imaginary part of a
-    complex step stays too: the derivative goes straight through.
+    Entries are first rounded to float32. Infinity, NaN and the imaginary part of a complex step are unchanged:
+    derivatives pass straight through.
     """
     if np.iscomplexobj(x):
         rounded = x.copy()
@@ -28,22 +27,23 @@ def round_bfloat16(x: np.ndarray) -> np.ndarray:
         return rounded
     with np.errstate(over="ignore"):
         bits = x.astype(np.float32).view(np.uint32)
-    # Half of the last place kept, less one where that place is even: the sum carries where rounding is up.
+    # Adds half of the last kept place, minus one bit if that place is even: a carry rounds up.
     nearest = (bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) & np.uint32(0xFFFF0000)
     return np.where(np.isfinite(x), nearest.view(np.float32), x).astype(x.dtype)
 
 
 def rounding_of(dtype: str) -> Rounding:
-    """By the spec's dtype."""
+    """Return the rounding of a spec dtype."""
     return round_bfloat16 if dtype == "bfloat16" else exactly
 
 
 def nearest_jump(x: np.ndarray, least: float) -> float:
-    """How far the entry nearest to a jump of `round_bfloat16`, the middle of two neighbours, is from it; x float64.
+    """Return the smallest distance of an entry from a jump of `round_bfloat16`; x float64.
 
-    Passed over are jumps below `least`, and entries that float32 holds: they are what every side reads.
+    Jumps lie halfway between two adjacent bfloat16 numbers. Jumps smaller than `least` are ignored, as are entries that
+    are exact in float32, which all implementations read identically.
     """
     size = np.abs(x[(x != x.astype(np.float32)) & np.isfinite(x)])
-    jump = np.ldexp(1.0, np.frexp(size)[1] - 8)  # between two neighbours of 8 bits
+    jump = np.ldexp(1.0, np.frexp(size)[1] - 8)  # distance of adjacent 8-bit numbers
     size, jump = size[jump >= least], jump[jump >= least]
     return float((np.abs(size / jump % 1.0 - 0.5) * jump).min(initial=np.inf))

@@ -1,7 +1,7 @@
-"""Exact derivatives of what the reference computes, by the complex step (Squire and Trapp 1998).
+"""Exact derivatives of the NumPy reference by the complex step (Squire and Trapp 1998).
 
-Im f(x + i h d) / h is the slope of f along d with no difference of near numbers in it, so h can be 1e-40 and nothing
-cancels: the result is exact to rounding, and owes nothing to anyone's automatic differentiation.
+Im f(x + i h d) / h is the slope of f along d. It contains no difference of close numbers, so nothing cancels even for h
+= 1e-40. The result is exact to rounding and independent of automatic differentiation.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ TINY = 1e-40
 
 
 def shared_dropout(experiment: Experiment, step: int) -> Dropout:
-    """The reference's dropout of a training step, with the masks that core gives to every backend."""
+    """Return the dropout function of a training step, with the shared masks."""
 
     def dropout(x: np.ndarray, place: str, rate: float) -> np.ndarray:
         if rate == 0.0:
@@ -31,7 +31,7 @@ def shared_dropout(experiment: Experiment, step: int) -> Dropout:
 
 
 def training_losses(experiment: Experiment, arrays: Arrays, batch: Batch, step: int) -> np.ndarray:
-    """Return the loss of each label in a training step, with its dropout: [B], in the precision of `arrays`."""
+    """Return the losses [B] of a training step with dropout, in the precision of `arrays`."""
     training, head = experiment.training, experiment.model.head
     rounded = rounding_of(training.dtype)
     outputs = forward(experiment.model, arrays, batch, shared_dropout(experiment, step), rounded)
@@ -39,20 +39,23 @@ def training_losses(experiment: Experiment, arrays: Arrays, batch: Batch, step: 
 
 
 def training_loss(experiment: Experiment, arrays: Arrays, batch: Batch, step: int) -> np.ndarray:
-    """Return the loss of a training step, with its dropout: a scalar in the precision of `arrays`."""
+    """Return the scalar loss of a training step with dropout, in the precision of `arrays`."""
     counted = experiment.model.head.counted(batch) if experiment.training.loss_reduction == "mean" else 1
     return training_losses(experiment, arrays, batch, step).sum() / counted
 
 
 def slope(experiment: Experiment, arrays: Arrays, batch: Batch, step: int, name: str, direction: np.ndarray) -> float:
-    """Derivative of the loss along `direction`, an array of the shape of the parameter `name`. `arrays` float64."""
+    """Return the derivative of the loss along `direction`, of the shape of parameter `name`.
+
+    `arrays` are float64.
+    """
     moved = {key: array.astype(np.complex128) for key, array in arrays.items()}
     moved[name] += 1j * TINY * direction
     return float(training_loss(experiment, moved, batch, step).imag / TINY)
 
 
 def gradients(experiment: Experiment, arrays: Arrays, batch: Batch, step: int) -> Arrays:
-    """Derivative by every entry of every trainable array, one evaluation of the model for each: for small models."""
+    """Return the gradients of all trainable arrays, with one forward pass per entry."""
     values = {name: array.astype(np.complex128) for name, array in arrays.items()}
     found = {}
     for row in parameter_table(experiment.model):

@@ -1,4 +1,4 @@
-"""Comparing named arrays of two sides: the largest difference, its place, and whether it is within the limit."""
+"""Comparison of named arrays of two sides: the largest difference, its location, its limit."""
 
 from __future__ import annotations
 
@@ -13,33 +13,34 @@ REFERENCE = "reference"
 
 
 NAMED = 3
-"""Tensors that a finding names of those beyond the limit."""
+"""Maximum number of tensors beyond the limit that a finding names."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """The largest difference between two sides in one respect."""
+    """The largest difference between two sides in one quantity."""
 
     rung: int
+    """Level of the parity check, 1 to 5."""
     compared: str
-    """As in `paddle ~ reference`."""
+    """The two sides, as `paddle ~ reference`."""
     quantity: str
-    """What was compared, as in `every layer's output`."""
+    """The compared quantity, as `layer outputs`."""
     dtype: str
     absolute: float
     """max|a - b|"""
     relative: float
     """max|a - b| / max|b| of one tensor"""
     where: str
-    """The tensor and entry, or the step, of the largest difference."""
+    """Tensor and entry, or step, of the largest difference."""
     value: float
-    """What is held against the limit."""
+    """The value compared with the limit."""
     limit: float | None
-    """None: recorded, not judged."""
+    """The limit; None if the difference is only recorded."""
     first: str = ""
-    """If beyond the limit: the first tensors, in the order in which they are computed, or steps, that are."""
+    """The first tensors (in order of computation) or steps beyond the limit, "" for none."""
     step: int = 0
-    """If beyond the limit, and steps were compared: the first step that is."""
+    """The first step beyond the limit, 0 for none."""
 
     @property
     def passed(self) -> bool:
@@ -47,20 +48,20 @@ class Finding:
 
 
 def first_failure(findings: list[Finding]) -> Finding | None:
-    """Where two sides first part: on the lowest rung, at the earliest step, in what is computed first."""
+    """Return the first failure: lowest rung, then earliest step, then order of computation."""
     failed = [finding for finding in findings if not finding.passed]
     return min(failed, key=lambda finding: (finding.rung, finding.step), default=None)
 
 
 def pairs(names: list[str]) -> list[tuple[str, str]]:
-    """Every two sides; those with the reference, which tell who is wrong, come first, the reference second in them."""
+    """Return all pairs of sides, starting with (side, reference), which identify a faulty side."""
     own = sorted(name for name in names if name != REFERENCE)
     judged = [(name, REFERENCE) for name in own] if REFERENCE in names else []
     return judged + list(itertools.combinations(own, 2))
 
 
 def named(names: list[str]) -> str:
-    """The first of a list, and how many more."""
+    """Join the first names of a list, and the number of further ones."""
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
     return ", ".join(names[:NAMED]) + more
 
@@ -68,17 +69,17 @@ def named(names: list[str]) -> str:
 def widest(
     found: Arrays, wanted: Arrays, limit: float | None, scales: dict[str, float] | None = None, least_scale: float = 0.0
 ) -> dict:
-    """The figures of a `Finding` over named arrays, in order; both hold the same names and shapes.
+    """Compute the numeric fields of a `Finding` over named arrays, in order.
 
-    What is held against `limit` is max|a - b| / max(`least_scale`, scale) of each array, its scale being max|b| unless
-    `scales` gives another; 0 / 0 is 0, and what is not a number is infinitely far from everything.
+    The value compared with `limit` is max|a - b| / max(`least_scale`, scale) of each array, where the scale is max|b|
+    unless given in `scales`; 0 / 0 is 0, and NaN has infinite distance. Raises ValueError for unequal names or shapes.
     """
     if found.keys() != wanted.keys():
-        raise ValueError(f"nothing to compare with: {', '.join(sorted(found.keys() ^ wanted.keys()))}")
+        raise ValueError(f"arrays on one side only: {', '.join(sorted(found.keys() ^ wanted.keys()))}")
     worst, beyond = (-1.0, 0.0, 0.0, ""), []
     for name, array in found.items():
         if array.shape != wanted[name].shape:
-            raise ValueError(f"{name}: shape {array.shape} on one side, {wanted[name].shape} on the other")
+            raise ValueError(f"{name}: got shape {array.shape}, expected {wanted[name].shape}")
         differences = distances(array, wanted[name])
         place = np.unravel_index(differences.argmax(), differences.shape)
         absolute = float(differences[place])
@@ -101,14 +102,17 @@ def widest(
 
 
 def distances(found: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """|a - b|, infinite where that is not a number."""
+    """Return |a - b|, infinite instead of NaN."""
     with np.errstate(invalid="ignore"):
         differences = np.abs(np.subtract(found, wanted, dtype=np.float64))
     return np.where(np.isnan(differences), np.inf, differences)
 
 
 def ratio(difference: float, scale: float) -> float:
-    """difference / scale, where 0 / 0 is 0 and anything else over 0, or over what is not finite, is infinite."""
+    """Return difference / scale.
+
+    0 / 0 is 0, any other division by 0 or a non-finite scale is inf.
+    """
     if difference == 0.0:
         return 0.0
     return difference / scale if 0.0 < scale < np.inf else float("inf")

@@ -1,4 +1,4 @@
-"""Random models and batches to compare sides on: well conditioned, so that sides that are the same agree."""
+"""Random, well-conditioned models and batches for parity checks."""
 
 from __future__ import annotations
 
@@ -17,20 +17,22 @@ from core.rng import generator
 from core.spec.experiment import Experiment
 
 KINK = 1e-6
-"""Nearer than this to a kink, float32 may fall on either side of it."""
+"""Distance from a kink below which float32 may take either side."""
 
 LEAST_SHARE = 0.01
-"""Of a gradient's terms, by text, at least this share must be left when they are added. A head's bias of which 1/1000
-was left came out 4e-5 wrong in float32, in both frameworks: twice what is allowed."""
+"""Minimum share of a gradient's terms, by text, that remains after cancellation.
+
+A head's bias gradient with a share of 1/1000 had an error of 4e-5 in float32, in both frameworks: twice the limit.
+"""
 
 DRAWS = 50
 
 
 def random_parameters(experiment: Experiment, rng: np.random.Generator) -> Arrays:
-    """Every array unequal everywhere, biases too; row 0 of word vectors is zero, as core keeps it.
+    """Draw random parameters, including biases; row 0 (PAD) of embedding tables is zero.
 
-    Small enough that few units saturate: where h is 0.9999, float32 leaves 1 - h^2 three digits, in any framework, and
-    max pooling picks just these.
+    Values are so small that few units saturate: for h = 0.9999, float32 leaves three digits of 1 - h^2, in any
+    framework, and max pooling selects just these units.
     """
     arrays = {}
     for row in parameter_table(experiment.model):
@@ -43,18 +45,18 @@ def random_parameters(experiment: Experiment, rng: np.random.Generator) -> Array
 
 
 def random_batch(experiment: Experiment, rng: np.random.Generator, rows: int = 5, longest: int = 7) -> Batch:
-    """Random ids of unequal lengths, 1 and `longest` among them, in random order; `rows` >= 2."""
+    """Draw a batch of random ids, with lengths 1 to `longest` (both included); `rows` >= 2."""
     lengths = rng.permutation([1, longest, *rng.integers(2, longest, rows - 2)])
     ids = [rng.integers(1, experiment.model.embedding.vocab_size, length) for length in lengths]
     return pad(ids, {"label": rng.integers(0, experiment.model.head.classes, rows)})
 
 
 def well_conditioned(experiment: Experiment, draw: Callable[[], tuple[Arrays, Batch]]) -> tuple[Arrays, Batch]:
-    """Return a random instance, `draw()`, on which two sides that compute the same agree to rounding.
+    """Return a random instance, `draw()`, on which equivalent sides agree to rounding error.
 
-    Draws again, at most `DRAWS` times, while a kink is nearer than rounding, or while the gradient of a parameter is
-    zero or cancels: a rectified layer that is dead on every text proves nothing, and a sum of large terms that is
-    nearly zero is mostly rounding. Returns the best of all draws where none is good: given weights may allow none.
+    Repeats the draw, at most `DRAWS` times, while a kink is within rounding error, or the gradient of a parameter is
+    zero or cancels: a ReLU layer that is dead on every text tests nothing, and a nearly zero sum of large terms is
+    mostly rounding error. Returns the best draw if none is good, as given weights may allow none.
     """
     best, best_quality = None, (False, -1.0)
     for _ in range(DRAWS):
@@ -68,10 +70,10 @@ def well_conditioned(experiment: Experiment, draw: Callable[[], tuple[Arrays, Ba
 
 
 def uncancelled_share(experiment: Experiment, parameters: Arrays, batch: Batch) -> float:
-    """Return the smallest |sum of slopes| / sum of |slopes| over the trainable parameters, from 0 to 1.
+    """Return the smallest |sum of slopes| / sum of |slopes| over all trainable parameters.
 
-    The slopes are those of the single losses [B] of step 0, along one random direction per parameter. The share is 0
-    where a parameter has no gradient at all.
+    The result is between 0 and 1. The slopes are those of the losses [B] of step 0, along one random direction per
+    parameter. The share is 0 if a parameter has a zero gradient.
     """
     values = {name: array.astype(np.complex128) for name, array in parameters.items()}
     smallest = 1.0
@@ -82,18 +84,18 @@ def uncancelled_share(experiment: Experiment, parameters: Arrays, batch: Batch) 
         values[row.name] = exact + 1j * derivatives.TINY * generator(0, "direction", row.name).normal(size=row.shape)
         slopes = derivatives.training_losses(experiment, values, batch, 0).imag / derivatives.TINY
         values[row.name] = exact
-        whole = float(np.abs(slopes).sum())
-        smallest = min(smallest, abs(float(slopes.sum())) / whole if whole > 0.0 else 0.0)
+        total = float(np.abs(slopes).sum())
+        smallest = min(smallest, abs(float(slopes.sum())) / total if total > 0.0 else 0.0)
     return smallest
 
 
 def jumps_are_near(experiment: Experiment, parameters: Arrays, batch: Batch) -> bool:
-    """Whether rounding to bfloat16 may fall on either side, with or without the dropout of step 0."""
+    """Return whether bfloat16 rounding is ambiguous, with or without the dropout of step 0."""
     return nearest_of_all_jumps(experiment, parameters, batch) < KINK
 
 
 def nearest_of_all_jumps(experiment: Experiment, parameters: Arrays, batch: Batch) -> float:
-    """How far the nearest of all numbers that matrix products read is from a jump of the rounding to bfloat16."""
+    """Return the smallest distance of an input of matrix products from a bfloat16 rounding jump."""
     if experiment.training.dtype != "bfloat16":
         return np.inf
     exact = {name: array.astype(np.float64) for name, array in parameters.items()}
@@ -109,8 +111,10 @@ def nearest_of_all_jumps(experiment: Experiment, parameters: Arrays, batch: Batc
 
 
 def margin(experiment: Experiment, parameters: Arrays, batch: Batch) -> float:
-    """How far the model, in step 0 of training, is from a kink (`core.models.model.margin`) or from a jump of the
-    rounding to bfloat16."""
+    """Return the distance of the model in step 0 from a kink or a bfloat16 rounding jump.
+
+    Kinks: `core.models.model.margin`.
+    """
     exact = {name: array.astype(np.float64) for name, array in parameters.items()}
     dropping, rounded = derivatives.shared_dropout(experiment, 0), rounding_of(experiment.training.dtype)
     kinks = model.margin(experiment.model, exact, batch, dropping, rounded)

@@ -1,8 +1,8 @@
-"""The ladder, rungs 1 and 2: one model in several frameworks, layer by layer and gradient by gradient.
+"""Parity check, rungs 1 and 2: layer outputs and gradients of one model in several backends.
 
-A side is a backend package under its name; the NumPy reference stands beside them and is the judge. Every comparison
-of two sides becomes a `Finding`: how far apart, where, and what was allowed. Rungs 3 to 5, which train, are in
-`core/parity/training.py`; faults planted to see the ladder fail in `core/parity/faults.py`.
+A side is a backend package by name; all sides are compared with the NumPy reference and each other. Every comparison
+yields a `Finding`: the largest difference, its location and the limit. Rungs 3 to 5, which train, are in
+`core/parity/training.py`; faults that the check must detect are in `core/parity/faults`.
 """
 
 from __future__ import annotations
@@ -25,8 +25,10 @@ from core.rng import generator
 from core.spec.experiment import Experiment
 
 Sides = dict[str, "ModuleType | Side"]
-"""What is compared, by name: backend packages, or `Side`s of theirs. A package alone computes its recurrent layers with
-the framework's own, or where it has none with the loop."""
+"""Compared sides by name: backend packages or `Side`s.
+
+A package without a `Side` uses the implementation `builtin`, or `loop` if the encoder has no built-in layer.
+"""
 
 
 @dataclass(frozen=True)
@@ -44,22 +46,34 @@ OUTPUT_LIMIT = {"float64": 1e-12, "float32": 2e-6, "bfloat16": 2e-6}
 
 
 GRADIENT_LIMIT = {"float64": 1e-10, "float32": 2e-5, "bfloat16": 2e-5}
-"""Relative to the largest entry of a tensor. With bfloat16 equal numbers are rounded to equal ones, and no more than
-float32's limits is allowed, unless some number is nearer than `KINK` to a jump of the rounding."""
+"""Limits relative to the largest entry of a tensor.
+
+bfloat16 has the limits of float32, as equal numbers are rounded equally, unless a number is nearer than `KINK` to a
+rounding jump.
+"""
 
 
 OUTPUT_JUMP, GRADIENT_JUMP = 2e-3, 1e-2
-"""There one side may read the next bfloat16, 2^-8 of an entry away. In 90 models of the size of `tasks.parity`'s, where
-some number nearly always is so near, outputs were up to 6e-4 apart and gradients 2e-3. That is not far below what the
-rounding does at all (2e-3 to 8e-3 of outputs): what is wrong with it is seen in small models."""
+"""Limits near a rounding jump, where sides may use adjacent bfloat16 numbers, 2^-8 apart.
+
+In 90 models of the size of those of `tasks.parity`, where some number nearly always is near a jump, outputs differed by
+up to 6e-4 and gradients by 2e-3. The total effect of rounding on outputs is not much larger (2e-3 to 8e-3): errors in
+rounding are only detected in small models.
+"""
 
 
 ENTRYWISE = 2000
-"""Most parameters for which the reference's derivative is taken by every single one; above, along random directions."""
+"""Maximum number of parameters with entry-wise reference gradients.
+
+Above, random directions.
+"""
 
 
 def engine_of(side: ModuleType, experiment: Experiment, parameters: Arrays, device: str = "cpu") -> Engine:
-    """An engine of the spec that starts with these values. Raises UserError for a dtype that has no limits here."""
+    """Return an engine of the spec with these parameters.
+
+    Raises UserError for a dtype without limits.
+    """
     check_dtype(experiment.training.dtype)
     own = experiment.model.encoder.implementations
     implementation = getattr(side, "implementation", "builtin" if "builtin" in own else "loop")
@@ -67,15 +81,17 @@ def engine_of(side: ModuleType, experiment: Experiment, parameters: Arrays, devi
 
 
 def check_dtype(dtype: str) -> None:
-    """Raises UserError for one that is not compared: TF32 is a GPU's, which rounds as it likes, and has no limit."""
+    """Raise UserError for tf32: its rounding depends on the GPU, so it has no limit."""
     if dtype not in OUTPUT_LIMIT:
         *most, last = OUTPUT_LIMIT
         compared = f"{', '.join(most)} and {last}"
-        raise UserError(f"dtype {dtype}: the ladder compares {compared}, on the CPU: use `training.dtype` float32")
+        raise UserError(
+            f"dtype {dtype}: the parity check supports {compared}, on the CPU: use `training.dtype` float32"
+        )
 
 
 def able(sides: Sides, experiment: Experiment) -> Sides:
-    """Those of the sides that can compute the spec: not every implementation has every encoder."""
+    """Return the sides whose implementation supports the encoder of the spec."""
     own = experiment.model.encoder.implementations
     return {name: side for name, side in sides.items() if getattr(side, "implementation", own[0]) in own}
 
@@ -84,9 +100,9 @@ def able(sides: Sides, experiment: Experiment) -> Sides:
 
 
 def compare_forward(experiment: Experiment, parameters: Arrays, batch: Batch, sides: Sides) -> list[Finding]:
-    """Rung 1: every layer's output, without dropout and with that of step 0, between every two sides.
+    """Compare all layer outputs, without dropout and with that of step 0 (rung 1).
 
-    Differences are absolute, and relative to the largest output of a layer where that is above 1.
+    Differences are absolute, or relative to the largest output of a layer if that is above 1.
     """
     exact = {name: array.astype(np.float64) for name, array in parameters.items()}
     dropping, rounded = derivatives.shared_dropout(experiment, 0), rounding_of(experiment.training.dtype)
@@ -109,7 +125,7 @@ def compare_forward(experiment: Experiment, parameters: Arrays, batch: Batch, si
         Finding(
             rung=1,
             compared=f"{one} ~ {other}",
-            quantity="every layer's output",
+            quantity="layer outputs",
             dtype=dtype,
             **widest(layers[one], layers[other], limit, least_scale=1.0),
         )
@@ -118,11 +134,11 @@ def compare_forward(experiment: Experiment, parameters: Arrays, batch: Batch, si
 
 
 def compare_gradients(experiment: Experiment, parameters: Arrays, batch: Batch, sides: Sides) -> list[Finding]:
-    """Rung 2: the loss of step 0, with its dropout, and its gradient by every trainable parameter.
+    """Compare the loss of step 0 with dropout, and the gradients of all parameters (rung 2).
 
-    Sides are compared entry by entry. The reference gives exact derivatives: of every entry of a small model; of a
-    larger one along a random direction per tensor, in which every entry has its part, relative to the gradient's norm.
-    Order: from the loss backwards, as gradients are computed.
+    Sides are compared entry by entry. The reference provides exact derivatives: of every entry of a small model; of a
+    larger one along a random direction per tensor, relative to the gradient norm. The order is that of the backward
+    pass.
     """
     found = {}
     for name, side in sides.items():
@@ -136,9 +152,9 @@ def compare_gradients(experiment: Experiment, parameters: Arrays, batch: Batch, 
     if sum(array.size for array in parameters.values()) <= ENTRYWISE:
         arrays = derivatives.gradients(experiment, exact, batch, 0)
         found[REFERENCE] = {"loss": loss, **dict(reversed(arrays.items()))}
-        quantity = "loss and every gradient"
+        quantity = "loss and gradients"
     else:
-        quantity = "loss and every gradient, along random directions"
+        quantity = "loss and gradients, along random directions"
         directions = {row.name: generator(0, "direction", row.name).normal(size=row.shape) for row in table}
         slopes = {"loss": loss}
         for row in table:
@@ -150,5 +166,5 @@ def compare_gradients(experiment: Experiment, parameters: Arrays, batch: Batch, 
             findings.append(Finding(2, f"{name} ~ {REFERENCE}", quantity, dtype, **figures))
     for one, other in pairs(list(found)):
         figures = widest(found[one], found[other], limit)
-        findings.append(Finding(2, f"{one} ~ {other}", "loss and every gradient", dtype, **figures))
+        findings.append(Finding(2, f"{one} ~ {other}", "loss and gradients", dtype, **figures))
     return findings

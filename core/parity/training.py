@@ -1,8 +1,8 @@
-"""The ladder, rungs 3 to 5: the same training step by step, a change of framework on the way, the same answers.
+"""Parity check, rungs 3 to 5: training in lockstep, change of backend, predictions.
 
-Sides train in lockstep: each takes the same step before either takes the next, so that the first step, and the first
-tensors, at which they part can be named. In float64 differences are held against a limit; in float32, where rounding
-grows with the steps and two runs must part in the end, and in bfloat16, where they part sooner, they are recorded.
+In lockstep every side takes the same step before the next one, so that the first step, and the first tensors, that
+differ can be named. In float64 differences have a limit. In float32 rounding errors grow with the steps until the runs
+diverge, in bfloat16 sooner; there differences are recorded only.
 """
 
 from __future__ import annotations
@@ -31,24 +31,24 @@ from core.train.trainer import train
 
 TRAINING_LIMIT = {"float64": 1e-9, "float32": None, "bfloat16": None}
 TIE = {"float64": 0.0, "float32": 1e-5, "bfloat16": 2e-3}
-"""Two classes as near as that are a tie, which either side may break its own way."""
+"""Difference of two class probabilities below which a prediction is a tie."""
 
 
 PROBE_ROWS = 6
-"""Texts on which rungs 1 and 2 stand, the first cut to a single token."""
+"""Number of texts of rungs 1 and 2, the first truncated to one token."""
 EVALUATED = 500
-"""Most texts whose predictions rung 5 compares."""
+"""Maximum number of texts whose predictions rung 5 compares."""
 
 
 @dataclass
 class Trained:
-    """What rung 3 leaves: the loss and gradient norm of every step, [steps] per side, and the final parameters."""
+    """Results of rung 3 by side: losses and gradient norms [steps], final parameters."""
 
     losses: dict[str, np.ndarray]
     grad_norms: dict[str, np.ndarray]
     parameters: dict[str, Arrays] = field(repr=False)
     clipped: int | None
-    """Steps at which clipping scaled some gradient; None where that cannot be told from the global norm."""
+    """Number of steps with clipped gradients; None if `clip_mode` is not global."""
 
     @property
     def steps(self) -> int:
@@ -56,35 +56,38 @@ class Trained:
 
 
 def no_report(done: int, total: int) -> None:
-    pass
+    """Show nothing."""
 
 
 def looks(steps: int) -> set[int]:
-    """Steps after which everything is compared: 1, 2, 5, 10, 20, 50, ... and the last."""
+    """Return the steps after which all arrays are compared: 1, 2, 5, 10, 20, 50, ...
+
+    and the last.
+    """
     return {look * 10**power for power in range(6) for look in (1, 2, 5) if look * 10**power < steps} | {steps}
 
 
 def compare_training(
     experiment: Experiment, train_set: Dataset, sides: Sides, steps: int, report=no_report
 ) -> tuple[list[Finding], Trained]:
-    """Rung 3: the first `steps` training steps of the run that the spec describes, in lockstep, from the same start.
+    """Train the first `steps` steps of the spec's run in lockstep from the same values (rung 3).
 
-    Compared are the loss of every step (absolute), and all parameters and optimiser state after 1, 2, 5, 10, 20, ...
-    steps and the last: relative to each tensor's largest entry, for optimiser state to the largest that it has had, as
-    a moment passes through zero. The learning rate is that of the whole run.
+    Compares the loss of every step (absolute), and all parameters and optimizer state after 1, 2, 5, 10, 20, ... steps
+    and the last one, relative to each tensor's largest entry. For optimizer state this is the largest entry so far, as
+    a moment passes through zero. The learning-rate schedule is that of the complete run.
     """
     engines = _starting_engines(experiment, sides)
     stats = {name: [] for name in sides}
     parameters: dict[str, Arrays] = {}
-    watched = {(one, other): (_Watched("optimiser state"), _Watched("parameters")) for one, other in pairs(list(sides))}
+    watched = {(one, other): (_Watched("optimizer state"), _Watched("parameters")) for one, other in pairs(list(sides))}
     dtype = experiment.training.dtype
     plan = list(itertools.islice(steps_from(experiment, train_set), steps))
-    whole = looks(len(plan))
+    compared_steps = looks(len(plan))
     for step, batch, rate in plan:
         for name, engine in engines.items():
             engine.train_step(batch, step, rate)
             stats[name] += engine.collect()
-        if step + 1 in whole:
+        if step + 1 in compared_steps:
             moments = {name: engine.moments() for name, engine in engines.items()}
             parameters = {name: engine.parameters() for name, engine in engines.items()}
             for (one, other), (state, values) in watched.items():
@@ -98,7 +101,7 @@ def compare_training(
         findings.append(curve_finding(3, compared, dtype, losses[one], losses[other]))
         for kind in kinds:
             if kind.figures:
-                findings.append(Finding(3, compared, f"{kind.what} in {len(plan)} steps", dtype, **kind.figures))
+                findings.append(Finding(3, compared, f"{kind.what} during {len(plan)} steps", dtype, **kind.figures))
     norms = {name: np.array([entry.grad_norm for entry in rows]) for name, rows in stats.items()}
     clipped = None
     if experiment.training.clip_mode == "global":
@@ -107,7 +110,7 @@ def compare_training(
 
 
 class _Watched:
-    """Named arrays of two sides, looked at now and then: the largest difference of all looks, and the first beyond."""
+    """Repeated comparison of named arrays: largest difference, first one beyond the limit."""
 
     def __init__(self, what: str) -> None:
         self.what = what
@@ -139,7 +142,7 @@ def _starting_engines(experiment: Experiment, sides: Sides) -> dict[str, Engine]
 
 
 def curve_finding(rung: int, compared: str, dtype: str, one: np.ndarray, other: np.ndarray) -> Finding:
-    """Two loss curves [steps], step by step, absolute."""
+    """Compare two loss curves [steps] step by step, absolutely."""
     limit = TRAINING_LIMIT[dtype]
     differences = distances(one, other)
     place = int(differences.argmax())
@@ -182,8 +185,10 @@ def compare_routes(
     workspace: Path,
     report=no_report,
 ) -> list[Finding]:
-    """Rung 4: runs that change framework after a third of `steps` and change back after two thirds, from their run
-    folders alone, against one that never stopped, in the first side. Run folders are made in `workspace`.
+    """Compare runs that change backend on resume with an uninterrupted run (rung 4).
+
+    A run changes its side after a third of `steps` and changes back after two thirds, with its run folder as the only
+    state. The uninterrupted run uses the first side. Run folders are created in `workspace`.
     """
     names = sorted(sides)
     routes = [(first, second, first) for first, second in itertools.permutations(names, 2)]
@@ -209,7 +214,7 @@ def compare_routes(
 
 
 def _leg(experiment, train_set, dev_set, side, folder: RunFolder, until: int, tick) -> Arrays:
-    """Train with a new engine from what the folder holds up to step `until`; the parameters there."""
+    """Resume from the folder with a new engine up to step `until`; return the parameters."""
     training = experiment.training
     state, moments = TrainingState(), {}
     parameters = initial_parameters(experiment.model, training.seed, training.array_dtype)
@@ -236,24 +241,27 @@ def _losses(folder: RunFolder) -> np.ndarray:
 def compare_predictions(
     experiment: Experiment, trained: dict[str, Arrays], dataset: Dataset, sides: Sides
 ) -> list[Finding]:
-    """Rung 5: each side's trained model evaluated in every other side: the same prediction for every text of
-    `dataset`, ties apart. `absolute` is the largest difference of a probability, `relative` the share that differs."""
+    """Compare the predictions of each side's trained model in all other sides (rung 5).
+
+    All predictions for `dataset` must be equal, except for ties. `absolute` is the largest difference of a probability,
+    `relative` the share of different predictions.
+    """
     dtype, findings = experiment.training.dtype, []
     for source, parameters in trained.items():
-        answers = {
+        evaluations = {
             name: evaluate(engine_of(side, experiment, parameters).logits, experiment.model.head, dataset)
             for name, side in sides.items()
         }
-        own = answers.pop(source)
+        own = evaluations.pop(source)
         top = np.sort(own.probabilities, axis=1)
         tie = top[:, -1] - top[:, -2] < TIE[dtype]
-        for name, answer in answers.items():
-            differs = (answer.predicted != own.predicted) & ~tie
-            distance = np.abs(answer.probabilities - own.probabilities).max(axis=1)
+        for name, evaluation in evaluations.items():
+            differs = (evaluation.predicted != own.predicted) & ~tie
+            distance = np.abs(evaluation.probabilities - own.probabilities).max(axis=1)
             findings.append(
                 Finding(
                     rung=5,
-                    compared=f"trained in {source}, run in {name}",
+                    compared=f"trained in {source}, evaluated in {name}",
                     quantity=f"predictions of {len(dataset):,} texts",
                     dtype=dtype,
                     absolute=float(distance.max()),
@@ -277,10 +285,11 @@ def climb(
     workspace: Path,
     report: Callable[[str, int, int], None],
 ) -> tuple[list[Finding], Trained | None]:
-    """All five rungs for one spec in its dtype, on encoded texts. `seed` draws what rungs 1 and 2 stand on.
+    """Run all five rungs of the parity check for one spec in its dtype, on encoded texts.
 
-    One side alone is held against the reference, which does not train: rungs 1 and 2. Rung 3 takes `steps` steps,
-    rung 4 at most 30 of them on each route. `report(what, done, total)` follows.
+    `seed` keys the random parameters and texts of rungs 1 and 2. A single side is compared with the reference, which
+    does not train, in rungs 1 and 2 only. Rung 3 takes `steps` steps, rung 4 at most 30 of them per route.
+    `report(what, done, total)` reports progress.
     """
     if experiment.training.dropout_masks != "shared":
         experiment = replace(experiment, {"training.dropout_masks": "shared"})
@@ -308,7 +317,7 @@ def climb(
 
 
 def probe_batch(dataset: Dataset, rng: np.random.Generator) -> Batch:
-    """A few texts of unequal length, the first cut to one token."""
+    """Return a batch of a few texts, the first truncated to one token."""
     rows = rng.choice(len(dataset), min(PROBE_ROWS, len(dataset)), replace=False)
     batch = dataset.batch(rows)
     sequences = [ids[:length] for ids, length in zip(batch.ids, batch.lengths, strict=True)]
@@ -316,7 +325,7 @@ def probe_batch(dataset: Dataset, rng: np.random.Generator) -> Batch:
 
 
 def first_of(dataset: Dataset, most: int) -> Dataset:
-    """Its first texts."""
+    """Return the first `most` texts of a data set."""
     size = min(most, len(dataset))
     end = dataset.offsets[size]
     targets = {name: array[:size] for name, array in dataset.targets.items()}

@@ -1,4 +1,4 @@
-"""The confusion matrix as a picture: which class is taken for which."""
+"""Plot of the confusion matrix."""
 
 from __future__ import annotations
 
@@ -15,27 +15,31 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 NUMBERED = 25
-"""Most classes whose cells hold numbers."""
+"""Maximum number of classes with numbers in the matrix entries."""
 NAMED = 60
-"""Most classes that all have their name at the axes; of more, every second, third, and so on."""
+"""Maximum number of classes with all names at the axes; above, every second, third, ...
+
+is shown.
+"""
 NAME_LIMIT, TITLE_LIMIT = 24, 110
-"""Most columns of a class name, and of a line of the title."""
+"""Maximum width of a class name and of a title line, in columns."""
 LISTED = 20
-"""Most classes that `numbering` lists."""
+"""Maximum number of classes that `numbering` lists."""
 SIDE = 9.0
-"""Longest side of the matrix, in inches."""
+"""Maximum side of the matrix, in inches."""
 LINE = 0.0165
-"""Height of a line of text with its gap, in inches for each point."""
+"""Line height, in inches per point of the font size."""
 SMALLEST = 5.5
-"""Points below which a share would not be read: it is left out."""
+"""Minimum font size of a share, in points; smaller shares are omitted."""
 DARK = 0.55
-"""Share of a row above which a cell's numbers are white."""
+"""Share of a row above which numbers are white."""
 
 
 def draw_confusion(confusion: np.ndarray, classes: list[str], title: str, path: Path) -> dict[int, str]:
-    """Write `confusion_figure` as PNG, and give its legend: empty, but where no font here has the names' characters.
+    """Write `confusion_figure` as PNG.
 
-    Raises UserError if the file cannot be written, and ValueError as `confusion_figure` does.
+    Return its legend, empty if the class names could be drawn. Raises UserError if the file cannot be written, and
+    ValueError like `confusion_figure`.
     """
     figure, legend = confusion_figure(confusion, classes, title)
     buffer = io.BytesIO()
@@ -45,22 +49,24 @@ def draw_confusion(confusion: np.ndarray, classes: list[str], title: str, path: 
 
 
 def numbering(legend: dict[int, str], picture: str) -> str:
-    """One line for a legend of `draw_confusion` that is not empty: why, and which class has which number in the file
-    `picture`."""
+    """Describe a non-empty legend of `draw_confusion` in one line.
+
+    It contains the reason, the numbers of the classes and the fix. `picture` is the name of the file.
+    """
     names = [shortened(name, NAME_LIMIT) for name in legend.values()]
     why, remedy = no_font(names, fonts_for(names)[1])
     listed = ", ".join(f"{number} {shortened(own, 40)}" for number, own in list(legend.items())[:LISTED])
-    more = ", and so on in the classes' order" if len(legend) > LISTED else ""
+    more = ", ... in the order of the classes" if len(legend) > LISTED else ""
     return f"{why}: classes are numbered in {picture} ({listed}{more}); {remedy}"
 
 
 def confusion_figure(confusion: np.ndarray, classes: list[str], title: str) -> tuple[Figure, dict[int, str]]:
-    """The matrix, coloured by share of the row, and the legend of the numbers that stand for the names, from 1.
+    """Plot the matrix, colored by share of the row; return the figure and the legend.
 
-    `confusion` [C, C] counts texts: a row for each true class, a column for each answer, both named by `classes` [C].
-    Up to `NUMBERED` classes, a cell shows its count, and its share of the row where there is room. Rows without a text
-    are grey. Names are drawn where a font here has all their characters; otherwise all classes are numbered, and the
-    title has question marks. Raises ValueError if the shapes do not fit each other.
+    `confusion` [C, C] counts texts by true class (rows) and predicted class (columns), named by `classes` [C]. Up to
+    `NUMBERED` classes, entries show their count and, if there is room, their share of the row. Rows without texts are
+    gray. If no installed font has all characters of the names, classes are numbered from 1 in the legend; missing
+    characters of the title are replaced by question marks. Raises ValueError for inconsistent shapes.
     """
     # Imported here, as in `core/plots/curves.py`.
     import matplotlib
@@ -70,7 +76,7 @@ def confusion_figure(confusion: np.ndarray, classes: list[str], title: str) -> t
 
     number = len(classes)
     if number == 0 or np.shape(confusion) != (number, number):
-        raise ValueError(f"a confusion matrix of shape {np.shape(confusion)} for {number} classes")
+        raise ValueError(f"got a confusion matrix of shape {np.shape(confusion)}, expected [{number}, {number}]")
     names, families, legend = _names(classes)
     title = "\n".join(shortened(line, TITLE_LIMIT) for line in drawable(title).split("\n"))
     title_families, title_missing = fonts_for([title])
@@ -94,7 +100,7 @@ def confusion_figure(confusion: np.ndarray, classes: list[str], title: str) -> t
     figure.suptitle(title, fontsize=10, fontfamily=title_families, parse_math=False)
     axes = figure.subplots()
     colors = matplotlib.colormaps["Blues"].with_extremes(bad="#e4e4e4")
-    # Many classes have small shares each, and no numbers that tell them: colours of roots keep them from fading.
+    # With many classes, shares are small and not printed: a square-root scale keeps them visible.
     image = axes.imshow(shares, cmap=colors, norm=PowerNorm(1.0 if number <= NUMBERED else 0.5, 0.0, 1.0))
     bar = figure.colorbar(image, ax=axes, pad=0.02, fraction=0.05, aspect=max(5.0 * side, 12.0))
     ticks = [0, 25, 50, 75, 100] if number <= NUMBERED else [0, 1, 5, 10, 25, 50, 100]
@@ -108,7 +114,7 @@ def confusion_figure(confusion: np.ndarray, classes: list[str], title: str) -> t
     axes.set_xticks(shown, labels, rotation=90 if upright else 0, **style)
     axes.set_yticks(shown, labels, **style)
     axes.tick_params(length=2, pad=3)
-    axes.set_xlabel("answer", fontsize=9)
+    axes.set_xlabel("predicted class", fontsize=9)
     axes.set_ylabel("true class", fontsize=9)
     for spine in axes.spines.values():
         spine.set_linewidth(0.5)
@@ -122,7 +128,7 @@ def confusion_figure(confusion: np.ndarray, classes: list[str], title: str) -> t
 
 
 def _names(classes: list[str]) -> tuple[list[str], list[str], dict[int, str]]:
-    """What stands at the axes for each class, the families to draw it with, and the legend where that is a number."""
+    """Return axis labels of the classes, font families, and the legend of numbers, if any."""
     names = [shortened(name, NAME_LIMIT) for name in classes]
     families, missing = fonts_for(names)
     if not missing:
@@ -132,7 +138,7 @@ def _names(classes: list[str]) -> tuple[list[str], list[str], dict[int, str]]:
 
 
 def _sizes(confusion: np.ndarray) -> tuple[float, float]:
-    """Side of a cell in inches, and the size of its numbers in points."""
+    """Return the side of an entry in inches, and the font size of its numbers in points."""
     number = len(confusion)
     if number > NUMBERED:
         return min(SIDE / number, 0.3), 0.0
@@ -142,7 +148,7 @@ def _sizes(confusion: np.ndarray) -> tuple[float, float]:
 
 
 def _write_numbers(axes, confusion: np.ndarray, shares: np.ndarray, cell: float, points: float) -> None:
-    """The count into each cell, and below it its share where there is room."""
+    """Write the count into each entry, and below it the share if there is room."""
     small = points - 2.0
     for row, column in np.ndindex(confusion.shape):
         count, share = int(confusion[row, column]), float(shares[row, column])
@@ -160,7 +166,10 @@ def _write_numbers(axes, confusion: np.ndarray, shares: np.ndarray, cell: float,
 
 
 def _percent(share: float) -> str:
-    """Whole percents; but what is not all, or not nothing, does not look so."""
+    """Format as percent without decimals.
+
+    `<1 %` and `>99 %` for shares that are not exactly 0 or 1.
+    """
     if np.isnan(share):
         return ""
     rounded = round(100 * share)

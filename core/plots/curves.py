@@ -1,4 +1,4 @@
-"""Pictures of a run, drawn from its metrics alone."""
+"""Plots of training curves and of differences between backends."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from core.plots.fonts import drawable, fonts_for
 
 TRAIN, DEV, TEST = "#4477aa", "#cc3311", "#228833"
 FLOOR = 1e-17
-"""Where a difference of exactly zero is drawn on a logarithmic axis."""
+"""Value at which a difference of zero is drawn on a logarithmic axis."""
 DTYPE_COLORS = {"float64": TRAIN, "float32": DEV, "bfloat16": TEST}
 
 
 def draw_curves(metrics: list[dict], title: str, path: Path, reduction: str, test: dict | None = None) -> None:
-    """Loss and accuracy over steps, as PNG: every training step faintly, its running mean, dev, the best, and test.
+    """Plot loss and accuracy over steps as PNG: training steps, running mean, dev, best, test.
 
-    `metrics` are the lines of metrics.jsonl, whose training losses are reduced by `reduction` (drawn as means, like
-    those of dev); `test` holds `loss` and `accuracy` where they are known.
+    `metrics` are the lines of metrics.jsonl, whose training losses are reduced by `reduction`; they are drawn as means,
+    like dev losses. `test` holds `loss` and `accuracy`, if known.
     """
-    # Imported here: it takes longer than answering a question about a sentence.
+    # Imported here, as the import takes longer than a prediction.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -41,7 +41,7 @@ def draw_curves(metrics: list[dict], title: str, path: Path, reduction: str, tes
         axes.plot(steps, running_mean(values), color=TRAIN, linewidth=1.6, label="train (running mean)")
         if dev:
             best = max(dev, key=lambda line: (line["accuracy"], -line["loss"]))
-            label = f"dev, {best[quantity]:.3f} at the best epoch"
+            label = f"dev, {best[quantity]:.3f} at the best checkpoint"
             axes.plot([line["step"] for line in dev], [line[quantity] for line in dev], "o-", color=DEV, label=label)
             axes.plot(best["step"], best[quantity], "o", color=DEV, fillstyle="none", markersize=12)
         if test:
@@ -61,10 +61,10 @@ def draw_curves(metrics: list[dict], title: str, path: Path, reduction: str, tes
 
 
 def draw_differences(curves: dict[str, dict[str, np.ndarray]], limit: float, title: str, path: Path) -> None:
-    """Difference of the loss over steps, on a logarithmic axis, as PNG: a panel per run, and for each dtype a dot per
-    step (none where the two are equal) and a line of the largest so far.
+    """Plot loss differences over steps as PNG, with a logarithmic axis and one panel per run.
 
-    `curves` holds for each run the absolute differences [steps] by dtype; `limit` is float64's.
+    Each dtype has one dot per step (none for a difference of zero) and a line of the running maximum. `curves` holds
+    the absolute differences [steps] by run and dtype; `limit` is that of float64.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -81,7 +81,7 @@ def draw_differences(curves: dict[str, dict[str, np.ndarray]], limit: float, tit
         for dtype, differences in by_dtype.items():
             steps = np.arange(1, len(differences) + 1)
             differences = np.nan_to_num(differences, nan=np.inf).clip(max=1e6)
-            label, color = f"{dtype}, at most {differences.max():.1e}", DTYPE_COLORS[dtype]
+            label, color = f"{dtype}, maximum {differences.max():.1e}", DTYPE_COLORS[dtype]
             differs = differences > 0
             axes.plot(steps[differs], differences[differs], ".", color=color, alpha=0.35, markersize=3)
             so_far = np.maximum.accumulate(np.maximum(differences, FLOOR))
@@ -96,9 +96,9 @@ def draw_differences(curves: dict[str, dict[str, np.ndarray]], limit: float, tit
     for axes in panels[len(curves) :]:
         axes.set_visible(False)
     figure.supxlabel("training step", fontsize=9)
-    figure.supylabel("difference of the loss", fontsize=9)
+    figure.supylabel("absolute loss difference", fontsize=9)
     panels[0].annotate(
-        f"limit in float64, {limit:g}",
+        f"float64 limit, {limit:g}",
         (0.99, limit),
         xycoords=("axes fraction", "data"),
         ha="right",
@@ -111,7 +111,7 @@ def draw_differences(curves: dict[str, dict[str, np.ndarray]], limit: float, tit
 
 
 def running_mean(values: np.ndarray, window: int = 50) -> np.ndarray:
-    """Mean over up to `window` values that end at each place."""
+    """Return the mean over the last `window` values at each position."""
     sums = np.cumsum(np.concatenate([[0.0], values]))
     ends = np.arange(1, len(values) + 1)
     starts = np.maximum(ends - window, 0)

@@ -1,7 +1,7 @@
-"""Fonts for pictures that show words of the user's own, in any script: class names, tokens, titles.
+"""Fonts for plots with user text in any script: class names, tokens, titles.
 
-The font that matplotlib brings has no Chinese characters, among others. A character that no font has is never drawn
-as a box: callers draw a number or a question mark, and say so in one line.
+matplotlib's font has no Chinese characters, for example. A character without a font is never drawn as a box: callers
+draw a number or a question mark instead, and warn in one line.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 
 DEFAULT = "DejaVu Sans"
-"""The family that matplotlib brings: always tried first, so that Latin text looks the same in every picture."""
+"""matplotlib's font family, tried first, so that Latin text looks the same in all plots."""
 PREFERRED = (
     *("Noto Sans CJK SC", "Noto Sans SC", "Source Han Sans SC", "Source Han Sans CN", "Noto Sans CJK JP"),
     *("Noto Sans CJK TC", "Noto Sans CJK KR", "Noto Sans TC", "Noto Sans JP", "Noto Sans KR", "Source Han Sans TC"),
@@ -20,36 +20,39 @@ PREFERRED = (
     *("Hiragino Sans GB", "Heiti SC", "Heiti TC", "STHeiti", "WenQuanYi Micro Hei", "WenQuanYi Zen Hei"),
     *("Droid Sans Fallback", "Arial Unicode MS", "SimSun", "Songti SC", "Yu Gothic", "Malgun Gothic"),
 )
-"""Families with Chinese, Japanese or Korean characters, the best to read in a picture first."""
+"""Families with Chinese, Japanese or Korean characters, most legible first."""
 BOXES = ("Last Resort", "LastResort", "Adobe Blank", ".")
-"""How the names of families begin that claim characters without having their shapes; and those that macOS hides."""
+"""Name prefixes of families without real glyphs, and of hidden families of macOS."""
 CHARACTER = 0.06
-"""About how wide a character of 7 points is, in inches."""
+"""Approximate width of a character at 7 points, in inches."""
 LABEL_LIMIT = 18
-"""Most columns of a label that are drawn; a Chinese character takes two."""
+"""Maximum width of a label in columns; a Chinese character has two."""
 LISTED = 8
-"""Most characters that a message lists."""
+"""Maximum number of characters that a message lists."""
 CJK = ("CJK", "HIRAGANA", "KATAKANA", "HANGUL", "IDEOGRAPHIC", "BOPOMOFO", "FULLWIDTH")
 
 
 def fonts_for(texts: Iterable[str]) -> tuple[list[str], frozenset[str]]:
-    """Return font families to try in turn, for `fontfamily`, and the characters of `texts` that none of them has.
+    """Return font families for `fontfamily`, and the characters that none of them has.
 
-    Besides matplotlib's own as few as will do: the first of `PREFERRED`, then of all others, that has what is missing;
-    where none has it all, the one that has most of it, and so on.
+    In addition to matplotlib's font, as few families as possible are used: the first of `PREFERRED`, then of all
+    others, that has all missing characters; if there is none, repeatedly the one with the most missing characters.
     """
     families, missing = _search(frozenset("".join(texts)) - {"\n"})
     return list(families), missing
 
 
 def drawable(text: str, missing: frozenset[str] = frozenset()) -> str:
-    """`text` with a question mark for what moves the pen, and for each stretch of `missing`; line ends stay."""
+    """Replace control characters, and sequences of `missing` ones, by question marks.
+
+    Keep newlines.
+    """
     text = "".join(character if character == "\n" else _printable(character) for character in text)
     return re.sub(f"[{re.escape(''.join(sorted(missing)))}]+", "?", text) if missing else text
 
 
 def shortened(text: str, limit: int = LABEL_LIMIT) -> str:
-    """One line of at most `limit` columns: without characters that move the pen, and cut where it is long."""
+    """Return one line without control characters, truncated to `limit` columns."""
     text = "".join(map(_printable, text))
     if columns(text) <= limit:
         return text
@@ -59,21 +62,21 @@ def shortened(text: str, limit: int = LABEL_LIMIT) -> str:
 
 
 def columns(text: str) -> int:
-    """How wide a text is, in characters; a Chinese character is as wide as two others."""
+    """Return the width of a text in columns; a Chinese character has two."""
     return sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in text)
 
 
 def extent(label: str, points: float = 7.0) -> float:
-    """About how long a label is, in inches."""
+    """Return the approximate width of a label, in inches."""
     return CHARACTER * points / 7.0 * columns(label)
 
 
 def no_font(texts: Iterable[str], missing: frozenset[str]) -> tuple[str, str]:
-    """How a message begins that `missing` cannot be drawn, naming them as they come in `texts`; and what to do."""
+    """Return the reason and the fix of a message about `missing` characters of `texts`."""
     found = list(dict.fromkeys(character for character in "".join(texts) if character in missing))
     named = "".join(found[:LISTED]) + "\u2026" * (len(found) > LISTED)
     is_cjk = any(unicodedata.name(character, "").startswith(CJK) for character in found)
-    return f"no font here shows {named}", "install one, as fonts-noto-cjk" if is_cjk else "install one that does"
+    return f"no installed font has {named}", f"install one that does{', such as fonts-noto-cjk' if is_cjk else ''}"
 
 
 def _printable(character: str) -> str:
@@ -84,9 +87,9 @@ def _printable(character: str) -> str:
 
 @lru_cache(maxsize=256)
 def _search(characters: frozenset[str]) -> tuple[tuple[str, ...], frozenset[str]]:
-    """`fonts_for` of a set of characters."""
+    """Search families for a set of characters, as in `fonts_for`."""
     if all(" " <= character <= "~" for character in characters):
-        return (DEFAULT,), frozenset()  # and matplotlib need not be imported
+        return (DEFAULT,), frozenset()  # without importing matplotlib
     missing = characters - _in_family(DEFAULT, characters)
     if not missing:
         return (DEFAULT,), missing
@@ -97,10 +100,10 @@ def _search(characters: frozenset[str]) -> tuple[tuple[str, ...], frozenset[str]
 
 
 def _cover(missing: frozenset[str]) -> tuple[list[str], frozenset[str]]:
-    """Families that have as much of `missing` as can be had, and what is left of it."""
+    """Return families that cover most `missing` characters, and the uncovered characters."""
     found: dict[str, frozenset[str]] = {}
     for family, file in _installed().items():
-        # Which of its files a family's name stands for takes long to find out: only where one of them promises much.
+        # Finding the default file of a family is slow, so any file of the family is checked first.
         if _in_file(file, missing) and (own := _in_family(family, missing)):
             if own == missing:
                 return [family], frozenset()
@@ -114,7 +117,7 @@ def _cover(missing: frozenset[str]) -> tuple[list[str], frozenset[str]]:
 
 
 def _installed() -> dict[str, str]:
-    """Families that may be chosen, in order, and a file of each. Of matplotlib's own none: those are for formulas."""
+    """Return candidate families in order, with one file each, without matplotlib's own fonts."""
     import matplotlib
     from matplotlib import font_manager
 
@@ -127,7 +130,7 @@ def _installed() -> dict[str, str]:
 
 
 def _in_family(family: str, characters: frozenset[str]) -> frozenset[str]:
-    """Return those of `characters` that the file has which matplotlib takes for a family."""
+    """Return the `characters` that the default file of a family has."""
     from matplotlib import font_manager
 
     wanted = font_manager.FontProperties(family=[family])
@@ -138,7 +141,7 @@ def _in_family(family: str, characters: frozenset[str]) -> frozenset[str]:
 
 
 def _in_file(path: str, characters: frozenset[str]) -> frozenset[str]:
-    """Return those of `characters` that the first font in a file has: none if the file is gone or is no font."""
+    """Return the `characters` of the first font in a file, none for a missing or invalid file."""
     from matplotlib import font_manager
 
     try:
@@ -149,8 +152,11 @@ def _in_file(path: str, characters: frozenset[str]) -> frozenset[str]:
 
 
 def _add_new_fonts() -> bool:
-    """Tell matplotlib of the fonts that were installed after it made its list, which it keeps between processes and
-    does not renew: who follows the advice of `no_font` would not see any change. False if there are none."""
+    """Register fonts that were installed after matplotlib cached its font list.
+
+    The cache persists between processes, so that the advice of `no_font` would otherwise have no effect. Returns False
+    if there are no new fonts.
+    """
     from matplotlib import font_manager
 
     manager = font_manager.fontManager
@@ -158,6 +164,6 @@ def _add_new_fonts() -> bool:
     for path in sorted(set(font_manager.findSystemFonts()) - {str(entry.fname) for entry in manager.ttflist}):
         try:
             manager.addfont(path)
-        except Exception:  # whatever a damaged font brings about: matplotlib leaves it out, too
+        except Exception:  # a damaged font can raise any exception; matplotlib skips it, too
             continue
     return len(manager.ttflist) > before

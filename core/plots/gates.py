@@ -18,20 +18,20 @@ if TYPE_CHECKING:
 
 GATE_COLORS, SIGNED_COLORS = "viridis", "RdBu_r"
 LABEL_SIZE, LINE = 7.0, 0.115
-"""Points, and how many inches a line of such text takes."""
+"""Font size of labels in points, and their line height in inches."""
 LISTED = 12
-"""Most numbered tokens that a warning lists."""
+"""Maximum number of numbered tokens that a warning lists."""
 
 
 def unit_order(values: dict[str, np.ndarray]) -> tuple[np.ndarray, int]:
-    """The units from top to bottom of every panel: a permutation [H], and how many of them come before the cut.
+    """Return the order of units from the top, a permutation [H], and the upper group's size.
 
-    By the state that carries the memory (`core.analysis.gates.memory`): above the cut the units whose largest value
-    over time, in size, is positive, below it those where it is negative; on either side by the token at which it is
-    reached, earliest first. So units that answer to the same word stand together, and memory reads as two staircases
-    from the upper left to the lower right. (On a trained classifier of reviews, orders by the largest change, by
-    principal components and by chains of nearest neighbours showed less: a change is often a forgetting, and puts units
-    together that have nothing else in common.)
+    Units are ordered by their memory state (`core.analysis.gates.memory`). The upper group has a positive largest value
+    (in magnitude) over time, the lower group a negative one. Within a group, units are ordered by the token of that
+    value, earliest first. Units that respond to the same token are thus adjacent, and memory appears as two staircases
+    from the upper left to the lower right. (On a trained review classifier, orders by the largest change, by principal
+    components and by nearest-neighbor chains were less informative: a change is often a forgetting, which groups
+    unrelated units.)
     """
     state = memory(values)
     peak = np.abs(state).argmax(axis=0)  # [H]
@@ -42,7 +42,10 @@ def unit_order(values: dict[str, np.ndarray]) -> tuple[np.ndarray, int]:
 def draw_gates(
     values: dict[str, np.ndarray], quantities: tuple[Quantity, ...], tokens: list[str], title: str, path: Path
 ) -> None:
-    """Write `gate_figure` as PNG. Warns, in one line, of tokens that have a number there for want of a font."""
+    """Write `gate_figure` as PNG.
+
+    Warns in one line about tokens that are numbered for lack of a font.
+    """
     figure = gate_figure(values, quantities, tokens, title)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=120)
@@ -52,22 +55,22 @@ def draw_gates(
         why, remedy = no_font(map(shortened, tokens), missing)
         pairs = zip(labels, map(shortened, tokens), strict=True)
         numbered = [f"{label} {token}" for label, token in pairs if missing.intersection(token)]
-        listed = ", ".join(numbered[:LISTED]) + ", and so on" * (len(numbered) > LISTED)
-        message = f"{why}: tokens that hold it are numbered by their place in {path.name} ({listed}); {remedy}"
+        listed = ", ".join(numbered[:LISTED]) + ", ..." * (len(numbered) > LISTED)
+        message = f"{why}: tokens with such characters are numbered by position in {path.name} ({listed}); {remedy}"
         warnings.warn(message, stacklevel=2)
 
 
 def gate_figure(
     values: dict[str, np.ndarray], quantities: tuple[Quantity, ...], tokens: list[str], title: str
 ) -> Figure:
-    """A panel for each of `quantities`, in two columns: `tokens` [L] to the right, units by `unit_order` down.
+    """Plot a heat map per quantity: tokens [L] on the x axis, units in `unit_order` on y.
 
-    `values` holds an array [L, H] for each. Gates are coloured from 0 to 1; the others evenly around 0, up to
-    `signed_limit`, and where larger ones are cut there, the colour bar has points. A line marks the cut of the order.
-    Every token has its label while there is room, of longer sequences every second, third, and so on. Labels are
-    those of `token_labels`; a title has question marks for what no font here has.
+    `values` holds arrays [L, H] by quantity. Gates are colored from 0 to 1, other quantities symmetrically around 0 up
+    to `signed_limit`; the color bar has pointed ends if larger values are clipped. A line separates the two groups of
+    units. All tokens are labeled if there is room, otherwise every second, third, ... Labels are those of
+    `token_labels`; missing characters of the title are replaced by question marks.
     """
-    # Imported here: it takes longer than the computation.
+    # Imported here, as the import takes longer than the computation.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -78,9 +81,9 @@ def gate_figure(
     title_families, title_missing = fonts_for([title])
     title = drawable(title, title_missing)
     longest = max(extent(label, LABEL_SIZE) for label in labels)
-    width = float(np.clip(LINE * 1.15 * length, 3.4, 9.0))  # of a panel's heat map, in inches
+    width = float(np.clip(LINE * 1.15 * length, 3.4, 9.0))  # of the heat map of a panel, in inches
     upright = longest > width / length * 0.9
-    every = -(-length * LINE // width)  # labels would overlap if there were more
+    every = -(-length * LINE // width)  # more labels would overlap
     height = float(np.clip(0.02 * units, 1.4, 3.0)) + (longest if upright else LINE)
     rows = len(quantities) // 2
     figure = Figure(figsize=(2 * (width + 1.3), rows * (height + 0.45) + 0.5), layout="constrained")
@@ -111,10 +114,10 @@ def gate_figure(
 
 
 def signed_limit(panel: np.ndarray) -> tuple[float, str]:
-    """Where the colours of values with a sign end, and which ends of the bar are pointed, as matplotlib calls them.
+    """Return the color limit of signed values, and matplotlib's `extend` of the color bar.
 
-    The largest in size; but where that is far above nearly all others, what 99 % do not exceed: a few large values
-    would bleach the rest.
+    The limit is the largest magnitude. If that is far above nearly all others, it is the 99th percentile, as a few
+    large values would make the others indistinguishable.
     """
     size = np.abs(panel)
     largest, nearly_all = float(size.max()), float(np.percentile(size, 99))
@@ -122,8 +125,10 @@ def signed_limit(panel: np.ndarray) -> tuple[float, str]:
 
 
 def token_labels(tokens: list[str]) -> tuple[list[str], list[str], frozenset[str]]:
-    """What stands for each of `tokens` [L], shortened; the font families to draw it with; and the characters that no
-    font here has. A token that holds one of those is drawn as its place, from `#1`."""
+    """Return the labels of tokens [L], their font families, and the characters without a font.
+
+    A token with such characters is labeled by its position, from `#1`.
+    """
     labels = [shortened(token) for token in tokens]
     families, missing = fonts_for(labels)
     if missing:

@@ -1,4 +1,4 @@
-"""Bars of how long each implementation of the recurrent layers takes."""
+"""Bar charts of the times of all implementations of recurrent layers."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ COLORS = {
     "torch loop": "#666600",
     "Paddle loop": "#cccc66",
 }
-"""torch in blue, Paddle in red, loops in olive; neighbours of different lightness, to be told apart in grey too."""
+"""Blue for torch, red for Paddle, olive for loops; adjacent bars also differ in grayscale."""
 
 TICKS = [digit * 10.0**exponent for exponent in range(-4, 5) for digit in (1, 2, 5)]
 
 
 def draw_speed(panels: dict[str, dict[str, dict[str, Summary]]], title: str, unit: str, path: Path) -> None:
-    """Grouped bars on a logarithmic axis, as PNG: a panel for each of `panels`, in it a group per shape and in that a
-    bar per series, with its figure above and a line from quartile to quartile.
+    """Plot grouped bars as PNG on a logarithmic axis: a group per shape, a bar per series.
 
-    `panels` holds for each title, and each series by its name, the `unit` for each shape: one series for all panels.
+    Bars show the median with its value, and a line between the quartiles. `panels` holds summaries, in `unit`, by panel
+    title, series and shape; all panels share the series.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     names = list(dict.fromkeys(name for series in panels.values() for name in series))
     shapes = list(dict.fromkeys(shape for series in panels.values() for values in series.values() for shape in values))
-    # As wide as the bars need for a figure above each; no wider, or a page would make the figures too small to read.
+    # Just wide enough for a number above each bar: a wider plot would be scaled down too much on a page.
     width = max(5.0, 0.145 * (len(names) + 1.5) * len(shapes) + 0.8)
     height = 2.4 if len(panels) == 1 else 1.8
     figure = Figure(figsize=(width, height * len(panels) + 1.0), layout="constrained")

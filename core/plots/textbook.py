@@ -1,4 +1,4 @@
-"""Pictures of the textbook's experiments (nndl, chapter 6): memory, exploding and vanishing gradients."""
+"""Plots of the textbook's experiments (nndl, chapter 6): memory and gradient norms."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from core.plots.curves import DEV, TRAIN
 
 CELL_COLORS = {"srn": "#cc3311", "gru": "#228833", "lstm": "#4477aa", "residual_srn": "#aa3377"}
 TINY = 1e-6
-"""Norms below this are not drawn on a logarithmic axis."""
+"""Minimum norm that is drawn on a logarithmic axis."""
 MARKERS = {"srn": "o", "gru": "s", "lstm": "^", "residual_srn": "D"}
 
 
 def draw_losses(lines: list[dict], lengths: tuple[int, ...], title: str, path: Path) -> None:
-    """Loss on train and dev over steps, a panel per length, as PNG (6.6, 6.11): every seed faintly, and their mean.
+    """Plot train and dev losses over steps as PNG, per length, like figures 6.6 and 6.11.
 
-    `lines` are those of metrics.jsonl of models side by side, named `L{length}-seed{seed}`.
+    Thin lines are single seeds, the thick line is their mean. `lines` are those of metrics.jsonl of an ensemble, with
+    runs `L{length}-seed{seed}`.
     """
     columns = min(len(lengths), 3)
     rows = -(-len(lengths) // columns)
@@ -51,8 +52,11 @@ def draw_losses(lines: list[dict], lengths: tuple[int, ...], title: str, path: P
 
 
 def draw_accuracy(rows: list[dict], title: str, path: Path) -> None:
-    """Accuracy on dev and test against length, as PNG (6.7, 6.12): the mean over seeds, a band from the lowest to the
-    highest, and every seed. `rows` hold `cell`, `length`, and `dev` and `test` [seeds]."""
+    """Plot dev and test accuracy over length as PNG, like figures 6.7 and 6.12.
+
+    It shows the mean over seeds, the range, and single seeds. `rows` hold `cell`, `length`, and `dev` and `test`
+    [seeds].
+    """
     figure = _figure(9, 3.8, title)
     cells = list(dict.fromkeys(row["cell"] for row in rows))
     for axes, part in zip(figure.subplots(1, 2, sharey=True), ("dev", "test"), strict=True):
@@ -63,10 +67,8 @@ def draw_accuracy(rows: list[dict], title: str, path: Path) -> None:
             axes.fill_between(lengths, values.min(axis=1), values.max(axis=1), color=color, alpha=0.12, linewidth=0)
             axes.plot(lengths, values, MARKERS[cell], color=color, alpha=0.35, markersize=3)
             axes.plot(lengths, values.mean(axis=1), f"{MARKERS[cell]}-", color=color, label=cell, markersize=5)
-        axes.set_title(
-            "dev, at the best step" if part == "dev" else "test, of the model that was best on dev", fontsize=9
-        )
-        axes.set_xlabel("length of the sequence")
+        axes.set_title("dev, best checkpoint" if part == "dev" else "test, best checkpoint on dev", fontsize=9)
+        axes.set_xlabel("sequence length")
         axes.set_xticks(sorted({row["length"] for row in rows}))
         axes.grid(alpha=0.25)
         axes.set_ylim(0, 1.02)
@@ -78,12 +80,15 @@ def draw_accuracy(rows: list[dict], title: str, path: Path) -> None:
 def draw_norms(
     norms: dict[str, np.ndarray], seeds: list[int], log: bool, title: str, path: Path, limit: float | None = None
 ) -> None:
-    """Norms of gradients before clipping over steps, as PNG (6.8, 6.9): a panel per tensor, [steps, seeds]; the first
-    seed as in the book, every other faintly, the median of all, and the limit that clipping holds them to."""
+    """Plot gradient norms before clipping over steps as PNG, like figures 6.8 and 6.9.
+
+    `norms` holds [steps, seeds] by tensor, one panel each. It shows the first seed, as in the book, thin lines for the
+    other seeds, the median, and the clipping limit.
+    """
     figure = _figure(3.6 * len(norms), 3.4, title)
     for axes, (name, values) in zip(figure.subplots(1, len(norms), squeeze=False)[0], norms.items(), strict=True):
         steps = np.arange(1, len(values) + 1)
-        # On a logarithmic axis zeros, and what is next to nothing, are left out: they would only draw walls.
+        # Zeros and tiny norms are omitted on a logarithmic axis, where they would only appear as vertical lines.
         shown = np.where(values > (TINY if log else -1.0), values, np.nan)
         median = np.median(values, axis=1)
         axes.plot(steps, shown[:, 1:], color=TRAIN, alpha=0.25, linewidth=0.6)
@@ -97,14 +102,16 @@ def draw_norms(
         axes.set_title(name, fontsize=9)
         axes.set_xlabel("step")
         axes.grid(alpha=0.25)
-    figure.axes[0].set_ylabel("norm of the gradient, before clipping")
+    figure.axes[0].set_ylabel("gradient norm before clipping")
     figure.axes[0].legend(fontsize=8)
     _save(figure, path)
 
 
 def draw_vanishing(norms: dict[str, dict[str, np.ndarray]], title: str, path: Path) -> None:
-    """|dL/dh_t| against t, as PNG, a panel for each of `norms` (untrained, trained), in it for every state, as `lstm h`
-    and `lstm c`, [L, seeds]: the median and a band of the middle half."""
+    """Plot |dL/dh_t| over t as PNG, one panel per entry of `norms` (untrained, trained).
+
+    Panels hold [L, seeds] by state, such as `lstm h` and `lstm c`, drawn as median and interquartile range.
+    """
     figure = _figure(9, 3.8, title)
     for axes, (when, states) in zip(figure.subplots(1, len(norms), sharey=True), norms.items(), strict=True):
         for name, values in states.items():
@@ -120,12 +127,12 @@ def draw_vanishing(norms: dict[str, dict[str, np.ndarray]], title: str, path: Pa
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.25)
         axes.legend(fontsize=8)
-    figure.axes[0].set_ylabel("|dL/dh_t| and |dL/dc_t|, over the last |dL/dh_t|")
+    figure.axes[0].set_ylabel("|dL/dh_t| and |dL/dc_t|, relative to the last |dL/dh_t|")
     _save(figure, path)
 
 
 def _figure(width: float, height: float, title: str):
-    # Imported here, as in `core/plots/curves.py`.
+    # Imported here, as the import is slow (`core/plots/curves.py`).
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -1,6 +1,6 @@
-"""What an experiment is: model, text, training and data, as JSON.
+"""The specification of an experiment: model, text, training and data, stored as JSON.
 
-`from core import spec` gives every part by one name: `spec.Model`, `spec.Training`, ...
+`from core import spec` exposes every section: `spec.Model`, `spec.Training`, ...
 """
 
 from core.models.embedding import Embedding as Embedding

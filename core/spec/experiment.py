@@ -1,10 +1,10 @@
-"""The specification: every choice and every number of an experiment, in frozen models that are JSON in and out.
+"""The specification of an experiment: all hyperparameters, as frozen JSON models.
 
-Reading one, a third person could rebuild the experiment in a framework of their own. What is *not* here is how a run
-executes it (backend, device, implementation): the run folder records that beside the spec.
+A specification suffices to reproduce the experiment in another framework. It excludes the execution (backend, device,
+implementation), which the run folder records separately.
 
-`encoder` and `head` carry a `kind`: they are where other model families (a convolutional encoder, a head per token)
-are to be added, as unions discriminated by that field.
+`encoder` and `head` have a `kind`: new model families (such as a head per token) are added as unions discriminated by
+that field.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from core.spec.training import Training
 
 
 def with_class_weights(experiment: Experiment, labels: np.ndarray) -> Experiment:
-    """The same experiment with numbers in the place of `balanced`, by the labels [N] of the train part."""
+    """Return the experiment with `balanced` replaced by class weights of train labels [N]."""
     if experiment.training.class_weights != "balanced":
         return experiment
     weights = balanced_weights(labels, experiment.model.head.classes)
@@ -35,11 +35,11 @@ def with_class_weights(experiment: Experiment, labels: np.ndarray) -> Experiment
 
 
 FORMAT_VERSION = 2
-"""Version of the run-folder and spec format. A reader refuses a newer one."""
+"""Version of the spec and run-folder formats. A reader rejects newer versions."""
 
 
 class Experiment(Spec):
-    """A whole experiment. `recipe` only names where the numbers came from."""
+    """A complete experiment. `recipe` only names the hyperparameter preset it is based on."""
 
     format: int = FORMAT_VERSION
     task: str = "imdb"
@@ -52,30 +52,33 @@ class Experiment(Spec):
     @model_validator(mode="after")
     def _vectors_are_of_words(self):
         if self.model.embedding.vectors is not None and self.data.kind not in TEXTS:
-            raise ValueError("model.embedding.vectors are of words: this task's data have none")
+            raise ValueError("model.embedding.vectors needs text data: remove it for this task")
         return self
 
     @model_validator(mode="after")
     def _a_weight_for_each_class(self):
         weights, classes = self.training.class_weights, self.model.head.classes
         if isinstance(weights, tuple) and self.known_classes is not None and len(weights) != classes:
-            raise ValueError(f"training.class_weights are {len(weights)}, and model.head.classes is {classes}")
+            raise ValueError(
+                f"training.class_weights has {len(weights)} numbers, but model.head.classes is {classes}:"
+                f" give one per class"
+            )
         return self
 
     def with_vocab_size(self, size: int) -> Experiment:
-        """The same experiment with `model.embedding.vocab_size` set to the size of the vocabulary that was built."""
+        """Return the experiment with `model.embedding.vocab_size` set to the actual vocabulary size."""
         return replace(self, {"model.embedding.vocab_size": size})
 
     @property
     def known_classes(self) -> int | None:
-        """How many classes the data must have; None where the data tell (then `head.classes` is set by them)."""
+        """Required number of classes; None if the data determines `head.classes`."""
         return None if self.data.kind == "table" else self.model.head.classes
 
 
 def replace(experiment: Experiment, changes: dict[str, object], where: str = "experiment") -> Experiment:
-    """A validated copy with values set by dotted path, as in `{"model.encoder.cell": "gru"}`.
+    """Return a validated copy with values set by path, as `{"model.encoder.cell": "gru"}`.
 
-    Raises UserError naming `where`, the field and what it allows.
+    Raises UserError naming `where`, the field and its constraint.
     """
     tree = experiment.model_dump(mode="json")
     for path, value in changes.items():
@@ -84,20 +87,25 @@ def replace(experiment: Experiment, changes: dict[str, object], where: str = "ex
         for parent in parents:
             node = node.get(parent) if isinstance(node, dict) else None
         if not isinstance(node, dict) or leaf not in node:
-            known = ", ".join(node) if isinstance(node, dict) else "none below it"
-            raise UserError(f"{where}: there is no field {path} in the spec (fields there: {known})")
+            known = ", ".join(node) if isinstance(node, dict) else "none"
+            raise UserError(f"{where}: no field {path} in the spec: choose one of its section (fields: {known})")
         node[leaf] = value
     return parse_experiment(tree, where)
 
 
 def parse_experiment(tree: object, where: str) -> Experiment:
-    """Validate a decoded JSON tree. Raises UserError, one line, naming `where`, the first wrong field and the rule."""
+    """Validate a decoded JSON tree.
+
+    Raises UserError naming `where`, the first invalid field and its constraint.
+    """
     if not isinstance(tree, dict):
-        raise UserError(f"{where}: an experiment is a JSON object, not {type(tree).__name__}")
+        raise UserError(
+            f"{where}: got {type(tree).__name__}, expected an experiment as a JSON object: give such a file"
+        )
     version = tree.get("format", FORMAT_VERSION)
     if not isinstance(version, int) or version > FORMAT_VERSION:
         raise UserError(
-            f"{where}: written in format {version!r}, and this seqtwin reads up to {FORMAT_VERSION}: update seqtwin"
+            f"{where}: got format {version!r}, this version of seqtwin reads up to {FORMAT_VERSION}: update seqtwin"
         )
     try:
         return Experiment.model_validate({**tree, "format": FORMAT_VERSION})
@@ -111,14 +119,14 @@ KINDS = {
     "optimizer": ("adam", "sgd"),
     "class_weights": ("balanced", "weights"),
 }
-"""Of parts that come in several kinds."""
+"""Kinds of the spec sections that have several."""
 
 
 def describe(error: ValidationError) -> str:
-    """The first problem of a validation error in one line: dotted field, rule, and the value that broke it."""
+    """Return the first problem of a validation error in one line: field, constraint, value."""
     first = error.errors()[0]
     parts = [str(part) for part in first["loc"]]
-    # pydantic names the chosen kind of a part as well, which no path in the spec has.
+    # pydantic includes the chosen kind of a section, which no spec path contains.
     named = [part for before, part in zip(["", *parts], parts, strict=False) if part not in KINDS.get(before, ())]
     field = ".".join(named)
     message = first["msg"].removeprefix("Value error, ")
@@ -128,19 +136,21 @@ def describe(error: ValidationError) -> str:
 
 
 def read_experiment(path: str | Path) -> Experiment:
-    """An experiment from a JSON file: a bare spec, or a run folder's `experiment.json`, which holds it as `experiment`.
+    """Read an experiment from JSON: a spec, or `experiment.json` of a run folder.
 
-    Raises UserError if the file is missing, is not JSON, or does not hold an experiment.
+    Raises UserError if the file is missing, not JSON, or not an experiment.
     """
     path = Path(path)
     try:
         tree = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+        raise UserError(f"{path}: cannot be read ({error.strerror}): check the path") from None
     except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not UTF-8 at byte {error.start}") from None
+        raise UserError(f"{path}: not UTF-8 at byte {error.start}: convert the file") from None
     except json.JSONDecodeError as error:
-        raise UserError(f"{path}: not JSON (line {error.lineno}, column {error.colno}: {error.msg})") from None
+        raise UserError(
+            f"{path}: not JSON (line {error.lineno}, column {error.colno}: {error.msg}): correct the file"
+        ) from None
     if isinstance(tree, dict) and "experiment" in tree:
         tree = tree["experiment"]
     return parse_experiment(tree, str(path))

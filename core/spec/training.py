@@ -1,4 +1,4 @@
-"""The part of the specification that says how a model is trained: optimizer, schedule, loss, order, evaluation."""
+"""The training section of the specification: optimizer, schedule, loss, batches, evaluation."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ Dtype = Literal["float32", "float64", "tf32", "bfloat16"]
 
 
 class Adam(Spec):
-    """Kingma and Ba 2015, with decoupled weight decay (Loshchilov and Hutter 2019), never on biases."""
+    """Adam (Kingma and Ba 2015) with decoupled weight decay, never on biases.
+
+    Decoupled weight decay: Loshchilov and Hutter 2019.
+    """
 
     kind: Literal["adam"] = "adam"
     learning_rate: float = Field(1e-3, gt=0.0)
@@ -25,7 +28,7 @@ class Adam(Spec):
 
 
 class SGD(Spec):
-    """`v = momentum * v + g; p = p - lr * v`, with decoupled weight decay, never on biases."""
+    """SGD, `v = momentum * v + g; p = p - lr * v`, with decoupled weight decay, never on biases."""
 
     kind: Literal["sgd"] = "sgd"
     learning_rate: float = Field(0.1, gt=0.0)
@@ -37,12 +40,15 @@ Optimizer = Annotated[Adam | SGD, Field(discriminator="kind")]
 
 
 class Schedule(Spec):
-    """The learning rate as a share of the optimiser's, a function of the step alone (`core/spec/training.py`)."""
+    """Learning-rate schedule, relative to the optimizer's rate: a function of the step alone."""
 
     kind: Literal["constant", "linear", "one_cycle"] = "constant"
-    """`linear`: up to the peak, then down, both straight. `one_cycle`: both as half a cosine (Smith 2018)."""
+    """Shape of the schedule.
+
+    `linear`: linear warm-up and decay. `one_cycle`: cosine warm-up and decay (Smith 2018).
+    """
     warmup_share: Share = 0.1
-    """Share of all steps spent rising."""
+    """Share of all steps used for warm-up."""
     start_share: Share = 0.04
     """First rate, as a share of the peak."""
     final_share: Share = 0.0
@@ -50,7 +56,10 @@ class Schedule(Spec):
 
 
 def learning_rate(schedule: Schedule, peak: float, step: int, total_steps: int) -> float:
-    """Rate of step 0 <= `step` < `total_steps`; `peak` is the optimiser's learning rate."""
+    """Return the rate at step 0 <= `step` < `total_steps`.
+
+    `peak` is the optimizer's learning rate.
+    """
     if schedule.kind == "constant":
         return peak
     warmup = schedule.warmup_share * total_steps
@@ -70,42 +79,60 @@ class Training(Spec):
     schedule: Schedule = Schedule()
     loss_reduction: Literal["mean", "sum"] = "mean"
     class_weights: ClassWeights | None = None
-    """A text of class c counts class_weights[c] times in the training loss, and once in that of dev and test. The mean
-    is still over texts, not over their weights. `balanced`: N / (C * n_c), n_c of the N texts of train being of class
-    c, put in its place as numbers before training begins: the spec of a run holds the numbers."""
+    """Factors of the training loss by class; dev and test losses are unweighted.
+
+    The mean divides by the number of texts, not by the sum of their weights. `balanced`: N / (C * n_c), where n_c of
+    the N training texts have class c. It is replaced by these numbers before training: the spec of a run holds them.
+    """
     clip_mode: Literal["none", "global", "tensor"] = "global"
-    """Scale by min(1, clip_norm / norm): the norm over all gradients, or of each tensor alone."""
+    """Gradient clipping by min(1, clip_norm / norm), with the global norm or each tensor's norm."""
     clip_norm: float = Field(1.0, gt=0.0)
     batch_size: int = Field(32, ge=1)
     bucket_batches: int = Field(50, ge=0)
-    """Sequences of this many batches are sorted by length together, so that a batch holds similar lengths; 0: none."""
+    """Bucket size in batches; sequences of a bucket are sorted by length to reduce padding.
+
+    0: off.
+    """
     shuffle: bool = True
-    """Another order in every epoch. Otherwise that of the data, always the same, and `bucket_batches` is 0 or 1."""
+    """Shuffle in every epoch.
+
+    Otherwise keep the order of the data, with `bucket_batches` 0 or 1.
+    """
     epochs: int = Field(3, ge=1)
     eval_interval: int | None = Field(None, ge=1)
-    """Steps between evaluations on dev, besides those of `eval_epochs`."""
+    """Steps between evaluations on dev, in addition to `eval_epochs`."""
     eval_epochs: bool = True
-    """Evaluate on dev at the end of each epoch. After the last step dev is looked at in any case."""
+    """Evaluate on dev at the end of each epoch. Dev is always evaluated after the last step."""
     patience: int | None = Field(None, ge=1)
-    """Stop after this many evaluations without a better one: a higher dev accuracy, or as high at a lower loss."""
+    """Early-stopping patience, in evaluations.
+
+    Training stops after this many evaluations without improvement: a higher dev accuracy, or an equal one at a lower
+    loss.
+    """
     seed: int = Field(0, ge=0, lt=2**63)
     dtype: Dtype = "float32"
-    """`tf32`: arrays are float32, and a GPU may round to 10 bits what its matrix products and recurrent layers read.
-    `bfloat16`: arrays are float32, and what a product of a recurrent or linear layer reads from outside, its weight
-    matrices and its input x (not the recurrent state h, not biases), is rounded to the nearest of 8 significant bits,
-    ties to even. Gradients pass straight through that, and updates go to the weights as they were. A GPU may round to
-    10 bits what else its products read: h, and backwards gradients."""
+    """Precision of arrays and matrix products.
+
+    `tf32`: arrays are float32, and a GPU may round the inputs of matrix products and recurrent layers to 10 bits.
+    `bfloat16`: arrays are float32. The weight matrices and the input x of recurrent and linear layers (not the
+    recurrent state h, not biases) are rounded to the nearest of 8 significant bits, ties to even. Gradients pass
+    straight through the rounding, and updates apply to the unrounded weights. A GPU may round the other inputs of its
+    products to 10 bits: h, and gradients in the backward pass.
+    """
     dropout_masks: Literal["shared", "native"] = "shared"
-    """`shared`: drawn in core from (seed, step, place), the same bits in every backend and after a resume. `native`: by
-    the framework's own generator."""
+    """Source of dropout masks.
+
+    `shared`: drawn in core from (seed, step, place), identical in every backend and after a resume. `native`: drawn by
+    the framework's generator.
+    """
 
     @property
     def array_dtype(self) -> Literal["float32", "float64"]:
-        """Of parameters, moments and everything in between: NumPy's and the frameworks' name of it."""
+        """Dtype of parameters, moments and activations, as named in NumPy and both frameworks."""
         return "float64" if self.dtype == "float64" else "float32"
 
     @model_validator(mode="after")
     def _buckets_are_shuffled(self):
         if not self.shuffle and self.bucket_batches > 1:
-            raise ValueError("shuffle = false keeps the order of the data: set bucket_batches to 0")
+            raise ValueError(f"shuffle = false needs bucket_batches 0, got {self.bucket_batches}: set bucket_batches 0")
         return self

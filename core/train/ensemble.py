@@ -1,6 +1,7 @@
-"""Training models side by side: one spec but for seed and data, a backend's `Ensemble`, one step for all.
+"""Ensemble training: models that differ in seed and data only, trained in one step.
 
-Each model sees the batches, in the order, that `core/train/steps.py` would give it alone, and is judged as it would be.
+Each model sees the same batches, in the same order, as when trained alone (`core/train/steps.py`), and is evaluated in
+the same way.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from core.train.steps import order_of, rows_from
 
 @dataclass(frozen=True)
 class Member:
-    """One of the models: its name, its whole spec, its data."""
+    """One model of an ensemble: name, spec and data."""
 
     name: str
     experiment: Experiment
@@ -39,10 +40,10 @@ class Member:
 
 @dataclass
 class Sums:
-    """Over the steps since the last evaluation, for every model [M]."""
+    """Sums over the steps since the last evaluation, [M] for M models."""
 
     loss: np.ndarray
-    """As reduced."""
+    """Losses as reduced by the spec."""
     right: np.ndarray
     steps: int = 0
     counted: int = 0
@@ -58,8 +59,11 @@ class Sums:
 
 @dataclass
 class EnsembleState:
-    """Where M models stand: `members` [M] in figures, the sums that the next evaluation reports, and the parameters of
-    the best ones, arrays [M, ...]."""
+    """Training state of M models.
+
+    `members`: training states [M]; `sums`: for the next evaluation; `best`: parameters of the best checkpoints, arrays
+    [M, ...].
+    """
 
     members: list[TrainingState]
     sums: Sums
@@ -79,37 +83,46 @@ class EnsembleState:
 
 
 class Observer(Protocol):
-    """What is told of a run while it goes on."""
+    """Callbacks during ensemble training."""
 
     def on_steps(self, first: int, stats: list[EnsembleStats]) -> None:
-        """Figures of steps `first` (from 1), ..., in order."""
+        """Receive the statistics of consecutive steps from `first` (counted from 1)."""
 
     def on_evaluation(self, step: int, lines: list[dict]) -> None:
-        """Of every model a line `train`, means over the steps since the last evaluation, and a line `dev`."""
+        """Receive a `train` line (means since the last evaluation) and a `dev` line per model."""
 
 
 def check_members(members: list[Member]) -> Training:
-    """The training that all share but for the seed. Raises UserError where models cannot go side by side."""
+    """Return the training section that all members share, except for the seed.
+
+    Raises ValueError for members with different specs or numbers of examples, UserError for unsupported settings.
+    """
     first = members[0].experiment
     training = first.training
     for member in members:
         own = member.experiment
         if own.model != first.model or own.training.model_copy(update={"seed": training.seed}) != training:
-            raise ValueError(f"{member.name}: another spec than {members[0].name}, not only another seed or other data")
+            raise ValueError(
+                f"{member.name}: its spec differs from that of {members[0].name} in more than seed and data:"
+                f" train it separately"
+            )
         if len(member.data.train) != len(members[0].data.train):
-            raise ValueError(f"{member.name}: {len(member.data.train)} examples, not {len(members[0].data.train)}")
+            raise ValueError(
+                f"{member.name}: got {len(member.data.train)} training examples, expected"
+                f" {len(members[0].data.train)}: give all members the same number"
+            )
         for dataset in (member.data.train, member.data.dev, member.data.test):
             check_dataset(dataset, own.model)
     for path, allowed in (("bucket_batches", (0, 1)), ("patience", (None,)), ("dropout_masks", ("shared",))):
         if getattr(training, path) not in allowed:
             raise UserError(
-                f"training.{path} {getattr(training, path)}: models trained side by side take {allowed[0]} only"
+                f"training.{path} {getattr(training, path)}: not supported by ensemble training, set {allowed[0]}"
             )
     return training
 
 
 def starting_values(members: list[Member]) -> dict[str, np.ndarray]:
-    """Every parameter, [M, ...]: the values that each model would start with alone."""
+    """Return initial parameters [M, ...], equal to those of each model trained alone."""
     each = [
         initial_parameters(own.model, own.training.seed, own.training.array_dtype)
         for own in (member.experiment for member in members)
@@ -118,7 +131,10 @@ def starting_values(members: list[Member]) -> dict[str, np.ndarray]:
 
 
 def steps_from(members: list[Member], stack: Stack, start: int = 0) -> Iterator[tuple[int, Batch, float]]:
-    """Yield (step, batch, learning rate) from `start` to the end; of each model, `core.train.steps.steps_from`."""
+    """Yield (step, batch, learning rate) from `start` to the end.
+
+    The batch combines those of `core.train.steps.steps_from` for each model.
+    """
 
     def orders(epoch: int) -> list[np.ndarray]:
         each = [order_of(member.experiment.training, member.data.train, epoch) for member in members]
@@ -129,7 +145,7 @@ def steps_from(members: list[Member], stack: Stack, start: int = 0) -> Iterator[
 
 
 def evaluate_each(ensemble: Ensemble, head: Head, datasets: list[Dataset]) -> list[Evaluation]:
-    """Every model on its own set."""
+    """Evaluate every model on its data set."""
     stack, found = Stack(datasets), []
     for start in range(0, len(stack), EVALUATION_BATCH):
         rows = np.arange(start, min(start + EVALUATION_BATCH, len(stack)))
@@ -147,9 +163,10 @@ def train_together(
     save: Callable[[EnsembleState], None],
     should_stop: Callable[[], bool] = lambda: False,
 ) -> EnsembleState:
-    """Train from `state` to the end, or until `should_stop`. `save` is called as a run alone saves, and at the end.
+    """Train from `state` to the end, or until `should_stop`.
 
-    A model that diverges does not stop the others: its losses in the lines are None.
+    `save` is called as often as in a single run, and at the end. A model that diverges does not stop the others: its
+    losses in the metrics are None.
     """
     check_members(members)
     _Loop(ensemble, members, state, observer, save, should_stop).run()
@@ -211,7 +228,7 @@ class _Loop(TrainingLoop):
 
 
 def _keep_best(ensemble: Ensemble, state: EnsembleState, found: list[Evaluation]) -> None:
-    """Keep the parameters of every model that is better than it was."""
+    """Keep the parameters of every model that improved."""
     evaluated = enumerate(zip(state.members, found, strict=True))
     better = [number for number, (own, evaluation) in evaluated if own.take(evaluation)]
     if better:
@@ -220,7 +237,10 @@ def _keep_best(ensemble: Ensemble, state: EnsembleState, found: list[Evaluation]
 
 
 def _lines(members: list[Member], state: EnsembleState, found: list[Evaluation], epoch: float) -> list[dict]:
-    """What an observer is told of an evaluation. Of training, `loss` is the mean of the steps' losses as reduced."""
+    """Return the metrics lines of an evaluation.
+
+    The training `loss` is the mean of the step losses as reduced by the spec.
+    """
     sums, lines = state.sums, []
     for number, (member, dev) in enumerate(zip(members, found, strict=True)):
         where = {"run": member.name, "step": state.step, "epoch": epoch}

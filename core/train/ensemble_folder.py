@@ -1,5 +1,6 @@
-"""The folder of models trained side by side: one checkpoint for all of them, so that no two can be at different steps,
-and at the end a run folder for each, like that of any run.
+"""The folder of an ensemble: one checkpoint of all models, then a run folder per model.
+
+A common checkpoint ensures that all models are at the same step.
 """
 
 from __future__ import annotations
@@ -19,14 +20,17 @@ CHECKPOINT = "last.safetensors"
 
 
 class EnsembleFolder(RunFolder):
-    """`metrics.jsonl` of all members, each line with its `run`; `last.safetensors`; a run folder per member."""
+    """`metrics.jsonl` of all members, with `run` per line.
+
+    `last.safetensors`; member run folders.
+    """
 
     @property
     def begun(self) -> bool:
         return (self.path / CHECKPOINT).is_file()
 
     def write_state(self, parameters: dict, moments: dict, state: EnsembleState) -> None:
-        """What a resume needs: arrays [M, ...] as an `Ensemble` gives them."""
+        """Write the checkpoint: arrays [M, ...] of an `Ensemble`, and the training state."""
         parts = {"parameters": parameters, "best": state.best, "optimizer": moments}
         arrays = {f"{part}/{name}": array for part, own in parts.items() for name, array in own.items()}
         sums = asdict(state.sums)
@@ -34,7 +38,7 @@ class EnsembleFolder(RunFolder):
         self.write_arrays(CHECKPOINT, arrays, {"members": [asdict(own) for own in state.members], "sums": sums})
 
     def read_state(self, members: list[Member]) -> tuple[dict, dict, EnsembleState]:
-        """Parameters, moments, and where training stands. Raises UserError where the file is another's."""
+        """Read parameters, moments and training state. Raises UserError for a file of another run."""
         arrays, found = self.read_arrays(CHECKPOINT)
         where, experiment = self.path / CHECKPOINT, members[0].experiment
         parts: dict[str, dict[str, np.ndarray]] = {"parameters": {}, "best": {}, "optimizer": {}}
@@ -48,23 +52,28 @@ class EnsembleFolder(RunFolder):
             expected |= {f"optimizer/{kind}/{row.name}": row.shape for row in table if row.trainable}
         for name, shape in expected.items():
             if name not in arrays or arrays[name].shape != (len(members), *shape):
-                raise UserError(f"{where}: {name} is missing or of another shape: the file belongs to another run")
+                raise UserError(f"{where}: {name} is missing or of another shape: use the checkpoint of this run")
         try:
             states = [TrainingState(**own) for own in found["members"]]
             sums = Sums(**{**found["sums"], **{key: np.array(found["sums"][key]) for key in ("loss", "right")}})
         except (KeyError, TypeError):
-            raise UserError(f"{where}: holds no training state that this seqtwin understands") from None
+            raise UserError(
+                f"{where}: no training state that this version of seqtwin can read: update seqtwin, or start a new run"
+            ) from None
         if len(states) != len(members):
             raise UserError(
-                f"{where}: {len(states)} models, and the plan has {len(members)}: it belongs to another run"
+                f"{where}: got {len(states)} models, expected {len(members)}: use the checkpoint of this run"
             )
         return parts["parameters"], parts["optimizer"], EnsembleState(states, sums, parts["best"])
 
     def add_segment(self, segment: dict) -> list[dict]:
-        """Who computes from a step on; returns all of them so far: a run can change framework."""
+        """Record which backend computes from a step on.
+
+        Return all segments, as runs can change backend.
+        """
         path = self.path / "segments.json"
         segments = read_json(path)["segments"] if path.is_file() else []
-        # Of one that was stopped before its first checkpoint nothing is left: the next begins at the same step.
+        # A segment stopped before its first checkpoint left no steps: the next one starts at the same step.
         segments = [own for own in segments if own["from_step"] < segment["from_step"]] + [segment]
         write_json_atomic(path, {"segments": segments})
         return segments
@@ -72,7 +81,7 @@ class EnsembleFolder(RunFolder):
     def write_member(
         self, member: Member, execution: dict, best: dict[str, np.ndarray], state: TrainingState, lines: list[dict]
     ) -> RunFolder:
-        """A run folder of one model, whole but for the results; written again if a kill left it in the middle."""
+        """Write the run folder of one model, except for the results; rewrites an interrupted one."""
         folder = RunFolder(self.path / member.name)
         folder.path.mkdir(exist_ok=True)
         folder.write_record(member.experiment, execution)

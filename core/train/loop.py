@@ -1,7 +1,7 @@
-"""The training loop: one for all backends, for a model alone and for models side by side.
+"""The training loop of all backends, for single models and ensembles.
 
-A run is a function of its spec: the batches of an epoch, the learning rate and the dropout of a step do not depend on
-when or where the run was stopped. So a resume needs the parameters, the optimiser's moments and the step, no more.
+A run is a function of its spec: the batches of an epoch, and the learning rate and dropout masks of a step, do not
+depend on interruptions. A resume therefore needs only the parameters, the optimizer's moments and the step.
 """
 
 from __future__ import annotations
@@ -18,26 +18,31 @@ from core.spec.experiment import Experiment
 from core.train.steps import evaluation_is_due, total_steps
 
 LOG_INTERVAL = 20
-"""Steps between two readings of the figures, which wait for the device. Every step gets its line all the same."""
+"""Steps between reads of the statistics, which synchronize the device.
+
+Every step is still logged.
+"""
 SAVE_SECONDS = 120.0
-"""Longest training time that a power cut can cost."""
+"""Maximum seconds of training between checkpoints."""
 
 
 def check_finite(loss: float, what: str, step: int) -> None:
-    """Raises UserError where training has diverged: going on, or keeping such parameters, helps nobody."""
+    """Raise UserError if training diverged, so that no such parameters are kept."""
     if not math.isfinite(loss):
-        cure = "lower `training.optimizer.learning_rate` or `training.clip_norm`"
-        raise UserError(f"step {step}: {what} is {loss}: training diverged; {cure}")
+        fix = "lower `training.optimizer.learning_rate` or `training.clip_norm`"
+        raise UserError(f"step {step}: {what} is {loss}, training diverged: {fix}")
 
 
 def finite_or_none(value: float) -> float | None:
-    """JSON has no NaN and no infinity."""
+    """Return a finite value, otherwise None: JSON has no NaN or infinity."""
     return value if math.isfinite(value) else None
 
 
 class TrainingLoop:
-    """Steps, evaluations, readings and saves of a run in their order. What they do is a subclass's, and what it keeps
-    of the run: `step`, the number of steps taken, and `finished`."""
+    """The order of steps, evaluations, logging and checkpoints of a run.
+
+    Subclasses implement these operations, and provide `step`, the number of steps taken, and `finished`.
+    """
 
     step: int
     finished: bool
@@ -49,11 +54,11 @@ class TrainingLoop:
 
     @property
     def epoch(self) -> float:
-        """Epochs so far, as the metrics say it."""
+        """Number of epochs so far, as in the metrics."""
         return round(self.step / self.steps_per_epoch, 6)
 
     def run(self) -> None:
-        """Train to the end, or until told to stop."""
+        """Train to the end, or until a stop is requested."""
         with closing(self.steps()) as steps:
             for _, batch, rate in steps:
                 if self.finished:
@@ -78,20 +83,20 @@ class TrainingLoop:
         return self.should_stop()
 
     def steps(self) -> Iterator[tuple[int, Batch, float]]:
-        """(step, batch, learning rate) of those that are left."""
+        """Yield (step, batch, learning rate) of the remaining steps."""
         raise NotImplementedError
 
     def take_step(self, batch: Batch, rate: float) -> None:
         raise NotImplementedError
 
     def log(self) -> None:
-        """Read the figures of the steps since the last reading, which waits for the device."""
+        """Read the statistics of the steps since the last call; this synchronizes the device."""
         raise NotImplementedError
 
     def evaluate(self) -> None:
-        """Read the figures, measure on dev, and keep the best parameters."""
+        """Read the statistics, evaluate on dev and keep the best parameters."""
         raise NotImplementedError
 
     def save(self) -> None:
-        """Write what a resume needs."""
+        """Write a checkpoint."""
         raise NotImplementedError

@@ -1,4 +1,4 @@
-"""Running a whole data set through a model; what the outputs are worth, the head says."""
+"""Evaluation of a model on a data set; the head computes the metrics."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from core.models.heads.head import Head
 from core.models.heads.scores import Evaluation
 
 EVALUATION_BATCH = 128
-"""Sequences per batch when nothing is learned; it changes speed, not answers."""
+"""Sequences per batch in evaluation; it affects speed, not predictions."""
 
 
 Report = Callable[[int, int], None]
-"""`report(done, total)` counts sequences."""
+"""Callback `report(done, total)`, in sequences."""
 
 
 def no_report(done: int, total: int) -> None:
-    pass
+    """Show nothing."""
 
 
 def evaluate(
@@ -31,8 +31,10 @@ def evaluate(
     report: Report = no_report,
     group: ProcessGroup = SINGLE_PROCESS,
 ) -> Evaluation:
-    """Run every sequence once through `logits_of` (an engine's `logits`); of several processes each runs its share,
-    and all return the whole."""
+    """Evaluate every sequence by `logits_of` (an engine's `logits`).
+
+    Several processes share the batches, and all return the complete result.
+    """
     return head.score(all_logits(logits_of, dataset, report, group), dataset.targets)
 
 
@@ -42,11 +44,11 @@ def all_logits(
     report: Report = no_report,
     group: ProcessGroup = SINGLE_PROCESS,
 ) -> np.ndarray:
-    """[N, outputs] in the data set's order."""
+    """Return logits [N, outputs] in the order of the data set."""
     logits, done = None, 0
     for number, (rows, batch) in enumerate(evaluation_batches(dataset, EVALUATION_BATCH)):
         mine = number % group.size == group.rank
-        # Who has no batch at all must know all the same how wide an answer is.
+        # A process without any batch computes the first one, to know the number of outputs.
         if mine or (number == 0 and group.rank * EVALUATION_BATCH >= len(dataset)):
             found = logits_of(batch)
             if logits is None:
@@ -59,10 +61,12 @@ def all_logits(
 
 
 def device_share(lines: list[dict]) -> float | None:
-    """Of the training time of these lines of metrics, how much the device worked on a step; the rest is waiting, for a
-    batch or for who reads the figures. None where no line says."""
+    """Return the share of training time in which the device computed steps, from metrics lines.
+
+    The device is idle while it waits for batches and reads of statistics. Returns None without measurements.
+    """
     known = [line for line in lines if line["split"] == "train" and line.get("device_share") is not None]
-    # The speed is rounded to tenths, and to 0 where a step took very long: a process that was halted and went on.
+    # Speeds are rounded to tenths, so a very slow step (of a suspended process) has speed 0.
     seconds = [line["tokens"] / max(line["tokens_per_second"], 0.05) for line in known]
     worked = sum(line["device_share"] * taken for line, taken in zip(known, seconds, strict=True))
     return worked / sum(seconds) if known else None

@@ -1,4 +1,4 @@
-"""Misclassified test texts of a finished run, the most confident first: `mistakes.csv`."""
+"""Misclassified test texts of a finished run, most confident first: `mistakes.csv`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from core.data.dataset import Dataset
 from core.models.heads.scores import Evaluation
 
 KEPT = 100
-"""Misclassified texts that a run keeps."""
+"""Maximum number of misclassified texts stored in a run."""
 
 
 @dataclass(frozen=True)
@@ -26,12 +26,15 @@ class Misclassified:
 
     @property
     def cells(self) -> tuple[str, ...]:
-        """The row of `mistakes.csv`."""
+        """Cells of the row in `mistakes.csv`."""
         return self.name, self.label, self.predicted, f"{self.probability:.6f}", self.text
 
 
 def most_confident(test: Dataset, found: Evaluation, classes: list[str], limit: int = KEPT) -> list[Misclassified]:
-    """Return at most `limit` misclassified texts, by rising probability of the true class, without their words."""
+    """Return at most `limit` misclassified texts, by increasing probability of the true class.
+
+    `text` is empty (see `with_texts`).
+    """
     true = found.probabilities[np.arange(len(test)), test.labels]
     wrong = np.flatnonzero(found.predicted != test.labels)
     wrong = wrong[np.argsort(true[wrong], kind="stable")][:limit]
@@ -47,5 +50,5 @@ def most_confident(test: Dataset, found: Evaluation, classes: list[str], limit: 
 
 
 def with_texts(rows: list[Misclassified], texts: dict[str, str]) -> list[Misclassified]:
-    """Return the rows with their texts, by name, where there are any."""
+    """Return the rows with their texts, by name, "" for a missing text."""
     return [dataclasses.replace(row, text=texts.get(row.name, "")) for row in rows]

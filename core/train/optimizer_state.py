@@ -1,4 +1,4 @@
-"""Which state each optimizer keeps, and whether a file holds it."""
+"""The state that each optimizer keeps, and its validation."""
 
 from __future__ import annotations
 
@@ -10,16 +10,22 @@ from core.spec.training import Adam, Optimizer
 
 
 def moment_kinds(optimizer: Optimizer) -> tuple[str, ...]:
-    """Kinds of state that the optimiser keeps per trainable parameter, under the name `KIND/PARAMETER`."""
+    """Return the kinds of state per trainable parameter; arrays are named `KIND/PARAMETER`."""
     if isinstance(optimizer, Adam):
         return ("moment1", "moment2")
     return ("velocity",) if optimizer.momentum else ()
 
 
 def check_moments(moments: dict[str, np.ndarray], model: Model, optimizer: Optimizer, where: str) -> None:
-    """Hold optimiser state against the spec. Raises UserError naming what is missing or of another shape."""
+    """Check optimizer state.
+
+    Raises UserError naming an array that is missing or of another shape.
+    """
     for row in parameter_table(model):
         for kind in moment_kinds(optimizer) if row.trainable else ():
             name = f"{kind}/{row.name}"
             if name not in moments or moments[name].shape != row.shape:
-                raise UserError(f"{where}: optimiser state {name} {list(row.shape)} is missing or of another shape")
+                raise UserError(
+                    f"{where}: optimizer state {name} {list(row.shape)} is missing or of another shape:"
+                    f" use the checkpoint of this run"
+                )

@@ -1,4 +1,4 @@
-"""The record of a run: what computed it, on which data, and when (`execution` in `experiment.json`)."""
+"""The record of a run: backend, device, data and time (`execution` in `experiment.json`)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from core.train.setup import Setup
 
 @dataclass(frozen=True)
 class Run:
-    """A run that has its folder: what training, and everything after it, needs."""
+    """A run with its folder, as used by training and evaluation."""
 
     experiment: Experiment
     execution: dict
@@ -26,7 +26,7 @@ class Run:
 
     @property
     def title(self) -> str:
-        """The run in one line: task, recipe, backend and its version, device, data."""
+        """One-line title: task, recipe, backend and version, device, data."""
         execution, backend = self.execution, self.execution["backend"]
         kind = execution["data"]["kind"]
         where = f"{backend} {execution['versions'][backend]} on {execution['device']}"
@@ -35,13 +35,19 @@ class Run:
 
 
 def executor_record(backend: str, device: str, implementation: str, versions: dict[str, str], processes: int) -> dict:
-    """Return what the record says of the executor, of the run and of each segment: a run can change framework."""
+    """Return the executor section of the record, for the run and each segment.
+
+    A run can change backend between segments.
+    """
     executor = {"backend": backend, "device": device, "implementation": implementation, "versions": versions}
     return executor | ({"processes": processes} if processes > 1 else {})
 
 
 def create_run(path: Path, setup: Setup, executor: dict, group: ProcessGroup) -> Run:
-    """Make the folder of a new run, with its record and vocabulary. Of several processes the first writes."""
+    """Create the folder of a new run, with record and vocabulary.
+
+    Only the process of rank 0 writes.
+    """
     folder = RunFolder.create(path) if group.rank == 0 else ReadOnlyRunFolder(path)
     execution = {
         **executor,
@@ -56,7 +62,7 @@ def create_run(path: Path, setup: Setup, executor: dict, group: ProcessGroup) ->
 
 
 def reopen_run(folder: RunFolder, setup: Setup, executor: dict, group: ProcessGroup) -> Run:
-    """Add a segment to the record of a stopped run, and drop metrics of steps that will be taken again."""
+    """Add a segment to the record of a stopped run, and drop metrics of steps to be repeated."""
     folder, state = folder if group.rank == 0 else ReadOnlyRunFolder(folder.path), setup.checkpoint.state
     folder.forget_metrics_after(state.step)
     segments = [*setup.execution["segments"], {"from_step": state.step, **executor}]

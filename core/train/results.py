@@ -1,4 +1,4 @@
-"""Summing up a run: its best checkpoint on test, `predictions.csv`, and `result.json`."""
+"""Results of a run: best checkpoint evaluated on test, `predictions.csv`, `result.json`."""
 
 from __future__ import annotations
 
@@ -15,16 +15,20 @@ from core.train.run_folder import TrainingState
 
 
 def evaluate_best(engine: Engine, run: Run, group: ProcessGroup, report: Report = no_report) -> Evaluation:
-    """Evaluate the best checkpoint on test. Every process of a run calls this; the first has read the checkpoint."""
+    """Evaluate the best checkpoint on test.
+
+    Every process of the run must call this; the process of rank 0 reads and broadcasts the checkpoint.
+    """
     best = run.folder.read_best(run.experiment.model) if group.rank == 0 else engine.parameters()
     engine.load(broadcast(group, best), {}, 0)
     return evaluate(engine.logits, run.experiment.model.head, run.data.test, report, group)
 
 
 def sum_up(run: Run, found: Evaluation) -> dict:
-    """Write `predictions.csv`, and return what `result.json` is to hold. Raises UserError where the loss is not finite.
+    """Write `predictions.csv` and return the content of `result.json`.
 
-    `result.json` itself is written last of all, for it marks a run as finished.
+    The caller writes `result.json` last, as it marks the run as finished. Raises UserError for a loss that is not
+    finite.
     """
     check_finite(found.loss, "the loss on test", run.state.step)
     test = run.data.test
@@ -42,7 +46,7 @@ def result_of(
     found: Evaluation,
     metrics: list[dict],
 ) -> dict:
-    """Return what `result.json` holds; `metrics` are the lines of `metrics.jsonl`."""
+    """Return the content of `result.json`; `metrics` are the lines of `metrics.jsonl`."""
     return {
         "task": experiment.task,
         "recipe": experiment.recipe,

@@ -1,7 +1,7 @@
-"""A run folder: the files of one run, which either backend reads whichever wrote them.
+"""The run folder: the files of one run, readable by all backends.
 
-Every file is written under a temporary name and renamed, so that a reader, or a resume after a power cut, finds the
-old version or the new one, never half of one. `metrics.jsonl` alone grows by whole lines.
+Files are written atomically: a reader, or a resume after a crash, sees the old or the new version, never a partial one.
+Only `metrics.jsonl` is appended to, in complete lines.
 """
 
 from __future__ import annotations
@@ -27,29 +27,31 @@ from core.models.model import Model, check_parameters
 from core.spec.experiment import FORMAT_VERSION, Experiment, describe, parse_experiment
 
 EXECUTION_PARTS = ("backend", "device", "implementation", "versions", "classes", "data", "segments")
-"""What the record says of how a spec was executed, besides the machine and the time."""
+"""Required keys of the execution record."""
 
 
 @dataclass
 class TrainingState:
-    """Where a run stands. Everything else that a resume needs is a function of the spec and `step`."""
+    """Progress of a run. All other state of a resume is a function of the spec and `step`."""
 
     step: int = 0
     best_step: int = 0
-    """0: none yet."""
+    """Step of the best checkpoint, 0 for none."""
     best_score: float = 0.0
     best_loss: float = 0.0
     evaluations: int = 0
     evaluations_since_best: int = 0
     tokens: int = 0
     seconds: float = 0.0
-    """Training time so far, evaluation not counted."""
+    """Training time so far, without evaluation."""
     epoch_seconds: list[float] = field(default_factory=list)
     finished: bool = False
 
     def take(self, evaluation: Evaluation) -> bool:
-        """Note an evaluation on dev at this step. Return whether it is the best: a higher score, or as high a one at a
-        lower loss, which must be finite."""
+        """Record an evaluation on dev; return whether it is the best so far.
+
+        The best has a higher score, or an equal score and a lower loss; its loss must be finite.
+        """
         best = self.best_step == 0 or (evaluation.score, -evaluation.loss) > (self.best_score, -self.best_loss)
         best = best and math.isfinite(evaluation.loss)
         self.evaluations += 1
@@ -60,66 +62,75 @@ class TrainingState:
 
 
 class RunFolder:
-    """One run's folder. Methods raise UserError where a file is missing, damaged, newer than this program, or full."""
+    """The folder of one run.
+
+    Methods raise UserError if a file is missing, damaged or of a newer format, or if the disk is full.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
 
     @staticmethod
     def check_free(path: Path) -> None:
-        """Refuse a path that exists, for a run is never overwritten, or that could not be made. Nothing is made yet."""
+        """Raise UserError for a path that exists, as runs are never overwritten, or is not writable.
+
+        Nothing is created.
+        """
         if path.exists():
-            raise UserError(f"{path}: exists; give another `out`, or continue that run with `resume` {path}")
+            raise UserError(f"{path}: exists: give another `out`, or continue that run with `resume` {path}")
         above = next(parent for parent in path.absolute().parents if parent.exists())
         if not above.is_dir() or not os.access(above, os.W_OK):
-            raise UserError(f"{path}: cannot be created in {above}; give another `out`")
+            raise UserError(f"{path}: cannot be created in {above}: give another `out`")
 
     @classmethod
     def create(cls, path: Path) -> RunFolder:
-        """A new folder. Refuses a path as `check_free` does."""
+        """Create a new folder. Raises UserError like `check_free`."""
         path = Path(path)
         cls.check_free(path)
         try:
             path.mkdir(parents=True)
         except OSError as error:
-            raise UserError(f"{path}: cannot be created ({error.strerror})") from None
+            raise UserError(f"{path}: cannot be created ({error.strerror}): give another `out`") from None
         return cls(path)
 
     @classmethod
     def open(cls, path: Path) -> RunFolder:
-        """An existing folder."""
+        """Open an existing folder."""
         path = Path(path)
         if not path.is_dir():
-            raise UserError(f"{path}: no such run folder")
+            raise UserError(f"{path}: no such run folder: check the path")
         return cls(path)
 
     def file(self, name: str) -> Path:
-        """Path of a file that must be there."""
+        """Return the path of a file. Raises UserError if it is missing."""
         path = self.path / name
         if not path.is_file():
-            raise UserError(f"{self.path}: {name} is missing: not a run folder, or the run had not come that far")
+            raise UserError(
+                f"{self.path}: {name} is missing (not a run folder, or the run was interrupted before it was written):"
+                f" give a finished run"
+            )
         return path
 
     # The record: the spec, and how it was executed.
 
     def write_record(self, experiment: Experiment, execution: dict) -> None:
-        """`experiment.json`: the spec, and beside it what executed it (backend, device, versions, data)."""
+        """Write `experiment.json`: the spec and the execution (backend, device, versions, data)."""
         tree = {"format": FORMAT_VERSION, "experiment": experiment.model_dump(mode="json"), "execution": execution}
         write_json_atomic(self.path / "experiment.json", tree)
 
     def read_record(self) -> tuple[Experiment, dict]:
-        """The spec and the execution record."""
+        """Read the spec and the execution record."""
         path = self.file("experiment.json")
         tree = read_json(path)
         version = tree.get("format")
         if not isinstance(version, int) or version > FORMAT_VERSION:
             raise UserError(
-                f"{path}: written in format {version!r}, and this seqtwin reads up to {FORMAT_VERSION}: update seqtwin"
+                f"{path}: got format {version!r}, this version of seqtwin reads up to {FORMAT_VERSION}: update seqtwin"
             )
         experiment, execution = parse_experiment(tree.get("experiment"), str(path)), tree.get("execution")
         for part in EXECUTION_PARTS:
             if not isinstance(execution, dict) or part not in execution:
-                raise UserError(f"{path}: the part execution.{part} is missing: the file is damaged")
+                raise UserError(f"{path}: damaged, execution.{part} is missing: restore the file")
         return experiment, execution
 
     def write_vocabulary(self, vocabulary: Vocabulary) -> None:
@@ -130,26 +141,24 @@ class RunFolder:
         vocabulary = Vocabulary.load(path)
         if len(vocabulary) != model.embedding.vocab_size:
             raise UserError(
-                f"{path}: {len(vocabulary)} entries, the spec says {model.embedding.vocab_size}:"
-                " the file belongs to another run"
+                f"{path}: got {len(vocabulary)} entries, expected {model.embedding.vocab_size}:"
+                " use the vocabulary of this run"
             )
         return vocabulary
 
     # Metrics: one line per step and evaluation.
 
     def append_metrics(self, lines: list[dict]) -> None:
-        """Add lines to `metrics.jsonl`."""
+        """Append lines to `metrics.jsonl`."""
         path = self.path / "metrics.jsonl"
         try:
             with path.open("a", encoding="utf-8") as stream:
                 stream.write(metrics_text(lines))
         except OSError as error:
-            raise UserError(
-                f"{path}: could not be written ({error.strerror}); free disk space, then `resume`"
-            ) from None
+            raise UserError(f"{path}: cannot be written ({error.strerror}): free disk space, then `resume`") from None
 
     def read_metrics(self) -> list[dict]:
-        """All whole lines; one that a power cut left in two is dropped."""
+        """Read all complete lines; an incomplete last line (after a crash) is ignored."""
         found = []
         for line in self.file("metrics.jsonl").read_text(encoding="utf-8").splitlines():
             try:
@@ -159,7 +168,7 @@ class RunFolder:
         return found
 
     def forget_metrics_after(self, step: int) -> None:
-        """Drop lines of steps that a resume from `step` will take again, and files that a kill left half-written."""
+        """Drop metrics lines after `step`, which a resume repeats, and leftover temporary files."""
         remove_unfinished(self.path)
         if (self.path / "metrics.jsonl").is_file():
             kept = [line for line in self.read_metrics() if line["step"] <= step]
@@ -178,7 +187,7 @@ class RunFolder:
     def write_last(
         self, parameters: dict[str, np.ndarray], moments: dict[str, np.ndarray], state: TrainingState
     ) -> None:
-        """Parameters, `optimizer/...` moments and the training state in one file, so that they cannot disagree."""
+        """Write parameters, `optimizer/...` moments and training state to one file, for consistency."""
         arrays = {**parameters, **{f"optimizer/{name}": array for name, array in moments.items()}}
         self.write_arrays("last.safetensors", arrays, asdict(state))
 
@@ -190,21 +199,27 @@ class RunFolder:
         check_parameters(parameters, model, where)
         try:
             if not isinstance(state, dict) or set(state) != {part.name for part in fields(TrainingState)}:
-                raise UserError(f"{where}: holds no training state that this seqtwin understands")
+                raise UserError(
+                    f"{where}: no training state that this version of seqtwin can read: update seqtwin, or start a new"
+                    f" run"
+                )
             return parameters, moments, TypeAdapter(TrainingState).validate_json(json.dumps(state), strict=True)
         except ValidationError as error:
             problem = describe(error)
-            raise UserError(f"{where}: holds no training state that this seqtwin understands ({problem})") from None
+            raise UserError(
+                f"{where}: no training state that this version of seqtwin can read ({problem}): update seqtwin, or"
+                f" start a new run"
+            ) from None
 
     def write_arrays(self, name: str, arrays: dict[str, np.ndarray], state: dict) -> None:
-        """One file of arrays, and what JSON says of them."""
-        # safetensors' NumPy writer stores the memory of an array that is not C-contiguous in the wrong order.
+        """Write arrays and a JSON state to one file."""
+        # safetensors' NumPy writer corrupts arrays that are not C-contiguous: it stores their memory as it is.
         contiguous = {key: np.ascontiguousarray(array) for key, array in arrays.items()}
         metadata = {"format": str(FORMAT_VERSION), "state": json.dumps(state)}
         write_bytes_atomic(self.path / name, safetensors.numpy.save(contiguous, metadata=metadata))
 
     def read_arrays(self, name: str) -> tuple[dict[str, np.ndarray], dict]:
-        """What `write_arrays` wrote."""
+        """Read a file of `write_arrays`: arrays and state."""
         path = self.file(name)
         try:
             with safetensors.safe_open(path, framework="numpy") as stream:
@@ -213,10 +228,10 @@ class RunFolder:
             version = int(metadata.get("format", "0"))
             state = in_this_format(json.loads(metadata.get("state", "{}")))
         except (safetensors.SafetensorError, ValueError, OSError) as error:
-            raise UserError(f"{path}: damaged or not a checkpoint ({error})") from None
+            raise UserError(f"{path}: damaged or not a checkpoint ({error}): restore the file") from None
         if version > FORMAT_VERSION:
             raise UserError(
-                f"{path}: written in format {version}, and this seqtwin reads up to {FORMAT_VERSION}: update seqtwin"
+                f"{path}: got format {version}, this version of seqtwin reads up to {FORMAT_VERSION}: update seqtwin"
             )
         return arrays, state
 
@@ -231,7 +246,7 @@ class RunFolder:
     def write_predictions(
         self, names: list[str], labels: np.ndarray, predicted: np.ndarray, probabilities: np.ndarray, classes: list[str]
     ) -> None:
-        """`predictions.csv`: id, label, predicted, and `p_CLASS` per class."""
+        """Write `predictions.csv`: id, label, predicted, and `p_CLASS` per class."""
         stream = io.StringIO()
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(["id", "label", "predicted", *(f"p_{name}" for name in classes)])
@@ -240,7 +255,7 @@ class RunFolder:
         write_text_atomic(self.path / "predictions.csv", stream.getvalue())
 
     def write_mistakes(self, rows: list[tuple[str, ...]]) -> None:
-        """`mistakes.csv`: id, label, predicted, its probability, text."""
+        """Write `mistakes.csv`: id, label, predicted, its probability, text."""
         stream = io.StringIO()
         write = row_writer(stream)
         for row in [("id", "label", "predicted", "probability", "text"), *rows]:
@@ -248,13 +263,13 @@ class RunFolder:
         write_text_atomic(self.path / "mistakes.csv", stream.getvalue())
 
     def read_predictions(self) -> dict[str, str]:
-        """Predicted class by id."""
+        """Read the predicted class by id."""
         with self.file("predictions.csv").open(encoding="utf-8", newline="") as stream:
             return {row["id"]: row["predicted"] for row in csv.DictReader(stream)}
 
 
 class ReadOnlyRunFolder(RunFolder):
-    """The run folder for a process that is not the first of several: it reads, and writes nothing."""
+    """The run folder of a process of rank > 0: reads only, all writes are ignored."""
 
     def _nothing(self, *_: object) -> None:
         pass
@@ -264,11 +279,11 @@ class ReadOnlyRunFolder(RunFolder):
 
 
 RENAMED = {"best_accuracy": "best_score", "examples": "counted", "correct": "right"}
-"""Keys of metrics and training states in format 1, and what they are called now."""
+"""Keys of metrics and training states in format 1, and their names in format 2."""
 
 
 def in_this_format(tree: object) -> object:
-    """JSON as format 1 or 2 has it, under the keys of format 2."""
+    """Convert JSON of format 1 or 2 to the keys of format 2."""
     if isinstance(tree, list):
         return [in_this_format(entry) for entry in tree]
     if isinstance(tree, dict):
@@ -277,18 +292,18 @@ def in_this_format(tree: object) -> object:
 
 
 def metrics_text(lines: list[dict]) -> str:
-    """Lines of `metrics.jsonl`."""
+    """Format lines of `metrics.jsonl`."""
     return "".join(json.dumps(line) + "\n" for line in lines)
 
 
 def read_json(path: Path) -> dict:
-    """An object from a JSON file. Raises UserError where there is none."""
+    """Read an object from a JSON file. Raises UserError if it is missing or invalid."""
     try:
         tree = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+        raise UserError(f"{path}: cannot be read ({error.strerror}): check the path") from None
     except (UnicodeDecodeError, json.JSONDecodeError):
-        raise UserError(f"{path}: not JSON: the file is damaged") from None
+        raise UserError(f"{path}: damaged, not JSON: restore the file") from None
     if not isinstance(tree, dict):
-        raise UserError(f"{path}: not a JSON object: the file is damaged")
+        raise UserError(f"{path}: damaged, not a JSON object: restore the file")
     return tree

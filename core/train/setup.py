@@ -1,4 +1,4 @@
-"""Preparing a run: its data, the numbers that only the data tell, and the values that it starts or resumes from."""
+"""Preparation of a run: data, spec fields that depend on data, initial values or checkpoint."""
 
 from __future__ import annotations
 
@@ -25,36 +25,36 @@ from core.train.run_folder import RunFolder, TrainingState
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Values that training starts or resumes from."""
+    """Values from which training starts or resumes."""
 
     parameters: dict[str, np.ndarray]
     moments: dict[str, np.ndarray] = field(default_factory=dict)
-    """State of the optimizer, by `KIND/PARAMETER`."""
+    """Optimizer state by `KIND/PARAMETER`."""
     state: TrainingState = field(default_factory=TrainingState)
 
 
 @dataclass(frozen=True)
 class Setup:
-    """Everything about a run but what computes it."""
+    """A prepared run, independent of the backend."""
 
     experiment: Experiment
     data: Prepared
     checkpoint: Checkpoint
     execution: dict
-    """The execution record so far: of a new run, the classes, the data and the word vectors."""
+    """The execution record so far; for a new run: classes, data and word vectors."""
 
 
 def prepare_start(
     experiment: Experiment, path: Path, cache: Path, group: ProcessGroup, progress: Progress = no_progress
 ) -> Setup:
-    """Read the data and draw the values of a new run; nothing is written.
+    """Read the data and draw the initial values of a new run; write nothing.
 
-    Raises UserError where the run folder `path` cannot be made, or data or word vectors do not fit the spec.
+    Raises UserError if the run folder `path` cannot be created, or if data or word vectors do not match the spec.
     """
     with in_turn(group):
         if group.rank == 0:
             RunFolder.check_free(path)
-        # Vectors that do not fit are refused before the reviews are read.
+        # Vectors are checked first, before reading the data, which takes longer.
         vectors = open_vectors_of(experiment)
         data, data_record = read_data(experiment, cache, progress=progress)
     experiment = fitted(experiment, data)
@@ -66,8 +66,8 @@ def prepare_start(
 def read_checkpoint(folder: RunFolder, experiment: Experiment) -> Checkpoint:
     """Read the last checkpoint of a run.
 
-    Raises UserError where a file that the rest of the run needs is missing, damaged or of another run: now, and not
-    after hours of training.
+    Raises UserError if any file that the run needs later is missing, damaged or of another run, so that a resumed run
+    does not fail after hours of training.
     """
     checkpoint = Checkpoint(*folder.read_last(experiment.model))
     if checkpoint.state.step:
@@ -88,8 +88,8 @@ def prepare_resume(
     group: ProcessGroup,
     progress: Progress = no_progress,
 ) -> Setup:
-    """Read the data of a stopped run again. Raises UserError where they, or the vocabulary, are others than then."""
-    other = f"not the data that {folder.path} was trained on; a resume needs the same"
+    """Read the data of a stopped run. Raises UserError if data or vocabulary changed."""
+    other = f"not the data that {folder.path} was trained on: restore it, or start a new run"
     with in_turn(group):
         data, _ = read_data(experiment, cache, (execution["data"]["fingerprint"], other), progress)
         check_vocabulary(folder, experiment, data)
@@ -97,13 +97,16 @@ def prepare_resume(
 
 
 def check_vocabulary(folder: RunFolder, experiment: Experiment, data: Prepared) -> None:
-    """Raises UserError where `vocab.json` is not the vocabulary of the run's data."""
+    """Raise UserError if `vocab.json` is not the vocabulary of the run's data."""
     if data.vocabulary != folder.read_vocabulary(experiment.model):
-        raise UserError(f"{folder.path / 'vocab.json'}: not the vocabulary of this run's data: the file was changed")
+        raise UserError(f"{folder.path / 'vocab.json'}: does not match the data of this run: restore the file")
 
 
 def absolute_source(experiment: Experiment) -> Experiment:
-    """Return the experiment with absolute paths of data and word vectors, which mean the same from every folder."""
+    """Return the experiment with absolute paths of data and word vectors.
+
+    Absolute paths stay valid in every working directory.
+    """
     data, vectors = experiment.data, experiment.model.embedding.vectors
     names = () if data.kind == "table" else ("packaged", "official")
     paths = {field: getattr(data, field, None) for field in ("source", "dev", "test")}
@@ -118,7 +121,10 @@ def absolute_source(experiment: Experiment) -> Experiment:
 
 
 def open_vectors_of(experiment: Experiment) -> Vectors | None:
-    """Open the word vectors that the spec starts from. Raises UserError: not there, or not of the spec's width."""
+    """Open the pretrained word vectors of the spec, None without any.
+
+    Raises UserError if they are missing or of another dimension.
+    """
     embedding = experiment.model.embedding
     if embedding.vectors is None:
         return None
@@ -128,11 +134,14 @@ def open_vectors_of(experiment: Experiment) -> Vectors | None:
 
 
 def fitted(experiment: Experiment, prepared: Prepared) -> Experiment:
-    """Return the experiment with what only its data tell: size of the vocabulary, classes, their weights."""
+    """Return the experiment with the vocabulary size, classes and class weights of its data."""
     weights, names = experiment.training.class_weights, prepared.classes
     if isinstance(weights, tuple) and len(weights) != len(names):
         shown = ", ".join(names[:20])
-        raise UserError(f"training.class_weights are {len(weights)}, and the data have {len(names)} classes: {shown}")
+        raise UserError(
+            f"training.class_weights has {len(weights)} numbers, but the data has {len(names)} classes ({shown}):"
+            f" give one number per class"
+        )
     changes: dict[str, object] = {"model.embedding.vocab_size": len(prepared.vocabulary)}
     if experiment.known_classes is None:
         changes["model.head.classes"] = len(prepared.classes)
@@ -140,7 +149,7 @@ def fitted(experiment: Experiment, prepared: Prepared) -> Experiment:
 
 
 def tokenized_by(experiment: Experiment) -> dict[str, str]:
-    """Return, for the record, the package that segments texts, where it is not this one."""
+    """Return the record entry of an external segmentation package, empty for none."""
     package = segmenter(experiment.text) if experiment.data.kind in TEXTS else ""
     return {"tokenized_by": package} if package else {}
 
@@ -148,7 +157,7 @@ def tokenized_by(experiment: Experiment) -> dict[str, str]:
 def starting_values(
     experiment: Experiment, prepared: Prepared, vectors: Vectors | None, progress: Progress = no_progress
 ) -> tuple[dict[str, np.ndarray], dict]:
-    """Draw the parameters, put `vectors` in the rows of their words, and return both them and what the record says."""
+    """Draw the parameters, insert `vectors`, and return the parameters and the record entry."""
     training = experiment.training
     parameters = initial_parameters(experiment.model, training.seed, training.array_dtype)
     if vectors is None:
@@ -165,9 +174,9 @@ def read_data(
     wanted: tuple[str, str] | None = None,
     progress: Progress = no_progress,
 ) -> tuple[Prepared, dict]:
-    """Read the data of an experiment, tokenized, split and encoded; and return what the record says of them, too.
+    """Read, tokenize, split and encode the data; return it with its record entry.
 
-    `wanted` is the fingerprint that they must have, and the error where they have another.
+    `wanted` is the required fingerprint and the error message for another one.
     """
     if experiment.data.kind == "digits":
         prepared, description = digit_sums.prepare(experiment.data), digit_sums.describe(experiment.data)
@@ -175,7 +184,7 @@ def read_data(
         return prepared, {**record, **prepared.summary}
     corpus, source = load_corpus(experiment.data, experiment.text, cache, progress)
     if wanted is not None and source.fingerprint != wanted[0]:
-        # Before they are split, which other data may not bear.
+        # Checked before splitting, which may fail for other data.
         raise UserError(f"{source.description}: {wanted[1]}")
     prepared = prepare(corpus, experiment.data, experiment.text, experiment.known_classes)
     record = {"kind": source.kind, "description": source.description, "fingerprint": source.fingerprint}

@@ -1,6 +1,6 @@
-"""The steps of a run: which rows of the training set each takes, at which learning rate, and after which dev is scored.
+"""The steps of a run: their batches, learning rates, and evaluations on dev.
 
-All of it is a function of the spec and the size of the training set.
+They are a function of the spec and the training set alone.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from core.spec.training import Training, learning_rate
 
 
 def total_steps(experiment: Experiment, train: Dataset) -> tuple[int, int]:
-    """Steps of an epoch, and of the whole run."""
+    """Return the number of steps per epoch and in the run."""
     per_epoch = math.ceil(len(train) / experiment.training.batch_size)
     return per_epoch, per_epoch * experiment.training.epochs
 
 
 def steps_from(experiment: Experiment, train: Dataset, start: int = 0) -> Iterator[tuple[int, Batch, float]]:
-    """Yield (step, batch, learning rate) of every step of a run from `start` to the end."""
+    """Yield (step, batch, learning rate) of every step from `start` to the end."""
     orders = lambda epoch: order_of(experiment.training, train, epoch)  # noqa: E731
     for step, rows, rate in rows_from(experiment, train, orders, start):
         yield step, train.batch(rows), rate
@@ -32,7 +32,10 @@ def steps_from(experiment: Experiment, train: Dataset, start: int = 0) -> Iterat
 def rows_from(
     experiment: Experiment, train: Dataset, orders: Callable[[int], list[np.ndarray]], start: int
 ) -> Iterator[tuple[int, np.ndarray, float]]:
-    """Yield (step, row numbers, learning rate) from `start` to the end; `orders(epoch)` has the rows of its batches."""
+    """Yield (step, row numbers, learning rate) from `start` to the end.
+
+    `orders(epoch)` returns the rows of every batch of an epoch.
+    """
     training = experiment.training
     per_epoch, total = total_steps(experiment, train)
     for epoch in range(start // per_epoch, training.epochs):
@@ -42,13 +45,13 @@ def rows_from(
 
 
 def order_of(training: Training, train: Dataset, epoch: int) -> list[np.ndarray]:
-    """Row numbers of every batch of an epoch."""
+    """Return the row numbers of every batch of an epoch."""
     size, buckets = training.batch_size, training.bucket_batches
     return epoch_order(train.lengths, size, buckets, training.seed, epoch, training.shuffle)
 
 
 def evaluation_is_due(training: Training, step: int, steps_per_epoch: int, total_steps: int) -> bool:
-    """Whether the model is evaluated on dev after `step` steps."""
+    """Return whether the model is evaluated on dev after `step` steps."""
     if step == total_steps or (training.eval_epochs and step % steps_per_epoch == 0):
         return True
     return training.eval_interval is not None and step % training.eval_interval == 0

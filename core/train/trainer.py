@@ -1,4 +1,4 @@
-"""Training one model: what `core.train.loop.TrainingLoop` does in its steps, and what an observer is told of it."""
+"""Training of a single model by `core.train.loop.TrainingLoop`, with an observer."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from core.train.steps import steps_from
 
 @dataclass(frozen=True)
 class Interval:
-    """What an observer is told: means over the steps since the last reading."""
+    """Means over the steps since the last report to the observer."""
 
     epoch: int
     step: int
@@ -35,7 +35,7 @@ class Interval:
 
 
 class Observer(Protocol):
-    """How a program shows a run while it goes on."""
+    """Callbacks by which a program displays a run."""
 
     def on_interval(self, interval: Interval) -> None: ...
 
@@ -55,11 +55,11 @@ def train(
     should_stop: Callable[[], bool] = lambda: False,
     group: ProcessGroup = SINGLE_PROCESS,
 ) -> TrainingState:
-    """Train from `state` to the end, or until `should_stop`; the folder then holds what a resume needs.
+    """Train from `state` to the end, or until `should_stop`.
 
-    Returns the state, `finished` if all epochs were run or patience ran out. `loss` in the metrics of a step is as the
-    spec reduces it. Of several processes each calls this, with a folder that only the first writes to; they stop
-    together, within LOG_INTERVAL steps.
+    The folder then holds a checkpoint. Returns the state, `finished` after the last epoch or early stopping. The `loss`
+    of a step in the metrics is reduced as in the spec. With several processes each calls this function, with a folder
+    that only rank 0 writes to; they stop after the same step, within LOG_INTERVAL steps.
     """
     for dataset in (train_set, dev_set):
         check_dataset(dataset, experiment.model)
@@ -91,7 +91,7 @@ class _Loop(TrainingLoop):
         self.state.finished = value
 
     def steps(self) -> Iterator[tuple[int, Batch, float]]:
-        """For a GPU they are prefetched."""
+        """Yield the remaining steps, prefetched for a GPU."""
         steps = steps_from(self.experiment, self.train_set, self.state.step)
         if self.engine.device == "cpu":
             return steps
@@ -100,8 +100,8 @@ class _Loop(TrainingLoop):
     def told_to_stop(self) -> bool:
         if self.group.size == 1:
             return self.should_stop()
-        # All must stop after the same step. Asking costs a message, so it is done about once a second: launchers kill
-        # who has not stopped after half a minute.
+        # All processes must stop after the same step. The check is an all-reduce, so it runs about once per second,
+        # well within the 30 s after which launchers kill a process.
         if self.state.step < self.ask_at:
             return False
         now = time.perf_counter()
@@ -127,7 +127,7 @@ class _Loop(TrainingLoop):
         )
 
     def log(self) -> None:
-        """Read the figures of the pending steps and write a line for each."""
+        """Read the statistics of the pending steps and write their metrics."""
         if not self.pending:
             return
         stats, device = self.engine.collect(), self.engine.device_seconds()
@@ -163,7 +163,7 @@ class _Loop(TrainingLoop):
         self.pending = []
 
     def evaluate(self) -> None:
-        """Measure on dev, keep the best parameters, and save."""
+        """Evaluate on dev, keep the best parameters, and save."""
         self.log()
         state = self.state
         found = evaluate(
@@ -175,7 +175,7 @@ class _Loop(TrainingLoop):
             self.folder.write_best(self.engine.parameters(), state.step)
         patience = self.training.patience
         state.finished = state.step == self.total_steps or bool(patience and state.evaluations_since_best >= patience)
-        # Where looks at dev fall between the ends of epochs, the time of an epoch is not known to the second.
+        # With evaluations between ends of epochs, the time of an epoch is only known approximately.
         while len(state.epoch_seconds) < state.step // self.steps_per_epoch:
             state.epoch_seconds.append(state.seconds - sum(state.epoch_seconds))
         line = {"step": state.step, "epoch": self.epoch, "split": "dev", "loss": found.loss, "accuracy": found.accuracy}

@@ -1,21 +1,21 @@
-"""Bringing weights from elsewhere: from a state dict's names and shapes to seqtwin's neutral names, and back.
+"""Conversion of state dicts between the names of other programs and seqtwin's neutral names.
 
-What is understood: one embedding, one recurrent layer (`torch.nn.RNN`, `GRU`, `LSTM`; `paddle.nn.SimpleRNN`, `GRU`,
-`LSTM`; any number of layers, one or both directions) or a TextCNN's convolutions (`core/weights/recognise_textcnn.py`),
-and a linear head with at most one hidden layer.
+Supported: one embedding; one recurrent layer (`torch.nn.RNN`, `GRU`, `LSTM`; `paddle.nn.SimpleRNN`, `GRU`, `LSTM`; any
+number of layers, one or both directions) or the convolutions of a TextCNN (`core/weights/recognise_textcnn.py`); a
+linear head with at most one hidden layer.
 
-| in the file | here |
+| in the file | in seqtwin |
 |---|---|
 | `EMB.weight` [V, E]; E is the width of `weight_ih_l0` | `embedding.weight`, row 0 (PAD) set to zero |
 | `RNN.weight_ih_l{k}`, `weight_hh`, `bias_ih`, `bias_hh`, with `_reverse`: both frameworks' layout | `encoder....` |
-| `RNN.{k}.cell...`, `cell_fw`, `cell_bw`: Paddle's second name of the same array | the same, checked to be equal |
+| `RNN.{k}.cell...`, `cell_fw`, `cell_bw`: Paddle's second name of the same array | the same; must be equal |
 | linear layers from F = H * directions to the classes: [out, in], in Paddle's files [in, out] | `head.hidden`, `head` |
 
-The cell follows from the shape of `weight_hh_l0` [G * H, H]: G is 1 (SRN), 3 (GRU) or 4 (LSTM). Gate order is the same
-everywhere (i, f, g, o; r, z, n), so recurrent arrays are copied as they are. In code:
+The shape of `weight_hh_l0` [G * H, H] determines the cell: G is 1 (SRN), 3 (GRU) or 4 (LSTM). The gate order is always
+i, f, g, o or r, z, n, so recurrent arrays are copied unchanged. Example:
 
     torch, paddle = backends.load("torch"), backends.load("paddle")
-    port = place(torch.read_state("model.pt"), torch.LINEAR_LAYOUT)  # a Port: model, arrays, what was assumed
+    port = convert(torch.read_state("model.pt"), torch.LINEAR_LAYOUT)  # a Port: model, arrays, assumptions
     engine = paddle.Engine(port.model, Training(), port.arrays, "cpu", "builtin")
     paddle.write_state("model.pdparams", to_state(port, port.modules, paddle.LINEAR_LAYOUT))
 """
@@ -35,15 +35,18 @@ from core.weights.recognise_textcnn import find_convolutions, find_tables, has_c
 from core.weights.state_dict import StateDict
 
 NEUTRAL_MODULES = {name: name for name in ("embedding", "encoder", "head.hidden", "head")}
-"""The module of each part under neutral names."""
+"""Neutral module names."""
 
 WRAPPERS = ("module.", "_orig_mod.")
-"""What data-parallel wrappers and compilers put before every name."""
+"""Name prefixes of data-parallel wrappers and compilers."""
 
 
 @dataclass(frozen=True)
 class Choices:
-    """What the weights leave open. Names are modules of the file, needed only where it is ambiguous."""
+    """Choices that the weights do not determine.
+
+    `embedding`, `encoder`, `hidden` and `head` name modules of the file, and are needed only if it is ambiguous.
+    """
 
     pooling: str | None = None
     activation: str | None = None
@@ -52,12 +55,12 @@ class Choices:
     hidden: str | None = None
     head: str | None = None
     encoder_activation: str | None = None
-    """Of a TextCNN."""
+    """Activation of a TextCNN."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One array: its neutral name and shape, and name and shape in the file (empty for zeros that stand for a bias)."""
+    """One array: neutral name and shape, name and shape in the file (empty for a missing bias)."""
 
     neutral: str
     shape: tuple[int, ...]
@@ -67,30 +70,34 @@ class Row:
 
 @dataclass(frozen=True)
 class Port:
-    """A classifier found in a state dict. `arrays` hold the model's dtype, under neutral names, [out, in], PAD zero."""
+    """A classifier converted from a state dict.
+
+    `arrays` have the dtype of the model, neutral names, layout [out, in], and a zero PAD row.
+    """
 
     model: Model
     arrays: dict[str, np.ndarray]
     pad_row: np.ndarray
-    """[E]: what row 0 of the embedding held."""
+    """Original row 0 of the embedding, [E]."""
     modules: dict[str, str]
-    """The file's name of each module that the model has, by the neutral one; of a TextCNN one for each kernel."""
+    """Module names in the file by neutral name; one per kernel for a TextCNN."""
     rows: list[Row]
     duplicates: dict[str, str]
-    """Second names, and the first name of each."""
+    """Second names of arrays, with their first names."""
     unplaced: dict[str, str]
-    """Arrays that have no place here: if the model computes with them, this is another model."""
+    """Unused arrays; if the original model uses them, it is a different model."""
     left_out: dict[str, str]
-    """What else the file held, such as an optimiser's state."""
+    """Other entries of the file, such as optimizer state."""
     notes: list[str]
     assumed: list[str]
 
 
 def convert(state: StateDict, layout: str, choices: Choices | None = None) -> Port:
-    """Find the classifier in a state dict. `layout` of its linear weights: `out_in` or `in_out`.
+    """Convert the classifier in a state dict.
 
-    Raises UserError, one line that names the file and the array, for anything that would make another model of it: a
-    gap, a wrong shape, a second encoder, a projection, linear layers that form no chain.
+    `layout` of its linear weights: `out_in` or `in_out`. Raises UserError, naming file and array, for everything that
+    would change the model: a missing array, a wrong shape, a second encoder, a projection, linear layers that form no
+    chain.
     """
     choices, where = choices or Choices(), state.where
     left, notes = _unwrapped(state.arrays)
@@ -118,32 +125,36 @@ def convert(state: StateDict, layout: str, choices: Choices | None = None) -> Po
         arrays |= part.arrays
         sources |= part.sources
         modules |= part.modules
-    changes |= embedding.changes  # it knows of two tables, each half as wide as what the encoder reads
+    changes |= embedding.changes  # with two tables, each has half of the encoder's input size
     assumed = [line for part in parts for line in part.assumed]
     for field, value in (("pooling", choices.pooling), ("activation", choices.activation)):
         if value is not None:
             changes[f"model.head.{field}"] = value
     model = replace(Experiment(), changes, where).model
     if choices.pooling is None:
-        assumed.append(f"{model.head.pooling} pooling: no weight tells (`pooling` last, mean or max)")
+        assumed.append(
+            f"{model.head.pooling} pooling, which the weights do not determine (`pooling` last, mean or max)"
+        )
     if choices.activation is None and model.head.hidden_size is not None:
-        assumed.append(f"{model.head.activation} after {modules['head.hidden']}: no weight tells (`activation`)")
+        assumed.append(
+            f"{model.head.activation} after {modules['head.hidden']}, which the weights do not determine (`activation`)"
+        )
     if model.head.one_logit:
-        assumed.append(f"{modules['head']} has one output: the logit of class 1 of two")
+        assumed.append(f"the single output of {modules['head']} is the logit of class 1 of two")
     for name, source in sources.items():
         if not np.isfinite(arrays[name]).all():
-            raise UserError(f"{where}: {source} holds NaN or infinity: nothing can be proven of it")
+            raise UserError(f"{where}: {source} contains NaN or infinity: give finite weights")
     dtype = np.result_type(*arrays.values())
     if any(array.dtype != dtype for array in arrays.values()):
-        notes.append("arrays in float32 and in float64: all widened to float64")
-    # Copies, C-contiguous: what was read may be a view of the file, or transposed.
+        notes.append("float32 arrays converted to float64, as others are float64")
+    # C-contiguous copies: an array may be transposed, or a view of the file.
     arrays = {row.name: np.array(arrays[row.name], dtype=dtype, order="C") for row in parameter_table(model)}
     pad_row = arrays["embedding.weight"][0].copy()
     for table in (row.name for row in parameter_table(model) if row.looked_up):
         if arrays[table][0].any():
             assumed.append(
-                f"id 0 is padding, its word vector zero: row 0 of {sources[table]} is not (largest entry"
-                f" {np.abs(arrays[table][0]).max():.3g}); a model that reads id 0 as a word computes something else"
+                f"id 0 is padding with a zero word vector, although row 0 of {sources[table]} is not zero (largest"
+                f" entry {np.abs(arrays[table][0]).max():.3g}); a model that uses id 0 as a token gives other results"
             )
         arrays[table][0] = 0.0
     shapes = {name: every[source].shape for name, source in sources.items()}
@@ -163,16 +174,19 @@ def convert(state: StateDict, layout: str, choices: Choices | None = None) -> Po
 
 
 def _unwrapped(arrays: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], list[str]]:
-    """The arrays without a wrapper's prefix, where every name has it, and what to say of that."""
+    """Remove wrapper prefixes that all names share; return the arrays and notes for the user."""
     notes = []
     while wrapper := next((w for w in WRAPPERS if arrays and all(name.startswith(w) for name in arrays)), None):
         arrays = {name.removeprefix(wrapper): array for name, array in arrays.items()}
-        notes.append(f"{wrapper} was taken off every name")
+        notes.append(f"prefix {wrapper} removed from every name")
     return arrays, notes
 
 
 def to_state(port: Port, modules: dict[str, str], layout: str) -> dict[str, np.ndarray]:
-    """The arrays as a class of a framework's own layers names and lays them out, row 0 of the embedding as found."""
+    """Return the arrays with names and layout of a model built of a framework's layers.
+
+    Row 0 of the embedding is the original one.
+    """
     found, shapes = {}, {row.neutral: row.source_shape for row in port.rows}
     for name, array in port.arrays.items():
         module, _, leaf = name.rpartition(".")
@@ -187,7 +201,7 @@ def to_state(port: Port, modules: dict[str, str], layout: str) -> dict[str, np.n
 
 
 def difference(one: Port, other: Port, with_pad_row: bool = True) -> str | None:
-    """The first thing in which two ports are not the same, bit for bit; None if there is none."""
+    """Return the first difference, bit by bit, between two ports; None if they are identical."""
     if one.model != other.model:
         return "the model"
     pairs = {name: (array, other.arrays[name]) for name, array in one.arrays.items()}

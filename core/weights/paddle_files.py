@@ -1,12 +1,12 @@
-"""Paddle's `.pdparams` files, read without Paddle, and the second names that its recurrent layers go by.
+"""Reader of Paddle's `.pdparams` files without Paddle, and second names of recurrent arrays.
 
-A `.pdparams` file is a pickle: a dict of NumPy arrays (what `paddle.save` writes of a state dict), or of
-(name, array) pairs where the dict was nested in another. Beside them lie `StructuredToParameterName@@`, a table of the
-tensors' internal names, and, for arrays of 2**30 bytes and more under protocols 2 and 3, `UnpackBigParamInfor@@`,
-which says what flat pieces an array was cut into. bfloat16 is stored as uint16. `paddle.nn.Linear` keeps [in, out].
+A `.pdparams` file is a pickle: a dict of NumPy arrays (`paddle.save` of a state dict), or of (name, array) pairs if the
+dict was nested in another one. It also contains `StructuredToParameterName@@`, a table of internal tensor names, and,
+for arrays of at least 2**30 bytes under protocols 2 and 3, `UnpackBigParamInfor@@`, which describes the pieces of a
+divided array. bfloat16 is stored as uint16. `paddle.nn.Linear` stores [in, out].
 
-A `paddle.nn.LSTM` lists every array twice: as `weight_ih_l0` and as `0.cell.weight_ih` (`0.cell_fw`, `0.cell_bw` in
-both directions), and `set_state_dict` reports as missing what is not there under both.
+A `paddle.nn.LSTM` lists every array twice, as `weight_ih_l0` and as `0.cell.weight_ih` (bidirectional: `0.cell_fw`,
+`0.cell_bw`). `set_state_dict` reports an array as missing unless both names exist.
 """
 
 from __future__ import annotations
@@ -29,8 +29,10 @@ _CELL_NAME = re.compile(rf"(?:(.+?)\.)?(?:(\d+)\.)?cell(_fw|_bw)?\.({_KINDS})")
 
 
 def read_state(path: str | Path, entry: str | None = None) -> StateDict:
-    """The state dict of a `.pdparams` file; no code in the file is run. Raises UserError
-    (`core/weights/safe_pickle.py`)."""
+    """Read the state dict of a `.pdparams` file without running code of the file.
+
+    Raises UserError (`core/weights/safe_pickle.py`).
+    """
     where = str(path)
     tree = load(read_bytes(path), where)
     if isinstance(tree, dict):
@@ -48,21 +50,23 @@ def _as_array(leaf: object) -> np.ndarray | None:
 
 
 def _join_pieces(tree: dict, where: str) -> None:
-    """Put arrays together again that `paddle.save` cut into pieces, in place."""
+    """Join, in place, the arrays that `paddle.save` divided into pieces."""
     table = tree.pop(_PIECES, {})
     try:
         for name, row in table.items():
             pieces = [_as_array(tree.pop(piece)) for piece in row["slices"]]
             tree[name] = np.concatenate(pieces).reshape(row["OriginShape"])
     except (AttributeError, KeyError, TypeError, ValueError):
-        raise UserError(f"{where}: damaged: an array that was saved in pieces cannot be put together") from None
+        raise UserError(
+            f"{where}: damaged, an array saved in pieces cannot be joined: copy or save the file again"
+        ) from None
 
 
 def layer_name(name: str) -> str | None:
-    """The name of a recurrent array as the layer calls it; None for any other name.
+    """Return the layer's name of a recurrent array, None for any other name.
 
-    `lstm.weight_ih_l0_reverse` for itself and for `lstm.0.cell_bw.weight_ih`. A cell without a number, as in
-    `paddle.nn.RNN(cell)`, is layer 0.
+    The result is `lstm.weight_ih_l0_reverse` for that name itself and for `lstm.0.cell_bw.weight_ih`. A cell without a
+    number, as in `paddle.nn.RNN(cell)`, is layer 0.
     """
     if _LAYER_NAME.fullmatch(name):
         return name
@@ -70,13 +74,13 @@ def layer_name(name: str) -> str | None:
     if match is None:
         return None
     prefix, layer, side, kind = match.groups()
-    if prefix is None and layer is None:  # a bare `cell.weight_ih` is a cell in a loop of its author's
+    if prefix is None and layer is None:  # a bare `cell.weight_ih` belongs to a custom loop
         return None
     return f"{prefix + '.' if prefix else ''}{kind}_l{int(layer or 0)}{'_reverse' if side == '_bw' else ''}"
 
 
 def with_cell_names(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """`arrays` and, after them, every recurrent array once more under its cell's name."""
+    """Return `arrays`, followed by every recurrent array under its second name."""
     found = {name: match.groups() for name in arrays if (match := _LAYER_NAME.fullmatch(name))}
     both = {prefix for prefix, _, _, reverse in found.values() if reverse}
     second = {}

@@ -1,7 +1,7 @@
-"""Finding the parts of a classifier among the arrays of a state dict: recurrent layer, embedding, linear head.
+"""Recognition of modules in a state dict: recurrent layer, embedding, linear head.
 
-Each finder takes the arrays that are left, by name, and returns what it understood. None guesses: where two readings
-are possible it asks, by a UserError that names the option to give.
+Each finder receives the remaining arrays by name and returns the module it recognized. Ambiguous cases raise a
+UserError that names the option to give.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ SHOWN_LAYOUT = {"out_in": "[out, in]", "in_out": "[in, out]"}
 
 @dataclass
 class Part:
-    """What a finder understood. Keys are neutral names; arrays are linear [out, in]."""
+    """A recognized module. Keys are neutral names; linear arrays are [out, in]."""
 
     arrays: Arrays = field(default_factory=dict)
     sources: dict[str, str] = field(default_factory=dict)
-    """Name in the file; none for zeros that stand for a bias that is not there."""
+    """Names in the file; no entry for a missing bias, which is zero."""
     modules: dict[str, str] = field(default_factory=dict)
     duplicates: dict[str, str] = field(default_factory=dict)
-    """Second name of an array in the file, and its first."""
+    """Second names of arrays in the file, with their first names."""
     changes: dict[str, object] = field(default_factory=dict)
-    """Fields of the spec, by dotted path."""
+    """Spec fields by dotted path."""
     assumed: list[str] = field(default_factory=list)
     features: int = 0
-    """Of an encoder: columns of its output."""
+    """Number of output features of an encoder."""
 
     def take(self, neutral: str, source: str, array: np.ndarray) -> None:
         self.arrays[neutral], self.sources[neutral] = array, source
@@ -54,22 +54,25 @@ def shown(name: str, array: np.ndarray) -> str:
 
 
 def find_recurrent(arrays: Arrays, where: str, wanted: str | None) -> Part:
-    """The recurrent layer, every layer and direction of it. `wanted` is its module where there are several."""
+    """Find the recurrent layers of all directions.
+
+    `wanted` names the module if there are several.
+    """
     module, leaves, duplicates = _choose_recurrent(arrays, where, wanted)
     at = f"{where}: {join(module, '')}"
     for name in arrays:
         if name.startswith(join(module, "")) and ("weight_hr_l" in name or name.endswith("weight_ho")):
-            raise UserError(f"{where}: {name} is a projection (proj_size), which seqtwin does not have")
+            raise UserError(f"{where}: {name} is a projection, not supported: build the layer without proj_size")
     for leaf in ("weight_hh_l0", "weight_ih_l0"):
         if leaf not in leaves:
-            raise UserError(f"{at}{leaf} is missing; there is {', '.join([*leaves][:3])}, ...")
+            raise UserError(f"{at}{leaf} is missing: save all arrays of the layer (got {_some(leaves)})")
         if arrays[leaves[leaf]].ndim != 2:
-            raise UserError(f"{where}: {shown(leaves[leaf], arrays[leaves[leaf]])} is not a matrix")
+            raise UserError(f"{where}: got {shown(leaves[leaf], arrays[leaves[leaf]])}, expected a matrix")
     rows, hidden = arrays[leaves["weight_hh_l0"]].shape
     if hidden == 0 or rows % hidden or rows // hidden not in CELLS:
         raise UserError(
-            f"{where}: {leaves['weight_hh_l0']} {[rows, hidden]} is of no cell: for {hidden} units an SRN has {hidden}"
-            f" rows, a GRU {3 * hidden}, an LSTM {4 * hidden}"
+            f"{where}: {leaves['weight_hh_l0']} {[rows, hidden]} fits no cell: for {hidden} units, expected {hidden}"
+            f" rows (SRN), {3 * hidden} (GRU) or {4 * hidden} (LSTM)"
         )
     cell, dtype = CELLS[rows // hidden], arrays[leaves["weight_hh_l0"]].dtype
     both = any(leaf.endswith("_reverse") for leaf in leaves)
@@ -93,26 +96,30 @@ def find_recurrent(arrays: Arrays, where: str, wanted: str | None) -> Part:
                 part.arrays[f"encoder.{leaf}"] = np.zeros(shape, dtype)
                 continue
             if leaf not in leaves:
-                raise UserError(f"{at}{leaf} is missing; there is {', '.join([*leaves][:3])}, ...")
+                raise UserError(f"{at}{leaf} is missing: save all arrays of the layer (got {_some(leaves)})")
             array = arrays[leaves[leaf]]
             if array.shape != shape:
-                raise UserError(f"{where}: {shown(leaves[leaf], array)} should have the shape {list(shape)}")
+                raise UserError(f"{where}: got {shown(leaves[leaf], array)}, expected shape {list(shape)}")
             part.take(f"encoder.{leaf}", leaves[leaf], array)
     part.features = hidden * (1 + both)
     if absent:
         part.assumed.append(
-            f"{module or 'the encoder'} has no {' and no '.join(absent)}: zeros stand there; build it with biases"
+            f"zeros for {' and '.join(absent)}, which {module or 'the encoder'} lacks; build it with biases"
         )
     if cell == "srn":
-        part.assumed.append(f"{module or 'the encoder'} uses tanh: no weight tells it from another nonlinearity")
+        part.assumed.append(f"tanh in {module or 'the encoder'}, which the weights do not determine")
     return part
 
 
+def _some(leaves: dict[str, str]) -> str:
+    return f"{', '.join([*leaves][:3])}, ..."
+
+
 def _choose_recurrent(arrays: Arrays, where: str, wanted: str | None) -> tuple[str, dict[str, str], dict[str, str]]:
-    """The module, its arrays' names in the file by `weight_ih_l0` and so on, and second names of the same arrays."""
+    """Return the module, its array names in the file by `weight_ih_l0`, ..., and second names."""
     found: dict[str, dict[str, str]] = {}
     duplicates: dict[str, dict[str, str]] = {}
-    # Names of the layer before names of its cells: these are taken where the others are absent.
+    # Names of the layer come before names of its cells, which are used only if the former are absent.
     for name in sorted(arrays, key=lambda name: layer_name(name) != name):
         if (known := layer_name(name)) is None:
             continue
@@ -120,21 +127,27 @@ def _choose_recurrent(arrays: Arrays, where: str, wanted: str | None) -> tuple[s
         first = found.setdefault(module, {}).setdefault(leaf, name)
         if first != name:
             if arrays[first].shape != arrays[name].shape or arrays[first].tobytes() != arrays[name].tobytes():
-                raise UserError(f"{where}: {first} and {name} name one array of Paddle's, and their values differ")
+                raise UserError(
+                    f"{where}: {first} and {name} are names of one array in Paddle, but their values differ: save the"
+                    f" model again"
+                )
             duplicates.setdefault(module, {})[name] = first
     if not found:
-        raise UserError(f"{where}: no recurrent layer among the float arrays: no name like lstm.weight_ih_l0")
+        raise UserError(
+            f"{where}: no recurrent layer among the float arrays, expected a name like lstm.weight_ih_l0: give another"
+            f" file"
+        )
     choices = ", ".join(module or "(the top)" for module in found)
     if wanted is not None and wanted not in found:
-        raise UserError(f"`encoder` {wanted}: no recurrent layer of that name in {where} (there is {choices})")
+        raise UserError(f"`encoder` {wanted}: no recurrent layer of that name in {where}: choose one of {choices}")
     if wanted is None and len(found) > 1:
-        raise UserError(f"{where}: several recurrent layers: {choices}; choose the encoder with `encoder` NAME")
+        raise UserError(f"{where}: several recurrent layers, {choices}: choose one with `encoder` NAME")
     module = wanted if wanted is not None else next(iter(found))
     return module, found[module], duplicates.get(module, {})
 
 
 def find_embedding(arrays: Arrays, where: str, inputs: int, wanted: str | None) -> Part:
-    """The embedding: a matrix of `inputs` columns, without a bias."""
+    """Find the embedding: a matrix with `inputs` columns and no bias."""
     found = [
         name.rpartition(".")[0]
         for name, array in arrays.items()
@@ -147,16 +160,20 @@ def find_embedding(arrays: Arrays, where: str, inputs: int, wanted: str | None) 
     if wanted is not None:
         module = wanted.removesuffix(".weight")
         if module not in found:
-            raise UserError(f"`embedding` {wanted}: no embedding of {inputs} columns (there is {choices or 'none'})")
+            raise UserError(
+                f"`embedding` {wanted}: no embedding of that name with {inputs} columns: choose one of"
+                f" {choices or 'none'}"
+            )
     else:
         named = [module for module in found if "emb" in module.lower()]
         best = named if len(named) == 1 else found
         if not best:
             raise UserError(
-                f"{where}: no embedding: no weight without a bias has {inputs} columns, the encoder's input"
+                f"{where}: no embedding, expected a weight without a bias and with {inputs} columns, the encoder's"
+                f" input size: give another file"
             )
         if len(best) > 1:
-            raise UserError(f"{where}: several could be the embedding: {choices}; choose one with `embedding` NAME")
+            raise UserError(f"{where}: several possible embeddings, {choices}: choose one with `embedding` NAME")
         (module,) = best
     source = join(module, "weight")
     part = Part(modules={"embedding": module}, changes={"model.embedding.vocab_size": len(arrays[source])})
@@ -167,9 +184,9 @@ def find_embedding(arrays: Arrays, where: str, inputs: int, wanted: str | None) 
 def find_head(
     arrays: Arrays, where: str, features: int, layout: str, ordered: bool, hidden: str | None, head: str | None
 ) -> Part:
-    """The linear layers from `features` to the classes: one, or two with the hidden layer first.
+    """Find the linear layers from `features` to the classes, with at most one hidden layer.
 
-    All linear layers that are left must form that chain, unless `head` (and `hidden`) name them. Where both orders fit,
+    All remaining linear layers must form this chain, unless `head` (and `hidden`) name them. If both orders fit,
     neutral names decide, then the order of the file if it has one (`ordered`).
     """
     linear = [
@@ -180,10 +197,10 @@ def find_head(
     for argument, name in (("hidden", hidden), ("head", head)):
         if name is not None and name not in linear:
             raise UserError(
-                f"`{argument}` {name}: no linear layer of that name in {where} (there is {', '.join(linear)})"
+                f"`{argument}` {name}: no linear layer of that name in {where}: choose one of {', '.join(linear)}"
             )
     if hidden is not None and head is None:
-        raise UserError("`hidden` names the layer below the head: give `head` too")
+        raise UserError("`hidden` without `head`: give both")
     if head is None and set(linear) == {"head.hidden", "head"}:
         hidden, head = "head.hidden", "head"
     names = [name for name in (hidden, head) if name is not None] or linear
@@ -192,19 +209,20 @@ def find_head(
     if not fitting:
         listed = ", ".join(shown(join(name, "weight"), arrays[join(name, "weight")]) for name in linear) or "none"
         if any(_is_chain(arrays, order, features, OTHER_LAYOUT[layout]) for order in orders):
-            advice = f"they do as {SHOWN_LAYOUT[OTHER_LAYOUT[layout]]}: give `layout` {OTHER_LAYOUT[layout]}"
+            other = OTHER_LAYOUT[layout]
+            advice = f"give `layout` {other}, as they form one as {SHOWN_LAYOUT[other]}"
         else:
-            advice = "name them with `head` NAME, and `hidden` NAME for a layer below it" if linear else "give them too"
+            advice = "name them with `head` NAME, and `hidden` NAME for a layer below it" if linear else "add them"
         raise UserError(
-            f"{where}: the linear layers do not lead from the encoder's {features} outputs to the classes through at"
-            f" most one hidden layer, read as {SHOWN_LAYOUT[layout]}: {listed}; {advice}"
+            f"{where}: the linear layers, read as {SHOWN_LAYOUT[layout]}, form no chain from the encoder's {features}"
+            f" outputs through at most one hidden layer to the classes ({listed}): {advice}"
         )
     part = Part()
     if len(fitting) > 1 and not ordered:
         both = " and ".join(fitting[0])
-        raise UserError(f"{where}: {both} fit in both orders: say which is which with `hidden` NAME `head` NAME")
+        raise UserError(f"{where}: {both} fit in both orders: give `hidden` NAME and `head` NAME")
     if len(fitting) > 1:
-        part.assumed.append(f"{fitting[0][0]} comes before {fitting[0][1]}, as in the file: both orders fit")
+        part.assumed.append(f"{fitting[0][0]} before {fitting[0][1]}, as in the file, although both orders fit")
     for neutral, module in zip(("head.hidden", "head")[-len(fitting[0]) :], fitting[0], strict=True):
         _take_linear(part, arrays, where, neutral, module, layout)
     outputs = len(part.arrays["head.weight"])
@@ -228,13 +246,13 @@ def _take_linear(part: Part, arrays: Arrays, where: str, neutral: str, module: s
     weight, bias = join(module, "weight"), join(module, "bias")
     array = arrays[weight] if layout == "out_in" else arrays[weight].T
     if len(array) == array.shape[1]:
-        part.assumed.append(f"{weight} is square: read as {SHOWN_LAYOUT[layout]}, the layout of this kind of file")
+        part.assumed.append(f"layout {SHOWN_LAYOUT[layout]} of {weight}, as usual in this kind of file: it is square")
     part.modules[neutral] = module
     part.take(f"{neutral}.weight", weight, array)
     if bias not in arrays:
         part.arrays[f"{neutral}.bias"] = np.zeros(len(array), array.dtype)
-        part.assumed.append(f"{module} has no bias: zeros stand there; build it with a bias")
+        part.assumed.append(f"zeros for the bias that {module} lacks; build it with a bias")
     elif arrays[bias].shape != (len(array),):
-        raise UserError(f"{where}: {shown(bias, arrays[bias])} should have the shape {[len(array)]}")
+        raise UserError(f"{where}: got {shown(bias, arrays[bias])}, expected shape {[len(array)]}")
     else:
         part.take(f"{neutral}.bias", bias, arrays[bias])

@@ -1,6 +1,6 @@
-"""Finding a TextCNN among the arrays of a state dict: convolutions side by side, and a second, frozen embedding.
+"""Recognition of a TextCNN in a state dict: convolutions and a second, frozen embedding.
 
-| in the file | here |
+| in the file | in seqtwin |
 |---|---|
 | `CONVS.{j}.weight` [C, I, k]: `torch.nn.Conv1d`, `paddle.nn.Conv1D`; d2l's TextCNN | `encoder.conv{j}.weight` |
 | `CONVS.{j}.weight` [C, 1, k, I]: `Conv2d` over the word vectors; PaddleNLP's `CNNEncoder` | the same, transposed |
@@ -21,7 +21,7 @@ FROZEN = ("constant", "static", "frozen")
 
 
 def _groups(arrays: Arrays) -> dict[str, dict[int, str]]:
-    """Weights of convolutions by what stands before their numbers."""
+    """Group the weights of convolutions by the prefix of their numbers."""
     found: dict[str, dict[int, str]] = {}
     for name, array in arrays.items():
         match = NUMBERED.match(name)
@@ -31,23 +31,24 @@ def _groups(arrays: Arrays) -> dict[str, dict[int, str]]:
 
 
 def has_convolutions(arrays: Arrays) -> bool:
-    """Whether there is a numbered convolution over word vectors."""
+    """Return whether there is a numbered convolution over word vectors."""
     return bool(_groups(arrays))
 
 
 def find_convolutions(arrays: Arrays, where: str, wanted: str | None, activation: str | None) -> Part:
-    """The convolutions, in the order of their numbers. `wanted` is what stands before these, where there are several.
+    """Find the convolutions, ordered by number.
 
-    Raises UserError for kernels that read unequal widths, or a bias that does not fit.
+    `wanted` is the name prefix if there are several. Raises UserError for kernels with unequal input sizes, or a bias
+    of a wrong shape.
     """
     groups = _groups(arrays)
     choices = ", ".join(groups)
     if wanted == "encoder" and "encoder.conv" in groups:  # neutral names
         wanted = "encoder.conv"
     if wanted is not None and wanted not in groups:
-        raise UserError(f"`encoder` {wanted}: no convolutions of that name in {where} (there is {choices})")
+        raise UserError(f"`encoder` {wanted}: no convolutions of that name in {where}: choose one of {choices}")
     if wanted is None and len(groups) > 1:
-        raise UserError(f"{where}: several groups of convolutions: {choices}; choose one with `encoder` NAME")
+        raise UserError(f"{where}: several groups of convolutions, {choices}: choose one with `encoder` NAME")
     prefix = wanted if wanted is not None else next(iter(groups))
     part, widths, kernels, channels = Part(modules={"encoder": prefix}), set(), [], []
     for place, (_, source) in enumerate(sorted(groups[prefix].items())):
@@ -57,26 +58,28 @@ def find_convolutions(arrays: Arrays, where: str, wanted: str | None, activation
         bias = join(module, "bias")
         if bias not in arrays:
             part.arrays[f"{name}.bias"] = np.zeros(len(array), array.dtype)
-            part.assumed.append(f"{module} has no bias: zeros stand there; build it with a bias")
+            part.assumed.append(f"zeros for the bias that {module} lacks; build it with a bias")
         elif arrays[bias].shape != (len(array),):
-            raise UserError(f"{where}: {shown(bias, arrays[bias])} should have the shape {[len(array)]}")
+            raise UserError(f"{where}: got {shown(bias, arrays[bias])}, expected shape {[len(array)]}")
         else:
             part.take(f"{name}.bias", bias, arrays[bias])
         widths.add(array.shape[1])
         channels.append(array.shape[0])
         kernels.append(array.shape[2])
     if len(widths) > 1:
-        raise UserError(f"{where}: the convolutions of {prefix} read vectors of unequal widths: {sorted(widths)}")
+        raise UserError(f"{where}: the convolutions of {prefix} have input sizes {sorted(widths)}, expected equal ones")
     encoder = {"kind": "textcnn", "kernels": kernels, "channels": channels, "activation": activation or "relu"}
     part.changes = {"model.encoder": encoder, "model.head.pooling": "max", "model.embedding.dim": widths.pop()}
     part.features = sum(channels)
     if activation is None:
-        part.assumed.append(f"{encoder['activation']} after pooling: no weight tells (`encoder_activation`)")
+        part.assumed.append(
+            f"{encoder['activation']} after pooling, which the weights do not determine (`encoder_activation`)"
+        )
     return part
 
 
 def find_tables(arrays: Arrays, where: str, inputs: int, wanted: str | None) -> Part:
-    """The embedding of `inputs` columns; or two of half as many, the second of which is never trained."""
+    """Find the embedding with `inputs` columns, or two of half that size, the second one frozen."""
     tables = [name for name, array in arrays.items() if array.ndim == 2 and name.endswith("weight")]
     if inputs % 2 or any(arrays[name].shape[1] == inputs and "emb" in name.lower() for name in tables):
         return find_embedding(arrays, where, inputs, wanted)
@@ -88,7 +91,7 @@ def find_tables(arrays: Arrays, where: str, inputs: int, wanted: str | None) -> 
     part = find_embedding(others, where, inputs // 2, wanted)
     trained, static = part.arrays["embedding.weight"], arrays[frozen[0]]
     if static.shape != trained.shape:
-        raise UserError(f"{where}: {shown(frozen[0], static)} should have the shape {list(trained.shape)}")
+        raise UserError(f"{where}: got {shown(frozen[0], static)}, expected shape {list(trained.shape)}")
     part.take("embedding.static.weight", frozen[0], static)
     part.modules["embedding.static"] = frozen[0].rpartition(".")[0]
     part.changes |= {"model.embedding.static_copy": True, "model.embedding.dim": inputs // 2}
@@ -96,10 +99,10 @@ def find_tables(arrays: Arrays, where: str, inputs: int, wanted: str | None) -> 
 
 
 def in_our_layout(array: np.ndarray) -> np.ndarray:
-    """[C, I, k] of a convolution's weight [C, I, k] or [C, 1, k, I]."""
+    """Convert a convolution weight [C, I, k] or [C, 1, k, I] to [C, I, k]."""
     return array if array.ndim == 3 else array[:, 0].transpose(0, 2, 1)
 
 
 def in_layout_of(array: np.ndarray, source_shape: tuple[int, ...]) -> np.ndarray:
-    """What `in_our_layout` would read `array` [C, I, k] from, with as many axes as in the file."""
+    """Convert `array` [C, I, k] to the layout of `source_shape`, the inverse of `in_our_layout`."""
     return array.transpose(0, 2, 1)[:, None] if len(source_shape) == 4 else array

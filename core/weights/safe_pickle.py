@@ -1,14 +1,14 @@
-"""Read a pickle that holds containers, numbers, text and NumPy arrays, without running any code that it names.
+"""Safe reader of pickles with containers, numbers, text and NumPy arrays.
 
-A pickle is a program, and `pickle.load` runs it: whoever wrote the file may name any function of any module. Here the
-few names that NumPy, OrderedDict and old byte strings need (`_CALLS`) lead to functions of this file, which check
-sizes and number types; every other name, and every opcode that is not on a list, is refused. The interpreter is
-Python's own in Python, `pickle._Unpickler`, with a table of opcodes from here. The usual form, a `find_class` on top
-of the C `pickle.Unpickler`, is not enough: its table is fixed, and a few bytes make it allocate 64 GiB (`LONG_BINPUT`
-of a large index), end the process (a deeply nested tuple as a key) or set attributes on what `find_class` returns.
+A pickle is a program that may call any function of any module, and `pickle.load` runs it. This reader maps the few
+names that NumPy, OrderedDict and old byte strings need (`_CALLS`) to functions of this file, which check sizes and
+number types. It rejects every other name, and every opcode that is not listed. The interpreter is Python's pure-Python
+`pickle._Unpickler` with an opcode table defined here. The common approach, `find_class` in a subclass of the C
+`pickle.Unpickler`, does not suffice: its opcode table is fixed, and a few bytes make it allocate 64 GiB (`LONG_BINPUT`
+of a large index), crash (a deeply nested tuple as a key) or set attributes on the result of `find_class`.
 
-Sources: the opcodes' documentation in Python's `pickletools`; what `numpy.ndarray.__reduce__` and `__reduce_ex__`
-return; the files that `paddle.save` of Paddle 2.6 and 3.3 writes, protocols 2 to 4.
+Sources: documentation of the opcodes in Python's `pickletools`; results of `numpy.ndarray.__reduce__` and
+`__reduce_ex__`; files written by `paddle.save` of Paddle 2.6 and 3.3, protocols 2 to 4.
 """
 
 from __future__ import annotations
@@ -27,34 +27,34 @@ from core.errors import UserError
 _NUMBER_TYPES = frozenset(["f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1"])
 _LONGEST_AXIS = 2**31
 _KEYS = (str, int, float, bytes, type(None))
-"""What may be a key of a dict: hashing a deeply nested tuple would exhaust the interpreter's stack."""
+"""Allowed types of dict keys; hashing a deeply nested tuple would exhaust the stack."""
 
 
 class Damaged(ValueError):
-    """The opcodes do not fit together."""
+    """An inconsistent sequence of opcodes."""
 
 
 def load(data: bytes, where: str) -> object:
-    """Return what the pickle describes: dicts, lists (sets too), tuples, numbers, text, bytes, and `PickledArray`.
+    """Decode a pickle of dicts, lists, sets (as lists), tuples, numbers, text, bytes and arrays.
 
-    Raises UserError naming `where`: for a name that is not on the list, a persistent id, an instance of a class, a
-    number type that is not plain, or data that are truncated or not a pickle.
+    Arrays are returned as `PickledArray`. Raises UserError naming `where`: for a name that is not listed, a persistent
+    id, an instance of a class, a number type that is not plain, and truncated or invalid data.
     """
     try:
         with warnings.catch_warnings():
-            # Of an odd escape in a string Python warns, which tells the user of a damaged file nothing.
+            # Python warns about invalid escapes in strings, which does not help the user of a damaged file.
             warnings.simplefilter("ignore", DeprecationWarning)
             return _Unpickler(data, where).load()
     except UserError:
         raise
-    except Exception as error:  # whatever opcodes that do not fit together bring about
+    except Exception as error:  # inconsistent opcodes can raise any exception
         found = _short(str(error) or type(error).__name__)
         reason = f"damaged, or not a pickle ({found})" if data else "the file is empty"
-        raise UserError(f"{where}: {reason}: a state dict was expected") from None
+        raise UserError(f"{where}: {reason}, expected a state dict: copy or save the file again") from None
 
 
 class PickledArray:
-    """An array as the pickle tells it. `array()` gives it in the stored number type, on the file's own memory."""
+    """A pickled array. `array()` returns a view of the file's memory in the stored number type."""
 
     __slots__ = ("data", "dtype", "fortran", "shape")
 
@@ -62,26 +62,26 @@ class PickledArray:
         self.data = None
 
     def fill(self, shape: object, dtype: object, fortran: object, data: object) -> PickledArray:
-        """Check sizes and type before anything is built. Raises Damaged."""
+        """Check sizes and type before storing the data. Raises Damaged."""
         if isinstance(data, str):
-            data = data.encode("latin-1")  # Python 2 had no bytes
+            data = data.encode("latin-1")  # a byte string of Python 2
         if self.data is not None or not isinstance(dtype, _NumberType) or not isinstance(data, bytes):
             raise Damaged("an array that is not made of plain numbers")
-        # What is shown of a file is small: a few bytes can describe a tuple of 2**40 elements, all of them the same.
+        # Checked before formatting an error: a few bytes can describe a tuple of 2**40 equal elements.
         if not isinstance(shape, tuple) or len(shape) > 32 or any(type(axis) is not int for axis in shape):
             raise Damaged("an array without a shape")
         if not all(0 <= axis <= _LONGEST_AXIS for axis in shape):
             raise Damaged(f"an array of shape {_short(str(shape))}")
         wanted = math.prod(shape) * dtype.numpy.itemsize
         if wanted != len(data):
-            raise Damaged(f"an array of shape {list(shape)} needs {wanted} bytes and has {len(data)}")
+            raise Damaged(f"an array of shape {list(shape)} needs {wanted} bytes but has {len(data)}")
         self.shape, self.dtype, self.fortran, self.data = shape, dtype.numpy, bool(fortran), data
         return self
 
     def build(self, state: object) -> None:
-        """The state that NumPy gives its arrays: (version, shape, dtype, is_fortran, bytes)."""
+        """Load the state of a NumPy array: (version, shape, dtype, is_fortran, bytes)."""
         if not isinstance(state, tuple) or len(state) != 5:
-            raise Damaged("an array's state in an unknown form")
+            raise Damaged("an array state of unknown form")
         self.fill(*state[1:])
 
     def array(self) -> np.ndarray:
@@ -91,25 +91,25 @@ class PickledArray:
 
 
 class _NumberType:
-    """`numpy.dtype(code, False, True)`, and the byte order that its state brings."""
+    """A replacement of `numpy.dtype(code, False, True)`, with the byte order of its state."""
 
     __slots__ = ("numpy",)
 
     def __init__(self, code: object, align: object = False, copy: object = True) -> None:
         if not isinstance(code, str):
-            raise Damaged("an array's type in an unknown form")
+            raise Damaged("an array type of unknown form")
         if code.lstrip("<>=|") not in _NUMBER_TYPES:
             raise Damaged(f"an array of the type {_short(repr(code))}, which is not a plain number")
         self.numpy = np.dtype(code)
 
     def build(self, state: object) -> None:
         if not isinstance(state, tuple) or len(state) < 2 or state[1] not in ("<", ">", "=", "|"):
-            raise Damaged("an array's type in an unknown form")
+            raise Damaged("an array type of unknown form")
         self.numpy = self.numpy.newbyteorder(state[1])
 
 
 def _ndarray(*_):
-    raise Damaged("an array made in an unknown way")
+    raise Damaged("an array built in an unknown way")
 
 
 def _reconstruct(kind, shape, code):
@@ -120,7 +120,7 @@ def _reconstruct(kind, shape, code):
 
 def _encode(text, encoding):
     if not isinstance(text, str) or encoding != "latin1":
-        raise Damaged("a byte string in an unknown encoding")
+        raise Damaged("a byte string of unknown encoding")
     return text.encode("latin-1")
 
 
@@ -155,11 +155,11 @@ for _core in ("core", "_core"):  # NumPy 1 says core, NumPy 2 says _core
     _CALLS[f"numpy.{_core}.numeric._frombuffer"] = lambda data, dtype, shape, order: PickledArray().fill(
         shape, dtype, order == "F", data
     )
-"""Every name that a pickle may use, and what we make in its place."""
+"""Names that a pickle may use, with their safe replacements."""
 
 
 class _Unpickler(pickle._Unpickler):
-    """Python's unpickler, with the names of `_CALLS` and the opcodes of `_Unpickler.dispatch` alone."""
+    """Python's unpickler, restricted to the names of `_CALLS` and the opcodes of `dispatch`."""
 
     stack: list
     append: Callable[[object], None]
@@ -170,7 +170,7 @@ class _Unpickler(pickle._Unpickler):
         self.where = where
 
     def refuse(self, what: str) -> None:
-        raise UserError(f"{self.where}: refuses to load: it asks {what}; a state dict holds arrays only")
+        raise UserError(f"{self.where}: unsafe, it asks {what}: save a state dict, which holds arrays only")
 
     def find_class(self, module: str, name: str) -> Callable:
         if f"{module}.{name}" not in _CALLS:
@@ -197,7 +197,7 @@ class _Unpickler(pickle._Unpickler):
         state, target = self.stack.pop(), self.stack[-1]
         if isinstance(target, PickledArray | _NumberType):
             target.build(state)
-        elif not isinstance(target, dict):  # attributes of an OrderedDict: nothing that we need
+        elif not isinstance(target, dict):  # attributes of an OrderedDict are not needed
             raise Damaged("a state for something that has none")
 
 
@@ -205,7 +205,7 @@ _BY_CODE = {ord(opcode.code): opcode for opcode in pickletools.opcodes}
 
 
 class _Opcodes(dict):
-    """What is done for each opcode; a refusal for those without an entry."""
+    """Handlers by opcode; opcodes without an entry are rejected."""
 
     def __missing__(self, code: int) -> Callable:
         opcode = _BY_CODE[code]
@@ -224,11 +224,13 @@ NONE NEWTRUE NEWFALSE INT BININT BININT1 BININT2 LONG LONG1 FLOAT BINFLOAT STRIN
 UNICODE BINUNICODE SHORT_BINUNICODE BINUNICODE8 BINBYTES SHORT_BINBYTES BINBYTES8
 EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 EMPTY_LIST LIST APPEND APPENDS EMPTY_DICT
 """
-"""Opcodes that move values on the stack, or call what `find_class` has found: as Python does them. Without LONG4, whose
-integers are too long for Python to show."""
+"""Opcodes handled as in Python: they move values on the stack or call `find_class` results.
+
+LONG4 is excluded, as its integers can be too long for Python to print.
+"""
 _CODES = {opcode.name: code for code, opcode in _BY_CODE.items()}
 _INSTEAD = {"BYTEARRAY8": "BINBYTES8", "EMPTY_SET": "EMPTY_LIST", "FROZENSET": "LIST", "ADDITEMS": "APPENDS"}
-"""Python would reserve a bytearray's size before it is read, and hash what a set holds."""
+"""Opcodes handled as another one, as Python allocates bytearrays unread and hashes sets."""
 _OWN = {
     "DICT": _Unpickler.load_dict,
     "SETITEM": _Unpickler.load_setitem,
@@ -243,6 +245,6 @@ _Unpickler.dispatch = _Opcodes(
 
 
 def _short(text: str) -> str:
-    """Text from the file, fit for one line of an error."""
+    """Return text from the file, made printable and truncated for an error message."""
     text = text if text.isprintable() else ascii(text)
     return text if len(text) <= 80 else text[:77] + "..."

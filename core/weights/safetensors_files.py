@@ -1,4 +1,4 @@
-"""`.safetensors` files under neutral names, as a run folder's `best.safetensors`: read and written by no framework."""
+"""Reader and writer of `.safetensors` files with neutral names, without a framework."""
 
 from __future__ import annotations
 
@@ -16,19 +16,20 @@ from core.weights.state_dict import StateDict, gather, read_bytes
 
 LINEAR_LAYOUT = "out_in"
 _TYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
-"""bfloat16 as the uint16 that `core.weights.state_dict.gather` takes it for."""
+"""NumPy dtypes by safetensors name; bfloat16 as uint16 (`core.weights.state_dict.gather`)."""
 
 
 def read_state(path: str | Path, entry: str | None = None) -> StateDict:
-    """The arrays of a `.safetensors` file; a run's optimiser state (`optimizer/...`) is left out, and said.
+    """Read the arrays of a `.safetensors` file, such as `best.safetensors` of a run folder.
 
-    Raises UserError if the file cannot be read or is damaged.
+    Optimizer state of a run (`optimizer/...`) is skipped and listed in `left_out`. Raises UserError if the file cannot
+    be read or is damaged.
     """
     where, data = str(path), read_bytes(path)
     try:
         parts = safetensors.deserialize(data)
     except safetensors.SafetensorError as error:
-        raise UserError(f"{where}: damaged or not a safetensors file ({error})") from None
+        raise UserError(f"{where}: damaged or not a safetensors file ({error}): copy or save it again") from None
     tree = {}
     for name, part in parts:
         if part["dtype"] in _TYPES:
@@ -38,7 +39,7 @@ def read_state(path: str | Path, entry: str | None = None) -> StateDict:
     moments = [name for name in tree if name.startswith("optimizer/")]
     state = gather({name: value for name, value in tree.items() if name not in set(moments)}, where, _as_array, entry)
     if moments:
-        state.left_out[f"optimizer/... ({len(moments)} arrays)"] = "the optimiser's state"
+        state.left_out[f"optimizer/... ({len(moments)} arrays)"] = "optimizer state"
     return dataclasses.replace(state, ordered=False)  # safetensors sorts them
 
 
@@ -48,6 +49,6 @@ def _as_array(leaf: object) -> np.ndarray | None:
 
 def write_state(path: str | Path, arrays: dict[str, np.ndarray]) -> None:
     """Write arrays atomically. Raises UserError if the system refuses."""
-    # safetensors' NumPy writer stores the memory of an array that is not C-contiguous in the wrong order.
+    # safetensors' NumPy writer corrupts arrays that are not C-contiguous: it stores their memory as it is.
     contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     write_bytes_atomic(path, safetensors.numpy.save(contiguous, metadata={"format": str(FORMAT_VERSION)}))

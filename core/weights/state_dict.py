@@ -1,7 +1,7 @@
-"""A state dict as a file holds it: float arrays by name, what else lay in the file, and what was done on reading.
+"""State dicts of files: float arrays by name, skipped entries, and notes.
 
-Every reader (`core/weights/paddle_files.py`, `core/weights/safetensors_files.py`, `backends/*/state_files.py`) hands
-its decoded tree to `gather`, which finds the state dict in it, also where a checkpoint keeps it one or two levels down.
+Every reader (`core/weights/paddle_files.py`, `core/weights/safetensors_files.py`, `backends/*/weight_files.py`) passes
+its decoded tree to `gather`, which finds the state dict, also if a checkpoint nests it one or two levels deep.
 """
 
 from __future__ import annotations
@@ -16,16 +16,18 @@ import numpy as np
 from core.errors import UserError
 
 TOP = "."
+"""Entry name of a file's top level."""
 KERNEL = re.compile(r"\d\.weight$")
-"""Name of a file's top level, as an entry of the file."""
+"""Names of numbered convolution kernels."""
 _DEEPEST = 3
 
 
 @dataclass(frozen=True)
 class StateDict:
-    """`arrays` are float32 or float64, in the file's order and layout; `left_out` says of each other entry what it is.
+    """A state dict: float32 or float64 `arrays` in the order and layout of the file.
 
-    `where` names the file in errors; `notes` say what was done on reading, for the user to read.
+    `left_out` describes the skipped entries by name. `where` names the file in errors. `notes` tell the user about
+    conversions.
     """
 
     where: str
@@ -33,30 +35,32 @@ class StateDict:
     left_out: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     ordered: bool = True
-    """Whether the file keeps the order in which the module lists its arrays."""
+    """True if the file preserves the array order of the module."""
 
 
 def read_bytes(path: str | Path) -> bytes:
-    """A whole file. Raises UserError if it cannot be read."""
+    """Read a file. Raises UserError if it cannot be read."""
     try:
         return Path(path).read_bytes()
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+        raise UserError(f"{path}: cannot be read ({error.strerror}): check the path") from None
     except MemoryError:
-        raise UserError(f"{path}: larger than this machine's memory") from None
+        raise UserError(f"{path}: larger than the memory of this machine: use a machine with more memory") from None
 
 
 def gather(
     tree: object, where: str, as_array: Callable[[object], np.ndarray | None], entry: str | None = None
 ) -> StateDict:
-    """The state dict in a decoded file.
+    """Find the state dict in a decoded file.
 
-    `as_array` gives a leaf as an array (uint16 stands for bfloat16, as in Paddle's files), or None for what is no
-    array. `entry` names the part to take (`model`, `checkpoint.model`, `.` for the top) where several hold recurrent
-    weights. Raises UserError if there is none, or several and no `entry`.
+    `as_array` converts a leaf to an array (uint16 means bfloat16, as in Paddle's files), or returns None. `entry` names
+    the entry to use (`model`, `checkpoint.model`, `.` for the top level) if several contain encoder weights. Raises
+    UserError if there is none, or several and no `entry`.
     """
     if not isinstance(tree, dict):
-        raise UserError(f"{where}: holds {describe(tree, as_array)}, not a state dict: save the model's state_dict()")
+        raise UserError(
+            f"{where}: got {describe(tree, as_array)}, expected a state dict: save the model's state_dict()"
+        )
     found = {_path(trail): (trail, part) for trail, part in _dicts(tree) if _is_state(part, as_array)}
     if entry is not None:
         found = {path: part for path, part in found.items() if path == entry}
@@ -64,14 +68,14 @@ def gather(
         part = "" if entry is None else f" in `entry` {entry}"
         names = ", ".join(_name(key, where) for key in list(tree)[:6]) or "nothing"
         raise UserError(
-            f"{where}: no recurrent layer{part}, no name like lstm.weight_ih_l0, and no convolutions (it begins with"
-            f" {names})"
+            f"{where}: no recurrent layer{part}, with names like lstm.weight_ih_l0, and no convolutions: give another"
+            f" file (first entries: {names})"
         )
     if len(found) > 1:
         parts = ", ".join(_name(path, where) for path in found)
-        raise UserError(f"{where}: holds several state dicts: {parts}; choose one with `entry` NAME")
+        raise UserError(f"{where}: several state dicts, {parts}: choose one with `entry` NAME")
     ((path, (trail, part)),) = found.items()
-    notes = [] if path == TOP else [f"the state dict is the entry {path} of the file"]
+    notes = [] if path == TOP else [f"state dict read from entry {path} of the file"]
     left_out = {name: describe(value, as_array) for name, value in _beside(tree, trail, where)}
     arrays: dict[str, np.ndarray] = {}
     widened: dict[str, int] = {}
@@ -86,12 +90,12 @@ def gather(
             widened[label] = widened.get(label, 0) + 1
             array = widen(array)
         arrays[name] = array.astype(array.dtype.newbyteorder("="), copy=False)
-    notes += [f"{count} arrays in {label}: widened to float32" for label, count in widened.items()]
+    notes += [f"{count} arrays converted from {label} to float32" for label, count in widened.items()]
     return StateDict(where, arrays, left_out, tuple(notes))
 
 
 def _from_bfloat16(array: np.ndarray) -> np.ndarray:
-    """uint16 holding the upper half of float32's bits."""
+    """Convert uint16 with the upper bits of float32 to float32."""
     return (array.astype(np.uint32) << np.uint32(16)).view(np.float32)
 
 
@@ -99,7 +103,7 @@ _WIDENED = {"float16": ("float16", lambda array: array.astype(np.float32)), "uin
 
 
 def _dicts(tree: dict) -> Iterator[tuple[tuple, dict]]:
-    """(keys on the way, dict), each dict once however often it is referred to, the outer ones first."""
+    """Yield (path of keys, dict) for every distinct dict, outer dicts first."""
     seen, level = {id(tree)}, [((), tree)]
     for _ in range(_DEEPEST):
         yield from level
@@ -117,7 +121,7 @@ def _path(trail: tuple) -> str:
 
 
 def _is_state(part: dict, as_array: Callable) -> bool:
-    """Whether a dict holds what an encoder is known by: recurrent arrays, or numbered kernels of a convolution."""
+    """Return whether a dict has arrays of an encoder: recurrent ones, or numbered kernels."""
     for key in part:
         if not isinstance(key, str) or not ("weight_ih" in key or KERNEL.search(key)):
             continue
@@ -128,7 +132,7 @@ def _is_state(part: dict, as_array: Callable) -> bool:
 
 
 def _beside(tree: dict, trail: tuple, where: str) -> Iterator[tuple[str, object]]:
-    """What stands beside the part at the end of `trail`, in each dict on the way down."""
+    """Yield the other entries of every dict along `trail`."""
     for depth, step in enumerate(trail):
         above = [_name(key, where) for key in trail[:depth]]
         yield from ((".".join([*above, _name(key, where)]), value) for key, value in tree.items() if key is not step)
@@ -136,15 +140,15 @@ def _beside(tree: dict, trail: tuple, where: str) -> Iterator[tuple[str, object]
 
 
 def _name(key: object, where: str) -> str:
-    """A key as text. Raises UserError for one that would not show on a line."""
+    """Return a key as text. Raises UserError for a key that cannot be printed on one line."""
     name = str(key)
     if not name.isprintable() or len(name) > 200:
-        raise UserError(f"{where}: the name {ascii(name)[:60]} in it cannot be shown: not a state dict")
+        raise UserError(f"{where}: unprintable name {ascii(name)[:60]}, expected a state dict: give another file")
     return name
 
 
 def describe(value: object, as_array: Callable[[object], np.ndarray | None]) -> str:
-    """A few words on an entry that is not taken."""
+    """Describe a skipped entry in a few words."""
     array = as_array(value)
     if array is not None:
         return f"{array.dtype.name} {list(array.shape)}"

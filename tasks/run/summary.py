@@ -15,6 +15,7 @@ from core.errors import UserError
 from core.models.heads.scores import Evaluation
 from core.models.model import parameter_table
 from core.plots.confusion import draw_confusion, numbering
+from core.strings import count_reasons
 from core.train.misclassified import most_confident, with_texts
 from core.train.record import Run
 from core.train.run_folder import RunFolder
@@ -57,7 +58,7 @@ def describe(run: Run) -> None:
     counts = ", ".join(f"{data[part]['documents']:,} {part}" for part in ("train", "dev", "test"))
     fact("", f"{counts}; dev split {data['dev_split']}; vocabulary {len(run.data.vocabulary):,}")
     if data.get("left_out"):
-        fact("", "left out: " + ", ".join(f"{number:,} {reason}" for reason, number in data["left_out"].items()))
+        fact("", f"skipped: {count_reasons(data['left_out'])}")
     if experiment.known_classes is None:
         fact("classes", _classes(execution["classes"], data["train"]["per_class"]))
     if "tokenized_by" in execution:

@@ -286,7 +286,7 @@ def test_a_second_way_back_is_refused(rng):
     for again in (one, start(case, backward=False)[0]):
         with pytest.raises(RuntimeError) as error:
             again.backward(**wanted)
-        assert "backwards before" in one_line(error)
+        assert "second backward pass" in one_line(error)
 
 
 def test_memory_goes_back(rng):

@@ -230,7 +230,7 @@ def test_a_prediction_that_differs_is_counted(data):
     with planted(backends.load("paddle"), "swapped-gates"):
         parameters["head.weight"] *= 1e3
         (row,) = compare_predictions(experiment, {"torch": parameters}, data[1], sides())
-    assert row.compared == "trained in torch, run in paddle"
+    assert row.compared == "trained in torch, evaluated in paddle"
     assert row.passed == (row.relative == 0.0) and row.absolute > 1e-3
     assert row.where.startswith(f"{round(row.relative * 40)} differ")
 

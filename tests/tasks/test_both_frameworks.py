@@ -262,7 +262,7 @@ def test_a_mistake_leaves_nothing_behind(name, refused, tmp_path, capfd):
     # What only the training process sees.
     for out in ((), ("--out", "new/run")):
         assert call(program, *both, "--impl", "builtin", *out) == 2
-        assert "do not go side by side" in capfd.readouterr().err
+        assert "do not support ensemble training" in capfd.readouterr().err
         assert [path.name for path in tmp_path.iterdir()] == ["there"]
 
 

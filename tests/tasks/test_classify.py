@@ -163,13 +163,13 @@ def test_a_run_of_three_files(place, name):
     loaded(name)
     done, run = place.outputs[name], place.runs[name]
     assert done.code == 0, done.err
-    assert "left out: 2 without words, 1 without a label, 1 the same text again" in done.out
+    assert "skipped: 2 without tokens, 1 without a label, 1 duplicate" in done.out
     assert "guessed" not in done.out
-    assert f"{3 * EACH} train, 12 dev, 18 test" in done.out and "dev split the data's own" in done.out
+    assert f"{3 * EACH} train, 12 dev, 18 test" in done.out and "dev split as provided" in done.out
     assert f"test {place.root / 'test.csv'}" in done.out and "dev.jsonl.gz" in done.out
     experiment, execution = RunFolder.open(run).read_record()
     assert execution["classes"] == CLASSES and "tokenized_by" not in execution
-    assert execution["data"]["test_split"] == "the data's own"
+    assert execution["data"]["test_split"] == "as provided"
     assert experiment.model.head.classes == 3 and experiment.data.test == str(place.root / "test.csv")
     assert experiment.training.class_weights == (1.0, 1.0, 1.0)
     rows = table_of(run / "predictions.csv")
@@ -205,8 +205,8 @@ def test_parts_are_cut_with_every_class(place):
     argv = ("t.csv", *columns, *argv, *place.where, "--backend", place.backend, "--out", "r")
     done = run_main(tasks.classify.main, *argv)
     assert done.code == 0, done.err
-    assert "guessed  --tokenizer words: its script has spaces between words" in done.out
-    assert "guessed  --epochs 40: 67 rows" in done.out and "7 the same text again" in done.out
+    assert "guessed  --tokenizer words: space-separated script" in done.out
+    assert "guessed  --epochs 40: 67 rows" in done.out and "7 duplicates" in done.out
     shown = shown_output((ROOT / "docs" / "own-texts.md").read_text(encoding="utf-8"), "tasks.classify")
     assert (missing := first_difference(shown, done.out)) is None, f"{missing!r} is not in:\n{done.out}"
     experiment, execution = RunFolder.open(Path("r")).read_record()
@@ -284,7 +284,7 @@ def test_duplicates_can_be_kept(place):
     write_csv(Path("t.csv"), [*rows, *rows])
     for kept, documents in (("keep", 60), ("drop", 30)):
         done = place.train("t.csv", "--duplicates", kept, "--out", kept)
-        assert done.code == 0 and ("the same text again" in done.out) == (kept == "drop"), done.err
+        assert done.code == 0 and ("30 duplicates" in done.out) == (kept == "drop"), done.err
         record = RunFolder.open(Path(kept)).read_record()[1]["data"]
         assert sum(record[part]["documents"] for part in ("train", "dev", "test")) == documents
 
@@ -294,7 +294,7 @@ def test_dev_file_alone_and_a_limit(place):
     done = place.train(place.table, "--dev", place.root / "dev.jsonl.gz", "--train-limit", 9, "--out", "r")
     assert done.code == 0, done.err
     record = RunFolder.open(Path("r")).read_record()[1]["data"]
-    assert (record["dev_split"], record["test_split"]) == ("the data's own", "at random")
+    assert (record["dev_split"], record["test_split"]) == ("as provided", "at random")
     assert [record[part]["per_class"] for part in ("train", "dev", "test")] == [[3] * 3, [3] * 3, [2] * 3]
 
 
@@ -335,7 +335,7 @@ def test_a_mistake_in_both_frameworks(place, refused, monkeypatch):
     )
     write_csv(Path("t.csv"), [("good", "a"), ("bad", "b")])
     done = run_main(tasks.classify.main, "t.csv", *TINY, *place.where, "--backend", "both", "--out", "b")
-    assert done.code == 2 and done.err.count("\n") == 1 and "t.csv: the dev part has no text" in done.err
+    assert done.code == 2 and done.err.count("\n") == 1 and "t.csv: the dev split has no text" in done.err
     assert [path.name for path in Path().iterdir()] == ["t.csv"]
 
 
@@ -549,7 +549,7 @@ def test_answers_that_cannot_be_written(place, refused, monkeypatch):
 
     new_file("n.csv")
     monkeypatch.setattr(os, "fsync", full)
-    says = ("o.csv", "No space left", "nothing was left behind")
+    says = ("o.csv", "No space left", "no partial file remains")
     refused("predict", place.any_run, "--file", "n.csv", "--out", "o.csv", says=says)
 
 
@@ -573,29 +573,39 @@ MISTAKES = {
     "named twice": ("train.csv", "text,label,label\na,b,c\n", (), "2 columns are named 'label'"),
     "empty": ("train.csv", "", (), "train.csv: empty"),
     "header only": ("train.csv", "text,label\n", (), "train.csv: no row below"),
-    "no texts": ("train.csv", "text,label\n...,a\n,b\nc,\n", (), ("2 without words", "1 without a label")),
+    "no texts": ("train.csv", "text,label\n...,a\n,b\nc,\n", (), ("2 without tokens", "1 without a label")),
     "one class": ("train.csv", "text,label\na,p\nb,p\n", (), ("train.csv: all texts have the label 'p'", "two")),
     "one example": (
         "train.csv",
         rows_with(("once", "rare")),
         (),
-        ("'rare', of 1 in all", "train, dev, test needs one"),
+        ("'rare'; 1 usable in all", "train, dev, test needs one"),
     ),
-    "torn": ("train.csv", rows_with(("x", "c"), ("X", "d")), (), ("label 'c' (nor of 1 more), of 0 in all")),
-    "rare in test": ("train.csv", rows_with(), ("--test", "t.csv"), ("t.csv: row 2: label 'c'", "not among")),
-    "one in train": ("train.csv", rows_with(("d", "c")), ("--test", "t.csv"), ("'c', of 2 in all", "train, dev needs")),
-    "too many cells": ("train.csv", rows_with() + "a,b,c\n", (), "row 21 (line 22): 3 cells"),
-    "fault in test": ("train.csv", rows_with(), ("--test", "bad.tsv"), "bad.tsv: row 2 (line 3): 3 cells"),
+    "torn": (
+        "train.csv",
+        rows_with(("x", "c"), ("X", "d")),
+        (),
+        ("label 'c' (and none with 1 other labels); 0 usable in all"),
+    ),
+    "rare in test": ("train.csv", rows_with(), ("--test", "t.csv"), ("t.csv: row 2: label 'c'", "does not occur")),
+    "one in train": (
+        "train.csv",
+        rows_with(("d", "c")),
+        ("--test", "t.csv"),
+        ("'c'; 2 usable in all", "train, dev needs"),
+    ),
+    "too many cells": ("train.csv", rows_with() + "a,b,c\n", (), "row 21 (line 22): got 3 cells"),
+    "fault in test": ("train.csv", rows_with(), ("--test", "bad.tsv"), "bad.tsv: row 2 (line 3): got 3 cells"),
     "latin": ("train.csv", rows_with().encode() + b"caf\xe9,a\n", (), ("line 22", "--encoding")),
     "UTF-16": ("train.csv", rows_with().encode("utf-16"), (), "UTF-16"),
     "encoding": ("train.csv", rows_with(), ("--encoding", "utf9"), "encoding 'utf9'"),
     "encoding 16": ("train.csv", rows_with(), ("--encoding", "utf-16"), "save the file as UTF-8"),
     "same column": ("train.csv", rows_with(), ("--label-column", "text"), "both text and label"),
-    "same file": ("train.csv", rows_with(), ("--test", "./train.csv"), "given for two parts"),
-    "same held out": ("train.csv", rows_with(), ("--test", "t.csv", "--dev", "t.csv"), "given for two parts"),
+    "same file": ("train.csv", rows_with(), ("--test", "./train.csv"), "given for two splits"),
+    "same held out": ("train.csv", rows_with(), ("--test", "t.csv", "--dev", "t.csv"), "given for two splits"),
     "no test": ("train.csv", rows_with(), ("--test", "none.csv"), "none.csv: no such file"),
     "empty dev": ("train.csv", rows_with(), ("--dev", "header.csv"), "header.csv: no row below"),
-    "unknown": ("train.xlsx", rows_with(), (), "train.xlsx: not a known kind of table"),
+    "unknown": ("train.xlsx", rows_with(), (), "train.xlsx: unknown table format"),
     "no gz": ("train.csv.gz", rows_with(), (), "truncated or damaged"),
     "half gz": ("train.csv.gz", gzip.compress(rows_with().encode())[:-9], (), "truncated or damaged"),
     "JSON": ("train.jsonl", '{"text": "a", "label": "b"}\n[]', (), ("row 2 (line 2)", "not an object")),
@@ -616,7 +626,7 @@ MISTAKES = {
         ("--set", "model.head.one_logit=true"),
         "one_logit",
     ),
-    "weights": ("train.csv", rows_with(), ("--set", "training.class_weights=[1, 2, 3]"), "class_weights are 3"),
+    "weights": ("train.csv", rows_with(), ("--set", "training.class_weights=[1, 2, 3]"), "class_weights has 3 numbers"),
     "two tables": ("train.csv", rows_with(), ("more.csv",), "unrecognized arguments: more.csv"),
     "out": ("train.csv", rows_with(), ("--out", "t.csv"), "t.csv: exists"),
 }
@@ -694,8 +704,8 @@ def test_chinese_reviews(place, reviews, name):
     main, argv = tasks.reviews_zh.main, ("--data", reviews, *TINY, *place.where, "--backend", name)
     done = run_main(main, *argv, "--out", "r")
     assert done.code == 0, done.err
-    assert "48 train, 6 dev, 6 test" in done.out and "4 without words" in done.out
-    assert "2 the same text again" in done.out and "words    cut by rjieba " in done.out
+    assert "48 train, 6 dev, 6 test" in done.out and "4 without tokens" in done.out
+    assert "2 duplicates" in done.out and "words    cut by rjieba " in done.out
     experiment, execution = RunFolder.open(Path("r")).read_record()
     assert execution["tokenized_by"].startswith("rjieba ") and experiment.text.jieba_hmm is False
     assert execution["classes"] == ["negative", "positive"] and experiment.data.source == str(reviews)

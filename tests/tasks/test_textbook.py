@@ -249,7 +249,7 @@ def test_a_stopped_run_goes_on_also_in_the_other_framework(name, tiny_run, tmp_p
         (("--cell", "srn", "srn"), "--cell srn srn: name each once"),
         (("--seeds", "-1"), "--seeds -1"),
         (("--data-seed", "old"), "--data-seed old"),
-        (("--impl", "builtin"), "--impl builtin: the frameworks' own layers do not go side by side"),
+        (("--impl", "builtin"), "--impl builtin: built-in layers do not support ensemble training"),
         (("--set", "training.patience=3"), "training.patience 3"),
         (("--set", "data.length=2"), "data.length"),
         (("--set", "model.encoder.cell=gru", "--cell", "srn"), "--set: task and model.encoder.cell"),
@@ -275,7 +275,7 @@ def test_damaged_and_foreign_files_are_one_line(tiny_run, capsys, tmp_path):
     (folder / "lstm" / "L5-seed3" / "result.json").unlink()
     plan = json.loads((folder / "plan.json").read_text())
     (folder / "plan.json").write_text(json.dumps({**plan, "seeds": [3, 11, 4]}))
-    assert "the file belongs to another run" in refused(capsys, digit_sum_program, "--resume", folder)
+    assert "use the checkpoint of this run" in refused(capsys, digit_sum_program, "--resume", folder)
     (folder / "plan.json").write_text(json.dumps({"lengths": [5]}))
     assert "not the plan of a digit-sum run" in refused(capsys, digit_sum_program, "--resume", folder)
     (folder / "plan.json").write_text(json.dumps(plan))

@@ -72,16 +72,16 @@ def test_from_one_framework_to_the_other_and_to_everything_else(place):
     assert compared.code == 0 and "TextCNN 2+3" in compared.out and "BiLSTM 3" in compared.out, compared.err
     assert "TextCNN 2+3" in page.read_text()
     refused = run_main(tasks.gates.main, place / "run", "--sequence", "2", "3")
-    assert refused.code == 2 and "TextCNN 2 x 4, 3 x 5 (relu), which has no gates" in refused.err
+    assert refused.code == 2 and "TextCNN 2 x 4, 3 x 5 (relu) has no gates" in refused.err
 
 
 @pytest.mark.parametrize(
     ("argv", "says"),
     [
-        (("--encoder", "textcnn", "--pooling", "last"), "head.pooling last does not fit encoder.kind textcnn"),
+        (("--encoder", "textcnn", "--pooling", "last"), "head.pooling last is not supported by encoder.kind textcnn"),
         (("--encoder", "textcnn", "--cell", "gru"), "--cell: model.encoder of kind textcnn has no cell"),
         (("--encoder", "textcnn", "--kernels", "2,x"), "argument --kernels: invalid"),
-        (("--encoder", "textcnn", "--impl", "fast"), "has only builtin, loop; use --impl builtin"),
+        (("--encoder", "textcnn", "--impl", "fast"), "supports only builtin, loop: use --impl builtin"),
         (("--encoder", "cnn"), "--encoder cnn: choose one of recurrent, textcnn"),
         (("--kernels", "2,3"), "--kernels: model.encoder of kind recurrent has no kernels"),
     ],

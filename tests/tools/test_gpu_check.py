@@ -189,7 +189,7 @@ def test_mistakes_are_one_line(argv):
 
 
 def test_a_process_that_dies_is_a_row(monkeypatch):
-    monkeypatch.setattr(check, "asked", lambda *_: (None, "was ended by signal 11 (SIGSEGV)"))
+    monkeypatch.setattr(check, "asked", lambda *_: (None, "was killed by signal 11 (SIGSEGV)"))
     versions, rows = check.worked("torch", ["parity", "speed"], {})
     assert versions == {} and [row["check"] for row in rows] == ["parity", "speed"]
     assert all(row["verdict"] == "MISSED" and "SIGSEGV" in row["what"] for row in rows)

@@ -1,4 +1,4 @@
-"""The encoder families, by the `kind` of the spec's."""
+"""Encoder families by the `kind` of the spec."""
 
 from backends.paddle.encoders.recurrent import RecurrentEncoder
 from backends.paddle.encoders.textcnn import TextCNNEncoder

@@ -1,13 +1,13 @@
-"""One recurrent layer, SRN, GRU or LSTM, in four implementations with one answer.
+"""One recurrent layer, SRN, GRU or LSTM, in four equivalent implementations.
 
-- `builtin`: the framework's own layer, a call per direction over the padded rectangle;
-- `packed`: the framework's own layer, one call, and its own handling of lengths;
-- `loop`: the textbook's, one step at a time in framework operations, and autograd does the rest;
-- `fast`: ours for the CPU (`backends/kernels`), forward and backward.
+- `builtin`: the framework's layer, one call per direction over padded input
+- `packed`: the framework's layer, one call, with the framework's handling of lengths
+- `loop`: the textbook's steps in framework operations, with autograd
+- `fast`: the compiled kernels for the CPU (`backends/kernels`), forward and backward
 
-`layer(x, inputs, h_0, c_0, states)`: x [B, L, I], initial states [D, B, H] or None (zeros) of D directions ->
-output [B, L, H * D], and if `states`, h_n and (LSTM) c_n [D, B, H], otherwise None. Lengths rule: a state stops at its
-sequence's length, outputs past it are zero, and the reverse direction starts at the last real token.
+`layer(x, inputs, h_0, c_0, states)`: x [B, L, I], initial states [D, B, H] or None (zeros) for D directions ->
+output [B, L, H * D], and if `states`, h_n and (LSTM) c_n [D, B, H], otherwise None. Lengths rule: states are not
+updated at padding, outputs at padding are zero, and the reverse direction starts at the last real token.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ BUILTIN = {"srn": nn.SimpleRNN, "gru": nn.GRU, "lstm": nn.LSTM}
 
 
 def reorder(x: paddle.Tensor, index: paddle.Tensor) -> paddle.Tensor:
-    """Rows `index` [B * L] of x [B, L, D] flattened, in x's shape."""
+    """Reorder the rows of a flattened x [B, L, D] by `index` [B * L], in the shape of x."""
     return x.reshape([-1, x.shape[-1]]).gather(index, axis=0).reshape(x.shape)
 
 
@@ -34,12 +34,15 @@ def reorder(x: paddle.Tensor, index: paddle.Tensor) -> paddle.Tensor:
 
 
 def builtin_layer(cell: spec.Cell, inputs: int, hidden: int, dtype: str) -> nn.Layer:
-    """A one-way, one-layer built-in."""
+    """Create a unidirectional built-in layer."""
     return with_default_dtype(dtype, lambda: BUILTIN[cell](inputs, hidden))
 
 
 def with_default_dtype(dtype, make):
-    """`make()` with this default; it alone tells a built-in layer's dtype, for `to(dtype=...)` fails on Paddle 3.3."""
+    """Call `make` with this default dtype, which sets that of built-in layers.
+
+    `to(dtype=...)` fails on Paddle 3.3.
+    """
     previous = paddle.get_default_dtype()
     paddle.set_default_dtype(dtype)
     try:
@@ -49,8 +52,11 @@ def with_default_dtype(dtype, make):
 
 
 class BuiltinLayer(nn.Layer):
-    """A one-way built-in per direction over padded input; the reverse one reads sequences reversed within their lengths
-    and its outputs are reversed back. That is exact, and as fast as the built-in layer's `sequence_length`."""
+    """A unidirectional built-in layer per direction over padded input.
+
+    The reverse layer reads sequences reversed within their lengths, and its outputs are reversed back. This is exact,
+    and as fast as the built-in layer's `sequence_length`.
+    """
 
     def __init__(self, cell: spec.Cell, inputs: int, hidden: int, directions: int, dtype: str):
         super().__init__()
@@ -77,13 +83,13 @@ class BuiltinLayer(nn.Layer):
         return output, paddle.concat(h_n), paddle.concat(c_n) if self.cell == "lstm" else None
 
     def with_states(self, layer: nn.Layer, x: paddle.Tensor, inputs: Inputs, start):
-        """Output and final states, which the framework's own handling of lengths gives."""
+        """Return output and final states, with the framework's handling of lengths."""
         output, last = layer(x, start, sequence_length=inputs.packing)
         h, c = last if self.cell == "lstm" else (last, last)
         return output, h, c
 
     def weights(self) -> list[list[paddle.Tensor]]:
-        """The parameters of every direction, in the order of `KINDS`."""
+        """Return the parameters of every direction, in the order of `KINDS`."""
         return [[getattr(layer, f"{kind}_l0") for kind in KINDS] for layer in self.directions]
 
 
@@ -91,8 +97,10 @@ class BuiltinLayer(nn.Layer):
 
 
 class PackedLayer(nn.Layer):
-    """The built-in layer, told of the lengths, both directions in one call. cuDNN then leaves the padding out; on the
-    CPU it is computed and thrown away."""
+    """The built-in layer with `sequence_length`, both directions in one call.
+
+    cuDNN then skips the padding; on the CPU it is computed and discarded.
+    """
 
     def __init__(self, cell: spec.Cell, inputs: int, hidden: int, directions: int, dtype: str):
         super().__init__()
@@ -103,12 +111,14 @@ class PackedLayer(nn.Layer):
 
     def forward(self, x, inputs, h_0=None, c_0=None, states=False):
         if h_0 is not None and len(self.suffixes) == 2 and paddle.is_grad_enabled():
-            # With padding the reverse weights' are wrong, and in a GRU the input's, in Paddle 2.6 and 3.3 alike
+            # With padding, Paddle 2.6 and 3.3 compute wrong gradients of the reverse weights, and in a GRU of the input
             # (docs/differences.md).
-            raise ValueError("packed, two ways, with initial states: Paddle's gradients are wrong then; take builtin")
+            raise ValueError(
+                "packed, bidirectional, with initial states: Paddle's gradients would be wrong: use builtin"
+            )
         start = (h_0, c_0) if self.cell == "lstm" and h_0 is not None else h_0
         output, last = self.layer(x, start, sequence_length=inputs.packing)
-        # On the CPU it is zero past the lengths already. For GPUs Paddle does not say what stands there.
+        # On the CPU the output at padding is zero already; for GPUs Paddle does not document it.
         output = paddle.where(inputs.mask > 0, output, paddle.zeros_like(output))
         if not states:
             return output, None, None
@@ -116,7 +126,7 @@ class PackedLayer(nn.Layer):
         return output, h_n, c_n
 
     def weights(self) -> list[list[paddle.Tensor]]:
-        """See `BuiltinLayer.weights`."""
+        """Return the parameters of every direction, in the order of `KINDS`."""
         return [[getattr(self.layer, f"{kind}_l0{suffix}") for kind in KINDS] for suffix in self.suffixes]
 
 
@@ -124,18 +134,18 @@ class PackedLayer(nn.Layer):
 
 
 def srn_step(x, h, c, weight_ih, weight_hh, bias_ih, bias_hh):
-    """h' = tanh(W x + b + U h + b)"""
+    """Return h' = tanh(W x + b + U h + b)."""
     return paddle.tanh(linear(x, weight_ih, bias_ih) + linear(h, weight_hh, bias_hh)), c
 
 
 def residual_srn_step(x, h, c, weight_ih, weight_hh, bias_ih, bias_hh):
-    """h' = h + tanh(W x + b + U h + b)"""
+    """Return h' = h + tanh(W x + b + U h + b)."""
     step, _ = srn_step(x, h, c, weight_ih, weight_hh, bias_ih, bias_hh)
     return h + step, c
 
 
 def lstm_step(x, h, c, weight_ih, weight_hh, bias_ih, bias_hh):
-    """c' = f c + i g, h' = o tanh(c')"""
+    """Return h' = o tanh(c'), c' = f c + i g."""
     gates = linear(x, weight_ih, bias_ih) + linear(h, weight_hh, bias_hh)
     i, f, g, o = gates.chunk(4, -1)
     i, f, g, o = F.sigmoid(i), F.sigmoid(f), paddle.tanh(g), F.sigmoid(o)
@@ -144,7 +154,7 @@ def lstm_step(x, h, c, weight_ih, weight_hh, bias_ih, bias_hh):
 
 
 def gru_step(x, h, c, weight_ih, weight_hh, bias_ih, bias_hh):
-    """n = tanh(W_n x + b + r (U_n h + b)), h' = (1 - z) n + z h"""
+    """Return h' = (1 - z) n + z h, n = tanh(W_n x + b + r (U_n h + b))."""
     r_x, z_x, n_x = linear(x, weight_ih, bias_ih).chunk(3, -1)
     r_h, z_h, n_h = linear(h, weight_hh, bias_hh).chunk(3, -1)
     r, z = F.sigmoid(r_x + r_h), F.sigmoid(z_x + z_h)
@@ -156,25 +166,28 @@ STEPS = {"srn": srn_step, "lstm": lstm_step, "gru": gru_step, "residual_srn": re
 
 
 class LoopLayer(nn.Layer):
-    """As one writes it in class: for each step, the new state from the input and the old one."""
+    """The textbook's loop over time steps in framework operations."""
 
     def __init__(
         self, cell: spec.Cell, inputs: int, hidden: int, directions: int, dtype: str, models: int | None = None
     ):
-        """With `models`, weights are [models, ...], and sequences come model by model, as many for each."""
+        """Create zero parameters. With `models`, weights are [models, ...].
+
+        Batches then contain equal numbers of sequences per model, model by model.
+        """
         super().__init__()
         self.cell, self.hidden, self.models = cell, hidden, models
         self.directions = nn.LayerList(own_weights(cell, inputs, hidden, dtype, models) for _ in range(directions))
 
     def forward(self, x, inputs, h_0=None, c_0=None, states=False):
         real = (inputs.mask > 0).unbind(1)  # L times [B, 1]
-        tokens = x.unbind(1)  # x[:, t] in a loop would be quadratic in L going back
+        tokens = x.unbind(1)  # x[:, t] in a loop would make the backward pass quadratic in L
         sides, h_n, c_n = [], [], []
         for side, weights in enumerate(self.weights()):
             h = paddle.zeros([x.shape[0], self.hidden], x.dtype) if h_0 is None else h_0[side]
             c = paddle.zeros_like(h) if c_0 is None else c_0[side]
             outputs = [None] * len(tokens)
-            # The reverse direction walks from the right; before the last real token its state stays what it was.
+            # The reverse direction iterates from the right; up to the last real token its state is unchanged.
             for t in range(len(tokens)) if side == 0 else reversed(range(len(tokens))):
                 new_h, new_c = STEPS[self.cell](tokens[t], h, c, *weights)
                 h, c = paddle.where(real[t], new_h, h), paddle.where(real[t], new_c, c)
@@ -188,12 +201,12 @@ class LoopLayer(nn.Layer):
         return output, paddle.stack(h_n), paddle.stack(c_n) if self.cell == "lstm" else None
 
     def weights(self) -> list[list[paddle.Tensor]]:
-        """See `BuiltinLayer.weights`."""
+        """Return the parameters of every direction, in the order of `KINDS`."""
         return [list(direction) for direction in self.directions]
 
 
 def own_weights(cell: spec.Cell, inputs: int, hidden: int, dtype: str, models: int | None) -> nn.ParameterList:
-    """The parameters of one direction, in the order of `KINDS`."""
+    """Create the parameters of one direction, in the order of `KINDS`."""
     rows = GATES[cell] * hidden
     shapes = ((rows, inputs), (rows, hidden), (rows,), (rows,))
     return nn.ParameterList(empty(*side_by_side(models, *shape), dtype=dtype) for shape in shapes)
@@ -203,7 +216,7 @@ def own_weights(cell: spec.Cell, inputs: int, hidden: int, dtype: str, models: i
 
 
 class FastLayer(LoopLayer):
-    """The weights of the loop, and the compiled library for both ways through it."""
+    """The compiled kernels, forward and backward, with the parameters of the loop."""
 
     def forward(self, x, inputs, h_0=None, c_0=None, states=False):
         weights = [weight for direction in self.weights() for weight in direction]
@@ -213,4 +226,4 @@ class FastLayer(LoopLayer):
 
 
 IMPLEMENTATIONS = {"builtin": BuiltinLayer, "packed": PackedLayer, "loop": LoopLayer, "fast": FastLayer}
-"""By the name that `--impl` takes."""
+"""Layer classes by implementation."""

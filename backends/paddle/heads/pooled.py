@@ -1,4 +1,4 @@
-"""The classification head: pooling over real tokens, an optional hidden layer, logits, and the loss."""
+"""Classification head: pooling over real tokens, optional hidden layer, logits, loss."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ACTIVATIONS = {"none": lambda x: x, "tanh": F.tanh, "relu": F.relu}
 
 
 class PooledHead(nn.Layer):
-    """Pooling over real tokens, an optional hidden layer, a linear map to logits."""
+    """Pooling over real tokens, an optional hidden layer, a linear layer to logits."""
 
     def __init__(
         self,
@@ -28,7 +28,7 @@ class PooledHead(nn.Layer):
         implementation: str,
         models: int | None = None,
     ):
-        """`features` F of the encoder's output. With `models`, every weight is [models, ...]."""
+        """Create the layers for F = `features`. With `models`, every weight is [models, ...]."""
         super().__init__()
         self.pooling = head.pooling
         self.fast = implementation == "fast"
@@ -38,7 +38,7 @@ class PooledHead(nn.Layer):
         self.output = Linear(head.hidden_size or features, head.outputs, dtype, models)
 
     def forward(self, encoded: Encoded, inputs: Inputs, dropout: Dropout) -> dict[str, paddle.Tensor]:
-        """Return `pooled` [B, F], `head.hidden` [B, F'] if there is one, `logits` [B, outputs]."""
+        """Return `pooled` [B, F], optionally `head.hidden` [B, F'], and `logits` [B, outputs]."""
         pooled = [self.pool(block, encoded.forward_columns, inputs) for block in encoded.blocks]
         pooled = pooled[0] if len(pooled) == 1 else paddle.concat(pooled, axis=-1)
         found = {"pooled": ACTIVATIONS[encoded.activation](pooled)}
@@ -50,15 +50,18 @@ class PooledHead(nn.Layer):
         return found
 
     def pool(self, block: Block, split: int, inputs: Inputs) -> paddle.Tensor:
-        """[B, L, F] -> [B, F] over the positions that count; the first `split` columns are the forward direction's."""
+        """Pool [B, L, F] to [B, F] over valid positions.
+
+        The first `split` features are forward ones.
+        """
         x = block.values
         if self.fast and self.pooling != "last":
             return PoolFunction.apply(x, inputs.lengths, self.pooling)
         if self.pooling == "mean":
             return x.sum(axis=1) / block.windows.counts
         if self.pooling == "max":
-            # By position, so that of equal maxima the first gets the gradient. Paddle's own `max` and `amax` also take
-            # a hundred times the time backwards.
+            # By index, so that the first of several equal maxima gets the gradient. The backward passes of Paddle's
+            # `max` and `amax` also take a hundred times as long.
             with paddle.no_grad():
                 lowest = paddle.full_like(x, float("-inf"))
                 position = paddle.where(block.windows.mask > 0, x, lowest).argmax(axis=1)  # [B, F]
@@ -75,28 +78,33 @@ class PooledHead(nn.Layer):
         return {**hidden, **self.output.named("head")}
 
     def losses(self, outputs: dict[str, paddle.Tensor], inputs: Inputs, weights: paddle.Tensor | None) -> paddle.Tensor:
-        """Cross-entropy of logits [B, C], or binary cross-entropy of one logit [B, 1]: [B]. With `weights` [C] each
-        text's is multiplied by its class's (`core/models/heads/pooled.py`)."""
+        """Return [B]: cross-entropies of logits [B, C], binary ones of a single logit [B, 1].
+
+        Class weights `weights` [C] multiply the losses (`core/models/heads/pooled.py`).
+        """
         logits, labels = outputs["logits"], inputs.targets["label"]
         if logits.shape[1] == 1:
             found = F.binary_cross_entropy_with_logits(logits[:, 0], labels.astype(logits.dtype), reduction="none")
         else:
-            # By hand: Paddle's `log_softmax` and `cross_entropy` take no log-probability below -64 for what it is, in
-            # float64 either, and `cross_entropy` of Paddle 2.6 looks at the labels on the host at each call.
+            # Paddle's `log_softmax` and `cross_entropy` clip log-probabilities at -64, even in float64, and
+            # `cross_entropy` of Paddle 2.6 checks the labels on the host in each call.
             shifted = logits - logits.detach().max(axis=1, keepdim=True)
             log_probabilities = shifted - shifted.exp().sum(axis=1, keepdim=True).log()
             found = F.nll_loss(log_probabilities, labels, reduction="none")
-        # Not by the functions' own `weight`, whose mean divides by the sum of weights.
+        # The functions' `weight` argument is not used, as their mean divides by the sum of weights.
         return found if weights is None else found * weights[labels]
 
     def right(self, outputs: dict[str, paddle.Tensor], inputs: Inputs) -> paddle.Tensor:
-        """Which predictions are right: [B] int64 of 0 and 1."""
+        """Return 1 for correct predictions, 0 for others, [B] int64."""
         logits, labels = outputs["logits"], inputs.targets["label"]
         predicted = (logits[:, 0] > 0).astype(labels.dtype) if logits.shape[1] == 1 else logits.argmax(axis=1)
         return (predicted == labels).astype("int64")
 
 
 def class_weights(training: spec.Training, device) -> paddle.Tensor | None:
-    """[C] in the model's dtype, or None where every text counts once. Raises ValueError for `balanced`."""
+    """Return class weights [C] in the model's dtype, None for an unweighted loss.
+
+    Raises ValueError for `balanced`.
+    """
     weights = weights_of(training.class_weights)
     return None if weights is None else to_tensor(weights.astype(training.array_dtype), device)

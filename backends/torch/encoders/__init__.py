@@ -1,4 +1,4 @@
-"""The encoder families, by the `kind` of the spec's."""
+"""Encoder families by the `kind` of the spec."""
 
 from backends.torch.encoders.recurrent import RecurrentEncoder
 from backends.torch.encoders.textcnn import TextCNNEncoder

@@ -1,6 +1,6 @@
-"""The recurrent encoder: layers of one implementation under the neutral names.
+"""The recurrent encoder: layers of one implementation, with neutral parameter names.
 
-Lengths rule: outputs past a length are zero and the reverse direction starts at the last real token.
+Lengths rule: outputs at padding are zero, and the reverse direction starts at the last real token.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ nn, F = torch.nn, torch.nn.functional
 
 
 class RecurrentEncoder(nn.Module):
-    """Recurrent layers in one implementation (`recurrent_layers.py`), under the neutral names."""
+    """Recurrent layers in one implementation (`recurrent_layers.py`), with neutral names."""
 
     def __init__(
         self,
@@ -29,11 +29,11 @@ class RecurrentEncoder(nn.Module):
         implementation: str,
         models: int | None = None,
     ):
-        """With `models`, every weight is [models, ...]; `builtin` has no such layers."""
+        """Create the layers. With `models`, every weight is [models, ...] (not in `builtin`)."""
         super().__init__()
         self.rate, self.hidden = encoder.dropout, encoder.hidden_size
         self.rounds = False
-        """Whether every layer's input is rounded to bfloat16 (`precision.py`)."""
+        """True if the input of every layer is rounded to bfloat16 (`precision.py`)."""
         self.suffixes = direction_suffixes(encoder.bidirectional)
         self.layers = nn.ModuleList(
             IMPLEMENTATIONS[implementation](
@@ -48,7 +48,7 @@ class RecurrentEncoder(nn.Module):
         )
 
     def forward(self, x: torch.Tensor, inputs: Inputs, dropout: Dropout) -> Encoded:
-        """[B, L, E] -> every layer's output [B, L, H * directions], zero past the lengths, before dropout."""
+        """Encode x [B, L, E]; layer outputs are [B, L, H * directions], zero at padding."""
         layers = {}
         for number, layer in enumerate(self.layers):
             if number > 0:

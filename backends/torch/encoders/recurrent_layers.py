@@ -1,13 +1,13 @@
-"""One recurrent layer, SRN, GRU or LSTM, in four implementations with one answer.
+"""One recurrent layer, SRN, GRU or LSTM, in four equivalent implementations.
 
-- `builtin`: the framework's own layer, a call per direction over the padded rectangle;
-- `packed`: the framework's own layer, one call, and its own handling of lengths;
-- `loop`: the textbook's, one step at a time in framework operations, and autograd does the rest;
-- `fast`: ours for the CPU (`backends/kernels`), forward and backward.
+- `builtin`: the framework's layer, one call per direction over padded input
+- `packed`: the framework's layer, one call, with the framework's handling of lengths
+- `loop`: the textbook's steps in framework operations, with autograd
+- `fast`: the compiled kernels for the CPU (`backends/kernels`), forward and backward
 
-`layer(x, inputs, h_0, c_0, states)`: x [B, L, I], initial states [D, B, H] or None (zeros) of D directions ->
-output [B, L, H * D], and if `states`, h_n and (LSTM) c_n [D, B, H], otherwise None. Lengths rule: a state stops at its
-sequence's length, outputs past it are zero, and the reverse direction starts at the last real token.
+`layer(x, inputs, h_0, c_0, states)`: x [B, L, I], initial states [D, B, H] or None (zeros) for D directions ->
+output [B, L, H * D], and if `states`, h_n and (LSTM) c_n [D, B, H], otherwise None. Lengths rule: states are not
+updated at padding, outputs at padding are zero, and the reverse direction starts at the last real token.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ BUILTIN = {"srn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
 
 
 def reorder(x: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
-    """Rows `index` [B * L] of x [B, L, D] flattened, in x's shape."""
+    """Reorder the rows of a flattened x [B, L, D] by `index` [B * L], in the shape of x."""
     return x.reshape(-1, x.shape[-1]).index_select(0, index).reshape(x.shape)
 
 
@@ -34,12 +34,12 @@ def reorder(x: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
 
 
 def builtin_layer(cell: spec.Cell, inputs: int, hidden: int, dtype: torch.dtype) -> nn.Module:
-    """A one-way, one-layer built-in."""
+    """Create a unidirectional built-in layer."""
     return with_default_dtype(dtype, lambda: BUILTIN[cell](inputs, hidden, batch_first=True))
 
 
 def with_default_dtype(dtype, make):
-    """`make()` with this default."""
+    """Call `make` with this default dtype."""
     previous = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:
@@ -49,8 +49,11 @@ def with_default_dtype(dtype, make):
 
 
 class BuiltinLayer(nn.Module):
-    """A one-way built-in per direction over padded input; the reverse one reads sequences reversed within their lengths
-    and its outputs are reversed back. That is exact, and on the CPU ten times faster than packed sequences."""
+    """A unidirectional built-in layer per direction over padded input.
+
+    The reverse layer reads sequences reversed within their lengths, and its outputs are reversed back. This is exact,
+    and on the CPU ten times faster than packed sequences.
+    """
 
     def __init__(self, cell: spec.Cell, inputs: int, hidden: int, directions: int, dtype: torch.dtype):
         super().__init__()
@@ -77,7 +80,10 @@ class BuiltinLayer(nn.Module):
         return output, torch.cat(h_n), torch.cat(c_n) if self.cell == "lstm" else None
 
     def with_states(self, layer: nn.Module, x: torch.Tensor, inputs: Inputs, start):
-        """Output and final states: a call per length. A padded call goes on past it, and keeps no cell states."""
+        """Return output and final states, with one call per length.
+
+        A call on padded input would continue past the length and does not return cell states of earlier steps.
+        """
         lengths, rows, found = inputs.lengths, [], []
         for length in lengths.unique().tolist():
             index = (lengths == length).nonzero()[:, 0]
@@ -93,7 +99,7 @@ class BuiltinLayer(nn.Module):
         return torch.cat(outputs)[back], torch.cat(h, dim=1)[:, back], torch.cat(c, dim=1)[:, back]
 
     def weights(self) -> list[list[nn.Parameter]]:
-        """The parameters of every direction, in the order of `KINDS`."""
+        """Return the parameters of every direction, in the order of `KINDS`."""
         return [[getattr(layer, f"{kind}_l0") for kind in KINDS] for layer in self.directions]
 
 
@@ -101,10 +107,10 @@ class BuiltinLayer(nn.Module):
 
 
 class PackedLayer(nn.Module):
-    """The built-in layer on real tokens alone, end to end as cuDNN reads them, both directions in one call.
+    """The built-in layer on packed sequences of real tokens, both directions in one call.
 
-    Not by `pack_padded_sequence`: that copies the indices while the host waits, and going back it makes a copy per
-    token. Two look-ups with `Inputs.packing` give the same sequence.
+    `pack_padded_sequence` is avoided: it synchronizes to copy the indices, and its backward pass makes one copy per
+    token. Two index operations with `Inputs.packing` give the same packed sequence.
     """
 
     def __init__(self, cell: spec.Cell, inputs: int, hidden: int, directions: int, dtype: torch.dtype):
@@ -118,7 +124,7 @@ class PackedLayer(nn.Module):
     def forward(self, x, inputs, h_0=None, c_0=None, states=False):
         order, sizes, place = inputs.packing
         tokens = x.reshape(-1, x.shape[-1]).index_select(0, place)
-        # Told of the order, the framework puts initial and final states into it, and back.
+        # With the order given, the framework reorders initial and final states accordingly.
         packed = nn.utils.rnn.PackedSequence(tokens, sizes, order if states or h_0 is not None else None)
         start = (h_0, c_0) if self.cell == "lstm" and h_0 is not None else h_0
         found, last = self.layer(packed, start)
@@ -130,7 +136,7 @@ class PackedLayer(nn.Module):
         return output, h_n, c_n
 
     def weights(self) -> list[list[nn.Parameter]]:
-        """See `BuiltinLayer.weights`."""
+        """Return the parameters of every direction, in the order of `KINDS`."""
         return [[getattr(self.layer, f"{kind}_l0{suffix}") for kind in KINDS] for suffix in self.suffixes]
 
 
@@ -138,18 +144,18 @@ class PackedLayer(nn.Module):
 
 
 def srn_step(x, h, c, weight_ih, weight_hh, bias_ih, bias_hh):
-    """h' = tanh(W x + b + U h + b)"""
+    """Return h' = tanh(W x + b + U h + b)."""
     return torch.tanh(linear(x, weight_ih, bias_ih) + linear(h, weight_hh, bias_hh)), c
 
 
 def residual_srn_step(x, h, c, weight_ih, weight_hh, bias_ih, bias_hh):
-    """h' = h + tanh(W x + b + U h + b)"""
+    """Return h' = h + tanh(W x + b + U h + b)."""
     step, _ = srn_step(x, h, c, weight_ih, weight_hh, bias_ih, bias_hh)
     return h + step, c
 
 
 def lstm_step(x, h, c, weight_ih, weight_hh, bias_ih, bias_hh):
-    """c' = f c + i g, h' = o tanh(c')"""
+    """Return h' = o tanh(c'), c' = f c + i g."""
     gates = linear(x, weight_ih, bias_ih) + linear(h, weight_hh, bias_hh)
     i, f, g, o = gates.chunk(4, -1)
     i, f, g, o = torch.sigmoid(i), torch.sigmoid(f), torch.tanh(g), torch.sigmoid(o)
@@ -158,7 +164,7 @@ def lstm_step(x, h, c, weight_ih, weight_hh, bias_ih, bias_hh):
 
 
 def gru_step(x, h, c, weight_ih, weight_hh, bias_ih, bias_hh):
-    """n = tanh(W_n x + b + r (U_n h + b)), h' = (1 - z) n + z h"""
+    """Return h' = (1 - z) n + z h, n = tanh(W_n x + b + r (U_n h + b))."""
     r_x, z_x, n_x = linear(x, weight_ih, bias_ih).chunk(3, -1)
     r_h, z_h, n_h = linear(h, weight_hh, bias_hh).chunk(3, -1)
     r, z = torch.sigmoid(r_x + r_h), torch.sigmoid(z_x + z_h)
@@ -170,25 +176,28 @@ STEPS = {"srn": srn_step, "lstm": lstm_step, "gru": gru_step, "residual_srn": re
 
 
 class LoopLayer(nn.Module):
-    """As one writes it in class: for each step, the new state from the input and the old one."""
+    """The textbook's loop over time steps in framework operations."""
 
     def __init__(
         self, cell: spec.Cell, inputs: int, hidden: int, directions: int, dtype: torch.dtype, models: int | None = None
     ):
-        """With `models`, weights are [models, ...], and sequences come model by model, as many for each."""
+        """Create zero parameters. With `models`, weights are [models, ...].
+
+        Batches then contain equal numbers of sequences per model, model by model.
+        """
         super().__init__()
         self.cell, self.hidden, self.models = cell, hidden, models
         self.directions = nn.ModuleList(own_weights(cell, inputs, hidden, dtype, models) for _ in range(directions))
 
     def forward(self, x, inputs, h_0=None, c_0=None, states=False):
         real = (inputs.mask > 0).unbind(1)  # L times [B, 1]
-        tokens = x.unbind(1)  # x[:, t] in a loop would be quadratic in L going back
+        tokens = x.unbind(1)  # x[:, t] in a loop would make the backward pass quadratic in L
         sides, h_n, c_n = [], [], []
         for side, weights in enumerate(self.weights()):
             h = x.new_zeros(x.shape[0], self.hidden) if h_0 is None else h_0[side]
             c = torch.zeros_like(h) if c_0 is None else c_0[side]
             outputs = [None] * len(tokens)
-            # The reverse direction walks from the right; before the last real token its state stays what it was.
+            # The reverse direction iterates from the right; up to the last real token its state is unchanged.
             for t in range(len(tokens)) if side == 0 else reversed(range(len(tokens))):
                 new_h, new_c = STEPS[self.cell](tokens[t], h, c, *weights)
                 h, c = torch.where(real[t], new_h, h), torch.where(real[t], new_c, c)
@@ -202,12 +211,12 @@ class LoopLayer(nn.Module):
         return output, torch.stack(h_n), torch.stack(c_n) if self.cell == "lstm" else None
 
     def weights(self) -> list[list[nn.Parameter]]:
-        """See `BuiltinLayer.weights`."""
+        """Return the parameters of every direction, in the order of `KINDS`."""
         return [list(direction) for direction in self.directions]
 
 
 def own_weights(cell: spec.Cell, inputs: int, hidden: int, dtype: torch.dtype, models: int | None) -> nn.ParameterList:
-    """The parameters of one direction, in the order of `KINDS`."""
+    """Create the parameters of one direction, in the order of `KINDS`."""
     rows = GATES[cell] * hidden
     shapes = ((rows, inputs), (rows, hidden), (rows,), (rows,))
     return nn.ParameterList(empty(*side_by_side(models, *shape), dtype=dtype) for shape in shapes)
@@ -217,7 +226,7 @@ def own_weights(cell: spec.Cell, inputs: int, hidden: int, dtype: torch.dtype, m
 
 
 class FastLayer(LoopLayer):
-    """The weights of the loop, and the compiled library for both ways through it."""
+    """The compiled kernels, forward and backward, with the parameters of the loop."""
 
     def forward(self, x, inputs, h_0=None, c_0=None, states=False):
         weights = [weight for direction in self.weights() for weight in direction]
@@ -227,4 +236,4 @@ class FastLayer(LoopLayer):
 
 
 IMPLEMENTATIONS = {"builtin": BuiltinLayer, "packed": PackedLayer, "loop": LoopLayer, "fast": FastLayer}
-"""By the name that `--impl` takes."""
+"""Layer classes by implementation."""

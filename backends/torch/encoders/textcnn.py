@@ -1,7 +1,7 @@
-"""TextCNN: convolutions of several widths side by side, by the framework's own or as a sum of products.
+"""TextCNN: parallel convolutions of several widths, built-in or as a sum of matrix products.
 
-`convolution(x)`: x [B, L + k - 1, I] -> [B, L, C], a window beginning at every position. Which of them count,
-`core/models/encoders/textcnn.py` says.
+`convolution(x)`: x [B, L + k - 1, I] -> [B, L, C], with a window starting at every position.
+`core/models/encoders/textcnn.py` defines the valid windows.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ nn, F = torch.nn, torch.nn.functional
 
 
 class Convolution(nn.Module):
-    """`weight` [C, I, k] and `bias` [C] of one kernel; with `models`, [models, ...]."""
+    """One kernel with `weight` [C, I, k] and `bias` [C], or [models, ...] with `models`."""
 
     def __init__(self, channels: int, inputs: int, width: int, dtype: torch.dtype, models: int | None):
         super().__init__()
@@ -27,14 +27,14 @@ class Convolution(nn.Module):
 
 
 class BuiltinConvolution(Convolution):
-    """By the framework's convolution."""
+    """The framework's convolution."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return F.conv1d(x.transpose(1, 2), self.weight, self.bias).transpose(1, 2)
 
 
 class LoopConvolution(Convolution):
-    """As the sum over the kernel's tokens: each is a matrix product with the text shifted so far."""
+    """The convolution as a sum of matrix products, one per position of the kernel."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         width = self.weight.shape[-1]
@@ -48,11 +48,11 @@ class LoopConvolution(Convolution):
 
 
 IMPLEMENTATIONS = {"builtin": BuiltinConvolution, "loop": LoopConvolution}
-"""By the name that `--impl` takes."""
+"""Convolution classes by implementation."""
 
 
 class TextCNNEncoder(nn.Module):
-    """All kernels of a spec in one implementation, under the neutral names."""
+    """All kernels of a spec in one implementation, with neutral names."""
 
     def __init__(
         self,
@@ -62,18 +62,21 @@ class TextCNNEncoder(nn.Module):
         implementation: str,
         models: int | None = None,
     ):
-        """With `models`, every weight is [models, ...]; `builtin` has no such convolutions."""
+        """Create the kernels. With `models`, every weight is [models, ...] (not in `builtin`)."""
         super().__init__()
         self.kernels, self.activation = encoder.kernels, encoder.activation
         self.rounds = False
-        """Whether x is rounded to bfloat16 (`precision.py`)."""
+        """True if x is rounded to bfloat16 (`precision.py`)."""
         self.convolutions = nn.ModuleList(
             IMPLEMENTATIONS[implementation](channels, inputs, width, dtype, models)
             for width, channels in zip(encoder.kernels, encoder.channels, strict=True)
         )
 
     def forward(self, x: torch.Tensor, inputs: Inputs, dropout: Dropout) -> Encoded:
-        """x [B, L, I], zero past the lengths -> `encoder.conv{j}` [B, L, C_j], zero where no window counts."""
+        """Encode x [B, L, I], zero at padding.
+
+        `encoder.conv{j}` [B, L, C_j] is zero at invalid windows.
+        """
         windows, layers, blocks = inputs.windows, {}, []
         x = rounded(x, self.rounds)
         for number, (width, convolution) in enumerate(zip(self.kernels, self.convolutions, strict=True)):

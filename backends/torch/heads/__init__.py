@@ -1,4 +1,4 @@
-"""The head families, by the `kind` of the spec's."""
+"""Head families by the `kind` of the spec."""
 
 from backends.torch.heads.pooled import PooledHead
 

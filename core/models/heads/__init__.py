@@ -1,9 +1,9 @@
-"""The head families. A new one is a file here, its class in `FAMILIES`, and a file in each backend."""
+"""Head families. A new one needs a file here, an entry in `FAMILIES`, a file per backend."""
 
 from core.models.heads.pooled import PooledHead
 
 FAMILIES = {"pooled": PooledHead}
-"""By `kind`."""
+"""Head classes by `kind`."""
 
 AnyHead = PooledHead
-"""A union, as that of the encoders, once there are two."""
+"""The only head family; a second one makes this a union, as for encoders."""

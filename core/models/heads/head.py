@@ -1,4 +1,4 @@
-"""What every head is: a part of the spec that knows its parameters, its outputs, its loss and its score, in NumPy."""
+"""The head interface: spec section, parameters, outputs, loss and metrics, in NumPy."""
 
 from __future__ import annotations
 
@@ -17,47 +17,47 @@ from core.schema import Spec
 
 
 class Head(Spec):
-    """Base of all families. `features` is the width F of the encoder's output."""
+    """Base class of all head families. `features` is the size F of the encoder's output."""
 
     targets: ClassVar[tuple[str, ...]]
-    """Names of the arrays in `Batch.targets` that its loss reads."""
+    """Names of the arrays in `Batch.targets` used by the loss."""
 
     @abstractmethod
     def check_encoder(self, encoder: Encoder) -> None:
-        """Raise ValueError if it cannot stand on this encoder."""
+        """Raise ValueError if the head does not support this encoder."""
 
     @abstractmethod
     def check_targets(self, targets: Arrays) -> None:
-        """Raise UserError for targets of a data set that are out of range."""
+        """Raise UserError if targets of a data set are out of range."""
 
     @abstractmethod
     def parameters(self, features: int) -> list[Parameter]:
-        """Its rows of the parameter table, in the order of the forward pass."""
+        """Return the rows of the parameter table, in the order of the forward pass."""
 
     @abstractmethod
     def forward(self, arrays: Arrays, encoded: Encoded, dropout: Dropout, rounded: Rounding) -> Arrays:
-        """Every output by name, `logits` among them."""
+        """Return every output by name, including `logits`."""
 
     @abstractmethod
     def dropout_places(self, rows: int, width: int, features: int) -> Places:
-        """Of a batch of `rows` sequences, `width` wide; places with rate 0 too."""
+        """Return the dropout places, including rate 0, for `rows` sequences of `width`."""
 
     @abstractmethod
     def counted(self, batch: Batch) -> int:
-        """How many answers a batch asks for: what a mean loss divides by."""
+        """Return the number of predictions of a batch, the divisor of a mean loss."""
 
     @abstractmethod
     def losses(self, outputs: Arrays, batch: Batch, class_weights: np.ndarray | None = None) -> np.ndarray:
-        """The loss of every answer, [N]. Complex numbers go through."""
+        """Return the loss of every prediction, [N]. Supports complex steps."""
 
     @abstractmethod
     def score(self, logits: np.ndarray, targets: Arrays) -> Evaluation:
-        """Figures of a whole data set, which need no framework."""
+        """Return the metrics of a data set, computed in NumPy."""
 
     @abstractmethod
     def margin(self, arrays: Arrays, encoder: Encoder, encoded: Encoded, dropout: Dropout, rounded: Rounding) -> float:
-        """Return how far the nearest unit is from a kink: a tie of two maxima, zero of a rectified unit."""
+        """Return the distance of the nearest kink: a tie of two maxima, or a ReLU input of zero."""
 
     @abstractmethod
     def describe(self) -> str:
-        """Name what it does with the encoder's output, as in `max pooling`."""
+        """Describe the head in a few words, as `max pooling`."""

@@ -1,4 +1,4 @@
-"""The classification head: pooling over real tokens, an optional hidden layer, logits, and the loss."""
+"""Classification head: pooling over real tokens, optional hidden layer, logits, loss."""
 
 from __future__ import annotations
 
@@ -19,53 +19,66 @@ from core.schema import DropoutRate
 
 
 class PooledHead(Head):
-    """One label per sequence: pool the encoder's outputs over real tokens, then a linear map to logits."""
+    """Sequence classification: pooling over real tokens, then a linear layer to logits."""
 
     targets: ClassVar[tuple[str, ...]] = ("label",)
 
     kind: Literal["pooled"] = "pooled"
     pooling: Literal["last", "mean", "max"] = "mean"
-    """`last`: the forward state at the last real token joined with the reverse state at the first."""
+    """Pooling over real tokens.
+
+    `last` concatenates the forward state at the last real token and the reverse state at the first token.
+    """
     classes: int = Field(2, ge=2)
     one_logit: bool = False
-    """One logit with binary cross-entropy instead of two with cross-entropy; two classes only."""
+    """Use one logit with binary cross-entropy instead of two with cross-entropy.
+
+    Two classes only.
+    """
     hidden_size: int | None = Field(None, ge=1)
     """Size of an optional hidden layer before the logits."""
     activation: Literal["tanh", "relu"] = "relu"
-    """Of the hidden layer."""
+    """Activation of the hidden layer."""
     dropout: DropoutRate = 0.0
-    """On the pooled features, and on the hidden layer where there is one."""
+    """Dropout rate of the pooled features and of the hidden layer."""
     init: Init = Init(scheme="fan_uniform")
 
     @model_validator(mode="after")
     def _one_logit_is_binary(self):
         if self.one_logit and self.classes != 2:
-            raise ValueError("one_logit needs classes = 2")
+            raise ValueError(f"one_logit needs classes = 2, got {self.classes}: set one_logit false, or classes 2")
         return self
 
     def check_encoder(self, encoder: Encoder) -> None:
         if self.pooling not in encoder.poolings:
             allowed = " or ".join(encoder.poolings)
-            raise ValueError(f"head.pooling {self.pooling} does not fit encoder.kind {encoder.kind}: use {allowed}")
+            raise ValueError(
+                f"head.pooling {self.pooling} is not supported by encoder.kind {encoder.kind}: use {allowed}"
+            )
 
     def check_targets(self, targets: Arrays) -> None:
         low, high = int(targets["label"].min()), int(targets["label"].max())
         if low < 0 or high >= self.classes:
-            raise UserError(f"labels must lie in 0..{self.classes - 1}, found {low}..{high}")
+            raise UserError(
+                f"expected labels in 0..{self.classes - 1}, got {low}..{high}: correct them, or set head.classes"
+            )
 
     @property
     def outputs(self) -> int:
         return 1 if self.one_logit else self.classes
 
     def parameters(self, features: int) -> list[Parameter]:
-        """Optional `head.hidden.weight` [F', F] and `head.hidden.bias` [F']; `head.weight` [C, F], `head.bias` [C]."""
+        """Return the rows of the optional hidden layer, then `head.weight` [C, F], `head.bias` [C].
+
+        The hidden layer has `head.hidden.weight` [F', F] and `head.hidden.bias` [F'].
+        """
         hidden = (
             [] if self.hidden_size is None else linear_parameters("head.hidden", self.hidden_size, features, self.init)
         )
         return hidden + linear_parameters("head", self.outputs, self.hidden_size or features, self.init)
 
     def forward(self, arrays: Arrays, encoded: Encoded, dropout: Dropout, rounded: Rounding = exactly) -> Arrays:
-        """Return `pooled` [B, F], `head.hidden` [B, F'] where there is one, `logits` [B, outputs]."""
+        """Return `pooled` [B, F], optionally `head.hidden` [B, F'], and `logits` [B, outputs]."""
         found = {"pooled": activate(encoded.activation, pool(self.pooling, encoded))}
         features = dropout(found["pooled"], "head.pooled", self.dropout)
         if self.hidden_size is not None:
@@ -112,25 +125,28 @@ class PooledHead(Head):
 
 
 def pool(pooling: str, encoded: Encoded) -> np.ndarray:
-    """[B, F], over the positions that count."""
+    """Pool all blocks over their valid positions to [B, F]."""
     return np.concatenate([_pool(pooling, block, encoded.forward_columns) for block in encoded.blocks], axis=-1)
 
 
 def _pool(pooling: str, block: Block, split: int) -> np.ndarray:
-    """[B, F] of a block's [B, L, F]; the first `split` columns are the forward direction's."""
+    """Pool a block [B, L, F] to [B, F].
+
+    The first `split` features are from the forward direction.
+    """
     x, counts = block.values, block.windows.counts
     if pooling == "mean":
         return x.sum(axis=1) / counts
     if pooling == "max":
-        position = np.where(block.windows.mask, x.real, -np.inf).argmax(axis=1)  # [B, F], the first of equal ones
+        position = np.where(block.windows.mask, x.real, -np.inf).argmax(axis=1)  # [B, F], the first maximum
         return np.take_along_axis(x, position[:, None, :], axis=1)[:, 0]
     return np.concatenate([x[np.arange(len(x)), counts[:, 0] - 1, :split], x[:, 0, split:]], axis=-1)
 
 
 def cross_entropies(logits: np.ndarray, labels: np.ndarray, class_weights: np.ndarray | None = None) -> np.ndarray:
-    """Cross-entropy of logits [B, C], or binary cross-entropy of one logit [B, 1]: [B].
+    """Return [B]: cross-entropies of logits [B, C], binary ones of a single logit [B, 1].
 
-    With `class_weights` [C] each text's is multiplied by its class's.
+    `class_weights` [C] multiply the losses by class.
     """
     if logits.shape[1] == 1:
         logits = np.concatenate([np.zeros_like(logits), logits], axis=1)
@@ -142,7 +158,10 @@ def cross_entropies(logits: np.ndarray, labels: np.ndarray, class_weights: np.nd
 def cross_entropy(
     logits: np.ndarray, labels: np.ndarray, reduction: str, class_weights: np.ndarray | None = None
 ) -> np.ndarray:
-    """The scalar of `cross_entropies`. The mean divides by B, not by the sum of weights as both frameworks' own does: a
-    text counts so many times whatever its company, and shards of a batch can be added."""
+    """Reduce `cross_entropies` to a scalar.
+
+    The mean divides by B, not by the sum of weights as in both frameworks. The weight of a text thus does not depend on
+    the other texts of its batch, and losses of shards can be summed.
+    """
     losses = cross_entropies(logits, labels, class_weights)
     return losses.mean() if reduction == "mean" else losses.sum()

@@ -1,4 +1,4 @@
-"""Figures of merit of a classifier from its logits, in NumPy float64: the same code for every backend."""
+"""Metrics of a classifier from its logits, in NumPy float64, shared by all backends."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Of one data set: `loss` (mean cross-entropy), `accuracy`, `macro_f1` (mean over the classes that occur, as labels
-    or as predictions), `confusion` [C, C] (rows: true class), `probabilities` [N, C] and `predicted` [N], in the data
-    set's order."""
+    """Metrics and predictions of a data set.
+
+    `loss` (mean cross-entropy), `accuracy`, `macro_f1` (mean over the classes that occur as labels or predictions),
+    `confusion` [C, C] (rows: true class), `probabilities` [N, C] and `predicted` [N], in the order of the data set.
+    """
 
     loss: float
     accuracy: float
@@ -22,12 +24,12 @@ class Evaluation:
 
     @property
     def score(self) -> float:
-        """What the best parameters are chosen by; more is better, and the loss decides ties."""
+        """Criterion of the best checkpoint, higher is better; the loss breaks ties."""
         return self.accuracy
 
 
 def probabilities_of(logits: np.ndarray) -> np.ndarray:
-    """[N, C] logits, or [N, 1] of the second of two classes -> [N, C] float64 that sum to 1."""
+    """Return probabilities [N, C] float64 of logits [N, C], or [N, 1] (logit of class 1 of two)."""
     return np.exp(_log_probabilities(logits))
 
 
@@ -40,14 +42,14 @@ def _log_probabilities(logits: np.ndarray) -> np.ndarray:
 
 
 def summarize(logits: np.ndarray, labels: np.ndarray) -> Evaluation:
-    """Figures of logits [N, outputs] against labels [N]. Ties go to the lower class."""
+    """Compute metrics from logits [N, outputs] and labels [N]. Ties predict the lower class."""
     log_probabilities = _log_probabilities(logits)
     classes = log_probabilities.shape[1]
     predicted = log_probabilities.argmax(axis=1)
     confusion = np.bincount(labels * classes + predicted, minlength=classes**2).reshape(classes, classes)
-    hits, true, said = np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)
-    occur = true + said > 0
-    f1 = 2 * hits[occur] / (true + said)[occur]
+    hits, occurrences = np.diag(confusion), confusion.sum(axis=1) + confusion.sum(axis=0)
+    occur = occurrences > 0
+    f1 = 2 * hits[occur] / occurrences[occur]
     return Evaluation(
         loss=float(-log_probabilities[np.arange(len(labels)), labels].mean()),
         accuracy=float(hits.sum() / len(labels)),

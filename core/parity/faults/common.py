@@ -1,4 +1,4 @@
-"""Faults that any model can have: word vectors, dropout, pooling, clipping, the optimizer."""
+"""Faults common to all model families: word vectors, dropout, pooling, clipping, optimizer."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def _decay_on_biases(side: ModuleType) -> Patches:
     original = side.optimizer.decay
 
     def decay(named, weight_decay, learning_rate):
-        # It knows a bias by its name.
+        # `decay` recognizes biases by name.
         original({name.replace("bias", "weight-"): p for name, p in named.items()}, weight_decay, learning_rate)
 
     return [(side.optimizer, "decay", decay)]
@@ -97,7 +97,7 @@ ADAM = {"training.optimizer": {"kind": "adam"}}
 DROPPING = {"model.embedding.dropout": 0.5}
 
 FAULTS = {
-    "pad-vector": Fault("PAD's word vector is not zero", 1, "embedding", _pad_vector),
+    "pad-vector": Fault("the word vector of PAD is not zero", 1, "embedding", _pad_vector),
     "mean-over-padded-length": Fault(
         "mean pooling divides by the padded length",
         1,
@@ -109,7 +109,7 @@ FAULTS = {
         "kept units are not scaled by 1 / (1 - rate)", 1, "embedding (with dropout)", _unscaled_dropout, DROPPING
     ),
     "same-masks-every-step": Fault(
-        "dropout draws the masks of step 1 at every step", 3, "step 2", _same_masks_every_step, DROPPING
+        "dropout uses the masks of step 1 in every step", 3, "step 2", _same_masks_every_step, DROPPING
     ),
     "clip-epsilon": Fault(
         "clipping divides by norm + 1e-6",
@@ -119,16 +119,16 @@ FAULTS = {
         {**ADAM, "training.clip_mode": "global", "training.clip_norm": 0.1},
     ),
     "epsilon-in-root": Fault(
-        "Adam's epsilon stands inside the square root", 3, "after step 1: embedding.weight", _epsilon_in_root, ADAM
+        "Adam's epsilon is inside the square root", 3, "after step 1: embedding.weight", _epsilon_in_root, ADAM
     ),
     "decay-on-biases": Fault(
-        "weight decay takes the biases too",
+        "weight decay is applied to biases",
         3,
         "after step 1: encoder.bias_ih_l0",
         _decay_on_biases,
         {"training.optimizer": {"kind": "adam", "weight_decay": 0.1}},
     ),
     "restarted-step-count": Fault(
-        "a resume keeps Adam's moments and starts its step count over", 4, "step", _restarted_count, ADAM
+        "a resume keeps Adam's moments but resets its step count", 4, "step", _restarted_count, ADAM
     ),
 }

@@ -1,4 +1,4 @@
-"""What a fault is, and how it is planted in a backend and taken out again."""
+"""The fault class, and patching of backends."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from core.batch import Batch
 from core.models.encoders.encoder import Encoded
 
 Patches = list[tuple[object, str, object]]
-"""(owner, name, replacement)"""
+"""Replacements as (owner, name, replacement)."""
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One entry of the catalogue."""
+    """A deliberate fault and its expected detection."""
 
     description: str
     rung: int
-    """The lowest rung that must fail."""
+    """The lowest rung of the parity check that must fail."""
     named: str
-    """What the report must name there as the first tensor, or step, to differ."""
+    """The first tensor, or step, that the report must name."""
     plant: Callable[[ModuleType], Patches]
     needs: dict[str, object] = field(default_factory=dict)
-    """Values of the spec without which there would be nothing to see."""
+    """Spec values that the fault requires to have an effect."""
 
 
 @contextmanager
 def patched(patches: Patches) -> Iterator[None]:
-    """Replace names as long as this lasts. Raises AttributeError for one that is not there."""
+    """Replace names for the duration of the block. Raises AttributeError for a missing name."""
     before = [(owner, attribute, getattr(owner, attribute)) for owner, attribute, _ in patches]
     try:
         for owner, attribute, replacement in patches:
@@ -45,7 +45,7 @@ def patched(patches: Patches) -> Iterator[None]:
 
 
 def reading(side: ModuleType, change: Callable[[str, np.ndarray], np.ndarray]) -> Patches:
-    """Have a backend's model read every array as `change(name, array)`."""
+    """Let a backend's model load every array as `change(name, array)`."""
     original = side.model.Model.assign
 
     def assign(self, arrays):
@@ -55,7 +55,10 @@ def reading(side: ModuleType, change: Callable[[str, np.ndarray], np.ndarray]) -
 
 
 def as_if_all_were_real(side: ModuleType) -> tuple[Patches, dict]:
-    """The encoder's inputs twice: in the dictionary those of a batch whose padding counts, with its `device`."""
+    """Compute a second set of encoder inputs that treats padding as real tokens.
+
+    The returned dictionary holds them and their `device`.
+    """
     original, seen = side.engine.Inputs, {}
 
     def inputs_both(batch: Batch, dtype, device):
@@ -67,7 +70,7 @@ def as_if_all_were_real(side: ModuleType) -> tuple[Patches, dict]:
 
 
 def mixed(one: Encoded, other: Encoded, mix: Callable) -> Encoded:
-    """An encoder's output put together from two, tensor by tensor."""
+    """Combine two encoder outputs tensor by tensor."""
     layers = {name: mix(values, other.layers[name]) for name, values in one.layers.items()}
     blocks = [
         dataclasses.replace(own, values=mix(own.values, another.values))

@@ -39,7 +39,7 @@ def _bias_on_pad(side: ModuleType) -> Patches:
     def forward(self, x, inputs, dropout):
         seen["inputs"].reversal = inputs.reversal
         wrong = original(self, x, seen["inputs"], dropout)
-        # What comes after it knows the lengths.
+        # The head still uses the true lengths.
         blocks = [dataclasses.replace(block, windows=inputs.windows(1)) for block in wrong.blocks]
         return dataclasses.replace(wrong, blocks=tuple(blocks))
 
@@ -54,7 +54,7 @@ def _reverse_from_padding(side: ModuleType) -> Patches:
     def forward_both(self, x, inputs, dropout):
         right = original(self, x, inputs, dropout)
         values = right.blocks[0].values
-        # The second half of the features is the reverse direction's.
+        # The second half of the features belongs to the reverse direction.
         reverse = (np.arange(values.shape[-1]) >= values.shape[-1] // 2).astype(side.runtime.to_numpy(x).dtype)
         reverse = side.runtime.to_tensor(reverse, wrong["device"])
         other = original(self, x, wrong["inputs"], dropout)
@@ -68,10 +68,10 @@ def _detached_input(side: ModuleType) -> Patches:
     original = encoder.forward
 
     def forward(self, x, inputs, dropout):
-        whole = original(self, x, inputs, dropout)
-        cut_off = original(self, x.detach(), inputs, dropout)
-        # Half of each: the values of either, and half the gradient to what comes before.
-        return mixed(whole, cut_off, lambda one, other: (one + other) * 0.5)
+        attached = original(self, x, inputs, dropout)
+        detached = original(self, x.detach(), inputs, dropout)
+        # The mean has unchanged values, and half of the gradient with respect to x.
+        return mixed(attached, detached, lambda one, other: (one + other) * 0.5)
 
     return [(encoder, "forward", forward)]
 
@@ -80,30 +80,28 @@ BOTH_WAYS = {"model.encoder.bidirectional": True}
 
 FAULTS = {
     "swapped-gates": Fault(
-        "weights are read with the LSTM's input and forget gates in each other's place",
+        "the LSTM's input and forget gates are swapped in the weights",
         1,
         "encoder.l0",
         _swapped_gates,
         {"model.encoder.cell": "lstm"},
     ),
-    "transposed-weight": Fault(
-        "each gate's square recurrent weight is read transposed", 1, "encoder.l0", _transposed_weight
-    ),
+    "transposed-weight": Fault("the recurrent weight of each gate is transposed", 1, "encoder.l0", _transposed_weight),
     "bias-on-pad": Fault(
-        "the recurrent layer runs on over PAD: its biases move the state, and its outputs there are not zero",
+        "the recurrent layer does not stop at PAD: biases change the state, and outputs at PAD are not zero",
         1,
         "encoder.l0",
         _bias_on_pad,
     ),
     "reverse-from-padding": Fault(
-        "the reverse direction starts at the padding, not at the last word",
+        "the reverse direction starts at the padding, not at the last token",
         1,
         "encoder.l0",
         _reverse_from_padding,
         BOTH_WAYS,
     ),
     "detached-input": Fault(
-        "half the gradient to the word vectors is lost on its way through the recurrent layer",
+        "half of the word vectors' gradient is lost in the recurrent layer",
         2,
         "embedding.weight",
         _detached_input,

@@ -1,4 +1,4 @@
-"""Faults of TextCNN."""
+"""Faults of TextCNN encoders."""
 
 from __future__ import annotations
 
@@ -53,28 +53,28 @@ NEEDS = {"model.encoder": ENCODER, "model.head.pooling": "max"}
 
 FAULTS = {
     "windows-over-padding": Fault(
-        "windows that reach into the padding are pooled as if they lay within the text",
+        "windows that extend into the padding are pooled",
         1,
         "encoder.conv0",
         _windows_over_padding,
         NEEDS,
     ),
     "flipped-kernel": Fault(
-        "kernels are read from the last token to the first, as in a true convolution",
+        "kernels are flipped, as in a true convolution",
         1,
         "encoder.conv0",
         _flipped_kernel,
         NEEDS,
     ),
     "features-by-width": Fault(
-        "pooled features are joined in the order of the kernels' widths, not in that of the spec",
+        "pooled features are concatenated by kernel width, not in the order of the spec",
         1,
         "pooled",
         _features_by_width,
         NEEDS,
     ),
     "static-table-trained": Fault(
-        "the static word vectors move with the trained ones",
+        "the static word vectors are trained",
         3,
         "after step 1: embedding.static.weight",
         _static_table_trained,

@@ -109,7 +109,7 @@ def test_a_text_is_shown_as_the_model_sees_it():
     assert found.ids.tolist() == [3, 4, 5, UNK]
     with pytest.raises(UserError) as error:
         encode_text("  ", vocabulary, text, "text 7")
-    assert one_line(error).startswith("text 7 is empty")
+    assert one_line(error).startswith("text 7: the whitespace tokenizer finds no tokens")
 
 
 @pytest.fixture
@@ -204,7 +204,7 @@ def test_texts_are_answered_as_they_are_typed(run):
     process.stdin.write("<br />\nthe film")
     out, err = process.communicate(timeout=30)
     assert process.returncode == 0 and out.count("\t") == 2 and out.strip().endswith("\tthe film")
-    assert len(err.strip().splitlines()) == 1 and "is empty" in err
+    assert len(err.strip().splitlines()) == 1 and "finds no tokens" in err
 
 
 def test_interactive_takes_no_texts(run, capsys):

@@ -36,7 +36,7 @@ def test_the_program_shows_and_checks_it():
     for name in filter(backends.installed, backends.NAMES):
         for implementation in ("builtin", "loop"):
             assert f"by hand ~ {name}, {implementation}" in done.out
-    assert "fits at 11 - 4 + 1 = 8 places" in done.out and "logit 1 =" in done.out and "tanh" not in done.out
+    assert "with 11 - 4 + 1 = 8 valid positions" in done.out and "logit 1 =" in done.out and "tanh" not in done.out
 
 
 def test_a_wrong_framework_fails(monkeypatch):

@@ -35,7 +35,7 @@ DEEP = {**DROPPING, "model.encoder.num_layers": 3, "model.head.hidden_size": 6}
 
 
 def threads() -> list[str]:
-    return [thread.name for thread in threading.enumerate() if thread.name.startswith("ahead")]
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("prefetch")]
 
 
 # One after the other, and no more than asked for
@@ -66,7 +66,7 @@ def test_no_more_are_made_than_asked_for():
 
 def test_they_are_made_by_a_thread_while_the_caller_works():
     names = list(prefetch(threading.current_thread().name for _ in range(5)))
-    assert len(set(names)) == 1 and names[0].startswith("ahead")
+    assert len(set(names)) == 1 and names[0].startswith("prefetch")
 
 
 def test_a_mistake_comes_in_its_place():
@@ -157,7 +157,7 @@ def test_for_a_gpu_batches_are_made_ahead_and_the_run_is_the_same(backend, rng, 
     makers = []
 
     def noted(batch, experiment, step):
-        makers.append((step, threading.current_thread().name.startswith("ahead")))
+        makers.append((step, threading.current_thread().name.startswith("prefetch")))
         return with_masks(batch, experiment, step)
 
     monkeypatch.setattr(trainer, "with_masks", noted)
@@ -361,11 +361,13 @@ def test_which_implementation_a_device_gets(backend):
     assert chosen(backend, "gpu:0", cell="residual_srn") == "loop"
     assert chosen(None, "cpu", ("builtin", "packed")) == "builtin"
     assert implementations.resolve_implementation("auto", backend, "gpu:0", TextCNNEncoder()) == "builtin"
-    with pytest.raises(backends.UserError, match="`implementation` packed: .*RESIDUAL_SRN 128 has only fast, loop"):
+    with pytest.raises(
+        backends.UserError, match="`implementation` packed: .*RESIDUAL_SRN 128 supports only fast, loop"
+    ):
         implementations.resolve_implementation("packed", None, "cpu", RecurrentEncoder(cell="residual_srn"))
     with pytest.raises(
         backends.UserError,
-        match="`implementation` fast: TextCNN 3 x 100.* has only builtin, loop; use `implementation`",
+        match="`implementation` fast: TextCNN 3 x 100.* supports only builtin, loop: use `implementation`",
     ):
         implementations.resolve_implementation("fast", None, "cpu", TextCNNEncoder())
 

@@ -214,7 +214,7 @@ def test_a_damaged_package(package):
     with pytest.raises(UserError, match="NaN or infinity"):
         found_in("glove-6b-50d")
     package(values.astype(np.float64), list(KNOWN))
-    with pytest.raises(UserError, match="not vectors of float32"):
+    with pytest.raises(UserError, match=r"expected float32 \[N, dim\]"):
         found_in("glove-6b-50d")
     for place in (1, 0):
         path = package(values, list(KNOWN))[place]
@@ -404,7 +404,7 @@ def test_a_spec_of_before_is_read():
 
 
 def test_digits_have_no_vectors():
-    with pytest.raises(UserError, match="vectors are of words"):
+    with pytest.raises(UserError, match="model.embedding.vectors needs text data"):
         replace(Experiment(), {"data": {"kind": "digits"}, "model.embedding.vectors": "glove-6b-50d"})
 
 
@@ -435,14 +435,22 @@ GZIPPED = gzip.compress(GLOVE * 2000)
 DAMAGED_ZIP = bytearray(packed({"a.txt": GLOVE}, zipfile.ZIP_STORED))
 DAMAGED_ZIP[DAMAGED_ZIP.index(b"film") + 6] ^= 1
 REFUSED = {
-    "a number too few": ("a.txt", LINES[0] + b"the 1 2 3\n" + LINES[1], ("line 2 has 3 numbers", "line 1 says 4")),
-    "a number too many": ("a.txt", LINES[0] + b"the 1 2 3 4 5\n", ("line 2 has 5 numbers", "line 1 says 4")),
+    "a number too few": (
+        "a.txt",
+        LINES[0] + b"the 1 2 3\n" + LINES[1],
+        ("line 2 has 3 numbers", "expected 4 by line 1"),
+    ),
+    "a number too many": ("a.txt", LINES[0] + b"the 1 2 3 4 5\n", ("line 2 has 5 numbers", "expected 4 by line 1")),
     "a blank line": ("a.txt", LINES[0] + b"\n" + LINES[1], ("line 2 has 0 numbers",)),
-    "another width than the header": ("a.txt", b"5 4\nfilm 1 2 3\n", ("line 2 has 3 numbers", "line 1 says 4")),
-    "a last line that is cut": ("a.txt", GLOVE[:-3], ("line 5, the last, has no line end", "was cut")),
-    "the same in word2vec": ("a.txt", WORD2VEC[:-9], ("line 6, the last, has no line end",)),
-    "fewer than the header says": ("a.txt", b"7 4\n" + GLOVE, ("ends at line 6, with 5 vectors", "announces 7")),
-    "more than the header says": ("a.txt", b"2 4\n" + GLOVE, ("ends at line 6, with 5 vectors", "announces 2")),
+    "another width than the header": ("a.txt", b"5 4\nfilm 1 2 3\n", ("line 2 has 3 numbers", "expected 4 by line 1")),
+    "a last line that is cut": ("a.txt", GLOVE[:-3], ("the last line, 5, has no line ending", "may be truncated")),
+    "the same in word2vec": ("a.txt", WORD2VEC[:-9], ("the last line, 6, has no line ending",)),
+    "fewer than the header says": (
+        "a.txt",
+        b"7 4\n" + GLOVE,
+        ("ends at line 6 with 5 vectors", "expected 7 by line 1"),
+    ),
+    "more than the header says": ("a.txt", b"2 4\n" + GLOVE, ("ends at line 6 with 5 vectors", "expected 2 by line 1")),
     "not a number": ("a.txt", LINES[1] + b"film 1 2 x3 4\n", ("line 2: 'x3' is not a number",)),
     "two blanks": ("a.txt", LINES[1] + b"film 1  2 3\n", ("line 2: '' is not a number",)),
     "NaN": ("a.txt", LINES[1] + b"film 1 2 nan 4\n", ("line 2: nan is not a finite",)),
@@ -459,14 +467,18 @@ REFUSED = {
     "empty": ("a.txt", b"", ("empty",)),
     "an empty .gz": ("a.gz", b"", ("empty",)),
     "nothing in a .gz": ("a.gz", gzip.compress(b""), ("empty",)),
-    "no .gz": ("a.gz", GLOVE, ("no .gz file in spite of its name",)),
-    "half a .gz": ("a.gz", GZIPPED[: len(GZIPPED) // 2], ("truncated or damaged", "fetch or copy")),
+    "no .gz": ("a.gz", GLOVE, ("not a .gz file despite its name",)),
+    "half a .gz": ("a.gz", GZIPPED[: len(GZIPPED) // 2], ("truncated or damaged", "download or copy")),
     "a .gz with a wrong checksum": ("a.gz", GZIPPED[:-8] + b"\1" * 8, ("truncated or damaged",)),
     "half a zip": ("a.zip", packed({"a.txt": GLOVE})[:60], ("truncated or damaged",)),
     "a zip with a wrong checksum": ("a.zip", bytes(DAMAGED_ZIP), ("truncated or damaged", "CRC")),
-    "no .zip": ("a.zip", GLOVE, ("no .zip file in spite of its name",)),
-    "a zip without a file": ("a.zip", packed({}), ("no text files in it", "a.zip::MEMBER", "no file")),
-    "a zip without a text": ("a.zip", packed({"b": GLOVE, "c": b""}), ("no text files in it", "::MEMBER", "b, c")),
+    "no .zip": ("a.zip", GLOVE, ("not a .zip file despite its name",)),
+    "a zip without a file": ("a.zip", packed({}), ("no text files, expected one", "a.zip::MEMBER", "no file")),
+    "a zip without a text": (
+        "a.zip",
+        packed({"b": GLOVE, "c": b""}),
+        ("no text files, expected one", "::MEMBER", "b, c"),
+    ),
     "two in a zip": ("a.zip", packed({"50.txt": GLOVE, "100.txt": GLOVE}), ("2 text files", "50.txt, 100.txt")),
     "no such member": ("a.zip::b.txt", packed({"a.txt": GLOVE}), ("no member b.txt", "a.txt")),
     "a member of no zip": ("a.txt::b.txt", GLOVE, ("not a zip", "::b.txt")),
@@ -485,7 +497,7 @@ def test_a_file_that_is_refused(refused, tmp_path, fault):
 
 def test_other_refusals(refused, place, tmp_path):
     path = written(tmp_path / "a.txt", GLOVE)
-    refused(path, "--embedding-dim", 5, says=(str(path), "4 numbers", "dim is 5", "give --embedding-dim 4"))
+    refused(path, "--embedding-dim", 5, says=(str(path), "4 dimensions", "dim is 5", "set --embedding-dim 4"))
     refused("nowhere.txt", says=("nowhere.txt: no such file", "glove-6b-50d"))
     refused(tmp_path, says=(f"{tmp_path}: a folder",))
     refused("", says=("vectors", "at least 1 character"))

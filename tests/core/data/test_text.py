@@ -236,13 +236,13 @@ def test_a_full_disk_leaves_the_previous_version(tmp_path):
     """
     command = [sys.executable, "-c", textwrap.dedent(script), str(tmp_path / "file")]
     result = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[1], check=True)
-    assert "could not be written" in result.stdout and "previous version is untouched" in result.stdout
+    assert "cannot be written" in result.stdout and "previous version is unchanged" in result.stdout
     assert result.stdout.count("\n") == 1
     assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("file", b"previous")]
 
 
 def test_write_into_a_missing_folder(tmp_path):
-    with pytest.raises(UserError, match="could not be written"):
+    with pytest.raises(UserError, match="cannot be written"):
         write_bytes_atomic(tmp_path / "no" / "file", b"")
 
 
@@ -303,7 +303,7 @@ def test_a_damaged_cache_is_built_again(rng, tmp_path, monkeypatch):
             MovieReviews(), Text(), tmp_path, lambda description, *_, said=said: said.append(description)
         )
         assert equal(whole, again)
-        assert "tokenising again" in said[0] and path.name in said[0]
+        assert "tokenizing again" in said[0] and path.name in said[0]
         assert path.read_bytes() == content
 
 
@@ -311,7 +311,7 @@ def test_a_cache_that_cannot_be_written_is_a_warning(rng, tmp_path, monkeypatch)
     documents = made_up(rng, per_part=20)
     monkeypatch.setattr(corpus_module, "open_data", lambda *_: source_of(documents))
     (tmp_path / "file").touch()
-    with pytest.warns(UserWarning, match="not kept") as seen:
+    with pytest.warns(UserWarning, match="not cached") as seen:
         corpus, _ = load_corpus(MovieReviews(), Text(), tmp_path / "file" / "cache")
     assert len(seen) == 1 and len(corpus) == 40
 
@@ -396,7 +396,7 @@ def test_prepare_refuses_wrong_classes(rng):
     with pytest.raises(UserError, match="3 classes"):
         prepare(corpus, MovieReviews(), Text(), classes=3)
     few = build_corpus(source_of(made_up(rng, films=0, per_part=4, marked=False)), Text())
-    with pytest.raises(UserError, match="dev part has no text"):
+    with pytest.raises(UserError, match="dev split has no text"):
         prepare(few, MovieReviews(), Text())
 
 
@@ -405,6 +405,6 @@ def test_encode_texts():
     dataset = encode_texts(["Good film!", "a good good film"], vocabulary, Text(max_length=3))
     assert dataset.tokens.dtype == np.int32 and dataset.tokens.tolist() == [2, 3, UNK, UNK, 2, 2]
     assert (dataset.offsets.tolist(), dataset.names) == ([0, 3, 6], ["1", "2"])
-    for texts, message in ((["good", " .. "], "text 2 is empty"), ([], "no text")):
+    for texts, message in ((["good", " .. "], "text 2: the words tokenizer finds no tokens"), ([], "no text")):
         with pytest.raises(UserError, match=message):
             encode_texts(texts, vocabulary, Text())

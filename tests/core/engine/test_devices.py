@@ -105,7 +105,7 @@ def test_what_can_be_asked_for(request_, found):
 def test_what_cannot_be_asked_for(wrong):
     with pytest.raises(UserError) as error:
         devices.parse(wrong)
-    assert one_line(error) == f"`device` {wrong}: choose one of auto, cpu, gpu or gpu:N, as in gpu:0"
+    assert one_line(error) == f"`device` {wrong}: choose one of auto, cpu, gpu or gpu:N, such as gpu:0"
 
 
 @pytest.mark.parametrize("program", TRAINING)
@@ -193,7 +193,7 @@ def test_an_unusable_gpu_is_passed_over_and_that_is_said(request_, tried):
     assert device == "gpu:1" and tried[1] == [1]  # what arithmetic rules out is not tried
     assert notes == [
         "GPU 0 (NVIDIA H100, compute capability 9.0) is not used: torch 2.0.0 (CUDA 11.8) has no kernels for it, only"
-        " for sm_70, sm_80; install a build for it; GPU 1 is used"
+        " for sm_70, sm_80; install a build for it; using GPU 1"
     ]
 
 
@@ -202,7 +202,7 @@ def test_auto_falls_back_and_says_so(tried):
     assert device == "cpu" and len(notes) == 1 and "\n" not in notes[0]
     for part in ("GPU 0 (NVIDIA H100, compute capability 9.0) is not used", "torch 2.0.0 (CUDA 11.8) has no kernels"):
         assert part in notes[0]
-    assert "install a build for it" in notes[0] and notes[0].endswith("the CPU is used")
+    assert "install a build for it" in notes[0] and notes[0].endswith("using the CPU")
 
 
 @pytest.mark.parametrize("request_", ["gpu", "gpu:0"])
@@ -216,7 +216,7 @@ def test_an_unusable_gpu_that_is_asked_for_is_refused(request_, tried):
 
 def test_a_build_that_lists_nothing_is_tried(tried):
     assert resolved("gpu", SILENT, [H100]) == ("gpu:0", [])
-    tried[0][0] = "was ended by signal 6 (SIGABRT)"
+    tried[0][0] = "was killed by signal 6 (SIGABRT)"
     message = refusal("gpu", SILENT, [H100])
     for part in ("GPU 0 (NVIDIA H100", "paddle 2.6.2 (CUDA 11.8) most likely has no kernels", "9.0", "SIGABRT"):
         assert part in message
@@ -224,21 +224,21 @@ def test_a_build_that_lists_nothing_is_tried(tried):
 
 
 def test_kernels_are_there_and_the_trial_fails(tried):
-    tried[0][0] = "ended with exit code 1: RuntimeError: no cuDNN"
+    tried[0][0] = "exited with code 1: RuntimeError: no cuDNN"
     message = refusal("gpu", LISTS, [H100])
-    assert "does not work on it" in message and "no cuDNN" in message and "driver" in message
+    assert "fails on it" in message and "no cuDNN" in message and "driver" in message
 
 
 def test_a_number_that_is_not_there(tried):
     message = refusal("gpu:7", LISTS, [H100, A100])
-    assert message.startswith("`device` gpu:7: there is no GPU 7; torch 2.13.0 (CUDA 13.0) sees GPU 0 (NVIDIA H100")
+    assert message.startswith("`device` gpu:7: no GPU 7: choose one of GPU 0 (NVIDIA H100")
     assert "GPU 1 (NVIDIA A100, compute capability 8.0)" in message and tried[1] == []
 
 
 def test_no_gpu_at_all(tried):
     for_cpu = refusal("gpu", CPU_ONLY, [])
     assert for_cpu == (
-        "`device` gpu: torch 2.13.0 (built for the CPU only) sees no GPU; use `device` cpu, or install a build for it"
+        "`device` gpu: torch 2.13.0 (built for the CPU only) sees no GPU: use `device` cpu, or install a build for it"
     )
     assert "nvidia-smi" in refusal("gpu:0", LISTS, [])
 
@@ -249,8 +249,8 @@ def test_looking_for_gpus_fails():
 
     with pytest.raises(UserError) as error:
         devices.resolve("gpu", "float32", LISTS, gpus, trial.run_trial)
-    assert "cannot look for GPUs: CUDA unknown error and more" in one_line(error)
-    with pytest.warns(Note, match="cannot look for GPUs"):
+    assert "cannot list GPUs: CUDA unknown error and more" in one_line(error)
+    with pytest.warns(Note, match="cannot list GPUs"):
         assert devices.resolve("auto", "float32", LISTS, gpus, trial.run_trial) == "cpu"
 
 
@@ -259,7 +259,7 @@ def test_both_backends_follow_these_rules(backend, tried, monkeypatch):
     build = Build(backend.NAME, "9.9", "11.8", ("sm_80",), "another")
     monkeypatch.setattr(backend.runtime, "build", lambda: build)
     monkeypatch.setattr(backend.runtime, "gpus", lambda: [H100, A100])
-    with pytest.warns(Note, match="GPU 0 .* is not used: .* 9.9 .*GPU 1 is used"):
+    with pytest.warns(Note, match="GPU 0 .* is not used: .* 9.9 .*using GPU 1"):
         assert backend.resolve_device("auto") == "gpu:1"
     assert backend.resolve_device("gpu:1") == "gpu:1" and backend.resolve_device("cpu") == "cpu"
     with pytest.raises(UserError, match="`device` gpu:0: GPU 0"):
@@ -301,15 +301,15 @@ def test_a_child_that_answers():
 @pytest.mark.parametrize(
     ("code", "says"),
     [
-        ("import os; os.abort()", "was ended by signal 6 (SIGABRT)"),
-        ("import os; os.kill(os.getpid(), 11)", "was ended by signal 11 (SIGSEGV)"),
-        ("import os; os._exit(255)", "ended with exit code 255"),
-        ("import os; os._exit(0)", "gave no answer"),
-        ("print('garbage')", "gave no answer"),
-        ("import os; os.write(1, bytes(range(256)) * 1000)", "gave no answer"),
-        ("print('seqtwin answers: {half')", "gave an answer that cannot be read"),
-        ("raise RuntimeError('no kernel image\\nis there')", "ended with exit code 1: RuntimeError: no kernel image"),
-        ("import sys; sys.exit('a word at last')", "ended with exit code 1: a word at last"),
+        ("import os; os.abort()", "was killed by signal 6 (SIGABRT)"),
+        ("import os; os.kill(os.getpid(), 11)", "was killed by signal 11 (SIGSEGV)"),
+        ("import os; os._exit(255)", "exited with code 255"),
+        ("import os; os._exit(0)", "returned no result"),
+        ("print('garbage')", "returned no result"),
+        ("import os; os.write(1, bytes(range(256)) * 1000)", "returned no result"),
+        ("print('seqtwin answers: {half')", "returned an unreadable result"),
+        ("raise RuntimeError('no kernel image\\nis there')", "exited with code 1: RuntimeError: no kernel image"),
+        ("import sys; sys.exit('a word at last')", "exited with code 1: a word at last"),
     ],
 )
 def test_a_child_that_dies_or_talks_nonsense(code, says, capfd):
@@ -328,10 +328,10 @@ def test_a_child_that_hangs():
     [
         ((1e-6, ""), None),
         ((0.0, ""), None),
-        ((0.7, ""), "gave wrong numbers: 0.7 from the CPU's"),
-        ((float("inf"), ""), "gave wrong numbers: inf from the CPU's"),
-        (("fine", ""), "gave an answer that cannot be read"),
-        ((None, "was ended by signal 6 (SIGABRT)"), "was ended by signal 6 (SIGABRT)"),
+        ((0.7, ""), "returned wrong numbers, 0.7 from those of the CPU"),
+        ((float("inf"), ""), "returned wrong numbers, inf from those of the CPU"),
+        (("fine", ""), "returned an unreadable result"),
+        ((None, "was killed by signal 6 (SIGABRT)"), "was killed by signal 6 (SIGABRT)"),
     ],
 )
 def test_what_a_trial_finds(said, found, monkeypatch):
@@ -346,7 +346,7 @@ def test_a_real_trial_where_there_is_no_gpu(backend):
     if backend.gpus():
         pytest.skip("there is a GPU")
     trouble = trial.run_trial(backend.NAME, 0)
-    assert trouble and "\n" not in trouble and len(trouble) < 250 and trouble.startswith(("ended", "was ended"))
+    assert trouble and "\n" not in trouble and len(trouble) < 250 and trouble.startswith(("exited", "was killed"))
 
 
 class Broken:
@@ -392,12 +392,12 @@ def test_the_program_as_it_is():
 
 def test_the_program_on_other_machines(tried, monkeypatch):
     tried[0][1] = "did not end within 120 seconds"
-    answers = {"paddle": (None, "was ended by signal 11 (SIGSEGV)"), "torch": answer_of(LISTS, H100, A100)}
+    answers = {"paddle": (None, "was killed by signal 11 (SIGSEGV)"), "torch": answer_of(LISTS, H100, A100)}
     monkeypatch.setattr(backends, "installed", lambda name: True)
     monkeypatch.setattr(tasks.devices, "call", lambda function, name, limit: answers[name])
     done = run_main(tasks.devices.main)
     assert done.code == 0
-    assert "paddle   installed, and cannot be used: a process that looked at it was ended by signal 11" in done.out
+    assert "paddle   installed, and cannot be used: a process that looked at it was killed by signal 11" in done.out
     assert "torch    2.13.0, built for CUDA 13.0; kernels for: sm_75, sm_80, sm_90, sm_120, compute_120" in done.out
     assert "GPU 0 (NVIDIA H100, compute capability 9.0), 80 GiB: can train there: --device gpu:0" in done.out
     assert "GPU 1 (NVIDIA A100, compute capability 8.0), 40 GiB: cannot train there: torch 2.13.0" in done.out
@@ -430,7 +430,7 @@ def test_tf32_needs_a_gpu_that_has_it(tried):
     assert "a CPU has no TF32" in refusal("cpu", LISTS, [H100], "tf32")
     assert "a CPU has no TF32" in refusal("auto", LISTS, [], "tf32")
     message = refusal("gpu", LISTS, [T4], "tf32")
-    assert "GPU 0 (Tesla T4, compute capability 7.5) cannot be used: it has no TF32" in message
+    assert "GPU 0 (Tesla T4, compute capability 7.5) cannot be used: TF32 requires" in message
     assert "Tesla T4" in refusal("auto", LISTS, [T4], "tf32")
     assert resolved("auto", LISTS, [T4, A100], "tf32")[0] == "gpu:1"
     assert resolved("auto", LISTS, [T4, A100], "float32")[0] == "gpu:0"
@@ -451,10 +451,10 @@ def test_bfloat16_beside_other_dtypes_in_one_process(monkeypatch):
     assert tf32.TF32_VARIABLE not in os.environ
     assert tf32.settle_tf32("tf32", "gpu:0") is True  # the same setting
     for dtype in ("float32", "float64"):
-        with pytest.raises(UserError, match=f"dtype {dtype}: this process has used a GPU with TF32"):
+        with pytest.raises(UserError, match=f"dtype {dtype}: this process already used a GPU with TF32"):
             tf32.settle_tf32(dtype, "gpu:0")
     monkeypatch.setattr(tf32, "_tf32", False)
-    with pytest.raises(UserError, match="dtype bfloat16: this process has used a GPU without TF32"):
+    with pytest.raises(UserError, match="dtype bfloat16: this process already used a GPU without TF32"):
         tf32.settle_tf32("bfloat16", "gpu:0")
 
 
@@ -469,7 +469,7 @@ def test_what_is_set_for_a_dtype(backend, dtype, tried, monkeypatch):
     other = "float32" if allowed else "tf32"
     with pytest.raises(UserError) as error:
         backend.runtime.set_precision(other, "gpu:0")
-    assert "this process has used a GPU" in one_line(error)
+    assert "this process already used a GPU" in one_line(error)
     assert backend.resolve_device("cpu", "float32") == "cpu"  # which changes nothing
     assert tf32._tf32 is allowed
 
@@ -529,9 +529,10 @@ def test_the_ladder_refuses_tf32(tmp_path, monkeypatch):
     for argv in (("--dtype", "tf32"), ("--config", "x.json")):
         done = run_main(tasks.parity.__main__.main, *argv, "--backends", *filter(backends.installed, backends.NAMES))
         assert (
-            done.code == 2 and "dtype tf32: the ladder compares float64, float32 and bfloat16, on the CPU" in done.err
+            done.code == 2
+            and "dtype tf32: the parity check supports float64, float32 and bfloat16, on the CPU" in done.err
         )
-    with pytest.raises(UserError, match="the ladder compares"):
+    with pytest.raises(UserError, match="the parity check supports"):
         engine_of(None, TF32, {})
 
 

@@ -159,8 +159,8 @@ def test_what_can_be_drawn():
     assert fonts.drawable(f"a\tb\n{GOOD}-]c", frozenset(GOOD + "-]^")) == "a?b\n?c"
     assert fonts.columns(GOOD + "ab") == 6
     assert fonts.no_font([BAD, GOOD], frozenset(GOOD)) == (
-        f"no font here shows {GOOD[1]}{GOOD[0]}",
-        "install one, as fonts-noto-cjk",
+        f"no installed font has {GOOD[1]}{GOOD[0]}",
+        "install one that does, such as fonts-noto-cjk",
     )
     assert "noto" not in fonts.no_font([CUNEIFORM], frozenset(CUNEIFORM))[1]
 
@@ -183,7 +183,7 @@ def test_counts_and_shares(hanzi, tmp_path):
     assert figure._suptitle.get_text() == f"{GOOD} $x$ a_b"
     for text in (figure._suptitle, figure.axes[0].get_xticklabels()[0]):
         assert text.get_fontfamily() == [fonts.DEFAULT, hanzi] and not text.get_parse_math()
-    assert figure.axes[0].get_xlabel() == "answer" and figure.axes[0].get_ylabel() == "true class"
+    assert figure.axes[0].get_xlabel() == "predicted class" and figure.axes[0].get_ylabel() == "true class"
     assert draw_confusion(TWO, [BAD, GOOD], GOOD, tmp_path / "a.png") == {}
     width, height = size_of(tmp_path / "a.png")
     assert 350 < width < 600 and 300 < height < 500
@@ -196,11 +196,15 @@ def test_without_a_font_classes_are_numbered(machine, tmp_path):
     figure, _ = confusion_figure(np.eye(3, dtype=int), classes, f"of {GOOD}")
     assert labels_of(figure) == (["1", "2", "3"], ["1", "2", "3"]) and figure._suptitle.get_text() == "of ?"
     assert numbering(legend, "a.png") == (
-        f"no font here shows {BAD}{GOOD[0]}: classes are numbered in a.png (1 {BAD}, 2 {GOOD}, 3 plain);"
-        " install one, as fonts-noto-cjk"
+        f"no installed font has {BAD}{GOOD[0]}: classes are numbered in a.png (1 {BAD}, 2 {GOOD}, 3 plain);"
+        " install one that does, such as fonts-noto-cjk"
     )
     many = numbering({number: f"{GOOD}\n{number}" for number in range(1, 200)}, "a.png")
-    assert "\n" not in many and f"{LISTED} {GOOD}?{LISTED}, and so on" in many and f"{LISTED + 1} " not in many
+    assert (
+        "\n" not in many
+        and f"{LISTED} {GOOD}?{LISTED}, ... in the order of the classes" in many
+        and f"{LISTED + 1} " not in many
+    )
 
 
 def test_a_row_without_texts(rng):
@@ -262,8 +266,8 @@ def test_tokens_without_a_font(machine, rng, tmp_path):
         warnings.simplefilter("always")
         draw_gates(*gates(rng, tokens), tokens, f"predicted: {GOOD}", tmp_path / "a.png")
     assert [str(entry.message) for entry in caught] == [
-        f"no font here shows {GOOD}{BAD[0]}: tokens that hold it are numbered by their place in a.png"
-        f" (#1 {GOOD}, #3 {BAD}); install one, as fonts-noto-cjk"
+        f"no installed font has {GOOD}{BAD[0]}: tokens with such characters are numbered by position in a.png"
+        f" (#1 {GOOD}, #3 {BAD}); install one that does, such as fonts-noto-cjk"
     ]
 
 

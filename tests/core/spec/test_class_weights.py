@@ -119,7 +119,7 @@ def test_balanced_weights():
     assert np.array(weights)[labels].mean() == pytest.approx(1.0)
     with pytest.raises(UserError) as error:
         balanced_weights(np.array([0, 2, 2]), 3)
-    assert "no training text is of class 1" in one_line(error)
+    assert "no training text of class 1" in one_line(error)
 
 
 def test_numbers_are_put_in_its_place():
@@ -170,8 +170,8 @@ EXPECTED = "training.class_weights: Input should be 'balanced', a number for eac
         ([1, -3, 1], "x: training.class_weights.1: Input should be greater than 0 (got -3)"),
         ([1, 0, 1], "x: training.class_weights.1: Input should be greater than 0 (got 0)"),
         ([1, 1, math.inf], "x: training.class_weights.2: Input should be a finite number (got Infinity)"),
-        ([1, 2], "x: training.class_weights are 2, and model.head.classes is 3"),
-        ([], "x: training.class_weights are 0, and model.head.classes is 3"),
+        ([1, 2], "x: training.class_weights has 2 numbers, but model.head.classes is 3: give one per class"),
+        ([], "x: training.class_weights has 0 numbers, but model.head.classes is 3: give one per class"),
     ],
     ids=str,
 )
@@ -208,7 +208,7 @@ def test_the_option():
     assert one_line(error) == "--class-weights rare: choose one of none, balanced"
     with pytest.raises(UserError) as error:
         options(base, "--set", "training.class_weights=[1,2,3]")
-    assert "training.class_weights are 3, and model.head.classes is 2" in one_line(error)
+    assert "training.class_weights has 3 numbers, but model.head.classes is 2" in one_line(error)
 
 
 def test_its_help():

@@ -274,11 +274,11 @@ def test_what_cannot_go_side_by_side_is_refused(rng):
         with pytest.raises(UserError, match=field):
             check_members(changed)
     other = replace(members[1].experiment, {"training.optimizer.learning_rate": 0.5})
-    with pytest.raises(ValueError, match="m1: another spec"):
+    with pytest.raises(ValueError, match="m1: its spec differs"):
         check_members([members[0], Member("m1", other, members[1].data)])
-    with pytest.raises(UserError, match="`implementation` builtin: the frameworks' own layers do not go side by side"):
+    with pytest.raises(UserError, match="`implementation` builtin: built-in layers do not support ensemble training"):
         implementations.resolve_implementation(
             "builtin", None, "cpu", RecurrentEncoder(), among=implementations.SIDE_BY_SIDE
         )
-    with pytest.raises(UserError, match="RESIDUAL_SRN 128 has only fast, loop; use `implementation` fast"):
+    with pytest.raises(UserError, match="RESIDUAL_SRN 128 supports only fast, loop: use `implementation` fast"):
         implementations.resolve_implementation("builtin", None, "cpu", RecurrentEncoder(cell="residual_srn"))

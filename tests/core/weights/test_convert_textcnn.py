@@ -113,11 +113,11 @@ def model(**changes: object) -> Model:
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (lambda a: a.update({"convs.1.weight": a["convs.1.weight"][:, :3]}), "unequal widths: [3, 4]"),
-        (lambda a: a.update({"convs.0.bias": a["convs.0.bias"][:1]}), "should have the shape [2]"),
-        (lambda a: a.update({"more.0.weight": a["convs.0.weight"]}), "several groups of convolutions: convs, more"),
+        (lambda a: a.update({"convs.1.weight": a["convs.1.weight"][:, :3]}), "have input sizes [3, 4]"),
+        (lambda a: a.update({"convs.0.bias": a["convs.0.bias"][:1]}), "expected shape [2]"),
+        (lambda a: a.update({"more.0.weight": a["convs.0.weight"]}), "several groups of convolutions, convs, more"),
         (lambda a: a.pop("embedding.weight"), "no embedding"),
-        (lambda a: a.update({"decoder.weight": a["decoder.weight"][:, 1:]}), "do not lead from the encoder's 10"),
+        (lambda a: a.update({"decoder.weight": a["decoder.weight"][:, 1:]}), "form no chain from the encoder's 10"),
     ],
 )
 def test_what_does_not_fit_is_one_line(change, says):
@@ -133,5 +133,5 @@ def test_a_bias_that_is_not_there_is_zero_and_said(rng):
     del arrays["convs.1.bias"]
     port = convert(state(arrays), "out_in")
     assert not port.arrays["encoder.conv1.bias"].any() and port.model.head.pooling == "max"
-    assert any("convs.1 has no bias" in line for line in port.assumed)
+    assert any("zeros for the bias that convs.1 lacks" in line for line in port.assumed)
     assert any("`encoder_activation`" in line for line in port.assumed)

@@ -170,9 +170,9 @@ def test_wrong_counts(folder, tmp_path):
 def test_archive_of_something_else(tmp_path):
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "file.txt").touch()
-    with pytest.raises(UserError, match="found train: 0 neg, 0 pos"):
+    with pytest.raises(UserError, match="got train: 0 neg, 0 pos"):
         read(make_archive(tmp_path / "other", tmp_path / "a.tar.gz"))
-    with pytest.raises(UserError, match="give the folder that holds"):
+    with pytest.raises(UserError, match="give the folder that contains"):
         read(tmp_path / "other")
 
 
@@ -226,7 +226,7 @@ def test_packaged(packaged_csv, tmp_path):
     source = open_source("packaged", tmp_path)
     documents = list(source.documents())
     assert (source.kind, source.total, len(documents)) == ("packaged", 2 * EACH, 2 * EACH)
-    assert "not the official test" in source.description
+    assert "not comparable with the official test set" in source.description
     assert documents[1] == Document("packaged/000001", 'review 1, "good"', "positive")
     path.write_text(path.read_text() + "\n")
     assert open_source("packaged", tmp_path).fingerprint != source.fingerprint
@@ -238,7 +238,7 @@ def test_packaged_errors(packaged_csv, tmp_path, monkeypatch):
     packaged_csv(each=3)
     with pytest.raises(UserError) as error:
         list(open_source("packaged", tmp_path).documents())
-    assert "found 3 labelled '0', 3 labelled '1'" in one_line(error)
+    assert "got 3 labeled '0', 3 labeled '1'" in one_line(error)
     packaged_csv(header="text,mark,source")
     with pytest.raises(UserError, match="no column 'label'"):
         list(open_source("packaged", tmp_path).documents())
@@ -324,7 +324,7 @@ def test_fetch_goes_on_after_a_break(server, target, mode):
     server.mode = "breaks off"
     with pytest.raises(UserError) as error:
         fetch(server.url, target, server.md5)
-    assert "150000 of 300000" in one_line(error) and "run again" in one_line(error)
+    assert "150000 of 300000" in one_line(error) and "retry to resume" in one_line(error)
     assert part_of(target).read_bytes() == server.content[:150_000] and not target.exists()
     server.mode = mode
     fetch(server.url, target, server.md5)
@@ -355,7 +355,7 @@ def test_fetch_with_the_wrong_checksum(server, target):
 def test_fetch_refuses_a_damaged_target(server, target):
     target.parent.mkdir()
     target.write_bytes(b"damaged")
-    with pytest.raises(UserError, match="remove it"):
+    with pytest.raises(UserError, match="remove the file"):
         fetch(server.url, target, server.md5)
     assert server.asked == [] and target.exists()
 
@@ -370,7 +370,7 @@ def test_fetch_without_a_server(server, target):
     part_of(target).write_bytes(b"begun")
     with pytest.raises(UserError) as error:
         fetch(server.url, target, server.md5)
-    assert "could not be fetched" in one_line(error) and "kept" in one_line(error)
+    assert "download failed" in one_line(error) and "kept" in one_line(error)
     assert part_of(target).read_bytes() == b"begun"
 
 

@@ -98,7 +98,7 @@ def test_excel_s_line_that_names_the_delimiter(tmp_path, delimiter):
     path = put(tmp_path / "t.csv", f"sep={delimiter}\r\n{body}")
     assert rows(path) == [[f"a{delimiter}b,;|", "1"]]
     put(path, f"sep={delimiter}\r\n{body}one cell\r\n")
-    with pytest.raises(UserError, match=r"row 2 \(line 4\): 1 cells, and the header has 2"):
+    with pytest.raises(UserError, match=r"row 2 \(line 4\): got 1 cells, expected 2 as in the header"):
         rows(path)
     put(path, f"sep={delimiter}\r\n")
     with pytest.raises(UserError, match="empty: the first line must name the columns"):
@@ -132,7 +132,7 @@ def test_a_column_name_over_two_lines(tmp_path):
     path = put(tmp_path / "t.csv", 'text,label,"How\nwas it?"\ngood,pos,1\nshort,neg\n')
     with pytest.raises(UserError) as error:
         rows(path)
-    assert f"{path}: row 2 (line 4): 2 cells, and the header has 3" in one_line(error)
+    assert f"{path}: row 2 (line 4): got 2 cells, expected 3 as in the header" in one_line(error)
 
 
 def test_any_table_is_read_as_python_writes_it(rng, tmp_path):
@@ -175,7 +175,7 @@ FAULTS = {
     "no column jsonl": (
         "t.jsonl",
         OBJECT + '{"text": "x"}',
-        ("row 2 (line 2)", "no field 'label'", "fields there: text"),
+        ("row 2 (line 2)", "no field 'label'", "fields: text"),
     ),
     "no field": ("t.jsonl", "{}", ("row 1 (line 1)", "no field 'text'", "none")),
     "other case": ("t.csv", "Text,label\na,b\n", "no column 'text'"),
@@ -186,12 +186,12 @@ FAULTS = {
         OBJECT + '\n{"text": "a", "label": 1, "text": "b"}',
         ("row 2 (line 3)", "'text'", "2 times"),
     ),
-    "too few": ("t.csv", GOOD + "\nonly text\n", ("row 21 (line 23)", "1 cells", "header has 2")),
-    "too many": ("t.csv", 'text,label\n"a\nb",p\nwell, yes,pos\n', ("row 2 (line 4)", "3 cells", "quotes")),
+    "too few": ("t.csv", GOOD + "\nonly text\n", ("row 21 (line 23)", "1 cells", "expected 2 as in the header")),
+    "too many": ("t.csv", 'text,label\n"a\nb",p\nwell, yes,pos\n', ("row 2 (line 4)", "3 cells", "quote texts")),
     "too few tsv": ("t.tsv", "text\tlabel\n\na b\n", ("row 1 (line 3)", "1 cells")),
     "too many tsv": ("t.tsv", "text\tlabel\na\tb\tc\n", ("row 1 (line 2)", "3 cells")),
-    "open quote": ("t.csv", GOOD + '"open\n' + GOOD, ("row 21", "is a quote left open", "twice")),
-    "inner quote": ("t.csv", 'text,label\n"a "b" c",p\n', ("row 1", "line 2", "twice")),
+    "open quote": ("t.csv", GOOD + '"open\n' + GOOD, ("row 21", "close every quote", "double quotes")),
+    "inner quote": ("t.csv", 'text,label\n"a "b" c",p\n', ("row 1", "line 2", "double quotes")),
     "open quote 10 MB": (
         "t.csv",
         GOOD + '"' + ("a" * 99 + "\n") * (LONGEST // 50),
@@ -199,9 +199,9 @@ FAULTS = {
     ),
     "10 MB tsv": ("t.tsv", "text\tlabel\n" + "a" * 2 * LONGEST + "\tb\n", ("row 1 (line 2)", "5,000,000 characters")),
     "10 MB jsonl": ("t.jsonl", json.dumps({"text": "a" * 2 * LONGEST, "label": 1}), ("row 1 (line 1)", "5,000,000")),
-    "no lines": ("t.csv", b"a" * (4 * LONGEST + 1), ("line 1", "20,000,000 bytes", "is it a table")),
+    "no lines": ("t.csv", b"a" * (4 * LONGEST + 1), ("line 1", "20,000,000 bytes", "give a table")),
     "open header": ("t.csv", 'text,"label\na,b\n', ("no column 'label'", "text")),
-    "long header": ("t.csv", '"text,label\n' + "a" * (LONGEST + 1), "does not name columns"),
+    "long header": ("t.csv", '"text,label\n' + "a" * (LONGEST + 1), "not a valid header"),
     "NUL": ("t.csv", GOOD.encode() + b"a\0b,p\n", ("line 22", "NUL")),
     "NUL tsv": ("t.tsv", b"text\tlabel\n\0\ta\n", ("line 2", "NUL")),
     "NUL jsonl": ("t.jsonl", OBJECT + '{"text": "a\\u0000", "label": 1}', ("row 2 (line 2)", "'text'", "NUL")),
@@ -228,9 +228,9 @@ FAULTS = {
     "damaged gz": ("t.csv.gz", PACKED[:40] + bytes([PACKED[40] ^ 255]) + PACKED[41:], "truncated or damaged"),
     "wrong sum": ("t.csv.gz", PACKED[:-6] + b"wrong!", "truncated or damaged"),
     "more behind gz": ("t.csv.gz", PACKED + b"more", "truncated or damaged"),
-    "Excel": ("t.xlsx", GOOD, ("not a known kind of table", ".csv", ".jsonl")),
-    "no suffix": ("csv", GOOD, "not a known kind of table"),
-    "zip": ("t.csv.zip", GOOD, "not a known kind of table"),
+    "Excel": ("t.xlsx", GOOD, ("unknown table format", ".csv", ".jsonl")),
+    "no suffix": ("csv", GOOD, "unknown table format"),
+    "zip": ("t.csv.zip", GOOD, "unknown table format"),
 }
 
 
@@ -275,7 +275,10 @@ def test_files_that_are_none(tmp_path):
     for name, what in said.items():
         with pytest.raises(UserError) as error:
             open_table(Table(source=str(tmp_path / f"{name}.csv")))
-        assert one_line(error) == f"{tmp_path / name}.csv: {what}{', not a table' * (name == 'folder')}"
+        assert (
+            one_line(error)
+            == f"{tmp_path / name}.csv: {what}{', not a table' * (name == 'folder')}: give the path of a table"
+        )
 
 
 def test_a_file_that_cannot_be_read(tmp_path):
@@ -304,7 +307,7 @@ def test_a_table_below_whose_header_is_nothing(tmp_path):
         source, dev, test = map(str, paths)
         with pytest.raises(UserError) as error:
             open_table(Table(source=source, dev=dev, test=test))
-        assert one_line(error) == f"{paths[place]}: no row below the line that names the columns"
+        assert one_line(error) == f"{paths[place]}: no row below the header: add labeled texts"
         put(paths[place], GOOD)
 
 
@@ -312,9 +315,9 @@ def test_files_and_columns_that_are_named_twice(tmp_path, monkeypatch):
     path, other = put(tmp_path / "t.csv", GOOD), put(tmp_path / "u.csv", GOOD)
     (tmp_path / "link.csv").symlink_to(path)
     for parts in ({"test": path}, {"dev": path}, {"test": tmp_path / "link.csv"}, {"test": other, "dev": other}):
-        with pytest.raises(UserError, match="given for two parts"):
+        with pytest.raises(UserError, match="given for two splits"):
             open_table(Table(source=str(path), **{part: str(own) for part, own in parts.items()}))
-    with pytest.raises(UserError, match="'text': named for both text and label"):
+    with pytest.raises(UserError, match="'text': given for both text and label"):
         open_table(Table(source=str(path), label_column="text"))
 
 
@@ -427,7 +430,7 @@ def test_no_text_stands_in_two_parts(parts):
         corpus = build_corpus(source_of(documents), Text())
         worded = [own for own in documents if own.text and own.label]
         empty = sum(not own.text for own in documents)
-        assert corpus.left_out == {"without words": empty, "without a label": len(documents) - len(worded) - empty}
+        assert corpus.left_out == {"without tokens": empty, "without a label": len(documents) - len(worded) - empty}
         keep, found = without_duplicates(corpus.ids, corpus.offsets, corpus.labels, corpus.splits)
         held = {part: {own.text for own in worded if own.split == part} for part in ("test", "dev")}
         labels = {}
@@ -461,7 +464,7 @@ def test_what_is_left_out_is_counted_by_reason():
     corpus = build_corpus(source_of(documents), Text())
     keep, found = without_duplicates(corpus.ids, corpus.offsets, corpus.labels, corpus.splits)
     assert keep.tolist() == [True, True, False, False, False, True]  # "!" and "?" are words
-    assert found == {"the same text again": 1, "the same text under two labels": 2}
+    assert found == {"duplicate": 1, "with conflicting labels": 2}
 
 
 @pytest.mark.parametrize("shares", [(0.1, 0.1), (0.49, 0.49), (0.3, 0.01), (0.45, 0.05)])
@@ -490,22 +493,30 @@ def corpus_of(*labelled: tuple[str, str, int]):
 @pytest.mark.parametrize(
     ("labelled", "data", "says"),
     [
-        ([("", "a", 9), ("", "b", 1)], {}, ("dev part has no text of label 'b'", "of 1 in all", "train, dev, test")),
-        ([("", "a", 9), ("", "b", 2)], {}, ("no text of label 'b'", "of 2 in all")),
+        (
+            [("", "a", 9), ("", "b", 1)],
+            {},
+            ("dev split has no text with label 'b'", "1 usable in all", "train, dev, test"),
+        ),
+        ([("", "a", 9), ("", "b", 2)], {}, ("no text with label 'b'", "2 usable in all")),
         ([("", "a", 9), ("", "b", 3)], {}, None),
-        ([("train", "a", 9), ("train", "b", 1), ("test", "a", 2)], {"test": "T"}, ("dev part", "train, dev needs one")),
+        (
+            [("train", "a", 9), ("train", "b", 1), ("test", "a", 2)],
+            {"test": "T"},
+            ("dev split", "train, dev needs one"),
+        ),
         ([("train", "a", 9), ("train", "b", 2), ("test", "a", 2)], {"test": "T"}, None),
-        ([("", "a", 9), ("", "b", 1), ("dev", "a", 2)], {"dev": "D"}, ("test part", "train, test needs one")),
+        ([("", "a", 9), ("", "b", 1), ("dev", "a", 2)], {"dev": "D"}, ("test split", "train, test needs one")),
         ([("train", "a", 9), ("train", "b", 1), ("dev", "a", 1), ("test", "b", 1)], {"dev": "D", "test": "T"}, None),
         (
             [("train", "a", 9), ("train", "b", 9), ("test", "c", 1)],
             {"test": "T"},
-            ("T: row 19", "label 'c'", "not among"),
+            ("T: row 19", "label 'c'", "does not occur"),
         ),
-        ([("", "a", 9), ("", "b", 9), ("dev", "c", 1)], {"dev": "D"}, ("D: row 19", "label 'c'", "not among")),
+        ([("", "a", 9), ("", "b", 9), ("dev", "c", 1)], {"dev": "D"}, ("D: row 19", "label 'c'", "does not occur")),
         ([("", "a", 9)], {}, ("S: ", "all texts have the label 'a'", "two labels")),
         ([("", "x" * 99, 9)], {}, f"'{'x' * 60} \u2026'"),
-        ([("", "a", 9), *(("", f"c{n}", 1) for n in range(8))], {}, "(nor of 7 more)"),
+        ([("", "a", 9), *(("", f"c{n}", 1) for n in range(8))], {}, "(and none with 7 other labels)"),
         ([("", "a", 9), ("", "b", 9), ("", "c", 9)], {"train_limit": 2}, ("label 'c'", "raise `data.train_limit`")),
     ],
 )
@@ -528,12 +539,12 @@ def test_a_part_of_which_nothing_is_left():
     data = Table(source="S", dev="D", test="T")
     with pytest.raises(UserError) as error:
         prepare(build_corpus(source_of([*train, *dev, *test]), Text()), data, Text())
-    assert "D: none of its texts can be used" in one_line(error) and "20 in the test part too" in one_line(error)
+    assert "D: no usable text for the dev split" in one_line(error) and "20 also in the test split" in one_line(error)
     again = [Document(f"train/{n}", f"t{n}", "ab"[n % 2], "train") for n in range(20)]
     other = [Document(f"dev/{n}", f"d{n}", "ab"[n % 2], "dev") for n in range(20)]
     with pytest.raises(UserError) as error:
         prepare(build_corpus(source_of([*again, *other, *test]), Text()), data, Text())
-    assert "S: no text is left to train on" in one_line(error) and "`data.duplicates` keep" in one_line(error)
+    assert "S: no text remains for training" in one_line(error) and "`data.duplicates` keep" in one_line(error)
     keeping = Table(source="S", dev="D", test="T", duplicates="keep")
     kept = prepare(build_corpus(source_of([*again, *other, *test]), Text()), keeping, Text())
     assert len(kept.train) == len(kept.test) == 20
@@ -556,16 +567,16 @@ def test_a_smaller_limit_is_part_of_a_larger_one(rng):
 @pytest.mark.parametrize(
     ("texts", "tokenizer", "why"),
     [
-        (["A good film, I loved it!"], "words", "spaces"),
-        ([CHINESE], "jieba", "100 % of its letters are Chinese"),
+        (["A good film, I loved it!"], "words", "space-separated"),
+        ([CHINESE], "jieba", "100 % Chinese letters"),
         ([CHINESE, "iPhone and more"], "jieba", "%"),
-        (["the battery of this phone is good \u597d", CHINESE[:2]], "words", "spaces"),
+        (["the battery of this phone is good \u597d", CHINESE[:2]], "words", "space-separated"),
         (["\u3053\u306e\u6620\u753b\u306f\u826f\u304b\u3063\u305f"], "characters", "without spaces"),
         (["\u0e2b\u0e19\u0e31\u0e07\u0e40\u0e23\u0e37\u0e48\u0e2d\u0e07\u0e19\u0e35\u0e49"], "characters", "100 %"),
-        (["\uc774 \uc601\ud654\ub294 \uc815\ub9d0 \uc88b\uc558\uc5b4\uc694"], "words", "spaces"),
-        (["\u0431\u0443\u043a\u0432\u044b \u0438 \u0441\u043b\u043e\u0432\u0430"], "words", "spaces"),
-        (["123 !!", "\U0001f600", ""], "words", "spaces"),
-        ([], "words", "spaces"),
+        (["\uc774 \uc601\ud654\ub294 \uc815\ub9d0 \uc88b\uc558\uc5b4\uc694"], "words", "space-separated"),
+        (["\u0431\u0443\u043a\u0432\u044b \u0438 \u0441\u043b\u043e\u0432\u0430"], "words", "space-separated"),
+        (["123 !!", "\U0001f600", ""], "words", "space-separated"),
+        ([], "words", "space-separated"),
     ],
 )
 def test_a_tokenizer_is_guessed(texts, tokenizer, why, monkeypatch):
@@ -580,7 +591,7 @@ def test_without_jieba_chinese_is_read_by_characters(monkeypatch):
     missing = ("jieba", "rjieba")
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *more: None if name in missing else find(name, *more))
     assert guess_tokenizer([CHINESE]) == (
-        "characters", "100 % of its letters are of a script without spaces; jieba, for words, is not installed",
+        "characters", "100 % of letters from scripts without spaces; jieba is not installed",
     )  # fmt: skip
     with pytest.raises(UserError) as error:
         segmenter(Text(tokenizer="jieba"))
@@ -644,7 +655,7 @@ def test_reviews_of_a_folder(tmp_path):
     assert [(own.name, own.text) for own in source.documents()] == [
         ("neg/1", "bad"), ("neg/2", "!"), ("pos/1", CHINESE), ("pos/2", ""), ("pos/3", "second \u2028 part"),
     ]  # fmt: skip
-    assert corpus.left_out == {"without words": 1} and corpus.classes == ["negative", "positive"]
+    assert corpus.left_out == {"without tokens": 1} and corpus.classes == ["negative", "positive"]
 
 
 @pytest.mark.parametrize(
@@ -652,7 +663,7 @@ def test_reviews_of_a_folder(tmp_path):
     [
         ("pos.txt", None, ("pos.txt: no such file", "pos.txt and neg.txt")),
         ("neg.txt", b"good\n\xff\n", ("neg.txt: line 2", "not UTF-8 at byte 0")),
-        ("neg.txt", b"", "no text of label 'negative'"),
+        ("neg.txt", b"", "no text with label 'negative'"),
     ],
 )
 def test_reviews_of_a_folder_with_a_fault(tmp_path, name, content, says):

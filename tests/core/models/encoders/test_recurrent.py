@@ -127,7 +127,9 @@ def test_outputs_final_states_and_every_gradient(cell, bidirectional, dtype, sta
         figures = widest(found, outputs, OUTPUT_LIMIT[dtype], least_scale=1.0)
         assert not figures["first"], (name, implementation, figures)
         if states and bidirectional and (name, implementation) == ("paddle", "packed"):
-            with pytest.raises(ValueError, match="packed, two ways, with initial states: Paddle's gradients are wrong"):
+            with pytest.raises(
+                ValueError, match="packed, bidirectional, with initial states: Paddle's gradients would be wrong"
+            ):
                 side.gradients()
             continue
         figures = widest(side.gradients(), {key: gradients[key] for key in side.gradients()}, GRADIENT_LIMIT[dtype])
@@ -157,7 +159,7 @@ def test_a_graph_is_run_backwards_once(cell, rng):
     side = probe("torch", encoder, arrays, lengths, "fast")
     output = side._forward()["output"]
     output.sum().backward(retain_graph=True)
-    with pytest.raises(RuntimeError, match="run backwards before"):
+    with pytest.raises(RuntimeError, match="second backward pass"):
         output.sum().backward()
 
 

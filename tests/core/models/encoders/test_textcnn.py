@@ -105,9 +105,9 @@ def test_names_shapes_and_starting_values():
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"model.head.pooling": "last"}, "head.pooling last does not fit encoder.kind textcnn: use max or mean"),
+        ({"model.head.pooling": "last"}, "head.pooling last is not supported by encoder.kind textcnn: use max or mean"),
         ({"model.encoder.kernels": (2, 2, 3)}, "kernels must differ"),
-        ({"model.encoder.channels": (2, 3)}, "3 kernels need as many channels, not 2"),
+        ({"model.encoder.channels": (2, 3)}, "got 2 channels, expected 3"),
         ({"model.encoder.kernels": (0, 2, 3)}, "model.encoder.kernels"),
         ({"model.encoder.kernels": (1, 2, 65)}, "less than or equal to 64"),
         ({"model.encoder": {"kind": "transformer"}}, "kind should be one of recurrent, textcnn"),
