@@ -1,1 +1,1 @@
-"""The programs that people run. They choose data, a spec and a backend, and leave the work to core."""
+"""Provide the command-line programs: they choose data, spec and backend and call `core`."""

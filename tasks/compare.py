@@ -1,4 +1,4 @@
-"""Finished runs side by side, as one page to read: figures, curves, and the texts on which they differ.
+"""Compare finished runs on one page: metrics, curves and the texts on which they differ.
 
 python -m tasks.compare runs/imdb-paddle-... runs/imdb-torch-...
 python -m tasks.compare RUN RUN RUN --labels small large textbook --out comparison.html
@@ -19,14 +19,14 @@ PROGRAM = "python -m tasks.compare"
 def main(argv: list[str]) -> int:
     parser = Parser(
         prog=PROGRAM,
-        description="Compare finished runs: a page with their figures, specs, curves, predictions and versions.",
-        epilog="Runs of any task, framework and spec; of a digit-sum run, single models, as RUN/lstm/L10-seed0.",
+        description="Compare finished runs on one page: metrics, specs, curves, predictions and versions.",
+        epilog="Runs may differ in task, backend and spec. Of a digit-sum run, give models: RUN/lstm/L10-seed0.",
         formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=32, width=110),
     )
-    parser.add_argument("runs", metavar="RUN", nargs="+", help="run folders, two or more")
+    parser.add_argument("runs", metavar="RUN", nargs="+", help="two or more run folders")
     parser.add_argument("--out", metavar="FILE", help="page to write [runs/compare-DATE-TIME/report.html]")
-    parser.add_argument("--labels", metavar="NAME", nargs="+", help="what to call the runs [their folders' names]")
-    parser.add_argument("--cache-dir", metavar="DIR", help="where downloaded reviews are [~/.cache/seqtwin]")
+    parser.add_argument("--labels", metavar="NAME", nargs="+", help="labels of the runs [folder names]")
+    parser.add_argument("--cache-dir", metavar="DIR", help="cache of downloads and tokenized texts [~/.cache/seqtwin]")
     arguments = parser.parse_args(argv)
     paths = [Path(run) for run in arguments.runs]
     labels = _labels(paths, arguments.labels)

@@ -1,4 +1,4 @@
-"""Forward passes by hand, step by step, then compared with the code: an SRN and an LSTM, and a TextCNN.
+"""Derive forward passes of an SRN, an LSTM and a TextCNN step by step and check the code with them.
 
 python -m tasks.derive
 python -m tasks.derive --what textcnn
@@ -29,17 +29,17 @@ from tasks.cli.framework import load_backend
 PROGRAM = "python -m tasks.derive"
 LIMIT = 1e-12
 LARGEST_INPUT = 1000.0
-"""Of a number given by `--input`: beyond, nothing would be left to see, for every function is at its end."""
+"""Largest absolute value of `--input`; every activation is saturated beyond it."""
 
 NOTE = """\
-A vector is a row, and a unit is a column of W and U. All is computed in float64 and shown with five decimals: of shown
-figures, the last digit of a sum or product may be one off. The book's one bias b is bias_ih in seqtwin, with bias_hh
-zero, and its W and U are the transposes of weight_ih and weight_hh."""
+Vectors are rows; each column of W and U is one unit. Values are computed in float64 and rounded to five decimals, so
+the last digit of a sum or product of the printed values may differ by one. The book's single bias b is bias_ih in
+seqtwin, with bias_hh zero; its W and U are the transposes of weight_ih and weight_hh."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """The derivation held against one other way to the same numbers."""
+    """Hold the largest difference between the derivation and another computation."""
 
     against: str
     difference: float
@@ -47,7 +47,7 @@ class Check:
 
     @property
     def passed(self) -> bool:
-        return self.difference <= self.limit  # not so for NaN
+        return self.difference <= self.limit  # False for NaN
 
 
 WHAT = ("rnn", "textcnn")
@@ -60,7 +60,7 @@ def main(argv: list[str]) -> int:
     cells, inputs = _cells(arguments.cell), _inputs(arguments.input)
     recurrent_only = arguments.cell is not None or inputs is not None
     if arguments.what == "textcnn" and recurrent_only:
-        raise UserError("--cell and --input are about --what rnn: leave them out")
+        raise UserError("--cell and --input apply to --what rnn: omit them")
     names, passed = _backends(arguments.backend), True
     if arguments.what != "textcnn":
         passed &= _recurrent(cells, inputs, names)
@@ -70,7 +70,7 @@ def main(argv: list[str]) -> int:
 
 
 def _textcnn(names: list[str]) -> bool:
-    """Print the TextCNN's example and its checks. Return whether all passed."""
+    """Print the TextCNN example and its checks. Return whether all passed."""
     example, passed = worked_textcnn.derive(), True
     console.print()
     for line in example.lines:
@@ -83,7 +83,7 @@ def _textcnn(names: list[str]) -> bool:
 
 
 def textcnn_checks(example: worked_textcnn.Example, names: list[str]) -> Iterator[Check]:
-    """The example against d2l's answers, the reference, and every implementation of the frameworks `names`."""
+    """Compare the example with d2l's results, the reference and every implementation of backends `names`."""
     for title, (read, kernel, answer) in worked_textcnn.SMALL.items():
         found = np.array(worked_textcnn.correlate(read, kernel))
         yield Check(f"d2l, {title}", float(np.abs(found - answer).max()), 0.0)
@@ -109,7 +109,7 @@ def _show(check: Check) -> None:
 
 
 def _recurrent(cells: list[str], inputs: np.ndarray | None, names: list[str]) -> bool:
-    """Print the recurrent cells' examples and their checks. Return whether all passed."""
+    """Print the examples of the recurrent cells and their checks. Return whether all passed."""
     console.print(escape(NOTE))
     passed = True
     for cell in cells:
@@ -122,16 +122,16 @@ def _recurrent(cells: list[str], inputs: np.ndarray | None, names: list[str]) ->
         for check in checks(cell, own, derivation, names, with_book=inputs is None):
             _show(check)
             passed &= check.passed
-        _say_what_was_left_out(names, with_book=inputs is None)
+        _print_skipped(names, with_book=inputs is None)
     return passed
 
 
 def checks(cell: str, inputs: np.ndarray, derivation: Derivation, names: list[str], with_book: bool) -> Iterator[Check]:
-    """The derivation against the book's answer, the reference, and every implementation of the frameworks `names`."""
+    """Compare the derivation with the book, the reference and every implementation of backends `names`."""
     if with_book:
-        # What was rounded to five decimals is off by half of the last one at most.
+        # The book rounds to five decimals, so it is off by at most half of the last digit.
         difference = np.abs(derivation.hidden[-1] - ANSWERS[cell]).max()
-        yield Check("the book's answer", float(difference), ANSWER_LIMIT)
+        yield Check("the book's result", float(difference), ANSWER_LIMIT)
     yield Check("core.models.model", _difference(derivation, *by_reference(cell, inputs)), LIMIT)
     for name in names:
         for implementation in implementations.IMPLEMENTATIONS:
@@ -141,7 +141,7 @@ def checks(cell: str, inputs: np.ndarray, derivation: Derivation, names: list[st
 
 
 def by_reference(cell: str, inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Hidden states [L, H] and the last cell state [H]."""
+    """Return hidden states [L, H] and the last cell state [H] of the NumPy reference."""
     weights = [arrays(cell)[f"encoder.{kind}_l0"] for kind in WEIGHT_KINDS]
     h = c = np.zeros((1, weights[1].shape[1]))
     hidden = []
@@ -152,7 +152,7 @@ def by_reference(cell: str, inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 
 
 def by_framework(name: str, implementation: str, cell: str, inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Hidden states [L, H] and the last cell state [H] (of an SRN zeros) by a layer of the framework `name`."""
+    """Return hidden states [L, H] and the last cell state [H] (zeros for an SRN) of a backend's layer."""
     given = {"x": inputs[None], **arrays(cell)}  # [1, L, I]
     hidden_size = given["encoder.weight_hh_l0"].shape[1]
     states = ("h_0", "c_0") if cell == "lstm" else ("h_0",)
@@ -164,22 +164,22 @@ def by_framework(name: str, implementation: str, cell: str, inputs: np.ndarray) 
 
 
 def _difference(derivation: Derivation, hidden: np.ndarray, cell: np.ndarray) -> float:
-    """The largest, over the hidden states of all steps and an LSTM's last cell state."""
+    """Return the largest difference of the hidden states and of an LSTM's last cell state."""
     differences = [np.abs(derivation.hidden - hidden).max()]
     if derivation.cell is not None:
         differences.append(np.abs(derivation.cell[-1] - cell).max())
     return float(np.max(differences))
 
 
-def _say_what_was_left_out(names: list[str], with_book: bool) -> None:
+def _print_skipped(names: list[str], with_book: bool) -> None:
     if not with_book:
-        console.print("      the book has no answer for your input")
+        console.print("      not checked against the book: it has no result for --input")
     for name in backends.NAMES:
         if not backends.installed(name):
             console.print(f"      not checked against {name}: its framework is not installed")
     obstacle = implementations.why_not_fast("cpu")
     if names and obstacle:
-        console.print(f"      not checked in the implementation fast: {escape(obstacle)}")
+        console.print(f"      not checked with implementation fast: {escape(obstacle)}")
 
 
 def _cells(given: str | None) -> list[str]:
@@ -189,44 +189,44 @@ def _cells(given: str | None) -> list[str]:
 
 
 def _inputs(given: list[list[float]] | None) -> np.ndarray | None:
-    """[L, I] of the user's own."""
+    """Return the inputs [L, I] of `--input`, None without it."""
     if given is None:
         return None
     for pair in given:
         for value in pair:
             if not abs(value) <= LARGEST_INPUT:
-                raise UserError(f"--input {value:g}: give numbers from {-LARGEST_INPUT:g} to {LARGEST_INPUT:g}")
+                raise UserError(f"--input {value:g}: expected numbers from {-LARGEST_INPUT:g} to {LARGEST_INPUT:g}")
     return np.array(given)
 
 
 def _backends(given: list[str] | None) -> list[str]:
-    """Those asked for, which must be there, or all that are installed."""
+    """Return the given backends, which must be installed, or all installed ones."""
     for name in given or []:
         if name not in backends.NAMES or not backends.installed(name):
-            load_backend(name)  # says what is wrong
+            load_backend(name)  # raises with the reason
     return list(dict.fromkeys(given)) if given else [name for name in backends.NAMES if backends.installed(name)]
 
 
 def _parser() -> Parser:
     parser = Parser(
         prog=PROGRAM,
-        description="Derive forward passes by hand, of an SRN and an LSTM on the worked example of nndl, chapter 6, and"
-        " of a TextCNN, and check the results against the reference and the frameworks.",
+        description="Derive forward passes of an SRN and an LSTM on the worked example of nndl, chapter 6, and of a"
+        " TextCNN step by step, and check the results against the reference and the backends.",
         epilog="Exit code 1: a check failed.",
         formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=32, width=110),
     )
-    parser.add_argument("--what", metavar="W", help=f"{' or '.join(WHAT)} alone [both]")
-    parser.add_argument("--cell", metavar="C", help=f"{' or '.join(DERIVATIONS)} alone [both]")
+    parser.add_argument("--what", metavar="W", help=f"{' or '.join(WHAT)} [both]")
+    parser.add_argument("--cell", metavar="C", help=f"{' or '.join(DERIVATIONS)} [both]")
     parser.add_argument(
         "--input", metavar=("X1", "X2"), nargs=2, type=float, action="append",
-        help="numbers of your own, a pair for each step [the book's]",
+        help="one input pair per step [the book's]",
     )  # fmt: skip
     parser.add_argument(
         "--backend",
         metavar="B",
         nargs="+",
         action="extend",
-        help="frameworks to check against [all installed]",
+        help="backends to check [all installed]",
     )
     return parser
 

@@ -1,4 +1,4 @@
-"""How long a recurrent layer remembers: the sum of the first two digits of a sequence (nndl, chapter 6).
+"""Train recurrent layers to add the first two digits of a sequence (nndl, chapter 6).
 
 python -m tasks.digit_sum --backend paddle
 python -m tasks.digit_sum --backend torch --cell srn lstm --lengths 10 20 --seeds 0 1
@@ -36,7 +36,7 @@ from core.train.ensemble_folder import EnsembleFolder
 from core.train.run_folder import RunFolder, read_json
 from tasks.cli.console import INTERRUPTED, Parser, console, fact, launch
 from tasks.cli.framework import load_backend
-from tasks.cli.options import ABOUT_TEXTS, DEVICE_HELP, add_options, apply_options, given
+from tasks.cli.options import DEVICE_HELP, TEXT_FLAGS, add_options, apply_options, given
 from tasks.cli.paths import new_name
 from tasks.cli.recipes import digit_sum
 from tasks.run import both_frameworks
@@ -49,7 +49,7 @@ DEFAULTS = {"cells": ["srn", "gru", "lstm"], "lengths": [10, 15, 20, 25, 30, 35]
 FLAGS = {"cells": "--cell", "lengths": "--lengths", "seeds": "--seeds"}
 QUICK = {"lengths": [10, 20], "seeds": [0, 1]}
 QUICK_EPOCHS = 60
-NOT_OFFERED = (
+EXCLUDED_FLAGS = (
     "--encoder",
     "--kernels",
     "--channels",
@@ -57,23 +57,23 @@ NOT_OFFERED = (
     "--seed",
     "--patience",
     "--dropout-masks",
-    *ABOUT_TEXTS,
+    *TEXT_FLAGS,
 )
-"""Options of the table that are this program's own, or mean nothing here."""
+"""Options of the table that this program defines itself, or that do not apply to it."""
 AGREEMENT_STEPS = 200
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is trained: a spec per cell, and every length and seed of it."""
+    """Hold the models to train: one spec per cell, for each length and seed."""
 
     experiments: dict[str, Experiment]
-    """By cell, with neither length nor seed."""
+    """Specs by cell, without length and seed."""
     lengths: tuple[int, ...]
     seeds: tuple[int, ...]
 
     def members(self, cell: str) -> list[Member]:
-        """In the order of lengths, then seeds."""
+        """Return the models of a cell, ordered by length, then seed."""
         base = self.experiments[cell]
         return make_members(
             {
@@ -97,13 +97,13 @@ class Plan:
 
     @classmethod
     def read(cls, path: Path) -> Plan:
-        """Raises UserError where the file is no plan."""
+        """Read a plan. Raises UserError if the file is none."""
         tree = read_json(path)
         try:
             experiments = {cell: parse_experiment(own, str(path)) for cell, own in tree["experiments"].items()}
             return cls(experiments, tuple(map(int, tree["lengths"])), tuple(map(int, tree["seeds"])))
         except (KeyError, TypeError, ValueError, AttributeError):
-            raise UserError(f"{path}: not the plan of a digit-sum run: the file is damaged") from None
+            raise UserError(f"{path}: not a valid digit-sum plan, the file is damaged: start a new run") from None
 
 
 def main(argv: list[str]) -> int:
@@ -113,15 +113,16 @@ def main(argv: list[str]) -> int:
     if arguments.resume:
         _refuse_with_resume(arguments)
         if both_frameworks.is_both(arguments.resume):
-            return both_frameworks.resume_again(IN_BOTH, arguments.resume, backend, arguments.device, arguments.impl)
+            how = (backend, arguments.device, arguments.impl)
+            return both_frameworks.resume_with_options(BOTH_BACKENDS, arguments.resume, *how)
         if backend == both_frameworks.BOTH:
             raise UserError(
-                f"{arguments.resume}: a run in one framework alone: leave out --backend {both_frameworks.BOTH}"
+                f"{arguments.resume}: run of a single backend, got --backend {both_frameworks.BOTH}: omit it"
             )
         folder = RunFolder.open(Path(arguments.resume))
         plan = Plan.read(folder.file("plan.json"))
         if (folder.path / "results.json").is_file():
-            raise UserError(f"{folder.path}: this run is finished; its table is in results.json")
+            raise UserError(f"{folder.path}: run is already finished; see its results.json")
         backend = backend or read_json(folder.file("plan.json")).get("backend")
         return _train(plan, folder, backend, arguments)
     plan = _plan(arguments)
@@ -132,13 +133,15 @@ def main(argv: list[str]) -> int:
             check_members(plan.members(cell))
         drawn = next(iter(plan.experiments.values())).data.seed
         again = [*argv, "--data-seed", str(drawn)] if arguments.data_seed == "fresh" else argv
-        return both_frameworks.start_again(IN_BOTH, "digit_sum", again, arguments.device, arguments.impl, arguments.out)
+        return both_frameworks.start_with_options(
+            BOTH_BACKENDS, "digit_sum", again, arguments.device, arguments.impl, arguments.out
+        )
     backend = backend or backends.first_installed()
     who = _executors(plan, backend, arguments)
     path = Path(arguments.out) if arguments.out else new_name(Path("runs"), f"digit_sum-{backend}")
     RunFolder.check_free(path)
     for cell in plan.experiments:
-        check_members(plan.members(cell))  # what is wrong with them is said before anything is written
+        check_members(plan.members(cell))  # raises before anything is written
     folder = RunFolder.create(path)
     write_json_atomic(path / "plan.json", {**plan.tree(), "backend": next(iter(who.values())).backend.NAME})
     return _train(plan, folder, backend, arguments)
@@ -148,30 +151,29 @@ def _parser() -> Parser:
     parser = Parser(
         prog=PROGRAM,
         description="Train recurrent layers to add the first two digits of a sequence, for several cells, lengths and"
-        " seeds at once; compare how far each remembers, and draw it. nndl, chapter 6, figures 6.6, 6.7, 6.11, 6.12.",
-        epilog="Defaults stand in brackets.",
+        " seeds at once; compare and plot their accuracy by length. nndl, chapter 6, figures 6.6, 6.7, 6.11, 6.12.",
+        epilog="Defaults are in [brackets].",
         formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=32, width=110),
     )
     add = parser.add_argument
-    names = ", ".join(backends.NAMES)
-    text = f"framework: {names}, or {both_frameworks.BOTH}, and a report compares them [the first that is installed]"
-    add("--backend", metavar="B", help=text)
+    add("--backend", metavar="B", help=both_frameworks.BACKEND_HELP)
     add("--device", metavar="D", default="auto", help=DEVICE_HELP)
-    add("--impl", metavar="I", default="auto", help="recurrent layers: auto, loop, fast; auto takes fast, ours [auto]")
-    add("--cell", nargs="+", dest="cells", metavar="C", help=f"of {', '.join(CELLS)} [{' '.join(DEFAULTS['cells'])}]")
-    add("--lengths", nargs="+", type=int, metavar="N", help=f"[{' '.join(map(str, DEFAULTS['lengths']))}]")
-    add("--seeds", nargs="+", type=int, metavar="N", help=f"[{' '.join(map(str, DEFAULTS['seeds']))}]")
-    add("--k", type=int, metavar="K", help="training sequences for each of the 100 sums [3]")
-    add("--data-seed", metavar="N", help="seed of the data, 0 is the book's, or fresh: other ones every time [0]")
-    add("--quick", action="store_true", help=f"lengths 10 and 20, two seeds, {QUICK_EPOCHS} epochs, unless given")
-    add("--out", metavar="DIR", help="folder to make, or with --agreement a file [runs/digit_sum-BACKEND-DATE-TIME]")
-    add("--resume", metavar="RUN", help="go on with a stopped run, also with another --backend")
+    add("--impl", metavar="I", default="auto", help="implementation: auto, loop, fast [auto: fastest available]")
+    usual = {name: " ".join(map(str, values)) for name, values in DEFAULTS.items()}
+    add("--cell", nargs="+", dest="cells", metavar="C", help=f"cells: {', '.join(CELLS)} [{usual['cells']}]")
+    add("--lengths", nargs="+", type=int, metavar="N", help=f"sequence lengths [{usual['lengths']}]")
+    add("--seeds", nargs="+", type=int, metavar="N", help=f"training seeds [{usual['seeds']}]")
+    add("--k", type=int, metavar="K", help="training sequences per digit pair [3]")
+    add("--data-seed", metavar="N", help="data seed, or fresh (random); 0: the book's [0]")
+    add("--quick", action="store_true", help=f"short run: 2 lengths, 2 seeds, {QUICK_EPOCHS} epochs")
+    add("--out", metavar="DIR", help="run folder, or --agreement's JSON file [runs/digit_sum-BACKEND-DATE-TIME]")
+    add("--resume", metavar="RUN", help="resume a stopped run, with any --backend")
     add(
         "--agreement",
         action="store_true",
-        help=f"train {AGREEMENT_STEPS} steps in both frameworks, in float64, and tell how far they part",
+        help=f"compare both backends' losses over {AGREEMENT_STEPS} float64 steps",
     )
-    add_options(parser, {"digit_sum": digit_sum()}, NOT_OFFERED)
+    add_options(parser, {"digit_sum": digit_sum()}, EXCLUDED_FLAGS)
     return parser
 
 
@@ -182,7 +184,7 @@ def _refuse_with_resume(arguments: argparse.Namespace) -> None:
     fixed += [flag for flag in ("--quick", "--agreement") if getattr(arguments, flag[2:])]
     fixed += given(arguments)
     if fixed:
-        raise UserError(f"--resume takes everything from the run: leave out {', '.join(fixed)}")
+        raise UserError(f"--resume takes these settings from the run: omit {', '.join(fixed)}")
 
 
 def _plan(arguments: argparse.Namespace) -> Plan:
@@ -190,20 +192,20 @@ def _plan(arguments: argparse.Namespace) -> Plan:
     chosen.update({name: getattr(arguments, name) for name in DEFAULTS if getattr(arguments, name) is not None})
     for name, values in chosen.items():
         if len(set(values)) < len(values):
-            raise UserError(f"{FLAGS[name]} {' '.join(map(str, values))}: name each once")
+            raise UserError(f"{FLAGS[name]} {' '.join(map(str, values))}: duplicate value; give each once")
     for cell in chosen["cells"]:
         if cell not in CELLS:
-            raise UserError(f"--cell {cell}: choose of {', '.join(CELLS)}")
+            raise UserError(f"--cell {cell}: choose one or more of {', '.join(CELLS)}")
     for length in chosen["lengths"]:
         if length < 3:
-            raise UserError(f"--lengths {length}: a sequence holds at least 3 digits, two to add and one more")
+            raise UserError(f"--lengths {length}: expected at least 3, two digits to add and one more")
     for seed in chosen["seeds"]:
         if seed < 0:
-            raise UserError(f"--seeds {seed}: a seed is a whole number from 0")
+            raise UserError(f"--seeds {seed}: expected an integer >= 0")
     changes: dict[str, object] = {}
     if arguments.k is not None:
         if arguments.k < 1:
-            raise UserError(f"--k {arguments.k}: at least one training sequence for each sum")
+            raise UserError(f"--k {arguments.k}: expected at least 1 training sequence per digit pair")
         changes["data.copies"] = arguments.k
     if arguments.data_seed is not None:
         changes["data.seed"] = _data_seed(arguments.data_seed)
@@ -214,7 +216,7 @@ def _plan(arguments: argparse.Namespace) -> Plan:
         base = replace(digit_sum(), {**changes, "model.encoder.cell": cell}, "options")
         experiments[cell] = apply_options(base, arguments)
         if experiments[cell].task != "digit_sum" or experiments[cell].model.encoder.cell != cell:
-            raise UserError("--set: task and model.encoder.cell are this program's own")
+            raise UserError("--set: task and model.encoder.cell cannot be set here; choose cells with --cell")
     return Plan(experiments, tuple(chosen["lengths"]), tuple(chosen["seeds"]))
 
 
@@ -223,11 +225,11 @@ def _data_seed(text: str) -> int:
         return int.from_bytes(os.urandom(4), "little")
     if text.isdigit() and int(text) < 2**32:
         return int(text)
-    raise UserError(f"--data-seed {text}: a whole number from 0 to {2**32 - 1}, or fresh")
+    raise UserError(f"--data-seed {text}: expected an integer from 0 to {2**32 - 1}, or fresh")
 
 
 def _executors(plan: Plan, backend: str, arguments: argparse.Namespace) -> dict[str, Executor]:
-    """Who computes each cell. Raises UserError where something cannot be had."""
+    """Return the executor of each cell. Raises UserError if one is unavailable."""
     how = (backend, arguments.device, arguments.impl)
     return {cell: Executor.chosen(*how, own) for cell, own in plan.experiments.items()}
 
@@ -239,7 +241,7 @@ def _train(plan: Plan, folder: RunFolder, backend: str, arguments: argparse.Name
     for cell in plan.experiments:
         found = train_group(cell, plan.members(cell), who[cell], EnsembleFolder(folder.path / cell), SUMS)
         if found is None:
-            console.print("stopped, nothing is lost; go on with:")
+            console.print("stopped, checkpoint saved. Resume with:")
             console.print(escape(f"  {PROGRAM} --resume {shlex.quote(str(folder.path))}"))
             return INTERRUPTED
         results[cell] = found
@@ -253,8 +255,8 @@ def _train(plan: Plan, folder: RunFolder, backend: str, arguments: argparse.Name
     if gated:
         run = folder.path / gated / f"L{plan.lengths[0]}-seed{plan.seeds[0]}"
         digits = " ".join(["6", "7", "0", "0", "1", *"0" * 30][: max(plan.lengths[0], 3)])
-        fact("try", f"python -m tasks.gates {shlex.quote(str(run))} --sequence {digits}")
-    # Last, for it says that the run is whole.
+        fact("next", f"python -m tasks.gates {shlex.quote(str(run))} --sequence {digits}")
+    # Written last, since this file marks the run as finished.
     write_json_atomic(
         folder.path / "results.json",
         {
@@ -276,14 +278,15 @@ def _describe(plan: Plan, folder: RunFolder, who: dict[str, Executor]) -> None:
     versions = ", ".join(f"{name} {version}" for name, version in own.backend.versions().items())
     layers = ", ".join(dict.fromkeys(own.implementation for own in who.values()))
     fact("task", "digit sum: add the first two digits of a sequence (nndl, chapter 6)")
-    fact("backend", f"{versions}; device {own.device}; recurrent layers: {layers}")
-    book = "the book's" if (data.seed, data.copies) == (0, 3) and set(plan.lengths) <= {*BOOK_LENGTHS} else "drawn anew"
-    fact("data", f"{100 * data.copies} train, 100 dev, 100 test for each length, {book} (seed {data.seed})")
+    fact("backend", f"{versions}; device {own.device}; implementation {layers}")
+    is_book = (data.seed, data.copies) == (0, 3) and set(plan.lengths) <= {*BOOK_LENGTHS}
+    book = "the book's" if is_book else "newly drawn"
+    fact("data", f"{100 * data.copies} train, 100 dev, 100 test per length, {book} (seed {data.seed})")
     fact(
         "models",
         f"{len(plan.experiments)} x {len(plan.lengths)} x {len(plan.seeds)}: cells {' '.join(plan.experiments)};"
         f" lengths {' '.join(map(str, plan.lengths))}; seeds {' '.join(map(str, plan.seeds))};"
-        f" all of a cell are trained side by side",
+        f" all models of a cell train side by side",
     )
     direction = "bidirectional " if model.encoder.bidirectional else ""
     fact(
@@ -296,7 +299,7 @@ def _describe(plan: Plan, folder: RunFolder, who: dict[str, Executor]) -> None:
 
 
 def _row(plan: Plan, cell: str, length: int, results: dict) -> dict:
-    """One line of the table: accuracies by seed, best dev and test."""
+    """Return one row of the table: best dev and test accuracies by seed."""
     own = [results[f"L{length}-seed{seed}"] for seed in plan.seeds]
     return {
         "cell": cell,
@@ -320,7 +323,7 @@ def _draw(plan: Plan, folder: RunFolder, rows: list[dict], backend: str) -> list
 
 def _report(plan: Plan, rows: list[dict], results: dict) -> None:
     console.print()
-    console.print("[bold]accuracy, best on dev and the same model on test: mean over seeds, and every seed[/]")
+    console.print("[bold]accuracy at the best dev checkpoint, on dev and test: mean over seeds, and by seed[/]")
     console.print("cell          length    dev   test   test by seed " + " ".join(f"{seed:>5}" for seed in plan.seeds))
     for row in rows:
         each = " ".join(f"{value:5.2f}" for value in row["test"])
@@ -335,7 +338,7 @@ def _report(plan: Plan, rows: list[dict], results: dict) -> None:
 
 
 def _compare(paths: list[Path], names: list[str], out: Path) -> None:
-    """The page about the run in both frameworks, and a line for each cell."""
+    """Write the page that compares the backends, and print a line per cell."""
     plan = Plan.read(paths[0] / "plan.json")
     groups = []
     for cell in plan.experiments:
@@ -354,25 +357,25 @@ def _compare(paths: list[Path], names: list[str], out: Path) -> None:
     fact("report", str(out))
 
 
-IN_BOTH = both_frameworks.Work(
-    PROGRAM.split()[-1], both_frameworks.options_again, _compare, result="results.json", checkpoint="plan.json"
+BOTH_BACKENDS = both_frameworks.Work(
+    PROGRAM.split()[-1], both_frameworks.read_options, _compare, result="results.json", checkpoint="plan.json"
 )
 
 
 def _training(results: dict) -> dict:
-    """Steps and seconds, which models side by side have in common."""
+    """Return steps and seconds, which are the same for all models that train side by side."""
     return next(iter(results.values()))["training"]
 
 
 def _agreement(plan: Plan, arguments: argparse.Namespace) -> int:
-    """Both frameworks from the same values on the same batches, and the largest difference of the loss by seed."""
+    """Train both backends from equal parameters on equal batches; print the largest loss difference by seed."""
     if arguments.backend is not None:
-        raise UserError("--agreement compares the frameworks: leave out --backend")
+        raise UserError("--agreement compares all backends: omit --backend")
     if arguments.out and Path(arguments.out).exists():
-        raise UserError(f"--out {arguments.out}: exists; --agreement writes a JSON file there: give another name")
+        raise UserError(f"--out {arguments.out}: exists; --agreement writes a new JSON file: give another name")
     sides = {name: _executors(plan, name, arguments) for name in backends.NAMES}
     names = " and ".join(f"{name} {load_backend(name).versions()[name]}" for name in sides)
-    fact("compared", f"{names}: {AGREEMENT_STEPS} steps, float64, every length; largest difference of the loss")
+    fact("compared", f"{names}: {AGREEMENT_STEPS} steps, float64, every length; largest loss difference")
     found: dict[str, dict[str, float]] = {}
     for cell, experiment in plan.experiments.items():
         base = replace(experiment, {"training.dtype": "float64"})

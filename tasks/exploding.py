@@ -1,4 +1,4 @@
-"""Gradients that explode, that clipping holds, and that vanish on the way back through time (nndl, chapter 6).
+"""Measure exploding, clipped and vanishing gradients of recurrent layers (nndl, chapter 6).
 
 python -m tasks.exploding --backend paddle
 python -m tasks.exploding --backend torch --cell lstm --log
@@ -29,7 +29,7 @@ from core.train.ensemble import evaluate_each, starting_values
 from core.train.loop import finite_or_none
 from core.train.run_folder import RunFolder
 from tasks.cli.console import Parser, console, fact, launch
-from tasks.cli.options import ABOUT_TEXTS, DEVICE_HELP, add_options, apply_options
+from tasks.cli.options import DEVICE_HELP, TEXT_FLAGS, add_options, apply_options
 from tasks.cli.paths import new_name
 from tasks.cli.recipes import digit_sum, exploding
 from tasks.run import both_frameworks
@@ -39,10 +39,10 @@ from tasks.run.report import write_page
 PROGRAM = "python -m tasks.exploding"
 SEEDS = tuple(range(8))
 TENSORS = MappingProxyType({"W": "encoder.weight_ih_l0", "U": "encoder.weight_hh_l0", "b": "encoder.bias_ih_l0"})
-"""The book's name of each tensor of the layer, and ours."""
+"""Map the book's name of each tensor of the layer to seqtwin's."""
 VANISHING_CELLS = ("srn", "gru", "lstm")
 VANISHING_EPOCHS = 150
-NOT_OFFERED = (
+EXCLUDED_FLAGS = (
     "--encoder",
     "--kernels",
     "--channels",
@@ -54,12 +54,12 @@ NOT_OFFERED = (
     "--pooling",
     "--bidirectional",
 )
-NOT_OFFERED += ("--dropout", *ABOUT_TEXTS)
+EXCLUDED_FLAGS += ("--dropout", *TEXT_FLAGS)
 
 
 @dataclass(frozen=True)
 class Training:
-    """One training of all seeds: norms before clipping by the book's names, [steps, seeds]; accuracies [seeds]."""
+    """Hold one training of all seeds: norms before clipping and losses [steps, seeds], accuracies [seeds]."""
 
     norms: dict[str, np.ndarray]
     losses: np.ndarray
@@ -89,7 +89,9 @@ def main(argv: list[str]) -> int:
         return _resume(parser, arguments)
     base = _base(arguments)
     if arguments.backend == both_frameworks.BOTH:
-        return both_frameworks.start_again(IN_BOTH, "exploding", argv, arguments.device, arguments.impl, arguments.out)
+        return both_frameworks.start_with_options(
+            BOTH_BACKENDS, "exploding", argv, arguments.device, arguments.impl, arguments.out
+        )
     backend = arguments.backend or backends.first_installed()
     who = {
         cell: Executor.chosen(backend, arguments.device, arguments.impl, replace(base, {"model.encoder.cell": cell}))
@@ -99,7 +101,7 @@ def main(argv: list[str]) -> int:
     RunFolder.check_free(folder)
     _describe(base, who[base.model.encoder.cell], arguments, folder)
     begun = time.perf_counter()
-    found = {name: _train(name, spec, arguments.seeds, who) for name, spec in _two_ways(base).items()}
+    found = {name: _train(name, spec, arguments.seeds, who) for name, spec in _variants(base).items()}
     vanishing = _vanishing(base, arguments, who)
     seconds = time.perf_counter() - begun
     RunFolder.create(folder)
@@ -112,35 +114,40 @@ def main(argv: list[str]) -> int:
 def _parser() -> Parser:
     parser = Parser(
         prog=PROGRAM,
-        description="Norms of the gradients of a recurrent layer's W, U and b at every step, before clipping, without"
-        " and with clipping of each tensor, for several seeds at once; and the norm of dL/dh_t for every t in"
-        " untrained and trained SRN, GRU and LSTM. Digit sums of length 20; nndl, chapter 6, figures 6.8 and 6.9.",
-        epilog="Defaults stand in brackets.",
+        description="Measure the gradient norms of a recurrent layer's W, U and b at every step, without and with"
+        " per-tensor clipping, for several seeds at once; and the norm of dL/dh_t for every t in untrained and"
+        " trained SRN, GRU and LSTM. Digit sums of length 20; nndl, chapter 6, figures 6.8 and 6.9.",
+        epilog="Defaults are in [brackets].",
         formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=32, width=110),
     )
     add = parser.add_argument
-    names = ", ".join(backends.NAMES)
-    text = f"framework: {names}, or {both_frameworks.BOTH}, and a report compares them [the first that is installed]"
-    add("--backend", metavar="B", help=text)
+    add("--backend", metavar="B", help=both_frameworks.BACKEND_HELP)
     add("--device", metavar="D", default="auto", help=DEVICE_HELP)
-    add("--impl", metavar="I", default="auto", help="recurrent layers: auto, loop, fast; auto takes fast, ours [auto]")
-    add("--length", type=int, metavar="N", help="digits in a sequence [20]")
-    add("--seeds", nargs="+", type=int, metavar="N", default=list(SEEDS), help=f"[{' '.join(map(str, SEEDS))}]")
-    add("--log", action="store_true", help="pictures of norms on a logarithmic scale")
+    add("--impl", metavar="I", default="auto", help="implementation: auto, loop, fast [auto: fastest available]")
+    add("--length", type=int, metavar="N", help="sequence length [20]")
+    add(
+        "--seeds",
+        nargs="+",
+        type=int,
+        metavar="N",
+        default=list(SEEDS),
+        help=f"seeds [{' '.join(map(str, SEEDS))}]",
+    )
+    add("--log", action="store_true", help="plot norms on a logarithmic scale")
     add(
         "--vanishing-epochs",
         type=int,
         metavar="N",
         default=VANISHING_EPOCHS,
-        help=f"training of the models whose dL/dh_t is shown, by Adam, as in tasks.digit_sum [{VANISHING_EPOCHS}]",
+        help=f"Adam epochs before dL/dh_t is measured [{VANISHING_EPOCHS}]",
     )
-    add("--out", metavar="DIR", help="folder to make [runs/exploding-BACKEND-DATE-TIME]")
+    add("--out", metavar="DIR", help="run folder to create [runs/exploding-BACKEND-DATE-TIME]")
     add(
         "--resume",
         metavar="RUN",
-        help=f"go on with what --backend {both_frameworks.BOTH} began: the framework that is missing",
+        help=f"resume a stopped run of --backend {both_frameworks.BOTH}",
     )
-    add_options(parser, {"exploding": exploding()}, NOT_OFFERED)
+    add_options(parser, {"exploding": exploding()}, EXCLUDED_FLAGS)
     return parser
 
 
@@ -149,42 +156,44 @@ def _resume(parser: Parser, arguments: argparse.Namespace) -> int:
     values = {name: value for name, value in vars(arguments).items() if name not in how}
     fixed = [f"--{name.replace('_', '-')}" for name, value in values.items() if value != parser.get_default(name)]
     if fixed:
-        raise UserError(f"--resume takes everything from the run: leave out {', '.join(fixed)}")
+        raise UserError(f"--resume takes these settings from the run: omit {', '.join(fixed)}")
     if not both_frameworks.is_both(arguments.resume):
         RunFolder.open(Path(arguments.resume))
-        raise UserError(f"{arguments.resume}: not a run in every framework; one in a single framework is not resumed")
-    return both_frameworks.resume_again(IN_BOTH, arguments.resume, arguments.backend, arguments.device, arguments.impl)
+        raise UserError(f"{arguments.resume}: run of a single backend, which cannot be resumed: start a new run")
+    return both_frameworks.resume_with_options(
+        BOTH_BACKENDS, arguments.resume, arguments.backend, arguments.device, arguments.impl
+    )
 
 
 def _compare(paths: list[Path], names: list[str], out: Path) -> None:
-    """The page about the run in both frameworks."""
+    """Write the page that compares the backends."""
     sides = [Side.read(path, name) for path, name in zip(paths, names, strict=True)]
     write_page(out, exploding_page(sides))
     fact("report", str(out))
 
 
-IN_BOTH = both_frameworks.Work(
-    PROGRAM.split()[-1], both_frameworks.options_again, _compare, result="results.json", checkpoint=None
+BOTH_BACKENDS = both_frameworks.Work(
+    PROGRAM.split()[-1], both_frameworks.read_options, _compare, result="results.json", checkpoint=None
 )
 
 
 def _base(arguments: argparse.Namespace) -> Experiment:
     for seed in arguments.seeds:
         if seed < 0 or arguments.seeds.count(seed) > 1:
-            raise UserError(f"--seeds {seed}: whole numbers from 0, each once")
+            raise UserError(f"--seeds {seed}: expected integers >= 0, each once")
     if arguments.vanishing_epochs < 1:
-        raise UserError(f"--vanishing-epochs {arguments.vanishing_epochs}: at least 1")
+        raise UserError(f"--vanishing-epochs {arguments.vanishing_epochs}: expected at least 1")
     base = apply_options(exploding(), arguments)
     if arguments.length is not None:
         if arguments.length < 3:
-            raise UserError(f"--length {arguments.length}: a sequence holds at least 3 digits, two to add and one more")
+            raise UserError(f"--length {arguments.length}: expected at least 3, two digits to add and one more")
         base = replace(base, {"data.length": arguments.length, "text.max_length": arguments.length}, "--length")
     if not one_layer_to_the_last_state(base.model):
-        raise UserError("--set: this experiment looks at one layer, one way, with last pooling and no hidden head")
+        raise UserError("--set: expected one unidirectional layer with last pooling and no hidden head layer")
     return base
 
 
-def _two_ways(base: Experiment) -> dict[str, Experiment]:
+def _variants(base: Experiment) -> dict[str, Experiment]:
     return {
         "not clipped": replace(base, {"training.clip_mode": "none"}),
         "clipped": replace(base, {"training.clip_mode": "tensor"}),
@@ -209,7 +218,7 @@ def _train(name: str, spec: Experiment, seeds: list[int], who: dict[str, Executo
 
 
 def _vanishing(base: Experiment, arguments: argparse.Namespace, who: dict[str, Executor]) -> dict[str, dict]:
-    """Norms [L, seeds], means over the dev set, by `untrained` and `trained` and state, as in `lstm h`."""
+    """Return norms [L, seeds], averaged over dev, by `untrained` or `trained`, then state (`lstm h`)."""
     found: dict[str, dict[str, np.ndarray]] = {"untrained": {}, "trained": {}}
     length = base.data.length
     for cell in VANISHING_CELLS:
@@ -232,7 +241,7 @@ def _vanishing(base: Experiment, arguments: argparse.Namespace, who: dict[str, E
 
 
 def _norms(member, values: dict[str, np.ndarray], number: int, who: Executor) -> dict[str, np.ndarray]:
-    """Of one model: `h` [L] and, of an LSTM, `c` [L - 1]."""
+    """Return the norms of one model: `h` [L] and, for an LSTM, `c` [L - 1]."""
     own = {name: array[number] for name, array in values.items()}
     dev = member.data.dev.batch(np.arange(len(member.data.dev)))
     model = member.experiment.model
@@ -242,7 +251,7 @@ def _norms(member, values: dict[str, np.ndarray], number: int, who: Executor) ->
 
 
 def _relative(states: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Over the cell's last |dL/dh_t|."""
+    """Return norms relative to the cell's last |dL/dh_t|."""
     return {name: values / states[f"{name.partition(' ')[0]} h"][-1] for name, values in states.items()}
 
 
@@ -250,7 +259,7 @@ def _describe(base: Experiment, who: Executor, arguments: argparse.Namespace, fo
     versions = ", ".join(f"{name} {version}" for name, version in who.backend.versions().items())
     training, optimizer = base.training, base.training.optimizer
     fact("task", "exploding and vanishing gradients (nndl, chapter 6)")
-    fact("backend", f"{versions}; device {who.device}; recurrent layers: {who.implementation}")
+    fact("backend", f"{versions}; device {who.device}; implementation {who.implementation}")
     fact(
         "spec",
         f"digit sum of length {base.data.length}, {base.model.encoder.cell} {base.model.encoder.hidden_size},"
@@ -263,7 +272,7 @@ def _describe(base: Experiment, who: Executor, arguments: argparse.Namespace, fo
 def _write(
     folder: Path, base: Experiment, found: dict, vanishing: dict, who: Executor, arguments, seconds: float
 ) -> dict:
-    """Pictures and results. Returns the results."""
+    """Write the plots and results.json. Return the results."""
     name = who.backend.NAME
     cell, limit = base.model.encoder.cell, base.training.clip_norm
     draw_norms(
@@ -272,7 +281,7 @@ def _write(
     title = f"{cell}, {name}: each tensor clipped to {limit:g}"
     draw_norms(found["clipped"].norms, arguments.seeds, arguments.log, title, folder / "norms-clipped.png", limit)
     relative = {when: _relative(states) for when, states in vanishing.items()}
-    draw_vanishing(relative, f"How much of the loss reaches a state after step t ({name})", folder / "vanishing.png")
+    draw_vanishing(relative, f"Gradient of the loss at the state after step t ({name})", folder / "vanishing.png")
     tree = {
         "experiment": base.model_dump(mode="json"),
         "backend": name,
@@ -297,13 +306,13 @@ def _report(base: Experiment, results: dict) -> None:
     own = Figures.of(results)
     console.print()
     console.print(
-        f"[bold]not clipped[/]  the norm of W's gradient peaks at {np.median(own.peaks):.3g} within {own.early} steps"
-        f" (median of seeds; {own.peaks.min():.3g} to {own.peaks.max():.3g})"
-        + ("" if own.later is None else f", and is {own.later:.2g} at step {LATER}")
+        f"[bold]not clipped[/]  W gradient norm: peak {np.median(own.peaks):.3g} within {own.early} steps"
+        f" (median over seeds; {own.peaks.min():.3g} to {own.peaks.max():.3g})"
+        + ("" if own.later is None else f", {own.later:.2g} at step {LATER}")
     )
     console.print(
-        f"[bold]clipped[/]      to {base.training.clip_norm:g}, before clipping it stays between {own.held[0]:.3g}"
-        f" and {own.held[1]:.3g} (medians of seeds)"
+        f"[bold]clipped[/]      to {base.training.clip_norm:g}: {own.held[0]:.3g} to {own.held[1]:.3g} before clipping"
+        f" (medians over seeds)"
     )
     for way, test in own.test.items():
         console.print(
@@ -314,7 +323,9 @@ def _report(base: Experiment, results: dict) -> None:
         )
     for when, states in own.reach.items():
         each = ", ".join(f"{name} {value:.1e}" for name, value in states.items())
-        console.print(f"{when:<12} of |dL/dh_{base.data.length}|, the state after step 1 gets: {each} (medians)")
+        console.print(
+            f"{when:<12} gradient at the state after step 1, over |dL/dh_{base.data.length}|: {each} (medians)"
+        )
 
 
 if __name__ == "__main__":

@@ -1,11 +1,10 @@
-"""What the gates of a trained LSTM or GRU do, token by token: heat maps, and the values as JSON beside them.
+"""Plot the gates of a trained LSTM or GRU per token as heat maps, and save the values as JSON.
 
 python -m tasks.gates RUN --sequence 6 7 0 0 1 0 0 0 0 0
 python -m tasks.gates RUN --text "I loved every minute." --direction reverse
 
-Computed by NumPy (`core/analysis/gates.py`): no framework need be installed. Units are sorted so that structure shows,
-in one order for all panels: `core.plots.gates.unit_order` says how, and `unit_order` in the JSON file is that
-order.
+The values are computed with NumPy (`core/analysis/gates.py`), so no framework is needed. All panels sort units in the
+same order to show structure (`core.plots.gates.unit_order`); the JSON file holds it as `unit_order`.
 """
 
 from __future__ import annotations
@@ -36,9 +35,9 @@ from tasks.cli.console import Parser, fact, launch
 PROGRAM = "python -m tasks.gates"
 DIRECTIONS = ("forward", "reverse")
 LISTED = 24
-"""Largest vocabulary whose tokens an error lists."""
+"""Largest vocabulary whose tokens an error message lists."""
 SLUG = 40
-"""Most characters of the tokens in a file's name."""
+"""Maximum characters of the tokens in a file name."""
 
 
 def main(argv: list[str]) -> int:
@@ -46,7 +45,7 @@ def main(argv: list[str]) -> int:
     if arguments.direction not in DIRECTIONS:
         raise UserError(f"--direction {arguments.direction}: choose one of {', '.join(DIRECTIONS)}")
     if (arguments.sequence is None) == (arguments.text is None):
-        raise UserError("give the input by --sequence or by --text: one of the two")
+        raise UserError("expected one of --sequence and --text: give exactly one")
     reverse, layer = arguments.direction == "reverse", arguments.layer
     folder = RunFolder.open(Path(arguments.run))
     experiment, execution = folder.read_record()
@@ -69,7 +68,7 @@ def main(argv: list[str]) -> int:
     best = int(probabilities.argmax())
 
     where = f"layer {layer}, {arguments.direction}"
-    answer = f"{classes[best]}, probability {probabilities[best]:.4f}"
+    prediction = f"{classes[best]}, probability {probabilities[best]:.4f}"
     quantities = QUANTITIES[model.encoder.cell]
     tree = {
         "run": str(folder.path),
@@ -84,22 +83,22 @@ def main(argv: list[str]) -> int:
         "values": {name: array.tolist() for name, array in values.items()},
     }
     write_json_atomic(picture.with_suffix(".json"), tree, indent=None)
-    title = f"{folder.path.resolve().name}: {model.encoder.describe()}, {where}\npredicted: {answer}"
+    title = f"{folder.path.resolve().name}: {model.encoder.describe()}, {where}\npredicted: {prediction}"
     draw_gates(values, quantities, sequence.tokens, title, picture)
 
     fact("run", f"{folder.path} (task {experiment.task})")
-    fact("model", f"{model.encoder.describe()}; shown: {where}")
+    fact("model", f"{model.encoder.describe()}; {where}")
     fact("input", _describe(sequence, experiment.text))
-    fact("answer", answer)
+    fact("output", prediction)
     fact("picture", str(picture))
     fact("values", f"{picture.with_suffix('.json')} ({', '.join(values)}: [{len(sequence.ids)}, {_units(model)}] each)")
     return 0
 
 
 def ready_tokens(given: list[str], vocabulary: Vocabulary, where: Path) -> EncodedText:
-    """Tokens as they stand in the vocabulary; none of them holds white space, so one string may bring several.
+    """Encode tokens of the vocabulary; an argument may hold several, separated by white space.
 
-    Raises UserError if there is none, or naming the first that the vocabulary lacks.
+    Raises UserError if there is none, or for the first token that is not in the vocabulary.
     """
     tokens = " ".join(given).split()
     if not tokens:
@@ -108,13 +107,13 @@ def ready_tokens(given: list[str], vocabulary: Vocabulary, where: Path) -> Encod
     for token, number in zip(tokens, ids, strict=True):
         if number == UNK:
             own = vocabulary.tokens[UNK + 1 :]
-            allowed = f"choose from {' '.join(own)}" if len(own) <= LISTED else f"it holds {len(own):,} others"
+            allowed = f"choose from {' '.join(own)}" if len(own) <= LISTED else f"it has {len(own):,} others"
             raise UserError(f"--sequence: {where} has no token {token!r}: {allowed}")
     return EncodedText(ids, tokens, [])
 
 
 def slug(sequence: EncodedText) -> str:
-    """The part of a file's name that tells inputs apart: their tokens, and a digest where those do not fit a name."""
+    """Return the file-name part of an input: its tokens, with a digest if they do not fit a name."""
     plain = "-".join(sequence.tokens)
     name = re.sub(r"[^a-z0-9]+", "-", plain.lower()).strip("-")
     if name == plain and len(name) <= SLUG and "-" not in "".join(sequence.tokens):
@@ -125,12 +124,12 @@ def slug(sequence: EncodedText) -> str:
 
 
 def _picture(out: str | None, run: Path, sequence: EncodedText, layer: int, direction: str) -> Path:
-    """Where the picture goes. Files of the user's own choice are not overwritten, those of another input neither."""
+    """Return the path of the picture. Raises UserError if a file given by `--out` exists."""
     if out is None:
         return run / f"gates-{slug(sequence)}-l{layer}-{direction}.png"
     path = Path(out)
     if path.suffix.lower() != ".png":
-        raise UserError(f"--out {path}: the picture is a PNG: give a name that ends in .png")
+        raise UserError(f"--out {path}: expected a name that ends in .png")
     for file in (path, path.with_suffix(".json")):
         if file.exists():
             raise UserError(f"{file}: exists; give another name with --out")
@@ -138,12 +137,12 @@ def _picture(out: str | None, run: Path, sequence: EncodedText, layer: int, dire
 
 
 def _classes(folder: RunFolder, model: Model, execution: dict) -> list[str]:
-    """Names of the classes, which the record must have for each output."""
+    """Return the class names. Raises UserError if the record lacks one."""
     classes = execution["classes"]
     if not isinstance(classes, list) or len(classes) != model.head.classes:
         raise UserError(
-            f"{folder.path / 'experiment.json'}: execution.classes does not name the {model.head.classes} classes:"
-            " the file is damaged"
+            f"{folder.path / 'experiment.json'}: execution.classes does not name all {model.head.classes} classes,"
+            " the file is damaged: restore it or train again"
         )
     return [str(name) for name in classes]
 
@@ -152,8 +151,8 @@ def _finite(folder: RunFolder, parameters: dict[str, np.ndarray]) -> dict[str, n
     for name, array in parameters.items():
         if not np.isfinite(array).all():
             raise UserError(
-                f"{folder.path / 'best.safetensors'}: parameter {name} holds NaN or infinity:"
-                " the file is damaged, or the training went astray: train again"
+                f"{folder.path / 'best.safetensors'}: parameter {name} has NaN or infinite values,"
+                " the file is damaged or training diverged: train again"
             )
     return parameters
 
@@ -166,24 +165,24 @@ def _describe(sequence: EncodedText, text: Text) -> str:
     number = len(sequence.tokens)
     line = f"{number} token{'s' * (number != 1)}"
     if sequence.cut:
-        line += f", {sequence.cut} more cut off (text.max_length {text.max_length}, {text.truncate})"
+        line += f", {sequence.cut} more truncated (text.max_length {text.max_length}, {text.truncate})"
     if sequence.unknown:
         names = ", ".join(dict.fromkeys(sequence.unknown))
-        line += f"; {len(sequence.unknown)} not in the vocabulary, so UNK to the model: {names}"
+        line += f"; {len(sequence.unknown)} out of vocabulary, read as UNK: {names}"
     return line
 
 
 def _parser() -> Parser:
     parser = Parser(
         prog=PROGRAM,
-        description="Draw every gate and state of a trained LSTM or GRU over the tokens of one input, and keep the"
-        " values as JSON beside the picture.",
+        description="Plot every gate and state of a trained LSTM or GRU over the tokens of one input, and save the"
+        " values as JSON next to the picture.",
         formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=32, width=110),
     )
     parser.add_argument("run", metavar="RUN", help="run folder")
-    parser.add_argument("--sequence", metavar="TOKEN", nargs="+", help="tokens as they stand in the run's vocabulary")
-    parser.add_argument("--text", metavar="TEXT", help="a text, for the run's tokenizer, truncation and vocabulary")
-    parser.add_argument("--layer", metavar="K", type=int, default=0, help="recurrent layer, the lowest is 0 [0]")
+    parser.add_argument("--sequence", metavar="TOKEN", nargs="+", help="tokens of the run's vocabulary")
+    parser.add_argument("--text", metavar="TEXT", help="text to tokenize as in training")
+    parser.add_argument("--layer", metavar="K", type=int, default=0, help="recurrent layer, 0 is the lowest [0]")
     parser.add_argument("--direction", metavar="D", default="forward", help="forward or reverse [forward]")
     parser.add_argument("--out", metavar="FILE", help="picture to write, .png [RUN/gates-TOKENS-lK-DIRECTION.png]")
     return parser

@@ -1,4 +1,4 @@
-"""Sentiment of movie reviews: train, predict, evaluate.
+"""Train a sentiment classifier on movie reviews, predict with it, evaluate it.
 
 python -m tasks.imdb --backend paddle
 python -m tasks.imdb --backend both
@@ -14,8 +14,8 @@ from tasks.run.train import Task
 
 PROGRAM = Program(
     Task("tasks.imdb", "A wonderful film, I loved every minute."),
-    description="Train a recurrent classifier of movie reviews, test it, and keep everything in a run folder.",
-    data_help="packaged, official, or PATH of an aclImdb archive or folder",
+    description="Train a classifier on movie reviews, evaluate it and save everything in a run folder.",
+    data_help="packaged, official, or PATH of aclImdb",
 )
 
 

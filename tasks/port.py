@@ -1,4 +1,4 @@
-"""Bring the weights of an existing classifier from one framework to the other, or under seqtwin's names, with a proof.
+"""Convert a classifier's weights to the other framework or to seqtwin's names, and verify the result.
 
 python -m tasks.port model.pt --to paddle
 python -m tasks.port model.pdparams --to torch --pooling last
@@ -36,7 +36,7 @@ from tasks.parity.table import print_findings
 PROGRAM = "python -m tasks.port"
 DTYPES = ("float64", "float32")
 LISTED = 12
-"""Most entries that are listed of what was left out."""
+"""Maximum number of skipped entries to list."""
 
 
 def main(argv: list[str]) -> int:
@@ -56,7 +56,7 @@ def main(argv: list[str]) -> int:
         arrays = to_state(port, modules, writer.LINEAR_LAYOUT)
     writer.write_state(out, arrays)
     fact("written", str(out))
-    parts = ", ".join(f"{module or 'the top'} ({part})" for part, module in modules.items() if "conv" not in part)
+    parts = ", ".join(f"{module or 'top level'} ({part})" for part, module in modules.items() if "conv" not in part)
     fact("load", f"{weight_files.LOADING[arguments.to].format(path=out)}; {parts}")
     head = port.model.head
     again = Choices(
@@ -71,12 +71,10 @@ def main(argv: list[str]) -> int:
     read_again = convert(writer.read_state(out), writer.LINEAR_LAYOUT, again)
     changed = difference(port, read_again, with_pad_row=arguments.to != weight_files.NEUTRAL)
     if changed is not None:
-        console.print(
-            f"[red]failed[/]  {escape(str(out))} read again is not what was written: {escape(changed)} differs"
-        )
+        console.print(f"[red]failed[/]  {escape(str(out))}: {escape(changed)} differs after reading the file back")
         return 1
-    fact("proof", f"{out.name} was read again: the same bits")
-    return _prove(read_again, arguments.draw)
+    fact("verified", f"{out.name} read back is bit-identical")
+    return _verify(read_again, arguments.draw)
 
 
 def _check(arguments: argparse.Namespace) -> None:
@@ -95,17 +93,17 @@ def _check(arguments: argparse.Namespace) -> None:
 
 
 def _free_name(source: Path, kind: str, out: str | None) -> Path:
-    """The file to write, which must not be there yet."""
+    """Return the file to write. Raises UserError if it exists or its suffix does not fit."""
     path = Path(out) if out else source.with_suffix(weight_files.SUFFIXES[kind][0])
     if weight_files.kind_of(path) != kind:
-        raise UserError(f"--out {path}: --to {kind} writes a {weight_files.SUFFIXES[kind][0]} file")
+        raise UserError(f"--out {path}: expected a {weight_files.SUFFIXES[kind][0]} file for --to {kind}")
     if path.exists():
         raise UserError(f"{path}: exists; give another name with --out")
     return path
 
 
 def _choices(arguments: argparse.Namespace, source: Path) -> Choices:
-    """What the options say; for a file of a run folder, its spec says the rest."""
+    """Return the choices of the options; for a file of a run folder, its spec adds the others."""
     choices = Choices(
         pooling=arguments.pooling,
         activation=arguments.activation,
@@ -119,7 +117,7 @@ def _choices(arguments: argparse.Namespace, source: Path) -> Choices:
     if weight_files.kind_of(source) != weight_files.NEUTRAL or not record.is_file():
         return choices
     model = read_experiment(record).model
-    fact("spec", f"pooling and activation as {record} says, where no option does")
+    fact("spec", f"pooling and activation from {record}, unless given")
     return dataclasses.replace(
         choices,
         pooling=choices.pooling or model.head.pooling,
@@ -129,7 +127,7 @@ def _choices(arguments: argparse.Namespace, source: Path) -> Choices:
 
 
 def _describe(port: Port, source: Path) -> None:
-    """What was found, what became of every array, and what was assumed."""
+    """Print the model found, the mapping of every array and the assumptions."""
     model = port.model
     head = model.head
     dtype = next(iter(port.arrays.values())).dtype
@@ -143,15 +141,15 @@ def _describe(port: Port, source: Path) -> None:
     wide_neutral = max(len(row.neutral) for row in port.rows)
     for number, row in enumerate(port.rows):
         left = row.source or "(zeros)"
-        turned = "" if row.source_shape in ((), row.shape) else f", in the file {list(row.source_shape)}"
-        fact("" if number else "placed", f"{left:<{wide}}  {row.neutral:<{wide_neutral}}  {list(row.shape)}{turned}")
+        stored = "" if row.source_shape in ((), row.shape) else f", stored as {list(row.source_shape)}"
+        fact("" if number else "mapped", f"{left:<{wide}}  {row.neutral:<{wide_neutral}}  {list(row.shape)}{stored}")
     if port.duplicates:
         names = list(port.duplicates)
-        fact("twice", f"{len(names)} second names of the same arrays, such as {names[0]}: equal, as they must be")
-    _listed("left out", port.left_out)
-    _listed("no place", port.unplaced)
+        fact("aliases", f"{len(names)} duplicate names of equal arrays, e.g. {names[0]}")
+    _listed("skipped", port.left_out)
+    _listed("unmapped", port.unplaced)
     if port.unplaced:
-        console.print("         [yellow]a model that computes with these is not the one that was ported[/]")
+        console.print("         [yellow]a model that uses these entries differs from the converted one[/]")
     for line in port.assumed:
         fact("assumed", name_flags(line))
 
@@ -164,11 +162,11 @@ def _listed(heading: str, entries: dict[str, str]) -> None:
         fact(heading, f"and {len(names) - LISTED} more")
 
 
-def _prove(port: Port, draw: int | None) -> int:
-    """Rungs 1 and 2 of the ladder, on random input of unequal lengths. Returns the exit code."""
+def _verify(port: Port, draw: int | None) -> int:
+    """Run rungs 1 and 2 of the parity ladder on random input of unequal lengths. Return the exit code."""
     sides = {name: load_backend(name) for name in backends.NAMES if backends.installed(name)}
     if not sides:
-        fact("proof", "no framework is installed: nothing was computed")
+        fact("verified", "nothing computed, since no framework is installed")
         return 0
     seed = int.from_bytes(os.urandom(4), "little") if draw is None else draw
     findings: list[Finding] = []
@@ -179,22 +177,22 @@ def _prove(port: Port, draw: int | None) -> int:
         parameters, batch = well_conditioned(experiment, partial(_instance, experiment, arrays, rng))
         findings += compare_forward(experiment, parameters, batch, sides)
         findings += compare_gradients(experiment, parameters, batch, sides)
-    fact("", f"random input of unequal lengths, drawn from seed {seed}: --draw {seed} repeats it")
+    fact("", f"random input of unequal lengths, seed {seed} (repeat with --draw {seed})")
     print_findings(findings)
     if all(finding.passed for finding in findings):
-        console.print("[green]the same model[/] " + escape(f"in {', '.join(sides)} and the NumPy reference"))
+        console.print("[green]models match[/] " + escape(f"in {', '.join(sides)} and the NumPy reference"))
         return 0
     if all(finding.passed for finding in findings if finding.dtype == "float64"):
-        console.print("[red]failed in float32 only[/]: the same model in float64, but rounding is more than allowed")
+        console.print("[red]failed in float32 only[/]: models match in float64, but float32 rounding exceeds the limit")
     else:
-        console.print("[red]not the same model[/]: see the findings above")
+        console.print("[red]models differ[/]: see the findings above")
     return 1
 
 
 def _instance(experiment: Experiment, arrays: Arrays, rng: np.random.Generator) -> tuple[Arrays, Batch]:
-    """The model with a random batch, each text labelled with the class that the model holds least likely.
+    """Return the model with a random batch whose labels are the least likely classes.
 
-    Where a trained model is right and sure of it, its loss is all rounding, and so are the gradients of that loss.
+    If a trained model predicts a label confidently, its loss and gradients are mostly rounding errors.
     """
     batch = random_batch(experiment, rng)
     logits = forward(experiment.model, arrays, batch)["logits"]
@@ -205,30 +203,28 @@ def _instance(experiment: Experiment, arrays: Arrays, rng: np.random.Generator) 
 def _parser() -> Parser:
     parser = Parser(
         prog=PROGRAM,
-        description="Bring a classifier's weights (embedding, recurrent layer or TextCNN, linear head) to the other"
+        description="Convert a classifier's weights (embedding, recurrent layer or TextCNN, linear head) to the other"
         " framework.",
-        epilog="Nothing in SOURCE is run, whatever it asks for. Exit code 1: the proof failed.",
+        epilog="No code in SOURCE is executed. Exit code 1: the verification failed.",
         formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=32, width=110),
     )
     suffixes = ", ".join(suffix for kind in weight_files.SUFFIXES.values() for suffix in kind)
-    parser.add_argument("source", metavar="SOURCE", help=f"file with a state dict: {suffixes}")
+    parser.add_argument("source", metavar="SOURCE", help=f"state dict file: {suffixes}")
     parser.add_argument(
-        "--to", metavar="KIND", required=True, help=f"what to write: {', '.join(weight_files.SUFFIXES)}"
+        "--to", metavar="KIND", required=True, help=f"format to write: {', '.join(weight_files.SUFFIXES)}"
     )
-    parser.add_argument("--out", metavar="FILE", help="file to write [SOURCE with the ending of that kind]")
-    parser.add_argument("--names", metavar="N", default="source", help="names to write: source or neutral [source]")
-    parser.add_argument("--pooling", metavar="P", help="last, mean or max, for the proof: no weight tells [mean]")
-    parser.add_argument("--activation", metavar="A", help="tanh or relu, of the hidden layer in the head [relu]")
-    parser.add_argument("--encoder-activation", metavar="A", help="tanh or relu, of a TextCNN [relu]")
-    parser.add_argument("--state", metavar="NAME", help="entry of SOURCE to take, where several are state dicts")
-    parser.add_argument("--embedding", metavar="NAME", help="module that is the embedding, where several could be")
-    parser.add_argument(
-        "--encoder", metavar="NAME", help="module of the recurrent layer or convolutions, where there are several"
-    )
-    parser.add_argument("--head", metavar="NAME", help="linear layer that gives the logits, where several could")
-    parser.add_argument("--head-hidden", metavar="NAME", help="linear layer below it")
-    parser.add_argument("--linear", metavar="L", help="out_in or in_out: linear weights of SOURCE [by its kind]")
-    parser.add_argument("--draw", metavar="N", type=int, help="seed of the random input of the proof [fresh]")
+    parser.add_argument("--out", metavar="FILE", help="file to write [SOURCE with the new suffix]")
+    parser.add_argument("--names", metavar="N", default="source", help="parameter names: source or neutral [source]")
+    parser.add_argument("--pooling", metavar="P", help="pooling to verify: last, mean or max [mean]")
+    parser.add_argument("--activation", metavar="A", help="head hidden activation: tanh or relu [relu]")
+    parser.add_argument("--encoder-activation", metavar="A", help="TextCNN activation: tanh or relu [relu]")
+    parser.add_argument("--state", metavar="NAME", help="entry of SOURCE, if several are state dicts")
+    parser.add_argument("--embedding", metavar="NAME", help="embedding module, if there are several")
+    parser.add_argument("--encoder", metavar="NAME", help="recurrent or convolution module, if there are several")
+    parser.add_argument("--head", metavar="NAME", help="linear layer of the logits, if ambiguous")
+    parser.add_argument("--head-hidden", metavar="NAME", help="hidden linear layer of the head")
+    parser.add_argument("--linear", metavar="L", help="linear layout of SOURCE: out_in, in_out [by format]")
+    parser.add_argument("--draw", metavar="N", type=int, help="seed of the verification input [random]")
     return parser
 
 

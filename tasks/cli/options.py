@@ -1,4 +1,4 @@
-"""Command-line options that set fields of the spec: one table; types, choices and defaults come from the spec."""
+"""Define the options that set fields of the spec; types, choices and defaults come from the spec."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from tasks.cli.recipes import RECIPES, recipe
 
 @dataclass(frozen=True)
 class Option:
-    """`flag` sets every one of `paths` (dotted, in the spec), or those of them that the chosen kinds have."""
+    """Map `flag` to the dotted spec fields `paths`; fields that the chosen kinds lack are ignored."""
 
     flag: str
     paths: tuple[str, ...]
     help: str
     null: str | None = None
-    """The choice that sets the fields to null."""
+    """Choice that sets the fields to null."""
 
     @property
     def dest(self) -> str:
@@ -30,7 +30,7 @@ class Option:
 
     @cached_property
     def field(self) -> FieldType:
-        """What the spec allows."""
+        """Return type and choices of the first field, from the spec."""
         return field_type(Experiment, self.paths[0])
 
     @property
@@ -46,72 +46,68 @@ class Option:
         )
 
 
-DEVICE_HELP = f"{devices.CHOICES}; auto takes the first usable GPU [auto]"
-"""Help of every program's `--device`."""
+DEVICE_HELP = f"{devices.CHOICES} [auto: first usable GPU]"
+"""Help text of `--device` in every program."""
 
 OPTIONS = {
     "model": (
-        Option("--encoder", ("model.encoder.kind",), "family of the encoder"),
+        Option("--encoder", ("model.encoder.kind",), "encoder family"),
         Option("--cell", ("model.encoder.cell",), "recurrent cell"),
-        Option("--biases", ("model.encoder.biases",), "two per layer, or the textbook's one b"),
+        Option("--biases", ("model.encoder.biases",), "bias vectors per recurrent layer"),
         Option("--hidden", ("model.encoder.hidden_size",), "hidden units per direction"),
         Option("--layers", ("model.encoder.num_layers",), "recurrent layers"),
-        Option("--bidirectional", ("model.encoder.bidirectional",), "read both ways"),
-        Option("--kernels", ("model.encoder.kernels",), "widths of a TextCNN's kernels, in tokens"),
-        Option("--channels", ("model.encoder.channels",), "features of each kernel"),
-        Option("--pooling", ("model.head.pooling",), "over the real tokens"),
-        Option("--embedding-dim", ("model.embedding.dim",), "size of a word vector"),
-        Option("--lookup", ("model.embedding.lookup",), "how a word finds its vector"),
-        Option("--vectors", ("model.embedding.vectors",), "word vectors to start from: glove-6b-50d or PATH"),
-        Option("--static-copy", ("model.embedding.static_copy",), "join a second, frozen table of word vectors"),
-        Option("--train-embedding", ("model.embedding.trainable",), "train the word vectors"),
+        Option("--bidirectional", ("model.encoder.bidirectional",), "bidirectional encoder"),
+        Option("--kernels", ("model.encoder.kernels",), "TextCNN kernel widths, in tokens"),
+        Option("--channels", ("model.encoder.channels",), "output channels of each kernel"),
+        Option("--pooling", ("model.head.pooling",), "pooling over non-padding tokens"),
+        Option("--embedding-dim", ("model.embedding.dim",), "embedding dimension"),
+        Option("--lookup", ("model.embedding.lookup",), "embedding lookup"),
+        Option("--vectors", ("model.embedding.vectors",), "pretrained word vectors: glove-6b-50d or PATH"),
+        Option("--static-copy", ("model.embedding.static_copy",), "concatenate a frozen copy of the embedding"),
+        Option("--train-embedding", ("model.embedding.trainable",), "train the embedding"),
         Option(
             "--dropout",
             ("model.embedding.dropout", "model.encoder.dropout", "model.head.dropout"),
-            "on word vectors, between layers, and before the head",
+            "dropout on embedding, between layers, before head",
         ),
     ),
     "text": (
-        Option("--tokenizer", ("text.tokenizer",), "how a text is cut"),
-        Option("--vocab-size", ("text.vocab_size", "model.embedding.vocab_size"), "words kept, PAD and UNK included"),
-        Option("--min-count", ("text.min_count",), "rarer words become UNK"),
-        Option("--max-length", ("text.max_length",), "tokens kept of a text"),
-        Option("--truncate", ("text.truncate",), "part of a longer text to keep"),
+        Option("--tokenizer", ("text.tokenizer",), "tokenizer"),
+        Option("--vocab-size", ("text.vocab_size", "model.embedding.vocab_size"), "vocabulary size with PAD and UNK"),
+        Option("--min-count", ("text.min_count",), "minimum token count; rarer tokens become UNK"),
+        Option("--max-length", ("text.max_length",), "maximum tokens per text"),
+        Option("--truncate", ("text.truncate",), "which tokens of a longer text to keep"),
     ),
     "training": (
-        Option("--optimizer", ("training.optimizer.kind",), "optimiser"),
+        Option("--optimizer", ("training.optimizer.kind",), "optimizer"),
         Option("--lr", ("training.optimizer.learning_rate",), "peak learning rate"),
-        Option("--weight-decay", ("training.optimizer.weight_decay",), "decoupled, never on biases"),
-        Option("--schedule", ("training.schedule.kind",), "of the learning rate"),
-        Option("--class-weights", ("training.class_weights",), "count rare classes more in the loss", null="none"),
-        Option("--clip", ("training.clip_mode",), "gradients by which norm"),
-        Option("--clip-norm", ("training.clip_norm",), "largest norm of the gradients"),
-        Option("--batch-size", ("training.batch_size",), "texts per step"),
-        Option("--shuffle", ("training.shuffle",), "another order in every epoch"),
-        Option("--epochs", ("training.epochs",), "passes over the training texts"),
-        Option("--eval-interval", ("training.eval_interval",), "steps between looks at dev within an epoch"),
-        Option("--patience", ("training.patience",), "stop after this many looks at dev without a better one"),
-        Option("--seed", ("training.seed",), "of starting values, order and dropout"),
-        Option(
-            "--dtype",
-            ("training.dtype",),
-            "precision; tf32: a GPU's rounded float32; bfloat16: float32 whose layers read 8 bits",
-        ),
-        Option("--dropout-masks", ("training.dropout_masks",), "who draws them"),
+        Option("--weight-decay", ("training.optimizer.weight_decay",), "decoupled weight decay, biases excluded"),
+        Option("--schedule", ("training.schedule.kind",), "learning-rate schedule"),
+        Option("--class-weights", ("training.class_weights",), "class weights in the loss", null="none"),
+        Option("--clip", ("training.clip_mode",), "gradient clipping by global or per-tensor norm"),
+        Option("--clip-norm", ("training.clip_norm",), "maximum gradient norm"),
+        Option("--batch-size", ("training.batch_size",), "texts per batch"),
+        Option("--shuffle", ("training.shuffle",), "reshuffle every epoch"),
+        Option("--epochs", ("training.epochs",), "training epochs"),
+        Option("--eval-interval", ("training.eval_interval",), "evaluate on dev every N steps"),
+        Option("--patience", ("training.patience",), "early-stopping patience, in evaluations"),
+        Option("--seed", ("training.seed",), "seed of initialization, shuffling and dropout"),
+        Option("--dtype", ("training.dtype",), "training precision; tf32 needs a GPU"),
+        Option("--dropout-masks", ("training.dropout_masks",), "dropout masks: shared, or native per backend"),
     ),
     "data": (
-        Option("--data", ("data.source",), "packaged, official, or PATH of an aclImdb archive or folder"),
-        Option("--train-limit", ("data.train_limit",), "use only so many training texts"),
-        Option("--dev-share", ("data.dev_share",), "held out for choosing, where no dev part is given"),
-        Option("--test-share", ("data.test_share",), "held out for testing, where no test part is given"),
-        Option("--split-seed", ("data.split_seed",), "of what is held out"),
-        Option("--duplicates", ("data.duplicates",), "texts that are there twice"),
+        Option("--data", ("data.source",), "packaged, official, or PATH of aclImdb"),
+        Option("--train-limit", ("data.train_limit",), "maximum number of training texts"),
+        Option("--dev-share", ("data.dev_share",), "fraction held out as dev, unless given"),
+        Option("--test-share", ("data.test_share",), "fraction held out as test, unless given"),
+        Option("--split-seed", ("data.split_seed",), "seed of the held-out splits"),
+        Option("--duplicates", ("data.duplicates",), "keep or drop duplicate texts"),
     ),
 }
 
 
-ABOUT_TEXTS = (*(option.flag for part in ("text", "data") for option in OPTIONS[part]), "--vectors")
-"""Flags that mean nothing where the data are no texts."""
+TEXT_FLAGS = (*(option.flag for part in ("text", "data") for option in OPTIONS[part]), "--vectors")
+"""Flags that apply only to text data."""
 
 
 def add_options(
@@ -120,8 +116,10 @@ def add_options(
     without: tuple[str, ...] = (),
     helps: dict[str, str] | None = None,
 ) -> None:
-    """All options of the table but `without`; their help shows what they are in `bases`, by default the recipes of
-    tasks.imdb. `helps` are texts of its own for some flags."""
+    """Add the table's options except `without`; the help shows their defaults in `bases`.
+
+    `bases` are the recipes of tasks.imdb by default; `helps` overrides the help text of some flags.
+    """
     bases = bases or {name: recipe(name) for name in RECIPES}
     trees = {name: base.model_dump(mode="json") for name, base in bases.items()}
     for title, options in OPTIONS.items():
@@ -129,7 +127,7 @@ def add_options(
         group = parser.add_argument_group(title) if offered else None
         for option in offered:
             shown = {name: _shown(_get(tree, option.paths[0]), option.null) for name, tree in trees.items()}
-            values = {name: value for name, value in shown.items() if value}  # a recipe of another kind has none
+            values = {name: value for name, value in shown.items() if value}  # a recipe of another kind lacks the field
             described = "; ".join(f"{name}: {value}" for name, value in values.items())
             default = next(iter(values.values()), "") if len(set(values.values())) < 2 else described
             text = f"{(helps or {}).get(option.flag, option.help)}{f' [{default}]' if default else ''}"
@@ -143,26 +141,26 @@ def add_options(
         action="append",
         default=[],
         metavar="FIELD=VALUE",
-        help="any other field of the spec by its dotted name",
+        help="set any spec field by dotted name",
     )
 
 
 def _numbers(text: str) -> list[int]:
-    """Whole numbers with commas between them."""
+    """Parse comma-separated integers."""
     return [int(part) for part in text.split(",")]
 
 
 def given(arguments: argparse.Namespace) -> list[str]:
-    """Flags of the table that stand on the command line."""
+    """Return the table's flags that were given on the command line."""
     options = [option for group in OPTIONS.values() for option in group]
     flags = [option.flag for option in options if getattr(arguments, option.dest, None) is not None]
     return flags + (["--set"] if arguments.set else [])
 
 
 def apply_options(experiment: Experiment, arguments: argparse.Namespace) -> Experiment:
-    """The experiment with every given option set, all at once: two may only make sense together.
+    """Return the experiment with all given options set at once, since some are valid only together.
 
-    Raises UserError naming the option or field, what is wrong and what is allowed.
+    Raises UserError that names the option or field and the allowed values.
     """
     options = [option for group in OPTIONS.values() for option in group]
     given = {option: value for option in options if (value := getattr(arguments, option.dest, None)) is not None}
@@ -175,7 +173,7 @@ def apply_options(experiment: Experiment, arguments: argparse.Namespace) -> Expe
             and field_type(Experiment, part).several
             and value != _get(experiment.model_dump(), option.paths[0])
         ):
-            # Another kind has other fields: start from that kind's defaults.
+            # Another kind has other fields, so its own defaults replace them.
             experiment = replace(experiment, {part: {"kind": value}}, f"{option.flag} {value}")
     tree = experiment.model_dump(mode="json")
     changes: dict[str, object] = {}
@@ -184,12 +182,12 @@ def apply_options(experiment: Experiment, arguments: argparse.Namespace) -> Expe
         if not paths:
             part, _, leaf = option.paths[0].rpartition(".")
             kind = _get(tree, f"{part}.kind")
-            raise UserError(f"{option.flag}: {part} of kind {kind} has no {leaf}: leave it out, or choose another kind")
+            raise UserError(f"{option.flag}: {part} of kind {kind} has no {leaf}: omit it, or choose another kind")
         changes.update(dict.fromkeys(paths, None if value == option.null else value))
     for assignment in arguments.set:
         field, separator, text = assignment.partition("=")
         if not separator:
-            raise UserError(f"--set {assignment}: write FIELD=VALUE, as in training.schedule.warmup_share=0.2")
+            raise UserError(f"--set {assignment}: expected FIELD=VALUE, e.g. training.schedule.warmup_share=0.2")
         try:
             changes[field] = json.loads(text)
         except json.JSONDecodeError:
@@ -201,7 +199,7 @@ def apply_options(experiment: Experiment, arguments: argparse.Namespace) -> Expe
 
 
 def _with_flag(message: str, arguments: argparse.Namespace) -> str:
-    """A mistake named by what was typed, where one option alone sets the field that it is about."""
+    """Replace the field in an error message by the given option that sets it, if there is one."""
     field = message.removeprefix("options: ").partition(":")[0]
     for group in OPTIONS.values():
         for option in group:
@@ -216,7 +214,7 @@ _ABSENT = object()
 
 
 def _get(tree: dict, path: str) -> object:
-    """The value at a path, or `_ABSENT` where the chosen kinds have no such field."""
+    """Return the value at a path, or `_ABSENT` if the chosen kinds lack the field."""
     for part in path.split("."):
         if not isinstance(tree, dict) or part not in tree:
             return _ABSENT

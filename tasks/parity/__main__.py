@@ -1,4 +1,4 @@
-"""The ladder as a program: is it the same model, and the same training, in both frameworks?
+"""Verify numerical parity of both backends with the NumPy reference, in models and in training.
 
 python -m tasks.parity
 python -m tasks.parity --config runs/imdb-paddle-.../experiment.json
@@ -53,12 +53,12 @@ DTYPES = ("float64", "float32")
 
 @dataclass
 class Report:
-    """All that was found: findings, and the loss curves of training runs, by the name of what was compared."""
+    """Collect findings and the loss curves of training runs, by name of the case."""
 
     findings: dict[str, list[Finding]] = field(default_factory=dict)
     experiments: dict[str, Experiment] = field(default_factory=dict)
     losses: dict[str, dict[str, dict[str, np.ndarray]]] = field(default_factory=dict)
-    """[steps] by run, dtype and side."""
+    """Losses [steps] by run, dtype and backend."""
     seconds: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -66,7 +66,7 @@ class Report:
         return all(finding.passed for own in self.findings.values() for finding in own)
 
     def differences(self) -> dict[str, dict[str, np.ndarray]]:
-        """|difference of the loss| [steps] by run and dtype, the widest of all sides."""
+        """Return the largest loss difference between backends [steps] by run and dtype."""
         return {
             name: {dtype: np.ptp(np.stack(list(sides.values())), axis=0) for dtype, sides in by_dtype.items()}
             for name, by_dtype in self.losses.items()
@@ -76,37 +76,34 @@ class Report:
 def main(argv: list[str]) -> int:
     parser = Parser(
         prog=PROGRAM,
-        description="Climb the ladder: hold both frameworks against the reference and each other.\n\n"
-        "  rung 1  every layer's output            rung 4  a run that changes framework on the way\n"
-        "  rung 2  the loss and every gradient     rung 5  predictions of the trained model\n"
-        "  rung 3  training, step by step          exit code 0 if every rung holds, 1 if one fails\n\n"
-        "Both in float64, where training is held to 1e-9, and in float32, where its drift is recorded; --dtype\n"
-        "chooses one of them, or bfloat16, recorded too. Dropout masks are shared.",
-        epilog="faults to plant, and the rung that must catch each:\n"
+        description="Verify numerical parity of both backends with the NumPy reference.\n\n"
+        "  rung 1  outputs of every layer          rung 4  training that switches backend midway\n"
+        "  rung 2  loss and every gradient         rung 5  predictions of the trained model\n"
+        "  rung 3  training, step by step          exit code 0 if all rungs pass, 1 if one fails\n\n"
+        "Each rung runs in float64 (training within 1e-9) and in float32 (training drift recorded); --dtype\n"
+        "selects one of them, or bfloat16 (drift recorded). Dropout masks are shared.",
+        epilog="faults to plant, and the rung that must detect each:\n"
         + "\n".join(f"  {name:<26}{entry.rung}  {entry.description}" for name, entry in FAULTS.items()),
         formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=32, width=110),
     )
-    parser.add_argument("--all", action="store_true", help="the full grid of models, and every kind of training")
-    parser.add_argument("--recipe", metavar="R", help=f"climb with this recipe's spec: {', '.join(RECIPES)}")
-    parser.add_argument("--config", metavar="FILE", help="climb with this spec, as in a run's experiment.json")
+    parser.add_argument("--all", action="store_true", help="full model grid and all training runs")
+    parser.add_argument("--recipe", metavar="R", help=f"hyperparameter preset: {', '.join(RECIPES)} [a ladder spec]")
+    parser.add_argument("--config", metavar="FILE", help="spec file, e.g. a run's experiment.json")
     parser.add_argument("--steps", type=int, default=200, metavar="N", help="training steps of rung 3 [200]")
-    parser.add_argument("--plant", metavar="FAULT", help="plant a fault (below) and see where it is caught")
-    parser.add_argument("--plant-in", metavar="B", help=f"framework to plant it in [{backends.NAMES[-1]}]")
-    parser.add_argument(
-        "--backends", nargs="+", metavar="B", help="frameworks to compare; one alone climbs rungs 1 and 2 [all]"
-    )
+    parser.add_argument("--plant", metavar="FAULT", help="plant a fault (see below) to detect")
+    parser.add_argument("--plant-in", metavar="B", help=f"backend of the planted fault [{backends.NAMES[-1]}]")
+    parser.add_argument("--backends", nargs="+", metavar="B", help="backends to compare; one: rungs 1, 2 [all]")
     parser.add_argument(
         "--impl",
         nargs="+",
         metavar="I",
         default=["auto"],
-        help=f"what computes the encoder: auto, {', '.join(implementations.IMPLEMENTATIONS)};"
-        " several are compared [auto]",
+        help=f"implementations to compare: {', '.join(implementations.IMPLEMENTATIONS)} [auto]",
     )
-    parser.add_argument("--draw", type=int, metavar="N", help="seed of the random numbers of rungs 1 and 2 [fresh]")
-    parser.add_argument("--json", metavar="FILE", help="write everything that was measured there too")
-    parser.add_argument("--out", metavar="DIR", help="folder to make for report and picture [runs/parity-DATE-TIME]")
-    parser.add_argument("--cache-dir", metavar="DIR", help="for downloads and tokenised reviews [~/.cache/seqtwin]")
+    parser.add_argument("--draw", type=int, metavar="N", help="random seed of rungs 1 and 2 [random]")
+    parser.add_argument("--json", metavar="FILE", help="also write the report to this file")
+    parser.add_argument("--out", metavar="DIR", help="folder to create for the report [runs/parity-DATE-TIME]")
+    parser.add_argument("--cache-dir", metavar="DIR", help="cache of downloads and tokenized texts [~/.cache/seqtwin]")
     add_options(parser, {"ladder": LADDER})
     arguments = parser.parse_args(argv)
     _check(arguments)
@@ -121,7 +118,7 @@ def main(argv: list[str]) -> int:
     dtypes = (arguments.dtype,) if arguments.dtype else DTYPES
     where = arguments.plant_in or [*sides][-1]
     if where not in sides:
-        raise UserError(f"--plant-in {where}: give one of {', '.join(sides)}")
+        raise UserError(f"--plant-in {where}: choose one of {', '.join(sides)}")
     _describe(base, sides, arguments, where, seed)
     cache = cache_folder(arguments.cache_dir)
     with DataProgress() as bar:
@@ -136,25 +133,25 @@ def main(argv: list[str]) -> int:
     with fault_planted, LadderProgress((len(cases) + len(climbs)) * len(dtypes)) as progress:
         for case, own in cases.items():
             for dtype in dtypes:
-                _hold(str(case), case.experiment(dtype), own, seed, report, progress)
+                _check_model(str(case), case.experiment(dtype), own, seed, report, progress)
         for name, own in climbs.items():
             for dtype in dtypes:
                 spec = fitted(replace(runs[name], {"training.dtype": dtype}), data[name])
-                _climb(name, spec, data[name], own, arguments.steps, seed, report, progress)
+                _check_training(name, spec, data[name], own, arguments.steps, seed, report, progress)
     seconds = time.perf_counter() - began
     return _conclude(report, arguments, where, seed, seconds, out)
 
 
 def _sides(arguments: argparse.Namespace, encoder: Encoder) -> Sides:
-    """Return a side per framework, or, of several implementations, per framework and implementation."""
+    """Return a side per backend, or per backend and implementation if several are given."""
     chosen = _resolved(arguments.impl, encoder)
     if len(set(chosen)) < len(chosen):
-        raise UserError(f"--impl {' '.join(arguments.impl)}: name each implementation once")
+        raise UserError(f"--impl {' '.join(arguments.impl)}: duplicate implementation; give each once")
     return _of_each(arguments, chosen)
 
 
 def _able_sides(arguments: argparse.Namespace, experiment: Experiment) -> Sides:
-    """Return the sides of one of several specs: `auto` is chosen for its encoder, and what that lacks is left out."""
+    """Return the sides that can compute one of several specs; `auto` is resolved for its encoder."""
     encoder = experiment.model.encoder
     requested = [name for name in arguments.impl if name in ("auto", *encoder.implementations)]
     return able(_of_each(arguments, list(dict.fromkeys(_resolved(requested, encoder)))), experiment)
@@ -175,30 +172,32 @@ def _of_each(arguments: argparse.Namespace, chosen: list[str]) -> Sides:
 def _describe_left_out(*found: dict[object, Sides]) -> None:
     missing = [str(name) for sides in found for name, own in sides.items() if not own]
     if missing:
-        fact("left out", f"{len(missing)} models without the implementations of --impl, the first {missing[0]}")
+        fact(
+            "skipped", f"{len(missing)} models, whose encoders lack the implementations of --impl; first: {missing[0]}"
+        )
 
 
 def _check(arguments: argparse.Namespace) -> None:
     if arguments.steps < 3:
-        raise UserError(f"--steps {arguments.steps}: must be at least 3, for rung 4 changes framework twice")
+        raise UserError(f"--steps {arguments.steps}: expected at least 3, since rung 4 switches backend twice")
     if arguments.plant:
         fault(arguments.plant)
     if arguments.plant and arguments.all:
-        raise UserError("--plant and --all: a fault is planted in one spec; leave out --all")
+        raise UserError("--plant and --all exclude each other: a fault is planted in one spec")
     if arguments.config and arguments.recipe:
-        raise UserError("--config and --recipe both say where to start from: give one")
+        raise UserError("--config and --recipe exclude each other: give one")
     chosen = arguments.backends or backends.NAMES
     if len(set(chosen)) < len(chosen):
-        raise UserError(f"--backends {' '.join(chosen)}: name each framework once")
+        raise UserError(f"--backends {' '.join(chosen)}: duplicate backend; give each once")
     for name in chosen:
         if name in backends.NAMES and not backends.installed(name):
             raise UserError(
-                f"the ladder compares {' and '.join(chosen)}, and {name} is not installed: pip install"
-                f" '.[{name}]', or hold the other alone against the reference: --backends"
+                f"backend {name} is not installed: run pip install '.[{name}]', or compare the other one with the"
+                f" reference: --backends"
                 f" {' '.join(other for other in backends.NAMES if other != name)}"
             )
     if arguments.plant_in is not None and not arguments.plant:
-        raise UserError(f"--plant-in {arguments.plant_in}: give it with --plant")
+        raise UserError(f"--plant-in {arguments.plant_in}: expected together with --plant: add --plant FAULT")
 
 
 def _base(arguments: argparse.Namespace) -> Experiment:
@@ -211,10 +210,10 @@ def _base(arguments: argparse.Namespace) -> Experiment:
     check_dtype(base.training.dtype)
     if base.training.dropout_masks == "native":
         base = replace(base, {"training.dropout_masks": "shared"})
-        fact("masks", "the spec's dropout masks are native, each framework's own; the ladder compares shared ones")
+        fact("masks", "native dropout masks of the spec replaced by shared ones, which can be compared")
     if base.model.embedding.vectors is not None:
         base = replace(base, {"model.embedding.vectors": None})
-        fact("vectors", "the ladder draws all word vectors: what it compares does not depend on where they start")
+        fact("vectors", "pretrained vectors replaced by random ones, which does not affect parity")
     if arguments.plant:
         base = replace(base, fault(arguments.plant).needs, f"--plant {arguments.plant}")
     return base
@@ -228,22 +227,24 @@ def _describe(base: Experiment, sides: Sides, arguments: argparse.Namespace, whe
     fact(
         "spec",
         f"{base.recipe}: {model.describe()},"
-        f" {training.optimizer.kind}, clipping {training.clip_mode}, batches of {training.batch_size}",
+        f" {training.optimizer.kind}, clipping {training.clip_mode}, batch size {training.batch_size}",
     )
     if arguments.all:
         fact(
             "all",
-            f"{len(GRID) + len(VARIANTS)} small models, and {len(TRAINING)} training runs on real reviews and digits",
+            f"{len(GRID) + len(VARIANTS)} small models, {len(TRAINING)} training runs on real reviews and digits",
         )
     if arguments.plant:
         fact("planted", f"{arguments.plant} in {where}: {fault(arguments.plant).description}")
         for path, value in fault(arguments.plant).needs.items():
-            fact("", f"for it to act: {path} = {json.dumps(value)}")
-    fact("random", f"numbers of rungs 1 and 2 are drawn from seed {seed}: --draw {seed} repeats them")
+            fact("", f"requires {path} = {json.dumps(value)}")
+    fact("seed", f"{seed} on rungs 1 and 2 (repeat with --draw {seed})")
 
 
-def _hold(name: str, experiment: Experiment, sides: Sides, seed: int, report: Report, progress: LadderProgress) -> None:
-    """Rungs 1 and 2 of a small model on random input."""
+def _check_model(
+    name: str, experiment: Experiment, sides: Sides, seed: int, report: Report, progress: LadderProgress
+) -> None:
+    """Run rungs 1 and 2 for a small model on random input."""
     rng = generator(seed, name)
     progress.rung(name, 0, 1)
     parameters, batch = well_conditioned(
@@ -256,7 +257,7 @@ def _hold(name: str, experiment: Experiment, sides: Sides, seed: int, report: Re
     progress.finished()
 
 
-def _climb(
+def _check_training(
     name: str,
     experiment: Experiment,
     data: Prepared,
@@ -266,7 +267,7 @@ def _climb(
     report: Report,
     progress: LadderProgress,
 ) -> None:
-    """All rungs of a training run on real reviews."""
+    """Run all rungs for a training run on real reviews."""
     began, dtype = time.perf_counter(), experiment.training.dtype
     title = f"{name}, {dtype}" if name else dtype
     with tempfile.TemporaryDirectory(prefix="seqtwin-") as workspace:
@@ -289,7 +290,7 @@ def _climb(
     if trained is not None:
         report.losses.setdefault(name, {})[dtype] = trained.losses
         own = next(iter(trained.losses.values()))
-        curve = f"{trained.steps} steps, loss {own[:20].mean():.3g} to {own[-20:].mean():.3g}, apart by at most"
+        curve = f"{trained.steps} steps, loss {own[:20].mean():.3g} to {own[-20:].mean():.3g}, difference at most"
         curve += f" {report.differences()[name][dtype].max():.1e}, "
         if trained.clipped is not None:
             curve += f"clipped in {trained.clipped}, "
@@ -313,27 +314,27 @@ def _conclude(report: Report, arguments: argparse.Namespace, where: str, seed: i
         draw_differences(curves, TRAINING_LIMIT["float64"], title, out / "differences.png")
         fact("picture", str(out / "differences.png"))
     fact("report", str(out / "parity.json"))
-    holds = "every rung holds" if len(tree["versions"]) > 1 else "every rung that one framework can climb alone holds"
-    verdict = f"[green]{holds}[/]" if report.passed else f"[red]{failed} of {count} comparisons failed[/]"
+    passed = "all rungs passed" if len(tree["versions"]) > 1 else "all rungs of a single backend passed"
+    verdict = f"[green]{passed}[/]" if report.passed else f"[red]{failed} of {count} comparisons failed[/]"
     console.print(f"[bold]{verdict}[/]: {count} comparisons in {seconds:.0f} s")
     if arguments.plant:
-        console.print(_caught(arguments.plant, where, rows))
+        console.print(_detection(arguments.plant, where, rows))
     return 0 if report.passed else 1
 
 
-def _caught(name: str, where: str, findings: list[Finding]) -> str:
-    """Where the ladder first met a planted fault, in a sentence."""
+def _detection(name: str, where: str, findings: list[Finding]) -> str:
+    """Return a line that tells on which rung a planted fault was detected."""
     failed = first_failure(findings)
     if failed is None:
-        return f"[red]NOT caught[/]: {name} in {where} passed every rung"
+        return f"[red]NOT detected[/]: {name} in {where} passed all rungs"
     return (
-        f"caught: {name}, planted in {where}, on rung {failed.rung} ({escape(failed.compared)}, {failed.dtype}):"
+        f"detected: {name} in {where}, on rung {failed.rung} ({escape(failed.compared)}, {failed.dtype}):"
         f" {escape(failed.first or failed.where)}"
     )
 
 
 def _tree(report: Report, arguments: argparse.Namespace, where: str, seed: int, seconds: float) -> dict:
-    """All of it as JSON: what is not finite is null."""
+    """Return the report as a JSON tree; non-finite values become null."""
     return {
         "passed": report.passed,
         "seconds": round(seconds, 1),

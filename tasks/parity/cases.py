@@ -1,6 +1,6 @@
-"""What the ladder is climbed with: a grid of small random models, and training runs on real reviews.
+"""Define the cases of the parity ladder: a grid of small random models, and training runs on real reviews.
 
-The grid turns every choice of the model and is cheap: rungs 1 and 2, entry by entry. The training runs climb all rungs.
+The grid covers every choice of the model on rungs 1 and 2, entry by entry. The training runs cover all rungs.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from core.spec.experiment import Experiment, replace
 from tasks.cli.recipes import DIGIT_SUM
 
 Changes = tuple[tuple[str, object], ...]
-"""To fields of the spec, by dotted path."""
+"""Pairs of dotted spec field and value."""
 
 
 def small_model(dtype: str, encoder: dict[str, object], pooling: str, lookup: str, changes: Changes) -> Experiment:
-    """A model of a few units with dropout everywhere, whose gradients can be compared entry by entry."""
+    """Return a model of a few units with dropout, whose gradients can be compared entry by entry."""
     experiment = replace(Experiment(), {"model.encoder": encoder, "model.head.pooling": pooling})
     return replace(
         experiment,
@@ -40,7 +40,7 @@ def _suffix(changes: Changes) -> str:
 
 @dataclass(frozen=True)
 class Case:
-    """A small recurrent model: a point of the grid, and what the rest of the spec is changed to."""
+    """Describe a small recurrent model: a point of the grid and changes to the rest of the spec."""
 
     cell: str
     layers: int
@@ -67,7 +67,7 @@ class Case:
 
 @dataclass(frozen=True)
 class TextCNNCase:
-    """A small TextCNN; its longest kernels are longer than some texts."""
+    """Describe a small TextCNN; its longest kernels are longer than some texts."""
 
     kernels: tuple[int, ...]
     channels: tuple[int, ...]
@@ -122,7 +122,7 @@ VARIANTS: list[Case | TextCNNCase] = [
         ),
     ),
 ]
-"""Choices of the spec that the grid does not turn."""
+"""Choices of the spec that the grid does not cover."""
 
 TEXTCNN = [
     TextCNNCase((1,), (4,), "relu"),
@@ -134,7 +134,7 @@ TEXTCNN = [
     TextCNNCase((2, 3), (3, 2), "tanh", changes=(("model.head.hidden_size", 4), ("training.loss_reduction", "sum"))),
     TextCNNCase((3,), (4,), "relu", changes=(("model.head.classes", 2), ("model.head.one_logit", True))),
 ]
-"""Kernels of one token and longer than texts, both activations, with and without a static copy, frozen words."""
+"""Kernels of one token and longer than texts, both activations, static copy, frozen embedding."""
 
 VARIANTS += TEXTCNN
 
@@ -149,12 +149,12 @@ LADDER = replace(
         "model.encoder.hidden_size": 128,
         "model.head.dropout": 0.5,
         "model.head.pooling": "mean",
-        # Below the gradient's norm at nearly every step, so that clipping acts.
+        # Below the gradient norm at nearly every step, so that clipping takes effect.
         "training.clip_norm": 0.1,
     },
 )
-"""The spec that the ladder is climbed with unless another is chosen: the default recipe's size, and nothing in it idle:
-dropout .5, mean pooling, Adam, clipping that acts, batches of similar lengths."""
+"""Default spec of the ladder, of the default recipe's size with every feature active: dropout 0.5, mean pooling, Adam,
+effective clipping, batches of similar lengths."""
 
 SMALLER = {
     "text.vocab_size": 5000,
@@ -165,8 +165,8 @@ SMALLER = {
     "training.batch_size": 16,
     "training.optimizer.learning_rate": 0.01,
 }
-"""A size at which a dozen training runs in two precisions and two frameworks take minutes, and a rate at which they
-learn in 200 steps."""
+"""A size at which a dozen training runs with two precisions and two backends take minutes, and a learning rate at which
+they learn in 200 steps."""
 
 MOMENTUM = {"kind": "sgd", "learning_rate": 0.5, "momentum": 0.9}
 
@@ -216,7 +216,7 @@ TRAINING: dict[str, dict[str, object]] = {
         "model.encoder.cell": "srn",
         "training.clip_mode": "tensor",
     },
-    # Short: over longer sequences its gradients grow so fast that training amplifies rounding within a few steps.
+    # Longer sequences make gradients grow so fast that training amplifies rounding errors within a few steps.
     "digit sums, residual srn": {
         **DIGIT_SUM,
         "data": {"kind": "digits", "length": 8},
@@ -225,4 +225,4 @@ TRAINING: dict[str, dict[str, object]] = {
         "model.embedding.lookup": "one_hot",
     },
 }
-"""Runs on real reviews, and on the textbook's digits, that `--all` climbs, as changes to `LADDER`."""
+"""Training runs of `--all` on real reviews and the textbook's digits, as changes to `LADDER`."""

@@ -1,4 +1,4 @@
-"""How the ladder's findings are shown: one table a person can read, the same for every program that compares."""
+"""Print findings of the parity ladder as a table, shared by all programs that compare backends."""
 
 from __future__ import annotations
 
@@ -11,14 +11,13 @@ from tasks.cli.console import bar, console, errors
 
 
 def print_findings(findings: Iterable[Finding]) -> None:
-    """A line per finding below a heading per rung and quantity; what failed is named again, with where it began."""
+    """Print a line per finding under headings of rung and quantity, then failures with their origin."""
     findings = grouped(findings)
     widest = max((len(finding.compared) for finding in findings), default=0)
     wide = max((len(finding.dtype) for finding in findings), default=0)
     console.print()
     console.print(
-        f"[dim]      {'compared':<{widest}}  {'dtype':<{wide}}  absolute  relative  limit  result    "
-        "where it is largest[/]"
+        f"[dim]      {'compared':<{widest}}  {'dtype':<{wide}}  absolute  relative  limit  result    largest at[/]"
     )
     previous = None
     for finding in findings:
@@ -35,13 +34,13 @@ def print_findings(findings: Iterable[Finding]) -> None:
             first = escape(finding.first or finding.where)
             console.print(
                 f"[red]failed[/]  rung {finding.rung}, {escape(finding.compared)}, {finding.dtype},"
-                f" {escape(finding.quantity)}: first beyond the limit: [bold]{first}[/]"
+                f" {escape(finding.quantity)}: first above the limit: [bold]{first}[/]"
             )
     console.print()
 
 
 def grouped(findings: Iterable[Finding]) -> list[Finding]:
-    """By rung, and within it by quantity, each in the order of its first."""
+    """Return findings grouped by rung, then by quantity, each in order of first occurrence."""
     groups: dict[tuple[int, str], list[Finding]] = {}
     for finding in findings:
         groups.setdefault((finding.rung, finding.quantity), []).append(finding)
@@ -49,15 +48,16 @@ def grouped(findings: Iterable[Finding]) -> list[Finding]:
 
 
 def verdict(finding: Finding) -> str:
+    """Return `pass` or `FAIL`, or `recorded` for a finding without a limit."""
     if finding.limit is None:
         return "recorded"
     return "[green]pass[/]    " if finding.passed else "[red]FAIL[/]    "
 
 
 def worst(findings: dict[str, list[Finding]]) -> list[Finding]:
-    """Of the findings of several runs or models, the largest of each kind, with its name in `where`.
+    """Return the largest finding of each kind over all runs and models, with its name in `where`.
 
-    A failed one is larger than any that passed.
+    A failed finding counts as larger than any that passed.
     """
     found: dict[tuple, tuple[Finding, str]] = {}
     for name, own in findings.items():
@@ -78,11 +78,11 @@ def _located(finding: Finding, name: str) -> Finding:
 
 
 class LadderProgress:
-    """A bar over all models and one over the rung that is being climbed; a line per finished training run."""
+    """Show a bar for all models and one for the current rung, and a line per finished training run."""
 
     def __init__(self, total: int) -> None:
         self._bar = bar()
-        self._all = self._bar.add_task("the ladder", total=total)
+        self._all = self._bar.add_task("parity ladder", total=total)
         self._rung = self._bar.add_task("", total=1)
         self._lines = errors if errors.is_terminal and console.is_terminal else console
 

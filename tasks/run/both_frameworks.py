@@ -1,7 +1,7 @@
-"""One plan trained in every framework, one after the other, and the comparison written: `--backend both`.
+"""Train one plan with each backend in turn and write the comparison: `--backend both`.
 
-Each trains in a process of its own, so that time and memory are that framework's alone. The folder holds the plan, a
-run folder per framework, and the report:
+Each backend trains in a separate process, so that time and memory are measured separately. The folder holds the plan, a
+run folder per backend, and the report:
 
     runs/imdb-both-DATE-TIME/plan.json, paddle/, torch/, report.html
 """
@@ -32,7 +32,9 @@ from tasks.run.report import write_report
 from tasks.run.train import Task, check_task
 
 BOTH = "both"
-"""In place of a framework's name."""
+"""Value of `--backend` that selects both."""
+BACKEND_HELP = f"{', '.join(backends.NAMES)}, or {BOTH} (trains and compares) [first installed]"
+"""Help text of `--backend` in the programs that train."""
 PLAN, REPORT = "plan.json", "report.html"
 ROOT = Path(__file__).parents[2]
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -40,32 +42,32 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 @dataclass(frozen=True)
 class Work:
-    """What is particular to the program that trains in every framework."""
+    """Describe a program that trains with each backend."""
 
     program: str
-    """Its module."""
-    begin: Callable[[Path], list[str]]
-    """Arguments that begin what the plan at this path says; framework, device and folder stand behind them."""
+    """Module of the program."""
+    start_arguments: Callable[[Path], list[str]]
+    """Returns the arguments that start the plan at a path; backend, device and folder follow them."""
     report: Callable[[list[Path], list[str], Path], None]
-    """Writes the page about these runs, with these labels, at a path."""
+    """Writes the page that compares these runs, with these labels, to a path."""
     result: str = "result.json"
-    """File that a finished run has."""
+    """File that marks a run as finished."""
     checkpoint: str | None = "last.safetensors"
-    """File without which a begun run cannot be gone on with; None where it never can."""
+    """File that resuming a started run needs; None if runs cannot be resumed."""
     options: tuple[str, ...] = ()
-    """Arguments for beginning and for going on."""
+    """Arguments passed both on start and on resume."""
 
     def finished(self, run: Path) -> bool:
         return (run / self.result).is_file()
 
-    def stuck(self, run: Path) -> bool:
-        """Whether it is begun, and neither finished nor to be gone on with."""
-        begun = run.exists() and not self.finished(run)
-        return begun and (self.checkpoint is None or not (run / self.checkpoint).is_file())
+    def not_resumable(self, run: Path) -> bool:
+        """Return whether a run was started, but is neither finished nor resumable."""
+        started = run.exists() and not self.finished(run)
+        return started and (self.checkpoint is None or not (run / self.checkpoint).is_file())
 
 
 def is_both(run: str) -> bool:
-    """Whether a folder is one that `start` made."""
+    """Return whether `start` created a folder."""
     path = Path(run) / PLAN
     return path.is_file() and read_json(path).get("kind") == BOTH
 
@@ -79,9 +81,9 @@ def start(
     cache: Path,
     tensorboard: bool = False,
 ) -> int:
-    """Train a task on texts in every framework from the beginning, then write the report. Returns the exit code."""
+    """Train a text task with each backend and write the report. Return the exit code."""
     plan = {"experiment": experiment.model_dump(mode="json")}
-    return begin(_on_texts(task, cache, tensorboard), experiment.task, plan, device, implementation, out)
+    return _start(_on_texts(task, cache, tensorboard), experiment.task, plan, device, implementation, out)
 
 
 def resume(
@@ -93,14 +95,14 @@ def resume(
     cache: Path,
     tensorboard: bool = False,
 ) -> int:
-    """Go on with what `start` began. Returns the exit code."""
+    """Resume a run that `start` created. Return the exit code."""
 
     def check(plan: dict, where: str) -> None:
         if "program" in plan:
             check_program(plan, task.program, run)
         check_task(task, parse_experiment(plan.get("experiment"), where), run)
 
-    return go_on(_on_texts(task, cache, tensorboard), check, run, backend, device, implementation)
+    return _resume(_on_texts(task, cache, tensorboard), check, run, backend, device, implementation)
 
 
 def _on_texts(task: Task, cache: Path, tensorboard: bool) -> Work:
@@ -113,40 +115,42 @@ def _on_texts(task: Task, cache: Path, tensorboard: bool) -> Work:
     )
 
 
-def start_again(work: Work, name: str, argv: list[str], device: str, implementation: str, out: str | None) -> int:
-    """Train by a program that takes `argv` again for each framework, where of an option given twice the last counts."""
-    return begin(work, name, {"program": work.program, "options": argv}, device, implementation, out)
+def start_with_options(
+    work: Work, name: str, argv: list[str], device: str, implementation: str, out: str | None
+) -> int:
+    """Train with each backend by repeating `argv`; the last value of a repeated option counts."""
+    return _start(work, name, {"program": work.program, "options": argv}, device, implementation, out)
 
 
-def resume_again(work: Work, run: str, backend: str | None, device: str | None, implementation: str) -> int:
-    """Go on with what `start_again` began. Returns the exit code."""
+def resume_with_options(work: Work, run: str, backend: str | None, device: str | None, implementation: str) -> int:
+    """Resume a run that `start_with_options` created. Return the exit code."""
 
     def check(plan: dict, where: str) -> None:
         check_program(plan, work.program, run)
-        options_again(Path(where))
+        read_options(Path(where))
 
-    return go_on(work, check, run, backend, device, implementation)
+    return _resume(work, check, run, backend, device, implementation)
 
 
 def check_program(plan: dict, program: str, run: str) -> None:
-    """Raises UserError for the plan of another program."""
+    """Raise UserError for the plan of another program."""
     own = plan.get("program")
     if own != program:
         task = plan["experiment"].get("task") if isinstance(plan.get("experiment"), dict) else None
         other = own or f"tasks.{task}"
-        raise UserError(f"{run}: a run of another program, not {program}: see python -m {other}")
+        raise UserError(f"{run}: run of program {other}, expected {program}: use python -m {other}")
 
 
-def options_again(path: Path) -> list[str]:
-    """The options in a plan. Raises UserError where they are none."""
+def read_options(path: Path) -> list[str]:
+    """Return the options in a plan. Raises UserError if they are missing or invalid."""
     options = read_json(path).get("options")
     if not isinstance(options, list) or not all(isinstance(option, str) for option in options):
-        raise UserError(f"{path}: holds no options: the file is damaged")
+        raise UserError(f"{path}: no valid options, the file is damaged: start a new run")
     return options
 
 
-def begin(work: Work, name: str, plan: dict, device: str, implementation: str, out: str | None) -> int:
-    """Train in every framework from the beginning, then write the report. Returns the exit code."""
+def _start(work: Work, name: str, plan: dict, device: str, implementation: str, out: str | None) -> int:
+    """Train with each backend and write the report. Return the exit code."""
     _check_installed()
     path = Path(out) if out else new_name(Path("runs"), f"{name}-{BOTH}")
     made = [own for own in (path, *path.parents) if not own.exists()]
@@ -155,7 +159,7 @@ def begin(work: Work, name: str, plan: dict, device: str, implementation: str, o
     write_json_atomic(path / PLAN, {**how, **plan})
     code = _run(work, folder, device, implementation)
     if code == 2 and _is_empty(path):
-        # Refused before anything was made: a mistake leaves nothing behind.
+        # The arguments were rejected before training: leave no folder behind.
         (path / PLAN).unlink()
         for own in made:
             if not any(own.iterdir()):
@@ -163,7 +167,7 @@ def begin(work: Work, name: str, plan: dict, device: str, implementation: str, o
     return code
 
 
-def go_on(
+def _resume(
     work: Work,
     check: Callable[[dict, str], None],
     run: str,
@@ -171,22 +175,23 @@ def go_on(
     device: str | None,
     implementation: str,
 ) -> int:
-    """Go on with what is unfinished, then write the report. Without a device, or with `auto`, as the plan has it.
+    """Resume the unfinished runs and write the report. Return the exit code.
 
-    `check` raises UserError for a plan, which stands at a place, that is not this program's. Returns the exit code.
+    The device is the plan's unless another than `auto` is given. `check(plan, where)` raises UserError for the plan
+    of another program.
     """
     if backend not in (None, BOTH):
-        raise UserError(f"{run}: a run in every framework: leave out --backend {backend}")
+        raise UserError(f"{run}: run of both backends, got --backend {backend}: omit it")
     folder = RunFolder.open(Path(run))
     plan = read_json(folder.file(PLAN))
     check(plan, str(folder.path / PLAN))
     report, finished = folder.path / REPORT, all(work.finished(folder.path / name) for name in backends.NAMES)
     if report.exists():
-        what = "both runs are finished; they are compared in" if finished else "a run is unfinished; remove first"
+        what = "run is already finished; see the report" if finished else "a run is unfinished; first remove"
         raise UserError(f"{run}: {what} {report}")
     for own in (folder.path / name for name in backends.NAMES):
-        if work.stuck(own):
-            raise UserError(f"{own}: stopped before its first step, nothing in it to go on with: remove it first")
+        if work.not_resumable(own):
+            raise UserError(f"{own}: stopped before its first checkpoint, cannot be resumed: remove it first")
     _check_installed()
     if device in (None, "auto"):
         device = plan.get("device", "auto")
@@ -199,7 +204,7 @@ def _check_installed() -> None:
     launchers.refuse_several(f"--backend {BOTH}")
     for name in backends.NAMES:
         if not backends.installed(name):
-            backends.load(name)  # says what to install, and imports nothing
+            backends.load(name)  # raises with the install command, before any import
 
 
 def _run(work: Work, folder: RunFolder, device: str, implementation: str) -> int:
@@ -210,13 +215,15 @@ def _run(work: Work, folder: RunFolder, device: str, implementation: str) -> int
         console.print(f"\n[bold]{number} of {len(backends.NAMES)}: {name}[/]{', finished' if done else ''}")
         if done:
             continue
-        begun = ["--resume", str(own)] if own.exists() else [*work.begin(folder.path / PLAN), "--out", str(own)]
-        code, stopped = _in_a_process(work, [*begun, "--backend", name, *how])
+        arguments = (
+            ["--resume", str(own)] if own.exists() else [*work.start_arguments(folder.path / PLAN), "--out", str(own)]
+        )
+        code, stopped = _run_child(work, [*arguments, "--backend", name, *how])
         if code == 0 and not stopped:
             continue
         if code == 2 and _is_empty(folder.path):
-            return code  # it said why
-        console.print("the runs are kept as they are; go on with:")
+            return code  # the process has printed the reason
+        console.print("stopped, all runs are kept. Resume with:")
         console.print(escape(f"  python -m {work.program} --resume {shlex.quote(str(folder.path))}"))
         return INTERRUPTED if stopped else code if code > 0 else 1
     console.print()
@@ -230,19 +237,19 @@ def _is_empty(folder: Path) -> bool:
 
 
 def command(work: Work, argv: list[str]) -> list[str]:
-    """What starts the program in a process of its own."""
+    """Return the command that starts the program in a new process."""
     return [sys.executable, "-m", work.program, *argv]
 
 
-def _in_a_process(work: Work, argv: list[str]) -> tuple[int, bool]:
-    """Exit code of the program with these arguments, and whether it was told to stop.
+def _run_child(work: Work, argv: list[str]) -> tuple[int, bool]:
+    """Run the program in a child process; return its exit code and whether it was told to stop.
 
-    The process has a session of its own, so that Ctrl-C in a terminal reaches it once, from here, and not twice: the
-    second would stop it at once, with nothing saved.
+    The child has a separate session, so that Ctrl-C in a terminal reaches it once, through this process: a second
+    signal would abort it without saving.
     """
     path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     received: list[int] = []
-    sys.stdout.flush()  # what was said so far comes before what the process says
+    sys.stdout.flush()  # lines printed so far come before those of the child
     with _signals(received) as forward_to:
         process = subprocess.Popen(
             command(work, argv), env={**os.environ, "PYTHONPATH": path}, start_new_session=os.name == "posix"
@@ -250,18 +257,18 @@ def _in_a_process(work: Work, argv: list[str]) -> tuple[int, bool]:
         forward_to(process)
         code = process.wait()
     if code < 0 and not received:
-        errors.print(f"[red]error:[/] the training process was ended by signal {-code}")
+        errors.print(f"[red]error:[/] the training process was killed by signal {-code}")
     return code, bool(received) or code == INTERRUPTED
 
 
 @contextmanager
 def _signals(received: list[int]):
-    """Signals are noted and sent on to the process that is named, also those that came before there was one."""
+    """Record stop signals and forward them to the child, including those received before it started."""
     process: list[subprocess.Popen] = []
 
     def note(number, frame):
         received.append(number)
-        if process and os.name == "posix":  # elsewhere the console sends them to both
+        if process and os.name == "posix":  # elsewhere the console sends them to both processes
             process[0].send_signal(number)
 
     def forward_to(started: subprocess.Popen) -> None:

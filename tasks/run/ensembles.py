@@ -1,4 +1,4 @@
-"""Training models side by side in a program: start, go on after a stop, and end with a run folder for each."""
+"""Train models side by side: start, resume after a stop, and write a run folder for each."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tasks.run.worker import executor_of
 
 @dataclass(frozen=True)
 class Executor:
-    """What computes: a backend, a device, an implementation, all known to work."""
+    """Hold a backend, device and implementation that are known to work."""
 
     backend: ModuleType
     device: str
@@ -36,7 +36,7 @@ class Executor:
 
     @classmethod
     def chosen(cls, backend: str, device: str, implementation: str, experiment: Experiment) -> Executor:
-        """Raises UserError where one of them cannot be had."""
+        """Choose what runs the spec. Raises UserError if one of them is unavailable."""
         package = load_backend(backend)
         encoder, dtype = experiment.model.encoder, experiment.training.dtype
         device = package.resolve_device(device, dtype)
@@ -46,7 +46,7 @@ class Executor:
         return cls(package, device, chosen)
 
     def ensemble(self, members: list[Member], values: dict | None = None):
-        """The models with these values, or those that they start with."""
+        """Return the models with these parameters, or with their initial ones."""
         experiment = members[0].experiment
         seeds = [member.experiment.training.seed for member in members]
         values = starting_values(members) if values is None else values
@@ -56,7 +56,7 @@ class Executor:
 
 
 def make_members(experiments: dict[str, Experiment]) -> list[Member]:
-    """Members by name, with their data, each set of data made once."""
+    """Return the members with their data; members with equal data settings share it."""
     made, members = {}, []
     for name, experiment in experiments.items():
         if experiment.data not in made:
@@ -67,8 +67,7 @@ def make_members(experiments: dict[str, Experiment]) -> list[Member]:
 
 
 class EnsembleDisplay:
-    """`core.train.ensemble.Observer`: a bar on a terminal, and some lines elsewhere; lines of metrics go to the
-    folder."""
+    """Show training (`core.train.ensemble.Observer`): a bar on a terminal, else lines; write metrics to the folder."""
 
     def __init__(self, title: str, folder: EnsembleFolder | None, total: int, done: int) -> None:
         self.title, self.folder, self.total = title, folder, total
@@ -78,7 +77,7 @@ class EnsembleDisplay:
         self._task = self._bar.add_task(escape(title), total=total, completed=done, figures="")
         self.lines: list[dict] = []
         self.stats: list[EnsembleStats] = []
-        """Of every step, where there is no folder to keep anything in."""
+        """Statistics of every step, kept only if there is no folder."""
 
     def __enter__(self) -> EnsembleDisplay:
         self._bar.start()
@@ -109,9 +108,9 @@ class EnsembleDisplay:
 
 
 def train_group(name: str, members: list[Member], who: Executor, folder: EnsembleFolder, classes: tuple[str, ...]):
-    """Train the members in `folder` from where it stands to the end, and write each one's run folder.
+    """Train the members in `folder` from its last checkpoint to the end, and write the run folder of each.
 
-    Returns the results (`result.json`) by member's name, or None if it was stopped: the folder can be gone on with.
+    Return the results (`result.json`) by member name, or None if stopped; the folder can then be resumed.
     """
     results = {member.name: folder.path / member.name / "result.json" for member in members}
     if all(path.is_file() for path in results.values()):
@@ -161,7 +160,7 @@ def train_group(name: str, members: list[Member], who: Executor, folder: Ensembl
 
 
 def train_once(name: str, members: list[Member], who: Executor) -> tuple[EnsembleDisplay, EnsembleState, object]:
-    """Train the members without a folder: for runs of seconds. Returns what was observed, the state, the ensemble."""
+    """Train the members without a folder, for short runs. Return the display, the state and the ensemble."""
     ensemble, state = who.ensemble(members), EnsembleState.new(len(members))
     _, total = total_steps(members[0].experiment, members[0].data.train)
     with EnsembleDisplay(name, None, total, 0) as display:

@@ -1,4 +1,4 @@
-"""Measure a finished run again."""
+"""Re-evaluate a finished run."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def evaluate_run(
     split: str,
     cache: Path,
 ) -> int:
-    """Measure a run's best parameters again and hold the predictions against predictions.csv.
+    """Evaluate a run's best checkpoint and compare its predictions with predictions.csv.
 
-    `moved` are paths of data that are elsewhere now, by their field in the spec.
+    `moved` maps spec fields of data to their new paths. Return the exit code.
     """
     folder = RunFolder.open(Path(run))
     experiment, execution = folder.read_record()
@@ -33,7 +33,7 @@ def evaluate_run(
         experiment = replace(experiment, moved, "--data")
     engine = evaluator(folder, experiment, backend_name or execution["backend"], device, implementation)
     more = ", --dev and --test" if experiment.data.kind == "table" else ""
-    wanted = execution["data"]["fingerprint"], f"not the data of {run}; give those by --data{more}"
+    wanted = execution["data"]["fingerprint"], f"not the data of {run}; pass the original data with --data{more}"
     with DataProgress() as progress:
         prepared, _ = read_data(experiment, cache, wanted, progress)
     check_vocabulary(folder, experiment, prepared)
@@ -55,11 +55,12 @@ def evaluate_run(
 
 
 def _compare(written: dict[str, str], execution: dict, dataset, found) -> None:
-    """Say how far the predictions agree with those that the run wrote, and how near a tie the others are."""
-    said = [execution["classes"][index] for index in found.predicted]
-    different = np.array([written.get(name) != label for name, label in zip(dataset.names, said, strict=True)])
-    line = f"{int((~different).sum()):,} of {len(said):,} predictions as in predictions.csv ({execution['backend']})"
+    """Print how many predictions match those of the run, and how close to a tie the others are."""
+    predicted = [execution["classes"][index] for index in found.predicted]
+    different = np.array([written.get(name) != label for name, label in zip(dataset.names, predicted, strict=True)])
+    matching = int((~different).sum())
+    line = f"{matching:,} of {len(predicted):,} predictions match predictions.csv ({execution['backend']})"
     if different.any():
         top = np.sort(found.probabilities[different], axis=1)
-        line += f"; the others are decided by at most {float((top[:, -1] - top[:, -2]).max()):.1e} of probability"
+        line += f"; top-two margin of the others at most {float((top[:, -1] - top[:, -2]).max()):.1e}"
     console.print(line)

@@ -1,4 +1,4 @@
-"""What computes predictions of a finished run: a framework, or NumPy alone."""
+"""Choose the engine that predicts with a finished run: a backend, or the NumPy reference."""
 
 from __future__ import annotations
 
@@ -12,29 +12,26 @@ from core.train.run_folder import RunFolder
 from tasks.cli.framework import load_backend
 
 NUMPY = "numpy"
-"""Answers from `core/models/model.py`: no framework to import, so a sentence takes a fraction of a second."""
+"""Predicts with `core/models/model.py`; without a framework import, a text takes a fraction of a second."""
 
 
 EVALUATORS = (NUMPY, *backends.NAMES)
 
 
 def evaluator(folder: RunFolder, experiment, backend_name: str, device: str, implementation: str):
-    """An engine with the best parameters of a run: a backend's, or the NumPy reference."""
+    """Return an engine with a run's best parameters: a backend's, or the NumPy reference."""
     parameters = folder.read_best(experiment.model)
     if backend_name == NUMPY:
+        others = " or ".join(backends.NAMES)
         if device.startswith("gpu"):
-            others = " or ".join(backends.NAMES)
-            raise UserError(f"--device {device}: {NUMPY} computes on the CPU; add --backend {others}")
+            raise UserError(f"--device {device}: backend {NUMPY} runs on the CPU only; add --backend {others}")
         if implementation != "auto":
-            raise UserError(
-                f"--impl {implementation}: {NUMPY} has its own; add --backend {' or '.join(backends.NAMES)}"
-            )
+            raise UserError(f"--impl {implementation}: backend {NUMPY} has one implementation; add --backend {others}")
         return ReferenceEngine(experiment.model, parameters, rounding_of(experiment.training.dtype))
     if backend_name not in EVALUATORS:
         raise UserError(f"unknown backend {backend_name!r}: choose one of {', '.join(EVALUATORS)}")
     backend = load_backend(backend_name)
-    # Answers do not depend on the weights of classes. Of a run in TF32, which not every device has, they are given in
-    # float32, which every one has.
+    # Predictions do not depend on class weights. A TF32 run is evaluated in float32, which every device supports.
     experiment = replace(experiment, {"training.class_weights": None})
     if experiment.training.dtype == "tf32":
         experiment = replace(experiment, {"training.dtype": "float32"})

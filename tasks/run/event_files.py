@@ -1,4 +1,4 @@
-"""Curves for TensorBoard: event files in a run's folder, written while it trains."""
+"""Write TensorBoard event files to a run's folder during training."""
 
 from __future__ import annotations
 
@@ -11,22 +11,25 @@ from core.models.heads.scores import Evaluation
 from core.train.trainer import Interval, Observer
 
 FOLDER = "tensorboard"
-"""Within a run's folder."""
+"""Subfolder of a run's folder."""
 
 
 def check_installed() -> None:
-    """Raises UserError where TensorBoard's package is not there: asked before anything is made."""
+    """Raise UserError if the package tensorboard is missing; called before any file is written."""
     if importlib.util.find_spec("tensorboard") is None:
-        raise UserError("--tensorboard: its package is not installed; run: pip install 'seqtwin[tensorboard]'")
+        raise UserError("--tensorboard: package tensorboard is not installed; run: pip install 'seqtwin[tensorboard]'")
 
 
 class EventLog:
-    """`core.train.trainer.Observer`: scalars `loss/train`, `accuracy/train`, `tokens_per_second`, means over the steps
-    since the last reading, and `loss/dev`, `accuracy/dev`. `from_step`: where a resumed run goes on; TensorBoard then
-    leaves out what an earlier part had written beyond it."""
+    """Write scalars during training (`core.train.trainer.Observer`).
+
+    `loss/train`, `accuracy/train` and `tokens_per_second` are means over the steps of an interval; `loss/dev` and
+    `accuracy/dev` are those of an evaluation. If a resumed run starts from `from_step`, TensorBoard hides the events
+    that an earlier segment wrote beyond it.
+    """
 
     def __init__(self, run: Path, from_step: int) -> None:
-        # Imported here: it takes a third of a second, and no framework with it.
+        # Imported here, since the import takes a third of a second.
         from tensorboard.compat.proto.event_pb2 import Event, SessionLog
         from tensorboard.compat.proto.summary_pb2 import Summary
         from tensorboard.summary.writer.event_file_writer import EventFileWriter
@@ -60,7 +63,7 @@ class EventLog:
 
 
 class Observers:
-    """Several observers as one."""
+    """Forward every event to several observers."""
 
     def __init__(self, *observers: Observer) -> None:
         self.observers = observers

@@ -1,4 +1,4 @@
-"""What a finished run answers: predictions on new texts, and its accuracy measured again, in either framework."""
+"""Predict labels of new texts with a finished run, and explain the predictions."""
 
 from __future__ import annotations
 
@@ -25,28 +25,28 @@ from tasks.cli.console import DataProgress, errors, fact
 from tasks.cli.flags import name_flags
 from tasks.run.evaluators import evaluator
 from tasks.run.explain import Explained, check_page, show, write_page
-from tasks.run.predict_file import answers, is_table, rows_of, write_answers
+from tasks.run.predict_file import is_table, predictions_of, rows_of, write_predictions
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """How answers are asked for and shown, besides plain ones."""
+class PredictOptions:
+    """Options of a prediction: input and output."""
 
     explain: bool = False
     page: str | None = None
-    """Where the explanations are written as a page."""
+    """Path of the page of explanations."""
     interactive: bool = False
     out: str | None = None
-    """CSV file that the answers are written to."""
+    """Path of the CSV file of predictions."""
     text_column: str | None = None
     encoding: str | None = None
-    """Of the file of texts; the run's own where they are None."""
+    """Encoding of the input file; those of the run if None, as for `text_column`."""
 
 
 class Predictor:
-    """A run that answers: label, probability and text, separated by tabs, and why if that is wanted."""
+    """Print a run's predictions as label, probability and text, with explanations if wanted."""
 
-    def __init__(self, run: str, backend_name: str, device: str, implementation: str, wanted: Wanted) -> None:
+    def __init__(self, run: str, backend_name: str, device: str, implementation: str, wanted: PredictOptions) -> None:
         self.run, self.wanted = run, wanted
         folder = RunFolder.open(Path(run))
         self.experiment, self.execution = folder.read_record()
@@ -55,14 +55,14 @@ class Predictor:
         self.computed_by = f"{backend_name} on {self.engine.device}"
 
     def write(self, rows: Iterator[tuple[int, str]], out: Path) -> None:
-        """Answer all rows into a CSV file."""
-        found = answers(rows, self.engine.logits, self.vocabulary, self.experiment)
-        total, empty = write_answers(out, found, self.execution["classes"])
-        fact("answers", f"{out}: {total:,} texts, computed by {self.computed_by}")
+        """Write the predictions of all rows to a CSV file."""
+        found = predictions_of(rows, self.engine.logits, self.vocabulary, self.experiment)
+        total, empty = write_predictions(out, found, self.execution["classes"])
+        fact("written", f"{out}: predictions for {total:,} texts ({self.computed_by})")
         if empty:
-            errors.print(f"[yellow]note:[/] {empty:,} texts without words have no answer")
+            _note_empty(empty, total)
 
-    def answer(self, texts: list[str]) -> None:
+    def predict(self, texts: list[str]) -> None:
         dataset = encode_texts(texts, self.vocabulary, self.experiment.text)
         for text, row in zip(texts, probabilities_of(all_logits(self.engine.logits, dataset)), strict=True):
             self._print(row, text)
@@ -93,20 +93,20 @@ def predict(
     backend_name: str,
     device: str,
     implementation: str,
-    wanted: Wanted = Wanted(),
+    wanted: PredictOptions = PredictOptions(),
 ) -> int:
-    """Answer every text: from arguments, a file, or standard input."""
+    """Predict for every text from arguments, a file or standard input. Return the exit code."""
     if wanted.page is not None:
         check_page(Path(wanted.page))
     if wanted.interactive:
-        return _converse(Predictor(run, backend_name, device, implementation, wanted))
-    # What is to be read is read before a framework is waited for.
+        return _predict_interactively(Predictor(run, backend_name, device, implementation, wanted))
+    # Read the input before the slow import of a framework.
     experiment, _ = RunFolder.open(Path(run)).read_record()
     if wanted.out is not None:
         check_page(Path(wanted.out), "--out")
     table = is_table(file)
     if not table and wanted.text_column is not None:
-        raise UserError(f"--text-column {wanted.text_column}: {file} has no columns; name a table .csv, .tsv or .jsonl")
+        raise UserError(f"--text-column {wanted.text_column}: {file} has no columns; give a .csv, .tsv or .jsonl file")
     if table and wanted.out is not None:
         with DataProgress() as progress:
             rows = rows_of(Path(file), experiment, wanted.text_column, wanted.encoding, progress)
@@ -124,10 +124,10 @@ def predict(
         predictor.write(iter(enumerate(texts, start=1)), Path(wanted.out))
         return 0
     if not wanted.explain:
-        predictor.answer(texts)
+        predictor.predict(texts)
         return 0
     if not texts:
-        raise UserError("there is no text to predict for: give at least one")
+        raise UserError("no text to predict for: give at least one")
     found = predictor.explain(texts)
     if wanted.page is not None:
         write_page(Path(wanted.page), run, predictor.computed_by, found)
@@ -139,12 +139,16 @@ def _with_words(texts: list[str], experiment: Experiment) -> list[str]:
     tokenize = make_tokenizer(experiment.text)
     found = [text for text in texts if tokenize(text)]
     if 0 < len(found) < len(texts):
-        errors.print(f"[yellow]note:[/] {len(texts) - len(found):,} texts without words have no answer")
+        _note_empty(len(texts) - len(found), len(texts))
     return found
 
 
-def _converse(predictor: Predictor) -> int:
-    """One text after another from standard input, until it ends; one without words is named and passed over."""
+def _note_empty(empty: int, total: int) -> None:
+    errors.print(f"[yellow]note:[/] no prediction for {empty:,} of {total:,} texts: no tokens")
+
+
+def _predict_interactively(predictor: Predictor) -> int:
+    """Predict for each line of standard input until it ends; report and skip lines without tokens."""
     live = sys.stdin.isatty()
     while True:
         if live:
@@ -157,18 +161,18 @@ def _converse(predictor: Predictor) -> int:
         if not line.strip():
             continue
         try:
-            (predictor.explain if predictor.wanted.explain else predictor.answer)([line.rstrip("\n")])
+            (predictor.explain if predictor.wanted.explain else predictor.predict)([line.rstrip("\n")])
         except UserError as error:
             errors.print(f"[red]error:[/] {escape(name_flags(str(error)))}")
 
 
 def read_lines(path: Path, encoding: str = "utf-8") -> list[str]:
-    """The lines of a text file, plain or .gz, that are not blank. Raises UserError naming the file and the offset."""
+    """Return the non-blank lines of a text file, plain or .gz. Raises UserError with file and offset."""
     try:
         data = path.read_bytes()
         data = gzip.decompress(data) if path.name.lower().endswith(".gz") else data
     except PACKED as error:
-        raise UserError(f"{path}: truncated or damaged ({error}): copy or pack it again") from None
+        raise UserError(f"{path}: truncated or damaged ({error}): copy or compress it again") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
     return _lines(data, str(path), encoding)
@@ -176,7 +180,7 @@ def read_lines(path: Path, encoding: str = "utf-8") -> list[str]:
 
 def _read_input() -> bytes:
     if sys.stdin.isatty():
-        print("type a text per line, then Ctrl-D", file=sys.stderr)
+        print("type one text per line, then press Ctrl-D", file=sys.stderr)
     return sys.stdin.buffer.read()
 
 
@@ -186,6 +190,6 @@ def _lines(data: bytes, where: str, encoding: str = "utf-8") -> list[str]:
         text = data.decode(encoding).removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         name = encoding.upper()
-        raise UserError(f"{where}: not {name} at byte {error.start}; convert it, as with iconv -t utf-8") from None
-    # Not splitlines: it also cuts at form feeds and Unicode separators, which stand within texts.
+        raise UserError(f"{where}: not {name} at byte {error.start}; convert it, e.g. with iconv -t utf-8") from None
+    # Not splitlines: it also splits at form feeds and Unicode separators, which occur within texts.
     return [line.removesuffix("\r") for line in text.split("\n") if line.strip()]

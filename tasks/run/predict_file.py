@@ -1,4 +1,4 @@
-"""Answers for a whole file of texts: read, computed and written a piece at a time, so that a million rows will do."""
+"""Predict for a file of texts in chunks, so that memory does not grow with the number of rows."""
 
 from __future__ import annotations
 
@@ -18,47 +18,51 @@ from core.models.heads.scores import probabilities_of
 from core.spec.experiment import Experiment
 from core.train.metrics import all_logits
 
-PIECE = 2048
-"""Texts that are computed together."""
+CHUNK = 2048
+"""Number of texts per chunk."""
 
-Answer = tuple[int, str, np.ndarray | None]
-"""Row, from 1; text; probabilities [C], None where the text has no words."""
+Prediction = tuple[int, str, np.ndarray | None]
+"""Row number from 1, text, and probabilities [C], None if the text has no tokens."""
 
 
 def is_table(file: str | None) -> bool:
+    """Return whether a file is a table, by its name."""
     return file is not None and format_of(Path(file)) is not None
 
 
 def rows_of(
     path: Path, experiment: Experiment, column: str | None, encoding: str | None, progress: Progress
 ) -> Iterator[tuple[int, str]]:
-    """Row numbers, from 1, and texts of a table; its column and encoding are the run's where none are given."""
+    """Return the row numbers, from 1, and texts of a table; column and encoding default to the run's."""
     data = experiment.data
     column = column or getattr(data, "text_column", "text")
     rows = read_rows(path, [column], encoding or getattr(data, "encoding", "utf-8"), progress)
     first = next(rows, None)
     if first is None:
-        raise UserError(f"{path}: no text to predict for: no row below the line that names the columns")
+        raise UserError(f"{path}: no text to predict for: expected rows below the header")
     return ((row.number, row.cells[0]) for row in chain([first], rows))
 
 
-def answers(
+def predictions_of(
     rows: Iterator[tuple[int, str]], logits_of: Callable, vocabulary: Vocabulary, experiment: Experiment
-) -> Iterator[Answer]:
-    """In the order of `rows`."""
-    while piece := list(islice(rows, PIECE)):
-        dataset, worded = encode_worded([text for _, text in piece], vocabulary, experiment.text)
-        found: list[np.ndarray | None] = [None] * len(piece)
+) -> Iterator[Prediction]:
+    """Yield the predictions in the order of `rows`."""
+    while chunk := list(islice(rows, CHUNK)):
+        dataset, worded = encode_worded([text for _, text in chunk], vocabulary, experiment.text)
+        found: list[np.ndarray | None] = [None] * len(chunk)
         if worded:
             for place, own in zip(worded, probabilities_of(all_logits(logits_of, dataset)), strict=True):
                 found[place] = own
-        for (number, text), own in zip(piece, found, strict=True):
+        for (number, text), own in zip(chunk, found, strict=True):
             yield number, text, own
 
 
-def write_answers(path: Path, found: Iterator[Answer], classes: list[str]) -> tuple[int, int]:
-    """A CSV of row, text, predicted and `p_CLASS` per class. Returns the numbers of rows, and of those without words,
-    which have no answer. Raises UserError as reading does; then nothing is left behind."""
+def write_predictions(path: Path, found: Iterator[Prediction], classes: list[str]) -> tuple[int, int]:
+    """Write a CSV with row, text, predicted and `p_CLASS` per class.
+
+    Return the number of rows, and of those without tokens, which have no prediction. Raises UserError as reading
+    does, and leaves no file then.
+    """
     total = empty = 0
     with growing_text(path) as file:
         write = row_writer(file)
@@ -66,8 +70,8 @@ def write_answers(path: Path, found: Iterator[Answer], classes: list[str]) -> tu
         for number, text, own in found:
             total += 1
             empty += own is None
-            said = ["", *[""] * len(classes)] if own is None else [classes[own.argmax()], *(f"{p:.6f}" for p in own)]
-            write([number, text, *said])
+            cells = ["", *[""] * len(classes)] if own is None else [classes[own.argmax()], *(f"{p:.6f}" for p in own)]
+            write([number, text, *cells])
         if not total:
-            raise UserError("there is no text to predict for: the file has no rows")
+            raise UserError("no text to predict for: the file has no rows")
     return total, empty

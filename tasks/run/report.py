@@ -16,15 +16,15 @@ from tasks.cli.console import DataProgress, console, errors, fact
 from tasks.cli.flags import name_flags
 
 COLUMNS = ("framework", "model", "test accuracy", "dev accuracy", "s per epoch", "tokens/s", "peak memory")
-"""Of the table of runs, those that a terminal has room for."""
+"""Columns of the table of runs that fit a terminal."""
 
 
-MOST_PAIRS = 6
-"""Printed; all of them stand in the report."""
+MAX_PAIRS = 6
+"""Maximum number of pairs to print; the report has all of them."""
 
 
 def check_page(out: Path) -> None:
-    """Refuse a page that exists, for nothing is overwritten. Nothing is made yet."""
+    """Raise UserError if the page exists, since no file is overwritten."""
     if out.exists():
         raise UserError(f"{out}: exists; give another --out, or remove it")
 
@@ -42,34 +42,34 @@ def write_report(paths: list[Path], labels: list[str], out: Path, cache: Path) -
 
 
 def write_page(out: Path, content: str) -> None:
-    """Write a page, and the folder for it."""
+    """Write a page and create its folder."""
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"{out.parent}: cannot be created ({error.strerror}); give another --out") from None
-    # A folder's name may hold bytes that are no text.
+    # A folder name may contain bytes that are not valid text.
     write_bytes_atomic(out, content.encode("utf-8", "replace"))
 
 
 def _labels(paths: list[Path], given: list[str] | None) -> list[str]:
-    """A name for each run. Raises UserError for fewer than two runs, one given twice, or names that do not fit."""
+    """Return a label per run. Raises UserError for fewer than two runs, duplicates or invalid labels."""
     if len(paths) < 2:
-        raise UserError(f"{paths[0]}: one run is no comparison: give two or more")
+        raise UserError(f"{paths[0]}: need at least two runs, got one")
     places: dict[Path, Path] = {}
     for path in paths:
         if (same := places.setdefault(path.resolve(), path)) is not path:
-            raise UserError(f"{path}: this run is there twice (as {same} before): name each once")
+            raise UserError(f"{path}: duplicate run (same as {same}): give each run once")
     if given is None:
         return _folder_names([path.resolve() for path in paths])
     if len(given) != len(paths):
-        raise UserError(f"--labels: {len(given)} names for {len(paths)} runs: give one for each")
+        raise UserError(f"--labels: expected {len(paths)} labels, got {len(given)}: give one per run")
     if len(set(given)) < len(given) or not all(name.strip() for name in given):
-        raise UserError(f"--labels {' '.join(given)}: give each run a name of its own")
+        raise UserError(f"--labels {' '.join(given)}: labels must be unique and not blank")
     return given
 
 
 def _folder_names(paths: list[Path]) -> list[str]:
-    """The last part of each path, and as many more as tell it from all others."""
+    """Return the shortest unique suffix of each path."""
 
     def name(path: Path) -> str:
         for count in range(1, len(path.parts)):
@@ -81,7 +81,7 @@ def _folder_names(paths: list[Path]) -> list[str]:
 
 
 def _texts(pairs: list[Pair], cache: Path) -> tuple[dict[str, dict[str, str]], dict[str, str]]:
-    """By the data's fingerprint the texts that the page shows, and why there are none."""
+    """Return the texts that the page shows, or why they are missing, by fingerprint of the data."""
     wanted: dict[str, set[str]] = {}
     owners: dict[str, Run] = {}
     for pair in pairs:
@@ -106,11 +106,11 @@ def _show(runs: list[Run], pairs: list[Pair]) -> None:
     console.print("[bold]" + "  ".join(name.ljust(width) for name, width in widths.items()).rstrip() + "[/]")
     for row in rows:
         console.print(escape("  ".join(row[name].ljust(width) for name, width in widths.items()).rstrip()))
-    for pair in pairs[:MOST_PAIRS]:
+    for pair in pairs[:MAX_PAIRS]:
         names = f"{pair.first.label} and {pair.second.label}"
         if pair.obstacle:
-            console.print(escape(f"{names}: predictions not compared, {pair.obstacle}"))
+            console.print(escape(f"{names}: predictions not compared: {pair.obstacle}"))
         else:
             console.print(escape(f"{names}: {pair.agree:,} of {pair.documents:,} predictions agree"))
-    if len(pairs) > MOST_PAIRS:
-        console.print(f"... and {len(pairs) - MOST_PAIRS} more pairs, in the report")
+    if len(pairs) > MAX_PAIRS:
+        console.print(f"... and {len(pairs) - MAX_PAIRS} more pairs in the report")

@@ -1,4 +1,4 @@
-"""Ctrl-C and TERM: a run finishes its step, saves, and stops."""
+"""Handle Ctrl-C and TERM: a run finishes its step, saves a checkpoint and stops."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from tasks.cli.console import console, errors
 
 @contextmanager
 def stop_signals(several: bool = False):
-    """Yield a function that tells whether Ctrl-C (or a TERM signal) came. A second one stops at once, as usual.
+    """Yield a function that returns whether Ctrl-C or TERM was received. A second signal aborts at once.
 
-    Of `several` processes each gets the signals that its launcher passes on, and from a terminal Ctrl-C itself too.
-    TERM comes as often as a launcher likes, Paddle's sends three in half a second, so all of them are one wish, to the
-    process's end: what does not stop the launcher kills.
+    In a distributed run (`several`), each process gets the signals that its launcher forwards, and Ctrl-C from the
+    terminal too. Launchers repeat TERM (Paddle's sends three in half a second), so repeated TERM counts as one; the
+    launcher kills a process that does not stop.
     """
     received = []
 
     def note(number, frame):
         if not received and not console.quiet:
-            errors.print("stopping after this step, and saving; once more stops at once")
+            errors.print("finishing this step and saving; press Ctrl-C again to abort")
         received.append(number)
         for name, handler in before.items():
             if not several or name == number == signal.SIGINT:
@@ -31,7 +31,7 @@ def stop_signals(several: bool = False):
     try:
         yield lambda: bool(received)
     except PeerLost:
-        # The launcher will send TERM too, and there is something to say first.
+        # The launcher will also send TERM; ignore it until the error is printed.
         received.append(signal.SIGTERM)
         raise
     finally:

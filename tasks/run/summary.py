@@ -1,4 +1,4 @@
-"""What a run says of itself: its first lines, its result, and its last lines."""
+"""Print a run's description, its misclassified texts and its results."""
 
 from __future__ import annotations
 
@@ -24,23 +24,26 @@ from tasks.cli.flags import name_flags
 
 CONFUSION = "confusion.png"
 
+WIDTH = 16
+"""Width of the label column in the last lines of a run."""
+
 
 SHOWN, LINE = 5, 90
-"""Misclassified texts that are printed, and characters of each."""
+"""Number of misclassified texts to print, and maximum characters of each."""
 
 
 NAME = 40
-"""Characters printed of a class's name."""
+"""Maximum characters of a class name to print."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """What is particular to one task."""
+    """Describe one task."""
 
     program: str
-    """As it is typed after `python -m`."""
+    """Module name, after `python -m`."""
     example: str
-    """A text to try a finished run on; "" where none fits all."""
+    """Sample text for a finished run; "" if no text suits every data set."""
 
     @property
     def name(self) -> str:
@@ -48,7 +51,7 @@ class Task:
 
 
 def describe(run: Run) -> None:
-    """Print the first lines of a run."""
+    """Print the description of a run, before it trains."""
     experiment, execution = run.experiment, run.execution
     model, data = experiment.model, execution["data"]
     versions = ", ".join(f"{name} {version}" for name, version in execution["versions"].items() if name != "kernels")
@@ -62,7 +65,7 @@ def describe(run: Run) -> None:
     if experiment.known_classes is None:
         fact("classes", _classes(execution["classes"], data["train"]["per_class"]))
     if "tokenized_by" in execution:
-        fact("words", f"cut by {execution['tokenized_by']}{'' if experiment.text.jieba_hmm else ', HMM off'}")
+        fact("text", f"tokenized by {execution['tokenized_by']}{'' if experiment.text.jieba_hmm else ', HMM off'}")
     size = sum(int(np.prod(row.shape)) for row in parameter_table(model))
     fact("model", f"{model.describe()}, {size:,} parameters")
     if "vectors" in execution:
@@ -71,7 +74,7 @@ def describe(run: Run) -> None:
 
 
 def _classes(classes: list[str], counts: list[int]) -> str:
-    """How many, and the commonest by name."""
+    """Return the number of classes and the most frequent ones by name."""
     order = sorted(range(len(classes)), key=lambda number: -counts[number])
     named = ", ".join(f"{shorten(classes[number], NAME)} {counts[number]:,}" for number in order[:8])
     more = f", and {len(classes) - 8} more, down to {counts[order[-1]]:,}" if len(classes) > 8 else ""
@@ -79,7 +82,7 @@ def _classes(classes: list[str], counts: list[int]) -> str:
 
 
 def report(task: Task, folder: RunFolder, result: dict, example: str) -> None:
-    """Print the last lines of a finished run; `example` is a text to try it on where the task has none of its own."""
+    """Print the results of a finished run; `example` is the sample text if the task has none."""
     test, dev, training = result["test"], result["dev"], result["training"]
     console.print()
     console.print(
@@ -93,14 +96,14 @@ def report(task: Task, folder: RunFolder, result: dict, example: str) -> None:
         + ("" if share is None else f", {'CPU' if result['device'] == 'cpu' else 'GPU'} busy {share:.0%}")
         + (f", peak memory {memory:,} MB)" if memory else ")")
     )
-    fact("curves", str(folder.path / "curves.png"))
-    fact("classes", str(folder.path / CONFUSION))
+    fact("curves", str(folder.path / "curves.png"), WIDTH)
+    fact("confusion matrix", str(folder.path / CONFUSION), WIDTH)
     text = f'"{task.example}"' if task.example else shlex.quote(example or "a text")
-    fact("try", f"python -m {task.program} predict {shlex.quote(str(folder.path))} {text}")
+    fact("next", f"python -m {task.program} predict {shlex.quote(str(folder.path))} {text}", WIDTH)
 
 
 def keep_confusion(run: Run, found: Evaluation) -> None:
-    """Draw the confusion matrix, and say where its classes had to be numbered."""
+    """Draw the confusion matrix, and print a note if its classes are numbered."""
     legend = draw_confusion(
         found.confusion, run.execution["classes"], f"{run.title}: test", run.folder.path / CONFUSION
     )
@@ -109,9 +112,9 @@ def keep_confusion(run: Run, found: Evaluation) -> None:
 
 
 def keep_mistakes(run: Run, found: Evaluation, cache: Path) -> str:
-    """Write `mistakes.csv`, the most confident misclassifications with their texts, and show a few.
+    """Write `mistakes.csv`, the most confident misclassifications with their texts, and print a few.
 
-    Return the beginning of one of them, "" where there is none.
+    Return the beginning of the first text, "" if there is none.
     """
     wrong = most_confident(run.data.test, found, run.execution["classes"])
     if wrong:
@@ -125,13 +128,12 @@ def keep_mistakes(run: Run, found: Evaluation, cache: Path) -> str:
     if not wrong:
         return ""
     number = int((found.predicted != run.data.test.labels).sum())
-    console.print(f"\nmost wrong on test, of {number:,} mistakes:")
-    answers = [f"{shorten(own.label, NAME)}, said {shorten(own.predicted, NAME)}" for own in wrong[:SHOWN]]
-    width = max(map(len, answers))
-    for own, answer in zip(wrong[:SHOWN], answers, strict=True):
-        said = answer.ljust(width)
-        console.print(escape(f"  {said}  {own.probability:.4f}  {shorten(own.text, LINE)}"))
-    fact("more", str(run.folder.path / "mistakes.csv"))
+    console.print(f"\nmost confident misclassifications ({len(wrong[:SHOWN])} of {number:,}):")
+    labels = [f"true: {shorten(own.label, NAME)}, predicted: {shorten(own.predicted, NAME)}" for own in wrong[:SHOWN]]
+    width = max(map(len, labels))
+    for own, label in zip(wrong[:SHOWN], labels, strict=True):
+        console.print(escape(f"  {label.ljust(width)}  {own.probability:.4f}  {shorten(own.text, LINE)}"))
+    fact("errors", str(run.folder.path / "mistakes.csv"))
     return shorten(wrong[0].text, LINE // 2).removesuffix(" \u2026").lstrip("- ")
 
 
@@ -139,16 +141,16 @@ def _vectors(record: dict, trainable: bool) -> str:
     found, words = record["found"], record["found"] + record["missing"]
     return (
         f"{record['source']}: {found:,} of {words:,} words found ({100 * found / words:.1f} %),"
-        f" the rest as the spec says; {'trained' if trainable else 'frozen'}"
+        f" the rest initialized randomly; {'trainable' if trainable else 'frozen'}"
     )
 
 
 def _layers(run: Run) -> str:
-    """The implementation, and what there is to say about it: its build, or why it is not ours."""
+    """Return the implementation with its build, or with the reason why `fast` is unavailable."""
     execution = run.execution
     name, obstacle = execution["implementation"], implementations.why_not_fast(execution["device"])
     if "fast" not in run.experiment.model.encoder.implementations:
         return name
     if name == "fast":
-        return f"fast (ours, {execution['versions']['kernels']})"
-    return f"{name} (not fast: {obstacle})" if obstacle else name
+        return f"fast ({execution['versions']['kernels']})"
+    return f"{name} (fast unavailable: {obstacle})" if obstacle else name

@@ -1,4 +1,4 @@
-"""Starting, resuming and finishing a run: the part of a program that is the same for every task."""
+"""Start, resume and finish a run, the same way for every task."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def start(
     cache: Path,
     tensorboard: bool = False,
 ) -> int:
-    """Train from the beginning. Return the exit code."""
+    """Start a new run and train it. Return the exit code."""
     if tensorboard:
         event_files.check_installed()
     worker = Worker.join(backend_name, device, implementation, experiment)
@@ -59,7 +59,7 @@ def resume(
     cache: Path,
     tensorboard: bool = False,
 ) -> int:
-    """Resume a stopped run, in its own backend or another. Return the exit code."""
+    """Resume a stopped run, with its backend or another. Return the exit code."""
     if tensorboard:
         event_files.check_installed()
     folder, experiment, execution, checkpoint = _stopped(task, path)
@@ -72,32 +72,34 @@ def resume(
 
 
 def check_task(task: Task, experiment: Experiment, where: str) -> None:
-    """Raises UserError for a spec of another task: its data and classes are others."""
+    """Raise UserError for the spec of another task, whose data and classes differ."""
     if experiment.task != task.name:
         other = experiment.task
-        raise UserError(f"{where}: a spec of task {other}, not {task.name}: see python -m tasks.{other}")
+        raise UserError(f"{where}: spec of task {other}, expected {task.name}: use python -m tasks.{other}")
 
 
 def _stopped(task: Task, path: str) -> tuple[RunFolder, Experiment, dict, Checkpoint]:
-    """Read a stopped run of this task. Raises UserError where it is another's, damaged or finished."""
+    """Read a stopped run. Raises UserError if it is of another task, damaged or finished."""
     folder = RunFolder.open(Path(path))
     experiment, execution = folder.read_record()
     check_task(task, experiment, path)
     checkpoint = read_checkpoint(folder, experiment)
     if checkpoint.state.finished and (folder.path / "result.json").is_file():
-        raise UserError(f"{path}: this run is finished; python -m {task.program} evaluate {path} measures it again")
+        raise UserError(f"{path}: run is already finished; evaluate it with: python -m {task.program} evaluate {path}")
     return folder, experiment, execution, checkpoint
 
 
 def _run(task: Task, run: Run, engine: Engine, group: ProcessGroup, cache: Path, tensorboard: bool) -> int:
-    """Train to the end or to a stop signal, and sum up. Return the exit code."""
+    """Train until the end or a stop signal, then write and print the results. Return the exit code."""
     run = _train(run, engine, group, tensorboard)
     if not run.state.finished:
         if group.rank == 0:
             _show_stopped(task, run)
         return INTERRUPTED
     with DataProgress() as progress:
-        found = evaluate_best(engine, run, group, lambda *done: progress("evaluating the best checkpoint", *done))
+        found = evaluate_best(
+            engine, run, group, lambda *done: progress("evaluating the best checkpoint on test", *done)
+        )
     if group.rank > 0:
         return 0
     result = sum_up(run, found)
@@ -110,7 +112,7 @@ def _run(task: Task, run: Run, engine: Engine, group: ProcessGroup, cache: Path,
 
 
 def _train(run: Run, engine: Engine, group: ProcessGroup, tensorboard: bool) -> Run:
-    """Describe the run, train it and show how it goes. Return it as it is then."""
+    """Print the run's description, train it and show progress. Return the updated run."""
     experiment, data, step = run.experiment, run.data, run.state.step
     describe(run)
     if step:
@@ -128,10 +130,10 @@ def _train(run: Run, engine: Engine, group: ProcessGroup, tensorboard: bool) -> 
 
 
 def _show_stopped(task: Task, run: Run) -> None:
-    """Draw the curves so far, and say how to resume."""
+    """Draw the curves so far and print the resume command."""
     step, (_, steps) = run.state.step, total_steps(run.experiment, run.data.train)
     _draw_curves(run, f"{run.title} (stopped at step {step})")
-    console.print(f"stopped at step {step} of {steps}, nothing is lost; go on with:")
+    console.print(f"stopped at step {step} of {steps}, checkpoint saved. Resume with:")
     console.print(escape(f"  python -m {task.program} --resume {shlex.quote(str(run.folder.path))}"))
 
 

@@ -1,4 +1,4 @@
-"""What computes a run in this process: a backend, a device, an implementation, a place among other processes."""
+"""Choose the backend, device, implementation and process group that run a spec in this process."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tasks.cli.framework import load_backend
 
 @dataclass(frozen=True)
 class Worker:
-    """One process of a run, and what it computes with, all known to work."""
+    """Hold what one process of a run computes with; all of it is known to work."""
 
     backend: ModuleType
     device: str
@@ -25,9 +25,9 @@ class Worker:
 
     @classmethod
     def join(cls, backend_name: str, device: str, implementation: str, experiment: Experiment) -> Worker:
-        """Choose what runs the spec, and join the processes that were launched together.
+        """Choose what runs the spec, and join the process group of a distributed launch.
 
-        Raises UserError where backend, device or implementation cannot be had.
+        Raises UserError if backend, device or implementation is unavailable.
         """
         backend, dtype = load_backend(backend_name), experiment.training.dtype
         place = launchers.launched(backend_name)
@@ -41,7 +41,7 @@ class Worker:
         return cls(backend, device, chosen, group)
 
     def engine(self, setup: Setup) -> Engine:
-        """Return an engine with the values of the setup's checkpoint."""
+        """Return an engine with the parameters and moments of the setup's checkpoint."""
         spec, checkpoint = setup.experiment, setup.checkpoint
         engine = self.backend.Engine(
             spec.model, spec.training, checkpoint.parameters, self.device, self.implementation, self.group
@@ -51,11 +51,11 @@ class Worker:
         return engine
 
     def record(self, engine: Engine) -> dict:
-        """Return what the run's record says of this executor."""
+        """Return the entries of the run's record about this worker."""
         return executor_of(self.backend, engine, self.group)
 
 
 def executor_of(backend: ModuleType, engine: Engine | Ensemble, group: ProcessGroup = SINGLE_PROCESS) -> dict:
-    """Return what a record says of an engine, or of an ensemble, and its backend."""
+    """Return the entries of a run's record about an engine or ensemble and its backend."""
     versions = {**backend.versions(), **implementations.implementation_version(engine.implementation)}
     return executor_record(backend.NAME, engine.device, engine.implementation, versions, group.size)

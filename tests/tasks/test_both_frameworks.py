@@ -214,7 +214,7 @@ def test_ctrl_c_stops_the_one_that_trains(name, tmp_path):
             break
     said += process.communicate(timeout=120)[0]
     assert process.returncode == 130 and "Traceback" not in said, said
-    assert "go on with" in said and "--resume run" in said and f"2 of 2: {backends.NAMES[1]}" not in said
+    assert "Resume with:" in said and "--resume run" in said and f"2 of 2: {backends.NAMES[1]}" not in said
     assert not (tmp_path / "run" / "report.html").exists()
     left = {path.name for path in (tmp_path / "run").iterdir()}
     assert left == ({"plan.json", backends.NAMES[0]} if name == "digit_sum" else {"plan.json"})
@@ -230,10 +230,10 @@ def test_what_is_finished_is_not_trained_again(name, finished, tmp_path, refused
     program, _ = PROGRAMS[name]
     run = shutil.copytree(finished[name], tmp_path / "run")
     first, second = backends.NAMES
-    refused(program, "--resume", "run", says="both runs are finished; they are compared in run/report.html")
+    refused(program, "--resume", "run", says="run is already finished; see the report run/report.html")
     before = (run / first / "results.json").stat().st_mtime_ns
     shutil.rmtree(run / second)
-    refused(program, "--resume", "run", says="a run is unfinished; remove first run/report.html")
+    refused(program, "--resume", "run", says="a run is unfinished; first remove run/report.html")
     (run / "report.html").unlink()
     assert call(program, "--resume", "run") == 0
     assert (run / first / "results.json").stat().st_mtime_ns == before
@@ -244,7 +244,7 @@ def test_what_is_finished_is_not_trained_again(name, finished, tmp_path, refused
     (run / "report.html").unlink()
     shutil.rmtree(run / second)
     (run / second).mkdir()
-    refused(program, "--resume", "run", says=f"run/{second}: stopped before its first step")
+    refused(program, "--resume", "run", says=f"run/{second}: stopped before its first checkpoint")
 
 
 # ---- mistakes
@@ -272,17 +272,18 @@ def test_a_resume_takes_the_run_of_this_program_alone(name, finished, refused, t
     run = shutil.copytree(finished[name], tmp_path / "run")
     (run / "report.html").unlink()
     other = next(own for key, (own, _) in PROGRAMS.items() if key != name)
-    refused(other, "--resume", "run", says=f"run: a run of another program, not {other.__name__}: see python -m tasks.")
-    refused(imdb, "--resume", "run", says=f"see python -m tasks.{name}")
-    refused(program, "--resume", "run", "--backend", "torch", says="leave out --backend torch")
-    refused(program, "--resume", "run", "--seeds", 5, says="leave out --seeds")
+    message = f"run: run of program {program.__name__}, expected {other.__name__}: use python -m {program.__name__}"
+    refused(other, "--resume", "run", says=message)
+    refused(imdb, "--resume", "run", says=f"use python -m tasks.{name}")
+    refused(program, "--resume", "run", "--backend", "torch", says="got --backend torch: omit it")
+    refused(program, "--resume", "run", "--seeds", 5, says="omit --seeds")
     refused(program, "--resume", "run/torch", "--backend", "both", says="run/torch: ")
     refused(program, "--resume", "nowhere", says="nowhere: no such run folder")
     plan = json.loads((run / "plan.json").read_text())
     (run / "plan.json").write_text(json.dumps({**plan, "options": "--seeds 1"}))
-    refused(program, "--resume", "run", says="plan.json: holds no options: the file is damaged")
+    refused(program, "--resume", "run", says="plan.json: no valid options, the file is damaged")
     (run / "plan.json").write_text(json.dumps({**plan, "program": None, "experiment": {"task": "imdb"}}))
-    refused(program, "--resume", "run", says="see python -m tasks.imdb")
+    refused(program, "--resume", "run", says="use python -m tasks.imdb")
 
 
 @each_program

@@ -29,7 +29,7 @@ from core.train.run_folder import RunFolder
 from tasks.cli.console import run_program
 from tasks.cli.recipes import recipe
 from tasks.run import both_frameworks
-from tasks.run.predict_file import PIECE
+from tasks.run.predict_file import CHUNK
 from tests.conftest import Done, fresh_rng, loaded, run_main, stop_at
 from tests.markdown import first_difference, shown_output
 
@@ -146,7 +146,7 @@ def refused(tmp_path, place):
         done = run_main(main, *argv)
         assert done.code == 2, done.out + done.err
         assert done.err.startswith("error: ") and done.err.endswith("\n") and done.err.count("\n") == 1, done.err
-        assert all(line.startswith("guessed ") for line in done.out.splitlines()), done.out
+        assert all(line.startswith("inferred ") for line in done.out.splitlines()), done.out
         assert snapshot(tmp_path) == before
         for part in (says,) if isinstance(says, str) else says:
             assert part in done.err, done.err
@@ -163,8 +163,8 @@ def test_a_run_of_three_files(place, name):
     loaded(name)
     done, run = place.outputs[name], place.runs[name]
     assert done.code == 0, done.err
-    assert "skipped: 2 without tokens, 1 without a label, 1 duplicate" in done.out
-    assert "guessed" not in done.out
+    assert "skipped: 2 without tokens, 1 without a label, 1 duplicate\n" in done.out
+    assert "inferred" not in done.out
     assert f"{3 * EACH} train, 12 dev, 18 test" in done.out and "dev split as provided" in done.out
     assert f"test {place.root / 'test.csv'}" in done.out and "dev.jsonl.gz" in done.out
     experiment, execution = RunFolder.open(run).read_record()
@@ -183,7 +183,7 @@ def test_a_run_of_three_files(place, name):
         assert row["text"] == told[int(row["id"].split("/")[1]) - 1]["text"] and row["label"] in CLASSES
     assert (run / "confusion.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
     typed = shlex.split(done.out.splitlines()[-1])
-    assert typed[:6] == ["try", "python", "-m", "tasks.classify", "predict", str(run)] and len(typed) == 7
+    assert typed[:6] == ["next", "python", "-m", "tasks.classify", "predict", str(run)] and len(typed) == 7
     answer = run_main(tasks.classify.main, *typed[4:])
     assert answer.code == 0 and answer.out.split("\t")[2].strip() == typed[6]
 
@@ -205,8 +205,8 @@ def test_parts_are_cut_with_every_class(place):
     argv = ("t.csv", *columns, *argv, *place.where, "--backend", place.backend, "--out", "r")
     done = run_main(tasks.classify.main, *argv)
     assert done.code == 0, done.err
-    assert "guessed  --tokenizer words: space-separated script" in done.out
-    assert "guessed  --epochs 40: 67 rows" in done.out and "7 duplicates" in done.out
+    assert "inferred --tokenizer words (space-separated script)" in done.out
+    assert "inferred --epochs 40 (67 rows)" in done.out and "7 duplicates\n" in done.out
     shown = shown_output((ROOT / "docs" / "own-texts.md").read_text(encoding="utf-8"), "tasks.classify")
     assert (missing := first_difference(shown, done.out)) is None, f"{missing!r} is not in:\n{done.out}"
     experiment, execution = RunFolder.open(Path("r")).read_record()
@@ -248,7 +248,7 @@ def test_the_tokenizer_that_is_guessed_is_used(place, tokenizer):
     rows = [(f"{SENTENCES[tokenizer][number % 2]} {number}", number % 2) for number in range(40)]
     write_jsonl(Path("t.jsonl"), rows)
     done = place.train("t.jsonl", "--out", "r")
-    assert done.code == 0 and f"guessed  --tokenizer {tokenizer}: " in done.out, done.err
+    assert done.code == 0 and f"inferred --tokenizer {tokenizer} (" in done.out, done.err
     experiment, execution = RunFolder.open(Path("r")).read_record()
     assert experiment.text.tokenizer == tokenizer and execution["classes"] == ["0", "1"]
     assert ("tokenized_by" in execution) == (tokenizer == "jieba")
@@ -284,7 +284,7 @@ def test_duplicates_can_be_kept(place):
     write_csv(Path("t.csv"), [*rows, *rows])
     for kept, documents in (("keep", 60), ("drop", 30)):
         done = place.train("t.csv", "--duplicates", kept, "--out", kept)
-        assert done.code == 0 and ("30 duplicates" in done.out) == (kept == "drop"), done.err
+        assert done.code == 0 and ("skipped: 30 duplicates\n" in done.out) == (kept == "drop"), done.err
         record = RunFolder.open(Path(kept)).read_record()[1]["data"]
         assert sum(record[part]["documents"] for part in ("train", "dev", "test")) == documents
 
@@ -318,12 +318,12 @@ def test_in_both_frameworks(place, monkeypatch):
     for name in backends.NAMES:
         loaded(name)
     main = tasks.classify.main
-    monkeypatch.setattr(both_frameworks, "_in_a_process", lambda task, argv: (run_program(main, argv), False))
+    monkeypatch.setattr(both_frameworks, "_run_child", lambda task, argv: (run_program(main, argv), False))
     options = (*TINY, *place.where, "--backend", "both", "--out", "b")
     done = run_main(main, place.root / "train.csv", "--test", place.root / "test.csv", *options)
     assert done.code == 0, done.err
     assert {path.name for path in Path("b").iterdir()} == {"plan.json", "report.html", *backends.NAMES}
-    assert "predictions agree" in done.out and done.out.count("guessed") == 1
+    assert "predictions agree" in done.out and done.out.count("inferred") == 1
     page = Path("b/report.html").read_text(encoding="utf-8")
     assert CHINESE in page and "\U0001f600 $_x" in page
 
@@ -331,7 +331,7 @@ def test_in_both_frameworks(place, monkeypatch):
 def test_a_mistake_in_both_frameworks(place, refused, monkeypatch):
     """It shows in the first one's process, and the folder made for both is taken away again."""
     monkeypatch.setattr(
-        both_frameworks, "_in_a_process", lambda task, argv: (run_program(tasks.classify.main, argv), False)
+        both_frameworks, "_run_child", lambda task, argv: (run_program(tasks.classify.main, argv), False)
     )
     write_csv(Path("t.csv"), [("good", "a"), ("bad", "b")])
     done = run_main(tasks.classify.main, "t.csv", *TINY, *place.where, "--backend", "both", "--out", "b")
@@ -342,7 +342,7 @@ def test_a_mistake_in_both_frameworks(place, refused, monkeypatch):
 def test_an_earlier_experiment_is_a_config(place):
     """With its own files, and with another one in place of them."""
     done = run_main(tasks.classify.main, "--config", place.any_run / "experiment.json", *place.where, "--out", "again")
-    assert done.code == 0 and "guessed" not in done.out, done.err
+    assert done.code == 0 and "inferred" not in done.out, done.err
     one, other = (RunFolder.open(run) for run in (Path("again"), place.any_run))
     assert one.read_record()[0] == other.read_record()[0]
     assert one.read_metrics()[-1]["loss"] == pytest.approx(other.read_metrics()[-1]["loss"])
@@ -391,7 +391,7 @@ def stopped(place) -> Path:
 
 def test_a_stopped_run_goes_on(place, stopped):
     done = run_main(tasks.classify.main, "--resume", stopped, *place.where)
-    assert done.code == 0 and "resume   from step 5" in done.out and "guessed" not in done.out, done.err
+    assert done.code == 0 and "resume   from step 5" in done.out and "inferred" not in done.out, done.err
     assert place.train("train.csv", "--test", place.root / "test.csv", "--out", "whole").code == 0
     one, other = (RunFolder.open(run).read_metrics() for run in (stopped, Path("whole")))
     assert [line["loss"] for line in one] == [line["loss"] for line in other]
@@ -408,7 +408,7 @@ def test_a_resume_needs_the_same_data(place, stopped, refused):
     table.write_bytes(content)
     for more in (("other.csv",), ("--test", "x.csv"), ("--text-column", "text"), ("--encoding", "utf-8")):
         name = "TRAIN" if more[0] == "other.csv" else more[0]
-        refused(*again, *more, says=("--resume takes everything from the run", name))
+        refused(*again, *more, says=("--resume takes these settings from the run", name))
     assert run_main(tasks.classify.main, *again).code == 0
 
 
@@ -424,7 +424,7 @@ def test_evaluation_of_files_that_were_moved(place, refused, measured_by):
         for more in ((), where):
             done = run_main(tasks.classify.main, *argv, *more)
             assert done.code == 0 and f"test accuracy {accuracy:.4f}" in done.out, done.err
-            assert "18 of 18 predictions as in predictions.csv" in done.out
+            assert "18 of 18 predictions match predictions.csv" in done.out
         other = write_csv(Path("other.csv"), [("a new text", "a label of its own")])
         refused(*argv, "--test", other, says=(f"test {other}", "not the data", "--data, --dev and --test"))
         refused(*argv, "--test", "gone.csv", says="gone.csv: no such file")
@@ -458,8 +458,8 @@ def test_answers_for_a_table(place, name, computed_by):
     run = place.any_run
     argv = ("predict", run, "--file", new_file(name), "--out", "o.csv", "--backend", computed_by, "--device", "cpu")
     done = run_main(tasks.classify.main, *argv)
-    assert done.code == 0 and "answers  o.csv: 6 texts" in done.out, done.err
-    assert done.err == "note: 2 texts without words have no answer\n"
+    assert done.code == 0 and "written  o.csv: predictions for 6 texts" in done.out, done.err
+    assert done.err == "note: no prediction for 2 of 6 texts: no tokens\n"
     rows = table_of(Path("o.csv"))
     assert list(rows[0]) == ["row", "text", "predicted", *(f"p_{name}" for name in CLASSES)]
     assert [row["row"] for row in rows] == list("123456")
@@ -494,7 +494,7 @@ def test_answers_for_lines_and_arguments(place):
 def test_a_table_without_out(place):
     """Rows without words are passed over, and counted."""
     done = run_main(tasks.classify.main, "predict", place.any_run, "--file", new_file("n.csv"))
-    assert done.code == 0 and done.err == "note: 2 texts without words have no answer\n"
+    assert done.code == 0 and done.err == "note: no prediction for 2 of 6 texts: no tokens\n"
     assert [line.split("\t")[2] for line in done.out.splitlines()] == [
         " ".join(text.split()) for text in NEW if text not in ("", "...")
     ]
@@ -504,7 +504,7 @@ def test_many_rows_keep_their_order(place):
     """More than are computed together; a fault behind them leaves nothing."""
     rng = fresh_rng()
     words = np.array(["wonderful", "awful", "so-so", "film", "plot", "..."])
-    rows = [(" ".join(rng.choice(words, rng.integers(1, 4))), number) for number in range(2 * PIECE + 500)]
+    rows = [(" ".join(rng.choice(words, rng.integers(1, 4))), number) for number in range(2 * CHUNK + 500)]
     write_csv(Path("n.csv"), rows, ("body", "id"))
     argv = ("predict", place.any_run, "--file", "n.csv", "--text-column", "body", "--out")
     assert run_main(tasks.classify.main, *argv, "o.csv").code == 0
@@ -521,7 +521,7 @@ def test_many_rows_keep_their_order(place):
         ("text\n" + "good\n" * 4999 + "a,b\n", (), ("n.csv: row 5000 (line 5001)", "2 cells")),
         ("text\n" + "good\n" * 4999 + "\0\n", (), ("n.csv: line 5001", "NUL")),
         ("words\ngood\n", (), ("no column 'text'", "--text-column")),
-        ("text\n", (), ("n.csv: no text to predict for", "no row")),
+        ("text\n", (), ("n.csv: no text to predict for", "expected rows")),
         ("", (), "n.csv: empty"),
         ("text\ngood\n", ("--text-column", "words"), "no column 'words'"),
         ("text\ngood\n", ("--encoding", "utf-16"), ("encoding 'utf-16'", "UTF-8")),
@@ -618,8 +618,8 @@ MISTAKES = {
     "config and recipe": ("train.csv", rows_with(), ("--config", "x", "--recipe", "default"), "give one"),
     "recipe": ("train.csv", rows_with(), ("--recipe", "textbook"), "unknown recipe 'textbook'"),
     "data": ("train.csv", rows_with(), ("--data", "x"), "--data"),
-    "other data": ("train.csv", rows_with(), ("--set", 'data={"kind": "reviews"}'), "this task reads tables"),
-    "other task": ("train.csv", rows_with(), ("--set", "task=imdb"), "not classify"),
+    "other data": ("train.csv", rows_with(), ("--set", 'data={"kind": "reviews"}'), "expected table"),
+    "other task": ("train.csv", rows_with(), ("--set", "task=imdb"), "expected classify"),
     "one logit": (
         "train.csv",
         rows_with(*[(f"c{n}", "c") for n in range(3)]),
@@ -645,7 +645,7 @@ def test_a_mistake(place, refused, name):
 @pytest.mark.parametrize(
     ("argv", "says"),
     [
-        ((), ("which texts?", "TRAIN.csv")),
+        ((), ("missing training file", "TRAIN.csv")),
         (("trian",), "trian: no such file"),
         (("folder.csv",), "folder.csv: a folder, not a table"),
         (("~nobody-of-this-name/t.csv",), "no home folder"),
@@ -705,7 +705,7 @@ def test_chinese_reviews(place, reviews, name):
     done = run_main(main, *argv, "--out", "r")
     assert done.code == 0, done.err
     assert "48 train, 6 dev, 6 test" in done.out and "4 without tokens" in done.out
-    assert "2 duplicates" in done.out and "words    cut by rjieba " in done.out
+    assert "2 duplicates" in done.out and "text     tokenized by rjieba " in done.out
     experiment, execution = RunFolder.open(Path("r")).read_record()
     assert execution["tokenized_by"].startswith("rjieba ") and experiment.text.jieba_hmm is False
     assert execution["classes"] == ["negative", "positive"] and experiment.data.source == str(reviews)

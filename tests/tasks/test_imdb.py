@@ -289,7 +289,7 @@ def test_without_the_compiled_layers_the_frameworks_own_serve(place, tmp_path, r
     done = place.train("--backend", name, "--epochs", 1, "--out", "plain")
     assert done.code == 0, done.err
     said = " ".join(done.out.split())
-    assert said.count("no C++ compiler was found") == 1 and "implementation builtin (not fast:" in said
+    assert said.count("no C++ compiler was found") == 1 and "implementation builtin (fast unavailable:" in said
     _, execution = RunFolder.open(tmp_path / "plain").read_record()
     assert execution["implementation"] == "builtin"
     shutil.rmtree(tmp_path / "plain")
@@ -480,7 +480,7 @@ def test_evaluation_in_any_framework(place, trained_by, measured_by):
     assert done.code == 0, done.err
     result = RunFolder.open(run).read_result()["test"]
     assert f"test accuracy {result['accuracy']:.4f}" in done.out and f"loss {result['loss']:.6f}" in done.out
-    assert f"{2 * EACH} of {2 * EACH} predictions as in predictions.csv ({trained_by})" in done.out
+    assert f"{2 * EACH} of {2 * EACH} predictions match predictions.csv ({trained_by})" in done.out
     assert f"{measured_by or trained_by} on cpu" in done.out
     assert snapshot(run) == before
 
@@ -517,7 +517,11 @@ def test_evaluation_says_where_predictions_differ(place, finished):
     path = finished / "predictions.csv"
     path.write_text(path.read_text().replace(",positive,positive,", ",positive,negative,", 1))
     done = call("evaluate", finished, "--cache-dir", place.cache, "--backend", "numpy")
-    assert done.code == 0 and f"{2 * EACH - 1} of {2 * EACH} predictions" in done.out and "of probability" in done.out
+    assert (
+        done.code == 0
+        and f"{2 * EACH - 1} of {2 * EACH} predictions" in done.out
+        and "top-two margin of the others" in done.out
+    )
 
 
 def test_answers_do_not_ask_for_the_weights_of_classes(place, finished):
@@ -566,7 +570,7 @@ def test_ctrl_c_and_resume(place, tmp_path, name):
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130, out + err
-    assert "Traceback" not in err and "stopping after this step" in err
+    assert "Traceback" not in err and "finishing this step and saving" in err
     steps = [step for split, step, _ in losses(run) if split == "train"]
     assert f"stopped at step {len(steps)} of " in out and steps == list(range(1, len(steps) + 1))
     assert {file.name for file in run.iterdir()} <= FILES - AT_THE_END
@@ -686,7 +690,7 @@ def test_a_finished_run_is_not_resumed(place, finished, refused):
 )  # fmt: skip
 def test_a_resume_takes_no_spec(place, stopped, refused, option):
     flag = "--bidirectional" if option == ("--no-bidirectional",) else option[0]
-    refused("--resume", stopped, "--cache-dir", place.cache, *option, says=("leave out", flag))
+    refused("--resume", stopped, "--cache-dir", place.cache, *option, says=("omit", flag))
 
 
 @pytest.mark.parametrize("name", sorted(FILES - AT_THE_END - {"curves.png"}))
@@ -998,8 +1002,8 @@ def test_help_of_training(capsys):
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("predict", ("RUN", "--file", "standard input", "numpy", "[auto]")),
-        ("evaluate", ("RUN", "[test]", "the run's own", "[auto]")),
+        ("predict", ("RUN", "--file", "standard input", "numpy", "[auto: ")),
+        ("evaluate", ("RUN", "[test]", "the run's]", "[auto: ")),
     ],
 )
 def test_help_of_other_commands(capsys, name, says):

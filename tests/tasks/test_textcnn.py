@@ -15,7 +15,7 @@ import tasks.imdb
 from core.data.sources import imdb
 from core.spec.experiment import Experiment
 from core.train.run_folder import RunFolder
-from tasks.cli.recipes import OF_TASK, recipe
+from tasks.cli.recipes import TASK_RECIPES, recipe
 from tests.conftest import loaded, make_reviews, run_main, stop_at
 
 EACH = 24
@@ -62,7 +62,7 @@ def test_from_one_framework_to_the_other_and_to_everything_else(place):
     again = run_main(
         tasks.imdb.main, "evaluate", place / "run", "--backend", first, "--impl", "loop", "--cache-dir", place / "cache"
     )
-    assert again.code == 0 and "48 of 48 predictions as in predictions.csv" in again.out, again.out + again.err
+    assert again.code == 0 and "48 of 48 predictions match predictions.csv" in again.out, again.out + again.err
 
     assert train(place, "lstm", "--backend", first, "--hidden", 3, *SMALL).code == 0
     page = place / "compare.html"
@@ -99,7 +99,7 @@ def test_programs_of_recurrent_networks_do_not_offer_it():
 
 @pytest.mark.parametrize("task", ["imdb", "reviews_zh"])
 def test_the_recipes(task):
-    assert "textcnn" in OF_TASK[task]
+    assert "textcnn" in TASK_RECIPES[task]
     experiment = recipe("textcnn", task)
     assert isinstance(experiment, Experiment) and experiment.model.encoder.kind == "textcnn"
     assert experiment.model.head.pooling == "max" and experiment.recipe == "textcnn"

@@ -320,8 +320,8 @@ def test_a_sequence(run, rng):
     assert kept["unit_order"] == unit_order(values)[0].tolist()
     best = int(np.argmax(kept["probabilities"]))
     assert sum(kept["probabilities"]) == pytest.approx(1)
-    assert f"answer   {execution['classes'][best]}, probability {kept['probabilities'][best]:.4f}\n" in done.out
-    assert "1 x LSTM 6; shown: layer 0, forward" in done.out and str(png) in done.out and "10 tokens\n" in done.out
+    assert f"output   {execution['classes'][best]}, probability {kept['probabilities'][best]:.4f}\n" in done.out
+    assert "1 x LSTM 6; layer 0, forward" in done.out and str(png) in done.out and "10 tokens\n" in done.out
     assert contents(run).keys() - {png.name, png.with_suffix(".json").name} == {
         "experiment.json",
         "vocab.json",
@@ -340,16 +340,16 @@ def test_a_text(reviews):
     assert kept["tokens"] == ["[blorp]", "[!]", *last]
     assert (kept["layer"], kept["direction"]) == (1, "reverse")
     said = " ".join(done.out.split())
-    assert "12 tokens, 4 more cut off (text.max_length 12, both)" in said
-    assert "2 not in the vocabulary, so UNK to the model: blorp, !" in said
-    assert "2 x bidirectional GRU 6; shown: layer 1, reverse" in said
+    assert "12 tokens, 4 more truncated (text.max_length 12, both)" in said
+    assert "2 out of vocabulary, read as UNK: blorp, !" in said
+    assert "2 x bidirectional GRU 6; layer 1, reverse" in said
     import tasks.imdb
 
     out = io.StringIO()
     with contextlib.redirect_stdout(out):
         assert run_program(tasks.imdb.main, ["predict", str(reviews), text]) == 0
     label, probability, _ = out.getvalue().split("\t")
-    assert f"answer {label}, probability {probability}" in said
+    assert f"output {label}, probability {probability}" in said
 
 
 def test_different_inputs_have_files_of_their_own(reviews, monkeypatch):
@@ -375,12 +375,12 @@ def test_several_tokens_in_one_argument(run):
 
 def test_bad_input_is_one_line(run, reviews, tmp_path, refused, rng):
     refused(says=("RUN", "--help"))
-    refused(run, says=("--sequence or by --text",))
-    refused(run, "--sequence", 1, "--text", "1", says=("one of the two",))
+    refused(run, says=("one of --sequence and --text",))
+    refused(run, "--sequence", 1, "--text", "1", says=("give exactly one",))
     refused(run, "--sequence", 6, 12, 0, says=("no token '12'", "choose from 0 1 2 3 4 5 6 7 8 9", "vocab.json"))
     refused(run, "--sequence", -1, says=("no token '-1'",))
     refused(run, "--sequence", "<pad>", says=("no token '<pad>'",))
-    refused(reviews, "--sequence", "film", "Film", says=("no token 'Film'", f"it holds {len(WORDS)} others"))
+    refused(reviews, "--sequence", "film", "Film", says=("no token 'Film'", f"it has {len(WORDS)} others"))
     refused(run, "--sequence", says=("--sequence", "--help"))
     refused(run, "--sequence", " ", says=("--sequence is empty",))
     refused(run, "--text", " ", says=("--text: the whitespace tokenizer finds no tokens"))

@@ -78,7 +78,7 @@ def test_what_is_shown():
         assert f" = {answer:.5f}\n" in out
     for text in ("tanh(0.32913) = 0.31774", "1 / (1 + exp(-0.20000)) = 1 / (1 + 0.81873) = 0.54983", "bias_hh"):
         assert text in out
-    assert "W = | 0.1  0.2 |" in out and out.count("the book's answer") == 2
+    assert "W = | 0.1  0.2 |" in out and out.count("the book's result") == 2
 
 
 @pytest.mark.parametrize("name", backends.NAMES)
@@ -92,7 +92,7 @@ def test_both_frameworks_agree(name, cell):
         for kind in implementations.IMPLEMENTATIONS
         if kind != "fast" or not implementations.why_not_fast("cpu")
     }
-    assert code == 0 and verdicts(out) == dict.fromkeys({"the book's answer", "core.models.model", *wanted}, "pass")
+    assert code == 0 and verdicts(out) == dict.fromkeys({"the book's result", "core.models.model", *wanted}, "pass")
 
 
 @pytest.mark.parametrize("name", backends.NAMES)
@@ -110,7 +110,7 @@ def test_a_wrong_weight_is_found(name, wrong, monkeypatch, rng):
     monkeypatch.setattr(tasks.derive, "arrays", planted)
     code, out, _ = call("--cell", "srn", "--backend", name)
     found = verdicts(out)
-    assert code == 1 and found.pop("the book's answer") == "pass" and set(found.values()) == {"FAIL"}
+    assert code == 1 and found.pop("the book's result") == "pass" and set(found.values()) == {"FAIL"}
 
 
 @each_cell
@@ -128,14 +128,14 @@ def test_a_wrong_answer_is_found(monkeypatch):
     monkeypatch.setattr(backends, "installed", lambda name: False)
     monkeypatch.setitem(worked_example.ANSWERS, "lstm", ANSWERS["lstm"] + [0, 1e-5])
     code, out, _ = call()
-    assert code == 1 and out.count("FAIL") == 1 and "FAIL  by hand ~ the book's answer" in out
+    assert code == 1 and out.count("FAIL") == 1 and "FAIL  by hand ~ the book's result" in out
 
 
 def test_a_framework_that_is_not_there_is_said(monkeypatch):
     """Or refused, if it was asked for."""
     monkeypatch.setattr(backends, "installed", lambda name: False)
     code, out, _ = call("--cell", "srn")
-    assert code == 0 and verdicts(out).keys() == {"the book's answer", "core.models.model"}
+    assert code == 0 and verdicts(out).keys() == {"the book's result", "core.models.model"}
     for name in backends.NAMES:
         assert f"not checked against {name}: its framework is not installed" in out
     code, out, err = call("--backend", "torch")
@@ -149,7 +149,7 @@ def test_without_the_compiled_layers_the_rest_is_checked(monkeypatch):
     code, out, _ = call("--cell", "srn", *SOME)
     found = verdicts(out)
     assert code == 0 and f"{SOME[1]}, loop" in found and f"{SOME[1]}, fast" not in found
-    assert "not checked in the implementation fast: it was not compiled" in " ".join(out.split())
+    assert "not checked with implementation fast: it was not compiled" in " ".join(out.split())
 
 
 def test_numbers_of_ones_own(rng):
@@ -157,7 +157,7 @@ def test_numbers_of_ones_own(rng):
     argv = [part for pair in numbers for part in ("--input", *pair)]
     code, out, err = call(*argv, *SOME)
     assert code == 0, out + err
-    assert "the book has no answer" in out and "step 3:" in out and "the book's answer" not in verdicts(out)
+    assert "not checked against the book" in out and "step 3:" in out and "the book's result" not in verdicts(out)
     assert f"x_3 = ({numbers[2, 0]:.5f}, {numbers[2, 1]:.5f})" in out
 
 

@@ -344,7 +344,7 @@ def test_a_run_trains_them_or_leaves_them(place, tmp_path, name, frozen, lookup)
     assert execution["vectors"]["found"] == len(known) == len(tokens) - 2 - execution["vectors"]["missing"] > 0
     assert execution["vectors"]["fingerprint"].startswith("sha256:")
     share = f"{100 * len(known) / (len(tokens) - 2):.1f} %"
-    ending = f"({share}), the rest as the spec says; {'frozen' if frozen else 'trained'}"
+    ending = f"({share}), the rest initialized randomly; {'frozen' if frozen else 'trainable'}"
     assert f"vectors  {absolute}: {len(known)} of {len(tokens) - 2} words found {ending}\n" in done.out
     values = folder.read_last(experiment.model)[0]["embedding.weight"]
     given = np.array([KNOWN[tokens[row]] for row in known], np.float32)
@@ -502,7 +502,7 @@ def test_other_refusals(refused, place, tmp_path):
     refused(tmp_path, says=(f"{tmp_path}: a folder",))
     refused("", says=("vectors", "at least 1 character"))
     done = call("--resume", tmp_path, "--vectors", path, "--no-train-embedding")
-    assert done.code == 2 and "leave out --vectors, --train-embedding" in done.err
+    assert done.code == 2 and "omit --vectors, --train-embedding" in done.err
 
 
 def test_an_absent_package_starts_no_run(refused, monkeypatch):

@@ -397,13 +397,13 @@ def test_the_program_on_other_machines(tried, monkeypatch):
     monkeypatch.setattr(tasks.devices, "call", lambda function, name, limit: answers[name])
     done = run_main(tasks.devices.main)
     assert done.code == 0
-    assert "paddle   installed, and cannot be used: a process that looked at it was killed by signal 11" in done.out
+    assert "paddle   installed but unusable: the process that probed it was killed by signal 11" in done.out
     assert "torch    2.13.0, built for CUDA 13.0; kernels for: sm_75, sm_80, sm_90, sm_120, compute_120" in done.out
-    assert "GPU 0 (NVIDIA H100, compute capability 9.0), 80 GiB: can train there: --device gpu:0" in done.out
-    assert "GPU 1 (NVIDIA A100, compute capability 8.0), 40 GiB: cannot train there: torch 2.13.0" in done.out
+    assert "GPU 0 (NVIDIA H100, compute capability 9.0), 80 GiB: can train: --device gpu:0" in done.out
+    assert "GPU 1 (NVIDIA A100, compute capability 8.0), 40 GiB: cannot train: torch 2.13.0" in done.out
     answers["paddle"], answers["torch"] = answer_of(SILENT, H100), (["nonsense"], "")
     done = run_main(tasks.devices.main)
-    assert done.code == 0 and "it does not list them" in done.out and "an answer that cannot be read" in done.out
+    assert done.code == 0 and "kernels for: not listed" in done.out and "probed it gave unreadable output" in done.out
     monkeypatch.setattr(backends, "installed", lambda name: False)
     done = run_main(tasks.devices.main)
     assert done.code == 0

@@ -546,7 +546,7 @@ def test_what_happens_to_a_run_does_not_change_it(place, launch, tmp_path):
     third.until(out, 150).signal(None, signal.SIGINT).wait(40)
     assert third.process.returncode != 0 and third.out.count("stopped at step") == 1, third
     step = RunFolder.open(out).read_last(RunFolder.open(out).read_record()[0].model)[2].step
-    assert f"stopped at step {step} of {epochs * STEPS}, nothing is lost" in third.out
+    assert f"stopped at step {step} of {epochs * STEPS}, checkpoint saved" in third.out
 
     fourth = launch("paddle", 2, "classify", "--resume", out, "--backend", "paddle", *cache)
     fourth.until(out, step + 25).signal(None, signal.SIGTERM).wait(40)

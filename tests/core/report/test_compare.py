@@ -396,15 +396,15 @@ def refused(tmp_path):
 
 def test_refusals(place, copies, refused, tmp_path):
     one, other = copies
-    refused(one, says=(str(one), "two or more"))
+    refused(one, says=(str(one), "at least two runs"))
     refused(says=("RUN",))
     refused(one, other, one / "..", says=("not the folder of one run",))
-    refused(one, other, other / ".." / other.name, says=("there twice",))
+    refused(one, other, other / ".." / other.name, says=("duplicate run",))
     refused(one, tmp_path / "none", says=("none: no such run folder",))
     (tmp_path / "empty").mkdir()
     refused(one, "empty", says=("empty", "experiment.json is missing"))
-    refused(one, other, "--labels", "a", says=("--labels", "1 names for 2 runs"))
-    refused(one, other, "--labels", "a", "a", says=("--labels", "a name of its own"))
+    refused(one, other, "--labels", "a", says=("--labels", "expected 2 labels, got 1"))
+    refused(one, other, "--labels", "a", "a", says=("--labels", "labels must be unique"))
     (tmp_path / "page.html").write_text("mine")
     refused(one, other, "--out", "page.html", says=("page.html", "exists"))
     refused(one, other, "--out", "page.html/in/it.html", "--cache-dir", place.cache, says=("page.html",))
@@ -436,10 +436,10 @@ def test_both_from_beginning_to_end(place, tmp_path, both_frameworks, refused):
     page = read(folder / "report.html")
     assert {row["run"] for row in page.table("runs")} == set(backends.NAMES)
     assert "Nothing: the specs are the same" in page.text and "both/report.html" in done.out
-    refused("--resume", "both", main=tasks.imdb.main, says=("both runs are finished", "both/report.html"))
-    refused(*("--resume", "both", "--backend", "torch"), main=tasks.imdb.main, says=("leave out --backend torch",))
+    refused("--resume", "both", main=tasks.imdb.main, says=("already finished", "both/report.html"))
+    refused(*("--resume", "both", "--backend", "torch"), main=tasks.imdb.main, says=("got --backend torch: omit it",))
     resumed = ("--resume", folder / backends.NAMES[0], "--backend", "both")
-    refused(*resumed, main=tasks.imdb.main, says=("a run in one framework",))
+    refused(*resumed, main=tasks.imdb.main, says=("run of a single backend",))
     refused("--backend", "both", "--out", "both", main=tasks.imdb.main, says=("both: exists",))
 
 
@@ -469,7 +469,7 @@ def test_both_goes_on_with_what_is_missing(place, tmp_path, both_frameworks, ref
     assert [own["from_step"] for own in resumed.execution["segments"]] == [0, 3]
     assert "was stopped and resumed" in read(folder / "report.html").text
     shutil.rmtree(folder / second.name)
-    refused("--resume", folder, main=tasks.imdb.main, says=("remove first", "report.html"))
+    refused("--resume", folder, main=tasks.imdb.main, says=("first remove", "report.html"))
     (folder / "report.html").unlink()
     done = call(tasks.imdb.main, "--resume", folder, "--cache-dir", place.cache)
     assert done.code == 0, done.err
@@ -508,7 +508,7 @@ def test_both_stops_cleanly(place, tmp_path, both_frameworks):
     out, _ = process.communicate(timeout=60)
     assert process.returncode == 130, out
     assert f"--resume {tmp_path / 'both'}" in out and "Traceback" not in out
-    assert "stopping after this step" in out and out.count("stopping after this step") == 1
+    assert "finishing this step and saving" in out and out.count("finishing this step and saving") == 1
     experiment, _ = RunFolder.open(run).read_record()
     assert RunFolder.open(run).read_last(experiment.model)[2].step > 0
     assert {path.name for path in (tmp_path / "both").iterdir()} == {"plan.json", backends.NAMES[0]}

@@ -58,7 +58,7 @@ def test_a_finished_run_is_evaluated_in_either_framework(name, other, place):
     loaded(other)
     done = call(place, "evaluate", place / f"finished-{name}", "--backend", other)
     assert done.code == 0, done.err
-    assert "6 of 6 predictions as in predictions.csv" in done.out
+    assert "6 of 6 predictions match predictions.csv" in done.out
 
 
 @pytest.mark.parametrize("name", backends.NAMES)

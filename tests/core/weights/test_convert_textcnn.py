@@ -89,7 +89,7 @@ def test_there_and_back_with_the_whole_proof(name, two_dimensional, tmp_path, rn
     for source, target, kind in ((first, second, other), (second, third, name)):
         done = run_main(tasks.port.main, source, "--to", kind, "--out", target, "--pooling", "max")
         assert done.code == 0, done.out + done.err
-        assert ("the same bits" in done.out and "every rung holds" in done.out) or "pass" in done.out
+        assert "models match in" in done.out
     again = weight_files.reader(name).read_state(third).arrays
     assert again.keys() == arrays.keys()
     for key, array in arrays.items():
