@@ -18,12 +18,12 @@ TABLE, STATIC_TABLE = "embedding.weight", "embedding.static.weight"
 
 
 class Embedding(Spec):
-    vocab_size: int = Field(30000, ge=2)
+    vocab_size: int = Field(default=30000, ge=2)
     """Number of rows, including PAD (0) and UNK (1); set to the actual vocabulary size."""
-    dim: int = Field(128, ge=1)
+    dim: int = Field(default=128, ge=1)
     lookup: Literal["index", "one_hot"] = "index"
     """`one_hot` multiplies by one-hot vectors: equal results, the textbook's view of look-up."""
-    vectors: str | None = Field(None, min_length=1)
+    vectors: str | None = Field(default=None, min_length=1)
     """Pretrained vectors of size `dim`: `glove-6b-50d` or a path.
 
     Missing words start as in `init`.

@@ -27,7 +27,7 @@ class Init(Spec):
     torch's other layers. `xavier_uniform`: Glorot and Bengio 2010, times `scale`. `uniform`: U(-scale, scale).
     `normal`: N(0, scale^2).
     """
-    scale: float = Field(1.0, gt=0.0)
+    scale: float = Field(default=1.0, gt=0.0)
 
 
 @dataclass(frozen=True)

@@ -12,15 +12,15 @@ from core.schema import Spec
 class Splits(Spec):
     """Division of texts into train, dev and test splits."""
 
-    dev_share: float = Field(0.1, gt=0.0, lt=0.5)
+    dev_share: float = Field(default=0.1, gt=0.0, lt=0.5)
     """Share held out for dev if the data has no dev split.
 
     It is a share of the training texts, or of all texts if the data has no test split either.
     """
-    test_share: float = Field(0.1, gt=0.0, lt=0.5)
+    test_share: float = Field(default=0.1, gt=0.0, lt=0.5)
     """Share held out for test if the data has no test split."""
-    split_seed: int = Field(0, ge=0, lt=2**63)
-    train_limit: int | None = Field(None, ge=2)
+    split_seed: int = Field(default=0, ge=0, lt=2**63)
+    train_limit: int | None = Field(default=None, ge=2)
     """Maximum number of texts of every split, balanced by class, for quick runs."""
     duplicates: Literal["keep", "drop"] = "keep"
     """`drop` removes texts with equal tokens before splitting.
@@ -69,11 +69,11 @@ class DigitSums(Spec):
     """
 
     kind: Literal["digits"] = "digits"
-    length: int = Field(10, ge=3)
+    length: int = Field(default=10, ge=3)
     """Digits per sequence."""
-    copies: int = Field(3, ge=1)
+    copies: int = Field(default=3, ge=1)
     """Training sequences per pair of digits (the book's k), of 100 pairs; dev and test have one."""
-    seed: int = Field(0, ge=0, lt=2**32)
+    seed: int = Field(default=0, ge=0, lt=2**32)
     """Seed of the distractor digit and its position; 0 reproduces the book's data."""
 
 

@@ -27,11 +27,11 @@ class Text(Spec):
     Without it, `rjieba`, if installed, gives the same segments in a tenth of the time.
     """
     lowercase: bool = True
-    vocab_size: int = Field(30000, ge=3)
+    vocab_size: int = Field(default=30000, ge=3)
     """Maximum vocabulary size, including PAD and UNK."""
-    min_count: int = Field(1, ge=1)
+    min_count: int = Field(default=1, ge=1)
     """Minimum number of occurrences; rarer tokens become UNK."""
-    max_length: int = Field(256, ge=1)
+    max_length: int = Field(default=256, ge=1)
     """Maximum number of tokens per text; longer texts are truncated."""
     truncate: Literal["head", "tail", "both"] = "head"
     """The section of a longer text that is kept: its head, its tail, or both ends."""

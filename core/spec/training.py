@@ -20,20 +20,20 @@ class Adam(Spec):
     """
 
     kind: Literal["adam"] = "adam"
-    learning_rate: float = Field(1e-3, gt=0.0)
-    beta1: float = Field(0.9, ge=0.0, lt=1.0)
-    beta2: float = Field(0.999, ge=0.0, lt=1.0)
-    epsilon: float = Field(1e-8, gt=0.0)
-    weight_decay: float = Field(0.0, ge=0.0)
+    learning_rate: float = Field(default=1e-3, gt=0.0)
+    beta1: float = Field(default=0.9, ge=0.0, lt=1.0)
+    beta2: float = Field(default=0.999, ge=0.0, lt=1.0)
+    epsilon: float = Field(default=1e-8, gt=0.0)
+    weight_decay: float = Field(default=0.0, ge=0.0)
 
 
 class SGD(Spec):
     """SGD, `v = momentum * v + g; p = p - lr * v`, with decoupled weight decay, never on biases."""
 
     kind: Literal["sgd"] = "sgd"
-    learning_rate: float = Field(0.1, gt=0.0)
-    momentum: float = Field(0.0, ge=0.0, lt=1.0)
-    weight_decay: float = Field(0.0, ge=0.0)
+    learning_rate: float = Field(default=0.1, gt=0.0)
+    momentum: float = Field(default=0.0, ge=0.0, lt=1.0)
+    weight_decay: float = Field(default=0.0, ge=0.0)
 
 
 Optimizer = Annotated[Adam | SGD, Field(discriminator="kind")]
@@ -86,9 +86,9 @@ class Training(Spec):
     """
     clip_mode: Literal["none", "global", "tensor"] = "global"
     """Gradient clipping by min(1, clip_norm / norm), with the global norm or each tensor's norm."""
-    clip_norm: float = Field(1.0, gt=0.0)
-    batch_size: int = Field(32, ge=1)
-    bucket_batches: int = Field(50, ge=0)
+    clip_norm: float = Field(default=1.0, gt=0.0)
+    batch_size: int = Field(default=32, ge=1)
+    bucket_batches: int = Field(default=50, ge=0)
     """Bucket size in batches; sequences of a bucket are sorted by length to reduce padding.
 
     0: off.
@@ -98,18 +98,18 @@ class Training(Spec):
 
     Otherwise keep the order of the data, with `bucket_batches` 0 or 1.
     """
-    epochs: int = Field(3, ge=1)
-    eval_interval: int | None = Field(None, ge=1)
+    epochs: int = Field(default=3, ge=1)
+    eval_interval: int | None = Field(default=None, ge=1)
     """Steps between evaluations on dev, in addition to `eval_epochs`."""
     eval_epochs: bool = True
     """Evaluate on dev at the end of each epoch. Dev is always evaluated after the last step."""
-    patience: int | None = Field(None, ge=1)
+    patience: int | None = Field(default=None, ge=1)
     """Early-stopping patience, in evaluations.
 
     Training stops after this many evaluations without improvement: a higher dev accuracy, or an equal one at a lower
     loss.
     """
-    seed: int = Field(0, ge=0, lt=2**63)
+    seed: int = Field(default=0, ge=0, lt=2**63)
     dtype: Dtype = "float32"
     """Precision of arrays and matrix products.
 

@@ -172,9 +172,7 @@ def _of_each(arguments: argparse.Namespace, chosen: list[str]) -> Sides:
 def _describe_left_out(*found: dict[object, Sides]) -> None:
     missing = [str(name) for sides in found for name, own in sides.items() if not own]
     if missing:
-        fact(
-            "skipped", f"{len(missing)} models, whose encoders lack the implementations of --impl; first: {missing[0]}"
-        )
+        fact("skipped", f"{len(missing)} models whose encoders lack what --impl names; first: {missing[0]}")
 
 
 def _check(arguments: argparse.Namespace) -> None:

@@ -38,8 +38,8 @@ class RecurrentEncoder(Encoder):
 
     kind: Literal["recurrent"] = "recurrent"
     cell: Cell = "lstm"
-    hidden_size: int = Field(128, ge=1)
-    num_layers: int = Field(1, ge=1, le=16)
+    hidden_size: int = Field(default=128, ge=1)
+    num_layers: int = Field(default=1, ge=1, le=16)
     bidirectional: bool = True
     dropout: DropoutRate = 0.0
     """Dropout rate after every layer except the last."""

@@ -24,9 +24,9 @@ class TextCNNEncoder(Encoder):
     part: ClassVar[str] = "convolution"
 
     kind: Literal["textcnn"] = "textcnn"
-    kernels: tuple[Annotated[int, Field(ge=1, le=64)], ...] = Field((3, 4, 5), min_length=1)
+    kernels: tuple[Annotated[int, Field(ge=1, le=64)], ...] = Field(default=(3, 4, 5), min_length=1)
     """Kernel widths in tokens, all different."""
-    channels: tuple[Annotated[int, Field(ge=1)], ...] = Field((100, 100, 100), min_length=1)
+    channels: tuple[Annotated[int, Field(ge=1)], ...] = Field(default=(100, 100, 100), min_length=1)
     """Output features of each kernel."""
     activation: Literal["relu", "tanh"] = "relu"
     """Activation after pooling."""

@@ -29,13 +29,13 @@ class PooledHead(Head):
 
     `last` concatenates the forward state at the last real token and the reverse state at the first token.
     """
-    classes: int = Field(2, ge=2)
+    classes: int = Field(default=2, ge=2)
     one_logit: bool = False
     """Use one logit with binary cross-entropy instead of two with cross-entropy.
 
     Two classes only.
     """
-    hidden_size: int | None = Field(None, ge=1)
+    hidden_size: int | None = Field(default=None, ge=1)
     """Size of an optional hidden layer before the logits."""
     activation: Literal["tanh", "relu"] = "relu"
     """Activation of the hidden layer."""
