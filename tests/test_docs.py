@@ -17,7 +17,7 @@ from backends.implementations import IMPLEMENTATIONS
 from core.errors import UserError
 from core.parity.faults import FAULTS
 from tasks.cli.options import apply_options
-from tasks.cli.recipes import OF_TASK, recipe
+from tasks.cli.recipes import TASK_RECIPES, recipe
 from tasks.run.both_frameworks import BOTH
 from tasks.run.evaluators import EVALUATORS
 from tests.markdown import PAGES, README, ROOT, anchors, commands, first_difference, links, shown_output
@@ -71,7 +71,7 @@ def parse(monkeypatch, capsys):
 def check_values(module: str, arguments: argparse.Namespace) -> None:
     """Raise UserError or AssertionError for a value that its option does not have."""
     task, values = module.rpartition(".")[2], vars(arguments)
-    if task in OF_TASK and "recipe" in values and not (values["resume"] or values["config"]):
+    if task in TASK_RECIPES and "recipe" in values and not (values["resume"] or values["config"]):
         apply_options(recipe(values["recipe"] or "default", task), arguments)
     given = {name: [value] if isinstance(value, str) else value or [] for name, value in values.items()}
     assert set(given.get("backend", ())) <= {*backends.NAMES, *EVALUATORS, BOTH}

@@ -170,7 +170,7 @@ def test_names_and_shapes_must_agree():
 
 def test_a_curve_beyond_its_limit():
     one = np.array([0.5, 0.5, 0.5, 0.5])
-    finding = curve_finding(3, "a ~ b", "float64", one, [*one, 0, 1e-10, 2e-09, 1e-09])
+    finding = curve_finding(3, "a ~ b", "float64", one, one + np.array([0, 1e-10, 2e-9, 1e-9]))
     assert not finding.passed and finding.where == finding.first == "step 3" and finding.step == 3
     assert curve_finding(3, "a ~ b", "float32", one, one + 0.5).passed
 

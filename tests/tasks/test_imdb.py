@@ -35,7 +35,7 @@ import core.train.setup
 import tasks.imdb
 from backends import implementations
 from core.data.sources import imdb
-from core.train import loop, run_folder
+from core.train import run_folder, trainer
 from core.train.run_folder import RunFolder
 from tasks.cli.console import run_program
 from tasks.cli.options import OPTIONS
@@ -398,7 +398,7 @@ def test_packaged_data_in_a_process_of_its_own(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert "not comparable with the official test set" in done.stdout and "40 train" in done.stdout
-    assert done.stderr == "" and {file.name for file in out.iterdir()} == FILES
+    assert done.stderr == f"importing {backends.first_installed()}\n" and {file.name for file in out.iterdir()} == FILES
 
 
 # Predicting
@@ -487,12 +487,12 @@ def test_evaluation_in_any_framework(place, trained_by, measured_by):
 
 def test_the_best_epoch_is_tested(place, tmp_path, monkeypatch):
     """Not the last one: here dev is said to fall after the first epoch, while the loss goes on to."""
-    measure, looks = loop.evaluate, itertools.count()
+    measure, looks = trainer.evaluate, itertools.count()
 
     def falling(*argv):
         return dataclasses.replace(measure(*argv), accuracy=1 - next(looks) / 10)
 
-    monkeypatch.setattr(loop, "evaluate", falling)
+    monkeypatch.setattr(trainer, "evaluate", falling)
     assert place.train("--out", tmp_path / "run").code == 0
     folder = RunFolder.open(tmp_path / "run")
     result = folder.read_result()
