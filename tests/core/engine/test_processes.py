@@ -533,7 +533,7 @@ def test_what_happens_to_a_run_does_not_change_it(place, launch, tmp_path):
     first = launch("torch", 2, "classify", *place.argv("--backend", "torch", out=out, epochs=epochs))
     first.until(out, 25).signal(1, signal.SIGKILL).wait(40)
     assert first.process.returncode != 0
-    assert "\nerror: another of this run's 2 processes has ended" in f"\n{first.err}", first
+    assert "\nerror: another of this run's 2 processes has ended" in f"\n{first.err}", first.err
     intact(out)
 
     second = launch("paddle", 2, "classify", "--resume", out, "--backend", "paddle", *cache)
