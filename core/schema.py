@@ -4,15 +4,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from types import UnionType
-from typing import Annotated, Literal, Union, get_args, get_origin
+from typing import Annotated, Literal, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field
+
+T = TypeVar("T")
 
 
 class Spec(BaseModel):
     """Base class of every spec section: immutable, rejects unknown fields, NaN and infinity."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+def of_kind(value: object, kind: type[T]) -> T:
+    """Return `value`, a spec section of this kind. Raises TypeError otherwise."""
+    if not isinstance(value, kind):
+        raise TypeError(f"got a spec section {type(value).__name__}, expected {kind.__name__}")
+    return value
 
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -46,12 +55,13 @@ def field_type(spec: type[Spec], path: str) -> FieldType:
             raise KeyError(path)
         kinds = [kind for owner in owners for kind in _alternatives(owner.model_fields[name].annotation)]
     literals = [value for kind in kinds if get_origin(kind) is Literal for value in get_args(kind)]
-    types = [get_origin(kind) or kind for kind in kinds if get_origin(kind) is not Literal and kind is not type(None)]
+    named = [get_origin(kind) or kind for kind in kinds if get_origin(kind) is not Literal and kind is not type(None)]
+    types = [kind for kind in named if isinstance(kind, type)]
     found = str if literals else types[0]
     return FieldType(
         found,
         tuple(dict.fromkeys(literals)),
-        sum(isinstance(kind, type) and issubclass(kind, Spec) for kind in types) > 1,
+        sum(issubclass(kind, Spec) for kind in types) > 1,
     )
 
 

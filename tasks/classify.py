@@ -14,6 +14,8 @@ import math
 from core.data.sources.table import survey
 from core.data.tokenizers import guess_tokenizer
 from core.errors import UserError
+from core.schema import of_kind
+from core.spec.data import Table
 from core.spec.experiment import Experiment, replace
 from tasks.cli.console import DataProgress, Parser, fact, launch
 from tasks.run.program import Program, run
@@ -50,15 +52,15 @@ def complete(experiment: Experiment, arguments: argparse.Namespace) -> Experimen
     experiment = replace(experiment, {path: value for path, value in given.items() if value is not None})
     if arguments.config:
         return experiment
+    data = of_kind(experiment.data, Table)
     with DataProgress() as progress:
-        sample, rows = survey(experiment.data, progress)
+        sample, rows = survey(data, progress)
     changes: dict[str, object] = {}
     if arguments.tokenizer is None and not _is_set(arguments, "text.tokenizer"):
         tokenizer, why = guess_tokenizer(sample)
         changes["text.tokenizer"] = tokenizer
         fact("inferred", f"--tokenizer {tokenizer} ({why})")
     if arguments.epochs is None and not _is_set(arguments, "training.epochs"):
-        data = experiment.data
         held_out = (data.dev_share if data.dev is None else 0) + (data.test_share if data.test is None else 0)
         texts = min(rows * (1 - held_out), data.train_limit or math.inf)
         epochs = min(math.ceil(STEPS * experiment.training.batch_size / max(texts, 1)), MAX_EPOCHS)

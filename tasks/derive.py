@@ -20,7 +20,7 @@ from backends import implementations
 from core.analysis import worked_textcnn
 from core.analysis.worked_example import ANSWER_LIMIT, ANSWERS, DERIVATIONS, INPUTS, Derivation, arrays, derive
 from core.errors import UserError
-from core.models.encoders.recurrent import CELLS, WEIGHT_KINDS, RecurrentEncoder
+from core.models.encoders.recurrent import CELLS, WEIGHT_KINDS, Cell, RecurrentEncoder
 from core.models.model import forward
 from core.spec.training import Training
 from tasks.cli.console import Parser, console, launch
@@ -108,7 +108,7 @@ def _show(check: Check) -> None:
     )
 
 
-def _recurrent(cells: list[str], inputs: np.ndarray | None, names: list[str]) -> bool:
+def _recurrent(cells: list[Cell], inputs: np.ndarray | None, names: list[str]) -> bool:
     """Print the examples of the recurrent cells and their checks. Return whether all passed."""
     console.print(escape(NOTE))
     passed = True
@@ -126,7 +126,9 @@ def _recurrent(cells: list[str], inputs: np.ndarray | None, names: list[str]) ->
     return passed
 
 
-def checks(cell: str, inputs: np.ndarray, derivation: Derivation, names: list[str], with_book: bool) -> Iterator[Check]:
+def checks(
+    cell: Cell, inputs: np.ndarray, derivation: Derivation, names: list[str], with_book: bool
+) -> Iterator[Check]:
     """Compare the derivation with the book, the reference and every implementation of backends `names`."""
     if with_book:
         # The book rounds to five decimals, so it is off by at most half of the last digit.
@@ -151,7 +153,7 @@ def by_reference(cell: str, inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     return np.array(hidden), c[0]
 
 
-def by_framework(name: str, implementation: str, cell: str, inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def by_framework(name: str, implementation: str, cell: Cell, inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return hidden states [L, H] and the last cell state [H] (zeros for an SRN) of a backend's layer."""
     given = {"x": inputs[None], **arrays(cell)}  # [1, L, I]
     hidden_size = given["encoder.weight_hh_l0"].shape[1]
@@ -182,10 +184,10 @@ def _print_skipped(names: list[str], with_book: bool) -> None:
         console.print(f"      not checked with implementation fast: {escape(obstacle)}")
 
 
-def _cells(given: str | None) -> list[str]:
+def _cells(given: str | None) -> list[Cell]:
     if given is not None and given not in DERIVATIONS:
         raise UserError(f"--cell {given}: choose one of {', '.join(DERIVATIONS)}")
-    return [given] if given else list(DERIVATIONS)
+    return [cell for cell in DERIVATIONS if given in (None, cell)]
 
 
 def _inputs(given: list[list[float]] | None) -> np.ndarray | None:

@@ -26,10 +26,12 @@ from core.data.stack import Stack
 from core.engine import devices
 from core.errors import UserError
 from core.files import write_json_atomic
-from core.models.encoders.recurrent import Cell
+from core.models.encoders.recurrent import Cell, RecurrentEncoder
 from core.plots.textbook import draw_accuracy, draw_losses
 from core.report.digit_sums import Group, digits_page
 from core.report.runs import read_run
+from core.schema import of_kind
+from core.spec.data import DigitSums
 from core.spec.experiment import FORMAT_VERSION, Experiment, parse_experiment, replace
 from core.train.ensemble import Member, check_members, steps_from
 from core.train.ensemble_folder import EnsembleFolder
@@ -123,7 +125,7 @@ def main(argv: list[str]) -> int:
         plan = Plan.read(folder.file("plan.json"))
         if (folder.path / "results.json").is_file():
             raise UserError(f"{folder.path}: run is already finished; see its results.json")
-        backend = backend or read_json(folder.file("plan.json")).get("backend")
+        backend = backend or read_json(folder.file("plan.json")).get("backend", "")
         return _train(plan, folder, backend, arguments)
     plan = _plan(arguments)
     if arguments.agreement:
@@ -131,7 +133,7 @@ def main(argv: list[str]) -> int:
     if backend == both_frameworks.BOTH:
         for cell in plan.experiments:
             check_members(plan.members(cell))
-        drawn = next(iter(plan.experiments.values())).data.seed
+        drawn = of_kind(next(iter(plan.experiments.values())).data, DigitSums).seed
         again = [*argv, "--data-seed", str(drawn)] if arguments.data_seed == "fresh" else argv
         return both_frameworks.start_with_options(
             BOTH_BACKENDS, "digit_sum", again, arguments.device, arguments.impl, arguments.out
@@ -274,7 +276,8 @@ def _train(plan: Plan, folder: RunFolder, backend: str, arguments: argparse.Name
 def _describe(plan: Plan, folder: RunFolder, who: dict[str, Executor]) -> None:
     first = next(iter(plan.experiments))
     experiment, own = plan.experiments[first], who[first]
-    model, training, data = experiment.model, experiment.training, experiment.data
+    model, training = experiment.model, experiment.training
+    data, encoder = of_kind(experiment.data, DigitSums), of_kind(model.encoder, RecurrentEncoder)
     versions = ", ".join(f"{name} {version}" for name, version in own.backend.versions().items())
     layers = ", ".join(dict.fromkeys(own.implementation for own in who.values()))
     fact("task", "digit sum: add the first two digits of a sequence (nndl, chapter 6)")
@@ -288,11 +291,11 @@ def _describe(plan: Plan, folder: RunFolder, who: dict[str, Executor]) -> None:
         f" lengths {' '.join(map(str, plan.lengths))}; seeds {' '.join(map(str, plan.seeds))};"
         f" all models of a cell train side by side",
     )
-    direction = "bidirectional " if model.encoder.bidirectional else ""
+    direction = "bidirectional " if encoder.bidirectional else ""
     fact(
         "spec",
-        f"embedding {model.embedding.dim} ({model.embedding.lookup}), {model.encoder.num_layers} x {direction}"
-        f"{model.encoder.hidden_size}, {training.optimizer.kind} {training.optimizer.learning_rate:g}, batch"
+        f"embedding {model.embedding.dim} ({model.embedding.lookup}), {encoder.num_layers} x {direction}"
+        f"{encoder.hidden_size}, {training.optimizer.kind} {training.optimizer.learning_rate:g}, batch"
         f" {training.batch_size}, {training.epochs} epochs, {training.dtype}",
     )
     fact("run", str(folder.path))
@@ -343,11 +346,11 @@ def _compare(paths: list[Path], names: list[str], out: Path) -> None:
     groups = []
     for cell in plan.experiments:
         for length in plan.lengths:
-            models = [Path(cell) / f"L{length}-seed{seed}" for seed in plan.seeds]
-            runs = [
-                tuple(read_run(path / own, f"{name}/{own}") for path, name in zip(paths, names, strict=True))
-                for own in models
-            ]
+            runs = []
+            for seed in plan.seeds:
+                own = Path(cell) / f"L{length}-seed{seed}"
+                first, second = (read_run(path / own, f"{name}/{own}") for path, name in zip(paths, names, strict=True))
+                runs.append((first, second))
             groups.append(Group.of(cell, length, runs))
     write_page(out, digits_page(groups, names, paths))
     for cell in plan.experiments:

@@ -21,9 +21,12 @@ from core.analysis.gradient_flow import one_layer_to_the_last_state, state_gradi
 from core.engine import devices, machine
 from core.errors import UserError
 from core.files import write_json_atomic
+from core.models.encoders.recurrent import RecurrentEncoder
 from core.models.precision import rounding_of
 from core.plots.textbook import draw_norms, draw_vanishing
 from core.report.exploding import LATER, Figures, Side, exploding_page
+from core.schema import of_kind
+from core.spec.data import DigitSums
 from core.spec.experiment import Experiment, replace
 from core.train.ensemble import evaluate_each, starting_values
 from core.train.loop import finite_or_none
@@ -93,19 +96,20 @@ def main(argv: list[str]) -> int:
             BOTH_BACKENDS, "exploding", argv, arguments.device, arguments.impl, arguments.out
         )
     backend = arguments.backend or backends.first_installed()
+    own_cell = _encoder(base).cell
     who = {
         cell: Executor.chosen(backend, arguments.device, arguments.impl, replace(base, {"model.encoder.cell": cell}))
-        for cell in dict.fromkeys([base.model.encoder.cell, *VANISHING_CELLS])
+        for cell in dict.fromkeys([own_cell, *VANISHING_CELLS])
     }
     folder = Path(arguments.out) if arguments.out else new_name(Path("runs"), f"exploding-{backend}")
     RunFolder.check_free(folder)
-    _describe(base, who[base.model.encoder.cell], arguments, folder)
+    _describe(base, who[own_cell], arguments, folder)
     begun = time.perf_counter()
     found = {name: _train(name, spec, arguments.seeds, who) for name, spec in _variants(base).items()}
     vanishing = _vanishing(base, arguments, who)
     seconds = time.perf_counter() - begun
     RunFolder.create(folder)
-    _report(base, _write(folder, base, found, vanishing, who[base.model.encoder.cell], arguments, seconds))
+    _report(base, _write(folder, base, found, vanishing, who[own_cell], arguments, seconds))
     for picture in sorted(folder.glob("*.png")):
         fact("picture", str(picture))
     return 0
@@ -193,6 +197,10 @@ def _base(arguments: argparse.Namespace) -> Experiment:
     return base
 
 
+def _encoder(experiment: Experiment) -> RecurrentEncoder:
+    return of_kind(experiment.model.encoder, RecurrentEncoder)
+
+
 def _variants(base: Experiment) -> dict[str, Experiment]:
     return {
         "not clipped": replace(base, {"training.clip_mode": "none"}),
@@ -206,7 +214,7 @@ def _members(base: Experiment, seeds: list[int]):
 
 def _train(name: str, spec: Experiment, seeds: list[int], who: dict[str, Executor]) -> Training:
     members = _members(spec, seeds)
-    display, state, ensemble = train_once(name, members, who[spec.model.encoder.cell])
+    display, state, ensemble = train_once(name, members, who[_encoder(spec).cell])
     ensemble.load(state.best, {}, 0)
     tests = evaluate_each(ensemble, members[0].experiment.model.head, [member.data.test for member in members])
     return Training(
@@ -220,7 +228,7 @@ def _train(name: str, spec: Experiment, seeds: list[int], who: dict[str, Executo
 def _vanishing(base: Experiment, arguments: argparse.Namespace, who: dict[str, Executor]) -> dict[str, dict]:
     """Return norms [L, seeds], averaged over dev, by `untrained` or `trained`, then state (`lstm h`)."""
     found: dict[str, dict[str, np.ndarray]] = {"untrained": {}, "trained": {}}
-    length = base.data.length
+    length = of_kind(base.data, DigitSums).length
     for cell in VANISHING_CELLS:
         spec = digit_sum(
             **{
@@ -257,12 +265,12 @@ def _relative(states: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 def _describe(base: Experiment, who: Executor, arguments: argparse.Namespace, folder: Path) -> None:
     versions = ", ".join(f"{name} {version}" for name, version in who.backend.versions().items())
-    training, optimizer = base.training, base.training.optimizer
+    training, optimizer, encoder = base.training, base.training.optimizer, _encoder(base)
     fact("task", "exploding and vanishing gradients (nndl, chapter 6)")
     fact("backend", f"{versions}; device {who.device}; implementation {who.implementation}")
     fact(
         "spec",
-        f"digit sum of length {base.data.length}, {base.model.encoder.cell} {base.model.encoder.hidden_size},"
+        f"digit sum of length {of_kind(base.data, DigitSums).length}, {encoder.cell} {encoder.hidden_size},"
         f" {optimizer.kind} {optimizer.learning_rate:g}, batch {training.batch_size}, {training.epochs} epochs,"
         f" {training.loss_reduction} of losses; seeds {' '.join(map(str, arguments.seeds))}, side by side",
     )
@@ -274,7 +282,7 @@ def _write(
 ) -> dict:
     """Write the plots and results.json. Return the results."""
     name = who.backend.NAME
-    cell, limit = base.model.encoder.cell, base.training.clip_norm
+    cell, limit = _encoder(base).cell, base.training.clip_norm
     draw_norms(
         found["not clipped"].norms, arguments.seeds, arguments.log, f"{cell}, {name}: not clipped", folder / "norms.png"
     )
@@ -303,7 +311,7 @@ def _write(
 
 
 def _report(base: Experiment, results: dict) -> None:
-    own = Figures.of(results)
+    own, length = Figures.of(results), of_kind(base.data, DigitSums).length
     console.print()
     console.print(
         f"[bold]not clipped[/]  W gradient norm: peak {np.median(own.peaks):.3g} within {own.early} steps"
@@ -323,9 +331,7 @@ def _report(base: Experiment, results: dict) -> None:
         )
     for when, states in own.reach.items():
         each = ", ".join(f"{name} {value:.1e}" for name, value in states.items())
-        console.print(
-            f"{when:<12} gradient at the state after step 1, over |dL/dh_{base.data.length}|: {each} (medians)"
-        )
+        console.print(f"{when:<12} gradient at the state after step 1, over |dL/dh_{length}|: {each} (medians)")
 
 
 if __name__ == "__main__":

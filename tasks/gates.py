@@ -24,10 +24,12 @@ from core.data.vocabulary import Vocabulary
 from core.engine.reference import ReferenceEngine
 from core.errors import UserError
 from core.files import write_json_atomic
+from core.models.encoders.recurrent import RecurrentEncoder
 from core.models.heads.scores import probabilities_of
 from core.models.model import Model
 from core.models.precision import rounding_of
 from core.plots.gates import draw_gates, unit_order
+from core.schema import of_kind
 from core.spec.text import Text
 from core.train.run_folder import RunFolder
 from tasks.cli.console import Parser, fact, launch
@@ -69,7 +71,7 @@ def main(argv: list[str]) -> int:
 
     where = f"layer {layer}, {arguments.direction}"
     prediction = f"{classes[best]}, probability {probabilities[best]:.4f}"
-    quantities = QUANTITIES[model.encoder.cell]
+    quantities = QUANTITIES[of_kind(model.encoder, RecurrentEncoder).cell]
     tree = {
         "run": str(folder.path),
         "model": model.model_dump(mode="json"),
@@ -158,7 +160,7 @@ def _finite(folder: RunFolder, parameters: dict[str, np.ndarray]) -> dict[str, n
 
 
 def _units(model: Model) -> int:
-    return model.encoder.hidden_size
+    return of_kind(model.encoder, RecurrentEncoder).hidden_size
 
 
 def _describe(sequence: EncodedText, text: Text) -> str:

@@ -24,6 +24,7 @@ from core.models.encoders.recurrent import (
 from core.models.model import Model
 from core.models.precision import Rounding, exactly
 from core.models.types import Arrays, no_dropout
+from core.schema import of_kind
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def trace(
     like `check_place` and `pad`.
     """
     check_place(model, layer, reverse)
-    encoder = model.encoder
+    encoder = of_kind(model.encoder, RecurrentEncoder)
     parameters = {name: array.astype(np.float64) for name, array in parameters.items()}
     batch = pad([np.asarray(ids)], {})
     x = model.embedding.forward(parameters, batch, no_dropout)

@@ -15,6 +15,7 @@ from core.models.model import Model, parameter_table, product_weights
 from core.models.parameters import Parameter
 from core.models.precision import Rounding, exactly
 from core.models.types import Arrays
+from core.schema import of_kind
 
 
 def one_layer_to_the_last_state(model: Model) -> bool:
@@ -45,12 +46,13 @@ def state_gradients(
     rows, length = batch.ids.shape
     if (batch.lengths != length).any() or length < 2 or not one_layer_to_the_last_state(model):
         raise ValueError("expected sequences of one length >= 2, and one layer whose last state the head reads")
+    encoder = of_kind(model.encoder, RecurrentEncoder)
     parameters = {**parameters, **{name: rounded(parameters[name]) for name in product_weights(model)}}
     x = rounded(parameters["embedding.weight"][batch.ids])  # [B, L, E]
     weights = {row.name: parameters[row.name] for row in _encoder_rows(model)}
-    hidden, dtype = model.encoder.hidden_size, x.dtype
+    hidden, dtype = encoder.hidden_size, x.dtype
     zeros = np.zeros((1, rows * length, hidden), dtype)
-    parts = ("h", "c") if model.encoder.cell == "lstm" else ("h",)
+    parts = ("h", "c") if encoder.cell == "lstm" else ("h",)
 
     def probe(sequences: list[np.ndarray], states: Arrays):
         """Create a probe of sequences of unequal length."""
@@ -58,7 +60,7 @@ def state_gradients(
         padded = np.zeros((len(sequences), lengths.max(), x.shape[2]), dtype)
         for row, sequence in enumerate(sequences):
             padded[row, : len(sequence)] = sequence
-        return side.LayerProbe(model.encoder, {"x": padded, **weights, **states}, lengths, device, implementation)
+        return side.LayerProbe(encoder, {"x": padded, **weights, **states}, lengths, device, implementation)
 
     prefixes = [own[: t + 1] for t in range(length) for own in x]
     found = probe(prefixes, {f"{part}_0": zeros for part in parts}).forward()

@@ -7,11 +7,12 @@ seqtwin stores W and U transposed and has two biases: `arrays` converts them.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from core.models.encoders.recurrent import GATES
+from core.models.encoders.recurrent import GATES, Cell
 
 W = np.array([[0.1, 0.2], [0.1, 0.2]])
 U = np.array([[0.0, 0.1], [0.1, 0.0]])
@@ -45,7 +46,7 @@ def arrays(cell: str) -> dict[str, np.ndarray]:
     }
 
 
-def derive(cell: str, inputs: np.ndarray) -> Derivation:
+def derive(cell: Cell, inputs: np.ndarray) -> Derivation:
     """Derive `srn` or `lstm` step by step, from inputs [L, 2] and zero states."""
     return DERIVATIONS[cell](inputs)
 
@@ -93,7 +94,7 @@ def derive_lstm(inputs: np.ndarray) -> Derivation:
     return Derivation(lines, np.array(hidden), np.array(cell))
 
 
-DERIVATIONS = {"srn": derive_srn, "lstm": derive_lstm}
+DERIVATIONS: dict[Cell, Callable[[np.ndarray], Derivation]] = {"srn": derive_srn, "lstm": derive_lstm}
 
 
 def _weights() -> list[str]:

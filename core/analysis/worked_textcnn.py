@@ -6,6 +6,7 @@ by definition, product by product; `MODEL` and `arrays` are the same model for t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -63,7 +64,7 @@ def batch() -> Batch:
     return pad([np.arange(1, TOKENS + 1)], {"label": np.zeros(1, np.int64)})
 
 
-def correlate(x: list[list[float]], kernel: list[list[float]]) -> list[float]:
+def correlate(x: Sequence[Sequence[float]], kernel: Sequence[Sequence[float]]) -> list[float]:
     """Cross-correlate x [channels, positions] with a kernel [channels, width], without padding."""
     width = len(kernel[0])
     places = range(len(x[0]) - width + 1)

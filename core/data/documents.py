@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+SplitName = Literal["train", "dev", "test", ""]
+
 
 @dataclass(frozen=True, slots=True)
 class Document:
@@ -17,7 +19,7 @@ class Document:
     name: str
     text: str
     label: str
-    split: Literal["train", "dev", "test", ""] = ""
+    split: SplitName = ""
     group: str = ""
 
 

@@ -26,9 +26,13 @@ def no_progress(description: str, done: int, total: int | None) -> None:
 
 def file_digest(path: Path, algorithm: str) -> str:
     """Return the hexadecimal digest of a file's bytes. Raises UserError if it cannot be read."""
+    # hashlib.file_digest exists only since Python 3.11.
+    digest = hashlib.new(algorithm)
     try:
         with path.open("rb") as file:
-            return hashlib.file_digest(file, algorithm).hexdigest()
+            while block := file.read(CHUNK):
+                digest.update(block)
+        return digest.hexdigest()
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}): check its permissions") from None
 

@@ -80,7 +80,7 @@ def _dataset(
     """
     joined, offsets = bytearray(), array("q", [0])
     for sequence in sequences:
-        joined += memoryview(np.ascontiguousarray(sequence, dtype=np.int32)).cast("B")
+        joined += np.ascontiguousarray(sequence, dtype=np.int32).data.cast("B")
         offsets.append(len(joined) // 4)
     tokens = np.frombuffer(joined, dtype=np.int32)
     offsets = np.frombuffer(offsets, dtype=np.int64)

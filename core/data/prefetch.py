@@ -7,7 +7,7 @@ Runs on a CPU do not prefetch, as the thread would compete with the computation.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TypeVar
@@ -24,7 +24,7 @@ DEPTH = 2
 Item = TypeVar("Item")
 
 
-def prefetch(items: Iterable[Item], depth: int = DEPTH) -> Iterator[Item]:
+def prefetch(items: Iterable[Item], depth: int = DEPTH) -> Generator[Item, None, None]:
     """Yield the same items in order; a thread produces up to `depth` of them ahead.
 
     An exception while producing an item is raised when that item is due. Closing the iterator ends the thread.

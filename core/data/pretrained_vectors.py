@@ -153,8 +153,8 @@ def _read_packaged(
     name: str, package: Package, paths: list[Path], advice: str, words: set[str], progress: Progress
 ) -> Found:
     # Imported here because the import is slow and only packaged vectors need it.
-    import pyarrow
-    import pyarrow.parquet
+    import pyarrow  # pyright: ignore[reportMissingImports]
+    import pyarrow.parquet  # pyright: ignore[reportMissingImports]
 
     matrix = _matrix(paths[0], advice)
     rows: dict[str, int] = {}

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 import numpy as np
 
@@ -120,7 +120,7 @@ def open_text(path: Path, member: str | None) -> VectorText:
 
 
 @contextmanager
-def _opened(path: Path, member: str | None) -> Iterator[tuple[BinaryIO, Callable[[], int], int]]:
+def _opened(path: Path, member: str | None) -> Iterator[tuple[IO[bytes] | gzip.GzipFile, Callable[[], int], int]]:
     """Yield a byte stream of the text, a function returning its position, and its size."""
     name = _name(path, member)
     try:
@@ -165,7 +165,7 @@ def _member(packed: zipfile.ZipFile, path: Path, member: str | None) -> zipfile.
     return chosen[0]
 
 
-def _lines(stream: BinaryIO, update: Callable[[bytes], None], name: str) -> Iterator[bytes]:
+def _lines(stream: IO[bytes] | gzip.GzipFile, update: Callable[[bytes], None], name: str) -> Iterator[bytes]:
     """Yield lines without line endings, to the end of the stream, where checksums are verified."""
     rest, number, first = b"", 0, True
     while block := stream.read(BLOCK):

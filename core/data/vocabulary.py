@@ -17,7 +17,7 @@ PAD_TOKEN, UNK_TOKEN = "<pad>", "<unk>"
 FORMAT_VERSION = 1
 
 
-class Vocabulary:
+class Vocabulary:  # noqa: PLW1641 (Python makes what compares by value, and may grow, unhashable)
     """Token n has id n: PAD, UNK, then tokens by decreasing count, ties by code point.
 
     `tokens` and `counts` have the length of the vocabulary. `counts[UNK]` is the number of out-of-vocabulary
@@ -38,7 +38,7 @@ class Vocabulary:
         """
         counts = np.asarray(counts, dtype=np.int64)
         frequent = np.flatnonzero(counts >= max(spec.min_count, 1))
-        pairs = ((-int(counts[n]), tokens[n]) for n in frequent)
+        pairs = ((-int(counts[n]), tokens[int(n)]) for n in frequent)
         ranked = sorted(pair for pair in pairs if pair[1] not in (PAD_TOKEN, UNK_TOKEN))[: spec.vocab_size - 2]
         if not ranked:
             raise UserError(
@@ -55,8 +55,6 @@ class Vocabulary:
         if not isinstance(other, Vocabulary):
             return NotImplemented
         return (self.tokens, self.counts) == (other.tokens, other.counts)
-
-    __hash__ = None
 
     def encode(self, tokens: Sequence[str]) -> np.ndarray:
         """Return ids [len(tokens)] int64, UNK for an out-of-vocabulary token, never PAD."""

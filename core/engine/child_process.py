@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from core.strings import shorten
 
@@ -25,7 +26,7 @@ def say(answer: object) -> None:
     print(f"\n{_MARK}{json.dumps(answer)}", flush=True)
 
 
-def call(function: Callable, *arguments: object, limit: float) -> tuple[object, str]:
+def call(function: Callable, *arguments: object, limit: float) -> tuple[Any, str]:
     """Call `function` in a separate process within `limit` seconds; return (result, "").
 
     Arguments and result are JSON. `function` must be at the top level of a module that can be imported from the project
@@ -33,12 +34,15 @@ def call(function: Callable, *arguments: object, limit: float) -> tuple[object, 
     """
     module, name = function.__module__, function.__name__
     if module == "__main__":  # the child needs the importable name of the program
-        module = sys.modules["__main__"].__spec__.name
+        main = sys.modules["__main__"].__spec__
+        if main is None:
+            raise ValueError(f"{name} is defined in a script, not in a module: start it with python -m")
+        module = main.name
     code = f"import json, {module} as module; from {__name__} import say;"
     return ask(f"{code} say(module.{name}(*json.loads({json.dumps(arguments)!r})))", limit)
 
 
-def ask(code: str, limit: float) -> tuple[object, str]:
+def ask(code: str, limit: float) -> tuple[Any, str]:
     """Run Python code in a separate process within `limit` seconds; return (sent by `say`, "").
 
     On failure return (None, reason): the process may crash, hang or print anything. Its output is not shown.

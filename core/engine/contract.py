@@ -101,15 +101,18 @@ class Engine(Protocol):
 
     def collect(self) -> list[StepStats]:
         """Return the statistics of the steps since the last call, in order; synchronizes the device."""
+        ...
 
     def device_seconds(self) -> float | None:
         """Return the device time in seconds of the steps since the last call, after `collect`.
 
         The time of a step starts when its batch is on the device. None if the framework cannot measure it.
         """
+        ...
 
     def logits(self, batch: Batch) -> np.ndarray:
         """Return logits [B, outputs] in the model's dtype, without dropout."""
+        ...
 
     def activations(self, batch: Batch, step: int | None = None) -> dict[str, np.ndarray]:
         """Return every layer's output, without dropout, or with the dropout of a training step.
@@ -117,18 +120,22 @@ class Engine(Protocol):
         `embedding` [B, L, E] (after dropout), `encoder.l{k}` [B, L, H * directions], `pooled` [B, F], `head.hidden` [B,
         F'] if any, `logits` [B, outputs].
         """
+        ...
 
     def gradients(self, batch: Batch, step: int) -> tuple[float, dict[str, np.ndarray]]:
         """Return the loss and all gradients before clipping, with the dropout of `step`; no update."""
+        ...
 
     def parameters(self) -> dict[str, np.ndarray]:
         """Return copies of all parameters."""
+        ...
 
     def moments(self) -> dict[str, np.ndarray]:
         """Return copies of the optimizer state of every trainable parameter.
 
         `moment1/NAME` and `moment2/NAME` (Adam), `velocity/NAME` (SGD with momentum).
         """
+        ...
 
     def load(self, parameters: dict[str, np.ndarray], moments: dict[str, np.ndarray], steps: int) -> None:
         """Load the state of a run after `steps` steps. `moments` may be empty if `steps` is 0."""
@@ -175,12 +182,15 @@ class Ensemble(Protocol):
 
     def collect(self) -> list[EnsembleStats]:
         """Return the statistics of the steps since the last call, in order."""
+        ...
 
     def logits(self, batch: Batch) -> np.ndarray:
         """Return logits [M * B, outputs]."""
+        ...
 
     def gradients(self, batch: Batch, step: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Return losses [M] and all gradients [M, ...] before clipping; no update."""
+        ...
 
     def parameters(self) -> dict[str, np.ndarray]: ...
 
@@ -213,9 +223,11 @@ class LayerProbe(Protocol):
 
     def forward(self) -> dict[str, np.ndarray]:
         """Return `output` and, for a layer with states, `h_n` and (LSTM) `c_n`."""
+        ...
 
     def gradients(self) -> dict[str, np.ndarray]:
         """Return the gradients of `x`, `h_0` and `c_0` (if given), and every weight, by name."""
+        ...
 
     def infer(self) -> None:
         """Run one forward pass in inference mode; synchronizes the device."""

@@ -33,6 +33,7 @@ class ProcessGroup(Protocol):
         Every process must call this at the same point, with an array of the same shape and dtype (float32, float64 or
         int64). Raises PeerLost if another process ended.
         """
+        ...
 
 
 class SingleProcess:

@@ -23,7 +23,7 @@ def round_bfloat16(x: np.ndarray) -> np.ndarray:
     """
     if np.iscomplexobj(x):
         rounded = x.copy()
-        rounded.real = round_bfloat16(x.real)
+        rounded.real = round_bfloat16(np.real(x))
         return rounded
     with np.errstate(over="ignore"):
         bits = x.astype(np.float32).view(np.uint32)

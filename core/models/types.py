@@ -21,4 +21,4 @@ def activate(name: str, x: np.ndarray) -> np.ndarray:
     """Apply `none`, `tanh` or `relu`, with relu'(0) = 0. Supports complex steps."""
     if name == "none":
         return x
-    return np.tanh(x) if name == "tanh" else np.where(x.real > 0, x, 0.0)
+    return np.tanh(x) if name == "tanh" else np.where(np.real(x) > 0, x, 0.0)

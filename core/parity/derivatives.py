@@ -51,7 +51,7 @@ def slope(experiment: Experiment, arrays: Arrays, batch: Batch, step: int, name:
     """
     moved = {key: array.astype(np.complex128) for key, array in arrays.items()}
     moved[name] += 1j * TINY * direction
-    return float(training_loss(experiment, moved, batch, step).imag / TINY)
+    return float(np.imag(training_loss(experiment, moved, batch, step)) / TINY)
 
 
 def gradients(experiment: Experiment, arrays: Arrays, batch: Batch, step: int) -> Arrays:
@@ -64,7 +64,7 @@ def gradients(experiment: Experiment, arrays: Arrays, batch: Batch, step: int) -
         array, gradient = values[row.name], np.zeros(row.shape)
         for index in np.ndindex(row.shape):
             array[index] += 1j * TINY
-            gradient[index] = training_loss(experiment, values, batch, step).imag / TINY
+            gradient[index] = np.imag(training_loss(experiment, values, batch, step)) / TINY
             array[index] = array[index].real
         found[row.name] = gradient
     return found

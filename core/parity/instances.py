@@ -64,8 +64,10 @@ def well_conditioned(experiment: Experiment, draw: Callable[[], tuple[Arrays, Ba
         near, share = margin(experiment, *instance), uncancelled_share(experiment, *instance)
         if near >= KINK and share >= LEAST_SHARE:
             return instance
-        if (near >= KINK, share) > best_quality:
+        # The comparison is false for a share of NaN, which given weights may yield.
+        if best is None or (near >= KINK, share) > best_quality:
             best, best_quality = instance, (near >= KINK, share)
+    assert best is not None
     return best
 
 
@@ -82,7 +84,7 @@ def uncancelled_share(experiment: Experiment, parameters: Arrays, batch: Batch) 
             continue
         exact = values[row.name]
         values[row.name] = exact + 1j * derivatives.TINY * generator(0, "direction", row.name).normal(size=row.shape)
-        slopes = derivatives.training_losses(experiment, values, batch, 0).imag / derivatives.TINY
+        slopes = np.imag(derivatives.training_losses(experiment, values, batch, 0)) / derivatives.TINY
         values[row.name] = exact
         total = float(np.abs(slopes).sum())
         smallest = min(smallest, abs(float(slopes.sum())) / total if total > 0.0 else 0.0)

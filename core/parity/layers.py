@@ -7,8 +7,10 @@ yields a `Finding`: the largest difference, its location and the limit. Rungs 3 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 
@@ -24,7 +26,7 @@ from core.parity.instances import jumps_are_near
 from core.rng import generator
 from core.spec.experiment import Experiment
 
-Sides = dict[str, "ModuleType | Side"]
+Sides = Mapping[str, "ModuleType | Side"]
 """Compared sides by name: backend packages or `Side`s.
 
 A package without a `Side` uses the implementation `builtin`, or `loop` if the encoder has no built-in layer.
@@ -38,7 +40,7 @@ class Side:
     package: ModuleType
     implementation: str
 
-    def __getattr__(self, name: str) -> object:
+    def __getattr__(self, name: str) -> Any:
         return getattr(self.package, name)
 
 
@@ -69,7 +71,7 @@ Above, random directions.
 """
 
 
-def engine_of(side: ModuleType, experiment: Experiment, parameters: Arrays, device: str = "cpu") -> Engine:
+def engine_of(side: ModuleType | Side, experiment: Experiment, parameters: Arrays, device: str = "cpu") -> Engine:
     """Return an engine of the spec with these parameters.
 
     Raises UserError for a dtype without limits.

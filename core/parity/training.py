@@ -203,7 +203,7 @@ def compare_routes(
     parameters = _leg(experiment, train_set, dev_set, sides[names[0]], base, steps, tick)
     curve, dtype, findings = _losses(base), experiment.training.dtype, []
     for route in routes:
-        folder = RunFolder.create(workspace / "-".join(route))
+        folder, arrived = RunFolder.create(workspace / "-".join(route)), parameters
         for name, cut in zip(route, cuts, strict=True):
             arrived = _leg(experiment, train_set, dev_set, sides[name], folder, cut, tick)
         compared = f"{' > '.join(route)} ~ {names[0]}"

@@ -10,8 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from core.errors import UserError
+from core.models.encoders.recurrent import RecurrentEncoder
 from core.report.figures import NONE, count, duration, made_with, memory, rows_of
 from core.report.two_frameworks import two_frameworks_page
+from core.schema import of_kind
+from core.spec.data import DigitSums
 from core.spec.experiment import Experiment, parse_experiment
 from core.train.run_folder import read_json
 
@@ -124,11 +127,12 @@ def _read(path: Path) -> bytes:
 
 def _lead(sides: Sequence[Side]) -> str:
     first = sides[0]
-    encoder, training = first.experiment.model.encoder, first.experiment.training
+    encoder = of_kind(first.experiment.model.encoder, RecurrentEncoder)
+    data, training = of_kind(first.experiment.data, DigitSums), first.experiment.training
     peaks = " and ".join(f"{_norm(np.median(side.figures.peaks))} in {side.label}" for side in sides)
     held = " and ".join(f"{_norm(side.figures.held[1])} in {side.label}" for side in sides)
     return (
-        f"{encoder.cell.upper()} {encoder.hidden_size} on digit sums of length {first.experiment.data.length},"
+        f"{encoder.cell.upper()} {encoder.hidden_size} on digit sums of length {data.length},"
         f" {count(len(first.results['seeds']), 'seed')}. Without clipping the norm of W's gradient peaks at {peaks},"
         f" within {first.figures.early} steps; with each tensor clipped to {training.clip_norm:g}, the norm before"
         f" clipping reaches {held} (medians of seeds)."

@@ -10,6 +10,7 @@ that field.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -75,7 +76,7 @@ class Experiment(Spec):
         return None if self.data.kind == "table" else self.model.head.classes
 
 
-def replace(experiment: Experiment, changes: dict[str, object], where: str = "experiment") -> Experiment:
+def replace(experiment: Experiment, changes: Mapping[str, object], where: str = "experiment") -> Experiment:
     """Return a validated copy with values set by path, as `{"model.encoder.cell": "gru"}`.
 
     Raises UserError naming `where`, the field and its constraint.

@@ -7,7 +7,7 @@ the same way.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -130,7 +130,7 @@ def starting_values(members: list[Member]) -> dict[str, np.ndarray]:
     return {name: np.stack([own[name] for own in each]) for name in each[0]}
 
 
-def steps_from(members: list[Member], stack: Stack, start: int = 0) -> Iterator[tuple[int, Batch, float]]:
+def steps_from(members: list[Member], stack: Stack, start: int = 0) -> Generator[tuple[int, Batch, float], None, None]:
     """Yield (step, batch, learning rate) from `start` to the end.
 
     The batch combines those of `core.train.steps.steps_from` for each model.
@@ -196,7 +196,7 @@ class _Loop(TrainingLoop):
         for own in self.state.members:
             own.finished = value
 
-    def steps(self) -> Iterator[tuple[int, Batch, float]]:
+    def steps(self) -> Generator[tuple[int, Batch, float], None, None]:
         return steps_from(self.members, self.stack, self.step)
 
     def take_step(self, batch: Batch, rate: float) -> None:

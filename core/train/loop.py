@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import closing
 
 from core.batch import Batch
@@ -44,13 +44,22 @@ class TrainingLoop:
     Subclasses implement these operations, and provide `step`, the number of steps taken, and `finished`.
     """
 
-    step: int
-    finished: bool
-
     def __init__(self, experiment: Experiment, train_set: Dataset, should_stop: Callable[[], bool]) -> None:
         self.experiment, self.training, self.should_stop = experiment, experiment.training, should_stop
         self.steps_per_epoch, self.total_steps = total_steps(experiment, train_set)
         self.clock = self.last_save = time.perf_counter()
+
+    @property
+    def step(self) -> int:
+        raise NotImplementedError
+
+    @property
+    def finished(self) -> bool:
+        raise NotImplementedError
+
+    @finished.setter
+    def finished(self, value: bool) -> None:
+        raise NotImplementedError
 
     @property
     def epoch(self) -> float:
@@ -82,7 +91,7 @@ class TrainingLoop:
     def told_to_stop(self) -> bool:
         return self.should_stop()
 
-    def steps(self) -> Iterator[tuple[int, Batch, float]]:
+    def steps(self) -> Generator[tuple[int, Batch, float], None, None]:
         """Yield (step, batch, learning rate) of the remaining steps."""
         raise NotImplementedError
 

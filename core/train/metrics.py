@@ -44,7 +44,7 @@ def all_logits(
     report: Report = no_report,
     group: ProcessGroup = SINGLE_PROCESS,
 ) -> np.ndarray:
-    """Return logits [N, outputs] in the order of the data set."""
+    """Return logits [N, outputs] in the order of the data set. Raises ValueError if it is empty."""
     logits, done = None, 0
     for number, (rows, batch) in enumerate(evaluation_batches(dataset, EVALUATION_BATCH)):
         mine = number % group.size == group.rank
@@ -57,6 +57,8 @@ def all_logits(
                 logits[rows] = found
         done += len(rows)
         report(done, len(dataset))
+    if logits is None:
+        raise ValueError("expected a data set with at least one sequence")
     return logits if group.size == 1 else group.sum(logits)
 
 

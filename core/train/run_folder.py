@@ -13,6 +13,7 @@ import math
 import os
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import safetensors
@@ -128,8 +129,10 @@ class RunFolder:
                 f"{path}: got format {version!r}, this version of seqtwin reads up to {FORMAT_VERSION}: update seqtwin"
             )
         experiment, execution = parse_experiment(tree.get("experiment"), str(path)), tree.get("execution")
+        if not isinstance(execution, dict):
+            execution = {}
         for part in EXECUTION_PARTS:
-            if not isinstance(execution, dict) or part not in execution:
+            if part not in execution:
                 raise UserError(f"{path}: damaged, execution.{part} is missing: restore the file")
         return experiment, execution
 
@@ -268,21 +271,22 @@ class RunFolder:
             return {row["id"]: row["predicted"] for row in csv.DictReader(stream)}
 
 
+def _ignored(*_: Any, **__: Any) -> None:
+    """Write nothing."""
+
+
 class ReadOnlyRunFolder(RunFolder):
     """The run folder of a process of rank > 0: reads only, all writes are ignored."""
 
-    def _nothing(self, *_: object) -> None:
-        pass
-
-    write_record = write_vocabulary = append_metrics = forget_metrics_after = _nothing
-    write_best = write_last = write_arrays = write_result = write_predictions = write_mistakes = _nothing
+    write_record = write_vocabulary = append_metrics = forget_metrics_after = _ignored
+    write_best = write_last = write_arrays = write_result = write_predictions = write_mistakes = _ignored
 
 
 RENAMED = {"best_accuracy": "best_score", "examples": "counted", "correct": "right"}
 """Keys of metrics and training states in format 1, and their names in format 2."""
 
 
-def in_this_format(tree: object) -> object:
+def in_this_format(tree: Any) -> Any:
     """Convert JSON of format 1 or 2 to the keys of format 2."""
     if isinstance(tree, list):
         return [in_this_format(entry) for entry in tree]

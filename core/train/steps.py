@@ -6,7 +6,7 @@ They are a function of the spec and the training set alone.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 
 import numpy as np
 
@@ -22,7 +22,9 @@ def total_steps(experiment: Experiment, train: Dataset) -> tuple[int, int]:
     return per_epoch, per_epoch * experiment.training.epochs
 
 
-def steps_from(experiment: Experiment, train: Dataset, start: int = 0) -> Iterator[tuple[int, Batch, float]]:
+def steps_from(
+    experiment: Experiment, train: Dataset, start: int = 0
+) -> Generator[tuple[int, Batch, float], None, None]:
     """Yield (step, batch, learning rate) of every step from `start` to the end."""
     orders = lambda epoch: order_of(experiment.training, train, epoch)  # noqa: E731
     for step, rows, rate in rows_from(experiment, train, orders, start):

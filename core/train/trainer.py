@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -90,7 +90,7 @@ class _Loop(TrainingLoop):
     def finished(self, value: bool) -> None:
         self.state.finished = value
 
-    def steps(self) -> Iterator[tuple[int, Batch, float]]:
+    def steps(self) -> Generator[tuple[int, Batch, float], None, None]:
         """Yield the remaining steps, prefetched for a GPU."""
         steps = steps_from(self.experiment, self.train_set, self.state.step)
         if self.engine.device == "cpu":

@@ -55,7 +55,10 @@ def _join_pieces(tree: dict, where: str) -> None:
     try:
         for name, row in table.items():
             pieces = [_as_array(tree.pop(piece)) for piece in row["slices"]]
-            tree[name] = np.concatenate(pieces).reshape(row["OriginShape"])
+            arrays = [piece for piece in pieces if piece is not None]
+            if len(arrays) < len(pieces):
+                raise ValueError(name)
+            tree[name] = np.concatenate(arrays).reshape(row["OriginShape"])
     except (AttributeError, KeyError, TypeError, ValueError):
         raise UserError(
             f"{where}: damaged, an array saved in pieces cannot be joined: copy or save the file again"

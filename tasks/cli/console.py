@@ -17,7 +17,15 @@ from typing import NoReturn
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 
 from backends import launchers
 from core.engine.processes import PeerLost
@@ -142,7 +150,7 @@ class DataProgress:
 
     def __enter__(self) -> DataProgress:
         self._bar = bar()
-        self._tasks: dict[str, int] = {}
+        self._tasks: dict[str, TaskID] = {}
         self._bar.start()
         return self
 

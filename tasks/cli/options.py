@@ -124,7 +124,9 @@ def add_options(
     trees = {name: base.model_dump(mode="json") for name, base in bases.items()}
     for title, options in OPTIONS.items():
         offered = [option for option in options if option.flag not in without]
-        group = parser.add_argument_group(title) if offered else None
+        if not offered:
+            continue
+        group = parser.add_argument_group(title)
         for option in offered:
             shown = {name: _shown(_get(tree, option.paths[0]), option.null) for name, tree in trees.items()}
             values = {name: value for name, value in shown.items() if value}  # a recipe of another kind lacks the field

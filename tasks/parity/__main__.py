@@ -13,10 +13,12 @@ import json
 import os
 import tempfile
 import time
+from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.markup import escape
@@ -127,9 +129,10 @@ def main(argv: list[str]) -> int:
     cases = {case: _able_sides(arguments, case.experiment("float64")) for case in (*GRID, *VARIANTS) if arguments.all}
     climbs = {name: _able_sides(arguments, experiment) for name, experiment in runs.items()}
     _describe_left_out(cases, climbs)
-    cases, climbs = ({key: own for key, own in found.items() if own} for found in (cases, climbs))
+    cases = {case: own for case, own in cases.items() if own}
+    climbs = {name: own for name, own in climbs.items() if own}
     report = Report()
-    fault_planted = planted(sides[where], arguments.plant) if arguments.plant else nullcontext()
+    fault_planted = planted(sides[where].package, arguments.plant) if arguments.plant else nullcontext()
     with fault_planted, LadderProgress((len(cases) + len(climbs)) * len(dtypes)) as progress:
         for case, own in cases.items():
             for dtype in dtypes:
@@ -142,7 +145,7 @@ def main(argv: list[str]) -> int:
     return _conclude(report, arguments, where, seed, seconds, out)
 
 
-def _sides(arguments: argparse.Namespace, encoder: Encoder) -> Sides:
+def _sides(arguments: argparse.Namespace, encoder: Encoder) -> dict[str, Side]:
     """Return a side per backend, or per backend and implementation if several are given."""
     chosen = _resolved(arguments.impl, encoder)
     if len(set(chosen)) < len(chosen):
@@ -161,7 +164,7 @@ def _resolved(requested: list[str], encoder: Encoder) -> list[str]:
     return [implementations.resolve_implementation(name, None, "cpu", encoder) for name in requested]
 
 
-def _of_each(arguments: argparse.Namespace, chosen: list[str]) -> Sides:
+def _of_each(arguments: argparse.Namespace, chosen: list[str]) -> dict[str, Side]:
     return {
         name if len(chosen) == 1 else f"{name}/{implementation}": Side(load_backend(name), implementation)
         for name in arguments.backends or backends.NAMES
@@ -169,7 +172,7 @@ def _of_each(arguments: argparse.Namespace, chosen: list[str]) -> Sides:
     }
 
 
-def _describe_left_out(*found: dict[object, Sides]) -> None:
+def _describe_left_out(*found: Mapping[Any, Sides]) -> None:
     missing = [str(name) for sides in found for name, own in sides.items() if not own]
     if missing:
         fact("skipped", f"{len(missing)} models whose encoders lack what --impl names; first: {missing[0]}")

@@ -193,11 +193,10 @@ def _resume(
         if work.not_resumable(own):
             raise UserError(f"{own}: stopped before its first checkpoint, cannot be resumed: remove it first")
     _check_installed()
-    if device in (None, "auto"):
-        device = plan.get("device", "auto")
+    chosen: str = plan.get("device", "auto") if device is None or device == "auto" else device
     if implementation == "auto":
         implementation = plan.get("implementation", "auto")
-    return _run(work, folder, device, implementation)
+    return _run(work, folder, chosen, implementation)
 
 
 def _check_installed() -> None:

@@ -13,7 +13,7 @@ from rich.progress import TextColumn
 
 from backends import implementations
 from core.engine import machine
-from core.engine.contract import EnsembleStats
+from core.engine.contract import Ensemble, EnsembleStats
 from core.spec.experiment import Experiment, with_class_weights
 from core.train.ensemble import EnsembleState, Member, evaluate_each, starting_values, train_together
 from core.train.ensemble_folder import EnsembleFolder
@@ -45,7 +45,7 @@ class Executor:
         )
         return cls(package, device, chosen)
 
-    def ensemble(self, members: list[Member], values: dict | None = None):
+    def ensemble(self, members: list[Member], values: dict | None = None) -> Ensemble:
         """Return the models with these parameters, or with their initial ones."""
         experiment = members[0].experiment
         seeds = [member.experiment.training.seed for member in members]
@@ -159,7 +159,7 @@ def train_group(name: str, members: list[Member], who: Executor, folder: Ensembl
     return found
 
 
-def train_once(name: str, members: list[Member], who: Executor) -> tuple[EnsembleDisplay, EnsembleState, object]:
+def train_once(name: str, members: list[Member], who: Executor) -> tuple[EnsembleDisplay, EnsembleState, Ensemble]:
     """Train the members without a folder, for short runs. Return the display, the state and the ensemble."""
     ensemble, state = who.ensemble(members), EnsembleState.new(len(members))
     _, total = total_steps(members[0].experiment, members[0].data.train)

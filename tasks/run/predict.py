@@ -104,16 +104,16 @@ def predict(
     experiment, _ = RunFolder.open(Path(run)).read_record()
     if wanted.out is not None:
         check_page(Path(wanted.out), "--out")
-    table = is_table(file)
-    if not table and wanted.text_column is not None:
+    table = Path(file) if file is not None and is_table(file) else None
+    if table is None and wanted.text_column is not None:
         raise UserError(f"--text-column {wanted.text_column}: {file} has no columns; give a .csv, .tsv or .jsonl file")
-    if table and wanted.out is not None:
+    if table is not None and wanted.out is not None:
         with DataProgress() as progress:
-            rows = rows_of(Path(file), experiment, wanted.text_column, wanted.encoding, progress)
+            rows = rows_of(table, experiment, wanted.text_column, wanted.encoding, progress)
             Predictor(run, backend_name, device, implementation, wanted).write(rows, Path(wanted.out))
         return 0
-    if table:
-        rows = rows_of(Path(file), experiment, wanted.text_column, wanted.encoding, no_progress)
+    if table is not None:
+        rows = rows_of(table, experiment, wanted.text_column, wanted.encoding, no_progress)
         texts = _with_words([text for _, text in rows], experiment)
     elif file is not None:
         texts = read_lines(Path(file), wanted.encoding or "utf-8")

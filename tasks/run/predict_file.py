@@ -35,8 +35,8 @@ def rows_of(
 ) -> Iterator[tuple[int, str]]:
     """Return the row numbers, from 1, and texts of a table; column and encoding default to the run's."""
     data = experiment.data
-    column = column or getattr(data, "text_column", "text")
-    rows = read_rows(path, [column], encoding or getattr(data, "encoding", "utf-8"), progress)
+    name: str = column or getattr(data, "text_column", "text")
+    rows = read_rows(path, [name], encoding or getattr(data, "encoding", "utf-8"), progress)
     first = next(rows, None)
     if first is None:
         raise UserError(f"{path}: no text to predict for: expected rows below the header")

@@ -71,9 +71,9 @@ class Worker:
                 runtime = self.side.runtime
                 matrices = [runtime.to_tensor(matrix, runtime.native_device("cpu")) for matrix in matrices]
             self.matrices[dtype] = matrices
-            matrices[0] @ matrices[1]
+            _ = matrices[0] @ matrices[1]
         one, other = self.matrices[dtype]
-        one[:256] @ other  # wakes the threads
+        _ = one[:256] @ other  # wakes the threads
         return {"flops_per_second": 2.0 * PEAK_SIZE**3 / timeit(lambda: one @ other, number=1)}
 
     def prepare(self, implementation: str, training: bool, cell: Cell, shape: dict, lengths: list, dtype: str) -> dict:

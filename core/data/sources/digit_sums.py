@@ -7,6 +7,7 @@ longer the sequence, the longer the model must remember the two digits.
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import numpy as np
 
@@ -34,6 +35,7 @@ def draw(data: DigitSums) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         rng, lengths = np.random.RandomState(data.seed), BOOK_LENGTHS[: BOOK_LENGTHS.index(data.length) + 1]
     else:
         rng, lengths = np.random.RandomState([data.seed, data.length]), (data.length,)
+    found: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     for length in lengths:
         found = {part: _part(rng, length, copies) for part, copies in (("train", data.copies), ("dev", 1), ("test", 1))}
     return found
@@ -54,7 +56,8 @@ def _part(rng: np.random.RandomState, length: int, copies: int) -> tuple[np.ndar
 
 def prepare(data: DigitSums) -> Prepared:
     """Return the data as encoded sets, not shuffled, with a vocabulary of the ten digits."""
-    parts, datasets, summary = draw(data), {}, {"dev_split": "generated", "test_split": "generated"}
+    parts, datasets = draw(data), {}
+    summary: dict[str, Any] = {"dev_split": "generated", "test_split": "generated"}
     for part, (digits, labels) in parts.items():
         count, length = digits.shape
         tokens = (digits.reshape(-1) + FIRST_ID).astype(np.int32)

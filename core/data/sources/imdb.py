@@ -144,15 +144,22 @@ def _read_archive(path: Path, progress: Progress) -> Iterator[Document]:
             if number % 500 == 0:
                 progress(f"reading {path.name}", tell(), size)
                 # tarfile keeps every member, although a stream cannot seek back: free them.
-                tar.members.clear()
+                tar.members.clear()  # pyright: ignore[reportAttributeAccessIssue]
             if not member.isreg():
                 continue
             if match := REVIEW.search(member.name):
-                reviews[_key(match)] = (member.name, tar.extractfile(member).read())
+                reviews[_key(match)] = (member.name, _content(tar, member))
             elif match := URLS.search(member.name):
-                urls[match.groups()] = tar.extractfile(member).read()
+                urls[match.groups()] = _content(tar, member)
     progress(f"reading {path.name}", size, size)
     yield from _documents(path, reviews, urls)
+
+
+def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    """Return the content of a regular file."""
+    file = tar.extractfile(member)
+    assert file is not None, member.name
+    return file.read()
 
 
 def _folder(path: Path, progress: Progress) -> Source:

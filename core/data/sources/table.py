@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.data.documents import Document, Source
+from core.data.documents import Document, Source, SplitName
 from core.data.download import Progress, file_digest, no_progress
 from core.errors import UserError
 from core.files import user_path
@@ -61,10 +61,10 @@ def read_rows(
     Raises UserError: a missing or repeated column, an empty file, a row with more or fewer cells than the header, a
     cell that is too long, an unclosed quote, bytes that are not in `encoding`, NUL, a damaged .gz.
     """
-    _check_file(path)
+    kind = _check_file(path)
     check_encoding(encoding)
     lines = _Lines(path, encoding, progress)
-    parse = {"csv": _csv, "tsv": _tsv, "jsonl": _jsonl}[format_of(path)]
+    parse = {"csv": _csv, "tsv": _tsv, "jsonl": _jsonl}[kind]
     return parse(path, lines, columns, optional)
 
 
@@ -274,7 +274,7 @@ def open_table(data: Table, progress: Progress = no_progress) -> Source:
 
     Raises UserError: a file missing, repeated, or without rows.
     """
-    parts = {part: user_path(path) for part, path in _parts(data).items() if path is not None}
+    parts: dict[SplitName, Path] = {part: user_path(path) for part, path in _parts(data).items() if path is not None}
     for path in parts.values():
         _check_file(path)
     for part, path in parts.items():
@@ -293,21 +293,24 @@ def open_table(data: Table, progress: Progress = no_progress) -> Source:
     return Source("path", description, f"table:{fingerprint}", None, _reader(data, parts, progress), lenient=True)
 
 
-def _check_file(path: Path) -> None:
+def _check_file(path: Path) -> str:
+    """Return the format of a table. Raises UserError if the file is none."""
     if not path.is_file():
         what = "a folder, not a table" if path.is_dir() else "not a file" if path.exists() else "no such file"
         raise UserError(f"{path}: {what}: give the path of a table")
-    if format_of(path) is None:
+    kind = format_of(path)
+    if kind is None:
         known = ", ".join(FORMATS)
         raise UserError(f"{path}: unknown table format: use a suffix of {known}, optionally with .gz")
+    return kind
 
 
-def _parts(data: Table) -> dict[str, str | None]:
+def _parts(data: Table) -> dict[SplitName, str | None]:
     # Without a test file, all splits are held out of `source`, so its texts are unmarked.
     return {"train" if data.test is not None else "": data.source, "dev": data.dev, "test": data.test}
 
 
-def _reader(data: Table, parts: dict[str, Path], progress: Progress) -> Callable[[], Iterator[Document]]:
+def _reader(data: Table, parts: dict[SplitName, Path], progress: Progress) -> Callable[[], Iterator[Document]]:
     def read() -> Iterator[Document]:
         for part, path in parts.items():
             for row in read_rows(path, [data.text_column, data.label_column], data.encoding, progress):

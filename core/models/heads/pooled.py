@@ -51,10 +51,8 @@ class PooledHead(Head):
 
     def check_encoder(self, encoder: Encoder) -> None:
         if self.pooling not in encoder.poolings:
-            allowed = " or ".join(encoder.poolings)
-            raise ValueError(
-                f"head.pooling {self.pooling} is not supported by encoder.kind {encoder.kind}: use {allowed}"
-            )
+            allowed, kind = " or ".join(encoder.poolings), encoder.model_dump()["kind"]
+            raise ValueError(f"head.pooling {self.pooling} is not supported by encoder.kind {kind}: use {allowed}")
 
     def check_targets(self, targets: Arrays) -> None:
         low, high = int(targets["label"].min()), int(targets["label"].max())
@@ -138,7 +136,7 @@ def _pool(pooling: str, block: Block, split: int) -> np.ndarray:
     if pooling == "mean":
         return x.sum(axis=1) / counts
     if pooling == "max":
-        position = np.where(block.windows.mask, x.real, -np.inf).argmax(axis=1)  # [B, F], the first maximum
+        position = np.where(block.windows.mask, np.real(x), -np.inf).argmax(axis=1)  # [B, F], the first maximum
         return np.take_along_axis(x, position[:, None, :], axis=1)[:, 0]
     return np.concatenate([x[np.arange(len(x)), counts[:, 0] - 1, :split], x[:, 0, split:]], axis=-1)
 
@@ -150,7 +148,7 @@ def cross_entropies(logits: np.ndarray, labels: np.ndarray, class_weights: np.nd
     """
     if logits.shape[1] == 1:
         logits = np.concatenate([np.zeros_like(logits), logits], axis=1)
-    shifted = logits - logits.real.max(axis=1, keepdims=True)
+    shifted = logits - np.real(logits).max(axis=1, keepdims=True)
     losses = np.log(np.exp(shifted).sum(axis=1)) - shifted[np.arange(len(labels)), labels]
     return losses if class_weights is None else losses * class_weights[labels]
 

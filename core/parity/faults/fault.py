@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import ModuleType
@@ -27,7 +27,7 @@ class Fault:
     named: str
     """The first tensor, or step, that the report must name."""
     plant: Callable[[ModuleType], Patches]
-    needs: dict[str, object] = field(default_factory=dict)
+    needs: Mapping[str, object] = field(default_factory=dict)
     """Spec values that the fault requires to have an effect."""
 
 
