@@ -214,9 +214,7 @@ def test_the_option():
 def test_its_help():
     parser = argparse.ArgumentParser()
     add_options(parser)
-    assert "--class-weights {none,balanced} class weights in the loss [none]" in " ".join(
-        parser.format_help().split()
-    )
+    assert "--class-weights {none,balanced} class weights in the loss [none]" in " ".join(parser.format_help().split())
 
 
 # Training
