@@ -344,14 +344,12 @@ def _compare(paths: list[Path], names: list[str], out: Path) -> None:
     """Write the page that compares the backends, and print a line per cell."""
     plan = Plan.read(paths[0] / "plan.json")
     groups = []
-    for cell in plan.experiments:
-        for length in plan.lengths:
-            runs = []
-            for seed in plan.seeds:
-                own = Path(cell) / f"L{length}-seed{seed}"
-                first, second = (read_run(path / own, f"{name}/{own}") for path, name in zip(paths, names, strict=True))
-                runs.append((first, second))
-            groups.append(Group.of(cell, length, runs))
+    for cell, length in itertools.product(plan.experiments, plan.lengths):
+        runs = []
+        for own in (Path(cell) / f"L{length}-seed{seed}" for seed in plan.seeds):
+            first, second = (read_run(path / own, f"{name}/{own}") for path, name in zip(paths, names, strict=True))
+            runs.append((first, second))
+        groups.append(Group.of(cell, length, runs))
     write_page(out, digits_page(groups, names, paths))
     for cell in plan.experiments:
         pairs = [pair for group in groups if group.cell == cell for pair in group.compared]
@@ -380,12 +378,12 @@ def _agreement(plan: Plan, arguments: argparse.Namespace) -> int:
     names = " and ".join(f"{name} {load_backend(name).versions()[name]}" for name in sides)
     fact("compared", f"{names}: {AGREEMENT_STEPS} steps, float64, every length; largest loss difference")
     found: dict[str, dict[str, float]] = {}
-    for cell, experiment in plan.experiments.items():
-        base = replace(experiment, {"training.dtype": "float64"})
-        members = Plan({cell: base}, plan.lengths, plan.seeds).members(cell)
+    exact = {cell: replace(own, {"training.dtype": "float64"}) for cell, own in plan.experiments.items()}
+    for cell in exact:
+        members = Plan(exact, plan.lengths, plan.seeds).members(cell)
         ensembles = [own[cell].ensemble(members) for own in sides.values()]
-        stack = Stack([member.data.train for member in members])
-        for step, batch, rate in itertools.islice(steps_from(members, stack), AGREEMENT_STEPS):
+        steps = steps_from(members, Stack([member.data.train for member in members]))
+        for step, batch, rate in itertools.islice(steps, AGREEMENT_STEPS):
             for ensemble in ensembles:
                 ensemble.train_step(batch, step, rate)
         losses = [np.stack([stats.loss for stats in ensemble.collect()]) for ensemble in ensembles]

@@ -51,22 +51,25 @@ def random_batch(experiment: Experiment, rng: np.random.Generator, rows: int = 5
     return pad(ids, {"label": rng.integers(0, experiment.model.head.classes, rows)})
 
 
-def well_conditioned(experiment: Experiment, draw: Callable[[], tuple[Arrays, Batch]]) -> tuple[Arrays, Batch]:
+def well_conditioned(
+    experiment: Experiment, draw: Callable[[], tuple[Arrays, Batch]], draws: int = DRAWS
+) -> tuple[Arrays, Batch]:
     """Return a random instance, `draw()`, on which equivalent sides agree to rounding error.
 
-    Repeats the draw, at most `DRAWS` times, while a kink is within rounding error, or the gradient of a parameter is
-    zero or cancels: a ReLU layer that is dead on every text tests nothing, and a nearly zero sum of large terms is
-    mostly rounding error. Returns the best draw if none is good, as given weights may allow none.
+    Draws at most `draws` times, while a kink is within rounding error, or the gradient of a parameter is zero or
+    cancels: a ReLU layer that is dead on every text tests nothing, and a nearly zero sum of large terms is mostly
+    rounding error. Returns the best draw if none is good, as given weights may allow none.
     """
-    best, best_quality = None, (False, -1.0)
-    for _ in range(DRAWS):
+    best, best_quality = None, (0.0, 0.0)
+    for _ in range(draws):
         instance = draw()
-        near, share = margin(experiment, *instance), uncancelled_share(experiment, *instance)
-        if near >= KINK and share >= LEAST_SHARE:
+        distance = min(margin(experiment, *instance), KINK)
+        share = uncancelled_share(experiment, *instance) if distance == KINK else 0.0
+        if share >= LEAST_SHARE:
             return instance
-        # The comparison is false for a share of NaN, which given weights may yield.
-        if best is None or (near >= KINK, share) > best_quality:
-            best, best_quality = instance, (near >= KINK, share)
+        # The comparison is false for NaN, which given weights may yield.
+        if best is None or (distance, share) > best_quality:
+            best, best_quality = instance, (distance, share)
     assert best is not None
     return best
 

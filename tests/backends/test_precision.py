@@ -199,10 +199,13 @@ CASES = [
 
 
 def instance(case: Case, rng: np.random.Generator):
-    """Random and not near a jump: there every side rounds alike, and is held to float32's limits."""
+    """Random and not near a jump: there every side rounds alike, and is held to float32's limits.
+
+    Of the largest case one draw in seventeen is such.
+    """
     experiment = case.experiment("bfloat16")
     draw = lambda: (random_parameters(experiment, rng), random_batch(experiment, rng))  # noqa: E731
-    return experiment, *well_conditioned(experiment, draw)
+    return experiment, *well_conditioned(experiment, draw, draws=500)
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
