@@ -125,6 +125,7 @@ def test_core_and_tasks_import_no_framework():
     assert done.stdout.strip() == "[]"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", backends.NAMES)
 def test_a_backend_imports_no_other_framework(name):
     if not backends.installed(name):

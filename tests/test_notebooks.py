@@ -100,6 +100,7 @@ def test_the_notebooks_are_one_program():
         assert (values["REPOSITORY"], values["BACKEND"], values["OPTIONS"]) == ("", name, [])
 
 
+@pytest.mark.slow
 @each_notebook
 def test_a_notebook_runs(name, execute, tmp_path):
     before = {path: path.stat().st_mtime_ns for path in sorted(FOLDER.rglob("*"))}
@@ -129,6 +130,7 @@ def test_a_notebook_runs(name, execute, tmp_path):
     assert set((ROOT / "runs").glob("*")) == runs
 
 
+@pytest.mark.slow
 def test_a_program_that_fails_stops_the_notebook(execute):
     """And what it said stands in the cell."""
     from nbclient.exceptions import CellExecutionError

@@ -208,6 +208,7 @@ def instance(case: Case, rng: np.random.Generator):
     return experiment, *well_conditioned(experiment, draw, draws=500)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_every_implementation_is_the_reference_s(case, rng):
     experiment, parameters, batch = instance(case, rng)
@@ -479,6 +480,7 @@ def train(place, name: str, out: Path):
     return run_main(tasks.imdb.main, *argv, *TINY)
 
 
+@pytest.mark.slow
 @each_backend
 def test_a_run_and_all_that_is_done_with_it(name, place, tmp_path):
     cache, run = place[1], tmp_path / "run"
@@ -556,6 +558,7 @@ def test_models_of_digits(name, tmp_path):
     assert any(not np.array_equal(best[key], start[key]) for key in start)
 
 
+@pytest.mark.slow
 @each_backend
 def test_exploding_gradients(name, tmp_path, monkeypatch):
     asked = []

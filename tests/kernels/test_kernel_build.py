@@ -170,6 +170,7 @@ def compile_driver(folder: Path, flags: list[str]) -> Path:
     return folder / "driver"
 
 
+@pytest.mark.slow
 def test_nothing_is_read_or_written_that_should_not_be(rng, tmp_path):
     """Random problems, two callers at once, arrays of exactly their size; not optimised: that compiles faster."""
     driver = compile_driver(tmp_path, ["-O0", *SANITIZERS])

@@ -364,6 +364,7 @@ except KeyboardInterrupt:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such signal")
 @pytest.mark.parametrize("way", ["forth", "back"])
 def test_ctrl_c_stops_a_long_call_and_the_program_goes_on(way):

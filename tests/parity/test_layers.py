@@ -25,6 +25,7 @@ INSTALLED = [name for name in backends.NAMES if backends.installed(name)]
 SEED = int(os.environ.get("SEQTWIN_SEED", np.random.SeedSequence().entropy % 2**32))
 """Fresh in every run; `SEQTWIN_SEED=N` repeats one."""
 
+pytestmark = pytest.mark.grid
 each_case = pytest.mark.parametrize("case", GRID + VARIANTS, ids=str)
 each_dtype = pytest.mark.parametrize("dtype", ["float64", "float32"])
 each_backend = pytest.mark.parametrize("name", INSTALLED)

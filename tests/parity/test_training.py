@@ -73,6 +73,7 @@ def ignore(*_) -> None:
 # The rungs on what is sound
 
 
+@pytest.mark.slow
 @needs_both
 @pytest.mark.parametrize("name", TRAINING)
 def test_every_kind_of_training_climbs_the_ladder(name, data, tmp_path, rng):
@@ -244,6 +245,7 @@ def ladder_with(name: str, where: str, data, path) -> list[Finding]:
         return climb(experiment, *data, sides(), 12, 0, path, ignore)[0]
 
 
+@pytest.mark.slow
 @needs_both
 @each_installed
 @pytest.mark.parametrize("planted_fault", FAULTS)
@@ -308,6 +310,7 @@ def call(tmp_path, monkeypatch, rng):
     return run
 
 
+@pytest.mark.slow
 @needs_both
 def test_the_program(call, tmp_path):
     code, out, err = call(*TINY, "--json", "found.json")
@@ -357,6 +360,7 @@ def test_all_takes_for_each_model_what_its_encoder_has(call, tmp_path, monkeypat
         assert rungs == recurrent and f"first: {TEXTCNN[1]}" in out
 
 
+@pytest.mark.slow
 @needs_both
 def test_the_program_repeats_a_draw(call, tmp_path):
     found = []
@@ -368,6 +372,7 @@ def test_the_program_repeats_a_draw(call, tmp_path):
     assert found[0] == found[1] and {row["dtype"] for row in found[0][0]["findings"]} == {"float64"}
 
 
+@pytest.mark.slow
 @needs_both
 @pytest.mark.parametrize("chosen", ["clip-epsilon", "reverse-from-padding"])
 @each_installed
@@ -383,6 +388,7 @@ def test_the_program_catches_a_fault(call, chosen, name):
         assert f"requires {path} = " in out
 
 
+@pytest.mark.slow
 @needs_both
 def test_the_program_on_a_run_s_own_spec(call, tmp_path):
     experiment = replace(LADDER, {**SMALL, "model.encoder.cell": "gru", "training.dropout_masks": "native"})
@@ -391,6 +397,7 @@ def test_the_program_on_a_run_s_own_spec(call, tmp_path):
     assert code == 0 and "bidirectional GRU 5" in out and "native" in out
 
 
+@pytest.mark.slow
 @each_installed
 def test_the_program_with_one_framework(call, tmp_path, name):
     code, out, _ = call(*TINY, "--backends", name)

@@ -83,6 +83,7 @@ def answers(run: Path) -> list[list[str]]:
 # ---- the pages
 
 
+@pytest.mark.slow
 @each_program
 def test_the_page_needs_nothing_else_and_is_small(name, finished):
     folder = finished[name]
@@ -162,6 +163,7 @@ def test_figures_of_exploding_are_those_of_the_results(finished):
     assert [base64.b64decode(own) for own in shown] == files
 
 
+@pytest.mark.slow
 @each_program
 @pytest.mark.parametrize("width", [390, 1280])
 def test_a_browser_shows_the_page(name, width, finished, tmp_path):
@@ -190,6 +192,7 @@ def test_what_is_missing_is_said(finished, tmp_path):
 # ---- stopping and going on
 
 
+@pytest.mark.slow
 @each_program
 @pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
 def test_ctrl_c_stops_the_one_that_trains(name, tmp_path):
@@ -225,6 +228,7 @@ def test_ctrl_c_stops_the_one_that_trains(name, tmp_path):
         assert f"lstm in {backends.NAMES[0]}/lstm/L5-seed3 was stopped and resumed" in page.text
 
 
+@pytest.mark.slow
 @each_program
 def test_what_is_finished_is_not_trained_again(name, finished, tmp_path, refused):
     program, _ = PROGRAMS[name]
@@ -250,6 +254,7 @@ def test_what_is_finished_is_not_trained_again(name, finished, tmp_path, refused
 # ---- mistakes
 
 
+@pytest.mark.slow
 @each_program
 def test_a_mistake_leaves_nothing_behind(name, refused, tmp_path, capfd):
     program, options = PROGRAMS[name]

@@ -356,6 +356,7 @@ def test_an_earlier_experiment_is_a_config(place):
     assert experiment.data.source == str(Path("two.csv").absolute())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("labels", [(":cat:", "[bold]x[/]"), ("-1", "=1+1"), ("nan", "2"), ("\u00e9", "e\u0301")])
 def test_labels_stay_as_they_are(place, labels):
     """On the terminal too, and in the same order whatever order they come in."""

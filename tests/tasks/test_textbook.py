@@ -132,6 +132,7 @@ def tiny_run(tmp_path_factory):
     return found
 
 
+@pytest.mark.slow
 @each_backend
 def test_a_run_is_whole_and_each_model_has_a_run_folder(name, tiny_run, capsys):
     folder = tiny_run[name]
@@ -183,6 +184,7 @@ def test_models_learn_as_the_trainer_would_teach_each_alone(name, tiny_run):
     assert found.loss == pytest.approx(dev[1]["loss"], rel=2e-4)
 
 
+@pytest.mark.slow
 def test_both_frameworks_train_the_same(capsys, tmp_path):
     """200 steps in float64, every seed and length: the losses part by rounding only."""
     if len(INSTALLED) < 2:
@@ -198,6 +200,7 @@ def test_both_frameworks_train_the_same(capsys, tmp_path):
         assert 0 < max(by_seed.values()) < 1e-9, cell
 
 
+@pytest.mark.slow
 @each_backend
 def test_a_stopped_run_goes_on_also_in_the_other_framework(name, tiny_run, tmp_path, capsys):
     """Ctrl-C to a program at work, then --resume by the other: the table and the curves of a run never stopped."""
@@ -381,6 +384,7 @@ def test_state_gradients_want_one_length_and_one_layer(rng):
         state_gradients(side, "cpu", "loop", spec.model, parameters, unequal)
 
 
+@pytest.mark.slow
 @each_backend
 def test_gradients_explode_and_clipping_holds_them(name, tmp_path, capsys):
     """What the book's figures 6.8 and 6.9 show, over eight seeds."""

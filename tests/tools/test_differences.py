@@ -61,6 +61,7 @@ def order_of_magnitude(found: object, recorded: object) -> bool:
     return found * recorded > 0 and 0.1 < found / recorded < 10
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", [name for name, entry in REGISTRY.items() if not entry.slow and name not in TOO_LONG])
 def test_the_effect_is_there_and_as_large_as_the_page_says(name, one_thread):

@@ -31,6 +31,7 @@ def run_check(folder: Path, *argv: object, limit: float) -> tuple[subprocess.Com
     return done, json.loads(out.read_text()) if out.is_file() else {}
 
 
+@pytest.mark.slow
 def test_on_a_gpu(tmp_path):
     done, record = run_check(tmp_path, "--quick", limit=3000)
     if done.stdout.startswith("skipped: "):
@@ -51,6 +52,7 @@ def texts(tmp_path, rng) -> Path:
     return tmp_path / "texts.csv"
 
 
+@pytest.mark.slow
 def test_every_check_runs_on_the_cpu(backend, tmp_path, texts, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     page = tmp_path / "gpu.md"

@@ -207,6 +207,7 @@ def test_labels_are_drawable():
     assert len(shortened("x" * 500)) == LABEL_LIMIT
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("cell", "length"), [("lstm", 3), ("gru", 12), ("lstm", 60), ("gru", 220)])
 def test_no_label_covers_another(cell, length, rng):
     """Along either axis, nor a title; every token has its label up to 60 of them."""

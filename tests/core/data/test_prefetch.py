@@ -239,6 +239,7 @@ def made_up(cases: list[dict]) -> list[str]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
+@pytest.mark.slow
 def test_a_step_keeps_to_the_device():
     """Nothing of the host's is mixed with what is there, and nothing is asked of it: on tensors without numbers."""
     cases = {
@@ -257,6 +258,7 @@ def test_a_step_keeps_to_the_device():
     assert {name: why for name, why in zip(cases, made_up(list(cases.values())), strict=True) if why} == {}
 
 
+@pytest.mark.slow
 def test_what_does_not_keep_to_it_is_seen():
     case = {"changes": {}, "implementation": "loop"}
     fine, asked, mixed = made_up([case, {**case, "fault": "asks"}, {**case, "fault": "mixes"}])

@@ -358,6 +358,7 @@ def test_without_vectors_nothing_is_said(place, tmp_path):
     assert "vectors" not in RunFolder.open(tmp_path / "run").read_record()[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", backends.NAMES)
 def test_a_run_goes_on_without_the_file(place, tmp_path, monkeypatch, name):
     """Resume, predict and evaluate: the values are in the checkpoint. The curve is that of a run never stopped."""

@@ -341,6 +341,7 @@ def test_what_a_trial_finds(said, found, monkeypatch):
     assert asked == [(trial.tried, "paddle", "gpu:3")]  # asked once, and kept
 
 
+@pytest.mark.slow
 def test_a_real_trial_where_there_is_no_gpu(backend):
     """Paddle ends the process there. Ours goes on, and has a line."""
     if backend.gpus():
@@ -381,6 +382,7 @@ def answer_of(build: Build, *gpus: Gpu) -> tuple[object, str]:
     return json.loads(json.dumps(tree)), ""
 
 
+@pytest.mark.slow
 def test_the_program_as_it_is():
     done = run_main(tasks.devices.main)
     assert done.code == 0 and done.err == "" and done.out.startswith("cpu ")
@@ -485,6 +487,7 @@ def test_torch_is_told_of_matrix_products_and_recurrent_layers(dtype):
         assert (torch.backends.cudnn.rnn.fp32_precision == "tf32") is allowed
 
 
+@pytest.mark.slow
 def test_float32_is_the_rule_from_the_first_import(backend):
     code = SAY + f"import os, backends; backends.load({backend.NAME!r}); say(os.environ['{tf32.TF32_VARIABLE}'])"
     assert child_process.ask(code, 60) == ("0", "")

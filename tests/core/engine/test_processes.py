@@ -459,6 +459,7 @@ def intact(run: Path) -> None:
 RUNS = [("paddle", 2, "mean"), ("torch", 3, "sum")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "processes", "reduction"), RUNS)
 def test_a_run_is_that_of_one_process(place, launch, tmp_path, name, processes, reduction):
     """In the other framework: with dropout, clipping, class weights, a batch of one row, and a dev set of one batch."""
@@ -488,6 +489,7 @@ def test_a_run_is_that_of_one_process(place, launch, tmp_path, name, processes, 
     assert caches[0] == caches[1]
 
 
+@pytest.mark.slow
 def test_chinese_reviews_and_native_masks(launch, tmp_path, rng):
     loaded("torch")
     for package in ("jieba", "rjieba"):
@@ -512,6 +514,7 @@ MISTAKES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "task", "argv", "says"), MISTAKES)
 def test_a_mistake_is_one_line_and_ends_all(launch, name, task, argv, says):
     loaded(name)
@@ -523,6 +526,7 @@ def test_a_mistake_is_one_line_and_ends_all(launch, name, task, argv, says):
     assert not (done.folder / "runs").exists()
 
 
+@pytest.mark.slow
 def test_what_happens_to_a_run_does_not_change_it(place, launch, tmp_path):
     """A process dies, then another, then Ctrl-C, then TERM; each time two others go on, in the other framework."""
     for name in backends.NAMES:

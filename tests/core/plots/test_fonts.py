@@ -218,6 +218,7 @@ def test_a_row_without_texts(rng):
     confusion_figure(confusion * 0, list("abcd"), "")[0].canvas.draw()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [1, 2, 7, NUMBERED, NUMBERED + 1, NAMED + 1, 300])
 def test_any_number_of_classes(number, rng):
     """Names are whole or cut, thinned where there are many, and do not cover each other."""

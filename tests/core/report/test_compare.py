@@ -420,6 +420,7 @@ def test_refusals(place, copies, refused, tmp_path):
 # Both frameworks by one command
 
 
+@pytest.mark.slow
 def test_both_from_beginning_to_end(place, tmp_path, both_frameworks, refused):
     """The same start and the same batches, each in a process of its own; nothing is trained twice."""
     argv = ("--backend", "both", "--impl", "builtin", "--seed", 3, "--dtype", "float64", "--out", "both")
@@ -443,6 +444,7 @@ def test_both_from_beginning_to_end(place, tmp_path, both_frameworks, refused):
     refused("--backend", "both", "--out", "both", main=tasks.imdb.main, says=("both: exists",))
 
 
+@pytest.mark.slow
 def test_both_goes_on_with_what_is_missing(place, tmp_path, both_frameworks, refused):
     """One finished, the other stopped on the way; then one that was never begun."""
     first, second = (place.root / "runs" / name for name in backends.NAMES)
@@ -489,6 +491,7 @@ def test_both_leaves_nothing_when_refused(place, tmp_path, both_frameworks, capf
     assert "unknown implementation" in capfd.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
 def test_both_stops_cleanly(place, tmp_path, both_frameworks):
     """Ctrl-C reaches the training once; it saves, and the program says how to go on."""

@@ -251,6 +251,7 @@ def test_training_climbs_the_ladder(rng, tmp_path, one_logit):
     assert len(trained.losses["torch"]) == 15
 
 
+@pytest.mark.slow
 @needs_both
 def test_the_ladder_s_program_counts_the_training_texts(rng, tmp_path, monkeypatch):
     monkeypatch.setattr(imdb, "PER_CLASS", 24)

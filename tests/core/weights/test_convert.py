@@ -393,6 +393,7 @@ def test_row_0_is_kept_for_a_framework_and_zero_under_neutral_names(target, tmp_
     assert (port.pad_row == (0.5 if target in OWN else 0.0)).all() and not port.arrays["embedding.weight"][0].any()
 
 
+@pytest.mark.slow
 def test_neutral_names(backend, tmp_path, rng, quick):
     model = spec("lstm", 2, True, hidden_size=5, pooling="last")
     path = write_pdparams(tmp_path / "my.pdparams", state_of(model, rng, Names("words", "deep.lstm", "a", "b")))

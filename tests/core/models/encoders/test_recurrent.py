@@ -218,6 +218,7 @@ kernels.Pass.backward = backward
 }
 
 
+@pytest.mark.slow
 @each_backend
 @pytest.mark.parametrize("when", DURING)
 def test_ctrl_c_stops_a_pass_in_either_framework(name, when):
