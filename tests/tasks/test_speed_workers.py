@@ -120,7 +120,7 @@ def test_nothing_redraws_the_bar_while_something_is_timed(monkeypatch):
 
 
 def state_of(pid: int) -> str:
-    """`T` of a stopped process, `Z` of a dead one that nobody waited for, empty if there is none."""
+    """`T` of a stopped process, `Z` of one that ended and was not reaped, empty if there is none."""
     with contextlib.suppress(OSError):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     return ""
