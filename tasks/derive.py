@@ -20,7 +20,7 @@ from backends import implementations
 from core.analysis import worked_textcnn
 from core.analysis.worked_example import ANSWER_LIMIT, ANSWERS, DERIVATIONS, INPUTS, Derivation, arrays, derive
 from core.errors import UserError
-from core.models.encoders.recurrent import CELLS, WEIGHT_KINDS, Cell, RecurrentEncoder
+from core.models.encoders.recurrent import CELLS, WEIGHT_KINDS, Cell, DirectionWeights, RecurrentEncoder
 from core.models.model import forward
 from core.spec.training import Training
 from tasks.cli.console import Parser, console, launch
@@ -144,11 +144,11 @@ def checks(
 
 def by_reference(cell: str, inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return hidden states [L, H] and the last cell state [H] of the NumPy reference."""
-    weights = [arrays(cell)[f"encoder.{kind}_l0"] for kind in WEIGHT_KINDS]
-    h = c = np.zeros((1, weights[1].shape[1]))
+    weights = DirectionWeights(*(arrays(cell)[f"encoder.{kind}_l0"] for kind in WEIGHT_KINDS))
+    h = c = np.zeros((1, weights.weight_hh.shape[1]))
     hidden = []
     for x in inputs:
-        h, c = CELLS[cell](x[None], h, c, *weights)
+        h, c = CELLS[cell](x[None], h, c, weights)
         hidden.append(h[0])
     return np.array(hidden), c[0]
 

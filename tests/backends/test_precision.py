@@ -15,7 +15,7 @@ import tasks.gates
 import tasks.imdb
 import tasks.parity.__main__
 from backends import implementations
-from core.analysis.gates import trace
+from core.analysis.gates import Place, trace
 from core.analysis.gradient_flow import state_gradients
 from core.batch import pad
 from core.data.sources import imdb
@@ -426,9 +426,10 @@ def test_a_trace_is_the_reference_s(cell, rng):
     wanted = forward(experiment.model, exact, pad([ids], {"label": np.zeros(1, np.int64)}), rounded=round_bfloat16)
     for layer in range(2):
         for reverse in (False, True):
-            found = trace(experiment.model, parameters, ids, layer, reverse, round_bfloat16)["hidden_state"]
+            place = Place(layer, reverse)
+            found = trace(experiment.model, parameters, ids, place, round_bfloat16)["hidden_state"]
             assert np.abs(found - wanted[f"encoder.l{layer}"][0, :, 5 * reverse : 5 + 5 * reverse]).max() < 1e-14
-            assert np.abs(found - trace(experiment.model, parameters, ids, layer, reverse)["hidden_state"]).max() > 1e-5
+            assert np.abs(found - trace(experiment.model, parameters, ids, place)["hidden_state"]).max() > 1e-5
 
 
 @each_backend
@@ -439,13 +440,13 @@ def test_state_gradients(name, cell, rng):
     experiment = small(**changes, **{"training.dtype": "float64"})
     model, parameters = experiment.model, random_parameters(experiment, rng)
     batch = pad([rng.integers(1, 20, 4) for _ in range(2)], {"label": rng.integers(0, 2, 2)})
-    weights = layer_weights(parameters, 0, "", round_bfloat16)
+    (weights,) = layer_weights(model.encoder, parameters, 0, round_bfloat16)
 
     def loss(row: int, t: int, unit: int) -> complex:
         x = round_bfloat16(parameters["embedding.weight"][batch.ids[row]])
         h, c = np.zeros((1, 5), np.complex128), np.zeros((1, 5), np.complex128)
         for step in range(4):
-            h, c = CELLS[cell](x[step : step + 1], h, c, *weights)
+            h, c = CELLS[cell](x[step : step + 1], h, c, weights)
             h = h.copy()
             h[0, unit] += 1e-30j * (step == t)
         logits = round_bfloat16(h) @ round_bfloat16(parameters["head.weight"]).T + parameters["head.bias"]

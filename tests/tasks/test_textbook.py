@@ -358,7 +358,7 @@ def test_state_gradients_are_exact(name, cell, rng):
         x = parameters["embedding.weight"][batch.ids[row]].astype(np.complex128)
         h, c = np.zeros((1, 3), np.complex128), np.zeros((1, 3), np.complex128)
         for step in range(6):
-            h, c = CELLS[cell](x[step : step + 1], h, c, *weights)
+            h, c = CELLS[cell](x[step : step + 1], h, c, weights)
             if step == t:
                 h, c = h.copy(), c.copy()
                 (h if part == "h" else c)[0, unit] += 1e-30j

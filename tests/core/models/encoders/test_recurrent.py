@@ -72,7 +72,7 @@ def walk(encoder: RecurrentEncoder, arrays: dict[str, np.ndarray], lengths: np.n
         for row, length in enumerate(lengths):
             h, c = (arrays[f"{part}_0"][side, row] if f"{part}_0" in arrays else np.zeros(size, kind) for part in "hc")
             for t in range(length) if side == 0 else reversed(range(length)):
-                h, c = CELLS[encoder.cell](x[row, t], h, c, *weights)
+                h, c = CELLS[encoder.cell](x[row, t], h, c, weights)
                 output[row, t, side * size : (side + 1) * size] = h
             ends["h"][side, row], ends["c"][side, row] = h, c
     return {"output": output, "h_n": ends["h"], **({"c_n": ends["c"]} if encoder.cell == "lstm" else {})}
