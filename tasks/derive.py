@@ -19,6 +19,7 @@ import backends
 from backends import implementations
 from core.analysis import worked_textcnn
 from core.analysis.worked_example import ANSWER_LIMIT, ANSWERS, DERIVATIONS, INPUTS, Derivation, arrays, derive
+from core.engine.executor import Executor
 from core.errors import UserError
 from core.models.encoders.recurrent import CELLS, WEIGHT_KINDS, Cell, DirectionWeights, RecurrentEncoder
 from core.models.model import forward
@@ -93,7 +94,7 @@ def textcnn_checks(example: worked_textcnn.Example, names: list[str]) -> Iterato
     training = Training(dtype="float64")
     for name in names:
         for implementation in model.encoder.implementations:
-            engine = load_backend(name).Engine(model, training, given, "cpu", implementation)
+            engine = load_backend(name).Engine(model, training, given, Executor("cpu", implementation))
             yield Check(f"{name}, {implementation}", _largest(example, engine.activations(batch)), LIMIT)
 
 
@@ -161,7 +162,7 @@ def by_framework(name: str, implementation: str, cell: Cell, inputs: np.ndarray)
     given |= {state: np.zeros((1, 1, hidden_size)) for state in states}
     encoder = RecurrentEncoder(cell=cell, hidden_size=hidden_size, bidirectional=False)
     lengths = np.array([len(inputs)], dtype=np.int64)
-    found = load_backend(name).LayerProbe(encoder, given, lengths, "cpu", implementation).forward()
+    found = load_backend(name).LayerProbe(encoder, given, lengths, Executor("cpu", implementation)).forward()
     return found["output"][0], found["c_n"][0, 0] if "c_n" in found else np.zeros(hidden_size)
 
 

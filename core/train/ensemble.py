@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 
 from core.batch import Batch
-from core.data.dataset import Dataset, Prepared, check_dataset
+from core.data.dataset import Dataset, Prepared, check_dataset, epoch_order
 from core.data.stack import Stack
 from core.engine.contract import Ensemble, EnsembleStats
 from core.errors import UserError
@@ -26,7 +26,7 @@ from core.spec.training import Training
 from core.train.loop import TrainingLoop, finite_or_none
 from core.train.metrics import EVALUATION_BATCH
 from core.train.run_folder import TrainingState
-from core.train.steps import order_of, rows_from
+from core.train.steps import rows_from
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,15 @@ class EnsembleState:
     @property
     def finished(self) -> bool:
         return self.members[0].finished
+
+
+@dataclass(frozen=True)
+class EnsembleSession:
+    """Models to train in one step, from their state on."""
+
+    members: list[Member]
+    state: EnsembleState
+    """Changes in training."""
 
 
 class Observer(Protocol):
@@ -137,7 +146,7 @@ def steps_from(members: list[Member], stack: Stack, start: int = 0) -> Generator
     """
 
     def orders(epoch: int) -> list[np.ndarray]:
-        each = [order_of(member.experiment.training, member.data.train, epoch) for member in members]
+        each = [epoch_order(member.data.train.lengths, member.experiment.training, epoch) for member in members]
         return [np.stack(rows) for rows in zip(*each, strict=True)]
 
     for step, rows, rate in rows_from(members[0].experiment, members[0].data.train, orders, start):
@@ -157,24 +166,24 @@ def evaluate_each(ensemble: Ensemble, head: Head, datasets: list[Dataset]) -> li
 
 def train_together(
     ensemble: Ensemble,
-    members: list[Member],
-    state: EnsembleState,
+    session: EnsembleSession,
     observer: Observer,
     save: Callable[[EnsembleState], None],
     should_stop: Callable[[], bool] = lambda: False,
 ) -> EnsembleState:
-    """Train from `state` to the end, or until `should_stop`.
+    """Train a session from its state to the end, or until `should_stop`.
 
     `save` is called as often as in a single run, and at the end. A model that diverges does not stop the others: its
     losses in the metrics are None.
     """
-    check_members(members)
-    _Loop(ensemble, members, state, observer, save, should_stop).run()
-    return state
+    check_members(session.members)
+    _Loop(ensemble, session, observer, save, should_stop).run()
+    return session.state
 
 
 class _Loop(TrainingLoop):
-    def __init__(self, ensemble, members, state, observer, save, should_stop) -> None:
+    def __init__(self, ensemble: Ensemble, session: EnsembleSession, observer: Observer, save, should_stop) -> None:
+        members, state = session.members, session.state
         super().__init__(members[0].experiment, members[0].data.train, should_stop)
         self.ensemble, self.members, self.state, self.observer = ensemble, members, state, observer
         self._save = save

@@ -16,7 +16,7 @@ i, f, g, o or r, z, n, so recurrent arrays are copied unchanged. Example:
 
     torch, paddle = backends.load("torch"), backends.load("paddle")
     port = convert(torch.read_state("model.pt"), torch.LINEAR_LAYOUT)  # a Port: model, arrays, assumptions
-    engine = paddle.Engine(port.model, Training(), port.arrays, "cpu", "builtin")
+    engine = paddle.Engine(port.model, Training(), port.arrays, Executor("cpu", "builtin"))
     paddle.write_state("model.pdparams", to_state(port, port.modules, paddle.LINEAR_LAYOUT))
 """
 
@@ -30,7 +30,8 @@ from core.errors import UserError
 from core.models.model import Model, parameter_table
 from core.spec.experiment import Experiment, replace
 from core.weights.paddle_files import layer_name
-from core.weights.recognise import Part, find_embedding, find_head, find_recurrent, join
+from core.weights.recognise import Part, find_embedding, find_recurrent, join
+from core.weights.recognise_head import LinearLayers, find_head
 from core.weights.recognise_textcnn import find_convolutions, find_tables, has_convolutions, in_layout_of
 from core.weights.state_dict import StateDict
 
@@ -115,7 +116,8 @@ def convert(state: StateDict, layout: str, choices: Choices | None = None) -> Po
     find_words = find_embedding if recurrent else find_tables
     embedding = find_words(left, where, encoder.changes["model.embedding.dim"], choices.embedding)
     left = without(embedding)
-    head = find_head(left, where, encoder.features, layout, state.ordered, choices.hidden, choices.head)
+    linear = LinearLayers(left, where, layout, state.ordered)
+    head = find_head(linear, encoder.features, choices.hidden, choices.head)
     left = without(head)
 
     parts = (embedding, encoder, head)

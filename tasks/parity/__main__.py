@@ -25,7 +25,6 @@ from rich.markup import escape
 
 import backends
 from backends import implementations
-from core.data.dataset import Prepared
 from core.engine import machine
 from core.errors import UserError
 from core.files import write_json_atomic
@@ -34,7 +33,7 @@ from core.parity.faults import FAULTS, fault, planted
 from core.parity.findings import Finding, first_failure
 from core.parity.instances import random_batch, random_parameters, well_conditioned
 from core.parity.layers import Side, Sides, able, check_dtype, compare_forward, compare_gradients
-from core.parity.training import TRAINING_LIMIT, climb
+from core.parity.training import TRAINING_LIMIT, Comparison, climb
 from core.plots.curves import draw_differences
 from core.rng import generator
 from core.spec.experiment import Experiment, read_experiment, replace
@@ -57,6 +56,8 @@ DTYPES = ("float64", "float32")
 class Report:
     """Collect findings and the loss curves of training runs, by name of the case."""
 
+    seed: int
+    """Keys the random parameters and input of rungs 1 and 2."""
     findings: dict[str, list[Finding]] = field(default_factory=dict)
     experiments: dict[str, Experiment] = field(default_factory=dict)
     losses: dict[str, dict[str, dict[str, np.ndarray]]] = field(default_factory=dict)
@@ -131,18 +132,19 @@ def main(argv: list[str]) -> int:
     _describe_left_out(cases, climbs)
     cases = {case: own for case, own in cases.items() if own}
     climbs = {name: own for name, own in climbs.items() if own}
-    report = Report()
+    report = Report(seed)
     fault_planted = planted(sides[where].package, arguments.plant) if arguments.plant else nullcontext()
     with fault_planted, LadderProgress((len(cases) + len(climbs)) * len(dtypes)) as progress:
         for case, own in cases.items():
             for dtype in dtypes:
-                _check_model(str(case), case.experiment(dtype), own, seed, report, progress)
+                _check_model(str(case), case.experiment(dtype), own, report, progress)
         for name, own in climbs.items():
             for dtype in dtypes:
                 spec = fitted(replace(runs[name], {"training.dtype": dtype}), data[name])
-                _check_training(name, spec, data[name], own, arguments.steps, seed, report, progress)
+                comparison = Comparison(spec, data[name].train, data[name].dev, own, arguments.steps)
+                _check_training(name, comparison, report, progress)
     seconds = time.perf_counter() - began
-    return _conclude(report, arguments, where, seed, seconds, out)
+    return _conclude(report, arguments, where, seconds, out)
 
 
 def _sides(arguments: argparse.Namespace, encoder: Encoder) -> dict[str, Side]:
@@ -161,7 +163,7 @@ def _able_sides(arguments: argparse.Namespace, experiment: Experiment) -> Sides:
 
 
 def _resolved(requested: list[str], encoder: Encoder) -> list[str]:
-    return [implementations.resolve_implementation(name, None, "cpu", encoder) for name in requested]
+    return [implementations.resolve_implementation(name, "cpu", encoder) for name in requested]
 
 
 def _of_each(arguments: argparse.Namespace, chosen: list[str]) -> dict[str, Side]:
@@ -242,11 +244,9 @@ def _describe(base: Experiment, sides: Sides, arguments: argparse.Namespace, whe
     fact("seed", f"{seed} on rungs 1 and 2 (repeat with --draw {seed})")
 
 
-def _check_model(
-    name: str, experiment: Experiment, sides: Sides, seed: int, report: Report, progress: LadderProgress
-) -> None:
+def _check_model(name: str, experiment: Experiment, sides: Sides, report: Report, progress: LadderProgress) -> None:
     """Run rungs 1 and 2 for a small model on random input."""
-    rng = generator(seed, name)
+    rng = generator(report.seed, name)
     progress.rung(name, 0, 1)
     parameters, batch = well_conditioned(
         experiment, lambda: (random_parameters(experiment, rng), random_batch(experiment, rng))
@@ -258,27 +258,15 @@ def _check_model(
     progress.finished()
 
 
-def _check_training(
-    name: str,
-    experiment: Experiment,
-    data: Prepared,
-    sides: Sides,
-    steps: int,
-    seed: int,
-    report: Report,
-    progress: LadderProgress,
-) -> None:
+def _check_training(name: str, comparison: Comparison, report: Report, progress: LadderProgress) -> None:
     """Run all rungs for a training run on real reviews."""
+    experiment = comparison.experiment
     began, dtype = time.perf_counter(), experiment.training.dtype
     title = f"{name}, {dtype}" if name else dtype
     with tempfile.TemporaryDirectory(prefix="seqtwin-") as workspace:
         findings, trained = climb(
-            experiment,
-            data.train,
-            data.dev,
-            sides,
-            steps,
-            seed,
+            comparison,
+            report.seed,
             Path(workspace),
             lambda what, done, total: progress.rung(f"{title}, {what}", done, total),
         )
@@ -299,13 +287,13 @@ def _check_training(
     progress.finished(f"{verdict}  {escape(title)}: {curve}{seconds:.0f} s")
 
 
-def _conclude(report: Report, arguments: argparse.Namespace, where: str, seed: int, seconds: float, out: Path) -> int:
+def _conclude(report: Report, arguments: argparse.Namespace, where: str, seconds: float, out: Path) -> int:
     rows = report.findings[""] if not arguments.all else worst(report.findings)
     print_findings(rows)
     count = sum(map(len, report.findings.values()))
     failed = sum(not finding.passed for own in report.findings.values() for finding in own)
     RunFolder.create(out)
-    tree = _tree(report, arguments, where, seed, seconds)
+    tree = _tree(report, arguments, where, seconds)
     write_json_atomic(out / "parity.json", tree)
     if arguments.json:
         write_json_atomic(arguments.json, tree)
@@ -334,7 +322,7 @@ def _detection(name: str, where: str, findings: list[Finding]) -> str:
     )
 
 
-def _tree(report: Report, arguments: argparse.Namespace, where: str, seed: int, seconds: float) -> dict:
+def _tree(report: Report, arguments: argparse.Namespace, where: str, seconds: float) -> dict:
     """Return the report as a JSON tree; non-finite values become null."""
     return {
         "passed": report.passed,
@@ -344,7 +332,7 @@ def _tree(report: Report, arguments: argparse.Namespace, where: str, seed: int, 
         "versions": {
             name: f"{name} {load_backend(name).versions()[name]}" for name in arguments.backends or backends.NAMES
         },
-        "draw": seed,
+        "draw": report.seed,
         "planted": {"fault": arguments.plant, "in": where} if arguments.plant else None,
         "compared": [
             {

@@ -15,10 +15,12 @@ import tasks.gates
 import tasks.imdb
 import tasks.parity.__main__
 from backends import implementations
+from core.analysis import gradient_flow
 from core.analysis.gates import Place, trace
 from core.analysis.gradient_flow import state_gradients
 from core.batch import pad
 from core.data.sources import imdb
+from core.engine.executor import Executor
 from core.models.encoders.recurrent import CELLS, layer_weights
 from core.models.heads.pooled import cross_entropy
 from core.models.model import forward, initial_parameters, parameter_table, product_weights
@@ -34,11 +36,12 @@ from core.parity.instances import (
     well_conditioned,
 )
 from core.parity.layers import GRADIENT_LIMIT, OUTPUT_JUMP, OUTPUT_LIMIT, Side, able, compare_forward, compare_gradients
-from core.parity.training import climb
+from core.parity.training import Comparison, climb
 from core.spec.experiment import Experiment, parse_experiment, replace
 from core.train.run_folder import RunFolder
 from tasks.parity.cases import Case
 from tasks.run.evaluators import evaluator
+from tasks.run.worker import Request
 from tests.conftest import fresh_rng, loaded, make_dataset, make_reviews, run_main, stop_at
 from tests.parity.recorded import hold
 
@@ -63,7 +66,9 @@ def small(**changes: object) -> Experiment:
 
 
 def engine_of(name: str, experiment: Experiment, parameters, implementation: str = "loop"):
-    return backends.load(name).Engine(experiment.model, experiment.training, parameters, "cpu", implementation)
+    return backends.load(name).Engine(
+        experiment.model, experiment.training, parameters, Executor("cpu", implementation)
+    )
 
 
 def widest(found: dict, wanted: dict) -> float:
@@ -281,7 +286,7 @@ def test_the_whole_ladder(rng, tmp_path):
     experiment = small(**{"training.batch_size": 8, "training.bucket_batches": 2, "training.epochs": 2})
     data = make_dataset(rng, 40), make_dataset(rng, 30)
     sides = {name: backends.load(name) for name in INSTALLED}
-    findings, trained = climb(experiment, *data, sides, 9, 0, tmp_path, lambda *_: None)
+    findings, trained = climb(Comparison(experiment, *data, sides, 9), 0, tmp_path, lambda *_: None)
     hold(findings)
     assert {finding.rung for finding in findings} == {1, 2, 3, 4, 5} and trained.steps == 9
     for finding in findings:
@@ -402,7 +407,7 @@ def test_models_side_by_side_are_those_alone(name, implementation, rng):
         {"label": np.concatenate([own.labels for _, own in models])},
     )
     ensemble = backends.load(name).Ensemble(
-        experiment.model, experiment.training, [0, 1, 2], stacked, "cpu", implementation
+        experiment.model, experiment.training, [0, 1, 2], stacked, Executor("cpu", implementation)
     )
     logits, (_, gradients) = ensemble.logits(together).reshape(3, 4, -1), ensemble.gradients(together, 0)
     for number, (own, batch) in enumerate(models):
@@ -434,7 +439,7 @@ def test_a_trace_is_the_reference_s(cell, rng):
 
 @each_backend
 @pytest.mark.parametrize("cell", ["srn", "lstm"])
-def test_state_gradients(name, cell, rng):
+def test_state_gradients(name, cell, rng, monkeypatch):
     """dL/dh_t against the complex step, in float64: there no number falls on another side."""
     changes = {"model.encoder.cell": cell, "model.encoder.bidirectional": False, "model.head.pooling": "last"}
     experiment = small(**changes, **{"training.dtype": "float64"})
@@ -452,12 +457,14 @@ def test_state_gradients(name, cell, rng):
         logits = round_bfloat16(h) @ round_bfloat16(parameters["head.weight"]).T + parameters["head.bias"]
         return cross_entropy(logits, batch.labels[row : row + 1], "mean")
 
-    package = backends.load(name)
-    found = state_gradients(package, "cpu", "loop", model, parameters, batch, round_bfloat16)["h"]
+    monkeypatch.setattr(gradient_flow, "rounding_of", lambda dtype: round_bfloat16)
+    package, executor = backends.load(name), Executor("cpu", "loop")
+    found = state_gradients(package, executor, experiment, parameters, batch)["h"]
     for row, t in np.ndindex(found.shape):
         wanted = np.linalg.norm([loss(row, t, unit).imag / 1e-30 for unit in range(5)])
         assert found[row, t] == pytest.approx(wanted, rel=1e-11), (row, t)
-    plain = state_gradients(package, "cpu", "loop", model, parameters, batch)["h"]
+    monkeypatch.undo()
+    plain = state_gradients(package, executor, experiment, parameters, batch)["h"]
     assert np.abs(plain / found - 1).max() > 1e-5
 
 
@@ -503,10 +510,10 @@ def test_a_run_and_all_that_is_done_with_it(name, place, tmp_path):
     rounded, plain = (
         forward(experiment.model, exact, batch, rounded=own)["logits"] for own in (round_bfloat16, exactly)
     )
-    numpy = evaluator(folder, experiment, "numpy", "auto", "auto")
+    numpy = evaluator(folder, experiment, Request("numpy"))
     assert np.array_equal(numpy.logits(batch), rounded) and np.abs(rounded - plain).max() > 1e-6
     for own in INSTALLED:
-        engine = evaluator(folder, experiment, own, "cpu", "auto")
+        engine = evaluator(folder, experiment, Request(own, "cpu"))
         assert engine.training.dtype == "bfloat16" and len(engine.product_weights) == 5
         assert np.abs(engine.logits(batch) - rounded).max() < 2e-3
     text = "a wonderful film and awful !"

@@ -22,6 +22,7 @@ import backends
 from backends import kernels
 from core import spec
 from core.batch import Batch
+from core.engine.executor import Executor
 from core.models.encoders.recurrent import CELLS, LayerSizes
 from core.models.model import initial_parameters
 from tests.conftest import ROOT, loaded, one_line
@@ -443,7 +444,7 @@ def test_ctrl_c_beside_a_pass_is_ctrl_c(name, monkeypatch):
     backend = loaded(name)
     model, training = spec.Experiment().model, spec.Experiment().training
     model = model.model_copy(update={"embedding": spec.Embedding(vocab_size=9, dim=3)})
-    engine = backend.Engine(model, training, initial_parameters(model, 0, "float32"), "cpu", "fast")
+    engine = backend.Engine(model, training, initial_parameters(model, 0, "float32"), Executor("cpu", "fast"))
 
     def pressed(*_, **__):
         raise KeyboardInterrupt

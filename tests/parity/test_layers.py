@@ -149,7 +149,7 @@ def test_the_complex_step_agrees_with_plain_differences():
             ends.append(derivatives.training_loss(experiment, moved, batch, 0))
         slope = (ends[0] - ends[1]) / 2e-5
         assert slope == pytest.approx((gradient * direction).sum(), rel=1e-6, abs=1e-9), name
-        exact = derivatives.slope(experiment, parameters, batch, 0, name, direction)
+        exact = derivatives.slope(experiment, parameters, batch, 0, {name: direction})
         assert exact == pytest.approx((gradient * direction).sum(), rel=1e-13, abs=1e-16), name
 
 

@@ -18,7 +18,15 @@ from core.parity.faults import FAULTS, fault, planted
 from core.parity.findings import Finding, first_failure, pairs, ratio, widest
 from core.parity.instances import margin, random_batch, random_parameters
 from core.parity.layers import engine_of
-from core.parity.training import climb, compare_predictions, compare_routes, compare_training, curve_finding, looks
+from core.parity.training import (
+    Comparison,
+    climb,
+    compare_predictions,
+    compare_routes,
+    compare_training,
+    curve_finding,
+    looks,
+)
 from core.spec.experiment import Experiment, replace
 from tasks.cli.console import run_program
 from tasks.parity.cases import GRID, LADDER, SMALLER, TEXTCNN, TRAINING, VARIANTS
@@ -78,7 +86,7 @@ def ignore(*_) -> None:
 @pytest.mark.parametrize("name", TRAINING)
 def test_every_kind_of_training_climbs_the_ladder(name, data, tmp_path, rng):
     experiment = experiment_of(TRAINING[name])
-    findings, trained = climb(experiment, *data, sides(), 25, int(rng.integers(1 << 30)), tmp_path, ignore)
+    findings, trained = climb(Comparison(experiment, *data, sides(), 25), int(rng.integers(1 << 30)), tmp_path, ignore)
     hold(findings)
     assert {finding.rung for finding in findings} == {1, 2, 3, 4, 5}
     for losses in trained.losses.values():
@@ -90,7 +98,7 @@ def test_every_kind_of_training_climbs_the_ladder(name, data, tmp_path, rng):
 @needs_both
 def test_float32_is_recorded_and_not_judged(data, tmp_path):
     experiment = replace(experiment_of({}), {"training.dtype": "float32"})
-    findings, trained = climb(experiment, *data, sides(), 12, 0, tmp_path, ignore)
+    findings, trained = climb(Comparison(experiment, *data, sides(), 12), 0, tmp_path, ignore)
     hold(findings)
     for finding in findings:
         assert (finding.limit is None) == (finding.rung in (3, 4)), finding
@@ -101,7 +109,7 @@ def test_float32_is_recorded_and_not_judged(data, tmp_path):
 @each_installed
 def test_one_framework_alone_is_held_against_the_reference(name, data, tmp_path):
     experiment = experiment_of({})
-    findings, trained = climb(experiment, *data, {name: backends.load(name)}, 5, 0, tmp_path, ignore)
+    findings, trained = climb(Comparison(experiment, *data, {name: backends.load(name)}, 5), 0, tmp_path, ignore)
     assert [(finding.rung, finding.compared) for finding in findings] == [
         (1, f"{name} ~ reference"),
         (2, f"{name} ~ reference"),
@@ -114,16 +122,17 @@ def test_one_framework_alone_is_held_against_the_reference(name, data, tmp_path)
 def test_native_masks_are_replaced(data, tmp_path):
     """Each framework draws its own: under them the two cannot be the same."""
     experiment = replace(experiment_of({}), {"training.dropout_masks": "native"})
-    findings, _ = compare_training(experiment, data[0], sides(), 3)
+    comparison = Comparison(experiment, *data, sides(), 3)
+    findings, _ = compare_training(comparison)
     assert not findings[0].passed
-    hold(climb(experiment, *data, sides(), 3, 0, tmp_path, ignore)[0])
+    hold(climb(comparison, 0, tmp_path, ignore)[0])
 
 
 @needs_both
 @pytest.mark.parametrize("steps", [1, 2, 3, 4, 31, 32, 90])
 def test_routes_of_any_length(steps, data, tmp_path):
     """Shorter than its legs, past an epoch, to the very end, and more than there are."""
-    findings = compare_routes(experiment_of({}), *data, sides(), steps, tmp_path)
+    findings = compare_routes(Comparison(experiment_of({}), *data, sides(), steps), tmp_path)
     hold(findings)
     assert {finding.compared for finding in findings} == {
         "paddle > torch > paddle ~ paddle",
@@ -242,7 +251,7 @@ def test_a_prediction_that_differs_is_counted(data):
 def ladder_with(name: str, where: str, data, path) -> list[Finding]:
     experiment = replace(experiment_of({}), fault(name).needs)
     with planted(backends.load(where), name):
-        return climb(experiment, *data, sides(), 12, 0, path, ignore)[0]
+        return climb(Comparison(experiment, *data, sides(), 12), 0, path, ignore)[0]
 
 
 @pytest.mark.slow
@@ -264,7 +273,7 @@ def test_a_planted_fault_is_caught_where_it_should_be(planted_fault, name, data,
     assert all(row.passed for row in findings if row.rung < expected.rung)
     (tmp_path / "again").mkdir()
     experiment = replace(experiment_of({}), expected.needs)
-    hold(climb(experiment, *data, sides(), 3, 0, tmp_path / "again", ignore)[0])
+    hold(climb(Comparison(experiment, *data, sides(), 3), 0, tmp_path / "again", ignore)[0])
 
 
 @each_installed

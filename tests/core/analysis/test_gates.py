@@ -20,6 +20,7 @@ import tasks.gates
 from backends import implementations
 from core.analysis.gates import QUANTITIES, Place, memory, trace
 from core.data.vocabulary import Vocabulary
+from core.engine.executor import Executor
 from core.errors import UserError
 from core.models.encoders.recurrent import GATES, WEIGHT_KINDS, direction_suffixes
 from core.models.model import forward
@@ -138,7 +139,7 @@ def states_of(name, implementation, encoder, weights, x, layer, reverse) -> dict
     for state in "hc" if encoder.cell == "lstm" else "h":
         given[f"{state}_0"] = np.zeros((encoder.directions, length, encoder.hidden_size), x.dtype)
     lengths = np.array([len(piece) for piece in pieces], dtype=np.int64)
-    found = backends.load(name).LayerProbe(single, given, lengths, "cpu", implementation).forward()
+    found = backends.load(name).LayerProbe(single, given, lengths, Executor("cpu", implementation)).forward()
     states = {key: found[key][int(reverse)] for key in ("h_n", "c_n") if key in found}
     return {**states, "output": found["output"][lengths.argmax()]}
 

@@ -31,6 +31,7 @@ import tasks.port
 import tasks.speed.__main__
 from backends import implementations, launchers
 from core.batch import Batch, BatchShard
+from core.engine.executor import Executor
 from core.engine.processes import SINGLE_PROCESS, in_turn, peer_lost
 from core.errors import UserError
 from core.parity.instances import random_batch, random_parameters
@@ -109,7 +110,7 @@ def test_gradients_of_the_parts_add_up(backend, rng, case):
     )
 
     def engine(group):
-        return backend.Engine(experiment.model, experiment.training, arrays, "cpu", implementation, group)
+        return backend.Engine(experiment.model, experiment.training, arrays, Executor("cpu", implementation, group))
 
     alone = engine(SINGLE_PROCESS)
     for size, rows in ((2, 5), (3, 7), (4, 2), (2, 1)):

@@ -15,6 +15,7 @@ import pytest
 
 import backends
 from backends import implementations, kernels
+from core.engine.executor import Executor
 from core.models.encoders.recurrent import (
     CELLS,
     FRAMEWORK_CELLS,
@@ -106,7 +107,7 @@ def having(cell: str) -> tuple[str, ...]:
 def probe(name, encoder, arrays, lengths, implementation):
     if implementation == "fast" and implementations.why_not_fast("cpu"):
         pytest.fail(f"fast cannot run here: {implementations.why_not_fast('cpu')}")
-    return backends.load(name).LayerProbe(encoder, arrays, lengths, "cpu", implementation)
+    return backends.load(name).LayerProbe(encoder, arrays, lengths, Executor("cpu", implementation))
 
 
 @each_cell
@@ -188,12 +189,13 @@ INTERRUPTED = """
 import os, signal, sys, threading, time
 import numpy as np
 import backends
+from core.engine.executor import Executor
 from core.spec import RecurrentEncoder
 encoder = RecurrentEncoder(cell="lstm", hidden_size=256, bidirectional=False)
 shapes = {"x": (64, 2000, 256), "encoder.weight_ih_l0": (1024, 256), "encoder.weight_hh_l0": (1024, 256)}
 shapes |= {"d_output": (64, 2000, 256), "encoder.bias_ih_l0": (1024,), "encoder.bias_hh_l0": (1024,)}
 arrays = {name: np.full(shape, 0.01, np.float32) for name, shape in shapes.items()}
-probe = backends.load(sys.argv[1]).LayerProbe(encoder, arrays, np.full(64, 2000), "cpu", "fast")
+probe = backends.load(sys.argv[1]).LayerProbe(encoder, arrays, np.full(64, 2000), Executor("cpu", "fast"))
 sent = []
 def interrupt():
     sent.append(time.process_time())
