@@ -23,7 +23,6 @@ from rich.markup import escape
 import backends
 from core.data.sources.digit_sums import BOOK_LENGTHS, SUMS
 from core.data.stack import Stack
-from core.engine import devices
 from core.errors import UserError
 from core.files import write_json_atomic
 from core.models.encoders.recurrent import Cell, RecurrentEncoder
@@ -33,8 +32,9 @@ from core.report.runs import read_run
 from core.schema import of_kind
 from core.spec.data import DigitSums
 from core.spec.experiment import FORMAT_VERSION, Experiment, parse_experiment, replace
-from core.train.ensemble import Member, check_members, steps_from
+from core.train.ensemble import steps_from
 from core.train.ensemble_folder import EnsembleFolder
+from core.train.members import Member, check_members
 from core.train.run_folder import RunFolder, read_json
 from tasks.cli.console import INTERRUPTED, Parser, console, fact, launch
 from tasks.cli.framework import load_backend
@@ -111,12 +111,10 @@ class Plan:
 
 def main(argv: list[str]) -> int:
     arguments = _parser().parse_args(argv)
-    devices.parse(arguments.device)
-    backend = arguments.backend
+    request, backend = Request.read(arguments), arguments.backend
     if arguments.resume:
         _refuse_with_resume(arguments)
         if both_frameworks.is_both(arguments.resume):
-            request = Request(backend, arguments.device, arguments.impl)
             return both_frameworks.resume_with_options(BOTH_BACKENDS, arguments.resume, request)
         if backend == both_frameworks.BOTH:
             raise UserError(
@@ -136,7 +134,6 @@ def main(argv: list[str]) -> int:
             check_members(plan.members(cell))
         drawn = of_kind(next(iter(plan.experiments.values())).data, DigitSums).seed
         again = [*argv, "--data-seed", str(drawn)] if arguments.data_seed == "fresh" else argv
-        request = Request(backend, arguments.device, arguments.impl)
         return both_frameworks.start_with_options(BOTH_BACKENDS, "digit_sum", again, request, arguments.out)
     backend = backend or backends.first_installed()
     who = _workers(plan, backend, arguments)
@@ -231,7 +228,7 @@ def _data_seed(text: str) -> int:
 
 def _workers(plan: Plan, backend: str, arguments: argparse.Namespace) -> dict[str, Worker]:
     """Return the worker of each cell. Raises UserError if one is unavailable."""
-    request = Request(backend, arguments.device, arguments.impl)
+    request = Request.read(arguments).or_backend(backend)
     return {cell: Worker.of_ensemble(request, own) for cell, own in plan.experiments.items()}
 
 

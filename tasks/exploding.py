@@ -16,9 +16,8 @@ from types import MappingProxyType
 import numpy as np
 from rich.markup import escape
 
-import backends
 from core.analysis.gradient_flow import one_layer_to_the_last_state, state_gradients
-from core.engine import devices, machine
+from core.engine import machine
 from core.errors import UserError
 from core.files import write_json_atomic
 from core.models.encoders.recurrent import RecurrentEncoder
@@ -27,8 +26,9 @@ from core.report.exploding import LATER, Figures, Side, exploding_page
 from core.schema import of_kind
 from core.spec.data import DigitSums
 from core.spec.experiment import Experiment, replace
-from core.train.ensemble import evaluate_each, starting_values
+from core.train.ensemble import evaluate_each
 from core.train.loop import finite_or_none
+from core.train.members import starting_values
 from core.train.run_folder import RunFolder
 from tasks.cli.console import Parser, console, fact, launch
 from tasks.cli.options import DEVICE_HELP, TEXT_FLAGS, add_options, apply_options
@@ -71,10 +71,8 @@ class Training:
 
     def tree(self) -> dict:
         return {
-            "norms": {
-                name: [[finite_or_none(x) for x in step] for step in v.tolist()] for name, v in self.norms.items()
-            },
-            "loss": [[finite_or_none(x) for x in step] for step in self.losses.tolist()],
+            "norms": {name: _numbers(values) for name, values in self.norms.items()},
+            "loss": _numbers(self.losses),
             "best_dev_accuracy": self.dev,
             "test_accuracy": self.test,
         }
@@ -98,19 +96,18 @@ def _numbers(values: np.ndarray) -> list[list[float | None]]:
 def main(argv: list[str]) -> int:
     parser = _parser()
     arguments = parser.parse_args(argv)
-    devices.parse(arguments.device)
+    request = Request.read(arguments)
     if arguments.resume:
         return _resume(parser, arguments)
-    base, request = _base(arguments), Request(arguments.backend, arguments.device, arguments.impl)
+    base = _base(arguments)
     if arguments.backend == both_frameworks.BOTH:
         return both_frameworks.start_with_options(BOTH_BACKENDS, "exploding", argv, request, arguments.out)
-    backend = arguments.backend or backends.first_installed()
     own_cell = _encoder(base).cell
     who = {
-        cell: Worker.of_ensemble(request.or_backend(backend), replace(base, {"model.encoder.cell": cell}))
+        cell: Worker.of_ensemble(request, replace(base, {"model.encoder.cell": cell}))
         for cell in dict.fromkeys([own_cell, *VANISHING_CELLS])
     }
-    folder = Path(arguments.out) if arguments.out else new_name(Path("runs"), f"exploding-{backend}")
+    folder = Path(arguments.out) if arguments.out else new_name(Path("runs"), f"exploding-{request.backend_name}")
     RunFolder.check_free(folder)
     _describe(base, who[own_cell], arguments, folder)
     begun = time.perf_counter()
@@ -172,8 +169,7 @@ def _resume(parser: Parser, arguments: argparse.Namespace) -> int:
     if not both_frameworks.is_both(arguments.resume):
         RunFolder.open(Path(arguments.resume))
         raise UserError(f"{arguments.resume}: run of a single backend, which cannot be resumed: start a new run")
-    request = Request(arguments.backend, arguments.device, arguments.impl)
-    return both_frameworks.resume_with_options(BOTH_BACKENDS, arguments.resume, request)
+    return both_frameworks.resume_with_options(BOTH_BACKENDS, arguments.resume, Request.read(arguments))
 
 
 def _compare(paths: list[Path], names: list[str], out: Path) -> None:

@@ -175,7 +175,7 @@ def _resume(work: Work, check: Callable[[dict, str], None], run: str, request: R
         device = plan.get("device", "auto")
     if implementation == "auto":
         implementation = plan.get("implementation", "auto")
-    return _run(work, folder, Request(BOTH, device, implementation))
+    return _run(work, folder, Request(request.backend, device, implementation))
 
 
 def _check_installed() -> None:

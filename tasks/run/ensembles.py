@@ -12,8 +12,9 @@ from rich.progress import TextColumn
 from core.engine import machine
 from core.engine.contract import Ensemble, EnsembleStats
 from core.spec.experiment import Experiment, with_class_weights
-from core.train.ensemble import EnsembleSession, EnsembleState, Member, evaluate_each, train_together
+from core.train.ensemble import EnsembleSession, EnsembleState, evaluate_each, train_together
 from core.train.ensemble_folder import EnsembleFolder
+from core.train.members import Member
 from core.train.record import Run
 from core.train.results import result_of
 from core.train.setup import read_data

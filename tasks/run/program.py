@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from backends import implementations
-from core.engine import devices
 from core.errors import UserError
 from core.spec.experiment import Experiment, read_experiment
 from core.train.setup import absolute_source
@@ -89,7 +88,7 @@ def _train(program: Program, argv: list[str]) -> int:
     add_options(parser, bases, program.without, {"--data": program.data_help})
     arguments = parser.parse_args(argv)
     cache = cache_folder(arguments.cache_dir)
-    options = TrainOptions(_request(arguments), cache, arguments.out, arguments.tensorboard)
+    options = TrainOptions(Request.read(arguments), cache, arguments.out, arguments.tensorboard)
     if arguments.resume:
         _refuse_with_resume(program, arguments)
         if both_frameworks.is_both(arguments.resume):
@@ -147,7 +146,7 @@ def _predict(program: Program, argv: list[str]) -> int:
         text_column=arguments.text_column,
         encoding=arguments.encoding,
     )
-    return predict(arguments.run, arguments.text, _request(arguments), wanted)
+    return predict(arguments.run, arguments.text, Request.read(arguments), wanted)
 
 
 def _evaluate(program: Program, argv: list[str]) -> int:
@@ -166,7 +165,7 @@ def _evaluate(program: Program, argv: list[str]) -> int:
     arguments = parser.parse_args(argv)
     if arguments.split not in ("test", "dev", "train"):
         raise UserError(f"--split {arguments.split}: choose one of test, dev, train")
-    request = _request(arguments)
+    request = Request.read(arguments)
     cache = cache_folder(arguments.cache_dir)
     fields = {"--data": "data.source", "--dev": "data.dev", "--test": "data.test"}
     places = {fields[flag]: getattr(arguments, flag[2:]) for flag in moved}
@@ -188,13 +187,6 @@ def _impl_option(parser: Parser) -> None:
 
 def _cache_option(parser: Parser) -> None:
     parser.add_argument("--cache-dir", metavar="DIR", help="cache of downloads and tokenized texts [~/.cache/seqtwin]")
-
-
-def _request(arguments: argparse.Namespace) -> Request:
-    """Return the given backend, device and implementation. Raises UserError for an invalid device."""
-    device = arguments.device or "auto"
-    devices.parse(device)
-    return Request(arguments.backend, device, arguments.impl)
 
 
 def _refuse_with_resume(program: Program, arguments: argparse.Namespace) -> None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import argparse
 from dataclasses import dataclass, replace
 from types import ModuleType
 
 import backends
 from backends import implementations, launchers
 from backends.implementations import IMPLEMENTATIONS, SIDE_BY_SIDE
+from core.engine import devices
 from core.engine.contract import Engine, Ensemble
 from core.engine.executor import Executor
 from core.spec.experiment import Experiment
-from core.train.ensemble import Member, starting_values
+from core.train.members import Member, starting_values
 from core.train.record import executor_record
 from core.train.setup import Setup
 from tasks.cli.framework import load_backend
@@ -27,6 +29,18 @@ class Request:
     """`auto`, `cpu`, `gpu` or `gpu:N`."""
     implementation: str = "auto"
 
+    @classmethod
+    def read(cls, arguments: argparse.Namespace) -> Request:
+        """Return the request in `--backend`, `--device` and `--impl`. Raises UserError for an invalid device."""
+        device = arguments.device or "auto"
+        devices.parse(device)
+        return cls(arguments.backend, device, arguments.impl)
+
+    @property
+    def backend_name(self) -> str:
+        """Name of the backend, by default of the first installed one."""
+        return backends.first_installed() if self.backend is None else self.backend
+
     def or_backend(self, name: str) -> Request:
         """Return the request with this backend, unless it names one."""
         return replace(self, backend=self.backend or name)
@@ -34,7 +48,7 @@ class Request:
 
 def implementation_on(
     device: str, request: Request, backend: ModuleType, experiment: Experiment, among=IMPLEMENTATIONS
-):
+) -> str:
     """Return the implementation that runs the spec on a device. Raises UserError if the requested one cannot."""
     encoder = experiment.model.encoder
     order = implementations.preferred(backend, device, encoder, experiment.training.dtype)
@@ -54,7 +68,7 @@ class Worker:
 
         Raises UserError if backend, device or implementation is unavailable.
         """
-        name = request.backend or backends.first_installed()
+        name = request.backend_name
         backend, dtype = load_backend(name), experiment.training.dtype
         place = launchers.launched(name)
         device = backend.resolve_device(request.device, dtype)
@@ -66,7 +80,7 @@ class Worker:
     @classmethod
     def of_ensemble(cls, request: Request, experiment: Experiment) -> Worker:
         """Choose what trains an ensemble of the spec. Raises UserError like `join`."""
-        backend = load_backend(request.backend or backends.first_installed())
+        backend = load_backend(request.backend_name)
         device = backend.resolve_device(request.device, experiment.training.dtype)
         return cls(backend, Executor(device, implementation_on(device, request, backend, experiment, SIDE_BY_SIDE)))
 

@@ -166,15 +166,14 @@ def check_training(context: Context) -> Iterator[dict]:
     """The same steps on the GPU and the CPU, in lockstep; and runs that change device on the way."""
     sides = {"cpu": On(context.package, "builtin", "cpu"), "device": On(context.package, "packed", context.device)}
     experiment, prepared = context.reviews(replace(LADDER, SMALLER))
-    data = prepared.train, prepared.dev
-    for dtype in ("float64", "float32"):
+    data, sizes = (prepared.train, prepared.dev), context.sizes
+    for dtype, limit in (("float64", CURVE_LIMIT), ("float32", None)):
         spec = replace(experiment, {"training.dtype": dtype})
-        limit = CURVE_LIMIT if dtype == "float64" else None
-        for finding in compare_training(Comparison(spec, *data, sides, context.sizes.steps))[0]:
+        for finding in compare_training(Comparison(spec, *data, sides, sizes.steps))[0]:
             yield held(f"{dtype}, GPU ~ CPU, {finding.quantity}", finding.value, limit, note=f" ({finding.where})")
     spec = replace(experiment, {"training.dtype": "float64"})
     with tempfile.TemporaryDirectory() as folder:
-        for finding in compare_routes(Comparison(spec, *data, sides, context.sizes.routes), Path(folder)):
+        for finding in compare_routes(Comparison(spec, *data, sides, sizes.routes), Path(folder)):
             where = finding.compared.replace("device", "GPU").replace("cpu", "CPU")
             yield held(f"float64, resumed {where}, {finding.quantity}", finding.value, CURVE_LIMIT)
 

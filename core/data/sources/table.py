@@ -61,11 +61,9 @@ def read_rows(
     Raises UserError: a missing or repeated column, an empty file, a row with more or fewer cells than the header, a
     cell that is too long, an unclosed quote, bytes that are not in `encoding`, NUL, a damaged .gz.
     """
-    kind = _check_file(path)
+    parse = {"csv": _csv, "tsv": _tsv, "jsonl": _jsonl}[_check_file(path)]
     check_encoding(encoding)
-    lines = _Lines(path, encoding, progress)
-    parse = {"csv": _csv, "tsv": _tsv, "jsonl": _jsonl}[kind]
-    return parse(path, lines, columns, optional)
+    return parse(path, _Lines(path, encoding, progress), columns, optional)
 
 
 class _Lines:
@@ -118,9 +116,9 @@ class _Lines:
 
 def _csv(path: Path, lines: _Lines, columns: list[str], optional: tuple[str, ...]) -> Iterator[Row]:
     stream = iter(lines)
-    first, delimiters = _header(path, stream), DELIMITERS
+    first, delimiters = _first_line(path, stream), DELIMITERS
     if told := re.fullmatch(r"sep=([,;|:\t])\r?\n?", first):  # Excel's separator line
-        first, delimiters = _header(path, stream), (told[1],)
+        first, delimiters = _first_line(path, stream), (told[1],)
     while first.count('"') % 2 and len(first) < LONGEST and (more := next(stream, "")):
         first += more  # a column name that contains a line break
     above = lines.number
@@ -151,7 +149,7 @@ def _csv(path: Path, lines: _Lines, columns: list[str], optional: tuple[str, ...
 def _tsv(path: Path, lines: _Lines, columns: list[str], optional: tuple[str, ...]) -> Iterator[Row]:
     """Yield one row per line. Quotes are ordinary characters, except around an entire cell."""
     stream = iter(lines)
-    header = _Header(path, _stripped(_cells(_header(path, stream))), columns, optional)
+    header = _Header(path, _stripped(_cells(_first_line(path, stream))), columns, optional)
     number = 0
     for line in stream:
         if "\t" not in line and not line.strip():
@@ -215,7 +213,7 @@ def _string(value: object, where: str, column: str) -> str:
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
-def _header(path: Path, stream: Iterator[str]) -> str:
+def _first_line(path: Path, stream: Iterator[str]) -> str:
     first = next(stream, "")
     if not first.strip():
         raise UserError(f"{path}: empty: the first line must name the columns")
@@ -227,10 +225,9 @@ def _stripped(cells: list[str]) -> list[str]:
 
 
 class _Header:
-    """The column names of a table, and the places of those that are read."""
+    """The columns of a table, and the places of those to read. Raises UserError if one is missing or repeated."""
 
     def __init__(self, path: Path, names: list[str], columns: list[str], optional: tuple[str, ...]) -> None:
-        """Find the columns. Raises UserError if one is missing or occurs twice."""
         for column in (*columns, *optional):
             if names.count(column) > 1:
                 raise UserError(f"{path}: {names.count(column)} columns are named {column!r}: rename all but one")

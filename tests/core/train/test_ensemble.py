@@ -22,13 +22,11 @@ from core.spec.experiment import Experiment, replace
 from core.train.ensemble import (
     EnsembleSession,
     EnsembleState,
-    Member,
-    check_members,
     evaluate_each,
-    starting_values,
     steps_from,
     train_together,
 )
+from core.train.members import Member, check_members, starting_values
 from core.train.metrics import evaluate
 from core.train.optimizer_state import moment_kinds
 from core.train.steps import steps_from as steps_alone
