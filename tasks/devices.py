@@ -55,7 +55,7 @@ def _lines(name: str) -> list[str]:
     try:
         build, gpus = _read(answer) if not trouble else (None, [])
     except (TypeError, KeyError, ValueError):
-        build, gpus, trouble = None, [], "gave unreadable output"
+        build, gpus, trouble = None, [], "returned an unreadable result"
     if build is None:
         return [f"installed but unusable: the process that probed it {trouble}"]
     if build.cpu_only:
