@@ -48,7 +48,7 @@ def curve_svg(runs: Sequence[Curves], quantity: str, prefix: str) -> Markup:
             width = 3.2 - 2.0 * place / (len(runs) - 1)
             epochs, values = run.curve("train", quantity)
             if len(values):
-                # With one line per WINDOW steps or more, the values are means already; averaging again would spread NaN.
+                # Lines that cover WINDOW steps are means already; averaging them again would spread NaN.
                 mean = running_mean(values, window) if (window := _window(run)) > 1 else values
                 kept = np.unique(np.linspace(0, len(mean) - 1, POINTS).astype(int))
                 axes.plot(epochs[kept], mean[kept], color=color, linewidth=width, alpha=0.85)

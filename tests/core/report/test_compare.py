@@ -436,7 +436,7 @@ def test_both_from_beginning_to_end(place, tmp_path, both_frameworks, refused):
     assert one == pytest.approx(two, abs=1e-9)
     page = read(folder / "report.html")
     assert {row["run"] for row in page.table("runs")} == set(backends.NAMES)
-    assert "Nothing: the specs are the same" in page.text and "both/report.html" in done.out
+    assert "None: the specs are identical" in page.text and "both/report.html" in done.out
     refused("--resume", "both", main=tasks.imdb.main, says=("already finished", "both/report.html"))
     refused(*("--resume", "both", "--backend", "torch"), main=tasks.imdb.main, says=("got --backend torch: omit it",))
     resumed = ("--resume", folder / backends.NAMES[0], "--backend", "both")
