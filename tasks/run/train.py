@@ -15,7 +15,7 @@ from core.errors import UserError
 from core.plots.curves import draw_curves
 from core.spec.experiment import Experiment
 from core.train.record import Run, create_run, reopen_run
-from core.train.results import evaluate_best, sum_up
+from core.train.results import evaluate_best, summarize_run
 from core.train.run_folder import RunFolder
 from core.train.setup import Checkpoint, prepare_resume, prepare_start, read_checkpoint
 from core.train.steps import total_steps
@@ -102,7 +102,7 @@ def _run(task: Task, run: Run, engine: Engine, group: ProcessGroup, cache: Path,
         )
     if group.rank > 0:
         return 0
-    result = sum_up(run, found)
+    result = summarize_run(run, found)
     _draw_curves(run, run.title, result["test"])
     keep_confusion(run, found)
     example = keep_mistakes(run, found, cache)
