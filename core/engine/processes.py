@@ -88,7 +88,7 @@ def broadcast(group: ProcessGroup, arrays: dict[str, np.ndarray]) -> dict[str, n
 
 
 @contextmanager
-def in_turn(group: ProcessGroup) -> Iterator[None]:
+def local_rank_0_first(group: ProcessGroup) -> Iterator[None]:
     """Run the block first in local rank 0 of each machine, then in the other processes.
 
     The other processes reuse its results, such as caches. If it fails in local rank 0, that process reports the error,

@@ -31,7 +31,7 @@ import tasks.port
 import tasks.speed.__main__
 from backends import implementations, launchers
 from core.batch import Batch, BatchShard
-from core.engine.processes import SINGLE_PROCESS, in_turn, peer_lost
+from core.engine.processes import SINGLE_PROCESS, local_rank_0_first, peer_lost
 from core.errors import UserError
 from core.parity.instances import random_batch, random_parameters
 from core.train import metrics
@@ -164,7 +164,7 @@ def test_the_first_goes_first_and_tells_where_it_failed(fails):
 
     def body(rank: int) -> None:
         try:
-            with in_turn(threads.member(rank)):
+            with local_rank_0_first(threads.member(rank)):
                 time.sleep(0.05 * (1 - rank))
                 done.append(rank)
                 if rank == fails:
