@@ -34,7 +34,7 @@ def rank() -> int:
     return next((place[0] for place in map(Launcher.place, LAUNCHERS.values()) if place is not None), 0)
 
 
-def refuse_several(what: str) -> None:
+def require_single_process(what: str) -> None:
     """Raise UserError if this process is one of several, as `what` supports one process only."""
     if any(launcher.place() is not None for launcher in LAUNCHERS.values()):
         raise UserError(f"{what} does not support distributed launch: start it without torchrun or paddle.distributed")

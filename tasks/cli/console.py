@@ -59,7 +59,7 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, prog: str, several: bool = False, **settings):
         if not several:
-            launchers.refuse_several(prog)
+            launchers.require_single_process(prog)
         super().__init__(prog=prog, allow_abbrev=False, **settings)
 
     def error(self, message: str):
