@@ -59,7 +59,7 @@ def no_report(done: int, total: int) -> None:
     """Show nothing."""
 
 
-def looks(steps: int) -> set[int]:
+def comparison_steps(steps: int) -> set[int]:
     """Return the steps after which all arrays are compared: 1, 2, 5, 10, 20, 50, ...
 
     and the last.
@@ -82,7 +82,7 @@ def compare_training(
     watched = {(one, other): (_Watched("optimizer state"), _Watched("parameters")) for one, other in pairs(list(sides))}
     dtype = experiment.training.dtype
     plan = list(itertools.islice(steps_from(experiment, train_set), steps))
-    compared_steps = looks(len(plan))
+    compared_steps = comparison_steps(len(plan))
     for step, batch, rate in plan:
         for name, engine in engines.items():
             engine.train_step(batch, step, rate)

@@ -18,7 +18,14 @@ from core.parity.faults import FAULTS, fault, planted
 from core.parity.findings import Finding, first_failure, pairs, ratio, widest
 from core.parity.instances import margin, random_batch, random_parameters
 from core.parity.layers import engine_of
-from core.parity.training import climb, compare_predictions, compare_routes, compare_training, curve_finding, looks
+from core.parity.training import (
+    climb,
+    compare_predictions,
+    compare_routes,
+    compare_training,
+    comparison_steps,
+    curve_finding,
+)
 from core.spec.experiment import Experiment, replace
 from tasks.cli.console import run_program
 from tasks.parity.cases import GRID, LADDER, SMALLER, TEXTCNN, TRAINING, VARIANTS
@@ -203,7 +210,11 @@ def test_pairs_put_the_judge_first():
 
 
 def test_looks():
-    assert looks(200) == {1, 2, 5, 10, 20, 50, 100, 200} and looks(7) == {1, 2, 5, 7} and looks(1) == {1}
+    assert (
+        comparison_steps(200) == {1, 2, 5, 10, 20, 50, 100, 200}
+        and comparison_steps(7) == {1, 2, 5, 7}
+        and comparison_steps(1) == {1}
+    )
 
 
 def test_margins(rng):
