@@ -46,7 +46,7 @@ from tasks.cli.framework import load_backend
 from tasks.cli.options import add_options, apply_options
 from tasks.cli.paths import cache_folder, new_name
 from tasks.cli.recipes import RECIPES, recipe
-from tasks.parity.cases import GRID, LADDER, TRAINING, VARIANTS
+from tasks.parity.cases import GRID, PARITY_SPEC, TRAINING, VARIANTS
 from tasks.parity.table import LadderProgress, print_findings, worst
 
 PROGRAM = "python -m tasks.parity"
@@ -106,7 +106,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--json", metavar="FILE", help="also write the report to this file")
     parser.add_argument("--out", metavar="DIR", help="folder to create for the report [runs/parity-DATE-TIME]")
     parser.add_argument("--cache-dir", metavar="DIR", help="cache of downloads and tokenized texts [~/.cache/seqtwin]")
-    add_options(parser, {"ladder": LADDER})
+    add_options(parser, {"ladder": PARITY_SPEC})
     arguments = parser.parse_args(argv)
     _check(arguments)
     base = _base(arguments)
@@ -202,7 +202,7 @@ def _check(arguments: argparse.Namespace) -> None:
 
 
 def _base(arguments: argparse.Namespace) -> Experiment:
-    base = LADDER
+    base = PARITY_SPEC
     if arguments.config:
         base = read_experiment(arguments.config)
     elif arguments.recipe:

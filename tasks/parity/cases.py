@@ -139,7 +139,7 @@ TEXTCNN = [
 VARIANTS += TEXTCNN
 
 
-LADDER = replace(
+PARITY_SPEC = replace(
     Experiment(recipe="ladder"),
     {
         "text.tokenizer": "words",
@@ -225,4 +225,4 @@ TRAINING: dict[str, dict[str, object]] = {
         "model.embedding.lookup": "one_hot",
     },
 }
-"""Training runs of `--all` on real reviews and the textbook's digits, as changes to `LADDER`."""
+"""Training runs of `--all` on real reviews and the textbook's digits, as changes to `PARITY_SPEC`."""

@@ -28,7 +28,7 @@ from core.parity.training import (
 )
 from core.spec.experiment import Experiment, replace
 from tasks.cli.console import run_program
-from tasks.parity.cases import GRID, LADDER, SMALLER, TEXTCNN, TRAINING, VARIANTS
+from tasks.parity.cases import GRID, PARITY_SPEC, SMALLER, TEXTCNN, TRAINING, VARIANTS
 from tasks.parity.table import grouped, worst
 from tests.conftest import make_dataset, make_reviews, one_line
 from tests.parity.recorded import hold
@@ -61,7 +61,7 @@ def experiment_of(changes: dict[str, object]) -> Experiment:
         del small["model.encoder.hidden_size"]
     if kept.get("training.shuffle") is False:
         small["training.bucket_batches"] = 0
-    return replace(LADDER, {**kept, **small})
+    return replace(PARITY_SPEC, {**kept, **small})
 
 
 @pytest.fixture
@@ -402,7 +402,7 @@ def test_the_program_catches_a_fault(call, chosen, name):
 @pytest.mark.slow
 @needs_both
 def test_the_program_on_a_run_s_own_spec(call, tmp_path):
-    experiment = replace(LADDER, {**SMALL, "model.encoder.cell": "gru", "training.dropout_masks": "native"})
+    experiment = replace(PARITY_SPEC, {**SMALL, "model.encoder.cell": "gru", "training.dropout_masks": "native"})
     (tmp_path / "experiment.json").write_text(json.dumps({"format": 1, "experiment": experiment.model_dump()}))
     code, out, _ = call("--config", "experiment.json", "--max-length", 20, "--steps", 5)
     assert code == 0 and "bidirectional GRU 5" in out and "native" in out
@@ -453,7 +453,7 @@ def test_the_grid_turns_every_choice():
     assert len(GRID) == len(set(map(str, GRID))) == 72
     assert len({case.cell for case in GRID}) == 3 and {case.layers for case in GRID} == {1, 2}
     for name, changes in TRAINING.items():
-        assert replace(LADDER, changes, name)
+        assert replace(PARITY_SPEC, changes, name)
 
 
 @each_installed

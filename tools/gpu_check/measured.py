@@ -25,7 +25,7 @@ from core.parity.training import compare_routes, compare_training
 from core.spec.experiment import Experiment, replace
 from core.strings import shorten
 from tasks.cli.flags import name_flags
-from tasks.parity.cases import LADDER, SMALLER
+from tasks.parity.cases import PARITY_SPEC, SMALLER
 from tools.gpu_check.context import LARGE, Context, NotRun, held, row
 from tools.gpu_check.launching import launch, started
 from tools.gpu_check.speeds import check_memory, check_speed
@@ -172,7 +172,7 @@ def bfloat16_rows(context: Context, experiment: Experiment, *size: int) -> Itera
 def check_training(context: Context) -> Iterator[dict]:
     """Compare training on GPU and CPU step by step, and runs that are resumed on the other device."""
     sides = {"cpu": On(context.package, "builtin", "cpu"), "device": On(context.package, "packed", context.device)}
-    experiment, prepared = context.reviews(replace(LADDER, SMALLER))
+    experiment, prepared = context.reviews(replace(PARITY_SPEC, SMALLER))
     for dtype in ("float64", "float32"):
         spec = replace(experiment, {"training.dtype": dtype})
         limit = CURVE_LIMIT if dtype == "float64" else None
@@ -192,7 +192,7 @@ def check_processes(context: Context) -> Iterator[dict]:
     if context.device != "cpu" and seen < 2:
         raise NotRun("one GPU")
     changes = {**SMALLER, **context.sizes.changes, "training.dtype": "float64", "training.epochs": 1}
-    experiment = replace(replace(LADDER, {**changes, **context.source}), {"data.train_limit": 1600})
+    experiment = replace(replace(PARITY_SPEC, {**changes, **context.source}), {"data.train_limit": 1600})
     words = launchers.LAUNCHERS[context.name].command.split()
     commands = {"one": [sys.executable, "-m"], "two": [started(word) for word in words]}
     device, curves = "cpu" if context.device == "cpu" else "gpu", {}
