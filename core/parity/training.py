@@ -91,8 +91,8 @@ def compare_training(
             moments = {name: engine.moments() for name, engine in engines.items()}
             parameters = {name: engine.parameters() for name, engine in engines.items()}
             for (one, other), (state, values) in watched.items():
-                state.look(step + 1, moments[one], moments[other], dtype)
-                values.look(step + 1, parameters[one], parameters[other], dtype)
+                state.update(step + 1, moments[one], moments[other], dtype)
+                values.update(step + 1, parameters[one], parameters[other], dtype)
         report(step + 1, len(plan))
     losses = {name: np.array([entry.loss for entry in rows]) for name, rows in stats.items()}
     findings = []
@@ -117,7 +117,7 @@ class _Watched:
         self.figures: dict = {}
         self._sizes: dict[str, float] = {}
 
-    def look(self, step: int, one: Arrays, other: Arrays, dtype: str) -> None:
+    def update(self, step: int, one: Arrays, other: Arrays, dtype: str) -> None:
         if not one:
             return
         for name, array in other.items():

@@ -211,7 +211,8 @@ def test_pairs_put_the_judge_first():
 
 def test_looks():
     assert (
-        comparison_steps(200) == {1, 2, 5, 10, 20, 50, 100, 200}
+    assert comparison_steps(200) == {1, 2, 5, 10, 20, 50, 100, 200}
+    assert comparison_steps(7) == {1, 2, 5, 7} and comparison_steps(1) == {1}
         and comparison_steps(7) == {1, 2, 5, 7}
         and comparison_steps(1) == {1}
     )
