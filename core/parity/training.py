@@ -275,7 +275,7 @@ def compare_predictions(
     return findings
 
 
-def climb(
+def run_parity_check(
     experiment: Experiment,
     train_set: Dataset,
     dev_set: Dataset,

@@ -34,7 +34,7 @@ from core.parity.faults import FAULTS, fault, planted
 from core.parity.findings import Finding, first_failure
 from core.parity.instances import random_batch, random_parameters, well_conditioned
 from core.parity.layers import Side, Sides, able, check_dtype, compare_forward, compare_gradients
-from core.parity.training import TRAINING_LIMIT, climb
+from core.parity.training import TRAINING_LIMIT, run_parity_check
 from core.plots.curves import draw_differences
 from core.rng import generator
 from core.spec.experiment import Experiment, read_experiment, replace
@@ -272,7 +272,7 @@ def _check_training(
     began, dtype = time.perf_counter(), experiment.training.dtype
     title = f"{name}, {dtype}" if name else dtype
     with tempfile.TemporaryDirectory(prefix="seqtwin-") as workspace:
-        findings, trained = climb(
+        findings, trained = run_parity_check(
             experiment,
             data.train,
             data.dev,

@@ -34,7 +34,7 @@ from core.parity.instances import (
     well_conditioned,
 )
 from core.parity.layers import GRADIENT_LIMIT, OUTPUT_JUMP, OUTPUT_LIMIT, Side, able, compare_forward, compare_gradients
-from core.parity.training import climb
+from core.parity.training import run_parity_check
 from core.spec.experiment import Experiment, parse_experiment, replace
 from core.train.run_folder import RunFolder
 from tasks.parity.cases import Case
@@ -281,7 +281,7 @@ def test_the_whole_ladder(rng, tmp_path):
     experiment = small(**{"training.batch_size": 8, "training.bucket_batches": 2, "training.epochs": 2})
     data = make_dataset(rng, 40), make_dataset(rng, 30)
     sides = {name: backends.load(name) for name in INSTALLED}
-    findings, trained = climb(experiment, *data, sides, 9, 0, tmp_path, lambda *_: None)
+    findings, trained = run_parity_check(experiment, *data, sides, 9, 0, tmp_path, lambda *_: None)
     hold(findings)
     assert {finding.rung for finding in findings} == {1, 2, 3, 4, 5} and trained.steps == 9
     for finding in findings:
