@@ -31,10 +31,10 @@ class Processes:
 
     def sum(self, array: np.ndarray) -> np.ndarray:
         tensor = to_tensor(array, self._native_device).clone()
-        self.add_up(tensor)
+        self.all_reduce(tensor)
         return to_numpy(tensor)
 
-    def add_up(self, tensor: paddle.Tensor) -> None:
+    def all_reduce(self, tensor: paddle.Tensor) -> None:
         """Sum over processes, in place."""
         try:
             paddle.distributed.all_reduce(tensor)

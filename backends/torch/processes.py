@@ -42,10 +42,10 @@ class Processes:
 
     def sum(self, array: np.ndarray) -> np.ndarray:
         tensor = to_tensor(array, self._native_device).clone()
-        self.add_up(tensor)
+        self.all_reduce(tensor)
         return to_numpy(tensor)
 
-    def add_up(self, tensor: torch.Tensor) -> None:
+    def all_reduce(self, tensor: torch.Tensor) -> None:
         """Sum over processes, in place."""
         try:
             torch.distributed.all_reduce(tensor)
