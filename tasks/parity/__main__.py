@@ -47,7 +47,7 @@ from tasks.cli.options import add_options, apply_options
 from tasks.cli.paths import cache_folder, new_name
 from tasks.cli.recipes import RECIPES, recipe
 from tasks.parity.cases import GRID, PARITY_SPEC, TRAINING, VARIANTS
-from tasks.parity.table import LadderProgress, print_findings, worst
+from tasks.parity.table import ParityProgress, print_findings, worst
 
 PROGRAM = "python -m tasks.parity"
 DTYPES = ("float64", "float32")
@@ -133,7 +133,7 @@ def main(argv: list[str]) -> int:
     climbs = {name: own for name, own in climbs.items() if own}
     report = Report()
     fault_planted = planted(sides[where].package, arguments.plant) if arguments.plant else nullcontext()
-    with fault_planted, LadderProgress((len(cases) + len(climbs)) * len(dtypes)) as progress:
+    with fault_planted, ParityProgress((len(cases) + len(climbs)) * len(dtypes)) as progress:
         for case, own in cases.items():
             for dtype in dtypes:
                 _check_model(str(case), case.experiment(dtype), own, seed, report, progress)
@@ -243,7 +243,7 @@ def _describe(base: Experiment, sides: Sides, arguments: argparse.Namespace, whe
 
 
 def _check_model(
-    name: str, experiment: Experiment, sides: Sides, seed: int, report: Report, progress: LadderProgress
+    name: str, experiment: Experiment, sides: Sides, seed: int, report: Report, progress: ParityProgress
 ) -> None:
     """Run rungs 1 and 2 for a small model on random input."""
     rng = generator(seed, name)
@@ -266,7 +266,7 @@ def _check_training(
     steps: int,
     seed: int,
     report: Report,
-    progress: LadderProgress,
+    progress: ParityProgress,
 ) -> None:
     """Run all rungs for a training run on real reviews."""
     began, dtype = time.perf_counter(), experiment.training.dtype

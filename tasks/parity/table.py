@@ -77,7 +77,7 @@ def _located(finding: Finding, name: str) -> Finding:
     return Finding(**values)
 
 
-class LadderProgress:
+class ParityProgress:
     """Show a bar for all models and one for the current rung, and a line per finished training run."""
 
     def __init__(self, total: int) -> None:
@@ -86,7 +86,7 @@ class LadderProgress:
         self._rung = self._bar.add_task("", total=1)
         self._lines = errors if errors.is_terminal and console.is_terminal else console
 
-    def __enter__(self) -> LadderProgress:
+    def __enter__(self) -> ParityProgress:
         self._bar.start()
         return self
 
