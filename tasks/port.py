@@ -163,7 +163,7 @@ def _listed(heading: str, entries: dict[str, str]) -> None:
 
 
 def _verify(port: Port, draw: int | None) -> int:
-    """Run rungs 1 and 2 of the parity ladder on random input of unequal lengths. Return the exit code."""
+    """Run rungs 1 and 2 of the parity check on random input of unequal lengths. Return the exit code."""
     sides = {name: load_backend(name) for name in backends.NAMES if backends.installed(name)}
     if not sides:
         fact("verified", "nothing computed, since no framework is installed")

@@ -89,7 +89,7 @@ def main(argv: list[str]) -> int:
         formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=32, width=110),
     )
     parser.add_argument("--all", action="store_true", help="full model grid and all training runs")
-    parser.add_argument("--recipe", metavar="R", help=f"hyperparameter preset: {', '.join(RECIPES)} [a ladder spec]")
+    parser.add_argument("--recipe", metavar="R", help=f"hyperparameter preset: {', '.join(RECIPES)} [a small spec]")
     parser.add_argument("--config", metavar="FILE", help="spec file, e.g. a run's experiment.json")
     parser.add_argument("--steps", type=int, default=200, metavar="N", help="training steps of rung 3 [200]")
     parser.add_argument("--plant", metavar="FAULT", help="plant a fault (see below) to detect")
@@ -127,17 +127,17 @@ def main(argv: list[str]) -> int:
         data = {name: read_data(experiment, cache, progress=bar)[0] for name, experiment in runs.items()}
     began = time.perf_counter()
     cases = {case: _able_sides(arguments, case.experiment("float64")) for case in (*GRID, *VARIANTS) if arguments.all}
-    climbs = {name: _able_sides(arguments, experiment) for name, experiment in runs.items()}
-    _describe_left_out(cases, climbs)
+    trainings = {name: _able_sides(arguments, experiment) for name, experiment in runs.items()}
+    _describe_left_out(cases, trainings)
     cases = {case: own for case, own in cases.items() if own}
-    climbs = {name: own for name, own in climbs.items() if own}
+    trainings = {name: own for name, own in trainings.items() if own}
     report = Report()
     fault_planted = planted(sides[where].package, arguments.plant) if arguments.plant else nullcontext()
-    with fault_planted, ParityProgress((len(cases) + len(climbs)) * len(dtypes)) as progress:
+    with fault_planted, ParityProgress((len(cases) + len(trainings)) * len(dtypes)) as progress:
         for case, own in cases.items():
             for dtype in dtypes:
                 _check_model(str(case), case.experiment(dtype), own, seed, report, progress)
-        for name, own in climbs.items():
+        for name, own in trainings.items():
             for dtype in dtypes:
                 spec = fitted(replace(runs[name], {"training.dtype": dtype}), data[name])
                 _check_training(name, spec, data[name], own, arguments.steps, seed, report, progress)

@@ -1,4 +1,4 @@
-"""Define the cases of the parity ladder: a grid of small random models, and training runs on real reviews.
+"""Define the cases of the parity check: a grid of small random models, and training runs on real reviews.
 
 The grid covers every choice of the model on rungs 1 and 2, entry by entry. The training runs cover all rungs.
 """
@@ -153,7 +153,7 @@ PARITY_SPEC = replace(
         "training.clip_norm": 0.1,
     },
 )
-"""Default spec of the ladder, of the default recipe's size with every feature active: dropout 0.5, mean pooling, Adam,
+"""Default spec of the parity check, of the default recipe's size with every feature active: dropout 0.5, mean pooling, Adam,
 effective clipping, batches of similar lengths."""
 
 SMALLER = {

@@ -1,4 +1,4 @@
-"""Print findings of the parity ladder as a table, shared by all programs that compare backends."""
+"""Print findings of the parity check as a table, shared by all programs that compare backends."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class ParityProgress:
 
     def __init__(self, total: int) -> None:
         self._bar = bar()
-        self._all = self._bar.add_task("parity ladder", total=total)
+        self._all = self._bar.add_task("parity check", total=total)
         self._rung = self._bar.add_task("", total=1)
         self._lines = errors if errors.is_terminal and console.is_terminal else console
 
