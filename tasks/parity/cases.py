@@ -153,8 +153,10 @@ PARITY_SPEC = replace(
         "training.clip_norm": 0.1,
     },
 )
-"""Default spec of the parity check, of the default recipe's size with every feature active: dropout 0.5, mean pooling, Adam,
-effective clipping, batches of similar lengths."""
+"""Default spec of the parity check, of the default recipe's size with every feature active.
+
+That is dropout 0.5, mean pooling, Adam, effective clipping, and batches of similar lengths.
+"""
 
 SMALLER = {
     "text.vocab_size": 5000,

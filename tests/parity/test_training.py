@@ -19,12 +19,12 @@ from core.parity.findings import Finding, first_failure, pairs, ratio, widest
 from core.parity.instances import margin, random_batch, random_parameters
 from core.parity.layers import engine_of
 from core.parity.training import (
-    run_parity_check,
     compare_predictions,
     compare_routes,
     compare_training,
     comparison_steps,
     curve_finding,
+    run_parity_check,
 )
 from core.spec.experiment import Experiment, replace
 from tasks.cli.console import run_program
@@ -210,12 +210,8 @@ def test_pairs_put_the_judge_first():
 
 
 def test_looks():
-    assert (
     assert comparison_steps(200) == {1, 2, 5, 10, 20, 50, 100, 200}
     assert comparison_steps(7) == {1, 2, 5, 7} and comparison_steps(1) == {1}
-        and comparison_steps(7) == {1, 2, 5, 7}
-        and comparison_steps(1) == {1}
-    )
 
 
 def test_margins(rng):
