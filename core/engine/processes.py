@@ -57,7 +57,7 @@ class Launcher:
     size: str
     local_rank: str
 
-    def place(self) -> tuple[int, int, int] | None:
+    def ranks(self) -> tuple[int, int, int] | None:
         """Return (rank, size, local rank), or None if the launcher did not start several processes."""
         size = int(os.environ.get(self.size) or 1)
         if size < 2:

@@ -30,10 +30,10 @@ class Worker:
         Raises UserError if backend, device or implementation is unavailable.
         """
         backend, dtype = load_backend(backend_name), experiment.training.dtype
-        place = launchers.launched(backend_name)
+        ranks = launchers.launched(backend_name)
         device = backend.resolve_device(device, dtype)
-        if place and device != "cpu":
-            device = backend.resolve_device(f"gpu:{place[2]}", dtype)
+        if ranks and device != "cpu":
+            device = backend.resolve_device(f"gpu:{ranks[2]}", dtype)
         group = backend.init_process_group(device)
         chosen = implementations.resolve_implementation(
             implementation, backend, device, experiment.model.encoder, dtype
