@@ -146,7 +146,7 @@ def _describe(port: Port, source: Path) -> None:
     if port.duplicates:
         names = list(port.duplicates)
         fact("aliases", f"{len(names)} duplicate names of equal arrays, e.g. {names[0]}")
-    _listed("skipped", port.left_out)
+    _listed("skipped", port.skipped)
     _listed("unmapped", port.unplaced)
     if port.unplaced:
         console.print("         [yellow]a model that uses these entries differs from the converted one[/]")

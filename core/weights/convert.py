@@ -86,7 +86,7 @@ class Port:
     """Second names of arrays, with their first names."""
     unplaced: dict[str, str]
     """Unused arrays; if the original model uses them, it is a different model."""
-    left_out: dict[str, str]
+    skipped: dict[str, str]
     """Other entries of the file, such as optimizer state."""
     notes: list[str]
     assumed: list[str]
@@ -167,7 +167,7 @@ def convert(state: StateDict, layout: str, choices: Choices | None = None) -> Po
         rows=[Row(name, array.shape, sources.get(name, ""), shapes.get(name, ())) for name, array in arrays.items()],
         duplicates=encoder.duplicates,
         unplaced=unplaced,
-        left_out=state.left_out,
+        skipped=state.skipped,
         notes=[*state.notes, *notes],
         assumed=assumed,
     )

@@ -44,15 +44,15 @@ PROGRAM = "python -m tasks.speed"
 def main(argv: list[str]) -> int:
     arguments = _parser().parse_args(argv)
     threads = arguments.threads or machine.usable_cores()
-    plan, left_out = _plan(arguments)
-    environments = _environments(plan, _backends(arguments.backends), left_out)
+    plan, skipped = _plan(arguments)
+    environments = _environments(plan, _backends(arguments.backends), skipped)
     out = Path(arguments.out) if arguments.out else new_name(Path("runs"), "speed")
     RunFolder.check_free(out)
     began = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="seqtwin-") as folder:
         steps = [_step_data(name, plan, arguments, Path(folder)) for name in plan.recipes]
         with workers([peak_environment(), *environments], threads) as ready:
-            about = describe_run(plan, threads, ready, left_out)
+            about = describe_run(plan, threads, ready, skipped)
             print_run(plan, about)
             measured = Measurement(plan, ready)
             _show(chain(measured.time_layers(), *(measured.time_steps(*each) for each in steps)), plan.count)
@@ -118,18 +118,18 @@ def count(text: str) -> int:
 
 def _plan(arguments: argparse.Namespace) -> tuple[Plan, dict[str, str]]:
     """Return the plan and the reasons for what it skips. Repeated values count once."""
-    quick, left_out = arguments.quick, {}
+    quick, skipped = arguments.quick, {}
     obstacle = implementations.why_not_fast("cpu")
     if obstacle:
         if "fast" in (arguments.impl or ()):
             raise UserError(f"--impl fast: {obstacle}")
-        left_out["fast"] = obstacle
-    chosen = frozenset(arguments.impl or IMPLEMENTATIONS) - {*left_out}
+        skipped["fast"] = obstacle
+    chosen = frozenset(arguments.impl or IMPLEMENTATIONS) - {*skipped}
     recipes = [] if arguments.layers else arguments.recipe or (["default"] if quick else ["default", "textbook"])
     for name in recipes:
         encoder = recipe(name).model.encoder
         if not chosen & {*encoder.implementations} & {*STEPS}:
-            left_out[f"steps of {name}"] = f"{encoder.describe()} has no chosen implementation among {', '.join(STEPS)}"
+            skipped[f"steps of {name}"] = f"{encoder.describe()} has no chosen implementation among {', '.join(STEPS)}"
     passes = arguments.passes or (("training",) if quick else PASSES.values())
     plan = Plan(
         shapes=() if arguments.steps else _unique(arguments.shapes or SHAPES.values()),
@@ -140,11 +140,11 @@ def _plan(arguments: argparse.Namespace) -> tuple[Plan, dict[str, str]]:
         budget=1.0 if quick else 15.0,
         dtype=arguments.dtype,
         lengths=arguments.lengths,
-        recipes=_unique(name for name in recipes if f"steps of {name}" not in left_out),
+        recipes=_unique(name for name in recipes if f"steps of {name}" not in skipped),
         step_rounds=arguments.rounds or (4 if quick else 15),
         quick=quick and not arguments.impl,
     )
-    return plan, left_out
+    return plan, skipped
 
 
 def _unique(values: Iterable) -> tuple:
@@ -160,14 +160,14 @@ def _backends(chosen: list[str] | None) -> list[str]:
     return chosen or [name for name in backends.NAMES if backends.installed(name)]
 
 
-def _environments(plan: Plan, names: list[str], left_out: dict[str, str]) -> list[Environment]:
-    """Return the environments that time something; record in `left_out` why others are skipped."""
+def _environments(plan: Plan, names: list[str], skipped: dict[str, str]) -> list[Environment]:
+    """Return the environments that time something; record in `skipped` why others are skipped."""
     encoders, found = [recipe(name).model.encoder for name in plan.recipes], []
     for entry in ENVIRONMENTS:
         steps = any(plan.steps_in(entry, encoder) for encoder in encoders)
         if entry.backend in names and (steps or plan.layers_in(entry)):
             if entry.obstacle:
-                left_out[entry.name] = entry.obstacle
+                skipped[entry.name] = entry.obstacle
             else:
                 found.append(entry)
     if not found:

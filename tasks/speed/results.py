@@ -120,7 +120,7 @@ def kernels() -> str | None:
     return None if implementations.why_not_fast("cpu") else implementations.implementation_version("fast")["kernels"]
 
 
-def describe_run(plan: Plan, threads: int, ready: dict[str, Worker], left_out: dict[str, str]) -> dict:
+def describe_run(plan: Plan, threads: int, ready: dict[str, Worker], skipped: dict[str, str]) -> dict:
     """Return the description of the run as JSON."""
     peak, *others = ready.values()
     versions = {"numpy": np.__version__}
@@ -135,7 +135,7 @@ def describe_run(plan: Plan, threads: int, ready: dict[str, Worker], left_out: d
         "rounds_at_most": plan.rounds,
         "peak_by": peak.environment.about,
         "environments": [{**asdict(worker.environment), "threads": worker.hello["threads"]} for worker in others],
-        "left_out": left_out,
+        "left_out": skipped,
         "shapes": [
             asdict(shape) | {"lengths": plan.lengths_of(shape).tolist(), "drawn": plan.lengths} for shape in plan.shapes
         ],

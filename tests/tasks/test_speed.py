@@ -236,11 +236,11 @@ def test_the_program_refuses(folder, case):
 def test_what_is_missing(folder, monkeypatch):
     monkeypatch.setattr(implementations, "why_not_fast", lambda device: "it was not compiled")
     assert "--impl fast: it was not compiled" in run("--impl fast --layers").err
-    chosen, left_out = plan_of("--quick")
-    assert left_out == {"fast": "it was not compiled"} and "fast" not in chosen.implementations
+    chosen, skipped = plan_of("--quick")
+    assert skipped == {"fast": "it was not compiled"} and "fast" not in chosen.implementations
     monkeypatch.setattr(program, "ENVIRONMENTS", (replace(ENVIRONMENTS[0], obstacle="why"), *ENVIRONMENTS[1:]))
-    found = program._environments(chosen, ["torch", "paddle"], left_out)
-    assert left_out["torch"] == "why" and "torch" not in [entry.name for entry in found]
+    found = program._environments(chosen, ["torch", "paddle"], skipped)
+    assert skipped["torch"] == "why" and "torch" not in [entry.name for entry in found]
     monkeypatch.setattr(backends, "installed", lambda name: name != "torch")
     assert "--backends torch: not installed" in run("--backends torch").err
     assert peak_environment().backend is None

@@ -430,7 +430,7 @@ def test_no_text_stands_in_two_parts(parts):
         corpus = build_corpus(source_of(documents), Text())
         worded = [own for own in documents if own.text and own.label]
         empty = sum(not own.text for own in documents)
-        assert corpus.left_out == {"without tokens": empty, "without a label": len(documents) - len(worded) - empty}
+        assert corpus.skipped == {"without tokens": empty, "without a label": len(documents) - len(worded) - empty}
         keep, found = without_duplicates(corpus.ids, corpus.offsets, corpus.labels, corpus.splits)
         held = {part: {own.text for own in worded if own.split == part} for part in ("test", "dev")}
         labels = {}
@@ -656,7 +656,7 @@ def test_reviews_of_a_folder(tmp_path):
     assert [(own.name, own.text) for own in source.documents()] == [
         ("neg/1", "bad"), ("neg/2", "!"), ("pos/1", CHINESE), ("pos/2", ""), ("pos/3", "second \u2028 part"),
     ]  # fmt: skip
-    assert corpus.left_out == {"without tokens": 1} and corpus.classes == ["negative", "positive"]
+    assert corpus.skipped == {"without tokens": 1} and corpus.classes == ["negative", "positive"]
 
 
 @pytest.mark.parametrize(
