@@ -338,7 +338,7 @@ def test_what_a_trial_finds(said, found, monkeypatch):
     asked = []
     monkeypatch.setattr(trial, "call", lambda *given, limit: asked.append(given) or said)
     assert trial.run_trial("paddle", 3) == found == trial.run_trial("paddle", 3)
-    assert asked == [(trial.tried, "paddle", "gpu:3")]  # asked once, and kept
+    assert asked == [(trial.compare_by_name, "paddle", "gpu:3")]  # asked once, and kept
 
 
 @pytest.mark.slow
@@ -365,13 +365,13 @@ class Broken:
 
 
 def test_what_a_trial_compares(backend):
-    assert trial.try_out(Broken(backend, lambda array: array), "gpu:0") == 0.0
-    rounded = trial.try_out(Broken(backend, lambda array: array.astype(np.float16)), "gpu:0")
+    assert trial.compare_with_cpu(Broken(backend, lambda array: array), "gpu:0") == 0.0
+    rounded = trial.compare_with_cpu(Broken(backend, lambda array: array.astype(np.float16)), "gpu:0")
     assert 0 < rounded < trial.TRIAL_TOLERANCE
-    assert trial.try_out(Broken(backend, np.zeros_like), "gpu:0") > trial.TRIAL_TOLERANCE
+    assert trial.compare_with_cpu(Broken(backend, np.zeros_like), "gpu:0") > trial.TRIAL_TOLERANCE
     for implementation in ("builtin", "packed"):
-        assert trial.try_out(Broken(backend, np.zeros_like, implementation), "gpu:0") > trial.TRIAL_TOLERANCE
-    assert trial.try_out(Broken(backend, lambda array: array * np.nan), "gpu:0") == float("inf")
+        assert trial.compare_with_cpu(Broken(backend, np.zeros_like, implementation), "gpu:0") > trial.TRIAL_TOLERANCE
+    assert trial.compare_with_cpu(Broken(backend, lambda array: array * np.nan), "gpu:0") == float("inf")
 
 
 # python -m tasks.devices
