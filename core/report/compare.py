@@ -50,11 +50,11 @@ class Disagreement:
 
 @dataclass(frozen=True)
 class Pair:
-    """A comparison of two runs' predictions. If they were not compared, `obstacle` holds the reason."""
+    """A comparison of two runs' predictions; `incomparable` is the reason if they cannot be compared."""
 
     first: Run
     second: Run
-    obstacle: str = ""
+    incomparable: str = ""
     documents: int = 0
     differ: int = 0
     only_first_right: int = 0

@@ -44,7 +44,7 @@ class Group:
 
     @property
     def compared(self) -> list[Pair]:
-        return [pair for pair in self.pairs if not pair.obstacle]
+        return [pair for pair in self.pairs if not pair.incomparable]
 
 
 class MeanCurves:
@@ -109,8 +109,8 @@ def _notes(pairs: list[Pair], cells: dict[str, list[Group]]) -> list[str]:
     found = []
     for pair in pairs:
         found += [f"{run.label}: {problem}." for run in pair.runs for problem in run.problems]
-        if pair.obstacle:
-            found.append(f"{pair.names}: not compared, {pair.obstacle}.")
+        if pair.incomparable:
+            found.append(f"{pair.names}: not compared, {pair.incomparable}.")
     firsts = [(cell, own[0].runs(side)[0]) for cell, own in cells.items() for side in (0, 1)]
     found += [f"{cell} in {run.label} was {run.resumed}." for cell, run in firsts if run.resumed]
     return found

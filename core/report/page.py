@@ -47,7 +47,7 @@ def page(runs: list[Run], pairs: list[Pair], texts: dict[str, dict[str, str]], n
         trees=spec_trees(experiments),
         curves=[(quantity, curve_svg(runs, quantity, quantity)) for quantity in quantities],
         pairs=named_pairs,
-        agreement=[(own, agreement_of(pair, ("first", "second"))) for pair, own in named_pairs if not pair.obstacle],
+        agreement=[(own, agreement_of(pair, ("first", "second"))) for pair, own in named_pairs if not pair.incomparable],
         texts=texts,
         no_texts=no_texts,
         few_classes=FEW_CLASSES,
@@ -74,7 +74,7 @@ def _lead(runs: list[Run], pairs: list[Pair], differing: int) -> str:
         found += f". Highest test accuracy: {best.label}, {best.figure('test.accuracy'):.4f};"
         found += f" lowest: {last.label}, {last.figure('test.accuracy'):.4f}."
     same = f"Their specs differ in {count(differing, 'field')}." if differing else "Their specs are identical."
-    if len(pairs) == 1 and not pairs[0].obstacle:
+    if len(pairs) == 1 and not pairs[0].incomparable:
         same += f" They agree on {pairs[0].agree:,} of {pairs[0].documents:,} predictions."
     return f"{found} {same}"
 

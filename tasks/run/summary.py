@@ -148,9 +148,9 @@ def _vectors(record: dict, trainable: bool) -> str:
 def _layers(run: Run) -> str:
     """Return the implementation with its build, or with the reason why `fast` is unavailable."""
     execution = run.execution
-    name, obstacle = execution["implementation"], implementations.why_not_fast(execution["device"])
+    name, reason = execution["implementation"], implementations.why_not_fast(execution["device"])
     if "fast" not in run.experiment.model.encoder.implementations:
         return name
     if name == "fast":
         return f"fast ({execution['versions']['kernels']})"
-    return f"{name} (fast unavailable: {obstacle})" if obstacle else name
+    return f"{name} (fast unavailable: {reason})" if reason else name

@@ -119,11 +119,11 @@ def count(text: str) -> int:
 def _plan(arguments: argparse.Namespace) -> tuple[Plan, dict[str, str]]:
     """Return the plan and the reasons for what it skips. Repeated values count once."""
     quick, skipped = arguments.quick, {}
-    obstacle = implementations.why_not_fast("cpu")
-    if obstacle:
+    reason = implementations.why_not_fast("cpu")
+    if reason:
         if "fast" in (arguments.impl or ()):
-            raise UserError(f"--impl fast: {obstacle}")
-        skipped["fast"] = obstacle
+            raise UserError(f"--impl fast: {reason}")
+        skipped["fast"] = reason
     chosen = frozenset(arguments.impl or IMPLEMENTATIONS) - {*skipped}
     recipes = [] if arguments.layers else arguments.recipe or (["default"] if quick else ["default", "textbook"])
     for name in recipes:
@@ -166,8 +166,8 @@ def _environments(plan: Plan, names: list[str], skipped: dict[str, str]) -> list
     for entry in ENVIRONMENTS:
         steps = any(plan.steps_in(entry, encoder) for encoder in encoders)
         if entry.backend in names and (steps or plan.layers_in(entry)):
-            if entry.obstacle:
-                skipped[entry.name] = entry.obstacle
+            if entry.unavailable:
+                skipped[entry.name] = entry.unavailable
             else:
                 found.append(entry)
     if not found:

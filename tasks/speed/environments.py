@@ -58,7 +58,7 @@ class Environment:
     variables: dict[str, str] = field(default_factory=dict)
     plain: bool = False
     """Whether the framework is imported as users import it, without a thread count."""
-    obstacle: str | None = None
+    unavailable: str | None = None
     """Why this machine skips the environment."""
 
 
@@ -74,7 +74,7 @@ ENVIRONMENTS = (
         f"GLIBC_TUNABLES={KEPT_MEMORY['GLIBC_TUNABLES']}",
         ("packed", "padded"),
         variables=KEPT_MEMORY,
-        obstacle=GLIBC,
+        unavailable=GLIBC,
     ),
     Environment(
         "paddle", "paddle", "as seqtwin imports it: thread count set", quick=("fast", "packed", "loop"), slow=("loop",)
@@ -89,7 +89,7 @@ ENVIRONMENTS = (
         OWN,
         quick=("packed",),
         variables=MKL_TYPE,
-        obstacle=None if machine.processor_vendor() == "AuthenticAMD" else AMD,
+        unavailable=None if machine.processor_vendor() == "AuthenticAMD" else AMD,
     ),
 )
 

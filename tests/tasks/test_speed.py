@@ -163,7 +163,7 @@ def test_a_run_of_everything(folder):
     own = {"python": platform.python_version(), "system": platform.platform(), "cores": machine.usable_cores()}
     assert record["machine"] == {**own, "processor": machine.processor()}
     assert {"numpy": np.__version__}.items() <= record["versions"].items() and {*INSTALLED} <= {*record["versions"]}
-    there = [entry for entry in ENVIRONMENTS if entry.backend in INSTALLED and not entry.obstacle]
+    there = [entry for entry in ENVIRONMENTS if entry.backend in INSTALLED and not entry.unavailable]
     assert [(entry["name"], entry["variables"], entry["threads"]) for entry in record["environments"]] == [
         (entry.name, entry.variables, 1) for entry in there
     ]
@@ -238,7 +238,7 @@ def test_what_is_missing(folder, monkeypatch):
     assert "--impl fast: it was not compiled" in run("--impl fast --layers").err
     chosen, skipped = plan_of("--quick")
     assert skipped == {"fast": "it was not compiled"} and "fast" not in chosen.implementations
-    monkeypatch.setattr(program, "ENVIRONMENTS", (replace(ENVIRONMENTS[0], obstacle="why"), *ENVIRONMENTS[1:]))
+    monkeypatch.setattr(program, "ENVIRONMENTS", (replace(ENVIRONMENTS[0], unavailable="why"), *ENVIRONMENTS[1:]))
     found = program._environments(chosen, ["torch", "paddle"], skipped)
     assert skipped["torch"] == "why" and "torch" not in [entry.name for entry in found]
     monkeypatch.setattr(backends, "installed", lambda name: name != "torch")
