@@ -7,7 +7,7 @@ import numpy as np
 from backends.paddle.dropout import Dropout
 from backends.paddle.fast import RowGradient
 from backends.paddle.framework import paddle
-from backends.paddle.linear import empty, side_by_side
+from backends.paddle.linear import empty, stacked_shape
 from backends.paddle.runtime import Inputs, to_tensor
 from core import spec
 from core.batch import BatchShard
@@ -31,7 +31,7 @@ class Embedding(nn.Layer):
         self.read = None
         self.lookup = embedding.lookup
         self.rate = embedding.dropout
-        self.weight = empty(*side_by_side(models, embedding.vocab_size, embedding.dim), dtype=dtype)
+        self.weight = empty(*stacked_shape(models, embedding.vocab_size, embedding.dim), dtype=dtype)
         self.weight.stop_gradient = not embedding.trainable
         self.static = None
         """Frozen second table, None without `static_copy`."""

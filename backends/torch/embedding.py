@@ -7,7 +7,7 @@ import numpy as np
 from backends.torch.dropout import Dropout
 from backends.torch.fast import RowGradient
 from backends.torch.framework import torch
-from backends.torch.linear import empty, side_by_side
+from backends.torch.linear import empty, stacked_shape
 from backends.torch.runtime import Inputs, to_tensor
 from core import spec
 from core.batch import BatchShard
@@ -31,7 +31,7 @@ class Embedding(nn.Module):
         self.read = None
         self.lookup = embedding.lookup
         self.rate = embedding.dropout
-        self.weight = empty(*side_by_side(models, embedding.vocab_size, embedding.dim), dtype=dtype)
+        self.weight = empty(*stacked_shape(models, embedding.vocab_size, embedding.dim), dtype=dtype)
         self.weight.requires_grad_(embedding.trainable)
         self.static = None
         """Frozen second table, None without `static_copy`."""

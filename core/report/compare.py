@@ -159,9 +159,9 @@ def warnings_of(runs: list[Run]) -> list[str]:
     for run in runs:
         if run.resumed:
             found.append(f"{run.label} was {run.resumed}: its peak memory covers only the last segment.")
-    together = [run for run in runs if run.side_by_side > 1]
+    together = [run for run in runs if run.models_together > 1]
     if together:
-        names = ", ".join(f"{run.label} (one of {run.side_by_side})" for run in together)
+        names = ", ".join(f"{run.label} (one of {run.models_together})" for run in together)
         found.append(
             f"Trained together with other models: {names}. Peak memory covers all of these models; tokens per second"
             " count the tokens of one model."

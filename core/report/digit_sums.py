@@ -158,7 +158,7 @@ def _single(pair: Pair, names: Sequence[str]) -> dict[str, str]:
 
 def _time(runs: Sequence[Run], names: Sequence[str]) -> dict[str, str]:
     """Return time and memory of a cell, from the records of its first model: all train together."""
-    cells = {"models": f"{runs[0].side_by_side}", "steps": f"{runs[0].figure('training.steps'):,}"}
+    cells = {"models": f"{runs[0].models_together}", "steps": f"{runs[0].figure('training.steps'):,}"}
     cells |= _by("training", names, (duration(run.figure("training.seconds")) for run in runs))
     return cells | _by("peak memory", names, (memory(run.result) for run in runs))
 

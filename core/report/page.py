@@ -47,7 +47,9 @@ def page(runs: list[Run], pairs: list[Pair], texts: dict[str, dict[str, str]], n
         trees=spec_trees(experiments),
         curves=[(quantity, curve_svg(runs, quantity, quantity)) for quantity in quantities],
         pairs=named_pairs,
-        agreement=[(own, agreement_of(pair, ("first", "second"))) for pair, own in named_pairs if not pair.incomparable],
+        agreement=[
+            (own, agreement_of(pair, ("first", "second"))) for pair, own in named_pairs if not pair.incomparable
+        ],
         texts=texts,
         no_texts=no_texts,
         few_classes=FEW_CLASSES,

@@ -111,7 +111,7 @@ class Run:
         return matrix if square else None
 
     @property
-    def side_by_side(self) -> int:
+    def models_together(self) -> int:
         """Number of models trained together, this one included."""
         return self.execution.get("side_by_side", 1)
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from backends.paddle.fast import KINDS, RecurrentFunction
 from backends.paddle.framework import paddle
-from backends.paddle.linear import empty, linear, side_by_side
+from backends.paddle.linear import empty, linear, stacked_shape
 from backends.paddle.runtime import Inputs
 from core import spec
 from core.models.encoders.recurrent import GATES, direction_suffixes
@@ -209,7 +209,7 @@ def own_weights(cell: spec.Cell, inputs: int, hidden: int, dtype: str, models: i
     """Create the parameters of one direction, in the order of `KINDS`."""
     rows = GATES[cell] * hidden
     shapes = ((rows, inputs), (rows, hidden), (rows,), (rows,))
-    return nn.ParameterList(empty(*side_by_side(models, *shape), dtype=dtype) for shape in shapes)
+    return nn.ParameterList(empty(*stacked_shape(models, *shape), dtype=dtype) for shape in shapes)
 
 
 # ---- fast

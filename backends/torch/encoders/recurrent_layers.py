@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from backends.torch.fast import KINDS, RecurrentFunction
 from backends.torch.framework import torch
-from backends.torch.linear import empty, linear, side_by_side
+from backends.torch.linear import empty, linear, stacked_shape
 from backends.torch.runtime import Inputs
 from core import spec
 from core.models.encoders.recurrent import GATES, direction_suffixes
@@ -219,7 +219,7 @@ def own_weights(cell: spec.Cell, inputs: int, hidden: int, dtype: torch.dtype, m
     """Create the parameters of one direction, in the order of `KINDS`."""
     rows = GATES[cell] * hidden
     shapes = ((rows, inputs), (rows, hidden), (rows,), (rows,))
-    return nn.ParameterList(empty(*side_by_side(models, *shape), dtype=dtype) for shape in shapes)
+    return nn.ParameterList(empty(*stacked_shape(models, *shape), dtype=dtype) for shape in shapes)
 
 
 # ---- fast
