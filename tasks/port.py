@@ -27,7 +27,7 @@ from core.parity.instances import random_batch, well_conditioned
 from core.parity.layers import compare_forward, compare_gradients
 from core.spec.experiment import Experiment, read_experiment, replace
 from core.weights.convert import NEUTRAL_MODULES, Choices, Port, convert, difference, to_state
-from core.weights.recognise import OTHER_LAYOUT
+from core.weights.finders import OTHER_LAYOUT
 from tasks.cli.console import Parser, console, fact, launch
 from tasks.cli.flags import name_flags
 from tasks.cli.framework import load_backend
