@@ -23,7 +23,7 @@ def parts(encoder: Encoder) -> tuple[str, ...]:
     `batch`: padding and conversion to tensors. `embedding`: with its dropout. Then the encoder, by its own name.
     `backward`: all layers. `rest`: everything else in the step.
     """
-    return "batch", "embedding", encoder.part, HEAD, "backward", "clipping", "optimiser", "rest"
+    return "batch", "embedding", encoder.part, HEAD, "backward", "clipping", "optimizer", "rest"
 
 
 @contextmanager
@@ -42,7 +42,7 @@ def timed_parts(side: ModuleType, engine: Any, encoder: Encoder, watch: Stopwatc
         (HEAD, model.head, "losses"),
         ("backward", engine, "_backward"),
         ("clipping", side.engine, "clip"),
-        ("optimiser", engine._optimizer, "step"),
+        ("optimizer", engine._optimizer, "step"),
     )
     with ExitStack() as stack:
         for part, owner, name in places:

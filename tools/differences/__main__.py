@@ -37,7 +37,7 @@ THEMES = [
     "starting",
     "layers",
     "loss",
-    "optimiser",
+    "optimizer",
     "clipping",
     "padding",
     "files",

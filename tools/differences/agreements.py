@@ -174,7 +174,7 @@ def activations():
 @agreement(
     "LayerNorm and BatchNorm: epsilon 1e-5, variance by n in the output (except rounding of epsilon)", limit=1e-7
 )
-def normalisation():
+def normalization():
     """Compare outputs in training, on numbers small enough for epsilon to matter."""
     return {"largest": max(norm_layers())}
 

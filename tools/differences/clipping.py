@@ -7,7 +7,7 @@ import numpy as np
 from backends.paddle.framework import paddle
 from backends.torch.framework import torch
 from tools.differences import difference
-from tools.differences.optimiser import OPTIMIZERS
+from tools.differences.optimizer import OPTIMIZERS
 from tools.differences.small import PaddleNet, TorchNet, apart, batches, start, train_paddle, train_torch
 
 SECTION = "Clipping"

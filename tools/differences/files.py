@@ -86,7 +86,7 @@ def load_mismatch():
     size="{shared} of {keys} keys equal for the same model created twice",
     claim=lambda f: f["shared"] == 0 and f["keys"] > 40 and f["outcome"] == "AssertionError",
 )
-def optimiser_state_keys():
+def optimizer_state_keys():
     """Compare Adam's keys for a model created twice, and load one state into the other."""
     states, optimizers = [], []
     for _ in range(2):

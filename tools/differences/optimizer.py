@@ -51,7 +51,7 @@ PADDLE_NUMBERS = ["learning_rate", "momentum", "beta1", "beta2", "rho", "epsilon
     size="Adam's agree; Adamax's, RMSprop's, Adagrad's and Adadelta's do not",
     claim=lambda f: "rho 0.95" in f["paddle_RMSProp"] and "alpha 0.99" in f["torch_RMSprop"],
 )
-def optimiser_defaults():
+def optimizer_defaults():
     """Compare the default hyperparameters of optimizers that both frameworks have."""
     found = {}
     for name in ("SGD", "Adam", "AdamW", "Adamax", "RMSprop", "Adagrad", "Adadelta"):
