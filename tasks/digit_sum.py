@@ -373,7 +373,7 @@ def _agreement(plan: Plan, arguments: argparse.Namespace) -> int:
     if arguments.backend is not None:
         raise UserError("--agreement compares all backends: omit --backend")
     if arguments.out and Path(arguments.out).exists():
-        raise UserError(f"--out {arguments.out}: exists; --agreement writes a new JSON file: give another name")
+        raise UserError(f"--out {arguments.out}: exists; --agreement writes a new JSON file: choose another name")
     sides = {name: _executors(plan, name, arguments) for name in backends.NAMES}
     names = " and ".join(f"{name} {load_backend(name).versions()[name]}" for name in sides)
     fact("compared", f"{names}: {AGREEMENT_STEPS} steps, float64, every length; largest loss difference")

@@ -98,7 +98,7 @@ def _free_name(source: Path, kind: str, out: str | None) -> Path:
     if weight_files.kind_of(path) != kind:
         raise UserError(f"--out {path}: expected a {weight_files.SUFFIXES[kind][0]} file for --to {kind}")
     if path.exists():
-        raise UserError(f"{path}: exists; give another name with --out")
+        raise UserError(f"{path}: exists; choose another name with --out")
     return path
 
 

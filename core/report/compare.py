@@ -44,7 +44,7 @@ class Disagreement:
 
     name: str
     label: str
-    answers: tuple[tuple[str, float], ...]
+    predictions: tuple[tuple[str, float], ...]
     """Per run, the predicted class and its probability."""
 
 
@@ -120,16 +120,16 @@ def compare(first: Run, second: Run) -> Pair:
     places = np.array([row_of[name] for name in one.names])
     if one.classes != other.classes or one.labels != [other.labels[place] for place in places]:
         return Pair(first, second, "the files have different true labels")
-    answers = [other.predicted[place] for place in places]
+    predicted = [other.predicted[place] for place in places]
     probabilities = other.probabilities[places]
-    right = [(a == label, b == label) for a, b, label in zip(one.predicted, answers, one.labels, strict=True)]
-    rows = [row for row, (a, b) in enumerate(zip(one.predicted, answers, strict=True)) if a != b]
+    right = [(a == label, b == label) for a, b, label in zip(one.predicted, predicted, one.labels, strict=True)]
+    rows = [row for row, (a, b) in enumerate(zip(one.predicted, predicted, strict=True)) if a != b]
     found = []
     for row in rows:
-        both = (one.predicted[row], one.probabilities[row]), (answers[row], probabilities[row])
+        both = (one.predicted[row], one.probabilities[row]), (predicted[row], probabilities[row])
         sure = tuple((name, float(own[one.classes.index(name) if name in one.classes else 0])) for name, own in both)
         found.append(Disagreement(one.names[row], one.labels[row], sure))
-    found.sort(key=lambda own: (-min(probability for _, probability in own.answers), own.name))
+    found.sort(key=lambda own: (-min(probability for _, probability in own.predictions), own.name))
     return Pair(
         first,
         second,

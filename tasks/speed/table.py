@@ -78,7 +78,7 @@ def print_results(measured: Measurement) -> None:
 
 
 def _table(title: str, left: Sequence[str], columns: Mapping[str, Sequence[str]], lines: Lines) -> Table:
-    """A table of `lines`; `columns` has the headings of what each key of a line holds, to the right of its names."""
+    """Return a table of `lines`, whose keys are those of `columns`, with one or more headings each."""
     table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for name in left:
         table.add_column(name, no_wrap=True)

@@ -502,7 +502,7 @@ def test_wrong_commands(tmp_path, rng):
     path = write_pdparams(tmp_path / "my.pdparams", state_of(spec(), rng))
     taken = tmp_path / "my.safetensors"
     taken.write_bytes(b"precious")
-    assert refused(path, "--to", "safetensors") == f"{taken}: exists; give another name with --out"
+    assert refused(path, "--to", "safetensors") == f"{taken}: exists; choose another name with --out"
     assert taken.read_bytes() == b"precious"
     assert refused(path, "--to", "onnx") == "--to onnx: choose one of paddle, torch, safetensors"
     assert refused(path, "--to", "safetensors", "--out", tmp_path / "b.pt").endswith(
