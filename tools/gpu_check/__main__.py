@@ -27,7 +27,7 @@ from core.files import write_json_atomic, write_text_atomic
 from tasks.cli.console import Parser, launch
 from tasks.cli.paths import cache_folder
 from tools.gpu_check.context import row
-from tools.gpu_check.measured import CHECKS, PROCESS_SECONDS, look, work
+from tools.gpu_check.measured import CHECKS, PROCESS_SECONDS, run_checks, usable_gpu
 
 MARK = "<!-- results: replaced by python -m tools.gpu_check --write -->"
 COLUMNS = ("framework", "check", "what", "figure", "limit", "verdict", "seconds")
@@ -46,7 +46,7 @@ def main(argv: list[str]) -> int:
         "rows": [],
     }
     for name in arguments.backend or backends.NAMES:
-        found = {"device": "cpu", "gpu": ""} if arguments.device == "cpu" else looked(name)
+        found = {"device": "cpu", "gpu": ""} if arguments.device == "cpu" else probe(name)
         record["frameworks"][name] = found
         if "refused" in found:
             record["rows"].append(whole_check(name, "devices", "a usable GPU", f"not run: {found['refused']}"))
@@ -60,7 +60,7 @@ def main(argv: list[str]) -> int:
         # On a CPU, one process serves all checks: they share no device state, and the import takes most of the time.
         for checks in [arguments.checks] if arguments.device == "cpu" else [[check] for check in arguments.checks]:
             print(f"{name}: {', '.join(checks)} ...", file=sys.stderr, flush=True)
-            versions, rows = worked(name, checks, settings)
+            versions, rows = run_in_child(name, checks, settings)
             found.update(versions and {"versions": versions})
             record["rows"] += rows
             write_json_atomic(out, record)  # after each check: access to the machine may end
@@ -94,23 +94,23 @@ def parsed(argv: list[str]) -> argparse.Namespace:
     return arguments
 
 
-def asked(function: Callable, *arguments: object) -> tuple[object, str]:
+def call_in_child(function: Callable, *arguments: object) -> tuple[object, str]:
     """Call a function of `measured.py` in a separate process; return (result, "") or (None, failure)."""
     return call(function, *arguments, limit=PROCESS_SECONDS)
 
 
-def looked(name: str) -> dict:
-    """Return the GPU of a framework, as `measured.look`, or the reason why it has none."""
+def probe(name: str) -> dict:
+    """Return the GPU of a framework, as `measured.usable_gpu`, or the reason why it has none."""
     if not backends.installed(name):
         return {"refused": f"not installed; run: {backends.how_to_install(name)}"}
-    answer, trouble = asked(look, name)
+    answer, trouble = call_in_child(usable_gpu, name)
     return {"refused": f"the process that probed it {trouble}"} if trouble else answer
 
 
-def worked(name: str, checks: list[str], settings: dict) -> tuple[dict, list[dict]]:
+def run_in_child(name: str, checks: list[str], settings: dict) -> tuple[dict, list[dict]]:
     """Run checks; return versions and rows. If the process dies, each of its checks gets a row with the reason."""
     began = time.perf_counter()
-    answer, trouble = asked(work, name, checks, settings)
+    answer, trouble = call_in_child(run_checks, name, checks, settings)
     if not trouble:
         return answer["versions"], answer["rows"]
     seconds = round(time.perf_counter() - began, 2)

@@ -286,16 +286,18 @@ def test_what_a_build_says_of_itself(backend):
 
 # A process of its own
 
-SAY = "from core.engine.child_process import say; "
+SAY = "from core.engine.child_process import send_result; "
 
 
 def test_a_child_that_answers():
-    assert child_process.ask(SAY + "print('noise'); say({'a': [1, None]}); print('noise', end='')", 60) == (
+    assert child_process.run_code(
+        SAY + "print('noise'); send_result({'a': [1, None]}); print('noise', end='')", 60
+    ) == (
         {"a": [1, None]},
         "",
     )
     # It had answered before it died.
-    assert child_process.ask(SAY + "import os; say(1.5); os.abort()", 60) == (1.5, "")
+    assert child_process.run_code(SAY + "import os; send_result(1.5); os.abort()", 60) == (1.5, "")
 
 
 @pytest.mark.parametrize(
@@ -313,13 +315,15 @@ def test_a_child_that_answers():
     ],
 )
 def test_a_child_that_dies_or_talks_nonsense(code, says, capfd):
-    answer, trouble = child_process.ask(code, 60)
+    answer, trouble = child_process.run_code(code, 60)
     assert answer is None and trouble == says
     assert capfd.readouterr() == ("", "")
 
 
 def test_a_child_that_hangs():
-    answer, trouble = child_process.ask("import time, signal; signal.signal(15, signal.SIG_IGN); time.sleep(600)", 1.0)
+    answer, trouble = child_process.run_code(
+        "import time, signal; signal.signal(15, signal.SIG_IGN); time.sleep(600)", 1.0
+    )
     assert answer is None and trouble == "did not end within 1 seconds"
 
 
@@ -490,8 +494,10 @@ def test_torch_is_told_of_matrix_products_and_recurrent_layers(dtype):
 
 @pytest.mark.slow
 def test_float32_is_the_rule_from_the_first_import(backend):
-    code = SAY + f"import os, backends; backends.load({backend.NAME!r}); say(os.environ['{tf32.TF32_VARIABLE}'])"
-    assert child_process.ask(code, 60) == ("0", "")
+    code = (
+        SAY + f"import os, backends; backends.load({backend.NAME!r}); send_result(os.environ['{tf32.TF32_VARIABLE}'])"
+    )
+    assert child_process.run_code(code, 60) == ("0", "")
 
 
 @pytest.mark.parametrize("program", TRAINING)
