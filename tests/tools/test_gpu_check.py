@@ -15,7 +15,7 @@ import pytest
 from tests.conftest import ROOT, loaded, run_main
 from tools.gpu_check import __main__ as check
 from tools.gpu_check import measured
-from tools.gpu_check.context import PLAIN, SIZES, Context, NotRun, Sizes, checked_row, row
+from tools.gpu_check.context import PLAIN, SIZES, Context, NotRun, Sizes, bounded, row
 
 CHEAP = ("devices", "parity", "tf32", "training", "memory", "speed")
 """`processes` is left out: two programs more by each launcher, and `test_processes.py` has them on the CPU."""
@@ -122,7 +122,7 @@ def test_bfloat16_is_compared_with_itself(backend):
 
 def test_what_fails_is_a_row_and_not_the_end(monkeypatch):
     def check_breaks(context):
-        yield checked_row("first", 1.0, 2.0)
+        yield bounded("first", 1.0, 2.0)
         raise RuntimeError("no\nkernel")
 
     def check_none(context):
@@ -143,13 +143,13 @@ def test_what_fails_is_a_row_and_not_the_end(monkeypatch):
     [(1.0, 1.0, "ok"), (1.1, 1.0, "MISSED"), (float("nan"), 1.0, "MISSED"), (9.0, None, "recorded")],
 )
 def test_verdicts(value, limit, verdict):
-    assert checked_row("x", value, limit)["verdict"] == verdict
+    assert bounded("x", value, limit)["verdict"] == verdict
 
 
 def made_up() -> list[dict]:
     rows = [
-        checked_row("one epoch", 2.5, 3.0, "{:.2f} s", " (extrapolated from 60 of 157 steps)"),
-        checked_row("w" * 200, 2e-3, 1e-5, note=" (a|b[0])"),
+        bounded("one epoch", 2.5, 3.0, "{:.2f} s", " (extrapolated from 60 of 157 steps)"),
+        bounded("w" * 200, 2e-3, 1e-5, note=" (a|b[0])"),
         row("", "", verdict="not run: one GPU"),
     ]
     return [{"framework": "torch", "check": "c", **row, "seconds": 1.5} for row in rows]

@@ -84,7 +84,7 @@ def row(what: str, figure: str, limit: str = "", verdict: str = "recorded", valu
     return {"what": what, "figure": figure, "limit": limit, "verdict": verdict, "value": shown}
 
 
-def checked_row(what: str, value: float, limit: float | None, form: str = "{:.1e}", note: str = "") -> dict:
+def bounded(what: str, value: float, limit: float | None, form: str = "{:.1e}", note: str = "") -> dict:
     """Return a row whose value must not exceed its limit; NaN counts as exceeding it."""
     verdict = "recorded" if limit is None else "ok" if value <= limit else "MISSED"
     return row(what, form.format(value) + note, "" if limit is None else form.format(limit), verdict, value)

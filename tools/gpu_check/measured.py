@@ -26,7 +26,7 @@ from core.spec.experiment import Experiment, replace
 from core.strings import shorten
 from tasks.cli.flags import name_flags
 from tasks.parity.cases import PARITY_SPEC, SMALLER
-from tools.gpu_check.context import LARGE, Context, NotRun, checked_row, row
+from tools.gpu_check.context import LARGE, Context, NotRun, bounded, row
 from tools.gpu_check.launching import launch, started
 from tools.gpu_check.speeds import check_memory, check_speed
 
@@ -118,7 +118,7 @@ def check_parity(context: Context) -> Iterator[dict]:
                     worst[rung, compared] = value, f" ({case}: {where})"
         for (rung, compared), (value, where) in sorted(worst.items()):
             own = ONE_KERNEL_LIMIT if dtype == "float32" and "builtin" in compared else limit
-            yield checked_row(f"{dtype}, {compared}, {quantities[rung]}, {len(plan)} models", value, own, note=where)
+            yield bounded(f"{dtype}, {compared}, {quantities[rung]}, {len(plan)} models", value, own, note=where)
 
 
 def against_cpu(context: Context, implementation: str, experiment: Experiment, parameters, batch: Batch):
@@ -166,9 +166,7 @@ def bfloat16_rows(context: Context, experiment: Experiment, *size: int) -> Itera
         for rung, figures in against_cpu(context, name, experiment, parameters, batch):
             what = {1: "every layer's output", 2: "loss and every gradient"}[rung]
             note = f" ({figures['where']})"
-            yield checked_row(
-                f"bfloat16 ~ bfloat16 on the CPU, {name}, {what}", figures["value"], TF32_LIMIT, note=note
-            )
+            yield bounded(f"bfloat16 ~ bfloat16 on the CPU, {name}, {what}", figures["value"], TF32_LIMIT, note=note)
 
 
 def check_training(context: Context) -> Iterator[dict]:
@@ -179,15 +177,13 @@ def check_training(context: Context) -> Iterator[dict]:
         spec = replace(experiment, {"training.dtype": dtype})
         limit = CURVE_LIMIT if dtype == "float64" else None
         for finding in compare_training(spec, prepared.train, sides, context.sizes.steps)[0]:
-            yield checked_row(
-                f"{dtype}, GPU ~ CPU, {finding.quantity}", finding.value, limit, note=f" ({finding.where})"
-            )
+            yield bounded(f"{dtype}, GPU ~ CPU, {finding.quantity}", finding.value, limit, note=f" ({finding.where})")
     spec = replace(experiment, {"training.dtype": "float64"})
     with tempfile.TemporaryDirectory() as folder:
         steps = context.sizes.routes
         for finding in compare_routes(spec, prepared.train, prepared.dev, sides, steps, Path(folder)):
             where = finding.compared.replace("device", "GPU").replace("cpu", "CPU")
-            yield checked_row(f"float64, resumed {where}, {finding.quantity}", finding.value, CURVE_LIMIT)
+            yield bounded(f"float64, resumed {where}, {finding.quantity}", finding.value, CURVE_LIMIT)
 
 
 def check_processes(context: Context) -> Iterator[dict]:
@@ -213,7 +209,7 @@ def check_processes(context: Context) -> Iterator[dict]:
     if used.get("processes") != 2 or len(curves["one"]) != len(curves["two"]):
         raise UserError(f"{used.get('processes', 1)} processes took {len(curves['two'])} steps")
     difference = float(np.abs(curves["one"] - curves["two"]).max())
-    yield checked_row(f"float64, two processes ~ one, loss of {len(curves['one'])} steps", difference, CURVE_LIMIT)
+    yield bounded(f"float64, two processes ~ one, loss of {len(curves['one'])} steps", difference, CURVE_LIMIT)
 
 
 CHECKS = {

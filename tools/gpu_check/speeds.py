@@ -14,7 +14,7 @@ from core.spec.experiment import Experiment, replace
 from core.train.loop import LOG_INTERVAL
 from core.train.steps import order_of
 from tasks.cli.recipes import recipe
-from tools.gpu_check.context import Context, checked_row, row
+from tools.gpu_check.context import Context, bounded, row
 
 EPOCH_SECONDS = {"default": 1.5, "textbook": 3.0}
 JUDGED_ON = "H200"
@@ -33,7 +33,7 @@ def check_memory(context: Context) -> Iterator[dict]:
         peak = context.bare().peak_bytes(context.device)
         what = "peak device memory (tensors)" if peak is not None else "peak process memory (no GPU)"
         megabytes = machine.peak_memory_mb() or 0 if peak is None else peak / (1 << 20)
-        yield checked_row(f"{name}: {what}", megabytes, None, "{:,.0f} MB")
+        yield bounded(f"{name}: {what}", megabytes, None, "{:,.0f} MB")
 
 
 def trained_recipes(context: Context):
@@ -111,7 +111,7 @@ def speed_rows(context: Context, name: str, experiment: Experiment, train) -> It
     epoch, bare_epoch = (sum(taken[rival]) / steps * len(order) for rival in ("ours", "bare"))
     note = "" if steps == len(order) else f" (extrapolated from {steps} of {len(order)} steps)"
     limit = EPOCH_SECONDS[name.partition(",")[0]] if JUDGED_ON in context.gpu else None
-    yield checked_row(
+    yield bounded(
         f"{name}: one epoch, {len(train):,} texts, {rivals.engine.implementation}", epoch, limit, "{:.2f} s", note
     )
     for rival in rivals.names[1:]:
@@ -120,7 +120,7 @@ def speed_rows(context: Context, name: str, experiment: Experiment, train) -> It
         note += f"; bare epoch {bare_epoch:.2f} s)" if rival == "bare" else ")"
         judged = RATIO_LIMIT if context.gpu and rival == "bare" else None
         what = "a bare loop" if rival == "bare" else f"--impl {rival}"
-        yield checked_row(f"{name}: time relative to {what}, median", ratio.median, judged, "{:.2f}", note)
+        yield bounded(f"{name}: time relative to {what}, median", ratio.median, judged, "{:.2f}", note)
     yield from waiting_rows(context, name, rivals, chunks[0], sum(taken["ours"]))
 
 
@@ -131,7 +131,7 @@ def waiting_rows(context: Context, name: str, rivals: Rivals, chunk, seconds: fl
     if worked is None:
         yield row(what, "", verdict="not run: not available in this framework")
     else:
-        yield checked_row(what, worked / seconds, None, "{:.0%}")
+        yield bounded(what, worked / seconds, None, "{:.0%}")
     what = f"{name}: operations in {len(chunk)} steps that block the host"
     steps, rate = list(rivals.steps(chunk)), rivals.experiment.training.optimizer.learning_rate
     found = rivals.bare.waits(
@@ -141,10 +141,10 @@ def waiting_rows(context: Context, name: str, rivals: Rivals, chunk, seconds: fl
     if found is None:
         yield row(what, "", verdict="not run: not available in this framework")
     else:
-        yield checked_row(what, len(found), 0, "{:d}", f" ({found[0]})" if found else "")
+        yield bounded(what, len(found), 0, "{:d}", f" ({found[0]})" if found else "")
     shares = rivals.bare.shares(lambda: rivals.seconds("ours", chunk), context.device)
     what = f"{name}: share of time the host waits"
     if shares is None:
         yield row(what, "", verdict="not run: not implemented for this framework's profiler")
     else:
-        yield checked_row(what, shares[0], None, "{:.0%}", f" (the device computes {shares[1]:.0%})")
+        yield bounded(what, shares[0], None, "{:.0%}", f" (the device computes {shares[1]:.0%})")
