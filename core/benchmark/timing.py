@@ -139,12 +139,12 @@ def calls_for(seconds: float, least: float) -> int:
 
 
 def rounds_for(seconds: float, rounds: int, budget: float) -> int:
-    """Return the number of rounds for a row, from its seconds per timing: within `budget`, but at least two."""
+    """Return the number of rounds that fit in a row's `budget`, at least two."""
     return min(rounds, max(2, int(budget / seconds)))
 
 
 def takes_part(round: int, own: int, rounds: int) -> bool:
-    """Return whether a row with `own` of `rounds` rounds is in this one: evenly spread, starting with the first."""
+    """Return whether this is one of a row's `own` rounds, which are evenly spread."""
     return round * own % rounds < own
 
 

@@ -176,7 +176,7 @@ def _environments(plan: Plan, names: list[str], skipped: dict[str, str]) -> list
 
 
 def _step_data(name: str, plan: Plan, arguments: argparse.Namespace, folder: Path) -> tuple[Experiment, str]:
-    """Return a recipe's experiment and a file of its data and batch rows, one batch more than rounds."""
+    """Return a recipe's experiment and a file with its data and the rows of its batches."""
     changes = {"training.dtype": plan.dtype, "data.source": arguments.data}
     experiment = absolute_source(replace(recipe(name), changes))
     with DataProgress() as progress:

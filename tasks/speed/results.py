@@ -72,7 +72,7 @@ def compare(rows: list[LayerRow]) -> list[dict]:
 
 
 def panels(rows: list[LayerRow]) -> tuple[dict[str, dict[str, dict[str, Summary]]], str]:
-    """Return time ratios for the plot, by panel (cell and pass), series and shape; and the label of the axis.
+    """Return time ratios by panel (cell and pass), series and shape; and the label of the axis.
 
     The base is torch's or Paddle's `fast` if timed in every case, else the fastest row of the case.
     """

@@ -79,7 +79,7 @@ def optimizer_defaults():
     ),
 )
 def adamw_decays_all():
-    """Compare AdamW with default settings between frameworks, with decay of matrices only, and on a padding row."""
+    """Compare AdamW in both frameworks, with decay of matrices only, and on a padding row."""
     data, arrays = batches(200), start()
 
     def one_run(groups):
@@ -138,7 +138,7 @@ def adamw_decays_all():
     ),
 )
 def adam_clock():
-    """Measure the exponent of Paddle's beta powers, and the effect of wrong or missing powers in a resumed run."""
+    """Measure the exponent of Paddle's beta powers, and the effect of wrong or missing ones."""
     data, arrays = batches(100), start()
     net = TorchNet(arrays=arrays)
     adam = torch.optim.Adam(net.parameters(), lr=0.003)
@@ -245,7 +245,7 @@ def rmsprop_epsilon():
     claim=lambda f: f["loss"] > 1e-3 and f["loss_same"] < 1e-9 and f["beta"] == 0.95 and f["paddle_last"] >= 1e-4,
 )
 def one_cycle():
-    """Compare the schedules with default settings, and without momentum cycling and with the same final rate."""
+    """Compare the schedules with default settings, and with settings that make them equal."""
     data, arrays, peak = batches(100), start(), 0.01
 
     def torch_run(**changes):

@@ -106,7 +106,7 @@ LENGTHS = [3, 7]
 
 
 def padded_pair():
-    """Return an LSTM with the same values in both, and two sequences of 3 and 7 steps, padded with zeros to 7."""
+    """Return an LSTM of each framework with equal values, and two padded sequences."""
     torch.manual_seed(0)
     one = torch.nn.LSTM(5, 6, batch_first=True, bidirectional=True)
     other = paddle.nn.LSTM(5, 6, direction="bidirect")

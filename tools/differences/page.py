@@ -47,7 +47,7 @@ def fill(text: str, figures: Figures) -> str:
 
 
 def alike(one: object, other: object) -> bool:
-    """Return whether two figures are similar: equal, both rounding errors, or within a third of each other."""
+    """Return whether figures are equal, both rounding errors, or within a third of each other."""
     if not isinstance(one, float) or not isinstance(other, float):
         return one == other
     if max(abs(one), abs(other)) < 1e-12:

@@ -97,7 +97,7 @@ class PaddleNet(paddle.nn.Layer):
 
 
 def train_torch(net, optimizer, data, clip=None, schedule=None) -> list[float]:
-    """Train a step per batch; return the losses. Calls `clip(parameters)` before and `schedule.step()` after it."""
+    """Train a step per batch, with `clip(parameters)` before it; return the losses."""
     losses = []
     for ids, labels in data:
         loss = net.loss(ids, labels)

@@ -108,7 +108,7 @@ def probe(name: str) -> dict:
 
 
 def run_in_child(name: str, checks: list[str], settings: dict) -> tuple[dict, list[dict]]:
-    """Run checks; return versions and rows. If the process dies, each of its checks gets a row with the reason."""
+    """Run checks; return versions and rows, with a row per check if the process dies."""
     began = time.perf_counter()
     answer, trouble = call_in_child(run_checks, name, checks, settings)
     if not trouble:

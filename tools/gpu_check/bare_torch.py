@@ -72,7 +72,7 @@ def waits(run: Callable[[], object], device: str) -> list[str] | None:
 
 
 def shares(run: Callable[[], None], device: str) -> tuple[float, float] | None:
-    """Return the shares of the time of `run` in which the host waits and the device computes; None if unavailable.
+    """Return the shares of time that the host waits and the device computes in `run`, or None.
 
     The time includes the overhead of the profiler.
     """

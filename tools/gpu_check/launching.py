@@ -23,7 +23,7 @@ def started(word: str) -> str:
 
 
 def launch(command: list[object], folder: str) -> None:
-    """Run the command and wait. Raises UserError, with its last message, if it fails; no child process survives."""
+    """Run the command and wait; raise UserError with its last message if it fails."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PET_STANDALONE": "1"}  # torchrun: on a free port
     process = subprocess.Popen(
         [str(part) for part in command],

@@ -92,7 +92,7 @@ def instance(experiment: Experiment, seed: int, *size: int):
 
 
 def check_parity(context: Context) -> Iterator[dict]:
-    """Compare outputs and gradients (rungs 1 and 2 of the parity check) with the reference and with the CPU.
+    """Compare outputs and gradients with the reference and with the CPU, on rungs 1 and 2.
 
     Models are random, with unequal lengths.
     """
@@ -134,7 +134,7 @@ def against_cpu(context: Context, implementation: str, experiment: Experiment, p
 
 
 def check_tf32(context: Context) -> Iterator[dict]:
-    """Check that TF32 has an effect, but not too large; in a process that has not used the GPU without TF32."""
+    """Check that TF32 has an effect, but not too large, in a process that uses only TF32."""
     try:
         context.package.resolve_device(context.device, "tf32")
     except UserError as error:
@@ -144,7 +144,7 @@ def check_tf32(context: Context) -> Iterator[dict]:
 
 
 def tf32_rows(context: Context, tf32: Experiment, *size: int) -> Iterator[dict]:
-    """Compare TF32 with float32 on the CPU: a larger difference than that of float32 shows that TF32 is used."""
+    """Compare TF32 with float32 on the CPU: the difference must exceed that of float32."""
     exact = replace(tf32, {"training.dtype": "float32"})
     parameters, batch = instance(exact, 0, *size)
     for name in ON_GPU:
@@ -160,7 +160,7 @@ def tf32_rows(context: Context, tf32: Experiment, *size: int) -> Iterator[dict]:
 
 
 def bfloat16_rows(context: Context, experiment: Experiment, *size: int) -> Iterator[dict]:
-    """Compare bfloat16 with bfloat16 on the CPU: same rounding of operands; other inputs are rounded to TF32."""
+    """Compare bfloat16 with bfloat16 on the CPU; other operands are rounded to TF32."""
     parameters, batch = instance(experiment, 0, *size)
     for name in ON_GPU:
         for rung, figures in against_cpu(context, name, experiment, parameters, batch):

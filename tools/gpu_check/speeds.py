@@ -23,7 +23,7 @@ RATIO_LIMIT = 1.15
 
 
 def check_memory(context: Context) -> Iterator[dict]:
-    """Measure the peak memory of an epoch's longest batches. The smaller recipe runs first: peaks may not be reset."""
+    """Measure peak memory on the longest batches, smaller recipe first: peaks may not reset."""
     for name, experiment, prepared in trained_recipes(context):
         engine = new_engine(context, experiment)
         rows = sorted(order_of(experiment.training, prepared.train, 0), key=lambda r: -prepared.train.lengths[r].sum())

@@ -290,12 +290,8 @@ SAY = "from core.engine.child_process import send_result; "
 
 
 def test_a_child_that_answers():
-    assert child_process.run_code(
-        SAY + "print('noise'); send_result({'a': [1, None]}); print('noise', end='')", 60
-    ) == (
-        {"a": [1, None]},
-        "",
-    )
+    noisy = SAY + "print('noise'); send_result({'a': [1, None]}); print('noise', end='')"
+    assert child_process.run_code(noisy, 60) == ({"a": [1, None]}, "")
     # It had answered before it died.
     assert child_process.run_code(SAY + "import os; send_result(1.5); os.abort()", 60) == (1.5, "")
 
