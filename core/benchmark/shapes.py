@@ -51,7 +51,8 @@ class Shape:
     def flops(self, cell: Cell, tokens: int, training: bool) -> float:
         """Return the operations of the matrix products for `tokens` real tokens, without padding.
 
-        Additions and multiplications count. The backward pass counts twice the forward pass; the functions of the gates are not counted.
+        Additions and multiplications count. The backward pass counts twice the forward pass; the functions of the gates
+        are not counted.
         """
         encoder = self.encoder(cell)
         pairs = sum(encoder.layer_input_size(layer, self.inputs) + self.hidden for layer in range(self.layers))
