@@ -178,7 +178,7 @@ def test_the_table_holds_what_the_folders_hold(place, tmp_path):
         assert row["framework"] == f"{backend} {execution['versions'][backend]}"
         assert row["model"] == ("BiGRU 6" if name == "other" else "BiLSTM 8")
         assert (row["recipe"], row["seed"]) == ("default", "1" if name == "other" else "0")
-        assert (row["device"], row["layers"]) == ("cpu", execution["implementation"])
+        assert (row["device"], row["implementation"]) == ("cpu", execution["implementation"])
     figures = [(float(row["test accuracy"]), float(row["dev accuracy"])) for row in page.table("runs")]
     assert figures == sorted(figures, reverse=True)
     accuracies = [row["test accuracy"] for row in page.table("runs")]
