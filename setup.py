@@ -39,19 +39,19 @@ class CannotCompile(Exception):
 
 
 def find_compiler() -> list[str]:
-    told = shlex.split(os.environ.get("CXX", ""))
-    for command in [told] if told else [["g++"], ["clang++"], ["c++"]]:
+    chosen = shlex.split(os.environ.get("CXX", ""))
+    for command in [chosen] if chosen else [["g++"], ["clang++"], ["c++"]]:
         if shutil.which(command[0]):
             return command
-    raise CannotCompile(f"no C++ compiler ({told[0] if told else 'g++ or clang++'}) was found")
+    raise CannotCompile(f"no C++ compiler ({chosen[0] if chosen else 'g++ or clang++'}) was found")
 
 
 def run(command: list[str]) -> None:
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace")
     if done.returncode != 0:
-        said = [line.strip() for line in done.stderr.splitlines() if line.strip()]
-        errors = [line for line in said if "error" in line]
-        reason = (errors or said[-1:] or [f"exit code {done.returncode}"])[0]
+        output = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+        errors = [line for line in output if "error" in line]
+        reason = (errors or output[-1:] or [f"exit code {done.returncode}"])[0]
         raise CannotCompile(f"{Path(command[0]).name} failed ({reason})")
 
 

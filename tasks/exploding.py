@@ -111,7 +111,7 @@ def main(argv: list[str]) -> int:
     RunFolder.create(folder)
     _report(base, _write(folder, base, found, vanishing, who[own_cell], arguments, seconds))
     for picture in sorted(folder.glob("*.png")):
-        fact("picture", str(picture))
+        fact("plot", str(picture))
     return 0
 
 

@@ -18,8 +18,8 @@ SECONDS = 500.0
 
 def started(word: str) -> str:
     """Fill in a word of a launcher's command, for two processes in this environment."""
-    beside = Path(sys.executable).with_name(word)
-    return {"N": "2", "python": sys.executable}.get(word) or (str(beside) if beside.is_file() else word)
+    installed = Path(sys.executable).with_name(word)
+    return {"N": "2", "python": sys.executable}.get(word) or (str(installed) if installed.is_file() else word)
 
 
 def launch(command: list[object], folder: str) -> None:
@@ -35,10 +35,10 @@ def launch(command: list[object], folder: str) -> None:
         start_new_session=True,
     )
     try:
-        said, _ = process.communicate(timeout=SECONDS)
+        output, _ = process.communicate(timeout=SECONDS)
     except subprocess.TimeoutExpired:
         process.send_signal(signal.SIGTERM)  # launchers pass it on, then kill processes that ignore it
-        said = f"timed out: {process.communicate(timeout=60)[0]}"
+        output = f"timed out: {process.communicate(timeout=60)[0]}"
     if process.returncode:
-        lines = [line for line in said.splitlines() if "rror" in line] or said.splitlines() or ["nothing"]
+        lines = [line for line in output.splitlines() if "rror" in line] or output.splitlines() or ["nothing"]
         raise UserError(f"the launcher exited with code {process.returncode}: {shorten(lines[-1], 160)}")
