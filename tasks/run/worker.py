@@ -30,7 +30,7 @@ class Worker:
         Raises UserError if backend, device or implementation is unavailable.
         """
         backend, dtype = load_backend(backend_name), experiment.training.dtype
-        ranks = launchers.launched(backend_name)
+        ranks = launchers.process_ranks(backend_name)
         device = backend.resolve_device(device, dtype)
         if ranks and device != "cpu":
             device = backend.resolve_device(f"gpu:{ranks[2]}", dtype)
