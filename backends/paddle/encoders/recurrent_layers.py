@@ -177,7 +177,9 @@ class LoopLayer(nn.Layer):
         """
         super().__init__()
         self.cell, self.hidden, self.models = cell, hidden, models
-        self.directions = nn.LayerList(own_weights(cell, inputs, hidden, dtype, models) for _ in range(directions))
+        self.directions = nn.LayerList(
+            direction_weights(cell, inputs, hidden, dtype, models) for _ in range(directions)
+        )
 
     def forward(self, x, inputs, h_0=None, c_0=None, states=False):
         real = (inputs.mask > 0).unbind(1)  # L times [B, 1]
@@ -205,7 +207,7 @@ class LoopLayer(nn.Layer):
         return [list(direction) for direction in self.directions]
 
 
-def own_weights(cell: spec.Cell, inputs: int, hidden: int, dtype: str, models: int | None) -> nn.ParameterList:
+def direction_weights(cell: spec.Cell, inputs: int, hidden: int, dtype: str, models: int | None) -> nn.ParameterList:
     """Create the parameters of one direction, in the order of `KINDS`."""
     rows = GATES[cell] * hidden
     shapes = ((rows, inputs), (rows, hidden), (rows,), (rows,))

@@ -187,7 +187,9 @@ class LoopLayer(nn.Module):
         """
         super().__init__()
         self.cell, self.hidden, self.models = cell, hidden, models
-        self.directions = nn.ModuleList(own_weights(cell, inputs, hidden, dtype, models) for _ in range(directions))
+        self.directions = nn.ModuleList(
+            direction_weights(cell, inputs, hidden, dtype, models) for _ in range(directions)
+        )
 
     def forward(self, x, inputs, h_0=None, c_0=None, states=False):
         real = (inputs.mask > 0).unbind(1)  # L times [B, 1]
@@ -215,7 +217,9 @@ class LoopLayer(nn.Module):
         return [list(direction) for direction in self.directions]
 
 
-def own_weights(cell: spec.Cell, inputs: int, hidden: int, dtype: torch.dtype, models: int | None) -> nn.ParameterList:
+def direction_weights(
+    cell: spec.Cell, inputs: int, hidden: int, dtype: torch.dtype, models: int | None
+) -> nn.ParameterList:
     """Create the parameters of one direction, in the order of `KINDS`."""
     rows = GATES[cell] * hidden
     shapes = ((rows, inputs), (rows, hidden), (rows,), (rows,))
