@@ -312,7 +312,7 @@ def run_parity_check(
         experiment, train_set, dev_set, sides, change, workspace, lambda done, total: report("rung 4", done, total)
     )
     report("rung 5", 0, 1)
-    findings += compare_predictions(experiment, trained.parameters, first_of(dev_set, EVALUATED), sides)
+    findings += compare_predictions(experiment, trained.parameters, first_texts(dev_set, EVALUATED), sides)
     return findings, trained
 
 
@@ -324,7 +324,7 @@ def probe_batch(dataset: Dataset, rng: np.random.Generator) -> Batch:
     return pad([sequences[0][:1], *sequences[1:]], batch.targets)
 
 
-def first_of(dataset: Dataset, most: int) -> Dataset:
+def first_texts(dataset: Dataset, most: int) -> Dataset:
     """Return the first `most` texts of a data set."""
     size = min(most, len(dataset))
     end = dataset.offsets[size]
