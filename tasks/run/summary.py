@@ -111,7 +111,7 @@ def keep_confusion(run: Run, found: Evaluation) -> None:
         errors.print(f"[yellow]note:[/] {escape(numbering(legend, CONFUSION))}")
 
 
-def keep_mistakes(run: Run, found: Evaluation, cache: Path) -> str:
+def save_mistakes(run: Run, found: Evaluation, cache: Path) -> str:
     """Write `mistakes.csv`, the most confident misclassifications with their texts, and print a few.
 
     Return the beginning of the first text, "" if there is none.
