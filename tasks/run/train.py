@@ -24,7 +24,7 @@ from tasks.cli.console import INTERRUPTED, DataProgress, TrainingDisplay, consol
 from tasks.cli.paths import new_name
 from tasks.run import event_files
 from tasks.run.signals import stop_signals
-from tasks.run.summary import Task, describe, keep_confusion, report, save_mistakes
+from tasks.run.summary import Task, describe, report, save_confusion, save_mistakes
 from tasks.run.worker import Worker
 
 
@@ -104,7 +104,7 @@ def _run(task: Task, run: Run, engine: Engine, group: ProcessGroup, cache: Path,
         return 0
     result = summarize_run(run, found)
     _draw_curves(run, run.title, result["test"])
-    keep_confusion(run, found)
+    save_confusion(run, found)
     example = save_mistakes(run, found, cache)
     run.folder.write_result(result)
     report(task, run.folder, result, example)
