@@ -33,7 +33,7 @@ from core.models.encoders.encoder import Encoder
 from core.parity.faults import FAULTS, fault, planted
 from core.parity.findings import Finding, first_failure
 from core.parity.instances import random_batch, random_parameters, well_conditioned
-from core.parity.layers import Side, Sides, able, check_dtype, compare_forward, compare_gradients
+from core.parity.layers import Side, Sides, check_dtype, compare_forward, compare_gradients, supporting_sides
 from core.parity.training import TRAINING_LIMIT, run_parity_check
 from core.plots.curves import draw_differences
 from core.rng import generator
@@ -157,7 +157,7 @@ def _able_sides(arguments: argparse.Namespace, experiment: Experiment) -> Sides:
     """Return the sides that can compute one of several specs; `auto` is resolved for its encoder."""
     encoder = experiment.model.encoder
     requested = [name for name in arguments.impl if name in ("auto", *encoder.implementations)]
-    return able(_of_each(arguments, list(dict.fromkeys(_resolved(requested, encoder)))), experiment)
+    return supporting_sides(_of_each(arguments, list(dict.fromkeys(_resolved(requested, encoder)))), experiment)
 
 
 def _resolved(requested: list[str], encoder: Encoder) -> list[str]:

@@ -20,7 +20,7 @@ from core.batch import Batch
 from core.errors import UserError
 from core.parity.findings import widest
 from core.parity.instances import random_batch, random_parameters, well_conditioned
-from core.parity.layers import able, compare_forward, compare_gradients
+from core.parity.layers import compare_forward, compare_gradients, supporting_sides
 from core.parity.training import compare_routes, compare_training
 from core.spec.experiment import Experiment, replace
 from core.strings import shorten
@@ -104,7 +104,7 @@ def check_parity(context: Context) -> Iterator[dict]:
         worst: dict[tuple[int, str], tuple[float, str]] = {}
         for seed, (case, size) in enumerate(plan):
             experiment = case.experiment(dtype)
-            sides = able(every, experiment)
+            sides = supporting_sides(every, experiment)
             parameters, batch = instance(experiment, seed, *size)
             found = compare_forward(experiment, parameters, batch, sides)
             found += compare_gradients(experiment, parameters, batch, sides)
