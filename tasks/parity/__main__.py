@@ -126,8 +126,10 @@ def main(argv: list[str]) -> int:
     with DataProgress() as bar:
         data = {name: read_data(experiment, cache, progress=bar)[0] for name, experiment in runs.items()}
     began = time.perf_counter()
-    cases = {case: _able_sides(arguments, case.experiment("float64")) for case in (*GRID, *VARIANTS) if arguments.all}
-    trainings = {name: _able_sides(arguments, experiment) for name, experiment in runs.items()}
+    cases = {
+        case: _supporting_sides(arguments, case.experiment("float64")) for case in (*GRID, *VARIANTS) if arguments.all
+    }
+    trainings = {name: _supporting_sides(arguments, experiment) for name, experiment in runs.items()}
     _describe_left_out(cases, trainings)
     cases = {case: own for case, own in cases.items() if own}
     trainings = {name: own for name, own in trainings.items() if own}
@@ -153,7 +155,7 @@ def _sides(arguments: argparse.Namespace, encoder: Encoder) -> dict[str, Side]:
     return _of_each(arguments, chosen)
 
 
-def _able_sides(arguments: argparse.Namespace, experiment: Experiment) -> Sides:
+def _supporting_sides(arguments: argparse.Namespace, experiment: Experiment) -> Sides:
     """Return the sides that can compute one of several specs; `auto` is resolved for its encoder."""
     encoder = experiment.model.encoder
     requested = [name for name in arguments.impl if name in ("auto", *encoder.implementations)]
