@@ -305,7 +305,7 @@ def test_a_child_that_answers():
         ("import os; os._exit(0)", "returned no result"),
         ("print('garbage')", "returned no result"),
         ("import os; os.write(1, bytes(range(256)) * 1000)", "returned no result"),
-        ("print('seqtwin answers: {half')", "returned an unreadable result"),
+        ("print('seqtwin result: {half')", "returned an unreadable result"),
         ("raise RuntimeError('no kernel image\\nis there')", "exited with code 1: RuntimeError: no kernel image"),
         ("import sys; sys.exit('a word at last')", "exited with code 1: a word at last"),
     ],
