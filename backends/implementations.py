@@ -41,8 +41,8 @@ def resolve_implementation(
     `auto` selects the first usable one in `order`, which for a GPU comes from `preferred`. Raises UserError if the
     requested one cannot run.
     """
-    obstacles = {name: _obstacle(name, device, encoder) for name in order}
-    usable = [name for name in order if name in among and not obstacles[name]]
+    reasons = {name: _why_unavailable(name, device, encoder) for name in order}
+    usable = [name for name in order if name in among and not reasons[name]]
     if not usable:
         raise UserError(f"encoder {encoder.kind}: not supported by ensemble training: use another encoder")
     if request == "auto":
@@ -50,12 +50,12 @@ def resolve_implementation(
     if request not in IMPLEMENTATIONS:
         raise UserError(f"unknown implementation {request!r}: choose one of auto, {', '.join(IMPLEMENTATIONS)}")
     if request not in usable:
-        why = obstacles[request] or "built-in layers do not support ensemble training"
+        why = reasons[request] or "built-in layers do not support ensemble training"
         raise UserError(f"`implementation` {request}: {why}: use `implementation` {usable[0]}")
     return request
 
 
-def _obstacle(name: str, device: str, encoder: Encoder) -> str | None:
+def _why_unavailable(name: str, device: str, encoder: Encoder) -> str | None:
     if name not in encoder.implementations:
         return f"{encoder.describe()} supports only {', '.join(encoder.implementations)}"
     return why_not_fast(device) if name == "fast" else None

@@ -179,9 +179,9 @@ def _print_skipped(names: list[str], with_book: bool) -> None:
     for name in backends.NAMES:
         if not backends.installed(name):
             console.print(f"      not checked against {name}: its framework is not installed")
-    obstacle = implementations.why_not_fast("cpu")
-    if names and obstacle:
-        console.print(f"      not checked with implementation fast: {escape(obstacle)}")
+    reason = implementations.why_not_fast("cpu")
+    if names and reason:
+        console.print(f"      not checked with implementation fast: {escape(reason)}")
 
 
 def _cells(given: str | None) -> list[Cell]:

@@ -247,7 +247,7 @@ def _train(plan: Plan, folder: RunFolder, backend: str, arguments: argparse.Name
     pictures = _draw(plan, folder, rows, backend)
     _report(plan, rows, results)
     for picture in pictures:
-        fact("picture", str(picture))
+        fact("plot", str(picture))
     first = next(iter(plan.experiments))
     gated = next((cell for cell in plan.experiments if cell in ("lstm", "gru")), None)
     if gated:

@@ -117,7 +117,7 @@ def main(argv: list[str]) -> int:
     RunFolder.create(folder)
     _report(base, _write(folder, base, measured, who[own_cell], arguments))
     for picture in sorted(folder.glob("*.png")):
-        fact("picture", str(picture))
+        fact("plot", str(picture))
     return 0
 
 

@@ -133,7 +133,7 @@ def _picture(out: str | None, run: Path, sequence: EncodedText, layer: int, dire
         raise UserError(f"--out {path}: expected a name that ends in .png")
     for file in (path, path.with_suffix(".json")):
         if file.exists():
-            raise UserError(f"{file}: exists; give another name with --out")
+            raise UserError(f"{file}: exists; choose another name with --out")
     return path
 
 

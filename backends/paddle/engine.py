@@ -123,7 +123,7 @@ class Engine(EngineBase):
         with paddle.no_grad():
             figures = paddle.stack([loss.detach(), right.astype(loss.dtype)])
             whole = paddle.concat([figures, *(gradient.reshape([-1]) for gradient in gradients)])
-            self._group.add_up(whole)
+            self._group.all_reduce(whole)
             pieces = whole[2:].split([gradient.size for gradient in gradients])
             for gradient, piece in zip(gradients, pieces, strict=True):
                 paddle.assign(piece.reshape(gradient.shape), gradient)

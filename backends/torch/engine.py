@@ -116,7 +116,7 @@ class Engine(EngineBase):
         with torch.no_grad():
             figures = torch.stack([loss.detach(), right.to(loss.dtype)])
             whole = torch.cat([figures, *(gradient.reshape(-1) for gradient in gradients)])
-            self._group.add_up(whole)
+            self._group.all_reduce(whole)
             pieces = whole[2:].split([gradient.numel() for gradient in gradients])
             for gradient, piece in zip(gradients, pieces, strict=True):
                 gradient.copy_(piece.view_as(gradient))

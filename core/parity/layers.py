@@ -93,7 +93,7 @@ def check_dtype(dtype: str) -> None:
         )
 
 
-def able(sides: Sides, experiment: Experiment) -> Sides:
+def supporting_sides(sides: Sides, experiment: Experiment) -> Sides:
     """Return the sides whose implementation supports the encoder of the spec."""
     own = experiment.model.encoder.implementations
     return {name: side for name, side in sides.items() if getattr(side, "implementation", own[0]) in own}

@@ -72,7 +72,7 @@ def no_report(done: int, total: int) -> None:
     """Show nothing."""
 
 
-def looks(steps: int) -> set[int]:
+def comparison_steps(steps: int) -> set[int]:
     """Return the steps after which all arrays are compared: 1, 2, 5, 10, 20, 50, ...
 
     and the last.
@@ -94,7 +94,7 @@ def compare_training(comparison: Comparison, report=no_report) -> tuple[list[Fin
     watched = {(one, other): (_Watched("optimizer state"), _Watched("parameters")) for one, other in pairs(list(sides))}
     dtype = experiment.training.dtype
     plan = list(itertools.islice(steps_from(experiment, comparison.train_set), comparison.steps))
-    compared_steps = looks(len(plan))
+    compared_steps = comparison_steps(len(plan))
     for step, batch, rate in plan:
         for name, engine in engines.items():
             engine.train_step(batch, step, rate)
@@ -103,8 +103,8 @@ def compare_training(comparison: Comparison, report=no_report) -> tuple[list[Fin
             moments = {name: engine.moments() for name, engine in engines.items()}
             parameters = {name: engine.parameters() for name, engine in engines.items()}
             for (one, other), (state, values) in watched.items():
-                state.look(step + 1, moments[one], moments[other], dtype)
-                values.look(step + 1, parameters[one], parameters[other], dtype)
+                state.update(step + 1, moments[one], moments[other], dtype)
+                values.update(step + 1, parameters[one], parameters[other], dtype)
         report(step + 1, len(plan))
     losses = {name: np.array([entry.loss for entry in rows]) for name, rows in stats.items()}
     findings = []
@@ -129,7 +129,7 @@ class _Watched:
         self.figures: dict = {}
         self._sizes: dict[str, float] = {}
 
-    def look(self, step: int, one: Arrays, other: Arrays, dtype: str) -> None:
+    def update(self, step: int, one: Arrays, other: Arrays, dtype: str) -> None:
         if not one:
             return
         for name, array in other.items():
@@ -280,7 +280,7 @@ def compare_predictions(
     return findings
 
 
-def climb(
+def run_parity_check(
     comparison: Comparison, seed: int, workspace: Path, report: Callable[[str, int, int], None]
 ) -> tuple[list[Finding], Trained | None]:
     """Run all five rungs of the parity check for one spec in its dtype.
@@ -308,7 +308,7 @@ def climb(
     routes = dataclasses.replace(comparison, steps=min(30, trained.steps))
     findings += compare_routes(routes, workspace, lambda done, total: report("rung 4", done, total))
     report("rung 5", 0, 1)
-    findings += compare_predictions(experiment, trained.parameters, first_of(comparison.dev_set, EVALUATED), sides)
+    findings += compare_predictions(experiment, trained.parameters, first_texts(comparison.dev_set, EVALUATED), sides)
     return findings, trained
 
 
@@ -320,7 +320,7 @@ def probe_batch(dataset: Dataset, rng: np.random.Generator) -> Batch:
     return pad([sequences[0][:1], *sequences[1:]], batch.targets)
 
 
-def first_of(dataset: Dataset, most: int) -> Dataset:
+def first_texts(dataset: Dataset, most: int) -> Dataset:
     """Return the first `most` texts of a data set."""
     size = min(most, len(dataset))
     end = dataset.offsets[size]

@@ -21,7 +21,7 @@ def evaluate_best(engine: Engine, run: Run, group: ProcessGroup, report: Report 
     return evaluate(engine.logits, run.experiment.model.head, run.data.test, report, group)
 
 
-def sum_up(run: Run, found: Evaluation) -> dict:
+def summarize_run(run: Run, found: Evaluation) -> dict:
     """Write `predictions.csv` and return the content of `result.json`.
 
     The caller writes `result.json` last, as it marks the run as finished. Raises UserError for a loss that is not

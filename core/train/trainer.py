@@ -107,7 +107,7 @@ class _Loop(TrainingLoop):
             return steps
         return prefetch((step, with_masks(batch, self.experiment, step), rate) for step, batch, rate in steps)
 
-    def told_to_stop(self) -> bool:
+    def stop_requested(self) -> bool:
         if self.group.size == 1:
             return self.should_stop()
         # All processes must stop after the same step. The check is an all-reduce, so it runs about once per second,

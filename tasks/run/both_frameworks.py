@@ -179,7 +179,7 @@ def _resume(work: Work, check: Callable[[dict, str], None], run: str, request: R
 
 
 def _check_installed() -> None:
-    launchers.refuse_several(f"--backend {BOTH}")
+    launchers.require_single_process(f"--backend {BOTH}")
     for name in backends.NAMES:
         if not backends.installed(name):
             backends.load(name)  # raises with the install command, before any import

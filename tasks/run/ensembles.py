@@ -117,7 +117,7 @@ def train_group(name: str, members: list[Member], worker: Worker, folder: Ensemb
             "machine": machine.description(),
             "started": started,
             "segments": segments,
-            "side_by_side": len(members),
+            "stacked_shape": len(members),
         }
         best = {key: array[number] for key, array in state.best.items()}
         own_folder = folder.write_member(member, execution, best, own, lines[member.name])

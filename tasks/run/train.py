@@ -16,7 +16,7 @@ from core.errors import UserError
 from core.plots.curves import draw_curves
 from core.spec.experiment import Experiment
 from core.train.record import Run, create_run, reopen_run
-from core.train.results import evaluate_best, sum_up
+from core.train.results import evaluate_best, summarize_run
 from core.train.run_folder import RunFolder
 from core.train.setup import StoppedRun, prepare_resume, prepare_start, read_checkpoint
 from core.train.steps import total_steps
@@ -25,7 +25,7 @@ from tasks.cli.console import INTERRUPTED, DataProgress, TrainingDisplay, consol
 from tasks.cli.paths import new_name
 from tasks.run import event_files
 from tasks.run.signals import stop_signals
-from tasks.run.summary import Task, describe, keep_confusion, keep_mistakes, report
+from tasks.run.summary import Task, describe, report, save_confusion, save_mistakes
 from tasks.run.worker import Request, Worker
 
 
@@ -100,10 +100,10 @@ def _run(task: Task, run: Run, engine: Engine, group: ProcessGroup, options: Tra
         )
     if group.rank > 0:
         return 0
-    result = sum_up(run, found)
+    result = summarize_run(run, found)
     _draw_curves(run, run.title, result["test"])
-    keep_confusion(run, found)
-    example = keep_mistakes(run, found, options.cache)
+    save_confusion(run, found)
+    example = save_mistakes(run, found, options.cache)
     run.folder.write_result(result)
     report(task, run.folder, result, example)
     return 0

@@ -70,10 +70,10 @@ class Worker:
         """
         name = request.backend_name
         backend, dtype = load_backend(name), experiment.training.dtype
-        place = launchers.launched(name)
+        ranks = launchers.process_ranks(name)
         device = backend.resolve_device(request.device, dtype)
-        if place and device != "cpu":
-            device = backend.resolve_device(f"gpu:{place[2]}", dtype)
+        if ranks and device != "cpu":
+            device = backend.resolve_device(f"gpu:{ranks[2]}", dtype)
         group = backend.init_process_group(device)
         return cls(backend, Executor(device, implementation_on(device, request, backend, experiment), group))
 

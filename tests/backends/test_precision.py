@@ -35,8 +35,16 @@ from core.parity.instances import (
     random_parameters,
     well_conditioned,
 )
-from core.parity.layers import GRADIENT_LIMIT, OUTPUT_JUMP, OUTPUT_LIMIT, Side, able, compare_forward, compare_gradients
-from core.parity.training import Comparison, climb
+from core.parity.layers import (
+    GRADIENT_LIMIT,
+    OUTPUT_JUMP,
+    OUTPUT_LIMIT,
+    Side,
+    compare_forward,
+    compare_gradients,
+    supporting_sides,
+)
+from core.parity.training import Comparison, run_parity_check
 from core.spec.experiment import Experiment, parse_experiment, replace
 from core.train.run_folder import RunFolder
 from tasks.parity.cases import Case
@@ -218,8 +226,8 @@ def instance(case: Case, rng: np.random.Generator):
 def test_every_implementation_is_the_reference_s(case, rng):
     experiment, parameters, batch = instance(case, rng)
     sides = {f"{name}/{own}": Side(backends.load(name), own) for name in INSTALLED for own in IMPLEMENTATIONS}
-    found = compare_forward(experiment, parameters, batch, able(sides, experiment))
-    found += compare_gradients(experiment, parameters, batch, able(sides, experiment))
+    found = compare_forward(experiment, parameters, batch, supporting_sides(sides, experiment))
+    found += compare_gradients(experiment, parameters, batch, supporting_sides(sides, experiment))
     hold(found)
     assert {finding.limit for finding in found} == {OUTPUT_LIMIT["float32"], GRADIENT_LIMIT["float32"]}
     # And is something else than float32.
@@ -286,7 +294,7 @@ def test_the_whole_ladder(rng, tmp_path):
     experiment = small(**{"training.batch_size": 8, "training.bucket_batches": 2, "training.epochs": 2})
     data = make_dataset(rng, 40), make_dataset(rng, 30)
     sides = {name: backends.load(name) for name in INSTALLED}
-    findings, trained = climb(Comparison(experiment, *data, sides, 9), 0, tmp_path, lambda *_: None)
+    findings, trained = run_parity_check(Comparison(experiment, *data, sides, 9), 0, tmp_path, lambda *_: None)
     hold(findings)
     assert {finding.rung for finding in findings} == {1, 2, 3, 4, 5} and trained.steps == 9
     for finding in findings:
@@ -420,7 +428,7 @@ def test_models_side_by_side_are_those_alone(name, implementation, rng):
     assert not any(is_bfloat16(array) for key, array in ensemble.parameters().items() if "weight" in key)
 
 
-# What looks into a model
+# What comparison_steps into a model
 
 
 @pytest.mark.parametrize("cell", ["gru", "lstm"])

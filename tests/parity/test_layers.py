@@ -16,7 +16,7 @@ from core.models.model import forward
 from core.parity import derivatives, layers
 from core.parity.findings import widest
 from core.parity.instances import random_batch, random_parameters, well_conditioned
-from core.parity.layers import Side, able, compare_forward, compare_gradients, engine_of
+from core.parity.layers import Side, compare_forward, compare_gradients, engine_of, supporting_sides
 from core.spec.experiment import Experiment
 from tasks.parity.cases import GRID, VARIANTS, Case
 from tests.parity.recorded import hold
@@ -64,7 +64,7 @@ def sides(experiment: Experiment) -> dict[str, Side]:
         for name in INSTALLED
         for implementation in IMPLEMENTATIONS
     }
-    return able(found, experiment)
+    return supporting_sides(found, experiment)
 
 
 def test_our_own_layers_were_compiled():

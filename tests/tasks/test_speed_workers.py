@@ -165,7 +165,7 @@ def test_a_worker_process(monkeypatch):
         os.kill(worker.pid, signal.SIGKILL)
         with pytest.raises(UserError) as error:
             worker.ask("peak", dtype="float32")
-        assert "worker of bare ended by signal 9 (SIGKILL): it said nothing" in one_line(error)
+        assert "worker of bare ended with signal 9 (SIGKILL): it printed nothing" in one_line(error)
     assert state_of(worker.pid) == ""
 
 

@@ -166,7 +166,7 @@ def test_a_run_is_whole_and_each_model_has_a_run_folder(name, tiny_run, capsys):
 
 @each_backend
 def test_models_learn_as_the_trainer_would_teach_each_alone(name, tiny_run):
-    """The loop of one model, from the spec in its run folder: the same looks at dev."""
+    """The loop of one model, from the spec in its run folder: the same comparison_steps at dev."""
     from core.models.model import initial_parameters
     from core.train.metrics import evaluate
     from core.train.steps import steps_from

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from backends.torch.fast import RecurrentFunction
 from backends.torch.framework import torch
-from backends.torch.linear import empty, linear, side_by_side
+from backends.torch.linear import empty, linear, stacked_shape
 from backends.torch.runtime import Inputs
 from core.models.encoders.recurrent import GATES, WEIGHT_KINDS, DirectionWeights, LayerSizes, direction_suffixes
 
@@ -187,7 +187,7 @@ class LoopLayer(nn.Module):
     def __init__(self, sizes: LayerSizes, dtype: torch.dtype):
         super().__init__()
         self.sizes = sizes
-        self.directions = nn.ModuleList(own_weights(sizes, dtype) for _ in range(sizes.directions))
+        self.directions = nn.ModuleList(direction_weights(sizes, dtype) for _ in range(sizes.directions))
 
     def forward(self, x, inputs, h_0=None, c_0=None, states=False):
         real = (inputs.mask > 0).unbind(1)  # L times [B, 1]
@@ -215,11 +215,11 @@ class LoopLayer(nn.Module):
         return [DirectionWeights(*direction) for direction in self.directions]
 
 
-def own_weights(sizes: LayerSizes, dtype: torch.dtype) -> nn.ParameterList:
+def direction_weights(sizes: LayerSizes, dtype: torch.dtype) -> nn.ParameterList:
     """Create the parameters of one direction, in the order of `WEIGHT_KINDS`."""
     rows, inputs, hidden = GATES[sizes.cell] * sizes.hidden, sizes.inputs, sizes.hidden
     shapes = ((rows, inputs), (rows, hidden), (rows,), (rows,))
-    return nn.ParameterList(empty(*side_by_side(sizes.models, *shape), dtype=dtype) for shape in shapes)
+    return nn.ParameterList(empty(*stacked_shape(sizes.models, *shape), dtype=dtype) for shape in shapes)
 
 
 # ---- fast

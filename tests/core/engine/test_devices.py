@@ -287,16 +287,14 @@ def test_what_a_build_says_of_itself(backend):
 
 # A process of its own
 
-SAY = "from core.engine.child_process import say; "
+SAY = "from core.engine.child_process import send_result; "
 
 
 def test_a_child_that_answers():
-    assert child_process.ask(SAY + "print('noise'); say({'a': [1, None]}); print('noise', end='')", 60) == (
-        {"a": [1, None]},
-        "",
-    )
+    noisy = SAY + "print('noise'); send_result({'a': [1, None]}); print('noise', end='')"
+    assert child_process.run_code(noisy, 60) == ({"a": [1, None]}, "")
     # It had answered before it died.
-    assert child_process.ask(SAY + "import os; say(1.5); os.abort()", 60) == (1.5, "")
+    assert child_process.run_code(SAY + "import os; send_result(1.5); os.abort()", 60) == (1.5, "")
 
 
 @pytest.mark.parametrize(
@@ -308,19 +306,21 @@ def test_a_child_that_answers():
         ("import os; os._exit(0)", "returned no result"),
         ("print('garbage')", "returned no result"),
         ("import os; os.write(1, bytes(range(256)) * 1000)", "returned no result"),
-        ("print('seqtwin answers: {half')", "returned an unreadable result"),
+        ("print('seqtwin result: {half')", "returned an unreadable result"),
         ("raise RuntimeError('no kernel image\\nis there')", "exited with code 1: RuntimeError: no kernel image"),
         ("import sys; sys.exit('a word at last')", "exited with code 1: a word at last"),
     ],
 )
 def test_a_child_that_dies_or_talks_nonsense(code, says, capfd):
-    answer, trouble = child_process.ask(code, 60)
+    answer, trouble = child_process.run_code(code, 60)
     assert answer is None and trouble == says
     assert capfd.readouterr() == ("", "")
 
 
 def test_a_child_that_hangs():
-    answer, trouble = child_process.ask("import time, signal; signal.signal(15, signal.SIG_IGN); time.sleep(600)", 1.0)
+    answer, trouble = child_process.run_code(
+        "import time, signal; signal.signal(15, signal.SIG_IGN); time.sleep(600)", 1.0
+    )
     assert answer is None and trouble == "did not end within 1 seconds"
 
 
@@ -339,7 +339,7 @@ def test_what_a_trial_finds(said, found, monkeypatch):
     asked = []
     monkeypatch.setattr(trial, "call", lambda *given, limit: asked.append(given) or said)
     assert trial.run_trial("paddle", 3) == found == trial.run_trial("paddle", 3)
-    assert asked == [(trial.tried, "paddle", "gpu:3")]  # asked once, and kept
+    assert asked == [(trial.compare_by_name, "paddle", "gpu:3")]  # asked once, and kept
 
 
 @pytest.mark.slow
@@ -366,13 +366,13 @@ class Broken:
 
 
 def test_what_a_trial_compares(backend):
-    assert trial.try_out(Broken(backend, lambda array: array), "gpu:0") == 0.0
-    rounded = trial.try_out(Broken(backend, lambda array: array.astype(np.float16)), "gpu:0")
+    assert trial.compare_with_cpu(Broken(backend, lambda array: array), "gpu:0") == 0.0
+    rounded = trial.compare_with_cpu(Broken(backend, lambda array: array.astype(np.float16)), "gpu:0")
     assert 0 < rounded < trial.TRIAL_TOLERANCE
-    assert trial.try_out(Broken(backend, np.zeros_like), "gpu:0") > trial.TRIAL_TOLERANCE
+    assert trial.compare_with_cpu(Broken(backend, np.zeros_like), "gpu:0") > trial.TRIAL_TOLERANCE
     for implementation in ("builtin", "packed"):
-        assert trial.try_out(Broken(backend, np.zeros_like, implementation), "gpu:0") > trial.TRIAL_TOLERANCE
-    assert trial.try_out(Broken(backend, lambda array: array * np.nan), "gpu:0") == float("inf")
+        assert trial.compare_with_cpu(Broken(backend, np.zeros_like, implementation), "gpu:0") > trial.TRIAL_TOLERANCE
+    assert trial.compare_with_cpu(Broken(backend, lambda array: array * np.nan), "gpu:0") == float("inf")
 
 
 # python -m tasks.devices
@@ -406,7 +406,8 @@ def test_the_program_on_other_machines(tried, monkeypatch):
     assert "GPU 1 (NVIDIA A100, compute capability 8.0), 40 GiB: cannot train: torch 2.13.0" in done.out
     answers["paddle"], answers["torch"] = answer_of(SILENT, H100), (["nonsense"], "")
     done = run_main(tasks.devices.main)
-    assert done.code == 0 and "kernels for: not listed" in done.out and "probed it gave unreadable output" in done.out
+    assert done.code == 0 and "kernels for: not listed" in done.out
+    assert "probed it returned an unreadable result" in done.out
     monkeypatch.setattr(backends, "installed", lambda name: False)
     done = run_main(tasks.devices.main)
     assert done.code == 0
@@ -490,8 +491,10 @@ def test_torch_is_told_of_matrix_products_and_recurrent_layers(dtype):
 
 @pytest.mark.slow
 def test_float32_is_the_rule_from_the_first_import(backend):
-    code = SAY + f"import os, backends; backends.load({backend.NAME!r}); say(os.environ['{tf32.TF32_VARIABLE}'])"
-    assert child_process.ask(code, 60) == ("0", "")
+    code = (
+        SAY + f"import os, backends; backends.load({backend.NAME!r}); send_result(os.environ['{tf32.TF32_VARIABLE}'])"
+    )
+    assert child_process.run_code(code, 60) == ("0", "")
 
 
 @pytest.mark.parametrize("program", TRAINING)

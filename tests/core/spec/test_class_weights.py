@@ -24,7 +24,7 @@ from core.models.heads.pooled import PooledHead, cross_entropy
 from core.models.model import initial_parameters
 from core.parity import derivatives
 from core.parity.instances import random_batch, random_parameters
-from core.parity.training import Comparison, climb
+from core.parity.training import Comparison, run_parity_check
 from core.spec.class_weights import balanced_weights, weights_of
 from core.spec.experiment import Experiment, parse_experiment, replace, with_class_weights
 from core.train.run_folder import RunFolder
@@ -248,7 +248,7 @@ def test_training_climbs_the_ladder(rng, tmp_path, one_logit):
     sides = {name: backends.load(name) for name in INSTALLED}
     data = make_dataset(rng, 60, 20), make_dataset(rng, 40, 20)
     comparison = Comparison(experiment_of((0.4, 2.5), **changes), *data, sides, 15)
-    findings, trained = climb(comparison, int(rng.integers(1 << 30)), tmp_path, lambda *_: None)
+    findings, trained = run_parity_check(comparison, int(rng.integers(1 << 30)), tmp_path, lambda *_: None)
     assert {finding.rung for finding in findings} == {1, 2, 3, 4, 5} and all(finding.passed for finding in findings)
     assert len(trained.losses["torch"]) == 15
 

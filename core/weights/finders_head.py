@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from core.errors import UserError
-from core.weights.recognise import Arrays, Part, join, shown
+from core.weights.finders import Arrays, Part, join, shown
 
 OTHER_LAYOUT = {"out_in": "in_out", "in_out": "out_in"}
 SHOWN_LAYOUT = {"out_in": "[out, in]", "in_out": "[in, out]"}
