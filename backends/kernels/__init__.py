@@ -134,9 +134,8 @@ def call(name: str, *arguments: int) -> int:
 class Pass:
     """One layer over one batch: `forward`, then at most one `backward`.
 
-    Arrays are given as addresses, by the names of `Problem`: a list for one per
-    direction, None for a missing one. The caller keeps them alive and ensures that they are C-contiguous, of one dtype,
-    on the CPU.
+    Arrays are given as addresses, by the names of `Problem`: a list for one per direction, None for a missing one.
+    The caller keeps them alive and ensures that they are C-contiguous, of one dtype, on the CPU.
     """
 
     _saved: int | None = None
