@@ -40,7 +40,7 @@ def builtin_layer(sizes: LayerSizes, dtype: str) -> nn.Layer:
 def with_default_dtype(dtype, make):
     """Call `make` with this default dtype, which sets that of built-in layers.
 
-    `to(dtype=...)` fails on Paddle 3.3.
+    `to(dtype=...)` fails (docs/differences.md, recurrent_to).
     """
     previous = paddle.get_default_dtype()
     paddle.set_default_dtype(dtype)
