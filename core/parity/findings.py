@@ -44,7 +44,8 @@ class Finding:
 
     @property
     def passed(self) -> bool:
-        return self.limit is None or self.value <= self.limit
+        """Return whether the difference is finite and within its limit."""
+        return bool(np.isfinite(self.value)) and (self.limit is None or self.value <= self.limit)
 
 
 def first_failure(findings: list[Finding]) -> Finding | None:

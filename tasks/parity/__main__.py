@@ -29,11 +29,12 @@ from core.engine import machine
 from core.errors import UserError
 from core.files import write_json_atomic
 from core.models.encoders.encoder import Encoder
+from core.parity.check import run_parity_check
 from core.parity.faults import FAULTS, fault, planted
 from core.parity.findings import Finding, first_failure
 from core.parity.instances import random_batch, random_parameters, well_conditioned
 from core.parity.layers import Side, Sides, check_dtype, compare_forward, compare_gradients, supporting_sides
-from core.parity.training import TRAINING_LIMIT, Comparison, run_parity_check
+from core.parity.training import TRAINING_LIMIT, Comparison
 from core.plots.curves import draw_differences
 from core.rng import generator
 from core.spec.experiment import Experiment, read_experiment, replace
@@ -45,11 +46,14 @@ from tasks.cli.framework import load_backend
 from tasks.cli.options import add_options, apply_options
 from tasks.cli.paths import cache_folder, new_name
 from tasks.cli.recipes import RECIPES, recipe
-from tasks.parity.cases import GRID, PARITY_SPEC, TRAINING, VARIANTS
+from tasks.parity.cases import GRID, PARITY_SPEC, TRAINING, VARIANTS, every_feature, with_unequal_weights
+from tasks.parity.features import not_exercised
 from tasks.parity.table import ParityProgress, print_findings, worst
 
 PROGRAM = "python -m tasks.parity"
 DTYPES = ("float64", "float32")
+ALL_FEATURES = "every feature"
+"""Name of the small model that is compared beside the spec."""
 
 
 @dataclass
@@ -63,6 +67,8 @@ class Report:
     losses: dict[str, dict[str, dict[str, np.ndarray]]] = field(default_factory=dict)
     """Losses [steps] by run, dtype and backend."""
     seconds: dict[str, float] = field(default_factory=dict)
+    unmoved: list[str] = field(default_factory=list)
+    """Trainable parameters that no step changed in any backend."""
 
     @property
     def passed(self) -> bool:
@@ -118,6 +124,8 @@ def main(argv: list[str]) -> int:
     runs = {"": base}
     if arguments.all:
         runs = {name: replace(base, changes, f"--all, {name}") for name, changes in TRAINING.items()}
+    if not arguments.plant:
+        runs[ALL_FEATURES] = every_feature(base)
     dtypes = (arguments.dtype,) if arguments.dtype else DTYPES
     where = arguments.plant_in or [*sides][-1]
     if where not in sides:
@@ -143,6 +151,7 @@ def main(argv: list[str]) -> int:
         for name, own in trainings.items():
             for dtype in dtypes:
                 spec = fitted(replace(runs[name], {"training.dtype": dtype}), data[name])
+                spec = with_unequal_weights(spec) if name == ALL_FEATURES else spec
                 comparison = Comparison(spec, data[name].train, data[name].dev, own, arguments.steps)
                 _check_training(name, comparison, report, progress)
     seconds = time.perf_counter() - began
@@ -279,6 +288,7 @@ def _check_training(name: str, comparison: Comparison, report: Report, progress:
     report.seconds[title] = seconds
     curve = ""
     if trained is not None:
+        report.unmoved += [f"{name}: {own}" if name else own for own in trained.unmoved if own not in report.unmoved]
         report.losses.setdefault(name, {})[dtype] = trained.losses
         own = next(iter(trained.losses.values()))
         curve = f"{trained.steps} steps, loss {own[:20].mean():.3g} to {own[-20:].mean():.3g}, difference at most"
@@ -290,7 +300,8 @@ def _check_training(name: str, comparison: Comparison, report: Report, progress:
 
 
 def _conclude(report: Report, arguments: argparse.Namespace, where: str, seconds: float, out: Path) -> int:
-    rows = report.findings[""] if not arguments.all else worst(report.findings)
+    rows = worst(report.findings)
+    more = "" if arguments.all else "; --all compares them too"
     print_findings(rows)
     count = sum(map(len, report.findings.values()))
     failed = sum(not finding.passed for own in report.findings.values() for finding in own)
@@ -305,6 +316,13 @@ def _conclude(report: Report, arguments: argparse.Namespace, where: str, seconds
         draw_differences(curves, TRAINING_LIMIT["float64"], title, out / "differences.png")
         fact("picture", str(out / "differences.png"))
     fact("report", str(out / "parity.json"))
+    if report.unmoved:
+        fact("untrained", f"no step changed {', '.join(report.unmoved)}, in any backend: training it was not compared")
+    if skipped := not_exercised(report.experiments.values()):
+        fact("not used", f"{', '.join(skipped)}: faults there would not show" + more)
+    fact(
+        "shared", "tokens, batches, learning rates and dropout masks come from core, so a fault in core would not show"
+    )
     passed = "all rungs passed" if len(tree["versions"]) > 1 else "all rungs of a single backend passed"
     verdict = f"[green]{passed}[/]" if report.passed else f"[red]{failed} of {count} comparisons failed[/]"
     console.print(f"[bold]{verdict}[/]: {count} comparisons in {seconds:.0f} s")

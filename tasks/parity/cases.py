@@ -170,6 +170,45 @@ SMALLER = {
 """A size at which a dozen training runs with two precisions and two backends take minutes, and a learning rate at which
 they learn in 200 steps."""
 
+EVERY_FEATURE = {
+    "text.vocab_size": 300,
+    "text.max_length": 24,
+    "model.embedding.vocab_size": 300,
+    "model.embedding.dim": 6,
+    "model.embedding.static_copy": True,
+    "model.encoder.hidden_size": 5,
+    "model.encoder.num_layers": 2,
+    "model.encoder.dropout": 0.25,
+    "model.head.hidden_size": 4,
+    "training.batch_size": 6,
+    "training.epochs": 2,
+    "training.loss_reduction": "sum",
+    "training.optimizer": {"kind": "adam", "learning_rate": 0.01, "weight_decay": 0.1},
+    "training.schedule": {"kind": "linear", "warmup_share": 0.3, "start_share": 0.2},
+    "training.clip_mode": "tensor",
+}
+"""A small model and a short run with all features that can be used together, class weights too, as changes to
+`PARITY_SPEC`. The last batch of an epoch is a short one."""
+
+EVERY_FEATURE_ROWS = 160
+"""Maximum number of texts of every split."""
+
+
+def every_feature(base: Experiment) -> Experiment:
+    """Return the spec with `EVERY_FEATURE` on the data of `base`."""
+    data, text = base.data.model_dump(mode="json"), base.text.model_dump(mode="json")
+    if "train_limit" in data:
+        data["train_limit"] = EVERY_FEATURE_ROWS
+    return replace(PARITY_SPEC, {"task": base.task, "data": data, "text": text, **EVERY_FEATURE})
+
+
+def with_unequal_weights(experiment: Experiment) -> Experiment:
+    """Return the spec with another class weight for each class, from 0.5 to 1.75."""
+    classes = experiment.model.head.classes
+    weights = tuple(0.5 + 1.25 * number / (classes - 1) for number in range(classes))
+    return replace(experiment, {"training.class_weights": weights})
+
+
 MOMENTUM = {"kind": "sgd", "learning_rate": 0.5, "momentum": 0.9}
 
 TRAINING: dict[str, dict[str, object]] = {

@@ -73,7 +73,7 @@ def _size(finding: Finding) -> tuple[bool, float]:
 
 
 def _located(finding: Finding, name: str) -> Finding:
-    values = {**vars(finding), "where": f"{name}: {finding.where}"}
+    values = {**vars(finding), "where": f"{name}: {finding.where}" if name else finding.where}
     return Finding(**values)
 
 

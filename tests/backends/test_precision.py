@@ -25,6 +25,7 @@ from core.models.heads.pooled import cross_entropy
 from core.models.model import forward, initial_parameters, parameter_table, product_weights
 from core.models.precision import exactly, nearest_jump, round_bfloat16, rounding_of
 from core.parity import findings
+from core.parity.check import run_parity_check
 from core.parity.instances import (
     KINK,
     jumps_are_near,
@@ -43,7 +44,7 @@ from core.parity.layers import (
     compare_gradients,
     supporting_sides,
 )
-from core.parity.training import Comparison, run_parity_check
+from core.parity.training import Comparison
 from core.spec.experiment import Experiment, parse_experiment, replace
 from core.train.run_folder import RunFolder
 from tasks.parity.cases import Case

@@ -14,19 +14,13 @@ import tasks.parity.__main__
 from core.data.sources import imdb
 from core.errors import UserError
 from core.models.model import initial_parameters
+from core.parity.check import compare_predictions, run_parity_check
 from core.parity.faults import FAULTS, fault, planted
 from core.parity.findings import Finding, first_failure, pairs, ratio, widest
 from core.parity.instances import margin, random_batch, random_parameters
 from core.parity.layers import engine_of
-from core.parity.training import (
-    Comparison,
-    compare_predictions,
-    compare_routes,
-    compare_training,
-    comparison_steps,
-    curve_finding,
-    run_parity_check,
-)
+from core.parity.routes import compare_routes
+from core.parity.training import Comparison, compare_training, comparison_steps, curve_finding
 from core.spec.experiment import Experiment, replace
 from tasks.cli.console import run_program
 from tasks.parity.cases import GRID, PARITY_SPEC, SMALLER, TEXTCNN, TRAINING, VARIANTS

@@ -22,7 +22,8 @@ from core.errors import UserError
 from core.parity.findings import widest
 from core.parity.instances import random_batch, random_parameters, well_conditioned
 from core.parity.layers import compare_forward, compare_gradients, supporting_sides
-from core.parity.training import Comparison, compare_routes, compare_training
+from core.parity.routes import compare_routes
+from core.parity.training import Comparison, compare_training
 from core.spec.experiment import Experiment, replace
 from core.strings import shorten
 from tasks.cli.flags import name_flags

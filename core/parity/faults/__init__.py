@@ -2,7 +2,8 @@
 
 A planted fault replaces a few names in one backend package. The backends mirror each other name by name
 (`tests/test_architecture.py`), and a fault wraps the originals with operations that both frameworks support. Each fault
-is therefore written once and works in either backend. There is one file per model family.
+is therefore written once and works in either backend. There is one file per model family, one for what families share,
+and one for training.
 """
 
 from __future__ import annotations
@@ -11,10 +12,10 @@ from contextlib import AbstractContextManager
 from types import ModuleType
 
 from core.errors import UserError
-from core.parity.faults import common, recurrent, textcnn
+from core.parity.faults import common, recurrent, textcnn, training
 from core.parity.faults.fault import Fault, patched
 
-FAULTS = {**recurrent.FAULTS, **common.FAULTS, **textcnn.FAULTS}
+FAULTS = {**recurrent.FAULTS, **common.FAULTS, **training.FAULTS, **textcnn.FAULTS}
 """All faults by name."""
 
 

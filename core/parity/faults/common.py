@@ -45,6 +45,30 @@ def _same_masks_every_step(side: ModuleType) -> Patches:
     ]
 
 
+def _dropout_in_evaluation(side: ModuleType) -> Patches:
+    original = side.engine.Engine.activations
+
+    def activations(self, batch, step=None):
+        return original(self, batch, 0 if step is None else step)
+
+    return [(side.engine.Engine, "activations", activations)]
+
+
+def _one_mask_for_all_places(side: ModuleType) -> Patches:
+    original = side.engine.training_dropout
+
+    def training_dropout(training, step, *more, **named):
+        dropout = original(training, step, *more, **named)
+        return lambda x, place, rate: dropout(x, "embedding", rate)
+
+    return [(side.engine, "training_dropout", training_dropout)]
+
+
+def _swapped_activation(side: ModuleType) -> Patches:
+    own = side.heads.pooled.ACTIVATIONS
+    return [(side.heads.pooled, "ACTIVATIONS", {**own, "tanh": own["relu"], "relu": own["tanh"]})]
+
+
 def _clip_epsilon(side: ModuleType) -> Patches:
     original = side.engine.clip
 
@@ -110,6 +134,21 @@ FAULTS = {
     ),
     "same-masks-every-step": Fault(
         "dropout uses the masks of step 1 in every step", 3, "step 2", _same_masks_every_step, DROPPING
+    ),
+    "dropout-in-evaluation": Fault("dropout stays on in evaluation", 1, "embedding", _dropout_in_evaluation, DROPPING),
+    "one-mask-for-all-places": Fault(
+        "all places of dropout use one stream of masks",
+        1,
+        "head.hidden (with dropout)",
+        _one_mask_for_all_places,
+        {**DROPPING, "model.head.dropout": 0.5, "model.head.hidden_size": 5},
+    ),
+    "swapped-activation": Fault(
+        "the head's hidden layer has tanh for relu",
+        1,
+        "head.hidden",
+        _swapped_activation,
+        {"model.head.hidden_size": 5},
     ),
     "clip-epsilon": Fault(
         "clipping divides by norm + 1e-6",

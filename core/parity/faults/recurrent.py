@@ -76,6 +76,22 @@ def _detached_input(side: ModuleType) -> Patches:
     return [(encoder, "forward", forward)]
 
 
+def _reset_before_product(side: ModuleType) -> Patches:
+    layers = side.encoders.recurrent_layers
+
+    def gru_step(x, h, c, weights):
+        weight_ih, weight_hh, bias_ih, bias_hh = weights
+        r_x, z_x, n_x = layers.linear(x, weight_ih, bias_ih).chunk(3, -1)
+        r_h, z_h, _ = layers.linear(h, weight_hh, bias_hh).chunk(3, -1)
+        r, z = (r_x + r_h).sigmoid(), (z_x + z_h).sigmoid()
+        n_h = layers.linear(r * h, weight_hh, bias_hh).chunk(3, -1)[2]
+        return (1.0 - z) * (n_x + n_h).tanh() + z * h, c
+
+    loops = dict.fromkeys(layers.IMPLEMENTATIONS, layers.LoopLayer)
+    steps = {**layers.STEPS, "gru": gru_step}
+    return [(side.encoders.recurrent, "IMPLEMENTATIONS", loops), (layers, "STEPS", steps)]
+
+
 BOTH_WAYS = {"model.encoder.bidirectional": True}
 
 FAULTS = {
@@ -99,6 +115,13 @@ FAULTS = {
         "encoder.l0",
         _reverse_from_padding,
         BOTH_WAYS,
+    ),
+    "reset-before-product": Fault(
+        "the GRU's reset gate is applied before the recurrent product",
+        1,
+        "encoder.l0",
+        _reset_before_product,
+        {"model.encoder.cell": "gru"},
     ),
     "detached-input": Fault(
         "half of the word vectors' gradient is lost in the recurrent layer",

@@ -23,8 +23,9 @@ from core.errors import UserError
 from core.models.heads.pooled import PooledHead, cross_entropy
 from core.models.model import initial_parameters
 from core.parity import derivatives
+from core.parity.check import run_parity_check
 from core.parity.instances import random_batch, random_parameters
-from core.parity.training import Comparison, run_parity_check
+from core.parity.training import Comparison
 from core.spec.class_weights import balanced_weights, weights_of
 from core.spec.experiment import Experiment, parse_experiment, replace, with_class_weights
 from core.train.run_folder import RunFolder

@@ -1,0 +1,128 @@
+"""Faults of a training step and of a resumed run."""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+import numpy as np
+
+from core.parity.faults.fault import Fault, Patches
+
+
+def _decay_on_one_bias(side: ModuleType) -> Patches:
+    original = side.optimizer.decay
+
+    def decay(named, weight_decay, learning_rate):
+        # `decay` recognizes biases by name.
+        named = {name.replace("bias_hh", "weight-hh"): parameter for name, parameter in named.items()}
+        original(named, weight_decay, learning_rate)
+
+    return [(side.optimizer, "decay", decay)]
+
+
+def _lazy_adam(side: ModuleType) -> Patches:
+    original = side.engine.Engine.train_step
+
+    def train_step(self, batch, step, learning_rate):
+        names = [f"{kind}embedding.weight" for kind in ("", "moment1/", "moment2/")]
+        before = {**self.parameters(), **self.moments()}
+        original(self, batch, step, learning_rate)
+        after = {**self.parameters(), **self.moments()}
+        absent = np.setdiff1d(np.arange(len(after[names[0]])), batch.ids)
+        for name in names:
+            after[name][absent] = before[name][absent]
+        moments = {name: array for name, array in after.items() if "/" in name}
+        self.load({name: array for name, array in after.items() if "/" not in name}, moments, step + 1)
+
+    return [(side.engine.Engine, "train_step", train_step)]
+
+
+def _norm_misses_a_tensor(side: ModuleType) -> Patches:
+    original = side.engine.clip
+
+    def clip(gradients, mode, limit):
+        norm, partial = original(gradients, "none", limit), original(gradients[:-1], "none", limit)
+        original(gradients, mode, limit * norm / partial)
+        return norm
+
+    return [(side.engine, "clip", clip)]
+
+
+def _late_schedule(side: ModuleType) -> Patches:
+    original = side.engine.Engine.train_step
+
+    def train_step(self, batch, step, learning_rate):
+        late = getattr(self, "_late_rate", learning_rate)
+        self._late_rate = learning_rate
+        original(self, batch, step, late)
+
+    return [(side.engine.Engine, "train_step", train_step)]
+
+
+def _count_ahead(side: ModuleType) -> Patches:
+    original = side.engine.Engine.load
+
+    def load(self, parameters, moments, steps):
+        original(self, parameters, moments, steps + 1 if steps else 0)
+
+    return [(side.engine.Engine, "load", load)]
+
+
+def _short_batch_over_full_size(side: ModuleType) -> Patches:
+    return [(side.engine.Engine, "_divisor", lambda self, batch: self.training.batch_size)]
+
+
+def _untrained_in_float32(side: ModuleType) -> Patches:
+    original = side.engine.Engine.train_step
+
+    def train_step(self, batch, step, learning_rate):
+        before = self.parameters()["head.weight"]
+        original(self, batch, step, learning_rate)
+        if self.training.dtype == "float32":
+            self._model.assign({**self.parameters(), "head.weight": before})
+
+    return [(side.engine.Engine, "train_step", train_step)]
+
+
+ADAM = {"training.optimizer": {"kind": "adam"}}
+CLIPPING = {"training.clip_mode": "global", "training.clip_norm": 0.01}
+
+FAULTS = {
+    "decay-on-one-bias": Fault(
+        "weight decay is applied to one of a layer's two biases",
+        3,
+        "after step 1: encoder.bias_hh_l0",
+        _decay_on_one_bias,
+        {"training.optimizer": {"kind": "adam", "weight_decay": 0.1}},
+    ),
+    "lazy-adam": Fault("Adam skips the word vectors that a batch does not look up", 3, "after step", _lazy_adam, ADAM),
+    "norm-misses-a-tensor": Fault(
+        "the norm for clipping leaves out one tensor",
+        3,
+        "after step 1: moment1/",
+        _norm_misses_a_tensor,
+        {**ADAM, **CLIPPING},
+    ),
+    "late-schedule": Fault(
+        "the learning rate is that of the step before",
+        3,
+        "after step 2",
+        _late_schedule,
+        {"training.schedule": {"kind": "linear", "warmup_share": 0.5}},
+    ),
+    "step-count-ahead": Fault("a resume counts one step too many", 4, "step", _count_ahead, ADAM),
+    "short-batch-over-full-size": Fault(
+        "the mean loss of a short batch divides by the full batch size",
+        2,
+        "loss",
+        _short_batch_over_full_size,
+        {"training.loss_reduction": "mean"},
+    ),
+    "untrained-in-float32": Fault(
+        "the head's weight is not trained, in float32 only",
+        3,
+        "after step 1: head.weight",
+        _untrained_in_float32,
+        {"training.dtype": "float32"},
+    ),
+}

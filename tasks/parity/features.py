@@ -1,0 +1,35 @@
+"""Features of a spec that only act if it uses them: a parity check of another spec does not exercise them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from core.spec.experiment import Experiment
+
+FEATURES: dict[str, Callable[[Experiment], object]] = {
+    "dropout on the embedding": lambda e: e.model.embedding.dropout,
+    "dropout between layers": lambda e: getattr(e.model.encoder, "num_layers", 1) > 1 and e.model.encoder.dropout,
+    "dropout in the head": lambda e: e.model.head.dropout,
+    "several layers": lambda e: getattr(e.model.encoder, "num_layers", 1) > 1,
+    "hidden layer of the head": lambda e: e.model.head.hidden_size,
+    "one logit": lambda e: e.model.head.one_logit,
+    "one-hot lookup": lambda e: e.model.embedding.lookup == "one_hot",
+    "static copy of the embedding": lambda e: e.model.embedding.static_copy,
+    "frozen embedding": lambda e: not e.model.embedding.trainable,
+    "class weights": lambda e: e.training.class_weights,
+    "sum of losses": lambda e: e.training.loss_reduction == "sum",
+    "mean of losses": lambda e: e.training.loss_reduction == "mean",
+    "Adam": lambda e: e.training.optimizer.kind == "adam",
+    "SGD with momentum": lambda e: getattr(e.training.optimizer, "momentum", 0),
+    "weight decay": lambda e: e.training.optimizer.weight_decay,
+    "learning-rate schedule": lambda e: e.training.schedule.kind != "constant",
+    "clipping by the global norm": lambda e: e.training.clip_mode == "global",
+    "clipping by tensor": lambda e: e.training.clip_mode == "tensor",
+}
+"""Whether a spec exercises a feature, by the feature's name. A hidden layer has its own dropout, that of the head."""
+
+
+def not_exercised(experiments: Iterable[Experiment]) -> list[str]:
+    """Return the features that none of the specs exercises."""
+    specs = list(experiments)
+    return [name for name, active in FEATURES.items() if not any(active(spec) for spec in specs)]
