@@ -23,7 +23,17 @@ from core.parity.routes import compare_routes
 from core.parity.training import Comparison, compare_training, comparison_steps, curve_finding
 from core.spec.experiment import Experiment, replace
 from tasks.cli.console import run_program
-from tasks.parity.cases import GRID, PARITY_SPEC, SMALLER, TEXTCNN, TRAINING, VARIANTS
+from tasks.parity.cases import (
+    GRID,
+    PARITY_SPEC,
+    SMALLER,
+    TEXTCNN,
+    TRAINING,
+    VARIANTS,
+    every_feature,
+    with_unequal_weights,
+)
+from tasks.parity.features import not_exercised
 from tasks.parity.table import grouped, worst
 from tests.conftest import make_dataset, make_reviews, one_line
 from tests.parity.recorded import hold
@@ -96,8 +106,9 @@ def test_float32_is_recorded_and_not_judged(data, tmp_path):
     experiment = replace(experiment_of({}), {"training.dtype": "float32"})
     findings, trained = run_parity_check(Comparison(experiment, *data, sides(), 12), 0, tmp_path, ignore)
     hold(findings)
+    held = ("parameters in the first 3 steps, relative to their change", "parameters that only one side trains")
     for finding in findings:
-        assert (finding.limit is None) == (finding.rung in (3, 4)), finding
+        assert (finding.limit is None) == (finding.rung in (3, 4) and finding.quantity not in held), finding
     one, other = trained.losses.values()
     assert 0 < np.abs(one - other).max() < 1e-4
 
@@ -228,6 +239,31 @@ def test_margins(rng):
     parameters["head.hidden.weight"] *= 0.0
     parameters["head.hidden.bias"][:] = [3.0, -2.0, 0.25, 1.0]
     assert 0 < distance < 2 and margin(hidden, parameters, batch) == 0.25
+
+
+@needs_both
+def test_an_infinite_difference_fails_without_a_limit():
+    finding = curve_finding(3, "one ~ other", "float32", np.array([1.0, np.nan]), np.array([1.0, 1.0]))
+    assert finding.limit is None and not finding.passed
+    assert curve_finding(3, "one ~ other", "float32", np.array([1.0, 9.0]), np.array([1.0, 1.0])).passed
+
+
+@needs_both
+def test_parameters_that_no_side_trains_are_named(data):
+    """A learning rate of 0 fails nothing, but nothing was compared."""
+    experiment = replace(experiment_of({}), {"training.optimizer.learning_rate": 1e-300})
+    findings, trained = compare_training(Comparison(experiment, *data, sides(), 3))
+    hold(findings)
+    assert "head.weight" in trained.unmoved
+    assert compare_training(Comparison(experiment_of({}), *data, sides(), 3))[1].unmoved == []
+
+
+def test_features_that_a_spec_does_not_use():
+    every = with_unequal_weights(every_feature(PARITY_SPEC))
+    left = {"one logit", "one-hot lookup", "frozen embedding", "SGD with momentum"}
+    assert set(not_exercised([PARITY_SPEC, every])) == left
+    assert {"weight decay", "class weights", "hidden layer of the head"} <= set(not_exercised([PARITY_SPEC]))
+    assert not_exercised([PARITY_SPEC, every, *(replace(PARITY_SPEC, own) for own in TRAINING.values())]) == []
 
 
 @needs_both
