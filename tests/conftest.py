@@ -21,6 +21,7 @@ import backends
 import tasks.run.train
 from core.data.dataset import Dataset
 from tasks.cli.console import run_program
+from tests.pairwise import SAMPLE, SAMPLE_VARIABLE
 
 # Started in the background by a shell, a process ignores Ctrl-C, and so do those that it starts: tests send it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -148,9 +149,11 @@ def pytest_testnodedown(node, error):
 
 
 def pytest_terminal_summary(terminalreporter):
-    """The largest difference that each rung of the ladder saw: the proof in numbers, not only in dots."""
+    """Print the largest difference of each rung of the ladder, and after a failure how to repeat the sampled cases."""
     from tests.parity.recorded import LADDER
 
+    if terminalreporter.stats.keys() & {"failed", "error"}:
+        terminalreporter.write_line(f"to repeat the sampled cases: {SAMPLE_VARIABLE}={SAMPLE}")
     if LADDER:
         terminalreporter.section("largest differences on the ladder")
         for (rung, dtype), difference in sorted(LADDER.items()):
