@@ -6,7 +6,13 @@ import itertools
 
 from tests.pairwise import pairwise_rows
 
-FACTORS = {"cell": ("srn", "gru", "lstm"), "layers": (1, 2), "both": (False, True), "dtype": ("f4", "f8"), "n": range(4)}
+FACTORS = {
+    "cell": ("srn", "gru", "lstm"),
+    "layers": (1, 2),
+    "both": (False, True),
+    "dtype": ("f4", "f8"),
+    "n": range(4),
+}
 
 
 def pairs(rows) -> set:
