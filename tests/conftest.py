@@ -132,6 +132,14 @@ def make_reviews(root: Path, rng: np.random.Generator, each: int) -> Path:
     return root / "aclImdb"
 
 
+@pytest.fixture(scope="session")
+def finished_runs(tmp_path_factory):
+    """Small reviews and one finished run of `tasks.imdb` per backend: `tests.finished_runs.FinishedRuns`."""
+    from tests.finished_runs import train_all
+
+    yield from train_all(tmp_path_factory.mktemp("finished"))
+
+
 def pytest_sessionfinish(session):
     """One of several test processes hands on what its ladders saw."""
     if hasattr(session.config, "workeroutput"):
