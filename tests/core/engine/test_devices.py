@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.numpy
 
 import backends
 import tasks.classify
@@ -29,7 +31,8 @@ from core.parity.layers import engine_of
 from core.spec.experiment import Experiment, parse_experiment, read_experiment, replace
 from core.train.run_folder import RunFolder
 from tasks.cli.options import DEVICE_HELP
-from tests.conftest import loaded, make_dataset, make_reviews, one_line, run_main
+from tests.conftest import loaded, make_dataset, one_line, run_main
+from tests.finished_runs import EACH
 
 H100 = Gpu(0, "NVIDIA H100", 80 << 30, (9, 0))
 A100 = Gpu(1, "NVIDIA A100", 40 << 30, (8, 0))
@@ -539,13 +542,19 @@ def test_the_ladder_refuses_tf32(tmp_path, monkeypatch):
         engine_of(None, TF32, {})
 
 
-def test_a_run_in_tf32_can_be_read_and_used_anywhere(tmp_path, monkeypatch, rng):
-    """Its arrays are float32's, and so is what is computed with them afterwards; going on with it needs a GPU."""
-    monkeypatch.setattr(imdb, "PER_CLASS", 20)
+def test_run_in_tf32_can_be_read_and_used_anywhere(tmp_path, monkeypatch, finished_runs):
+    """Its arrays are float32, and so is what is computed with them afterwards; a resume needs a GPU."""
+    monkeypatch.setattr(imdb, "PER_CLASS", EACH)
     monkeypatch.chdir(tmp_path)
-    data, name = make_reviews(tmp_path / "data", rng, 20), next(filter(backends.installed, backends.NAMES))
-    small = ("--hidden", 4, "--embedding-dim", 4, "--epochs", 1, "--device", "cpu", "--cache-dir", "cache")
-    assert run_main(tasks.imdb.main, "--backend", name, "--data", data, *small, "--out", "run").code == 0
+    name = finished_runs.backend
+    shutil.copytree(finished_runs.any_run, "run")
+    for file in ("best.safetensors", "last.safetensors"):
+        with safetensors.safe_open(f"run/{file}", framework="numpy") as stream:
+            metadata = stream.metadata()
+        arrays = {key: array.astype(np.float32) for key, array in safetensors.numpy.load_file(f"run/{file}").items()}
+        safetensors.numpy.save_file(arrays, f"run/{file}", metadata)
+    text = Path("run/experiment.json").read_text()
+    Path("run/experiment.json").write_text(text.replace('"float64"', '"float32"'))
     before = run_main(tasks.imdb.main, "predict", "run", "a wonderful film", "--backend", name).out
     record = json.loads(Path("run/experiment.json").read_text())
     record["experiment"]["training"]["dtype"] = "tf32"
@@ -555,9 +564,9 @@ def test_a_run_in_tf32_can_be_read_and_used_anywhere(tmp_path, monkeypatch, rng)
     for own in filter(backends.installed, backends.NAMES):
         where = ("--backend", own, "--device", "cpu")
         assert run_main(tasks.imdb.main, "predict", "run", "a wonderful film", *where).code == 0
-        done = run_main(tasks.imdb.main, "evaluate", "run", "--cache-dir", "cache", *where)
+        done = run_main(tasks.imdb.main, "evaluate", "run", "--cache-dir", finished_runs.cache, *where)
         assert done.code == 0, done.err
     assert run_main(tasks.imdb.main, "predict", "run", "a wonderful film", "--backend", name).out == before
     Path("run/result.json").unlink()
-    done = run_main(tasks.imdb.main, "--resume", "run", "--cache-dir", "cache", "--device", "cpu")
+    done = run_main(tasks.imdb.main, "--resume", "run", "--cache-dir", finished_runs.cache, "--device", "cpu")
     assert done.code == 2 and "dtype tf32: a CPU has no TF32" in done.err

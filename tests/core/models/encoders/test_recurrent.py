@@ -27,6 +27,7 @@ from core.parity.findings import widest
 from core.parity.instances import random_batch, random_parameters
 from core.parity.layers import GRADIENT_LIMIT, OUTPUT_LIMIT, Side, engine_of
 from tasks.parity.cases import Case
+from tests.pairwise import pairwise
 
 INSTALLED = [name for name in backends.NAMES if backends.installed(name)]
 ROOT = Path(__file__).parents[4]
@@ -109,11 +110,8 @@ def probe(name, encoder, arrays, lengths, implementation):
     return backends.load(name).LayerProbe(encoder, arrays, lengths, "cpu", implementation)
 
 
-@each_cell
-@pytest.mark.parametrize("bidirectional", [False, True])
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
-@pytest.mark.parametrize("states", [False, True])
-def test_outputs_final_states_and_every_gradient(cell, bidirectional, dtype, states, rng):
+@pairwise(cell=GATES, bidirectional=[False, True], dtype=["float64", "float32"], states=[False, True])
+def test_outputs_final_states_and_gradients_equal_the_reference(cell, bidirectional, dtype, states, rng):
     """Initial states and gradients of the final ones included: every implementation in every framework."""
     encoder, arrays, lengths = instance(rng, cell, bidirectional, dtype, states)
     exact = {name: array.astype(np.float64) for name, array in arrays.items()}
