@@ -31,12 +31,12 @@ from core.train.metrics import evaluate
 from core.train.optimizer_state import moment_kinds
 from core.train.steps import steps_from as steps_alone
 from tests.conftest import make_dataset
+from tests.pairwise import pairwise
 
 INSTALLED = [name for name in backends.NAMES if backends.installed(name)]
 VOCAB, ROWS = 9, 21
 
 each_backend = pytest.mark.parametrize("name", INSTALLED)
-each_implementation = pytest.mark.parametrize("implementation", implementations.SIDE_BY_SIDE)
 
 BASE = {
     "model.embedding.vocab_size": VOCAB,
@@ -94,7 +94,6 @@ VARIANTS = {
         "model.encoder.num_layers": 2,
     },
 }
-each_variant = pytest.mark.parametrize("variant", VARIANTS)
 
 
 def make_members(rng, variant: str, models: int = 3) -> list[Member]:
@@ -127,10 +126,8 @@ def close(found: np.ndarray, wanted: np.ndarray, limit: float = 1e-13) -> None:
     assert np.abs(found - wanted).max() <= limit * max(1.0, np.abs(wanted).max())
 
 
-@each_backend
-@each_implementation
-@each_variant
-def test_losses_and_gradients_are_those_of_each_alone(name, implementation, variant, rng):
+@pairwise(name=INSTALLED, implementation=implementations.SIDE_BY_SIDE, variant=VARIANTS)
+def test_losses_and_gradients_equal_those_of_single_models(name, implementation, variant, rng):
     members = make_members(rng, variant)
     alone = [random_parameters(member.experiment, rng) for member in members]
     values = {key: np.stack([own[key] for own in alone]) for key in alone[0]}
@@ -151,11 +148,13 @@ def test_losses_and_gradients_are_those_of_each_alone(name, implementation, vari
         assert not gradients["embedding.weight"][number, 0].any()
 
 
-@each_backend
-@each_implementation
 # Dropout masks have the width of the widest model's batch.
-@pytest.mark.parametrize("variant", [name for name in VARIANTS if name != "dropout"])
-def test_training_is_that_of_each_alone(name, implementation, variant, rng):
+@pairwise(
+    name=INSTALLED,
+    implementation=implementations.SIDE_BY_SIDE,
+    variant=[name for name in VARIANTS if name != "dropout"],
+)
+def test_training_equals_that_of_single_models(name, implementation, variant, rng):
     """Steps, optimiser state, norms of gradients, right answers."""
     members = make_members(rng, variant)
     ensemble = build(name, implementation, members)
@@ -187,9 +186,7 @@ def test_training_is_that_of_each_alone(name, implementation, variant, rng):
     assert set(moments) == {f"{kind}/{key}" for kind, key in itertools.product(kinds, trainable)}
 
 
-@each_backend
-@each_implementation
-@pytest.mark.parametrize("mode", ["global", "tensor"])
+@pairwise(name=INSTALLED, implementation=implementations.SIDE_BY_SIDE, mode=["global", "tensor"])
 def test_clipping_with_one_token_a_model(name, implementation, mode, rng):
     """Nothing is added up then, and a framework may hand both biases of a layer the very same gradient."""
     members = make_members(rng, "srn, tensor")
