@@ -511,7 +511,7 @@ def test_evaluation_of_moved_data(place, tmp_path, refused):
 # Stopping and going on
 
 
-LONG = ("--epochs", 60, "--batch-size", 4, "--dropout", 0.3)
+LONG = ("--epochs", 30, "--batch-size", 4, "--dropout", 0.3)
 
 
 @pytest.mark.slow
@@ -527,7 +527,7 @@ def test_ctrl_c_and_resume(place, tmp_path, name):
     deadline = time.monotonic() + 60
     while not (run / "metrics.jsonl").exists() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)
-    time.sleep(fresh_rng().uniform(0, 0.3))
+    time.sleep(fresh_rng().uniform(0, 0.15))
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130, out + err

@@ -103,7 +103,7 @@ def test_formats(tmp_path, monkeypatch, name, block):
     assert np.array_equal(found.values, np.array([KNOWN[word] for word in FOUND], np.float32))
 
 
-def test_the_fingerprint_is_of_the_text(tmp_path):
+def test_fingerprint_is_of_the_unpacked_text(tmp_path):
     """Packed or not; and changes with it."""
     plain = found_in(written(tmp_path / "plain", GLOVE)).fingerprint
     assert found_in(written(tmp_path / "packed.gz", gzip.compress(GLOVE))).fingerprint == plain
@@ -487,7 +487,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("fault", REFUSED)
-def test_a_file_that_is_refused(refused, tmp_path, fault):
+def test_invalid_vector_files_are_refused(refused, tmp_path, fault):
     name, content, says = REFUSED[fault]
     file, separator, member = name.partition("::")
     path = written(tmp_path / file, content)

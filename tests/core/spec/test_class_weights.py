@@ -244,7 +244,7 @@ def test_a_step_takes_them(backend, rng):
 
 @needs_both
 @pytest.mark.parametrize("one_logit", [False, True], ids=["two logits", "one logit"])
-def test_training_climbs_the_ladder(rng, tmp_path, one_logit):
+def test_training_passes_all_rungs(rng, tmp_path, one_logit):
     changes = {"model.head.classes": 2, "model.head.one_logit": one_logit, "training.batch_size": 8}
     changes |= {"model.embedding.vocab_size": 20, "training.bucket_batches": 2}
     sides = {name: backends.load(name) for name in INSTALLED}

@@ -221,7 +221,7 @@ class Watch:
 
 
 @each_backend
-def test_the_best_is_kept_and_a_stop_changes_nothing(name, rng):
+def test_best_checkpoint_is_kept_and_resume_is_exact(name, rng):
     """Stopped after every number of steps and gone on with, by loop or fast: the same lines, the same best values."""
     members = make_members(rng, "srn, tensor")
     whole = Watch()
@@ -261,7 +261,7 @@ def test_the_best_is_kept_and_a_stop_changes_nothing(name, rng):
             assert mine[key] == (pytest.approx(theirs[key], rel=1e-10) if key == "loss" else theirs[key])
 
 
-def test_what_cannot_go_side_by_side_is_refused(rng):
+def test_unequal_models_are_refused(rng):
     members = make_members(rng, "srn, tensor", 2)
     for field, value in (("patience", 3), ("bucket_batches", 50), ("dropout_masks", "native")):
         changed = [
