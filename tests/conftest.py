@@ -48,6 +48,11 @@ def rng() -> np.random.Generator:
     return fresh_rng()
 
 
+INSTALLED = [name for name in backends.NAMES if backends.installed(name)]
+each_backend = pytest.mark.parametrize("name", INSTALLED)
+needs_both = pytest.mark.skipif(len(INSTALLED) < 2, reason="compares two frameworks, and one is installed")
+
+
 def loaded(name: str):
     """The backend package; a test that needs it is skipped where its framework is not installed."""
     if not backends.installed(name):
@@ -76,6 +81,27 @@ def run_main(main, *argv: object) -> Done:
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         code = run_program(main, [str(part) for part in argv])
     return Done(code, out.getvalue(), err.getvalue())
+
+
+def snapshot(folder: Path) -> dict[str, object]:
+    """Return the times and contents of everything in a folder."""
+    return {
+        str(path.relative_to(folder)): (path.stat().st_mtime_ns, path.read_bytes() if path.is_file() else None)
+        for path in sorted(folder.rglob("*"))
+        if not path.is_symlink()
+    }
+
+
+def check_refused(main, *argv: object, says: tuple[str, ...] | str, folder: Path) -> None:
+    """Check that a program ends with exit code 2 and one line that contains `says`, and changes nothing in a folder."""
+    before = snapshot(folder)
+    done = run_main(main, *argv)
+    assert done.code == 2, done.out + done.err
+    assert done.err.startswith("error: ") and done.err.endswith("\n") and done.err.count("\n") == 1, done.err
+    assert all(line.startswith("inferred ") for line in done.out.splitlines()), done.out
+    assert snapshot(folder) == before
+    for part in (says,) if isinstance(says, str) else says:
+        assert part in done.err, done.err
 
 
 @contextlib.contextmanager

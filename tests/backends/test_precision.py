@@ -39,17 +39,24 @@ from core.spec.experiment import Experiment, parse_experiment, replace
 from core.train.run_folder import RunFolder
 from tasks.parity.cases import Case
 from tasks.run.evaluators import evaluator
-from tests.conftest import fresh_rng, loaded, make_dataset, make_reviews, run_main, stop_at
+from tests.conftest import (
+    INSTALLED,
+    each_backend,
+    fresh_rng,
+    loaded,
+    make_dataset,
+    make_reviews,
+    needs_both,
+    run_main,
+    stop_at,
+)
 from tests.pairwise import pairwise
 from tests.parity.recorded import hold
 
-INSTALLED = [name for name in backends.NAMES if backends.installed(name)]
 IMPLEMENTATIONS = [
     name for name in implementations.IMPLEMENTATIONS if name != "fast" or implementations.why_not_fast("cpu") is None
 ]
-each_backend = pytest.mark.parametrize("name", INSTALLED)
 each_implementation = pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
-needs_both = pytest.mark.skipif(len(INSTALLED) < 2, reason="compares two frameworks, and one is installed")
 
 SMALL = {
     "model.embedding.vocab_size": 20,

@@ -23,10 +23,10 @@ from core.parity.instances import random_batch, random_parameters, well_conditio
 from core.parity.layers import Side, able, compare_forward, compare_gradients, engine_of
 from core.spec.experiment import Experiment
 from tasks.parity.cases import GRID, VARIANTS, Case
+from tests.conftest import INSTALLED, each_backend
 from tests.pairwise import pairwise, pairwise_rows
 from tests.parity.recorded import hold
 
-INSTALLED = [name for name in backends.NAMES if backends.installed(name)]
 SEED = int(os.environ.get("SEQTWIN_SEED", np.random.SeedSequence().entropy % 2**32))
 """Fresh in every run; `SEQTWIN_SEED=N` repeats one."""
 
@@ -39,7 +39,6 @@ FACTORS = {
 SAMPLE = [(Case(*point), dtype) for *point, dtype in pairwise_rows({**FACTORS, "dtype": DTYPES})]
 each_case = pytest.mark.parametrize(("case", "dtype"), [*SAMPLE, *itertools.product(VARIANTS, DTYPES)], ids=str)
 each_dtype = pytest.mark.parametrize("dtype", DTYPES)
-each_backend = pytest.mark.parametrize("name", INSTALLED)
 
 
 @pytest.fixture(autouse=True)

@@ -23,13 +23,10 @@ from core.spec.experiment import Experiment, replace
 from tasks.cli.console import run_program
 from tasks.parity.cases import GRID, LADDER, SMALLER, TEXTCNN, TRAINING, VARIANTS
 from tasks.parity.table import grouped, worst
-from tests.conftest import make_dataset, make_reviews, one_line
+from tests.conftest import INSTALLED, each_backend, make_dataset, make_reviews, needs_both, one_line
 from tests.parity.recorded import hold
 
 VOCAB = 20
-INSTALLED = [name for name in backends.NAMES if backends.installed(name)]
-needs_both = pytest.mark.skipif(len(INSTALLED) < 2, reason="compares two frameworks, and one is installed")
-each_installed = pytest.mark.parametrize("name", INSTALLED)
 
 SMALL = {
     "model.embedding.vocab_size": VOCAB,
@@ -98,7 +95,7 @@ def test_float32_is_recorded_and_not_judged(data, tmp_path):
     assert 0 < np.abs(one - other).max() < 1e-4
 
 
-@each_installed
+@each_backend
 def test_single_framework_is_compared_with_the_reference(name, data, tmp_path):
     experiment = experiment_of({})
     findings, trained = climb(experiment, *data, {name: backends.load(name)}, 5, 0, tmp_path, ignore)
@@ -247,7 +244,7 @@ def ladder_with(name: str, where: str, data, path) -> list[Finding]:
 
 @pytest.mark.slow
 @needs_both
-@each_installed
+@each_backend
 @pytest.mark.parametrize("planted_fault", FAULTS)
 def test_planted_fault_is_caught_on_its_rung(planted_fault, name, data, tmp_path):
     """On its rung and no lower one, and by name; then, when it is gone, everything holds again."""
@@ -267,7 +264,7 @@ def test_planted_fault_is_caught_on_its_rung(planted_fault, name, data, tmp_path
     hold(climb(experiment, *data, sides(), 3, 0, tmp_path / "again", ignore)[0])
 
 
-@each_installed
+@each_backend
 def test_fault_is_removed_after_an_error(name):
     side = backends.load(name)
     before = side.heads.pooled.PooledHead.pool
@@ -375,7 +372,7 @@ def test_program_repeats_a_draw(call, tmp_path):
 @pytest.mark.slow
 @needs_both
 @pytest.mark.parametrize("chosen", ["clip-epsilon", "reverse-from-padding"])
-@each_installed
+@each_backend
 def test_program_catches_a_fault(call, chosen, name):
     code, out, err = call(*TINY, "--plant", chosen, "--plant-in", name, "--dtype", "float64")
     assert code == 1 and err == ""
@@ -398,7 +395,7 @@ def test_program_on_the_spec_of_a_run(call, tmp_path):
 
 
 @pytest.mark.slow
-@each_installed
+@each_backend
 def test_program_with_one_framework(call, tmp_path, name):
     code, out, _ = call(*TINY, "--backends", name)
     assert code == 0 and f"{name} ~ reference" in out and "rung 3" not in out
@@ -445,7 +442,7 @@ def test_grid_contains_every_choice():
         assert replace(LADDER, changes, name)
 
 
-@each_installed
+@each_backend
 def test_engines_with_faults_train(name, data):
     """A planted engine still trains: the fault is in what it computes, not in whether it runs."""
     experiment = experiment_of({})

@@ -30,7 +30,7 @@ from tasks.cli.console import run_program
 from tasks.cli.recipes import recipe
 from tasks.run import both_frameworks
 from tasks.run.predict_file import CHUNK
-from tests.conftest import Done, fresh_rng, loaded, run_main, stop_at
+from tests.conftest import Done, check_refused, fresh_rng, loaded, run_main, stop_at
 from tests.markdown import first_difference, shown_output
 
 ROOT = Path(__file__).parents[2]
@@ -72,14 +72,6 @@ def write_jsonl(path: Path, rows) -> Path:
 def table_of(path: Path) -> list[dict[str, str]]:
     with path.open(encoding="utf-8", newline="") as stream:
         return list(csv.DictReader(stream))
-
-
-def snapshot(folder: Path) -> dict[str, object]:
-    return {
-        str(path.relative_to(folder)): (path.stat().st_mtime_ns, path.read_bytes() if path.is_file() else None)
-        for path in sorted(folder.rglob("*"))
-        if not path.is_symlink()
-    }
 
 
 @pytest.fixture(autouse=True)
@@ -139,18 +131,10 @@ def place(tmp_path_factory) -> Place:
 
 @pytest.fixture
 def refused(tmp_path, place):
-    """Calls the program and expects one line on standard error, exit code 2, and nothing created or changed."""
+    """Call a program and check its refusal: one line, and nothing changed in the test's folder."""
 
-    def check(*argv: object, says: tuple[str, ...] | str, main=tasks.classify.main) -> str:
-        before = snapshot(tmp_path)
-        done = run_main(main, *argv)
-        assert done.code == 2, done.out + done.err
-        assert done.err.startswith("error: ") and done.err.endswith("\n") and done.err.count("\n") == 1, done.err
-        assert all(line.startswith("inferred ") for line in done.out.splitlines()), done.out
-        assert snapshot(tmp_path) == before
-        for part in (says,) if isinstance(says, str) else says:
-            assert part in done.err, done.err
-        return done.err
+    def check(*argv: object, says: tuple[str, ...] | str, main=tasks.classify.main) -> None:
+        check_refused(main, *argv, says=says, folder=tmp_path)
 
     return check
 

@@ -24,9 +24,8 @@ from tasks.speed.environments import ENVIRONMENTS, peak_environment
 from tasks.speed.measure import Measurement
 from tasks.speed.results import describe_disturbance, panels, tree
 from tasks.speed.table import percent, print_results, three_digits
-from tests.conftest import fresh_rng, make_reviews, run_main
+from tests.conftest import INSTALLED, fresh_rng, make_reviews, run_main
 
-INSTALLED = [name for name in backends.NAMES if backends.installed(name)]
 FAST = () if implementations.why_not_fast("cpu") else ("fast",)
 TINY = "3x6,5/7,bi"
 

@@ -7,15 +7,13 @@ import importlib.util
 import numpy as np
 import pytest
 
-import backends
 from core.data.sources import imdb as reviews
 from core.train.run_folder import RunFolder
 from tasks import imdb
 from tasks.cli.console import run_program
 from tasks.run import event_files, train
-from tests.conftest import make_reviews
+from tests.conftest import INSTALLED, make_reviews
 
-INSTALLED = [name for name in backends.NAMES if backends.installed(name)]
 needs_tensorboard = pytest.mark.skipif(importlib.util.find_spec("tensorboard") is None, reason="is not installed")
 SMALL = ("--epochs", "2", "--hidden", "8", "--embedding-dim", "8", "--vocab-size", "50", "--batch-size", "4")
 

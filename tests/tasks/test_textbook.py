@@ -33,11 +33,9 @@ from tasks import imdb
 from tasks.cli.console import run_program
 from tasks.cli.recipes import digit_sum, exploding
 from tasks.run.ensembles import Executor
-from tests.conftest import one_line
+from tests.conftest import INSTALLED, each_backend, one_line
 
 ROOT = Path(__file__).parents[2]
-INSTALLED = [name for name in backends.NAMES if backends.installed(name)]
-each_backend = pytest.mark.parametrize("name", INSTALLED)
 TINY = ("--lengths", "5", "8", "--seeds", "3", "11", "--epochs", "6", "--eval-interval", "40")
 STEPS = 6 * 38
 

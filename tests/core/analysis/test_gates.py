@@ -4,6 +4,7 @@ picture (`core/plots/gates.py`); and the program (`tasks/gates.py`), what it wri
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import io
 import itertools
@@ -29,7 +30,7 @@ from core.plots.gates import gate_figure, signed_limit, unit_order
 from core.spec.experiment import Experiment, replace
 from core.train.run_folder import RunFolder
 from tasks.cli.console import run_program
-from tests.conftest import Done, loaded, run_main
+from tests.conftest import Done, check_refused, loaded, run_main
 from tests.pairwise import pairwise
 
 ROOT = Path(__file__).parents[3]
@@ -280,18 +281,8 @@ def contents(folder: Path) -> dict[str, str]:
 
 @pytest.fixture
 def refused(tmp_path):
-    """Calls the program and expects one line, exit code 2, and nothing written."""
-
-    def check(*argv: object, says: tuple[str, ...]) -> None:
-        before = contents(tmp_path)
-        done = call(*argv)
-        assert done.code == 2, done.out + done.err
-        assert done.out == "" and done.err.startswith("error: ") and done.err.count("\n") == 1, done.err
-        assert contents(tmp_path) == before
-        for part in says:
-            assert part in done.err, done.err
-
-    return check
+    """Call the program and check its refusal: one line, and nothing changed in the test's folder."""
+    return functools.partial(check_refused, tasks.gates.main, folder=tmp_path)
 
 
 def read(png: Path) -> dict:

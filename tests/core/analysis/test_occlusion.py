@@ -24,10 +24,9 @@ from core.spec.experiment import Experiment, replace
 from core.train.run_folder import RunFolder
 from tasks import imdb
 from tasks.cli.console import run_program
-from tests.conftest import one_line
+from tests.conftest import INSTALLED, one_line
 
 ROOT = Path(__file__).parents[3]
-INSTALLED = [name for name in backends.NAMES if backends.installed(name)]
 WORDS = ["a", "the", "film", "was", "wonderful", "awful", "plot", "<b>", "&", "never"]
 SHAPES = {
     "two classes": {},

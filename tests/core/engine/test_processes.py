@@ -38,10 +38,9 @@ from core.train import metrics
 from core.train.metrics import all_logits
 from core.train.run_folder import RunFolder
 from tasks.parity.cases import Case
-from tests.conftest import fresh_rng, loaded, make_dataset, run_main
+from tests.conftest import INSTALLED, fresh_rng, loaded, make_dataset, run_main
 
 ROOT = Path(__file__).parents[3]
-INSTALLED = [name for name in backends.NAMES if backends.installed(name)]
 LIMIT = 1e-9
 """Of differences in float64 between runs that had other numbers of processes."""
 SECONDS = 90.0

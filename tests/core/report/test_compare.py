@@ -28,7 +28,7 @@ from core.data.sources.lookup import LONGEST, shorten
 from core.report.compare import Pair, differences
 from core.report.runs import read_run
 from core.train.run_folder import RunFolder
-from tests.conftest import ROOT, Done, run_main, stop_at
+from tests.conftest import ROOT, Done, check_refused, run_main, stop_at
 from tests.core.report.pages import Page, fits, read, stands_alone
 from tests.finished_runs import EACH, HOSTILE, TINY, FinishedRuns
 
@@ -338,16 +338,10 @@ def test_terminal_output(place, tmp_path):
 
 @pytest.fixture
 def refused(tmp_path):
-    """Calls the program and expects one line, exit code 2, and nothing created or changed."""
+    """Call a program and check its refusal: one line, and nothing changed in the test's folder."""
 
     def check(*argv: object, says: tuple[str, ...], main=tasks.compare.main) -> None:
-        before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
-        done = run_main(main, *argv)
-        assert done.code == 2 and done.out == "", done.out + done.err
-        assert done.err.startswith("error: ") and done.err.count("\n") == 1, done.err
-        assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
-        for part in says:
-            assert part in done.err, done.err
+        check_refused(main, *argv, says=says, folder=tmp_path)
 
     return check
 

@@ -30,11 +30,8 @@ from core.train.run_folder import RunFolder
 from core.train.steps import steps_from
 from tasks.cli.options import add_options, apply_options
 from tasks.parity.cases import Case
-from tests.conftest import make_dataset, make_reviews, one_line, run_main
+from tests.conftest import INSTALLED, make_dataset, make_reviews, needs_both, one_line, run_main
 from tests.pairwise import pairwise
-
-INSTALLED = [name for name in backends.NAMES if backends.installed(name)]
-needs_both = pytest.mark.skipif(len(INSTALLED) < 2, reason="compares two frameworks, and one is installed")
 
 LN2 = math.log(2.0)
 LOGITS, ONE_LOGIT = np.array([[0.0, 0.0], [0.0, math.log(3.0)]]), np.array([[0.0], [math.log(3.0)]])

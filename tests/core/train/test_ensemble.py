@@ -30,13 +30,11 @@ from core.train.ensemble import (
 from core.train.metrics import evaluate
 from core.train.optimizer_state import moment_kinds
 from core.train.steps import steps_from as steps_alone
-from tests.conftest import make_dataset
+from tests.conftest import INSTALLED, each_backend, make_dataset
 from tests.pairwise import pairwise
 
-INSTALLED = [name for name in backends.NAMES if backends.installed(name)]
 VOCAB, ROWS = 9, 21
 
-each_backend = pytest.mark.parametrize("name", INSTALLED)
 
 BASE = {
     "model.embedding.vocab_size": VOCAB,

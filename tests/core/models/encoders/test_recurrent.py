@@ -27,13 +27,12 @@ from core.parity.findings import widest
 from core.parity.instances import random_batch, random_parameters
 from core.parity.layers import GRADIENT_LIMIT, OUTPUT_LIMIT, Side, engine_of
 from tasks.parity.cases import Case
+from tests.conftest import INSTALLED, each_backend
 from tests.pairwise import pairwise
 
-INSTALLED = [name for name in backends.NAMES if backends.installed(name)]
 ROOT = Path(__file__).parents[4]
 STEP = 1e-30
 
-each_backend = pytest.mark.parametrize("name", INSTALLED)
 each_implementation = pytest.mark.parametrize("implementation", implementations.IMPLEMENTATIONS)
 each_cell = pytest.mark.parametrize("cell", GATES)
 
