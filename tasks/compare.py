@@ -6,7 +6,6 @@ python -m tasks.compare RUN RUN RUN --labels small large textbook --out comparis
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 from tasks.cli.console import Parser, launch
@@ -21,7 +20,6 @@ def main(argv: list[str]) -> int:
         prog=PROGRAM,
         description="Compare finished runs on one page: metrics, specs, curves, predictions and versions.",
         epilog="Runs may differ in task, backend and spec. Of a digit-sum run, give models: RUN/lstm/L10-seed0.",
-        formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=32, width=110),
     )
     parser.add_argument("runs", metavar="RUN", nargs="+", help="two or more run folders")
     parser.add_argument("--out", metavar="FILE", help="page to write [runs/compare-DATE-TIME/report.html]")

@@ -8,7 +8,6 @@ python -m tasks.derive --cell srn --input 1 0 --input 0 2 --input 1 1
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -215,7 +214,6 @@ def _parser() -> Parser:
         description="Derive forward passes of an SRN and an LSTM on the worked example of nndl, chapter 6, and of a"
         " TextCNN step by step, and check the results against the reference and the backends.",
         epilog="Exit code 1: a check failed.",
-        formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=32, width=110),
     )
     parser.add_argument("--what", metavar="W", help=f"{' or '.join(WHAT)} [both]")
     parser.add_argument("--cell", metavar="C", help=f"{' or '.join(DERIVATIONS)} [both]")

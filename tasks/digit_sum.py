@@ -155,7 +155,6 @@ def _parser() -> Parser:
         description="Train recurrent layers to add the first two digits of a sequence, for several cells, lengths and"
         " seeds at once; compare and plot their accuracy by length. nndl, chapter 6, figures 6.6, 6.7, 6.11, 6.12.",
         epilog="Defaults are in [brackets].",
-        formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=32, width=110),
     )
     add = parser.add_argument
     add("--backend", metavar="B", help=both_frameworks.BACKEND_HELP)
@@ -257,7 +256,7 @@ def _train(plan: Plan, folder: RunFolder, backend: str, arguments: argparse.Name
     if gated:
         run = folder.path / gated / f"L{plan.lengths[0]}-seed{plan.seeds[0]}"
         digits = " ".join(["6", "7", "0", "0", "1", *"0" * 30][: max(plan.lengths[0], 3)])
-        fact("next", f"python -m tasks.gates {shlex.quote(str(run))} --sequence {digits}")
+        fact("next", f"python -m tasks.gates {shlex.quote(str(run))} --sequence {digits}", command=True)
     # Written last, since this file marks the run as finished.
     write_json_atomic(
         folder.path / "results.json",

@@ -122,7 +122,6 @@ def _parser() -> Parser:
         " per-tensor clipping, for several seeds at once; and the norm of dL/dh_t for every t in untrained and"
         " trained SRN, GRU and LSTM. Digit sums of length 20; nndl, chapter 6, figures 6.8 and 6.9.",
         epilog="Defaults are in [brackets].",
-        formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=32, width=110),
     )
     add = parser.add_argument
     add("--backend", metavar="B", help=both_frameworks.BACKEND_HELP)

@@ -9,7 +9,6 @@ same order to show structure (`core.plots.gates.unit_order`); the JSON file hold
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import re
@@ -179,7 +178,6 @@ def _parser() -> Parser:
         prog=PROGRAM,
         description="Plot every gate and state of a trained LSTM or GRU over the tokens of one input, and save the"
         " values as JSON next to the picture.",
-        formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=32, width=110),
     )
     parser.add_argument("run", metavar="RUN", help="run folder")
     parser.add_argument("--sequence", metavar="TOKEN", nargs="+", help="tokens of the run's vocabulary")

@@ -57,7 +57,7 @@ def main(argv: list[str]) -> int:
     writer.write_state(out, arrays)
     fact("written", str(out))
     parts = ", ".join(f"{module or 'top level'} ({part})" for part, module in modules.items() if "conv" not in part)
-    fact("load", f"{weight_files.LOADING[arguments.to].format(path=out)}; {parts}")
+    fact("load", f"{weight_files.LOADING[arguments.to].format(path=out)}; {parts}", command=True)
     head = port.model.head
     again = Choices(
         pooling=head.pooling,
@@ -206,7 +206,6 @@ def _parser() -> Parser:
         description="Convert a classifier's weights (embedding, recurrent layer or TextCNN, linear head) to the other"
         " framework.",
         epilog="No code in SOURCE is executed. Exit code 1: the verification failed.",
-        formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=32, width=110),
     )
     suffixes = ", ".join(suffix for kind in weight_files.SUFFIXES.values() for suffix in kind)
     parser.add_argument("source", metavar="SOURCE", help=f"state dict file: {suffixes}")

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 GATE_COLORS, SIGNED_COLORS = "viridis", "RdBu_r"
 LABEL_SIZE, LINE = 7.0, 0.115
 """Font size of labels in points, and their line height in inches."""
+NUMBERED = 24
+"""Up to this many units the y axis has their numbers."""
+SORTED = "units sorted by the sign of their largest state, then by its token (unit_order in the JSON file)"
 LISTED = 12
 """Maximum number of numbered tokens that a warning lists."""
 
@@ -89,6 +92,8 @@ def gate_figure(
     figure = Figure(figsize=(2 * (width + 1.3), rows * (height + 0.45) + 0.5), layout="constrained")
     FigureCanvasAgg(figure)
     figure.suptitle(title, fontsize=10, fontfamily=title_families, parse_math=False)
+    if units > NUMBERED:
+        figure.supxlabel(SORTED, fontsize=LABEL_SIZE)
     for axes, quantity in zip(figure.subplots(rows, 2).reshape(-1), quantities, strict=True):
         panel = values[quantity.name][:, order].T  # [H, L]
         if quantity.is_gate:
@@ -105,12 +110,23 @@ def gate_figure(
         shown = np.arange(0, length, int(every))
         style = {"rotation": 90 if upright else 0, "fontfamily": families, "parse_math": False}
         axes.set_xticks(shown, [labels[t] for t in shown], **style)
-        places = np.arange(0, units, max(units // 16, 1))
-        axes.set_yticks(places, [str(order[place]) for place in places])
+        axes.set_yticks(*unit_labels(order, cut))
         axes.tick_params(axis="x", labelsize=LABEL_SIZE, length=2, pad=2)
         axes.tick_params(axis="y", labelsize=6, length=2, pad=2)
-        axes.set_ylabel("unit", fontsize=8)
+        axes.set_ylabel("unit" if units <= NUMBERED else f"{units} units", fontsize=8)
     return figure
+
+
+def unit_labels(order: np.ndarray, cut: int) -> tuple[list[float], list[str]]:
+    """Return the places of the labels on the y axis, and the labels.
+
+    Up to `NUMBERED` units are numbered. More are named by their two groups: `order` and `cut` of `unit_order`.
+    """
+    if len(order) <= NUMBERED:
+        return list(range(len(order))), [str(unit) for unit in order]
+    groups = [("state\n> 0", 0, cut), ("state\n< 0", cut, len(order))]
+    shown = [(name, start, end) for name, start, end in groups if end - start >= len(order) / 10]
+    return [(start + end - 1) / 2 for _, start, end in shown], [name for name, _, _ in shown]
 
 
 def signed_limit(panel: np.ndarray) -> tuple[float, str]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from datetime import datetime
 from functools import cache
+from typing import TYPE_CHECKING
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 
 def render(template: str, **values: object) -> str:
@@ -19,6 +21,9 @@ def render(template: str, **values: object) -> str:
 
 @cache
 def _environment() -> Environment:
+    # Imported here, as programs that write no page import this module too.
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
     environment = Environment(
         loader=PackageLoader("core.report", "templates"),
         autoescape=True,

@@ -12,7 +12,7 @@ from core.report.runs import Run
 
 FEW_CLASSES = 6
 """Up to here a confusion matrix stands open."""
-WORDS = ("framework", "model", "recipe", "device", "layers")
+WORDS = ("framework", "model", "recipe", "device", "implementation")
 """Columns of the table of runs that hold no numbers."""
 
 
@@ -94,7 +94,7 @@ def run_figures(run: Run) -> dict[str, str]:
         "device busy": NONE if share is None else f"{share:.0%}",
         "peak memory": memory(run.result),
         "device": run.execution["device"],
-        "layers": run.implementation,
+        "implementation": run.implementation,
     }
 
 

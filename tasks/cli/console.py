@@ -5,9 +5,12 @@ from __future__ import annotations
 import argparse
 import atexit
 import errno
+import functools
 import io
 import os
+import shutil
 import sys
+import textwrap
 import threading
 import time
 import warnings
@@ -46,6 +49,9 @@ errors = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 ERROR_DELAY = 2.0
 """Seconds before a process of rank > 0 prints its error."""
 
+HELP_WIDTH = 110
+"""Largest width of `--help`, in columns."""
+
 PATH_ERRORS = (errno.ENAMETOOLONG, errno.EACCES, errno.EPERM, errno.ELOOP)
 """System errors about a path that become one line, since no caller checks for them."""
 
@@ -54,13 +60,17 @@ class Parser(argparse.ArgumentParser):
     """Parse arguments; errors are one line, and options cannot be abbreviated.
 
     An option added later could change the meaning of an abbreviation. Without `several`, a distributed launch
-    (`core/engine/processes.py`) is refused.
+    (`core/engine/processes.py`) is refused. `--help` is as wide as the terminal, at most `HELP_WIDTH`; with `raw` it
+    keeps the line breaks of description and epilog.
     """
 
-    def __init__(self, prog: str, several: bool = False, **settings):
+    def __init__(self, prog: str, several: bool = False, raw: bool = False, **settings):
         if not several:
             launchers.refuse_several(prog)
-        super().__init__(prog=prog, allow_abbrev=False, **settings)
+        formatter = argparse.RawDescriptionHelpFormatter if raw else argparse.HelpFormatter
+        width = min(HELP_WIDTH, shutil.get_terminal_size((HELP_WIDTH, 24)).columns)
+        layout = functools.partial(formatter, max_help_position=32, width=width)
+        super().__init__(prog=prog, allow_abbrev=False, formatter_class=layout, **settings)
 
     def error(self, message: str):
         raise UserError(f"{message} (see {self.prog} --help)")
@@ -125,9 +135,17 @@ def _show_warning(message: Warning | str, category: type[Warning], *_) -> None:
     errors.print(f"{kind} {escape(name_flags(str(message)))}")
 
 
-def fact(name: str, text: str, width: int = 8) -> None:
-    """Print a labeled line; `width` is that of the label column."""
-    console.print(f"[bold]{name:<{width}}[/] {escape(text)}")
+def fact(name: str, text: str, width: int = 8, command: bool = False) -> None:
+    """Print a labeled line; `width` is that of the label column.
+
+    On a terminal a long text continues in its own column. A `command` stays one line, to be copied.
+    """
+    room = console.width - width - 1
+    lines = [text]
+    if console.is_terminal and not command and room > 20:
+        lines = textwrap.wrap(text, room, break_long_words=False, break_on_hyphens=False) or [""]
+    for number, line in enumerate(lines):
+        console.print(f"[bold]{'' if number else name:<{width}}[/] {escape(line)}")
 
 
 def bar(*columns) -> Progress:

@@ -86,7 +86,7 @@ def main(argv: list[str]) -> int:
         "selects one of them, or bfloat16 (drift recorded). Dropout masks are shared.",
         epilog="faults to plant, and the rung that must detect each:\n"
         + "\n".join(f"  {name:<26}{entry.rung}  {entry.description}" for name, entry in FAULTS.items()),
-        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=32, width=110),
+        raw=True,
     )
     parser.add_argument("--all", action="store_true", help="full model grid and all training runs")
     parser.add_argument("--recipe", metavar="R", help=f"hyperparameter preset: {', '.join(RECIPES)} [a ladder spec]")

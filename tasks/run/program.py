@@ -74,7 +74,6 @@ def _train(program: Program, argv: list[str]) -> int:
         several=True,
         description=program.description,
         epilog="Other commands: predict RUN TEXT, evaluate RUN (each has --help). Defaults are in [brackets].",
-        formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=32, width=110),
     )
     program.add_arguments(parser)
     parser.add_argument("--backend", metavar="B", help=both_frameworks.BACKEND_HELP)

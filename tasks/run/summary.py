@@ -99,7 +99,7 @@ def report(task: Task, folder: RunFolder, result: dict, example: str) -> None:
     fact("curves", str(folder.path / "curves.png"), WIDTH)
     fact("confusion matrix", str(folder.path / CONFUSION), WIDTH)
     text = f'"{task.example}"' if task.example else shlex.quote(example or "a text")
-    fact("next", f"python -m {task.program} predict {shlex.quote(str(folder.path))} {text}", WIDTH)
+    fact("next", f"python -m {task.program} predict {shlex.quote(str(folder.path))} {text}", WIDTH, command=True)
 
 
 def keep_confusion(run: Run, found: Evaluation) -> None:
@@ -131,8 +131,9 @@ def keep_mistakes(run: Run, found: Evaluation, cache: Path) -> str:
     console.print(f"\nmost confident misclassifications ({len(wrong[:SHOWN])} of {number:,}):")
     labels = [f"true: {shorten(own.label, NAME)}, predicted: {shorten(own.predicted, NAME)}" for own in wrong[:SHOWN]]
     width = max(map(len, labels))
+    room = min(LINE, max(console.width - width - 12, 20)) if console.is_terminal else LINE
     for own, label in zip(wrong[:SHOWN], labels, strict=True):
-        console.print(escape(f"  {label.ljust(width)}  {own.probability:.4f}  {shorten(own.text, LINE)}"))
+        console.print(escape(f"  {label.ljust(width)}  {own.probability:.4f}  {shorten(own.text, room)}"))
     fact("errors", str(run.folder.path / "mistakes.csv"))
     return shorten(wrong[0].text, LINE // 2).removesuffix(" \u2026").lstrip("- ")
 

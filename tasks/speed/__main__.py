@@ -80,7 +80,7 @@ def _parser() -> Parser:
         f"  {PROGRAM} --quick\n"
         f"  {PROGRAM} --shapes imdb deep --cells lstm gru --passes training --layers\n"
         f"  {PROGRAM} --steps --recipe textbook --threads 1",
-        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=32, width=110),
+        raw=True,
     )
 
     def several(flag: str, metavar: str, names: Iterable[str], text: str) -> None:

@@ -84,13 +84,13 @@ class PooledHead(nn.Layer):
         """
         logits, labels = outputs["logits"], inputs.targets["label"]
         if logits.shape[1] == 1:
-            found = F.binary_cross_entropy_with_logits(logits[:, 0], labels.astype(logits.dtype), reduction="none")
-        else:
-            # Paddle's `log_softmax` and `cross_entropy` clip log-probabilities at -64, even in float64, and
-            # `cross_entropy` of Paddle 2.6 checks the labels on the host in each call.
-            shifted = logits - logits.detach().max(axis=1, keepdim=True)
-            log_probabilities = shifted - shifted.exp().sum(axis=1, keepdim=True).log()
-            found = F.nll_loss(log_probabilities, labels, reduction="none")
+            # The gradient of Paddle's `binary_cross_entropy_with_logits` is wrong at a logit of exactly 0.
+            logits = paddle.concat([paddle.zeros_like(logits), logits], axis=1)
+        # Paddle's `log_softmax` and `cross_entropy` clip log-probabilities at -64, even in float64, and
+        # `cross_entropy` of Paddle 2.6 checks the labels on the host in each call.
+        shifted = logits - logits.detach().max(axis=1, keepdim=True)
+        log_probabilities = shifted - shifted.exp().sum(axis=1, keepdim=True).log()
+        found = F.nll_loss(log_probabilities, labels, reduction="none")
         # The functions' `weight` argument is not used, as their mean divides by the sum of weights.
         return found if weights is None else found * weights[labels]
 

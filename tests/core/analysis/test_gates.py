@@ -224,6 +224,19 @@ def test_labels_do_not_overlap(cell, length, rng):
     assert not any(one.overlaps(other) for one, other in itertools.combinations(whole, 2))
 
 
+@pytest.mark.parametrize("units", [6, 128])
+def test_few_units_are_numbered_and_many_named_by_group(units, rng):
+    values = {quantity.name: rng.uniform(-1, 1, (5, units)) for quantity in QUANTITIES["lstm"]}
+    order, cut = unit_order(values)
+    figure = gate_figure(values, QUANTITIES["lstm"], list("abcde"), "title")
+    shown = {label.get_text(): label.get_position()[1] for label in figure.axes[0].get_yticklabels()}
+    if units == 6:
+        assert shown == {str(unit): place for place, unit in enumerate(order)} and figure._supxlabel is None
+    else:
+        assert shown == {"state\n> 0": (cut - 1) / 2, "state\n< 0": (cut + 127) / 2}
+        assert "sorted" in figure._supxlabel.get_text()
+
+
 # The program
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-VOID = {"meta", "br", "link", "img", "input", "hr"}
+VOID = {"meta", "br", "link", "img", "input", "hr", "wbr"}
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 
 
@@ -81,6 +81,7 @@ def stands_alone(page: Page, images: bool = False) -> None:
         assert reference.startswith("#") and reference[1:] in ids
     policies = [own["content"] for tag, own in page.tags if own.get("http-equiv") == "Content-Security-Policy"]
     assert policies and policies[0].startswith("default-src 'none'") and "http" not in policies[0]
+    assert "base-uri 'none'" in policies[0] and "form-action 'none'" in policies[0]
     assert any(own.get("name") == "viewport" for _, own in page.tags)
     for query in ("prefers-color-scheme: dark", "@media print", "max-width"):
         assert query in style

@@ -207,7 +207,7 @@ def test_only_charts_make_markup():
 def test_the_policy_allows_nothing_but_style(build, tmp_path):
     """And the page about exploding gradients pictures that it holds itself."""
     policies = [own["content"] for _, own in Page(build(tmp_path)).tags if "http-equiv" in own]
-    style = "default-src 'none'; style-src 'unsafe-inline'"
+    style = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
     assert policies == [f"{style}; img-src data:" if build is exploding else style]
 
 
