@@ -34,6 +34,7 @@ from tasks.cli.console import run_program
 from tasks.cli.recipes import digit_sum, exploding
 from tasks.run.ensembles import Executor
 from tests.conftest import INSTALLED, each_backend, one_line
+from tests.pairwise import SAMPLE
 
 ROOT = Path(__file__).parents[2]
 TINY = ("--lengths", "5", "8", "--seeds", "3", "11", "--epochs", "6", "--eval-interval", "40")
@@ -371,7 +372,7 @@ def test_state_gradients_need_one_length_and_one_layer(rng):
 
 
 @pytest.mark.slow
-@each_backend
+@pytest.mark.parametrize("name", [INSTALLED[SAMPLE % len(INSTALLED)]])
 def test_gradients_explode_and_clipping_bounds_them(name, tmp_path, capsys):
     """What the book's figures 6.8 and 6.9 show, over eight seeds."""
     out = tmp_path / "run"
