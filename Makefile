@@ -1,17 +1,17 @@
-# Each of these sets everything up in .venv on its first use: `make imdb`, `make parity`, `make test`.
+# Every target installs what it needs into .venv on first use: `make imdb`, `make parity`, `make test`.
 
 PYTHON ?= python3
 BACKEND ?= paddle
 ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
-# A change to any of these installs again; the last ones are compiled.
+# A change to any of these files reinstalls; the C++ files are compiled.
 INSTALLED_FROM := pyproject.toml constraints.txt setup.py $(wildcard backends/kernels/*.cpp backends/kernels/*.h)
 PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .PHONY: imdb parity lint types check test coverage clean
 
-# Of what pyproject.toml offers: `both` frameworks are in `all`.
+# The extra of pyproject.toml: `all` contains both frameworks.
 EXTRA := $(if $(filter both,$(BACKEND)),all,$(BACKEND))
 
 imdb: $(VENV)/installed-$(EXTRA)
@@ -28,7 +28,7 @@ lint: $(VENV)/installed-test
 types: $(VENV)/installed-test
 	$(BIN)/basedpyright
 
-# What to run before a commit: all but the tests marked `slow` or `grid`.
+# Run before a commit: everything except the tests marked `slow` or `grid`.
 check: lint types
 	$(PYTEST) -m "not slow and not grid" $(ARGS)
 
@@ -44,7 +44,7 @@ $(VENV)/installed-%: $(INSTALLED_FROM)
 	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[$*]'
 	@touch $@
 
-# The tests compare the frameworks: they want both.
+# The tests compare the frameworks and require both.
 $(VENV)/installed-test: $(INSTALLED_FROM)
 	@echo "installing into $(VENV): a minute or two"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

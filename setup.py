@@ -1,8 +1,8 @@
-"""Compiles the recurrent layers of backends/kernels when seqtwin is installed. All else stands in pyproject.toml.
+"""Compile the recurrent layers of backends/kernels at installation. All other settings are in pyproject.toml.
 
-The library is C++ behind a C interface and knows no Python, so the compiler is called here directly: Python's own flags
-and headers have no part in it, and one wheel serves every version of Python. Nothing but speed hangs on it: where there
-is no compiler, or it fails, the installation goes on, and a note beside the library's place says why it is not there.
+The library is C++ with a C interface, independent of Python. The compiler is therefore called directly, without
+Python's flags and headers, and one wheel serves every Python version. The library only affects speed: without a working
+compiler the installation continues, and a note in the library's folder holds the reason.
 """
 
 import os
@@ -21,13 +21,13 @@ ROOT = Path(__file__).resolve().parent
 KERNELS = Path("backends", "kernels")
 RUNTIME = "runtime.cpp"
 ARITHMETIC = sorted(path.name for path in (ROOT / KERNELS).glob("*.cpp") if path.name != RUNTIME)
-LIBRARY, NOTE = "recurrent.so", "recurrent.txt"  # backends/kernels/__init__.py looks for both
+LIBRARY, NOTE = "recurrent.so", "recurrent.txt"  # backends/kernels/__init__.py comparison_steps for both
 
-# GCC's and Clang's. No -march=native: the library must run on other machines, and chooses among its builds there.
-# No -ffast-math: not a number must stay one, and sums keep their order. errno only keeps square roots out of vectors.
+# For GCC and Clang. No -march=native: the library must run on other machines, where it selects one of its builds.
+# No -ffast-math: NaN must stay NaN, and sums keep their order. Setting errno would prevent vectorized square roots.
 FLAGS = ["-O3", "-std=c++17", "-fPIC", "-fno-math-errno", "-pthread", "-Wall", "-Wextra"]
-# The arithmetic is compiled for each of these, the plainest first. Several hold a copy of a function of the standard
-# library, and the linker takes the first: in this order it is one that runs on every machine.
+# Instruction sets, the portable one first. Several objects contain the same function of the standard library, and the
+# linker takes the first: in this order, that copy runs on every machine.
 TARGETS = {"portable": []}
 if platform.machine().lower() in ("x86_64", "amd64"):
     TARGETS["avx2"] = ["-mavx2", "-mfma"]
@@ -35,28 +35,28 @@ if platform.machine().lower() in ("x86_64", "amd64"):
 
 
 class CannotCompile(Exception):
-    """Says why, on one line."""
+    """The compilation failed; the message is the reason, in one line."""
 
 
 def find_compiler() -> list[str]:
-    told = shlex.split(os.environ.get("CXX", ""))
-    for command in [told] if told else [["g++"], ["clang++"], ["c++"]]:
+    chosen = shlex.split(os.environ.get("CXX", ""))
+    for command in [chosen] if chosen else [["g++"], ["clang++"], ["c++"]]:
         if shutil.which(command[0]):
             return command
-    raise CannotCompile(f"no C++ compiler ({told[0] if told else 'g++ or clang++'}) was found")
+    raise CannotCompile(f"no C++ compiler ({chosen[0] if chosen else 'g++ or clang++'}) was found")
 
 
 def run(command: list[str]) -> None:
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace")
     if done.returncode != 0:
-        said = [line.strip() for line in done.stderr.splitlines() if line.strip()]
-        errors = [line for line in said if "error" in line]
-        reason = (errors or said[-1:] or [f"exit code {done.returncode}"])[0]
+        output = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+        errors = [line for line in output if "error" in line]
+        reason = (errors or output[-1:] or [f"exit code {done.returncode}"])[0]
         raise CannotCompile(f"{Path(command[0]).name} failed ({reason})")
 
 
 def compile_library(library: Path, scratch: Path) -> list[str]:
-    """Write the library; returns the instruction sets that it was compiled for."""
+    """Write the library; return the instruction sets it was compiled for."""
     compiler = find_compiler()
     extra, link = (shlex.split(os.environ.get(name, "")) for name in ("CXXFLAGS", "LDFLAGS"))
 
@@ -65,7 +65,7 @@ def compile_library(library: Path, scratch: Path) -> list[str]:
         run([*compiler, *FLAGS, *flags, *extra, "-c", str(ROOT / KERNELS / name), "-o", made])
         return made
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # some take a quarter of a minute
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # some files take 15 seconds
         jobs = {
             target: [
                 pool.submit(compile_one, name, target, ["-fvisibility=hidden", f"-DTARGET={target}", *flags])
@@ -73,7 +73,7 @@ def compile_library(library: Path, scratch: Path) -> list[str]:
             ]
             for target, flags in TARGETS.items()
         }
-    # A compiler that does not know an instruction set leaves out that build only: each can do all that the others can.
+    # If the compiler does not support an instruction set, only that build is skipped: all builds have every function.
     for target in TARGETS:
         if target != "portable" and any(job.exception() for job in jobs[target]):
             del jobs[target]
@@ -84,7 +84,7 @@ def compile_library(library: Path, scratch: Path) -> list[str]:
 
 
 class BuildKernels(build_ext):
-    """Into the source tree for an editable installation, else into what becomes the wheel."""
+    """Compile into the source tree for an editable installation, else into the wheel."""
 
     def run(self) -> None:
         folder = ROOT / KERNELS if self.inplace else Path(self.build_lib) / KERNELS
@@ -92,7 +92,7 @@ class BuildKernels(build_ext):
         scratch = Path(self.build_temp)
         scratch.mkdir(parents=True, exist_ok=True)
         library, note = folder / LIBRARY, folder / NOTE
-        # First of all, so that none of an earlier version survives; a running program keeps the one it has loaded.
+        # Delete an earlier version first; a running program keeps the one that it has loaded.
         library.unlink(missing_ok=True)
         note.unlink(missing_ok=True)
         try:
@@ -101,13 +101,13 @@ class BuildKernels(build_ext):
             library.unlink(missing_ok=True)
             reason = " ".join(str(error).split())
             note.write_text(reason + "\n", encoding="utf-8")
-            print("seqtwin: did not compile the fast recurrent layers, the others serve:", reason)
+            print("seqtwin: did not compile the fast recurrent layers (others are used):", reason)
 
     def get_outputs(self) -> list[str]:
         return [str(path) for name in (LIBRARY, NOTE) if (path := Path(self.build_lib) / KERNELS / name).exists()]
 
     def get_output_mapping(self) -> dict[str, str]:
-        return {}  # what is compiled into the source tree is used there
+        return {}  # an editable installation uses the source tree
 
 
 class Wheel(bdist_wheel):
@@ -115,7 +115,7 @@ class Wheel(bdist_wheel):
         return "py3", "none", super().get_tag()[2]
 
 
-if __name__ == "__main__":  # tests use what stands above
+if __name__ == "__main__":  # tests import the functions above
     setup(
         ext_modules=[Extension("backends.kernels.recurrent", [str(KERNELS / n) for n in (*ARITHMETIC, RUNTIME)])],
         cmdclass={"build_ext": BuildKernels, "bdist_wheel": Wheel},

@@ -20,22 +20,29 @@ SIDE_BY_SIDE = ("loop", "fast")
 """Implementations of an `Ensemble`; built-in layers support one model only."""
 
 
+ON_CPU = ("fast", "builtin", "packed", "loop")
+"""All implementations in the order of preference on a CPU."""
+
+
+def preferred(backend: ModuleType, device: str, encoder: Encoder, dtype: str = "float32") -> tuple[str, ...]:
+    """Return all implementations in the backend's order of preference on a device."""
+    return ON_CPU if device == "cpu" else backend.preferred_on_gpu(encoder, dtype)
+
+
 def resolve_implementation(
     request: str,
-    backend: ModuleType | None,
     device: str,
     encoder: Encoder,
-    dtype: str = "float32",
+    order: tuple[str, ...] = ON_CPU,
     among: tuple[str, ...] = IMPLEMENTATIONS,
 ) -> str:
     """Return the implementation of an encoder on a device, for `auto` or one of `among`.
 
-    `auto` selects the first usable one: on a CPU of `fast`, `builtin`, `packed`, `loop`, on a GPU in the order of
-    `backend.preferred_on_gpu`. `backend` may be None for a CPU. Raises UserError if the requested one cannot run.
+    `auto` selects the first usable one in `order`, which for a GPU comes from `preferred`. Raises UserError if the
+    requested one cannot run.
     """
-    order = ("fast", "builtin", "packed", "loop") if device == "cpu" else backend.preferred_on_gpu(encoder, dtype)
-    obstacles = {name: _obstacle(name, device, encoder) for name in order}
-    usable = [name for name in order if name in among and not obstacles[name]]
+    reasons = {name: _why_unavailable(name, device, encoder) for name in order}
+    usable = [name for name in order if name in among and not reasons[name]]
     if not usable:
         raise UserError(f"encoder {encoder.kind}: not supported by ensemble training: use another encoder")
     if request == "auto":
@@ -43,12 +50,12 @@ def resolve_implementation(
     if request not in IMPLEMENTATIONS:
         raise UserError(f"unknown implementation {request!r}: choose one of auto, {', '.join(IMPLEMENTATIONS)}")
     if request not in usable:
-        why = obstacles[request] or "built-in layers do not support ensemble training"
+        why = reasons[request] or "built-in layers do not support ensemble training"
         raise UserError(f"`implementation` {request}: {why}: use `implementation` {usable[0]}")
     return request
 
 
-def _obstacle(name: str, device: str, encoder: Encoder) -> str | None:
+def _why_unavailable(name: str, device: str, encoder: Encoder) -> str | None:
     if name not in encoder.implementations:
         return f"{encoder.describe()} supports only {', '.join(encoder.implementations)}"
     return why_not_fast(device) if name == "fast" else None

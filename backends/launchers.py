@@ -17,24 +17,24 @@ LAUNCHERS = {
 """Launcher of each backend."""
 
 
-def launched(name: str) -> tuple[int, int, int] | None:
+def process_ranks(name: str) -> tuple[int, int, int] | None:
     """Return (rank, size, local rank) of this process, None for a single process.
 
     Raises UserError if the launcher of another backend started it, as no process group could be formed.
     """
     for other, launcher in LAUNCHERS.items():
-        if other != name and launcher.place() is not None and LAUNCHERS[name].place() is None:
+        if other != name and launcher.ranks() is not None and LAUNCHERS[name].ranks() is None:
             own = LAUNCHERS[name].command
             raise UserError(f"started by {launcher.command.split(' -')[0]}, but the backend is {name}: use {own} TASK")
-    return LAUNCHERS[name].place()
+    return LAUNCHERS[name].ranks()
 
 
 def rank() -> int:
     """Return the rank of this process for any launcher, 0 for a single process."""
-    return next((place[0] for place in map(Launcher.place, LAUNCHERS.values()) if place is not None), 0)
+    return next((ranks[0] for ranks in map(Launcher.ranks, LAUNCHERS.values()) if ranks is not None), 0)
 
 
-def refuse_several(what: str) -> None:
+def require_single_process(what: str) -> None:
     """Raise UserError if this process is one of several, as `what` supports one process only."""
-    if any(launcher.place() is not None for launcher in LAUNCHERS.values()):
+    if any(launcher.ranks() is not None for launcher in LAUNCHERS.values()):
         raise UserError(f"{what} does not support distributed launch: start it without torchrun or paddle.distributed")

@@ -10,6 +10,7 @@ import numpy as np
 
 import backends
 from core.engine.child_process import call
+from core.engine.executor import Executor
 from core.models.embedding import Embedding
 from core.models.encoders.recurrent import RecurrentEncoder
 from core.models.model import Model, parameter_table
@@ -30,7 +31,7 @@ def run_trial(framework: str, number: int) -> str | None:
 
     Return None, or the failure as a predicate (`a test ...`).
     """
-    answer, trouble = call(tried, framework, f"gpu:{number}", limit=TRIAL_LIMIT)
+    answer, trouble = call(compare_by_name, framework, f"gpu:{number}", limit=TRIAL_LIMIT)
     if trouble:
         return trouble
     if not isinstance(answer, float):
@@ -38,12 +39,12 @@ def run_trial(framework: str, number: int) -> str | None:
     return None if answer <= TRIAL_TOLERANCE else f"returned wrong numbers, {answer:.2g} from those of the CPU"
 
 
-def tried(framework: str, device: str) -> float:
-    """Call `try_out` for a framework by name, in the child process."""
-    return try_out(backends.load(framework), device)
+def compare_by_name(framework: str, device: str) -> float:
+    """Call `compare_with_cpu` for a framework by name, in the child process."""
+    return compare_with_cpu(backends.load(framework), device)
 
 
-def try_out(side: ModuleType, device: str) -> float:
+def compare_with_cpu(side: ModuleType, device: str) -> float:
     """Return the largest difference between CPU and device for a small recurrent layer.
 
     Outputs and gradients of the implementations `builtin` and `packed` are compared. The difference is infinite if a
@@ -56,7 +57,7 @@ def try_out(side: ModuleType, device: str) -> float:
     arrays = {name: rng.uniform(-0.3, 0.3, shape).astype(np.float32) for name, shape in shapes.items()}
     found = {}
     for where, implementation in itertools.product(("cpu", device), ("builtin", "packed")):
-        probe = side.LayerProbe(encoder, arrays, np.array([5, 4, 2, 1]), where, implementation)
+        probe = side.LayerProbe(encoder, arrays, np.array([5, 4, 2, 1]), Executor(where, implementation))
         results = {**probe.forward(), **probe.gradients()}
         found.setdefault(where, []).extend(array.ravel() for array in results.values())
     differences = np.abs(np.concatenate(found[device]) - np.concatenate(found["cpu"]))

@@ -12,7 +12,7 @@ import argparse
 import math
 
 from core.data.sources.table import survey
-from core.data.tokenizers import guess_tokenizer
+from core.data.tokenizers import infer_tokenizer
 from core.errors import UserError
 from core.schema import of_kind
 from core.spec.data import Table
@@ -57,7 +57,7 @@ def complete(experiment: Experiment, arguments: argparse.Namespace) -> Experimen
         sample, rows = survey(data, progress)
     changes: dict[str, object] = {}
     if arguments.tokenizer is None and not _is_set(arguments, "text.tokenizer"):
-        tokenizer, why = guess_tokenizer(sample)
+        tokenizer, why = infer_tokenizer(sample)
         changes["text.tokenizer"] = tokenizer
         fact("inferred", f"--tokenizer {tokenizer} ({why})")
     if arguments.epochs is None and not _is_set(arguments, "training.epochs"):

@@ -33,8 +33,8 @@ def main(argv: list[str]) -> int:
     told = os.environ.get("OMP_NUM_THREADS")
     threads = f"{machine.usable_cores()} cores" + (f", OMP_NUM_THREADS {told}" if told else "")
     fact("cpu", f"{machine.processor()}; {threads}")
-    obstacle = implementations.why_not_fast("cpu")
-    fact("", f"implementation fast: {f'unavailable: {obstacle}' if obstacle else kernels.target()}")
+    reason = implementations.why_not_fast("cpu")
+    fact("", f"implementation fast: {f'unavailable: {reason}' if reason else kernels.target()}")
     for name in backends.NAMES:
         for number, line in enumerate(_lines(name)):
             fact("" if number else name, line)
@@ -55,7 +55,7 @@ def _lines(name: str) -> list[str]:
     try:
         build, gpus = _read(answer) if not trouble else (None, [])
     except (TypeError, KeyError, ValueError):
-        build, gpus, trouble = None, [], "gave unreadable output"
+        build, gpus, trouble = None, [], "returned an unreadable result"
     if build is None:
         return [f"installed but unusable: the process that probed it {trouble}"]
     if build.cpu_only:
@@ -63,8 +63,8 @@ def _lines(name: str) -> list[str]:
     listed = ", ".join(build.architectures) or "not listed"
     lines = [f"{build.version}, built for CUDA {build.cuda}; kernels for: {listed}"]
     for gpu in gpus:
-        obstacle = devices.obstacle(build, gpu, run_trial)
-        verdict = f"cannot train: {name_flags(obstacle)}" if obstacle else f"can train: --device gpu:{gpu.number}"
+        reason = devices.why_unusable(build, gpu, run_trial)
+        verdict = f"cannot train: {name_flags(reason)}" if reason else f"can train: --device gpu:{gpu.number}"
         lines.append(f"{gpu}, {gpu.memory / (1 << 30):.0f} GiB: {verdict}")
     return lines if gpus else [*lines, "no GPU detected; check the driver with nvidia-smi"]
 

@@ -27,7 +27,7 @@ from core.parity.instances import random_batch, well_conditioned
 from core.parity.layers import compare_forward, compare_gradients
 from core.spec.experiment import Experiment, read_experiment, replace
 from core.weights.convert import NEUTRAL_MODULES, Choices, Port, convert, difference, to_state
-from core.weights.recognise import OTHER_LAYOUT
+from core.weights.finders_head import OTHER_LAYOUT
 from tasks.cli.console import Parser, console, fact, launch
 from tasks.cli.flags import name_flags
 from tasks.cli.framework import load_backend
@@ -98,7 +98,7 @@ def _free_name(source: Path, kind: str, out: str | None) -> Path:
     if weight_files.kind_of(path) != kind:
         raise UserError(f"--out {path}: expected a {weight_files.SUFFIXES[kind][0]} file for --to {kind}")
     if path.exists():
-        raise UserError(f"{path}: exists; give another name with --out")
+        raise UserError(f"{path}: exists; choose another name with --out")
     return path
 
 
@@ -146,7 +146,7 @@ def _describe(port: Port, source: Path) -> None:
     if port.duplicates:
         names = list(port.duplicates)
         fact("aliases", f"{len(names)} duplicate names of equal arrays, e.g. {names[0]}")
-    _listed("skipped", port.left_out)
+    _listed("skipped", port.skipped)
     _listed("unmapped", port.unplaced)
     if port.unplaced:
         console.print("         [yellow]a model that uses these entries differs from the converted one[/]")
@@ -163,7 +163,7 @@ def _listed(heading: str, entries: dict[str, str]) -> None:
 
 
 def _verify(port: Port, draw: int | None) -> int:
-    """Run rungs 1 and 2 of the parity ladder on random input of unequal lengths. Return the exit code."""
+    """Run rungs 1 and 2 of the parity check on random input of unequal lengths. Return the exit code."""
     sides = {name: load_backend(name) for name in backends.NAMES if backends.installed(name)}
     if not sides:
         fact("verified", "nothing computed, since no framework is installed")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import os
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import pytest
 
@@ -18,17 +18,10 @@ SAMPLE = int(os.environ.setdefault(SAMPLE_VARIABLE, str(int.from_bytes(os.urando
 CANDIDATES = 20
 
 
-def pairwise_rows(
-    factors: dict[str, Iterable], where: Callable[..., bool] = lambda **_: True, seed: int = SAMPLE
-) -> list[tuple]:
-    """Return rows with one value per factor that contain every pair of values that `where` allows."""
+def pairwise_rows(factors: dict[str, Iterable], seed: int = SAMPLE) -> list[tuple]:
+    """Return rows with one value per factor that contain every pair of values of any two factors."""
     values = [list(choices) for choices in factors.values()]
-    places = range(len(values))
-    rows = [
-        row
-        for row in itertools.product(*(range(len(choices)) for choices in values))
-        if where(**{name: values[place][row[place]] for name, place in zip(factors, places, strict=True)})
-    ]
+    rows = list(itertools.product(*(range(len(choices)) for choices in values)))
     random.Random(f"{seed} {list(factors)} {len(rows)}").shuffle(rows)
 
     def pairs(row: tuple[int, ...]) -> set:
@@ -44,6 +37,6 @@ def pairwise_rows(
     return [tuple(values[place][index] for place, index in enumerate(row)) for row in sorted(chosen)]
 
 
-def pairwise(*, indirect: Iterable[str] = (), where: Callable[..., bool] = lambda **_: True, **factors: Iterable):
+def pairwise(*, indirect: Iterable[str] = (), **factors: Iterable):
     """Parametrize a test with a pairwise sample of the product of `factors`."""
-    return pytest.mark.parametrize(tuple(factors), pairwise_rows(factors, where), indirect=list(indirect))
+    return pytest.mark.parametrize(tuple(factors), pairwise_rows(factors), indirect=list(indirect))

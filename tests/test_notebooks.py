@@ -191,7 +191,7 @@ def test_installed_packages(name, installs, tmp_path, monkeypatch):
     assert installs(name, (name,), address) == f"seqtwin @ git+{address}"
     assert installs(name, (), address) == f"seqtwin[{name}] @ git+{address}"
     assert installs(name, seqtwin, address) == f"seqtwin[{name}] @ git+{address}"
-    with pytest.raises(RuntimeError, match="Set REPOSITORY"):
+    with pytest.raises(RuntimeError, match="set REPOSITORY"):
         installs(name, (name,))
 
     clone = tmp_path / "a clone"

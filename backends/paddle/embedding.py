@@ -7,7 +7,7 @@ import numpy as np
 from backends.paddle.dropout import Dropout
 from backends.paddle.fast import RowGradient
 from backends.paddle.framework import paddle
-from backends.paddle.linear import empty, side_by_side
+from backends.paddle.linear import empty, stacked_shape
 from backends.paddle.runtime import Inputs, to_tensor
 from core import spec
 from core.batch import BatchShard
@@ -31,7 +31,7 @@ class Embedding(nn.Layer):
         self.read = None
         self.lookup = embedding.lookup
         self.rate = embedding.dropout
-        self.weight = empty(*side_by_side(models, embedding.vocab_size, embedding.dim), dtype=dtype)
+        self.weight = empty(*stacked_shape(models, embedding.vocab_size, embedding.dim), dtype=dtype)
         self.weight.stop_gradient = not embedding.trainable
         self.static = None
         """Frozen second table, None without `static_copy`."""
@@ -52,14 +52,14 @@ class Embedding(nn.Layer):
 
     def look_up(self, ids: paddle.Tensor, weight: paddle.Tensor) -> paddle.Tensor:  # [B, L] -> [B, L, E]
         if self.models is not None:
-            return self.of_each_model(ids, weight)
+            return self.look_up_per_model(ids, weight)
         if self.lookup == "index":
             return F.embedding(ids, weight, padding_idx=0)
         # The column of PAD is removed, so that row 0 gets no gradient.
         one_hot = F.one_hot(ids, weight.shape[0])[:, :, 1:].astype(weight.dtype)
         return paddle.matmul(one_hot, weight[1:])
 
-    def of_each_model(self, ids: paddle.Tensor, weight: paddle.Tensor) -> paddle.Tensor:
+    def look_up_per_model(self, ids: paddle.Tensor, weight: paddle.Tensor) -> paddle.Tensor:
         """Look up ids [M * B, L] -> [M * B, L, E].
 
         Outputs at PAD are unused, so its row gets no gradient.

@@ -13,7 +13,7 @@ def empty(*shape: int, dtype: str) -> paddle.Tensor:
     return paddle.create_parameter(list(shape), dtype, default_initializer=nn.initializer.Constant(0.0))
 
 
-def side_by_side(models: int | None, *shape: int) -> tuple[int, ...]:
+def stacked_shape(models: int | None, *shape: int) -> tuple[int, ...]:
     """Return the shape of a parameter: `shape`, or [models, ...] in an ensemble."""
     return shape if models is None else (models, *shape)
 
@@ -39,8 +39,8 @@ class Linear(nn.Layer):
 
     def __init__(self, inputs: int, outputs: int, dtype: str, models: int | None):
         super().__init__()
-        self.weight = empty(*side_by_side(models, outputs, inputs), dtype=dtype)
-        self.bias = empty(*side_by_side(models, outputs), dtype=dtype)
+        self.weight = empty(*stacked_shape(models, outputs, inputs), dtype=dtype)
+        self.bias = empty(*stacked_shape(models, outputs), dtype=dtype)
         self.rounds = False
         """True if x is rounded to bfloat16."""
 

@@ -17,8 +17,8 @@ from core.engine.processes import SINGLE_PROCESS, ProcessGroup, peer_lost
 class Processes:
     """See `core.engine.processes.ProcessGroup`."""
 
-    def __init__(self, place: tuple[int, int, int], device: str) -> None:
-        self.rank, self.size, self.local_rank = place
+    def __init__(self, ranks: tuple[int, int, int], device: str) -> None:
+        self.rank, self.size, self.local_rank = ranks
         self._native_device = native_device(device)
         if device == "cpu":
             # The launcher sets this only if there is no GPU; otherwise a GPU build would use NCCL.
@@ -31,10 +31,10 @@ class Processes:
 
     def sum(self, array: np.ndarray) -> np.ndarray:
         tensor = to_tensor(array, self._native_device).clone()
-        self.add_up(tensor)
+        self.all_reduce(tensor)
         return to_numpy(tensor)
 
-    def add_up(self, tensor: paddle.Tensor) -> None:
+    def all_reduce(self, tensor: paddle.Tensor) -> None:
         """Sum over processes, in place."""
         try:
             paddle.distributed.all_reduce(tensor)
@@ -44,5 +44,5 @@ class Processes:
 
 def init_process_group(device: str) -> ProcessGroup:
     """Join the process group of the launcher; return the trivial group for a single process."""
-    place = launchers.LAUNCHERS[NAME].place()
-    return SINGLE_PROCESS if place is None else Processes(place, device)
+    ranks = launchers.LAUNCHERS[NAME].ranks()
+    return SINGLE_PROCESS if ranks is None else Processes(ranks, device)

@@ -7,7 +7,7 @@ import numpy as np
 from backends.torch.dropout import Dropout
 from backends.torch.fast import RowGradient
 from backends.torch.framework import torch
-from backends.torch.linear import empty, side_by_side
+from backends.torch.linear import empty, stacked_shape
 from backends.torch.runtime import Inputs, to_tensor
 from core import spec
 from core.batch import BatchShard
@@ -31,7 +31,7 @@ class Embedding(nn.Module):
         self.read = None
         self.lookup = embedding.lookup
         self.rate = embedding.dropout
-        self.weight = empty(*side_by_side(models, embedding.vocab_size, embedding.dim), dtype=dtype)
+        self.weight = empty(*stacked_shape(models, embedding.vocab_size, embedding.dim), dtype=dtype)
         self.weight.requires_grad_(embedding.trainable)
         self.static = None
         """Frozen second table, None without `static_copy`."""
@@ -51,14 +51,14 @@ class Embedding(nn.Module):
 
     def look_up(self, ids: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:  # [B, L] -> [B, L, E]
         if self.models is not None:
-            return self.of_each_model(ids, weight)
+            return self.look_up_per_model(ids, weight)
         if self.lookup == "index":
             return F.embedding(ids, weight, padding_idx=0)
         # The column of PAD is removed, so that row 0 gets no gradient.
         one_hot = F.one_hot(ids, weight.shape[0])[:, :, 1:].to(weight.dtype)
         return torch.matmul(one_hot, weight[1:])
 
-    def of_each_model(self, ids: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    def look_up_per_model(self, ids: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         """Look up ids [M * B, L] -> [M * B, L, E].
 
         Outputs at PAD are unused, so its row gets no gradient.

@@ -20,8 +20,8 @@ LET_GO = 0.1
 class Processes:
     """See `core.engine.processes.ProcessGroup`."""
 
-    def __init__(self, place: tuple[int, int, int], device: str) -> None:
-        self.rank, self.size, self.local_rank = place
+    def __init__(self, ranks: tuple[int, int, int], device: str) -> None:
+        self.rank, self.size, self.local_rank = ranks
         self._native_device = native_device(device)
         if device == "cpu":
             torch.distributed.init_process_group("gloo")
@@ -42,10 +42,10 @@ class Processes:
 
     def sum(self, array: np.ndarray) -> np.ndarray:
         tensor = to_tensor(array, self._native_device).clone()
-        self.add_up(tensor)
+        self.all_reduce(tensor)
         return to_numpy(tensor)
 
-    def add_up(self, tensor: torch.Tensor) -> None:
+    def all_reduce(self, tensor: torch.Tensor) -> None:
         """Sum over processes, in place."""
         try:
             torch.distributed.all_reduce(tensor)
@@ -55,5 +55,5 @@ class Processes:
 
 def init_process_group(device: str) -> ProcessGroup:
     """Join the process group of the launcher; return the trivial group for a single process."""
-    place = launchers.LAUNCHERS[NAME].place()
-    return SINGLE_PROCESS if place is None else Processes(place, device)
+    ranks = launchers.LAUNCHERS[NAME].ranks()
+    return SINGLE_PROCESS if ranks is None else Processes(ranks, device)

@@ -1,4 +1,4 @@
-"""Other work on the machine while something is timed."""
+"""CPU load by other processes during a measurement."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from core.engine.machine import usable_cores
 
 
 class OtherWork:
-    """How many of the cores that this process may use were kept busy by others since this was made.
+    """Number of usable cores that other processes kept busy since the object was created.
 
-    What the cores did, stolen time of a virtual machine included, less what this process and `children` did.
+    Computed as the busy time of the cores, including stolen time of a virtual machine, minus the CPU time of this
+    process and of `children`.
     """
 
     def __init__(self, children: Iterable[int]) -> None:
@@ -21,7 +22,7 @@ class OtherWork:
         self._start = self._reading()
 
     def cores(self) -> float | None:
-        """None where the system does not tell. Its clock ticks a hundred times a second: a tick per core is let go."""
+        """Return the number of cores, None if unknown. One clock tick (10 ms) per core is tolerated."""
         end = self._reading()
         if self._start is None or end is None:
             return None
@@ -30,12 +31,12 @@ class OtherWork:
         return max(others_now - others_before - slack, 0.0) / max(now - before, 1e-9)
 
     def _reading(self) -> tuple[float, float] | None:
-        """Now, and the processor seconds of others so far."""
+        """Return the time, and the CPU seconds of other processes so far; None if unknown."""
         try:
             tick = os.sysconf("SC_CLK_TCK")
             own = time.process_time()
             for child in self._children:
-                # The name, in brackets, may hold blanks; user and system time are the 14th and 15th fields.
+                # The name, in parentheses, may contain spaces; user and system time are fields 14 and 15.
                 fields = Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()
                 own += (int(fields[11]) + int(fields[12])) / tick
             names = {f"cpu{core}" for core in os.sched_getaffinity(0)}

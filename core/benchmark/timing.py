@@ -1,4 +1,4 @@
-"""Arithmetic of timings: medians and spread, shares of the machine's peak, ratios of rows timed in turn."""
+"""Statistics of timings: medians and quartiles, shares of the machine's peak, ratios of interleaved rows."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Summary:
-    """Median and quartiles of several timings of one thing."""
+    """Median and quartiles (`low`, `high`) of several timings."""
 
     median: float
     low: float
@@ -22,27 +22,27 @@ class Summary:
 
     @classmethod
     def of(cls, values: Iterable[float]) -> Summary:
-        """Raises ValueError if there is none."""
+        """Summarize values. Raises ValueError if there are none."""
         values = list(values)
         if not values:
-            raise ValueError("there is nothing to take a median of")
+            raise ValueError("no values to summarize")
         low, median, high = np.percentile(values, [25, 50, 75]).tolist()
         return cls(median, low, high, len(values))
 
 
 @dataclass(kw_only=True)
 class Row:
-    """One thing that is timed: an implementation in one environment."""
+    """A timed implementation in one environment."""
 
     environment: str
     backend: str
     implementation: str
     ran: str = ""
-    """What its worker says that it ran."""
+    """The implementation that its worker reports."""
     discard: int = 0
-    """Calls made before each timing and not counted."""
+    """Untimed calls before each timing."""
     timings: list[dict] = field(default_factory=list)
-    """One a round: the number of the `round`, `seconds` per call, and what else was measured with them."""
+    """One per round: its number `round`, the `seconds` per call, and further measurements."""
 
     @property
     def seconds(self) -> Summary:
@@ -57,22 +57,22 @@ class Row:
 class LayerRow(Row):
     """Recurrent layers of one shape and cell, in one pass.
 
-    Each timing has `peak_before` and `peak_after`: the machine's matrix product right before and after it, FLOP/s.
+    Each timing has `peak_before` and `peak_after`: FLOP/s of the machine's matrix product just before and after it.
     """
 
     shape: str
     cell: str
     training: bool
     flops: float
-    """Of one call, real tokens only."""
+    """Operations per call, for real tokens only."""
     calls: int = 1
-    """Made for one timing: a call of microseconds cannot be timed alone."""
+    """Calls per timing: a call of microseconds is too short to time alone."""
     rounds: int = 1
-    """That it takes part in; a slow one sits some out."""
+    """Rounds that time the row; slow rows skip some."""
 
     @property
     def case(self) -> tuple[str, str, bool]:
-        """Rows of one case compute the same, and are compared."""
+        """Shape, cell and pass: rows of the same case are compared."""
         return self.shape, self.cell, self.training
 
     @property
@@ -81,20 +81,20 @@ class LayerRow(Row):
 
     @property
     def share(self) -> Summary:
-        """Of the peak, each timing of its own: a machine's clock may change by half from one second to the next."""
+        """Share of the peak, computed per timing, since clock rates can change by half within a second."""
         return self.summary(
             lambda timing: self.flops / timing["seconds"] / ((timing["peak_before"] + timing["peak_after"]) / 2)
         )
 
     def tree(self) -> dict:
-        """Return all of it as JSON."""
+        """Return the row as JSON."""
         figures = {"seconds": asdict(self.seconds), "share_of_peak": asdict(self.share)}
         return {**asdict(self), **figures, "flops_per_second": self.flops_per_second}
 
 
 @dataclass(kw_only=True)
 class StepRow(Row):
-    """Training steps of a recipe. Each timing has `tokens` and the seconds of each of the `parts` of a step."""
+    """Training steps of a recipe. Each timing has `tokens`, and the seconds of each part in `parts`."""
 
     recipe: str
 
@@ -104,7 +104,7 @@ class StepRow(Row):
 
     @property
     def parts(self) -> dict[str, dict[str, Summary]]:
-        """The `seconds` of each part, and its `share` of the step."""
+        """`seconds` of each part, and its `share` of the step."""
         return {
             part: {
                 "seconds": self.summary(lambda timing, part=part: timing["parts"][part]),
@@ -114,14 +114,14 @@ class StepRow(Row):
         }
 
     def tree(self) -> dict:
-        """Return all of it as JSON."""
+        """Return the row as JSON."""
         figures = {"seconds": asdict(self.seconds), "tokens_per_second": asdict(self.tokens_per_second)}
         parts = {part: {name: asdict(one) for name, one in found.items()} for part, found in self.parts.items()}
         return {**asdict(self), **figures, "parts": parts}
 
 
 def ratios(row: Row, base: Row) -> Summary:
-    """How many times as long as `base` a row took, over the rounds that both were in."""
+    """Summarize the ratio of a row's seconds to those of `base`, over their common rounds."""
     seconds = {timing["round"]: timing["seconds"] for timing in base.timings}
     return Summary.of(
         timing["seconds"] / seconds[timing["round"]] for timing in row.timings if timing["round"] in seconds
@@ -129,27 +129,27 @@ def ratios(row: Row, base: Row) -> Summary:
 
 
 def fastest(rows: Iterable[LayerRow]) -> LayerRow | None:
-    """The row of the lowest median; None of none."""
+    """Return the row with the lowest median; None if there are no rows."""
     return min(rows, key=lambda row: row.seconds.median, default=None)
 
 
 def calls_for(seconds: float, least: float) -> int:
-    """Calls of `seconds` each that together last at least so long."""
+    """Return how many calls of `seconds` each take at least `least` seconds in total, at most 10,000."""
     return max(1, min(10_000, math.ceil(least / max(seconds, 1e-9))))
 
 
 def rounds_for(seconds: float, rounds: int, budget: float) -> int:
-    """Rounds that a row of so many seconds a call takes part in: all that fit in its budget, but no fewer than two."""
+    """Return the number of rounds that fit in a row's `budget`, at least two."""
     return min(rounds, max(2, int(budget / seconds)))
 
 
 def takes_part(round: int, own: int, rounds: int) -> bool:
-    """Whether a row that is in `own` of all rounds is in this one: they are spread evenly, the first among them."""
+    """Return whether this is one of a row's `own` rounds, which are evenly spread."""
     return round * own % rounds < own
 
 
 class Stopwatch:
-    """Seconds by part. Parts may lie within one another: every moment counts for the innermost alone."""
+    """Seconds by part. If parts are nested, time counts only for the innermost."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}

@@ -56,7 +56,7 @@ class Corpus:
 
     Text n is `ids[offsets[n]:offsets[n + 1]]`. `tokens`: the string of every provisional id, in order of first
     occurrence; `ids` [total] int32; `offsets` [N + 1] int64; `labels` [N] int64, indices into `classes`; `names`: N
-    strings; `splits` [N] int8 by `splits.CODES`; `groups` [N] int32, the film number, -1 if unknown. `left_out` counts
+    strings; `splits` [N] int8 by `splits.CODES`; `groups` [N] int32, the film number, -1 if unknown. `skipped` counts
     skipped texts by reason.
     """
 
@@ -68,7 +68,7 @@ class Corpus:
     names: list[str]
     splits: np.ndarray
     groups: np.ndarray
-    left_out: dict[str, int]
+    skipped: dict[str, int]
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -118,7 +118,7 @@ def build_corpus(source: Source, text: Text, progress: Progress = no_progress, a
     found: defaultdict[str, int] = defaultdict(count().__next__)
     number_of = numbers.__getitem__
     ids, offsets, labels = array("i"), array("q", [0]), array("i")
-    splits, groups, names, left_out = array("b"), array("i"), [], Counter()
+    splits, groups, names, skipped = array("b"), array("i"), [], Counter()
     progress(activity, 0, source.total)
     for document in source.documents():
         tokens = tokenize(document.text)
@@ -128,7 +128,7 @@ def build_corpus(source: Source, text: Text, progress: Progress = no_progress, a
                 f"remove the text, or choose another text.tokenizer"
             )
         if not tokens or not document.label:
-            left_out[NO_LABEL if tokens else NO_TOKENS] += 1
+            skipped[NO_LABEL if tokens else NO_TOKENS] += 1
             continue
         ids.extend(map(number_of, tokens))
         offsets.append(len(ids))
@@ -140,7 +140,7 @@ def build_corpus(source: Source, text: Text, progress: Progress = no_progress, a
             progress(activity, len(names), source.total)
     progress(activity, len(names), source.total)
     if not names:
-        reasons = f"skipped {count_reasons(left_out)}" if left_out else "it is empty"
+        reasons = f"skipped {count_reasons(skipped)}" if skipped else "it is empty"
         raise UserError(f"{source.description}: no text to train on ({reasons}): add labeled texts")
     classes = list(source.classes or in_order(set(found)))
     order = np.array([classes.index(label) for label in found], dtype=np.int64)
@@ -153,7 +153,7 @@ def build_corpus(source: Source, text: Text, progress: Progress = no_progress, a
         names=names,
         splits=np.frombuffer(splits, dtype=np.int8),
         groups=np.frombuffer(groups, dtype=np.int32),
-        left_out=dict(left_out),
+        skipped=dict(skipped),
     )
 
 
@@ -165,23 +165,23 @@ def prepare(
     The result depends on the arguments alone. Raises UserError if the number of labels is not `classes` (None: at least
     two), if a held-out split would lack a label, or if a provided split has a label that train lacks.
     """
-    labels, marks, left_out = corpus.labels, corpus.splits, dict(corpus.left_out)
+    labels, marks, skipped = corpus.labels, corpus.splits, dict(corpus.skipped)
     if data.duplicates == "drop":
         keep, dropped = without_duplicates(corpus.ids, corpus.offsets, labels, marks)
         marks = np.where(keep, marks, np.int8(-1))
-        left_out |= dropped
+        skipped |= dropped
     for part in ("dev", "test"):
         if getattr(data, part, None) is not None and not (marks == CODES[part]).any():
             raise UserError(
                 f"{getattr(data, part)}: no usable text for the {part} split"
-                f" (skipped in all splits: {count_reasons(left_out)}): add other texts"
+                f" (skipped in all splits: {count_reasons(skipped)}): add other texts"
             )
     rows, summary = split_rows(marks, labels, corpus.groups, data)
     _check_classes(corpus, rows, data, classes)
     train_ids = _joined(corpus, rows["train"])
     vocabulary = Vocabulary.build(corpus.tokens, np.bincount(train_ids, minlength=len(corpus.tokens)), text)
     del train_ids
-    summary |= {"vocabulary": len(vocabulary), "left_out": left_out}
+    summary |= {"vocabulary": len(vocabulary), "left_out": skipped}
     final_ids = vocabulary.encode(corpus.tokens).astype(np.int32)
     full = np.diff(corpus.offsets)
     sets = {}
@@ -271,7 +271,7 @@ def _pack(corpus: Corpus, key: str) -> bytes:
         key=_join([key]),
         tokens=_join(corpus.tokens),
         names=_join(corpus.names),
-        more=_join([json.dumps({"classes": corpus.classes, "left_out": corpus.left_out})]),
+        more=_join([json.dumps({"classes": corpus.classes, "left_out": corpus.skipped})]),
         **{field: getattr(corpus, field) for field in ARRAYS},
     )
     content = buffer.getvalue()
@@ -289,7 +289,8 @@ def _unpack(path: Path, key: str) -> Corpus:
             raise ValueError("it belongs to other data or settings")
         arrays = {field: file[field] for field in ARRAYS}
         more = json.loads(_split(file["more"])[0])
-        return Corpus(tokens=_split(file["tokens"]), names=_split(file["names"]), **more, **arrays)
+        words = {"tokens": _split(file["tokens"]), "names": _split(file["names"])}
+        return Corpus(**words, classes=more["classes"], skipped=more["left_out"], **arrays)
 
 
 def _join(strings: list[str]) -> np.ndarray:

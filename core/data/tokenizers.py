@@ -60,7 +60,7 @@ def segmenter(spec: Text) -> str:
     )
 
 
-def guess_tokenizer(texts: Iterable[str]) -> tuple[str, str]:
+def infer_tokenizer(texts: Iterable[str]) -> tuple[str, str]:
     """Infer a tokenizer for texts in an unknown language; return its name and a short reason.
 
     The choice depends on the share of letters from scripts without spaces between words.

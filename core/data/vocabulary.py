@@ -45,8 +45,8 @@ class Vocabulary:  # noqa: PLW1641 (Python makes what compares by value, and may
                 f"no token occurs {spec.min_count} times in the training texts: lower text.min_count or use more texts"
             )
         kept = [-count for count, _ in ranked]
-        left_out = int(counts.sum()) - sum(kept)
-        return cls([PAD_TOKEN, UNK_TOKEN, *(token for _, token in ranked)], [0, left_out, *kept])
+        unknown = int(counts.sum()) - sum(kept)
+        return cls([PAD_TOKEN, UNK_TOKEN, *(token for _, token in ranked)], [0, unknown, *kept])
 
     def __len__(self) -> int:
         return len(self.tokens)

@@ -18,10 +18,10 @@ from core.strings import shorten
 ROOT = Path(__file__).resolve().parents[2]
 
 
-_MARK = "seqtwin answers: "
+_MARK = "seqtwin result: "
 
 
-def say(answer: object) -> None:
+def send_result(answer: object) -> None:
     """Send `answer` as JSON from the child process to its parent."""
     print(f"\n{_MARK}{json.dumps(answer)}", flush=True)
 
@@ -30,7 +30,7 @@ def call(function: Callable, *arguments: object, limit: float) -> tuple[Any, str
     """Call `function` in a separate process within `limit` seconds; return (result, "").
 
     Arguments and result are JSON. `function` must be at the top level of a module that can be imported from the project
-    root. Failures are returned as in `ask`.
+    root. Failures are returned as in `run_code`.
     """
     module, name = function.__module__, function.__name__
     if module == "__main__":  # the child needs the importable name of the program
@@ -38,12 +38,12 @@ def call(function: Callable, *arguments: object, limit: float) -> tuple[Any, str
         if main is None:
             raise ValueError(f"{name} is defined in a script, not in a module: start it with python -m")
         module = main.name
-    code = f"import json, {module} as module; from {__name__} import say;"
-    return ask(f"{code} say(module.{name}(*json.loads({json.dumps(arguments)!r})))", limit)
+    code = f"import json, {module} as module; from {__name__} import send_result;"
+    return run_code(f"{code} send_result(module.{name}(*json.loads({json.dumps(arguments)!r})))", limit)
 
 
-def ask(code: str, limit: float) -> tuple[Any, str]:
-    """Run Python code in a separate process within `limit` seconds; return (sent by `say`, "").
+def run_code(code: str, limit: float) -> tuple[Any, str]:
+    """Run Python code in a separate process within `limit` seconds; return (sent by `send_result`, "").
 
     On failure return (None, reason): the process may crash, hang or print anything. Its output is not shown.
     """

@@ -100,7 +100,7 @@ def resolve(request: str, dtype: str, build: Build, gpus: Callable[[], list[Gpu]
         raise UserError(f"`device` {request}: no GPU {number}: choose one of {', '.join(map(str, seen))}")
     skipped: list[tuple[Gpu, str]] = []
     for gpu in seen if number is None else [gpu for gpu in seen if gpu.number == number]:
-        reason = obstacle(build, gpu, trial, dtype)
+        reason = why_unusable(build, gpu, trial, dtype)
         if reason is None:
             if skipped:
                 warnings.warn(Note(f"{_listed(skipped, 'is not used')}; using GPU {gpu.number}"), stacklevel=2)
@@ -122,7 +122,7 @@ def _listed(skipped: list[tuple[Gpu, str]], what: str) -> str:
 # ---- usability of a GPU
 
 
-def obstacle(build: Build, gpu: Gpu, trial: Trial, dtype: str = "float32") -> str | None:
+def why_unusable(build: Build, gpu: Gpu, trial: Trial, dtype: str = "float32") -> str | None:
     """Return why a GPU cannot be used, and the fix; None if it can be used."""
     if dtype == "tf32" and gpu.capability < TF32_FROM:
         return f"TF32 requires compute capability {dotted(TF32_FROM)} or above: use `training.dtype` float32"

@@ -57,7 +57,7 @@ class Launcher:
     size: str
     local_rank: str
 
-    def place(self) -> tuple[int, int, int] | None:
+    def ranks(self) -> tuple[int, int, int] | None:
         """Return (rank, size, local rank), or None if the launcher did not start several processes."""
         size = int(os.environ.get(self.size) or 1)
         if size < 2:
@@ -88,7 +88,7 @@ def broadcast(group: ProcessGroup, arrays: dict[str, np.ndarray]) -> dict[str, n
 
 
 @contextmanager
-def in_turn(group: ProcessGroup) -> Iterator[None]:
+def local_rank_0_first(group: ProcessGroup) -> Iterator[None]:
     """Run the block first in local rank 0 of each machine, then in the other processes.
 
     The other processes reuse its results, such as caches. If it fails in local rank 0, that process reports the error,

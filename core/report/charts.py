@@ -1,4 +1,4 @@
-"""Curves of several runs over each other, as SVG that takes its colours from the page it stands in."""
+"""Learning curves of several runs in one plot, as inline SVG that uses the colors of its page."""
 
 from __future__ import annotations
 
@@ -13,47 +13,49 @@ from markupsafe import Markup, escape
 from core.plots.curves import running_mean
 
 WINDOW = 50
-"""Steps of the running mean."""
+"""Steps in the running mean."""
 POINTS = 400
-"""Most points drawn of a line: a page shows no more."""
+"""Maximum number of points per line: more would not be visible."""
 FOREGROUND = "#010203"
 COLORS = tuple(f"#0a0b{number:02x}" for number in range(8))
-"""Stand-ins, which become the page's own: `currentColor`, and `var(--run0)` to `var(--run7)`."""
+"""Placeholders for the colors of the page: `currentColor`, and `var(--run0)` to `var(--run7)`."""
 MARKERS = "os^Dv<>p"
 
 
 class Curves(Protocol):
-    """What is drawn of a run."""
+    """The curves of a run."""
 
     @property
     def metrics(self) -> list[dict]: ...
 
     def curve(self, split: str, quantity: str) -> tuple[np.ndarray, np.ndarray]:
-        """Epochs and values."""
+        """Return epochs and values."""
         ...
 
 
 def curve_svg(runs: Sequence[Curves], quantity: str, prefix: str) -> Markup:
-    """`loss` or `accuracy` over epochs: of every run the running mean over training steps, and dashed dev with a mark
-    at each look. Runs are coloured by their place in `runs`. `prefix` keeps the ids of several pictures apart.
+    """Plot `loss` or `accuracy` over epochs for every run.
+
+    Solid lines are running means over training steps; dashed lines are dev, with a marker at each evaluation. The index
+    in `runs` determines the color. `prefix` makes the element ids unique on a page.
     """
 
     def draw(axes) -> None:
         drawn = []
         for place, run in enumerate(runs):
             color, marker = COLORS[place % len(COLORS)], MARKERS[place % len(MARKERS)]
-            # Where lines are the same, an earlier one shows on both sides of a later one.
+            # Earlier lines are wider, so that they remain visible under identical later ones.
             width = 3.2 - 2.0 * place / (len(runs) - 1)
             epochs, values = run.curve("train", quantity)
             if len(values):
-                # What diverged for a while must not blot out the rest, where lines are means already.
+                # Lines that cover WINDOW steps are means already; averaging them again would spread NaN.
                 mean = running_mean(values, window) if (window := _window(run)) > 1 else values
                 kept = np.unique(np.linspace(0, len(mean) - 1, POINTS).astype(int))
                 axes.plot(epochs[kept], mean[kept], color=color, linewidth=width, alpha=0.85)
                 drawn.append(mean[len(mean) // 50 :])
             epochs, values = run.curve("dev", quantity)
             if len(values):
-                # A mark at each of many looks would be a thick line.
+                # Markers at many evaluations would merge into a thick line.
                 size = 4.5 if len(values) <= 30 else 0
                 axes.plot(
                     *(epochs, values, marker),
@@ -71,7 +73,7 @@ def curve_svg(runs: Sequence[Curves], quantity: str, prefix: str) -> Markup:
 
 
 def lengths_svg(series: Sequence[Mapping[str, Sequence[float]]], lengths: Sequence[int], prefix: str) -> Markup:
-    """Accuracy over the length of sequences: of every entry its `test`, and dashed its `dev`."""
+    """Plot accuracy over sequence length for every entry: `test` solid, `dev` dashed."""
 
     def draw(axes) -> None:
         for place, own in enumerate(series):
@@ -87,9 +89,9 @@ def lengths_svg(series: Sequence[Mapping[str, Sequence[float]]], lengths: Sequen
 
 
 def _svg(draw: Callable, prefix: str, title: str) -> Markup:
-    """What `draw` draws on axes.
+    """Return what `draw` plots on axes, as SVG.
 
-    No template escapes it, and nothing else on a page is Markup: matplotlib escapes text, and `_inline` the title.
+    Templates do not escape Markup, which only this function returns: matplotlib escapes text, `_inline` the title.
     """
     # Imported here, as in `core/plots/curves.py`.
     import matplotlib
@@ -112,7 +114,7 @@ def _svg(draw: Callable, prefix: str, title: str) -> Markup:
 
 
 def _window(run: Curves) -> int:
-    """Lines of metrics that WINDOW steps are."""
+    """Return the number of metrics lines that cover WINDOW steps."""
     lines = [line for line in run.metrics if line["split"] == "train"]
     return max(WINDOW // lines[0].get("steps", 1), 1)
 
@@ -134,7 +136,7 @@ def _frame(axes, across: str, quantity: str, values: np.ndarray) -> None:
 
 
 def _inline(svg: str, prefix: str, title: str) -> str:
-    """What stands in the page: no declarations, no metadata, no fixed size; ids and colours of its own."""
+    """Prepare SVG for a page: no declarations, metadata or fixed size; unique ids and the page's colors."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r'\s+xmlns(?::\w+)?="[^"]*"', "", svg).replace("xlink:href", "href")

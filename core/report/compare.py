@@ -1,4 +1,4 @@
-"""What a comparison of finished runs finds: which specs and predictions differ, and what limits it."""
+"""Comparison of finished runs: differences of specs and predictions, and warnings."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from core.report.runs import Run
 from core.spec.experiment import Experiment
 
 MOST_TEXTS = 20
-"""Texts shown of a pair, of those that its two runs answer differently."""
+"""Maximum number of texts with different predictions shown per pair."""
 ABSENT = object()
-"""In place of a field that a spec does not have."""
+"""Marks a field that a spec lacks."""
 
 
 def order(runs: list[Run]) -> list[Run]:
-    """The best on test first, then on dev."""
+    """Sort by test accuracy, then dev accuracy, highest first."""
     return sorted(runs, key=lambda run: (-run.figure("test.accuracy"), -run.figure("dev.accuracy"), run.label))
 
 
 def differences(experiments: Sequence[Experiment]) -> dict[str, list[str]]:
-    """The fields of the specs that are not the same in all, by dotted path, with each spec's value as text."""
+    """Return the spec fields that differ, by dotted path, with each spec's value as text."""
     specs = [_flat(own.model_dump(mode="json")) for own in experiments]
     rows = {path: [spec.get(path, ABSENT) for spec in specs] for path in dict.fromkeys(chain(*specs))}
-    # Not by ==, for which True is 1.
+    # By repr, since True == 1.
     return {path: list(map(_text, own)) for path, own in rows.items() if len(set(map(repr, own))) > 1}
 
 
@@ -40,29 +40,29 @@ def _text(value: object) -> str:
 
 @dataclass(frozen=True)
 class Disagreement:
-    """A text that two runs answer differently."""
+    """A text with different predictions in two runs."""
 
     name: str
     label: str
-    answers: tuple[tuple[str, float], ...]
-    """Of each run the predicted class and its probability."""
+    predictions: tuple[tuple[str, float], ...]
+    """Per run, the predicted class and its probability."""
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Two runs' predictions side by side. With an `obstacle` they were not compared, and it says why."""
+    """A comparison of two runs' predictions; `incomparable` is the reason if they cannot be compared."""
 
     first: Run
     second: Run
-    obstacle: str = ""
+    incomparable: str = ""
     documents: int = 0
     differ: int = 0
     only_first_right: int = 0
     only_second_right: int = 0
     largest_difference: float = 0.0
-    """Of the probability of any class of any text."""
+    """Largest difference of any probability, over all texts and classes."""
     shown: tuple[Disagreement, ...] = ()
-    """At most MOST_TEXTS, those first where the less sure of the two is surest."""
+    """At most MOST_TEXTS, sorted by the lower of the two probabilities, highest first."""
 
     @property
     def runs(self) -> tuple[Run, Run]:
@@ -78,14 +78,14 @@ class Pair:
 
     @property
     def chance(self) -> float:
-        """Probability that as many texts, or more, fall to one side by chance (McNemar's exact test, two-sided)."""
+        """Two-sided p-value of McNemar's exact test."""
         total = self.only_first_right + self.only_second_right
         low = min(self.only_first_right, self.only_second_right)
         return min(1.0, 2 * sum(math.exp(_log_choose(total, k) - total * math.log(2)) for k in range(low + 1)))
 
 
 def agreement(pairs: Sequence[Pair], names: Sequence[str]) -> dict[str, str]:
-    """How far models called `names` agree, summed over pairs: a table's row, by column."""
+    """Return a table row, by column: the agreement of models called `names`, summed over pairs."""
     agree, total = sum(pair.agree for pair in pairs), sum(pair.documents for pair in pairs)
     return {
         "agree": f"{agree:,}",
@@ -98,38 +98,38 @@ def agreement(pairs: Sequence[Pair], names: Sequence[str]) -> dict[str, str]:
 
 
 def agreement_of(pair: Pair, names: Sequence[str]) -> dict[str, str]:
-    """That of one pair, with the p-value of McNemar's test."""
+    """Return the table row of one pair, with the p-value of McNemar's test."""
     p_value = f"{pair.chance:.2g}" if pair.chance >= 0.001 else "< 0.001"
     return agreement([pair], names) | {"McNemar p": p_value}
 
 
 def compare(first: Run, second: Run) -> Pair:
-    """The predictions of two runs, if they are about the same texts."""
+    """Compare the predictions of two runs, if they cover the same texts."""
     one, other = first.predictions, second.predictions
     if one is None or other is None:
         missing = (first if one is None else second).label
         return Pair(first, second, f"{missing} has no predictions.csv that can be read")
     if first.experiment.task != second.experiment.task:
-        return Pair(first, second, f"other tasks: {first.experiment.task} and {second.experiment.task}")
+        return Pair(first, second, f"different tasks: {first.experiment.task} and {second.experiment.task}")
     if first.execution["data"]["fingerprint"] != second.execution["data"]["fingerprint"]:
-        return Pair(first, second, "trained and tested on other data")
+        return Pair(first, second, "trained and tested on different data")
     row_of = {name: row for row, name in enumerate(other.names)}
     common = [name for name in one.names if name in row_of]
     if len(common) != len(one.names) or len(common) != len(other.names):
-        return Pair(first, second, f"tested on other texts ({len(common):,} in common)")
+        return Pair(first, second, f"tested on different texts ({len(common):,} in common)")
     places = np.array([row_of[name] for name in one.names])
     if one.classes != other.classes or one.labels != [other.labels[place] for place in places]:
-        return Pair(first, second, "the files disagree about the true labels")
-    answers = [other.predicted[place] for place in places]
+        return Pair(first, second, "the files have different true labels")
+    predicted = [other.predicted[place] for place in places]
     probabilities = other.probabilities[places]
-    right = [(a == label, b == label) for a, b, label in zip(one.predicted, answers, one.labels, strict=True)]
-    rows = [row for row, (a, b) in enumerate(zip(one.predicted, answers, strict=True)) if a != b]
+    right = [(a == label, b == label) for a, b, label in zip(one.predicted, predicted, one.labels, strict=True)]
+    rows = [row for row, (a, b) in enumerate(zip(one.predicted, predicted, strict=True)) if a != b]
     found = []
     for row in rows:
-        both = (one.predicted[row], one.probabilities[row]), (answers[row], probabilities[row])
+        both = (one.predicted[row], one.probabilities[row]), (predicted[row], probabilities[row])
         sure = tuple((name, float(own[one.classes.index(name) if name in one.classes else 0])) for name, own in both)
         found.append(Disagreement(one.names[row], one.labels[row], sure))
-    found.sort(key=lambda own: (-min(probability for _, probability in own.answers), own.name))
+    found.sort(key=lambda own: (-min(probability for _, probability in own.predictions), own.name))
     return Pair(
         first,
         second,
@@ -143,28 +143,28 @@ def compare(first: Run, second: Run) -> Pair:
 
 
 def comparable(runs: list[Run]) -> bool:
-    """Whether all were measured on the same data, as far as their records tell."""
+    """Return whether all runs have the same data, according to their records."""
     measured = ((run.execution["data"]["fingerprint"], run.figure("test.documents")) for run in runs)
     return len({(run.experiment.task, *own) for run, own in zip(runs, measured, strict=True)}) == 1
 
 
 def warnings_of(runs: list[Run]) -> list[str]:
-    """What a reader must know before holding one figure against another."""
+    """Return warnings about what limits the comparison."""
     found = [f"{run.label}: {problem}." for run in runs for problem in run.problems]
     tasks = list(dict.fromkeys(run.experiment.task for run in runs))
     if len(tasks) > 1:
-        found.append(f"The runs are of different tasks ({', '.join(tasks)}): their figures are not comparable.")
+        found.append(f"The runs have different tasks ({', '.join(tasks)}): their figures are not comparable.")
     elif not comparable(runs):
         found.append("The runs were trained or tested on different data: their figures are not comparable.")
     for run in runs:
         if run.resumed:
-            found.append(f"{run.label} was {run.resumed}: its peak memory is that of the last segment alone.")
-    together = [run for run in runs if run.side_by_side > 1]
+            found.append(f"{run.label} was {run.resumed}: its peak memory covers only the last segment.")
+    together = [run for run in runs if run.models_together > 1]
     if together:
-        names = ", ".join(f"{run.label} (one of {run.side_by_side})" for run in together)
+        names = ", ".join(f"{run.label} (one of {run.models_together})" for run in together)
         found.append(
-            f"Trained side by side with other models: {names}. Peak memory is that of all of them together, and"
-            " tokens per second count one model's while all were trained."
+            f"Trained together with other models: {names}. Peak memory covers all of these models; tokens per second"
+            " count the tokens of one model."
         )
     return found
 

@@ -1,6 +1,4 @@
-"""The page about digit sums in two frameworks: every model against the same model of the other framework, summed up
-by cell and length.
-"""
+"""Page of `tasks.digit_sum --backend both`: each model in two frameworks, aggregated by cell and length."""
 
 from __future__ import annotations
 
@@ -19,7 +17,7 @@ from core.report.two_frameworks import two_frameworks_page
 
 @dataclass(frozen=True)
 class Group:
-    """The models of a cell and a length: each seed's pair of runs, one of each framework."""
+    """The models of a cell and a length: one pair of runs per seed, one run in each framework."""
 
     cell: str
     length: int
@@ -37,27 +35,27 @@ class Group:
         return f"{self.name}, seed {pair.first.experiment.training.seed}"
 
     def runs(self, side: int) -> list[Run]:
-        """Of the first framework, 0, or of the second, 1."""
+        """Return the runs of the first (0) or second (1) framework."""
         return [pair.runs[side] for pair in self.pairs]
 
     def mean(self, side: int, split: str) -> float:
-        """Accuracy on `dev` or `test`."""
+        """Return the mean accuracy on `dev` or `test`."""
         return float(np.mean([run.figure(f"{split}.accuracy") for run in self.runs(side)]))
 
     @property
     def compared(self) -> list[Pair]:
-        return [pair for pair in self.pairs if not pair.obstacle]
+        return [pair for pair in self.pairs if not pair.incomparable]
 
 
 class MeanCurves:
-    """The curves of several runs as one, for `curve_svg`."""
+    """The mean curves of several runs, for `curve_svg`."""
 
     def __init__(self, runs: list[Run]) -> None:
         self.runs = [run for run in runs if run.metrics]
         self.metrics = self.runs[0].metrics if self.runs else []
 
     def curve(self, split: str, quantity: str) -> tuple[np.ndarray, np.ndarray]:
-        """Means where all have a line."""
+        """Return epochs and means, as far as every run has values."""
         if not self.runs:
             return np.zeros(0), np.zeros(0)
         curves = [run.curve(split, quantity) for run in self.runs]
@@ -66,7 +64,7 @@ class MeanCurves:
 
 
 def digits_page(groups: list[Group], names: Sequence[str], folders: Sequence[Path]) -> str:
-    """The HTML; `names` are those of the two frameworks, whose folders are told."""
+    """Return the HTML; `names` and `folders` are those of the two frameworks."""
     cells: dict[str, list[Group]] = {}
     for group in groups:
         cells.setdefault(group.cell, []).append(group)
@@ -111,15 +109,15 @@ def _notes(pairs: list[Pair], cells: dict[str, list[Group]]) -> list[str]:
     found = []
     for pair in pairs:
         found += [f"{run.label}: {problem}." for run in pair.runs for problem in run.problems]
-        if pair.obstacle:
-            found.append(f"{pair.names}: not compared, {pair.obstacle}.")
+        if pair.incomparable:
+            found.append(f"{pair.names}: not compared, {pair.incomparable}.")
     firsts = [(cell, own[0].runs(side)[0]) for cell, own in cells.items() for side in (0, 1)]
     found += [f"{cell} in {run.label} was {run.resumed}." for cell, run in firsts if run.resumed]
     return found
 
 
 def _by(what: str, names: Sequence[str], values: Iterable[str]) -> dict[str, str]:
-    """Cells of a table: a column for each framework."""
+    """Return table cells, one column per framework."""
     return {f"{what}, {name}": value for name, value in zip(names, values, strict=True)}
 
 
@@ -134,7 +132,7 @@ def _signed(difference: float) -> str:
 
 
 def _accuracy_chart(groups: list[Group], number: int) -> tuple[str, str]:
-    """Caption and picture for a cell: accuracy over length."""
+    """Return caption and plot of a cell's accuracy over length."""
     groups = sorted(groups, key=lambda group: group.length)
     series = [{split: [group.mean(side, split) for group in groups] for split in ("test", "dev")} for side in (0, 1)]
     svg = lengths_svg(series, [group.length for group in groups], f"lengths{number}")
@@ -142,7 +140,7 @@ def _accuracy_chart(groups: list[Group], number: int) -> tuple[str, str]:
 
 
 def _loss_charts(cells: dict[str, list[Group]]) -> dict[str, list[tuple[str, str]]]:
-    """By cell the captions and pictures of those lengths that have curves."""
+    """Return captions and plots by cell, for the lengths that have curves."""
     found: dict[str, list[tuple[str, str]]] = {}
     for number, (cell, groups) in enumerate(cells.items()):
         for group in groups:
@@ -159,14 +157,14 @@ def _single(pair: Pair, names: Sequence[str]) -> dict[str, str]:
 
 
 def _time(runs: Sequence[Run], names: Sequence[str]) -> dict[str, str]:
-    """Of a cell, whose models are trained together: what the first of them in each framework recorded."""
-    cells = {"models": f"{runs[0].side_by_side}", "steps": f"{runs[0].figure('training.steps'):,}"}
+    """Return time and memory of a cell, from the records of its first model: all train together."""
+    cells = {"models": f"{runs[0].models_together}", "steps": f"{runs[0].figure('training.steps'):,}"}
     cells |= _by("training", names, (duration(run.figure("training.seconds")) for run in runs))
     return cells | _by("peak memory", names, (memory(run.result) for run in runs))
 
 
 def _record(runs: list[Run], folder: Path) -> list[dict[str, object]]:
-    """Of one framework, whose first run of each cell these are."""
+    """Return the record of one framework, from its first run of each cell."""
     layers = _each([run.implementation for run in runs])
     own = {"started": runs[0].started, "folder": folder}
     return [{"framework": _each([run.framework for run in runs])}, *made_with(runs[0].execution, layers), own]

@@ -1,4 +1,4 @@
-"""Exploding and vanishing gradients in two frameworks as one page: figures side by side, and the pictures of both."""
+"""Page of `tasks.exploding --backend both`: figures and plots of both frameworks."""
 
 from __future__ import annotations
 
@@ -19,32 +19,32 @@ from core.spec.experiment import Experiment, parse_experiment
 from core.train.run_folder import read_json
 
 EARLY, LATER = 40, 60
-"""Steps between which an unclipped gradient has exploded and died."""
+"""Steps: unclipped gradients explode before EARLY and have vanished by LATER."""
 WAYS = ("not clipped", "clipped")
-PICTURES = {"norms": "Not clipped", "norms-clipped": "Clipped", "vanishing": "On the way back through time"}
-"""By the name of the file."""
+PICTURES = {"norms": "Not clipped", "norms-clipped": "Clipped", "vanishing": "Backward through time"}
+"""Headings by file name."""
 
 
 @dataclass(frozen=True)
 class Figures:
-    """What a `results.json` comes down to."""
+    """The figures computed from a `results.json`."""
 
     early: int
-    """Steps over which the peaks are."""
+    """Number of steps that `peaks` covers."""
     peaks: np.ndarray
-    """Of the norm of W's gradient, not clipped, by seed."""
+    """Peak norm of W's gradient without clipping, by seed."""
     later: float | None
-    """The median of that norm at step LATER; None where there are fewer."""
+    """Median of that norm at step LATER; None if there are fewer steps."""
     held: tuple[float, float]
-    """The lowest and the highest of that norm's medians over steps, where it is clipped; measured before clipping."""
+    """Lowest and highest median of the norm before clipping, over the steps of training with clipping."""
     loss: tuple[float, float]
-    """Of the first step and the last, not clipped: means over seeds."""
+    """Loss at the first and last step without clipping, means over seeds."""
     dev: dict[str, float]
-    """Best accuracy, mean over seeds, by way."""
+    """Best dev accuracy, mean over seeds, by element of WAYS."""
     test: dict[str, list[float]]
-    """By way, of every seed."""
+    """Test accuracies of all seeds, by element of WAYS."""
     reach: dict[str, dict[str, float]]
-    """By when and state, how much of the cell's last |dL/dh_t| the first gets: the median."""
+    """By time (before or after training) and state: the median of |dL/dh_1| over the last |dL/dh_t|."""
 
     @classmethod
     def of(cls, results: dict) -> Figures:
@@ -83,7 +83,7 @@ class Side:
 
     @classmethod
     def read(cls, path: Path, label: str) -> Side:
-        """Raises UserError where the results are not there, or damaged."""
+        """Read the results of a run. Raises UserError if they are missing or damaged."""
         where = path / "results.json"
         results = read_json(where)
         experiment = parse_experiment(results.get("experiment"), str(where))
@@ -96,7 +96,7 @@ class Side:
 
 
 def exploding_page(sides: Sequence[Side]) -> str:
-    """The HTML."""
+    """Return the HTML."""
     pictures, notes = {}, []
     for place, side in enumerate(sides):
         for file, name in PICTURES.items():
@@ -159,7 +159,7 @@ def _figures(side: Side) -> dict[str, object]:
         found[f"{way}: test, by seed"] = " ".join(f"{value:.2f}" for value in own.test[way])
     for when, states in own.reach.items():
         for name, share in states.items():
-            found[f"{when} {name}: what the first state gets"] = f"{share:.2g}"
+            found[f"{when} {name}: gradient at the first state"] = f"{share:.2g}"
     return found
 
 
@@ -168,7 +168,7 @@ def _record(side: Side) -> list[dict[str, object]]:
     own = {
         "seeds": " ".join(map(str, results["seeds"])),
         "epochs before dL/dh_t, trained": results["vanishing_epochs"],
-        "all trainings": NONE if results.get("seconds") is None else duration(results["seconds"]),
+        "total training time": NONE if results.get("seconds") is None else duration(results["seconds"]),
         "peak memory": memory(results),
         "folder": side.path,
     }

@@ -1,4 +1,4 @@
-"""How figures, specs and records of runs are written on every page."""
+"""Formatting of figures, specs and records of runs, shared by all pages."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from itertools import chain
 from core.spec.experiment import Experiment
 
 NONE = "\u2013"
-"""For a figure that a run does not have."""
+"""Shown for a figure that a run lacks."""
 
 
 def duration(seconds: float) -> str:
@@ -17,7 +17,7 @@ def duration(seconds: float) -> str:
 
 
 def memory(record: dict) -> str:
-    """`peak_memory_mb`, where it was measured."""
+    """Format `peak_memory_mb`, if measured."""
     megabytes = record.get("peak_memory_mb")
     return NONE if megabytes is None else f"{megabytes:,} MB"
 
@@ -27,21 +27,21 @@ def count(number: int, what: str) -> str:
 
 
 def spec_trees(experiments: Sequence[Experiment]) -> list[str]:
-    """The whole spec of each, or one where all are the same."""
+    """Return the spec of each experiment as JSON, or a single one if all are equal."""
     trees = [json.dumps(own.model_dump(mode="json"), indent=2, ensure_ascii=False) for own in experiments]
     return trees if len(set(trees)) > 1 else trees[:1]
 
 
 def made_with(record: dict, implementation: str) -> list[dict[str, object]]:
-    """With what and where a run was computed, for `rows_of`."""
+    """Return versions, layers, device and machine of a run, for `rows_of`."""
     own = {"recurrent layers": implementation, "device": record["device"]}
     return [record["versions"], own, record.get("machine", {})]
 
 
 def rows_of(*runs: Sequence[dict[str, object]], once: bool = True) -> dict[str, list[str]]:
-    """Rows of a table with a column for each run, which gives its values by name, section by section.
+    """Return table rows with one column per run, from each run's sections of values by name.
 
-    With `once`, a value that all share stands once.
+    With `once`, a row whose values are all equal has a single value.
     """
     rows = {
         name: [str(own.get(name) or NONE) for own in section]

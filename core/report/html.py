@@ -1,4 +1,4 @@
-"""HTML pages from the templates in this folder: each page is one file that loads nothing and runs no script."""
+"""Rendering of HTML pages from templates: each page is one file without scripts or external resources."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 
 
 def render(template: str, **values: object) -> str:
-    """Return the page that `template` makes of `values`.
+    """Render `template` with `values`.
 
-    Every value is escaped, in text and in attributes. Markup alone is not, and only `core.report.charts` makes it.
-    Raises jinja2.UndefinedError where the template names a value that is not there.
+    All values are escaped, in text and in attributes, except Markup, which only `core.report.charts` creates. Raises
+    jinja2.UndefinedError if the template uses a value that is missing.
     """
     return _environment().get_template(template).render(values)
 

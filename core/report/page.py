@@ -1,4 +1,4 @@
-"""The page that compares finished runs: what it says. How it looks is in templates/comparison.html."""
+"""Content of the page that compares finished runs; its layout is templates/comparison.html."""
 
 from __future__ import annotations
 
@@ -11,18 +11,21 @@ from core.report.html import render
 from core.report.runs import Run
 
 FEW_CLASSES = 6
-"""Up to here a confusion matrix stands open."""
+"""Confusion matrices with more classes are collapsed."""
 WORDS = ("framework", "model", "recipe", "device", "implementation")
-"""Columns of the table of runs that hold no numbers."""
+"""Text columns of the table of runs."""
 
 
 def pairs_of(runs: list[Run]) -> list[Pair]:
-    """Every two of the runs, each compared."""
+    """Compare all pairs of runs."""
     return [compare(first, second) for first, second in combinations(order(runs), 2)]
 
 
 def page(runs: list[Run], pairs: list[Pair], texts: dict[str, dict[str, str]], no_texts: dict[str, str]) -> str:
-    """The HTML. `texts` holds by a data set's fingerprint the texts by name, and `no_texts` why there are none."""
+    """Return the HTML.
+
+    By fingerprint of the data set, `texts` holds its texts by name, and `no_texts` the reason if there are none.
+    """
     runs = order(runs)
     experiments = [run.experiment for run in runs]
     differing = differences(experiments)
@@ -44,7 +47,9 @@ def page(runs: list[Run], pairs: list[Pair], texts: dict[str, dict[str, str]], n
         trees=spec_trees(experiments),
         curves=[(quantity, curve_svg(runs, quantity, quantity)) for quantity in quantities],
         pairs=named_pairs,
-        agreement=[(own, agreement_of(pair, ("first", "second"))) for pair, own in named_pairs if not pair.obstacle],
+        agreement=[
+            (own, agreement_of(pair, ("first", "second"))) for pair, own in named_pairs if not pair.incomparable
+        ],
         texts=texts,
         no_texts=no_texts,
         few_classes=FEW_CLASSES,
@@ -53,7 +58,7 @@ def page(runs: list[Run], pairs: list[Pair], texts: dict[str, dict[str, str]], n
 
 
 def title(runs: list[Run]) -> str:
-    """What is compared, in one line."""
+    """Return a one-line title."""
     tasks = " and ".join(dict.fromkeys(run.experiment.task for run in runs))
     if len(runs) > 3:
         return f"{tasks}: {len(runs)} runs compared"
@@ -70,16 +75,16 @@ def _lead(runs: list[Run], pairs: list[Pair], differing: int) -> str:
     else:
         found += f". Highest test accuracy: {best.label}, {best.figure('test.accuracy'):.4f};"
         found += f" lowest: {last.label}, {last.figure('test.accuracy'):.4f}."
-    same = f"Their specs differ in {count(differing, 'field')}." if differing else "Their specs are the same."
-    if len(pairs) == 1 and not pairs[0].obstacle:
+    same = f"Their specs differ in {count(differing, 'field')}." if differing else "Their specs are identical."
+    if len(pairs) == 1 and not pairs[0].incomparable:
         same += f" They agree on {pairs[0].agree:,} of {pairs[0].documents:,} predictions."
     return f"{found} {same}"
 
 
 def run_figures(run: Run) -> dict[str, str]:
-    """The row of a run in the table of runs, by column, as it is shown."""
+    """Return the row of a run in the table of runs, by column."""
     seconds = run.seconds_per_epoch
-    share = run.result["training"].get("device_share")  # not in runs of before it was measured
+    share = run.result["training"].get("device_share")  # missing in older runs
     return {
         "test accuracy": f"{run.figure('test.accuracy'):.4f}",
         "dev accuracy": f"{run.figure('dev.accuracy'):.4f}",
@@ -99,7 +104,7 @@ def run_figures(run: Run) -> dict[str, str]:
 
 
 def _record(run: Run) -> list[dict[str, object]]:
-    """Versions, machine, data, and when."""
+    """Return versions, machine, data and dates of a run."""
     data, vectors = run.execution["data"], run.execution.get("vectors")
     own: dict[str, object] = {
         "parameters": f"{run.parameters:,}",

@@ -1,4 +1,4 @@
-"""Finished runs as a page shows them: read from their folders."""
+"""Finished runs, read from their folders for a page."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ REQUIRED = (
     ("test.documents", "test.accuracy", "test.macro_f1", "test.loss", "dev.accuracy", "dev.loss", "dev.step")
     + ("training.steps", "training.seconds", "training.tokens_per_second")
 )  # fmt: skip
-"""Figures of `result.json` without which there is nothing to compare."""
+"""Figures of `result.json` that a comparison requires."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Predictions:
 
     @classmethod
     def read(cls, path: Path) -> Predictions:
-        """Raises UserError where the file is missing, or is not what a run writes."""
+        """Read the file. Raises UserError if it is missing or damaged."""
         try:
             with path.open(encoding="utf-8", newline="") as stream:
                 header, *rows = list(csv.reader(stream))
@@ -58,7 +58,7 @@ class Predictions:
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run, and under `problems` what could not be read of it, a line each."""
+    """A finished run; `problems` lists what could not be read, one line each."""
 
     label: str
     path: Path
@@ -70,12 +70,12 @@ class Run:
     problems: list[str]
 
     def figure(self, name: str) -> float:
-        """A figure of the result by its dotted name."""
+        """Return a figure of the result by its dotted name."""
         return _at(self.result, name)
 
     @property
     def framework(self) -> str:
-        """With its version; all of them in their order, where the run changed framework on the way."""
+        """Framework and version; several, in order, if the run was resumed in another one."""
         return _changes(f"{own['backend']} {own['versions'][own['backend']]}" for own in self.execution["segments"])
 
     @property
@@ -84,7 +84,7 @@ class Run:
 
     @property
     def resumed(self) -> str:
-        """Where it was stopped, if it was."""
+        """The steps at which the run was resumed; empty if never."""
         segments = self.execution["segments"]
         steps = ", ".join(f"{own['backend']} from step {own['from_step']:,}" for own in segments)
         return f"stopped and resumed ({steps})" if len(segments) > 1 else ""
@@ -99,57 +99,57 @@ class Run:
 
     @property
     def seconds_per_epoch(self) -> float | None:
-        """None for models trained side by side, and runs that never ended an epoch."""
+        """Mean seconds per epoch; None for models trained together, and for runs without a complete epoch."""
         epochs = self.result["training"].get("epoch_seconds") or []
         return sum(epochs) / len(epochs) if epochs else None
 
     @property
     def confusion(self) -> list[list[int]] | None:
-        """Counts by true and predicted class; None where the result holds no such matrix."""
+        """Counts by true and predicted class; None if the result has no such matrix."""
         matrix, size = self.result["test"].get("confusion"), len(self.execution["classes"])
         square = isinstance(matrix, list) and len(matrix) == size and all(len(row) == size for row in matrix)
         return matrix if square else None
 
     @property
-    def side_by_side(self) -> int:
-        """How many models were trained together with this one, itself included."""
-        return self.execution.get("side_by_side", 1)
+    def models_together(self) -> int:
+        """Number of models trained together, this one included."""
+        return self.execution.get("stacked_shape", 1)
 
     def curve(self, split: str, quantity: str) -> tuple[np.ndarray, np.ndarray]:
-        """Epochs and `loss` (mean per text) or `accuracy` of every line of `split`; NaN where it diverged."""
+        """Return epochs, and `loss` (mean per text) or `accuracy`, of `split`; NaN where training diverged."""
         lines = [line for line in self.metrics if line.get("split") == split]
         values = np.array([np.nan if line[quantity] is None else line[quantity] for line in lines], dtype=np.float64)
         if quantity == "loss" and split == "train" and self.experiment.training.loss_reduction == "sum":
-            # A line is of one step, or holds the mean of several steps' sums.
+            # A line covers one step, or holds the mean of several steps' sums.
             values = values / np.array([line["counted"] / line.get("steps", 1) for line in lines])
         return np.array([line["epoch"] for line in lines], dtype=np.float64), values
 
 
 def read_run(path: Path, label: str) -> Run:
-    """A finished run. What is not needed to compare it may be missing, and is said under `problems`.
+    """Read a finished run. Missing optional files are listed in `problems`.
 
-    Raises UserError where the folder is no run, the run is not finished, or its spec or result is damaged.
+    Raises UserError if the folder is not a run, the run is not finished, or its spec or result is damaged.
     """
     folder = RunFolder.open(path)
     if not (path / "experiment.json").is_file():
         inner = sorted(str(own.parent) for pattern in ("*", "*/*") for own in path.glob(f"{pattern}/experiment.json"))
-        more = f"; it holds runs: name them, as {inner[0]}" if inner else ": experiment.json is missing"
-        raise UserError(f"{path}: not the folder of one run{more}")
+        more = f"; it contains runs: choose them, such as {inner[0]}" if inner else ": experiment.json is missing"
+        raise UserError(f"{path}: not a run folder{more}")
     experiment, execution = folder.read_record()
     if not (path / "result.json").is_file():
-        go_on = f"python -m tasks.{experiment.task} `resume` {path}"
-        raise UserError(f"{path}: this run is not finished (result.json is missing); go on with: {go_on}")
+        command = f"python -m tasks.{experiment.task} `resume` {path}"
+        raise UserError(f"{path}: this run is not finished (result.json is missing); resume with: {command}")
     result = folder.read_result()
     for name in REQUIRED:
         if not isinstance(_at(result, name), int | float):
-            raise UserError(f"{path / 'result.json'}: {name} is missing: the file is damaged")
+            raise UserError(f"{path / 'result.json'}: damaged file: {name} is missing")
     problems, metrics, predictions = [], [], None
     try:
         metrics = _sound(folder.read_metrics())
         if not metrics:
-            problems.append("metrics.jsonl is empty or damaged: there are no curves")
+            problems.append("metrics.jsonl is empty or damaged: no curves are shown")
     except (UserError, UnicodeDecodeError, OSError):
-        problems.append("metrics.jsonl is missing or cannot be read: there are no curves")
+        problems.append("metrics.jsonl is missing or cannot be read: no curves are shown")
     try:
         predictions = Predictions.read(path / "predictions.csv")
     except UserError as error:
@@ -158,7 +158,7 @@ def read_run(path: Path, label: str) -> Run:
 
 
 def _sound(lines: list[dict]) -> list[dict]:
-    """Lines up to the first that is not one of a run's."""
+    """Return the lines before the first invalid one."""
     for place, line in enumerate(lines):
         if not isinstance(line, dict) or not {"split", "epoch", "loss", "accuracy"} <= line.keys():
             return lines[:place]
@@ -172,5 +172,5 @@ def _at(tree: Any, path: str) -> Any:
 
 
 def _changes(names: Iterable[str]) -> str:
-    """Names in their order, each once where it follows itself."""
+    """Join names with arrows, without consecutive repeats."""
     return " \u2192 ".join(name for name, _ in groupby(names))

@@ -1,4 +1,4 @@
-"""What the pages of the textbook's experiments have in common: the same models in two frameworks, and their specs."""
+"""Shared parts of the pages that compare the textbook's experiments in two frameworks."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ def two_frameworks_page(
 
     Args:
         labels: names of the two frameworks.
-        specs: the spec of each model in either framework; those of the first are shown whole.
-        first: name of the first model, where there are several.
-        values: what the template says of them.
+        specs: the specs of each model in both frameworks; the page shows those of the first model in full.
+        first: name of the first model if there are several, else empty.
+        values: further values for the template.
     """
     paths = dict.fromkeys(path for pair in specs for path in differences(pair))
-    same = "Each model\u2019s spec is the same in both frameworks" if first else "The spec is the same in both"
+    same = "Each model\u2019s spec is identical in both frameworks" if first else "Both frameworks use the same spec"
     differ = f"Fields that differ between the frameworks: {', '.join(paths)}."
     trees = spec_trees(specs[0])
     return render(
         f"{task}.html",
         title=f"{task}: {' and '.join(labels)}",
         labels=labels,
-        same_spec=differ if paths else f"{same}, field for field.",
-        spec_summary=f"The whole spec{'s' * (len(trees) > 1)}" + (f" of the first model ({first})" if first else ""),
+        same_spec=differ if paths else f"{same}.",
+        spec_summary=f"Full spec{'s' * (len(trees) > 1)}" + (f" of the first model ({first})" if first else ""),
         trees=trees,
         **values,
     )

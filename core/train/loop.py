@@ -77,7 +77,7 @@ class TrainingLoop:
                     self.evaluate()
                 elif self.step % LOG_INTERVAL == 0:
                     self.log()
-                stops = not self.finished and self.step < self.total_steps and self.told_to_stop()
+                stops = not self.finished and self.step < self.total_steps and self.stop_requested()
                 if stops or time.perf_counter() - self.last_save > SAVE_SECONDS:
                     self.log()
                     self.save()
@@ -88,7 +88,7 @@ class TrainingLoop:
             self.finished = True
             self.save()
 
-    def told_to_stop(self) -> bool:
+    def stop_requested(self) -> bool:
         return self.should_stop()
 
     def steps(self) -> Generator[tuple[int, Batch, float], None, None]:

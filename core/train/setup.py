@@ -13,7 +13,7 @@ from core.data.download import Progress, no_progress
 from core.data.pretrained_vectors import PACKAGES, Vectors, check_width, look_up, open_vectors
 from core.data.sources import digit_sums
 from core.data.tokenizers import segmenter
-from core.engine.processes import ProcessGroup, in_turn
+from core.engine.processes import ProcessGroup, local_rank_0_first
 from core.errors import UserError
 from core.files import user_path
 from core.models.model import initial_parameters
@@ -51,7 +51,7 @@ def prepare_start(
 
     Raises UserError if the run folder `path` cannot be created, or if data or word vectors do not match the spec.
     """
-    with in_turn(group):
+    with local_rank_0_first(group):
         if group.rank == 0:
             RunFolder.check_free(path)
         # Vectors are checked first, before reading the data, which takes longer.
@@ -79,21 +79,24 @@ def read_checkpoint(folder: RunFolder, experiment: Experiment) -> Checkpoint:
     return checkpoint
 
 
-def prepare_resume(
-    folder: RunFolder,
-    experiment: Experiment,
-    execution: dict,
-    checkpoint: Checkpoint,
-    cache: Path,
-    group: ProcessGroup,
-    progress: Progress = no_progress,
-) -> Setup:
+@dataclass(frozen=True)
+class StoppedRun:
+    """A run that was stopped, as read from its folder."""
+
+    folder: RunFolder
+    experiment: Experiment
+    execution: dict
+    """The record of the run."""
+    checkpoint: Checkpoint
+
+
+def prepare_resume(run: StoppedRun, cache: Path, group: ProcessGroup, progress: Progress = no_progress) -> Setup:
     """Read the data of a stopped run. Raises UserError if data or vocabulary changed."""
-    other = f"not the data that {folder.path} was trained on: restore it, or start a new run"
-    with in_turn(group):
-        data, _ = read_data(experiment, cache, (execution["data"]["fingerprint"], other), progress)
-        check_vocabulary(folder, experiment, data)
-    return Setup(experiment, data, checkpoint, execution)
+    other = f"not the data that {run.folder.path} was trained on: restore it, or start a new run"
+    with local_rank_0_first(group):
+        data, _ = read_data(run.experiment, cache, (run.execution["data"]["fingerprint"], other), progress)
+        check_vocabulary(run.folder, run.experiment, data)
+    return Setup(run.experiment, data, run.checkpoint, run.execution)
 
 
 def check_vocabulary(folder: RunFolder, experiment: Experiment, data: Prepared) -> None:

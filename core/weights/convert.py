@@ -1,7 +1,7 @@
 """Conversion of state dicts between the names of other programs and seqtwin's neutral names.
 
 Supported: one embedding; one recurrent layer (`torch.nn.RNN`, `GRU`, `LSTM`; `paddle.nn.SimpleRNN`, `GRU`, `LSTM`; any
-number of layers, one or both directions) or the convolutions of a TextCNN (`core/weights/recognise_textcnn.py`); a
+number of layers, one or both directions) or the convolutions of a TextCNN (`core/weights/finders_textcnn.py`); a
 linear head with at most one hidden layer.
 
 | in the file | in seqtwin |
@@ -16,7 +16,7 @@ i, f, g, o or r, z, n, so recurrent arrays are copied unchanged. Example:
 
     torch, paddle = backends.load("torch"), backends.load("paddle")
     port = convert(torch.read_state("model.pt"), torch.LINEAR_LAYOUT)  # a Port: model, arrays, assumptions
-    engine = paddle.Engine(port.model, Training(), port.arrays, "cpu", "builtin")
+    engine = paddle.Engine(port.model, Training(), port.arrays, Executor("cpu", "builtin"))
     paddle.write_state("model.pdparams", to_state(port, port.modules, paddle.LINEAR_LAYOUT))
 """
 
@@ -29,9 +29,10 @@ import numpy as np
 from core.errors import UserError
 from core.models.model import Model, parameter_table
 from core.spec.experiment import Experiment, replace
+from core.weights.finders import Part, find_embedding, find_recurrent, join
+from core.weights.finders_head import LinearLayers, find_head
+from core.weights.finders_textcnn import find_convolutions, find_tables, has_convolutions, in_layout_of
 from core.weights.paddle_files import layer_name
-from core.weights.recognise import Part, find_embedding, find_head, find_recurrent, join
-from core.weights.recognise_textcnn import find_convolutions, find_tables, has_convolutions, in_layout_of
 from core.weights.state_dict import StateDict
 
 NEUTRAL_MODULES = {name: name for name in ("embedding", "encoder", "head.hidden", "head")}
@@ -86,7 +87,7 @@ class Port:
     """Second names of arrays, with their first names."""
     unplaced: dict[str, str]
     """Unused arrays; if the original model uses them, it is a different model."""
-    left_out: dict[str, str]
+    skipped: dict[str, str]
     """Other entries of the file, such as optimizer state."""
     notes: list[str]
     assumed: list[str]
@@ -115,7 +116,8 @@ def convert(state: StateDict, layout: str, choices: Choices | None = None) -> Po
     find_words = find_embedding if recurrent else find_tables
     embedding = find_words(left, where, encoder.changes["model.embedding.dim"], choices.embedding)
     left = without(embedding)
-    head = find_head(left, where, encoder.features, layout, state.ordered, choices.hidden, choices.head)
+    linear = LinearLayers(left, where, layout, state.ordered)
+    head = find_head(linear, encoder.features, choices.hidden, choices.head)
     left = without(head)
 
     parts = (embedding, encoder, head)
@@ -167,7 +169,7 @@ def convert(state: StateDict, layout: str, choices: Choices | None = None) -> Po
         rows=[Row(name, array.shape, sources.get(name, ""), shapes.get(name, ())) for name, array in arrays.items()],
         duplicates=encoder.duplicates,
         unplaced=unplaced,
-        left_out=state.left_out,
+        skipped=state.skipped,
         notes=[*state.notes, *notes],
         assumed=assumed,
     )

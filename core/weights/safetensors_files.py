@@ -22,7 +22,7 @@ _TYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
 def read_state(path: str | Path, entry: str | None = None) -> StateDict:
     """Read the arrays of a `.safetensors` file, such as `best.safetensors` of a run folder.
 
-    Optimizer state of a run (`optimizer/...`) is skipped and listed in `left_out`. Raises UserError if the file cannot
+    Optimizer state of a run (`optimizer/...`) is skipped and listed in `skipped`. Raises UserError if the file cannot
     be read or is damaged.
     """
     where, data = str(path), read_bytes(path)
@@ -39,7 +39,7 @@ def read_state(path: str | Path, entry: str | None = None) -> StateDict:
     moments = [name for name in tree if name.startswith("optimizer/")]
     state = gather({name: value for name, value in tree.items() if name not in set(moments)}, where, _as_array, entry)
     if moments:
-        state.left_out[f"optimizer/... ({len(moments)} arrays)"] = "optimizer state"
+        state.skipped[f"optimizer/... ({len(moments)} arrays)"] = "optimizer state"
     return dataclasses.replace(state, ordered=False)  # safetensors sorts them
 
 

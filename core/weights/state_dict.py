@@ -26,13 +26,13 @@ _DEEPEST = 3
 class StateDict:
     """A state dict: float32 or float64 `arrays` in the order and layout of the file.
 
-    `left_out` describes the skipped entries by name. `where` names the file in errors. `notes` tell the user about
+    `skipped` describes the skipped entries by name. `where` names the file in errors. `notes` tell the user about
     conversions.
     """
 
     where: str
     arrays: dict[str, np.ndarray]
-    left_out: dict[str, str] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     ordered: bool = True
     """True if the file preserves the array order of the module."""
@@ -76,14 +76,14 @@ def gather(
         raise UserError(f"{where}: several state dicts, {parts}: choose one with `entry` NAME")
     ((path, (trail, part)),) = found.items()
     notes = [] if path == TOP else [f"state dict read from entry {path} of the file"]
-    left_out = {name: describe(value, as_array) for name, value in _beside(tree, trail, where)}
+    skipped = {name: describe(value, as_array) for name, value in _beside(tree, trail, where)}
     arrays: dict[str, np.ndarray] = {}
     widened: dict[str, int] = {}
     for key, value in part.items():
         name, array = _name(key, where), as_array(value)
         kind = None if array is None else _WIDENED.get(array.dtype.name)
         if array is None or (kind is None and array.dtype.name not in ("float32", "float64")):
-            left_out[name] = describe(value, as_array)
+            skipped[name] = describe(value, as_array)
             continue
         if kind is not None:
             label, widen = kind
@@ -91,7 +91,7 @@ def gather(
             array = widen(array)
         arrays[name] = array.astype(array.dtype.newbyteorder("="), copy=False)
     notes += [f"{count} arrays converted from {label} to float32" for label, count in widened.items()]
-    return StateDict(where, arrays, left_out, tuple(notes))
+    return StateDict(where, arrays, skipped, tuple(notes))
 
 
 def _from_bfloat16(array: np.ndarray) -> np.ndarray:

@@ -66,7 +66,7 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, prog: str, several: bool = False, raw: bool = False, **settings):
         if not several:
-            launchers.refuse_several(prog)
+            launchers.require_single_process(prog)
         formatter = argparse.RawDescriptionHelpFormatter if raw else argparse.HelpFormatter
         width = min(HELP_WIDTH, shutil.get_terminal_size((HELP_WIDTH, 24)).columns)
         layout = functools.partial(formatter, max_help_position=32, width=width)

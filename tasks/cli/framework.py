@@ -1,4 +1,4 @@
-"""Import a framework, and say so: PyTorch and PaddlePaddle take seconds to import."""
+"""Import a framework, with a message: PyTorch and PaddlePaddle take seconds to import."""
 
 from __future__ import annotations
 

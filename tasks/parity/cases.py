@@ -1,4 +1,4 @@
-"""Define the cases of the parity ladder: a grid of small random models, and training runs on real reviews.
+"""Define the cases of the parity check: a grid of small random models, and training runs on real reviews.
 
 The grid covers every choice of the model on rungs 1 and 2, entry by entry. The training runs cover all rungs.
 """
@@ -139,7 +139,7 @@ TEXTCNN = [
 VARIANTS += TEXTCNN
 
 
-LADDER = replace(
+PARITY_SPEC = replace(
     Experiment(recipe="ladder"),
     {
         "text.tokenizer": "words",
@@ -153,8 +153,10 @@ LADDER = replace(
         "training.clip_norm": 0.1,
     },
 )
-"""Default spec of the ladder, of the default recipe's size with every feature active: dropout 0.5, mean pooling, Adam,
-effective clipping, batches of similar lengths."""
+"""Default spec of the parity check, of the default recipe's size with every feature active.
+
+That is dropout 0.5, mean pooling, Adam, effective clipping, and batches of similar lengths.
+"""
 
 SMALLER = {
     "text.vocab_size": 5000,
@@ -225,4 +227,4 @@ TRAINING: dict[str, dict[str, object]] = {
         "model.embedding.lookup": "one_hot",
     },
 }
-"""Training runs of `--all` on real reviews and the textbook's digits, as changes to `LADDER`."""
+"""Training runs of `--all` on real reviews and the textbook's digits, as changes to `PARITY_SPEC`."""

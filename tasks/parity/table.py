@@ -1,4 +1,4 @@
-"""Print findings of the parity ladder as a table, shared by all programs that compare backends."""
+"""Print findings of the parity check as a table, shared by all programs that compare backends."""
 
 from __future__ import annotations
 
@@ -77,16 +77,16 @@ def _located(finding: Finding, name: str) -> Finding:
     return Finding(**values)
 
 
-class LadderProgress:
+class ParityProgress:
     """Show a bar for all models and one for the current rung, and a line per finished training run."""
 
     def __init__(self, total: int) -> None:
         self._bar = bar()
-        self._all = self._bar.add_task("parity ladder", total=total)
+        self._all = self._bar.add_task("parity check", total=total)
         self._rung = self._bar.add_task("", total=1)
         self._lines = errors if errors.is_terminal and console.is_terminal else console
 
-    def __enter__(self) -> LadderProgress:
+    def __enter__(self) -> ParityProgress:
         self._bar.start()
         return self
 

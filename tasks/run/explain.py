@@ -1,4 +1,4 @@
-"""Showing which words moved an answer: coloured in the terminal, and as a page."""
+"""Explanations of predictions by the effects of words, colored in the terminal and on a page."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ from core.report.html import render
 from tasks.cli.console import console
 
 SUPPORTS, OPPOSES = (0, 114, 178), (213, 94, 0)
-"""Blue and vermilion of Okabe and Ito's palette, which colour-blind people can tell apart."""
+"""Blue and vermilion of Okabe and Ito's palette, distinguishable with color blindness."""
 NAMED = 6
-"""Words listed with their numbers."""
+"""Number of words listed with their effects."""
 FAINT = 0.08
-"""Effects below this share of the largest stay uncoloured."""
+"""Effects below this share of the largest are not colored."""
 
 
 @dataclass(frozen=True)
 class Explained:
-    """A text, what the model made of it, and why."""
+    """A text with its prediction and explanation."""
 
     encoded: EncodedText
     explanation: Explanation
-    answer: str
+    prediction: str
     """Name of the predicted class."""
 
     @property
     def shares(self) -> list[float]:
-        """[L]: every effect over the largest, -1 to 1."""
+        """Effects relative to the largest, [L] from -1 to 1."""
         largest = max(abs(effect) for effect in self.explanation.effects) or 1.0
         return [float(effect) / largest for effect in self.explanation.effects]
 
     @property
     def words(self) -> list[tuple[str, float, float]]:
-        """Each with its effect, and that over the largest."""
+        """Words with their effects, absolute and relative to the largest."""
         return list(zip(self.encoded.tokens, map(float, self.explanation.effects), self.shares, strict=True))
 
     @property
@@ -55,7 +55,7 @@ class Explained:
 
 
 def show(explained: Explained) -> None:
-    """Two lines below the answer: the words as the model saw them, coloured, and the strongest with their numbers."""
+    """Print the encoded words, colored by effect, and the strongest words with their effects."""
     line = Text("  ")
     for token, _, share in explained.words:
         line.append(token, style=_style(share))
@@ -63,7 +63,7 @@ def show(explained: Explained) -> None:
     if explained.encoded.cut:
         line.append(f"({explained.encoded.cut} more truncated)", style="dim")
     console.print(line)
-    console.print(Text(f"  log-odds of {explained.answer}: {', '.join(explained.listed)}", style="dim"))
+    console.print(Text(f"  log-odds of {explained.prediction}: {', '.join(explained.listed)}", style="dim"))
 
 
 def _style(share: float) -> Style:
@@ -75,15 +75,15 @@ def _style(share: float) -> Style:
 
 
 def check_page(path: Path, flag: str = "--html") -> None:
-    """Raises UserError for a file that would overwrite something, or has no folder to stand in."""
+    """Raise UserError if the file exists, or its folder does not."""
     if path.exists():
-        raise UserError(f"{flag} {path}: exists; give another name")
+        raise UserError(f"{flag} {path}: exists; choose another name")
     if not path.absolute().parent.is_dir():
-        raise UserError(f"{flag} {path}: there is no folder {path.parent}; make it, or give another name")
+        raise UserError(f"{flag} {path}: there is no folder {path.parent}; create it, or choose another name")
 
 
 def write_page(path: Path, run: str, computed_by: str, found: list[Explained]) -> None:
-    """Write one page with every text; it needs no network and no script, and follows light and dark."""
+    """Write one page with all texts; it needs no network or scripts, and supports dark mode."""
     title = f"Words that influenced the prediction: {Path(run).name}"
     colors = {"supports": SUPPORTS, "opposes": OPPOSES}
     content = render("explanations.html", title=title, computed_by=computed_by, texts=found, **colors)

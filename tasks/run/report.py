@@ -108,8 +108,8 @@ def _show(runs: list[Run], pairs: list[Pair]) -> None:
         console.print(escape("  ".join(row[name].ljust(width) for name, width in widths.items()).rstrip()))
     for pair in pairs[:MAX_PAIRS]:
         names = f"{pair.first.label} and {pair.second.label}"
-        if pair.obstacle:
-            console.print(escape(f"{names}: predictions not compared: {pair.obstacle}"))
+        if pair.incomparable:
+            console.print(escape(f"{names}: predictions not compared: {pair.incomparable}"))
         else:
             console.print(escape(f"{names}: {pair.agree:,} of {pair.documents:,} predictions agree"))
     if len(pairs) > MAX_PAIRS:

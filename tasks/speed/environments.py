@@ -1,7 +1,7 @@
-"""The processes that `tasks.speed` times in: one per framework and setting, since most settings are read at start-up.
+"""Worker processes of `tasks.speed`: one per framework and setting, since most settings are read at start-up.
 
-Idle ones must not steal time, and a framework's threads go on spinning when their work is done (Intel's OpenMP, in
-Paddle, for 200 ms): between its turns a worker is stopped by a signal; where there is none, it is given time to rest.
+Idle workers must not use the CPU, but a framework's threads keep spinning after their work (Intel's OpenMP, in Paddle,
+for 200 ms). A signal stops each worker between its timings; on systems without such signals the program waits.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ from tasks.speed import worker as worker_program
 ROOT = Path(__file__).parents[2]
 REST_SECONDS = 0.3
 IMPLEMENTATIONS = {
-    "fast": "ours",
-    "builtin": "the framework's, a call per direction, made exact for lengths",
-    "packed": "the framework's, one call, with its own handling of lengths",
-    "padded": "the framework's, over the padding too",
-    "loop": "the textbook's, one step at a time",
+    "fast": "seqtwin's compiled layers",
+    "builtin": "the framework's layer, one call per direction, exact for lengths",
+    "packed": "the framework's layer, one call, with its own handling of lengths",
+    "padded": "the framework's layer, padding included",
+    "loop": "the textbook's equations, one step at a time",
 }
-"""Every backend's, and each one's `NATIVE`, in the order of a table."""
+"""Implementations of every backend, and those of `NATIVE`, in table order."""
 OWN = ("builtin", "packed", "padded")
-"""Those that are the framework's own layer."""
+"""Implementations that call the framework's own layer."""
 KEPT_MEMORY = {"GLIBC_TUNABLES": "glibc.malloc.mmap_threshold=1073741824:glibc.malloc.trim_threshold=1073741824"}
 MKL_TYPE = {"MKL_DEBUG_CPU_TYPE": "5"}
 SETTINGS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", *KEPT_MEMORY, *MKL_TYPE)
-"""What is not inherited: an environment says by itself what it sets."""
+"""Variables that workers do not inherit: each environment sets its own."""
 
 
 @dataclass(frozen=True)
@@ -48,22 +48,22 @@ class Environment:
 
     name: str
     backend: str | None
-    """None: NumPy alone."""
+    """None for NumPy alone."""
     about: str
     implementations: tuple[str, ...] = tuple(IMPLEMENTATIONS)
     quick: tuple[str, ...] = ()
-    """Those that `--quick` times."""
+    """Implementations that `--quick` times."""
     slow: tuple[str, ...] = ()
-    """Those of them that it leaves out where they would take seconds."""
+    """Implementations of `quick` that it skips for shapes that take seconds."""
     variables: dict[str, str] = field(default_factory=dict)
     plain: bool = False
-    """The framework is imported as a user imports it, in the environment a user has: no thread count is set."""
-    obstacle: str | None = None
-    """Why it is left out on this machine."""
+    """Whether the framework is imported as users import it, without a thread count."""
+    unavailable: str | None = None
+    """Why this machine skips the environment."""
 
 
-GLIBC = None if platform.libc_ver()[0] == "glibc" else "it is a setting of glibc's memory allocator"
-AMD = "it opens MKL's fast path on AMD processors, and elsewhere has no effect"
+GLIBC = None if platform.libc_ver()[0] == "glibc" else "requires glibc's memory allocator"
+AMD = "requires an AMD processor, where it enables MKL's fast path"
 ENVIRONMENTS = (
     Environment(
         "torch", "torch", "as seqtwin imports it", quick=("fast", "packed", "padded", "loop"), slow=("packed", "loop")
@@ -74,13 +74,13 @@ ENVIRONMENTS = (
         f"GLIBC_TUNABLES={KEPT_MEMORY['GLIBC_TUNABLES']}",
         ("packed", "padded"),
         variables=KEPT_MEMORY,
-        obstacle=GLIBC,
+        unavailable=GLIBC,
     ),
     Environment(
-        "paddle", "paddle", "as seqtwin imports it: told its threads", quick=("fast", "packed", "loop"), slow=("loop",)
+        "paddle", "paddle", "as seqtwin imports it: thread count set", quick=("fast", "packed", "loop"), slow=("loop",)
     ),
     Environment(
-        "paddle, as installed", "paddle", "a plain import, which takes one thread", OWN, quick=("packed",), plain=True
+        "paddle, as installed", "paddle", "a plain import, which uses one thread", OWN, quick=("packed",), plain=True
     ),
     Environment(
         "paddle, MKL type 5",
@@ -89,26 +89,26 @@ ENVIRONMENTS = (
         OWN,
         quick=("packed",),
         variables=MKL_TYPE,
-        obstacle=None if machine.processor_vendor() == "AuthenticAMD" else AMD,
+        unavailable=None if machine.processor_vendor() == "AuthenticAMD" else AMD,
     ),
 )
 
 
 def peak_environment() -> Environment:
-    """Where the machine's matrix product is measured: by torch, whose library is fast on every processor, or NumPy."""
+    """Return the environment of the peak measurement: torch, which is fast on every processor, or NumPy."""
     backend, library = ("torch", "torch") if backends.installed("torch") else (None, "NumPy")
-    # Products of 9 MB each: kept memory spares them the page faults, which are none of the peak.
+    # Each product takes 9 MB: kept memory avoids page faults, which are not part of the peak.
     return Environment("peak", backend, f"a matrix product by {library}", implementations=(), variables=KEPT_MEMORY)
 
 
 class Worker:
-    """A process of `tasks.speed.worker`, which computes only while it is asked."""
+    """A process of `tasks.speed.worker`, which runs only while it serves a request."""
 
     def __init__(self, environment: Environment, threads: int, stack: ExitStack) -> None:
-        """Start it; it is killed when `stack` ends. `hello` waits until it is there."""
+        """Start the process, which is killed when `stack` closes. `workers` waits for it and sets `hello`."""
         self.environment, self.hello = environment, {}
         variables = {name: value for name, value in os.environ.items() if name not in SETTINGS}
-        # An uninstalled copy is found too; and the user's own folders keep their place.
+        # Works without an installation, and keeps the user's own folders.
         path = os.pathsep.join([str(ROOT), *filter(None, [variables.get("PYTHONPATH")])])
         own = {} if environment.plain else {"OMP_NUM_THREADS": str(threads)}
         self._stderr = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 (the stack closes it)
@@ -128,14 +128,14 @@ class Worker:
         self._send("start", backend=environment.backend, plain=environment.plain, threads=threads)
 
     def ask(self, do: str, **arguments) -> dict:
-        """Have one thing done. Raises UserError, which names the worker, if it could not be or the worker died."""
+        """Send a request and return its answer. Raises UserError, with the worker's name, if it fails or dies."""
         if hasattr(signal, "SIGCONT"):
             self._process.send_signal(signal.SIGCONT)
         self._send(do, **arguments)
         return self.answer()
 
     def answer(self) -> dict:
-        """Wait for what was asked, and have the worker rest."""
+        """Wait for the answer, then stop the worker."""
         line = self._answers.readline()
         if not line.endswith("\n"):
             raise UserError(self._died())
@@ -149,7 +149,7 @@ class Worker:
         return answer
 
     def _send(self, do: str, **arguments) -> None:
-        with suppress(OSError):  # of a dead worker, which `answer` sees
+        with suppress(OSError):  # a dead worker: `answer` reports it
             self._requests.write(json.dumps({"do": do, **arguments}) + "\n")
             self._requests.flush()
 
@@ -158,15 +158,15 @@ class Worker:
         how = f"signal {-code} ({signal.Signals(-code).name})" if code < 0 else f"exit code {code}"
         self._stderr.seek(0)
         lines = self._stderr.read().decode("utf-8", errors="replace").split("\n")
-        last = next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
-        return f"the worker of {self.environment.name} ended by {how}: {last[:300]}"
+        last = next((line.strip() for line in reversed(lines) if line.strip()), "it printed nothing")
+        return f"the worker of {self.environment.name} ended with {how}: {last[:300]}"
 
 
 @contextmanager
 def workers(environments: Iterable[Environment], threads: int) -> Iterator[dict[str, Worker]]:
-    """Yield workers that are ready, by their environments' names; they are killed when this ends, however it ends."""
+    """Yield started workers by environment name; kill them on exit."""
     with ExitStack() as stack:
         started = {environment.name: Worker(environment, threads, stack) for environment in environments}
-        for worker in started.values():  # they import at the same time
+        for worker in started.values():  # all import at the same time
             worker.hello = worker.answer()
         yield started

@@ -1,7 +1,7 @@
-"""The rounds of `tasks.speed`: whose turn it is, what is timed beside it, and whether others disturbed it.
+"""Rounds of `tasks.speed`: the order of timings, the machine's peak between them, and disturbances by other processes.
 
-Clocks of such machines wander by a factor of two within seconds, so what is to be compared is timed in turn: a round is
-one timing of every row of a case, in an order of its own, and the machine's peak is measured between any two.
+Clock rates can change by a factor of two within seconds, so rows to compare are interleaved. A round times every row of
+a case once, in random order, and measures the machine's peak between any two timings.
 """
 
 from __future__ import annotations
@@ -23,52 +23,52 @@ from core.spec.experiment import Experiment
 from tasks.speed.environments import Environment, Worker
 
 LEAST_SECONDS = 0.005
-"""Calls shorter than this are timed several together."""
+"""Shorter calls are timed several at once."""
 WARM_SECONDS = 0.1
-"""Before calls shorter than this, as many are made and not counted; longer ones do not notice that caches were cold."""
+"""Shorter calls are preceded by as many untimed ones; for longer calls, cold caches do not matter."""
 DISTURBED = 0.1
-"""Of a core: a round in which others used more is marked."""
+"""Cores: a round in which other processes used more is marked."""
 QUICK_FLOPS = 1e9
-"""Of a call: above, `--quick` leaves out what is slow."""
+"""FLOP per call above which `--quick` skips slow implementations."""
 STEPS = ("fast", "builtin")
-"""Implementations whose whole training steps are timed: ours, and what stands in its place without it."""
+"""Implementations whose training steps are timed: `fast`, and its replacement where it is unavailable."""
 LENGTHS = {"imdb": "as in IMDB reviews", "equal": "all equal"}
 PASSES = {True: "training", False: "inference"}
-"""By whether it is training."""
+"""Names of the passes, by whether they train."""
 
 AnyRow = TypeVar("AnyRow", bound=Row)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be timed, and how often."""
+    """What to time, and how often."""
 
     shapes: tuple[Shape, ...]
     cells: tuple[Cell, ...]
     passes: tuple[bool, ...]
-    """Whether training, for each."""
+    """Whether each pass trains."""
     implementations: frozenset[str]
     rounds: int
     budget: float
-    """Seconds that all rounds of one row should take: rows too slow for that take part in fewer."""
+    """Seconds for all rounds of one row: slower rows run fewer rounds."""
     dtype: str
     lengths: str
     """`imdb` or `equal`."""
     recipes: tuple[str, ...]
-    """Of which whole training steps are timed."""
+    """Recipes whose whole training steps are timed."""
     step_rounds: int
     quick: bool
-    """Only the rows that `--quick` times."""
+    """Whether to time only the rows of `--quick`."""
     seed: int = 0
-    """Of lengths, and of the order within a round."""
+    """Seed of the lengths, and of the order within a round."""
 
     def layers_in(self, environment: Environment) -> list[str]:
-        """Implementations whose layers are timed in an environment."""
+        """Return the implementations whose layers are timed in an environment."""
         there = environment.quick if self.quick else environment.implementations
         return [name for name in there if self.shapes and name in self.implementations]
 
     def steps_in(self, environment: Environment, encoder: Encoder) -> list[str]:
-        """Implementations whose whole steps are timed there, of those that the encoder has."""
+        """Return the implementations of the encoder whose training steps are timed in an environment."""
         there = self.implementations & {*encoder.implementations} if "fast" in environment.implementations else ()
         return [name for name in STEPS if name in there]
 
@@ -77,25 +77,24 @@ class Plan:
 
     @property
     def count(self) -> int:
-        """What `time_layers` and `time_steps` yield, in all."""
+        """Number of stages that `time_layers` and `time_steps` yield."""
         layers = len(self.shapes) * len(self.cells) * (1 + self.rounds * len(self.passes))
         return layers + len(self.recipes) * (1 + self.step_rounds)
 
 
 @dataclass
 class Measurement:
-    """A plan, the workers that carry it out, by environment, `peak` among them, and what was measured so far."""
+    """A plan, its workers by environment (`peak` included), and the results so far."""
 
     plan: Plan
     workers: dict[str, Worker]
     rows: list[LayerRow] = field(default_factory=list)
     steps: list[StepRow] = field(default_factory=list)
     rounds: list[dict] = field(default_factory=list)
-    """`of` what, the number of the `round`, how many cores the `others` on the machine kept busy (None where the system
-    does not tell), and whether they `disturbed` it."""
+    """Per round: its case `of`, its number `round`, the cores that `others` used (None if unknown), `disturbed`."""
 
     def time_layers(self) -> Iterator[str]:
-        """Time all rows, case by case: a case at a time is in memory. Yield what comes next."""
+        """Time all rows, with one case in memory at a time. Yield the name of each stage before it runs."""
         plan = self.plan
         for shape, cell in product(plan.shapes, plan.cells):
             yield f"{shape.name}, {cell}: warming up"
@@ -115,8 +114,10 @@ class Measurement:
             self._forget(rows)
 
     def time_steps(self, experiment: Experiment, file: str) -> Iterator[str]:
-        """Time training steps of one recipe, on the batches in `file`, one more than there are rounds. Yield what comes
-        next."""
+        """Time training steps of one recipe on the batches in `file`, one more than rounds.
+
+        Yield the name of each stage before it runs.
+        """
         plan, case = self.plan, f"steps, {experiment.recipe}"
         yield f"steps, recipe {experiment.recipe}: warming up"
         rows = [
@@ -137,21 +138,22 @@ class Measurement:
         self._forget(rows)
 
     def _prepare(self, worker: Worker, shape: Shape, cell: Cell) -> Iterator[LayerRow]:
-        """A worker's rows of a shape and cell, set up and warm."""
+        """Yield a worker's rows of a shape and cell, warmed up."""
         plan, environment, lengths = self.plan, worker.environment, self.plan.lengths_of(shape)
         assert environment.backend, "NumPy alone has no layers"
         for implementation, training in product(plan.layers_in(environment), plan.passes):
             flops = shape.flops(cell, int(lengths.sum()), training)
             if plan.quick and implementation in environment.slow and flops > QUICK_FLOPS:
                 continue
-            own = {"implementation": implementation, "training": training, "cell": cell}
-            arrays = {"shape": asdict(shape), "lengths": lengths.tolist(), "dtype": plan.dtype}
-            answer = worker.ask("prepare", **own, **arrays)
+            own = {"implementation": implementation, "training": training}
+            layers = {"cell": cell, "shape": asdict(shape), "lengths": lengths.tolist(), "dtype": plan.dtype}
+            answer = worker.ask("prepare", **own, layers=layers)
             calls = calls_for(answer["seconds"], LEAST_SECONDS)
             yield LayerRow(
                 environment=environment.name,
                 backend=environment.backend,
                 **own,
+                cell=cell,
                 ran=answer["ran"],
                 shape=shape.name,
                 flops=flops,
@@ -161,7 +163,7 @@ class Measurement:
             )
 
     def _turns(self, rows: Sequence[AnyRow], case: str, round: int) -> Iterator[AnyRow]:
-        """Yield the rows in the order of this round, and note what others on the machine did meanwhile."""
+        """Yield the rows in the order of this round, then record the load by other processes."""
         others = OtherWork(worker.pid for worker in self.workers.values())
         for place in generator(self.plan.seed, case, round).permutation(len(rows)):
             yield rows[place]

@@ -1,4 +1,4 @@
-"""What `tasks.speed` makes of its timings: how many times as fast each is as another, and the record of everything."""
+"""Results of `tasks.speed`: speedups over other implementations, and the JSON record."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from tasks.speed.measure import PASSES, Measurement, Plan
 
 @dataclass(frozen=True)
 class Series:
-    """Rows that are compared as one: of those that fit, the fastest."""
+    """A group of rows, represented by its fastest one."""
 
     name: str
     backend: str
     implementations: tuple[str, ...]
     environment: str | None = None
-    """None: all, so that each framework has its best setting."""
+    """None for all, so that each framework has its best setting."""
 
     def row(self, rows: Iterable[LayerRow], case: tuple[str, str, bool]) -> LayerRow | None:
-        """Return its row of a case; None if it was not timed."""
+        """Return the fastest row of a case; None if none was timed."""
         return fastest(
             row
             for row in rows
@@ -43,7 +43,7 @@ RIVALS = (
     Series("Paddle installed", "paddle", OWN, "paddle, as installed"),
     Series("Paddle best", "paddle", OWN),
 )
-"""What our fast layer is compared with in either framework; and with that framework's loop."""
+"""Series that `fast` is compared with in both frameworks, besides the framework's own loop."""
 DRAWN = (
     Series("torch fast", "torch", ("fast",)),
     Series("Paddle fast", "paddle", ("fast",)),
@@ -54,9 +54,9 @@ DRAWN = (
 
 
 def compare(rows: list[LayerRow]) -> list[dict]:
-    """Return every rival of every fast row, as JSON.
+    """Return, as JSON, each `fast` row's comparison with each rival.
 
-    `ratio` times as long as the fast row took the rival: the median of rounds in which both were timed.
+    `ratio`: the rival's time over that of `fast`, the median over rounds that timed both.
     """
     found = []
     for base in rows:
@@ -72,8 +72,10 @@ def compare(rows: list[LayerRow]) -> list[dict]:
 
 
 def panels(rows: list[LayerRow]) -> tuple[dict[str, dict[str, dict[str, Summary]]], str]:
-    """For the picture: by cell and pass, by what is drawn, by shape, how many times as long it took as the first that
-    is drawn and was timed everywhere, else as the fastest row of its case; and that in words."""
+    """Return time ratios by panel (cell and pass), series and shape; and the label of the axis.
+
+    The base is torch's or Paddle's `fast` if timed in every case, else the fastest row of the case.
+    """
     drawn = {case: {} for case in dict.fromkeys(row.case for row in rows)}
     for case, found in drawn.items():
         found.update({series.name: row for series in DRAWN if (row := series.row(rows, case)) is not None})
@@ -91,35 +93,35 @@ def panels(rows: list[LayerRow]) -> tuple[dict[str, dict[str, dict[str, Summary]
             for name in (series.name for series in DRAWN)
             if name != base and any(name in found for found in own.values())
         }
-    return grouped, f"times as long as {base or 'the fastest'}"
+    return grouped, f"time relative to {base or 'the fastest'}"
 
 
 def peaks(rows: list[LayerRow]) -> Summary | None:
-    """The machine's matrix product over the whole run, FLOP/s; None if no layer was timed."""
+    """Summarize the machine's peak over the whole run, in FLOP/s; None if no layer was timed."""
     found = [timing[when] for row in rows for timing in row.timings for when in ("peak_before", "peak_after")]
     return Summary.of(found) if found else None
 
 
 def describe_disturbance(rounds: list[dict]) -> str | None:
-    """A warning where other processes used the cores; None if none did."""
+    """Return a warning if other processes used the cores, else None."""
     disturbed = [round["others"] for round in rounds if round["disturbed"]]
     if any(round["others"] is None for round in rounds):
-        return "this system does not tell whether other processes disturbed the run"
+        return "this system does not report whether other processes disturbed the run"
     if not disturbed:
         return None
     return (
         f"other processes disturbed {len(disturbed)} of {len(rounds)} rounds, by up to {max(disturbed):.1f}"
-        " cores: the figures of this run are not to be relied on; end them and run it again"
+        " cores: the timings are unreliable; stop those processes and run it again"
     )
 
 
 def kernels() -> str | None:
-    """The build of our layers that runs on this machine."""
+    """Return the build of the `fast` layers that runs on this machine; None if unavailable."""
     return None if implementations.why_not_fast("cpu") else implementations.implementation_version("fast")["kernels"]
 
 
-def describe_run(plan: Plan, threads: int, ready: dict[str, Worker], left_out: dict[str, str]) -> dict:
-    """Return what is known of the run itself, as JSON."""
+def describe_run(plan: Plan, threads: int, ready: dict[str, Worker], skipped: dict[str, str]) -> dict:
+    """Return the description of the run as JSON."""
     peak, *others = ready.values()
     versions = {"numpy": np.__version__}
     for worker in ready.values():
@@ -133,7 +135,7 @@ def describe_run(plan: Plan, threads: int, ready: dict[str, Worker], left_out: d
         "rounds_at_most": plan.rounds,
         "peak_by": peak.environment.about,
         "environments": [{**asdict(worker.environment), "threads": worker.hello["threads"]} for worker in others],
-        "left_out": left_out,
+        "left_out": skipped,
         "shapes": [
             asdict(shape) | {"lengths": plan.lengths_of(shape).tolist(), "drawn": plan.lengths} for shape in plan.shapes
         ],
@@ -141,7 +143,7 @@ def describe_run(plan: Plan, threads: int, ready: dict[str, Worker], left_out: d
 
 
 def tree(measured: Measurement, about: dict) -> dict:
-    """Return all of it as JSON; `about` is what is known of the run itself."""
+    """Return the whole record as JSON; `about` is the result of `describe_run`."""
     over_all = peaks(measured.rows)
     return {
         "format": 1,

@@ -1,4 +1,4 @@
-"""How timings are shown: a table per shape and pass, one of ratios per framework, one of the parts of a step."""
+"""Tables of `tasks.speed`: timings per shape and pass, speedups per framework, the parts of a training step."""
 
 from __future__ import annotations
 
@@ -17,45 +17,45 @@ from tasks.speed.measure import LENGTHS, PASSES, Measurement, Plan
 from tasks.speed.results import RIVALS, compare, kernels
 
 LEGEND = """\
-ms: median of the rounds; ±: half of what lies between its quartiles; GFLOP/s: of real tokens, padding not counted;
-peak: that as a share of the machine's matrix product, measured beside every timing.
+ms: median over rounds; ±: half the interquartile range; GFLOP/s: real tokens only, without padding;
+peak: GFLOP/s as a share of the machine's matrix product, which is measured before and after every timing.
 """
 RATIOS_LEGEND = """\
-Medians over rounds; of several settings the fastest. torch packed: its own handling of lengths; torch builtin: exact by
-reversal; Paddle installed: without being told its threads. Padded layers compute another thing: the reverse direction
-starts in the padding.
+Medians over rounds, fastest setting. torch packed: packed sequences; torch builtin: exact for lengths, by reversal;
+Paddle installed: no thread count set. Padded layers compute a different result: the reverse direction starts in the
+padding.
 """
 STEPS_LEGEND = """\
-In the middle of training, on real reviews. batch: padding and placing it; embedding: with its dropout; backward:
-through all layers.
+Steps in the middle of training, on real reviews. batch: padding and transfer to the device; embedding: with its
+dropout; backward: all layers.
 """
 WIDTH = 150
-"""Columns of a table at most: where the terminal has fewer its lines wrap, but nothing is cut off."""
+"""Columns of a table: on a narrower terminal its lines wrap, but nothing is lost."""
 Lines = dict[tuple[str, ...], dict[str, Sequence[str]]]
-"""By the names on the left of a line, then by column, the cells."""
+"""Cells of a table, by the names at the left of a line, then by column."""
 
 
 def print_run(plan: Plan, about: dict) -> None:
-    """Print what is about to be timed, and where."""
+    """Print the plan, the machine and the versions."""
     own = about["machine"]
-    fact("machine", f"{own['processor']}, {own['cores']} cores may be used; threads: {about['threads']}")
+    fact("machine", f"{own['processor']}, {own['cores']} usable cores; threads: {about['threads']}")
     versions = (f"{name} {version}" for name, version in about["versions"].items() if name != "cuda")
-    fact("versions", f"{', '.join(versions)}; our layers: {kernels() or 'none'}")
+    fact("versions", f"{', '.join(versions)}; fast layers: {kernels() or 'none'}")
     if plan.shapes:
         shapes, cells = ", ".join(shape.name for shape in plan.shapes), ", ".join(plan.cells)
         passes = " and ".join(PASSES[training] for training in plan.passes)
         lengths = f"lengths {LENGTHS[plan.lengths]}; at most {plan.rounds} rounds"
         fact("layers", f"{shapes}; {cells}; {passes}; {plan.dtype}; {lengths}")
     if plan.recipes:
-        fact("steps", f"of the recipes {', '.join(plan.recipes)}; {plan.step_rounds} rounds")
+        fact("steps", f"recipes {', '.join(plan.recipes)}; {plan.step_rounds} rounds")
     for entry in about["environments"]:
         fact("process", f"{entry['name']}: {entry['about']}; threads: {entry['threads']}")
     for name, why in about["left_out"].items():
-        fact("left out", f"{name}: {why}")
+        fact("skipped", f"{name}: {why}")
 
 
 def print_results(measured: Measurement) -> None:
-    """Print all tables, each kind with its legend."""
+    """Print all tables with their legends."""
     plan = measured.plan
     console.width = max(WIDTH, console.width)
     if measured.rows:
@@ -78,7 +78,7 @@ def print_results(measured: Measurement) -> None:
 
 
 def _table(title: str, left: Sequence[str], columns: Mapping[str, Sequence[str]], lines: Lines) -> Table:
-    """A table of `lines`; `columns` has the headings of what each key of a line holds, to the right of its names."""
+    """Return a table of `lines`, whose keys are those of `columns`, with one or more headings each."""
     table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for name in left:
         table.add_column(name, no_wrap=True)
@@ -92,8 +92,8 @@ def _table(title: str, left: Sequence[str], columns: Mapping[str, Sequence[str]]
 
 def _layers(plan: Plan, shape: Shape, training: bool, rows: list[LayerRow]) -> Table:
     title = f"{shape.name}: {shape}" if shape.name not in str(shape).replace(" ", "") else str(shape)
-    title += f"; {PASSES[training]}, {plan.dtype}, {plan.lengths_of(shape).sum():,} of"
-    title += f" {shape.batch * shape.length:,} tokens real"
+    title += f"; {PASSES[training]}, {plan.dtype}, {plan.lengths_of(shape).sum():,} real tokens of"
+    title += f" {shape.batch * shape.length:,}"
     lines: Lines = defaultdict(dict)
     counts: dict[tuple[str, str], set[int]] = defaultdict(set)
     for row in rows:
@@ -116,11 +116,11 @@ def _ratios(backend: str, comparisons: list[dict]) -> Table:
         lines[found["shape"], PASSES[found["training"]], found["cell"].upper()][found["against"]] = (shown,)
     timed = {name for line in lines.values() for name in line}
     rivals = {name: (name,) for name in (*(series.name for series in RIVALS), "loop") if name in timed}
-    return _table(f"fast in {backend} is so many times as fast as", ("shape", "pass", "cell"), rivals, lines)
+    return _table(f"speedup of fast in {backend} over", ("shape", "pass", "cell"), rivals, lines)
 
 
 def _steps(recipe: str, rows: list[StepRow]) -> Table:
-    title = f"a training step of the recipe {recipe}: median ms of {rows[0].seconds.count} steps, and share"
+    title = f"training step of recipe {recipe}: median ms of {rows[0].seconds.count} steps, and share"
     lines: Lines = defaultdict(dict)
     for row in rows:
         name = f"{row.backend}, {row.implementation}"
@@ -134,12 +134,12 @@ def _steps(recipe: str, rows: list[StepRow]) -> Table:
 
 
 def three_digits(value: float) -> str:
-    """1234, 123, 12.3, 1.23, 0.123, 0.0123"""
+    """Format with about three digits: 1234, 123, 12.3, 1.23, 0.123, 0.0123."""
     if value >= 100:
         return f"{value:,.0f}"
     return f"{value:.1f}" if value >= 10 else f"{value:.2f}" if value >= 1 else f"{value:#.3g}"
 
 
 def percent(share: float) -> str:
-    """85%, 8.5%, 0.85%, 0.09%"""
+    """Format with two digits: 85%, 8.5%, 0.85%, 0.09%."""
     return f"{share:.0%}" if share >= 0.0995 else f"{share:.1%}" if share >= 0.00995 else f"{share:.2%}"

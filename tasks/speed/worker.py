@@ -1,6 +1,6 @@
-"""A process that `tasks.speed` times in. Reads a request per line on standard input, answers with a line of JSON.
+"""Worker process of `tasks.speed`: reads one request per line on standard input, answers each with a line of JSON.
 
-python -m tasks.speed starts it; it is of no use by hand.
+`python -m tasks.speed` starts it; it is not meant to be started by hand.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import pickle
 import signal
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from timeit import timeit
 from typing import Any
@@ -25,6 +26,7 @@ from backends import implementations, kernels
 from core.benchmark.shapes import Shape
 from core.benchmark.step_profile import parts, timed_parts
 from core.benchmark.timing import Stopwatch
+from core.engine.executor import Executor
 from core.models.encoders.recurrent import Cell, RecurrentEncoder
 from core.models.model import initial_parameters, parameter_table
 from core.spec.experiment import Experiment
@@ -32,27 +34,43 @@ from core.spec.training import learning_rate
 from core.train.optimizer_state import moment_kinds
 
 PEAK_SIZE = 1536
-"""Rows and columns of the matrices: smaller products fall short of the peak, larger ones take longer than many rows."""
+"""Size of the square matrices: smaller products miss the peak, larger ones take longer than many rows."""
 PR_SET_PDEATHSIG = 1
 """From <sys/prctl.h>."""
 ENOUGH_SECONDS, LONG_SECONDS = 0.05, 0.3
-"""Calls are repeated for so long to know how long one takes, but not if the first takes too long."""
+"""Warm-up repeats calls for ENOUGH_SECONDS to estimate their time, unless the first takes LONG_SECONDS."""
+
+
+@dataclass(frozen=True)
+class Layers:
+    """The layers that a process times."""
+
+    cell: Cell
+    shape: Shape
+    lengths: list[int]
+    """Length of every sequence."""
+    dtype: str
+
+    @classmethod
+    def read(cls, tree: dict) -> Layers:
+        """Return the layers in a request."""
+        return cls(**{**tree, "shape": Shape(**tree["shape"])})
 
 
 class Worker:
-    """One framework, or NumPy alone, and what was prepared in it. Each public method serves one request.
+    """One framework, or NumPy alone, with its prepared layers. Each public method serves one request.
 
-    `timeit` is what times: it keeps Python's garbage collector out.
+    Timings use `timeit`, which disables Python's garbage collector.
     """
 
     def __init__(self) -> None:
         self.side: Any = None
-        """The backend; None: NumPy alone."""
+        """The backend; None for NumPy alone."""
         self.matrices: dict[str, list] = {}
         self.forget()
 
     def start(self, backend: str | None, plain: bool, threads: int) -> dict:
-        """Import the framework; return its versions, and how many threads it was told."""
+        """Import the framework; return its versions and its thread count, None if not set."""
         if backend is None:
             return {"versions": {"numpy": np.__version__}, "threads": threads}
         if plain:
@@ -63,7 +81,7 @@ class Worker:
         return {"versions": self.side.versions(), "threads": int(told) if told.isdigit() else None}
 
     def peak(self, dtype: str) -> dict:
-        """FLOP/s of a product of square matrices."""
+        """Measure the FLOP/s of a product of square matrices."""
         if dtype not in self.matrices:
             rng = np.random.default_rng(0)
             matrices = [rng.random((PEAK_SIZE, PEAK_SIZE), dtype=np.dtype(dtype)) for _ in range(2)]
@@ -76,25 +94,27 @@ class Worker:
         _ = one[:256] @ other  # wakes the threads
         return {"flops_per_second": 2.0 * PEAK_SIZE**3 / timeit(lambda: one @ other, number=1)}
 
-    def prepare(self, implementation: str, training: bool, cell: Cell, shape: dict, lengths: list, dtype: str) -> dict:
+    def prepare(self, implementation: str, training: bool, layers: dict) -> dict:
         """Set up layers, call them until they are warm, and return how long a call takes and which code it runs."""
-        ran = implementation
+        own, ran = Layers.read(layers), implementation
         if implementation not in self.side.NATIVE:
-            ran = implementations.resolve_implementation(implementation, None, "cpu", RecurrentEncoder(cell=cell))
+            ran = implementations.resolve_implementation(implementation, "cpu", RecurrentEncoder(cell=own.cell))
         if implementation not in self.probes:
-            sizes, real = Shape(**shape), np.array(lengths, dtype=np.int64)
+            real = np.array(own.lengths, dtype=np.int64)
             if not self.arrays:  # one set for all implementations
-                self.arrays = sizes.arrays(cell, real, dtype, 0)
-            self.probes[implementation] = self.side.LayerProbe(sizes.encoder(cell), self.arrays, real, "cpu", ran)
+                self.arrays = own.shape.arrays(own.cell, real, own.dtype, 0)
+            self.probes[implementation] = self.side.LayerProbe(
+                own.shape.encoder(own.cell), self.arrays, real, Executor("cpu", ran)
+            )
         call = self._call(implementation, training)
         seconds = [timeit(call, number=1)]
-        # The first call sets things up; of one that takes so long, that hardly shows.
+        # The first call includes set-up, which is negligible if the call is that long.
         while sum(seconds) < LONG_SECONDS and sum(seconds[1:]) < ENOUGH_SECONDS:
             seconds.append(timeit(call, number=1))
         return {"seconds": float(np.median(seconds[1:] or seconds)), "ran": ran}
 
     def time(self, implementation: str, training: bool, calls: int, discard: int) -> dict:
-        """Seconds per call, over `calls` of them, after others that fill the caches and wake the threads."""
+        """Return the mean seconds of `calls` calls, after `discard` untimed ones that warm caches and threads."""
         call = self._call(implementation, training)
         for _ in range(discard):
             call()
@@ -105,12 +125,12 @@ class Worker:
         return probe.train if training else probe.infer
 
     def begin_steps(self, experiment: dict, file: str, implementation: str) -> dict:
-        """Set up an engine, in the middle of training; `file` holds a data set, and the rows of some batches."""
+        """Create an engine in the middle of training; `file` holds a data set and the rows of some batches."""
         self.experiment = Experiment.model_validate(experiment)
         model, training = self.experiment.model, self.experiment.training
-        ran = implementations.resolve_implementation(implementation, None, "cpu", model.encoder)
+        ran = implementations.resolve_implementation(implementation, "cpu", model.encoder)
         parameters = initial_parameters(model, training.seed, training.array_dtype)
-        engine = self.engines[implementation] = self.side.Engine(model, training, parameters, "cpu", ran)
+        engine = self.engines[implementation] = self.side.Engine(model, training, parameters, Executor("cpu", ran))
         # After an epoch every word has moments. Before, a step that knows which have none is cheaper.
         moments = {
             f"{kind}/{row.name}": np.full(row.shape, 1e-4, dtype=training.array_dtype)
@@ -123,8 +143,10 @@ class Worker:
         return {"ran": ran}
 
     def step(self, implementation: str, number: int, discard: int) -> dict:
-        """Make batch `number` and take a training step with it: seconds by part, seconds in all, real tokens; after
-        `discard` such steps that are not timed."""
+        """Time one training step on batch `number`, after `discard` untimed ones.
+
+        Return the seconds in total and by part, and the number of real tokens.
+        """
         for _ in range(discard):
             self.step(implementation, number, 0)
         engine, watch, (dataset, batches) = self.engines[implementation], Stopwatch(), self.batches
@@ -153,20 +175,20 @@ class Worker:
 
 
 def main() -> int:
-    # Ctrl-C in the terminal is for the parent, which kills its workers.
+    # Ctrl-C in the terminal is handled by the parent, which kills its workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if sys.platform == "linux":
-        # A stopped process cannot see that its parent was killed: the system ends it then.
+        # A stopped process cannot notice that its parent was killed: the kernel kills it then.
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     worker = Worker()
-    # Frameworks print what they like: answers go where standard output was, and all else to standard error.
+    # Frameworks may print anything: answers go to the original standard output, all else to standard error.
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as answers:
         os.dup2(2, 1)
         for line in sys.stdin:
             try:
                 request = json.loads(line)
                 answer = getattr(worker, request.pop("do"))(**request)
-            except Exception as error:  # the parent says it in one line, and ends
+            except Exception as error:  # the parent prints it in one line and exits
                 text = " ".join(str(error).split())
                 answer = {"error": f"{type(error).__name__}: {text}"[:400]}
             print(json.dumps(answer), file=answers, flush=True)

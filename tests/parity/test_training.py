@@ -18,10 +18,18 @@ from core.parity.faults import FAULTS, fault, planted
 from core.parity.findings import Finding, first_failure, pairs, ratio, widest
 from core.parity.instances import margin, random_batch, random_parameters
 from core.parity.layers import engine_of
-from core.parity.training import climb, compare_predictions, compare_routes, compare_training, curve_finding, looks
+from core.parity.training import (
+    Comparison,
+    compare_predictions,
+    compare_routes,
+    compare_training,
+    comparison_steps,
+    curve_finding,
+    run_parity_check,
+)
 from core.spec.experiment import Experiment, replace
 from tasks.cli.console import run_program
-from tasks.parity.cases import GRID, LADDER, SMALLER, TEXTCNN, TRAINING, VARIANTS
+from tasks.parity.cases import GRID, PARITY_SPEC, SMALLER, TEXTCNN, TRAINING, VARIANTS
 from tasks.parity.table import grouped, worst
 from tests.conftest import INSTALLED, each_backend, make_dataset, make_reviews, needs_both, one_line
 from tests.parity.recorded import hold
@@ -51,7 +59,7 @@ def experiment_of(changes: dict[str, object]) -> Experiment:
         del small["model.encoder.hidden_size"]
     if kept.get("training.shuffle") is False:
         small["training.bucket_batches"] = 0
-    return replace(LADDER, {**kept, **small})
+    return replace(PARITY_SPEC, {**kept, **small})
 
 
 @pytest.fixture
@@ -75,7 +83,9 @@ def ignore(*_) -> None:
 @pytest.mark.parametrize("name", TRAINING)
 def test_training_passes_all_rungs(name, data, tmp_path, rng):
     experiment = experiment_of(TRAINING[name])
-    findings, trained = climb(experiment, *data, sides(), 25, int(rng.integers(1 << 30)), tmp_path, ignore)
+    findings, trained = run_parity_check(
+        Comparison(experiment, *data, sides(), 25), int(rng.integers(1 << 30)), tmp_path, ignore
+    )
     hold(findings)
     assert {finding.rung for finding in findings} == {1, 2, 3, 4, 5}
     for losses in trained.losses.values():
@@ -87,7 +97,7 @@ def test_training_passes_all_rungs(name, data, tmp_path, rng):
 @needs_both
 def test_float32_is_recorded_and_not_judged(data, tmp_path):
     experiment = replace(experiment_of({}), {"training.dtype": "float32"})
-    findings, trained = climb(experiment, *data, sides(), 12, 0, tmp_path, ignore)
+    findings, trained = run_parity_check(Comparison(experiment, *data, sides(), 12), 0, tmp_path, ignore)
     hold(findings)
     for finding in findings:
         assert (finding.limit is None) == (finding.rung in (3, 4)), finding
@@ -98,7 +108,9 @@ def test_float32_is_recorded_and_not_judged(data, tmp_path):
 @each_backend
 def test_single_framework_is_compared_with_the_reference(name, data, tmp_path):
     experiment = experiment_of({})
-    findings, trained = climb(experiment, *data, {name: backends.load(name)}, 5, 0, tmp_path, ignore)
+    findings, trained = run_parity_check(
+        Comparison(experiment, *data, {name: backends.load(name)}, 5), 0, tmp_path, ignore
+    )
     assert [(finding.rung, finding.compared) for finding in findings] == [
         (1, f"{name} ~ reference"),
         (2, f"{name} ~ reference"),
@@ -111,16 +123,17 @@ def test_single_framework_is_compared_with_the_reference(name, data, tmp_path):
 def test_native_masks_are_replaced(data, tmp_path):
     """Each framework draws its own: under them the two cannot be the same."""
     experiment = replace(experiment_of({}), {"training.dropout_masks": "native"})
-    findings, _ = compare_training(experiment, data[0], sides(), 3)
+    comparison = Comparison(experiment, *data, sides(), 3)
+    findings, _ = compare_training(comparison)
     assert not findings[0].passed
-    hold(climb(experiment, *data, sides(), 3, 0, tmp_path, ignore)[0])
+    hold(run_parity_check(comparison, 0, tmp_path, ignore)[0])
 
 
 @needs_both
 @pytest.mark.parametrize("steps", [1, 2, 3, 31, 90])
 def test_routes_of_any_length(steps, data, tmp_path):
     """Shorter than its legs, past an epoch, to the very end, and more than there are."""
-    findings = compare_routes(experiment_of({}), *data, sides(), steps, tmp_path)
+    findings = compare_routes(Comparison(experiment_of({}), *data, sides(), steps), tmp_path)
     hold(findings)
     assert {finding.compared for finding in findings} == {
         "paddle > torch > paddle ~ paddle",
@@ -200,7 +213,8 @@ def test_pairs_put_the_judge_first():
 
 
 def test_looks():
-    assert looks(200) == {1, 2, 5, 10, 20, 50, 100, 200} and looks(7) == {1, 2, 5, 7} and looks(1) == {1}
+    assert comparison_steps(200) == {1, 2, 5, 10, 20, 50, 100, 200}
+    assert comparison_steps(7) == {1, 2, 5, 7} and comparison_steps(1) == {1}
 
 
 def test_margins(rng):
@@ -239,7 +253,7 @@ def test_a_prediction_that_differs_is_counted(data):
 def ladder_with(name: str, where: str, data, path) -> list[Finding]:
     experiment = replace(experiment_of({}), fault(name).needs)
     with planted(backends.load(where), name):
-        return climb(experiment, *data, sides(), 12, 0, path, ignore)[0]
+        return run_parity_check(Comparison(experiment, *data, sides(), 12), 0, path, ignore)[0]
 
 
 @pytest.mark.slow
@@ -261,7 +275,7 @@ def test_planted_fault_is_caught_on_its_rung(planted_fault, name, data, tmp_path
     assert all(row.passed for row in findings if row.rung < expected.rung)
     (tmp_path / "again").mkdir()
     experiment = replace(experiment_of({}), expected.needs)
-    hold(climb(experiment, *data, sides(), 3, 0, tmp_path / "again", ignore)[0])
+    hold(run_parity_check(Comparison(experiment, *data, sides(), 3), 0, tmp_path / "again", ignore)[0])
 
 
 @each_backend
@@ -388,7 +402,7 @@ def test_program_catches_a_fault(call, chosen, name):
 @pytest.mark.slow
 @needs_both
 def test_program_on_the_spec_of_a_run(call, tmp_path):
-    experiment = replace(LADDER, {**SMALL, "model.encoder.cell": "gru", "training.dropout_masks": "native"})
+    experiment = replace(PARITY_SPEC, {**SMALL, "model.encoder.cell": "gru", "training.dropout_masks": "native"})
     (tmp_path / "experiment.json").write_text(json.dumps({"format": 1, "experiment": experiment.model_dump()}))
     code, out, _ = call("--config", "experiment.json", "--max-length", 20, "--steps", 5)
     assert code == 0 and "bidirectional GRU 5" in out and "native" in out
@@ -439,7 +453,7 @@ def test_grid_contains_every_choice():
     assert len(GRID) == len(set(map(str, GRID))) == 72
     assert len({case.cell for case in GRID}) == 3 and {case.layers for case in GRID} == {1, 2}
     for name, changes in TRAINING.items():
-        assert replace(LADDER, changes, name)
+        assert replace(PARITY_SPEC, changes, name)
 
 
 @each_backend

@@ -76,7 +76,7 @@ def table_of(path: Path) -> list[dict[str, str]]:
 
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path, monkeypatch):
-    """Relative paths, `runs/` among them, land in a folder of the test's own, which `refused` looks over."""
+    """Relative paths, `runs/` among them, land in a folder of the test's own, which `refused` comparison_steps over."""
     monkeypatch.chdir(tmp_path)
 
 

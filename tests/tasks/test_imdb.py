@@ -89,7 +89,7 @@ def small_data():
 
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path, monkeypatch):
-    """Relative paths, `runs/` among them, land in a folder of the test's own, which `refused` looks over."""
+    """Relative paths, `runs/` among them, land in a folder of the test's own, which `refused` comparison_steps over."""
     monkeypatch.chdir(tmp_path)
 
 
@@ -418,10 +418,10 @@ def test_evaluation_in_any_framework(place, trained_by, measured_by):
 
 def test_best_checkpoint_is_evaluated_on_test(place, tmp_path, monkeypatch):
     """Not the last one: here dev is said to fall after the first epoch, while the loss goes on to."""
-    measure, looks = trainer.evaluate, itertools.count()
+    measure, calls = trainer.evaluate, itertools.count()
 
     def falling(*argv):
-        return dataclasses.replace(measure(*argv), accuracy=1 - next(looks) / 10)
+        return dataclasses.replace(measure(*argv), accuracy=1 - next(calls) / 10)
 
     monkeypatch.setattr(trainer, "evaluate", falling)
     assert place.train("--out", tmp_path / "run").code == 0

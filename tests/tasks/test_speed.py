@@ -50,7 +50,7 @@ ROWS = [
     row_of([1.5, 1.5, 1.5], "packed", "paddle", "paddle"),
 ]
 TABLES = """\
-3 x 6, 5/7, bi; training, float32, 18 of 18 tokens real
+3 x 6, 5/7, bi; training, float32, 18 real tokens of 18
 framework layer LSTM ms ± GFLOP/s peak GRU ms ± GFLOP/s peak rounds
 torch fast 2,000 25% 0.500 25% 500 0% 2.00 100% 1-3
 torch padded 4,000 25% 0.250 12% 3
@@ -58,12 +58,12 @@ torch, memory kept padded 4,500 25% 0.222 11% 3
 torch loop 9,000 0% 0.111 5.6% 2
 paddle, as installed builtin 7,000 0% 0.143 7.1% 3
 paddle packed 1,500 0% 0.667 33% 3
-3 x 6, 5/7, bi; inference, float32, 18 of 18 tokens real
+3 x 6, 5/7, bi; inference, float32, 18 real tokens of 18
 torch loop 500 0% 2.00 100% 1
-fast in torch is so many times as fast as
+speedup of fast in torch over
 shape pass cell torch padded Paddle installed Paddle best loop
 3x6,5/7,bi training LSTM 2.00 3.50 0.75 6.00
-a training step of the recipe textcnn: median ms of 3 steps, and share
+training step of recipe textcnn: median ms of 3 steps, and share
 part torch, builtin
 batch 10.0 25%
 convolution 10.0 50%
@@ -106,11 +106,11 @@ def test_tables_and_record(capsys):
 
 def test_the_picture(tmp_path):
     grouped, unit = panels(ROWS)
-    assert unit == "times as long as torch fast" and [*grouped] == ["LSTM, training"]
+    assert unit == "time relative to torch fast" and [*grouped] == ["LSTM, training"]
     assert [*grouped["LSTM, training"]] == ["torch padded", "Paddle installed", "Paddle best", "torch loop"]
     # Without ours there is still a picture.
     grouped, unit = panels(ROWS[1:])
-    assert unit == "times as long as the fastest" and grouped["LSTM, training"]["torch loop"][TINY].median == 6.0
+    assert unit == "time relative to the fastest" and grouped["LSTM, training"]["torch loop"][TINY].median == 6.0
     draw_speed({**grouped, "another": {"series": {"a": Summary(2.0, 1.5, 3.0, 5)}}}, "title", unit, tmp_path / "a.png")
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
 
@@ -118,7 +118,7 @@ def test_the_picture(tmp_path):
 def test_disturbed_rounds_are_reported():
     quiet, busy, silent = ({"others": others, "disturbed": others == 0.5} for others in (0.02, 0.5, None))
     assert "1 of 3 rounds, by up to 0.5 cores" in describe_disturbance([quiet, busy, quiet])
-    assert describe_disturbance([quiet]) is None and "does not tell" in describe_disturbance([quiet, silent])
+    assert describe_disturbance([quiet]) is None and "does not report" in describe_disturbance([quiet, silent])
 
 
 @pytest.fixture(scope="module")
@@ -162,7 +162,7 @@ def test_complete_run(folder):
     own = {"python": platform.python_version(), "system": platform.platform(), "cores": machine.usable_cores()}
     assert record["machine"] == {**own, "processor": machine.processor()}
     assert {"numpy": np.__version__}.items() <= record["versions"].items() and {*INSTALLED} <= {*record["versions"]}
-    there = [entry for entry in ENVIRONMENTS if entry.backend in INSTALLED and not entry.obstacle]
+    there = [entry for entry in ENVIRONMENTS if entry.backend in INSTALLED and not entry.unavailable]
     assert [(entry["name"], entry["variables"], entry["threads"]) for entry in record["environments"]] == [
         (entry.name, entry.variables, 1) for entry in there
     ]
@@ -186,7 +186,7 @@ def test_complete_run(folder):
         assert row["ran"] == row["implementation"] and [timing["round"] for timing in row["timings"]] == [0, 1]
     assert len(record["rounds"]) == 2 * 2 + 2 * 2
     for shown in (f"layers   {TINY}; gru; training and inference; float32; lengths as in", "GRU  ms", "process  torch",
-                  "of the recipes textcnn, default; 2 rounds", "convolution", "recurrent", "peak     "):  # fmt: skip
+                  "recipes textcnn, default; 2 rounds", "convolution", "recurrent", "peak     "):  # fmt: skip
         assert shown in done.out
     assert done.err == ("" if record["warning"] is None else f"warning: {record['warning']}\n")
     assert Path("out/speed.png").read_bytes().startswith(b"\x89PNG")
@@ -235,13 +235,13 @@ def test_program_refuses(folder, case):
 def test_missing_backends_and_layers(folder, monkeypatch):
     monkeypatch.setattr(implementations, "why_not_fast", lambda device: "it was not compiled")
     assert "--impl fast: it was not compiled" in run("--impl fast --layers").err
-    chosen, left_out = plan_of("--quick")
-    assert left_out == {"fast": "it was not compiled"} and "fast" not in chosen.implementations
-    monkeypatch.setattr(program, "ENVIRONMENTS", (replace(ENVIRONMENTS[0], obstacle="why"), *ENVIRONMENTS[1:]))
-    found = program._environments(chosen, ["torch", "paddle"], left_out)
-    assert left_out["torch"] == "why" and "torch" not in [entry.name for entry in found]
+    chosen, skipped = plan_of("--quick")
+    assert skipped == {"fast": "it was not compiled"} and "fast" not in chosen.implementations
+    monkeypatch.setattr(program, "ENVIRONMENTS", (replace(ENVIRONMENTS[0], unavailable="why"), *ENVIRONMENTS[1:]))
+    found = program._environments(chosen, ["torch", "paddle"], skipped)
+    assert skipped["torch"] == "why" and "torch" not in [entry.name for entry in found]
     monkeypatch.setattr(backends, "installed", lambda name: name != "torch")
-    assert "--backends torch: it is not installed" in run("--backends torch").err
+    assert "--backends torch: not installed" in run("--backends torch").err
     assert peak_environment().backend is None
     monkeypatch.setattr(backends, "installed", lambda name: False)
     done = run()

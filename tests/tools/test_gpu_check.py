@@ -12,10 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from core.engine.executor import Executor
 from tests.conftest import ROOT, loaded, run_main
 from tools.gpu_check import __main__ as check
 from tools.gpu_check import measured
-from tools.gpu_check.context import PLAIN, SIZES, Context, NotRun, Sizes, held, row
+from tools.gpu_check.context import PLAIN, SIZES, Context, NotRun, Sizes, bounded, row
 
 CHEAP = ("devices", "parity", "tf32", "training", "memory", "speed")
 """`processes` is left out: two programs more by each launcher, and `test_processes.py` has them on the CPU."""
@@ -67,7 +68,7 @@ def test_checks_run_on_the_cpu(backend, tmp_path, texts, monkeypatch):
     assert set(reasons) <= {"tf32", "speed"} and "a CPU has no TF32" in reasons["tf32"], reasons
     text = page.read_text()
     assert text.startswith("# Ours\n\nkept\n") and "old results" not in text and "| parity |" in text
-    assert "says nothing of a GPU" in text and text.count(check.MARK) == 1
+    assert "CPU, no GPU was checked" in text and text.count(check.MARK) == 1
 
 
 def context_of(package, **changes: object) -> Context:
@@ -81,15 +82,15 @@ class Wrong:
     def __init__(self, package, error: float) -> None:
         self.package, self.error, self.NAME = package, error, package.NAME
 
-    def Engine(self, model, training, parameters, device, implementation):
-        engine = self.package.Engine(model, training, parameters, "cpu", implementation)
+    def Engine(self, model, training, parameters, executor):
+        engine = self.package.Engine(model, training, parameters, Executor("cpu", executor.implementation))
         right = engine.gradients
 
         def gradients(batch, step):
             loss, arrays = right(batch, step)
             return loss, {name: array + np.asarray(self.error, array.dtype) for name, array in arrays.items()}
 
-        if device != "cpu":
+        if executor.device != "cpu":
             engine.gradients = gradients
         return engine
 
@@ -122,7 +123,7 @@ def test_bfloat16_is_compared_with_itself(backend):
 
 def test_failing_check_is_one_row(monkeypatch):
     def check_breaks(context):
-        yield held("first", 1.0, 2.0)
+        yield bounded("first", 1.0, 2.0)
         raise RuntimeError("no\nkernel")
 
     def check_none(context):
@@ -143,13 +144,13 @@ def test_failing_check_is_one_row(monkeypatch):
     [(1.0, 1.0, "ok"), (1.1, 1.0, "MISSED"), (float("nan"), 1.0, "MISSED"), (9.0, None, "recorded")],
 )
 def test_verdicts(value, limit, verdict):
-    assert held("x", value, limit)["verdict"] == verdict
+    assert bounded("x", value, limit)["verdict"] == verdict
 
 
 def made_up() -> list[dict]:
     rows = [
-        held("one epoch", 2.5, 3.0, "{:.2f} s", " (extrapolated from 60 of 157 steps)"),
-        held("w" * 200, 2e-3, 1e-5, note=" (a|b[0])"),
+        bounded("one epoch", 2.5, 3.0, "{:.2f} s", " (extrapolated from 60 of 157 steps)"),
+        bounded("w" * 200, 2e-3, 1e-5, note=" (a|b[0])"),
         row("", "", verdict="not run: one GPU"),
     ]
     return [{"framework": "torch", "check": "c", **row, "seconds": 1.5} for row in rows]
@@ -191,7 +192,7 @@ def test_mistakes_are_one_line(argv):
 
 
 def test_a_process_that_dies_is_a_row(monkeypatch):
-    monkeypatch.setattr(check, "asked", lambda *_: (None, "was killed by signal 11 (SIGSEGV)"))
-    versions, rows = check.worked("torch", ["parity", "speed"], {})
+    monkeypatch.setattr(check, "call_in_child", lambda *_: (None, "was killed by signal 11 (SIGSEGV)"))
+    versions, rows = check.run_in_child("torch", ["parity", "speed"], {})
     assert versions == {} and [row["check"] for row in rows] == ["parity", "speed"]
     assert all(row["verdict"] == "MISSED" and "SIGSEGV" in row["what"] for row in rows)

@@ -1,11 +1,11 @@
-"""Measures where Paddle and PyTorch differ, and writes `differences.json` and `differences.md` in `docs/`.
+"""Measure the differences between Paddle and PyTorch; write `docs/differences.json` and `docs/differences.md`.
 
-    python -m tools.differences                       # all, a few minutes
-    python -m tools.differences --only max_ties srn   # some; the other figures stay
-    python -m tools.differences --page                # the page alone, after a text was changed
+    python -m tools.differences                       # all measurements, a few minutes
+    python -m tools.differences --only max_ties srn   # some; the other figures are kept
+    python -m tools.differences --page                # only the page, after a change of its text
 
-Run in an environment with an older Paddle, it adds that version's figures (one run is kept per major version). Where
-figures no longer fit what the page says of them, it names them and ends with exit code 1: the text must change.
+In an environment with an older Paddle, the program adds the figures of that version (one run per major version). If
+figures contradict the text of the page, it lists them and exits with code 1: the text must be changed.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pathlib import Path
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 warnings.filterwarnings("ignore", module="paddle")
 if __name__ == "__main__":
-    # One thread in both: the models are small, and figures do not depend on the number of cores.
+    # One thread in both frameworks: the models are small, and the figures must not depend on the number of cores.
     os.environ["OMP_NUM_THREADS"] = "1"
 
 import numpy as np  # noqa: E402
@@ -36,8 +36,11 @@ from tools.differences import REGISTRY, page  # noqa: E402
 THEMES = [
     "starting",
     "layers",
+    "recurrent",
+    "convolutions",
+    "compat",
     "loss",
-    "optimiser",
+    "optimizer",
     "clipping",
     "padding",
     "files",
@@ -45,7 +48,7 @@ THEMES = [
     "speed",
     "agreements",
 ]
-"""Files of this package, in the order of the page. Importing one registers its measurements."""
+"""Modules of this package, in page order. Importing a module registers its measurements."""
 for theme in THEMES:
     importlib.import_module(f"tools.differences.{theme}")
 
@@ -53,7 +56,7 @@ JSON, PAGE = DOCS / "differences.json", DOCS / "differences.md"
 
 
 def versions() -> dict[str, str]:
-    """Of everything that decides the figures."""
+    """Return the versions that determine the figures."""
     return {
         "torch": torch.__version__.partition("+")[0],
         "paddle": paddle.__version__,
@@ -63,7 +66,7 @@ def versions() -> dict[str, str]:
 
 
 def machine() -> dict[str, object]:
-    """Cores and the processor's name."""
+    """Return the number of cores and the processor's name."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         cpu = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
@@ -73,7 +76,7 @@ def machine() -> dict[str, object]:
 
 
 def measure(names: list[str]) -> dict[str, dict[str, object]]:
-    """Figures of these measurements, a line of progress each."""
+    """Run measurements, with a progress line each; return their figures."""
     found = {}
     for number, name in enumerate(names, start=1):
         print(f"{number:2d}/{len(names)}  {name:24s}", end="", flush=True)
@@ -84,14 +87,16 @@ def measure(names: list[str]) -> dict[str, dict[str, object]]:
 
 
 def read() -> dict:
-    """The figures so far."""
+    """Return the recorded figures."""
     return json.loads(JSON.read_text(encoding="utf-8")) if JSON.exists() else {"runs": {}}
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--only", nargs="+", choices=sorted(REGISTRY), metavar="ID", help="measure these only")
-    parser.add_argument("--page", action="store_true", help="draw the page from the figures, measure nothing")
+    parser.add_argument(
+        "--only", nargs="+", choices=sorted(REGISTRY), metavar="ID", help="run only these measurements [all]"
+    )
+    parser.add_argument("--page", action="store_true", help="only write the page, from recorded figures")
     arguments = parser.parse_args()
     results = read()
     if not arguments.page:
@@ -109,7 +114,7 @@ def main() -> int:
         for name in page.unfit(run, major == newest)
     ]
     if wrong:
-        print("the page's text does not fit the figures of: " + ", ".join(wrong), file=sys.stderr)
+        print("the page's text contradicts the figures of: " + ", ".join(wrong), file=sys.stderr)
         return 1
     PAGE.write_text(page.draw(results), encoding="utf-8")
     print(f"wrote {PAGE.name}" if arguments.page else f"wrote {JSON.name} and {PAGE.name}")

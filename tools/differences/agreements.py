@@ -1,4 +1,4 @@
-"""What was suspected and is the same: largest differences."""
+"""Measurements of agreements: largest differences."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ torch_f, paddle_f = torch.nn.functional, paddle.nn.functional
 
 
 def recurrent_pair(torch_class, paddle_class) -> float:
-    """Outputs and final states of two bidirectional layers in float64, values copied by name."""
+    """Compare outputs and final states of two bidirectional layers in float64, with equal parameters."""
     torch.manual_seed(0)
     one = torch_class(5, 6, num_layers=2, batch_first=True, bidirectional=True, dtype=torch.float64)
     with paddle_dtype("float64"):
@@ -35,25 +35,25 @@ def recurrent_pair(torch_class, paddle_class) -> float:
 
 @agreement("LSTM: gates in the order i, f, g, o; names and layout of the arrays; order of the final states (float64)")
 def lstm_gates():
-    """Two layers, two directions."""
+    """Compare LSTMs with two layers and two directions."""
     return {"largest": recurrent_pair(torch.nn.LSTM, paddle.nn.LSTM)}
 
 
 @agreement("GRU: gates r, z, n; the reset gate after the recurrent product; h = (1 - z) n + z h (float64)")
 def gru_gates():
-    """Two layers, two directions."""
+    """Compare GRUs with two layers and two directions."""
     return {"largest": recurrent_pair(torch.nn.GRU, paddle.nn.GRU)}
 
 
 @agreement("SRN (`nn.RNN`, `nn.SimpleRNN`): tanh, two biases (float64)")
 def srn():
-    """Two layers, two directions."""
+    """Compare SRNs with two layers and two directions."""
     return {"largest": recurrent_pair(torch.nn.RNN, paddle.nn.SimpleRNN)}
 
 
 @agreement("Starting values of LSTM, GRU and SRN: U(-1/sqrt(H), 1/sqrt(H)), biases too (bound, relative)", limit=0.01)
 def recurrent_start():
-    """The largest entry of every kind of array against 1 / sqrt(H)."""
+    """Compare the largest entry of every array with 1 / sqrt(H)."""
     torch.manual_seed(0), paddle.seed(0)
     found = []
     for kind, other in (("LSTM", "LSTM"), ("GRU", "GRU"), ("RNN", "SimpleRNN")):
@@ -65,11 +65,11 @@ def recurrent_start():
 
 @agreement("Dropout inside a recurrent layer: between layers only, none after the last or with one layer", limit=0.0)
 def recurrent_dropout():
-    """One layer with dropout 0.9 in training against evaluation; share of zeros after the last of two layers."""
+    """Compare one layer with dropout in training and evaluation; count zeros after the last of two layers."""
     x = np.random.default_rng(0).normal(size=(2, 5, 8)).astype(np.float32)
     found = []
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch warns that it is without effect
+        warnings.simplefilter("ignore")  # torch warns that it has no effect
         one = torch.nn.LSTM(8, 8, dropout=0.9, batch_first=True)
     other = paddle.nn.LSTM(8, 8, dropout=0.9)
     for layer, tensor in ((one, torch.tensor(x)), (other, paddle.to_tensor(x))):
@@ -83,9 +83,9 @@ def recurrent_dropout():
     return {"largest": max(found)}
 
 
-@agreement("Adam: epsilon beside the corrected root, here 0.001 (loss over 60 float64 steps)")
+@agreement("Adam: epsilon is added to the bias-corrected root, here 0.001 (loss over 60 float64 steps)")
 def adam_epsilon():
-    """A large epsilon, so that its place shows."""
+    """Compare Adam with an epsilon large enough to show where it is added."""
     return {
         "largest": compare(
             60,
@@ -97,7 +97,7 @@ def adam_epsilon():
 
 @agreement("Adam's `weight_decay`, here 1/128: L2, added to the gradient of every parameter (60 float64 steps)")
 def adam_l2():
-    """Not decoupled, in either."""
+    """Compare Adam with L2 regularization, which is not decoupled in both."""
     return {
         "largest": compare(
             60,
@@ -109,7 +109,7 @@ def adam_l2():
 
 @agreement("Step schedule: `StepLR` and `StepDecay` change the rate at the same call of `step()`")
 def step_schedule():
-    """Ten rates, halved every third step."""
+    """Compare ten rates, halved every third step."""
     sgd = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
     one = torch.optim.lr_scheduler.StepLR(sgd, 3, gamma=0.5)
     other = paddle.optimizer.lr.StepDecay(1.0, 3, gamma=0.5)
@@ -122,7 +122,7 @@ def step_schedule():
 
 @agreement("Losses: cross-entropy plain and with class weights, KL divergence, mean squares (float64)")
 def losses():
-    """Each by its default reduction (KL: the mean, said so)."""
+    """Compare losses with their default reduction (KL: with an explicit mean)."""
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(2, 8, 3))
     labels, weights = rng.integers(0, 3, 8), np.array([1.0, 2.0, 3.0])
@@ -144,10 +144,10 @@ def losses():
 
 @agreement(
     "Binary cross-entropy of logits with `pos_weight` (float64)",
-    older="{largest:.2f}: `pos_weight` of another meaning",
+    older="{largest:.2f}: `pos_weight` has a different meaning",
 )
 def positive_weights():
-    """Three columns with weights 1, 2, 3."""
+    """Compare the loss of three columns with weights 1, 2, 3."""
     rng = np.random.default_rng(0)
     x, y, weights = rng.normal(size=(8, 3)), (rng.random((8, 3)) > 0.5).astype(np.float64), np.array([1.0, 2.0, 3.0])
     found = [
@@ -160,9 +160,9 @@ def positive_weights():
 ACTIVATIONS = ("relu", "gelu", "elu", "celu", "silu", "mish", "softplus", "softsign", "tanhshrink", "hardswish")
 
 
-@agreement(f"Activations by their defaults (GELU exact, not tanh), float64: {', '.join(ACTIVATIONS)}")
+@agreement(f"Activations with default settings (GELU exact, not tanh), float64: {', '.join(ACTIVATIONS)}")
 def activations():
-    """Each on 1,001 points from -6 to 6."""
+    """Compare activations on 1,001 points from -6 to 6."""
     x = np.linspace(-6, 6, 1001)
     found = {}
     for name in ACTIVATIONS:
@@ -172,16 +172,16 @@ def activations():
 
 
 @agreement(
-    "LayerNorm and BatchNorm: epsilon 1e-5, variance by n in the output (but for epsilon's rounding)", limit=1e-7
+    "LayerNorm and BatchNorm: epsilon 1e-5, variance by n in the output (except rounding of epsilon)", limit=1e-7
 )
-def normalisation():
-    """Outputs in training, on numbers small enough for epsilon to show."""
+def normalization():
+    """Compare outputs in training, on numbers small enough for epsilon to matter."""
     return {"largest": max(norm_layers())}
 
 
-@agreement("`std` and `var` divide by n - 1; `argmax` takes the first of equals; // and % round down (float64, int64)")
+@agreement("`std` and `var` divide by n - 1; `argmax` returns the first of ties; // and % round down (float64, int64)")
 def small_conventions():
-    """Of each a small case."""
+    """Compare a small case of each convention."""
     one, other = torch.tensor([1.0, 2.0, 4.0, 4.0], dtype=torch.float64), paddle.to_tensor(np.array([1.0, 2, 4, 4]))
     whole, other_whole = torch.tensor([-7, 7]), paddle.to_tensor([-7, 7])
     return {

@@ -1,4 +1,4 @@
-"""Numbers: precision, kinds of numbers, ties."""
+"""Measurements of arithmetic: precision, dtypes, ties."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from backends.torch.framework import torch
 from tools.differences import difference
 from tools.differences.small import PaddleNet, TorchNet, batches, start, train_paddle, train_torch
 
-SECTION = "Numbers"
+SECTION = "Arithmetic"
 ROOT = Path(__file__).parents[2]
 PADDLE_OPTIMIZER = "`clip` in [backends/paddle/optimizer.py](../backends/paddle/optimizer.py)"
 
@@ -23,18 +23,18 @@ PADDLE_OPTIMIZER = "`clip` in [backends/paddle/optimizer.py](../backends/paddle/
 @difference(
     SECTION,
     "Norms of millions of float32 numbers",
-    torch="`sum` is right to float32; `norm` and `dot` are off in the fifth or sixth digit.",
-    paddle="`sum` is right to float32; `norm` and `dot` on the CPU are off in the third digit.",
+    torch="`sum` is accurate in float32; `norm` and `dot` are wrong in the fifth or sixth digit.",
+    paddle="`sum` is accurate in float32; `norm` and `dot` on the CPU are wrong in the third digit.",
     effect="3.84 million standard normal numbers, relative error. PyTorch: norm {torch_norm:e}, dot {torch_dot:e}, sum"
     " of squares {torch_squares:e}. Paddle: norm {paddle_norm:e}, dot {paddle_dot:e}, sum of squares"
-    " {paddle_squares:e}. Squares added one after the other in float32: {one_by_one:e}, which is Paddle's `dot`.",
-    ours=f"Norms by sums of squares: {PADDLE_OPTIMIZER}.",
+    " {paddle_squares:e}. Sequential summation of squares in float32: {one_by_one:e}, which is Paddle's `dot`.",
+    ours=f"Norms are computed as sums of squares: {PADDLE_OPTIMIZER}.",
     size="`paddle.norm` off by {paddle_norm:e}, PyTorch's by {torch_norm:e}",
-    older="`norm` is right ({paddle_norm:e}); `dot` is off by {paddle_dot:e}.",
+    older="`norm` is accurate ({paddle_norm:e}); `dot` is off by {paddle_dot:e}.",
     claim=lambda f: f["paddle_norm"] > 1e-4 and f["paddle_dot"] > 1e-4 > 100 * f["paddle_squares"],
 )
 def norm_float32():
-    """Relative error of norms, dot products and sums of squares of a gradient as large as an embedding's."""
+    """Measure errors of norms, dot products and sums of squares, at the size of an embedding's gradient."""
     x = np.random.default_rng(0).normal(size=30000 * 128).astype(np.float32)
     square = float((x.astype(np.float64) ** 2).sum())
     one, other = torch.tensor(x), paddle.to_tensor(x)
@@ -52,24 +52,24 @@ def norm_float32():
 
 @difference(
     SECTION,
-    "Which of two equal maxima gets the gradient",
-    torch="`amax` splits it evenly; `max(dim)` gives it to one of them.",
-    paddle="`amax` and `max` split it evenly.",
+    "The gradient of tied maxima",
+    torch="`amax` divides it equally; `max(dim)` assigns it to one of them.",
+    paddle="`amax` and `max` divide it equally.",
     effect="Gradient at [2, 2, 1]: PyTorch `amax` {torch_amax}, `max` {torch_max}; Paddle `amax` {paddle_amax}, `max`"
     " {paddle_max}.",
-    ours="Max pooling looks up the first maximum by position: `PooledHead.pool` in"
-    " [backends/paddle/embedding.py](../backends/paddle/embedding.py) and"
-    " [backends/torch/embedding.py](../backends/torch/embedding.py).",
+    ours="Max pooling uses the position of the first maximum: `PooledHead.pool` in"
+    " [backends/paddle/heads/pooled.py](../backends/paddle/heads/pooled.py) and"
+    " [backends/torch/heads/pooled.py](../backends/torch/heads/pooled.py).",
     size="`max`: {torch_max} against {paddle_max}",
     claim=lambda f: (
         f["torch_amax"] == f["paddle_amax"] == "0.5, 0.5, 0"
         and f["torch_max"] == "1, 0, 0"
         and f["paddle_max"] == "0.5, 0.5, 0"
     ),
-    older="`max` gives the whole gradient to each of them ({paddle_max}): more flows back than came in.",
+    older="`max` assigns the whole gradient to each of them ({paddle_max}), so that it is counted twice.",
 )
 def max_ties():
-    """Gradients of maxima over [2, 2, 1]."""
+    """Compare the gradients of maxima over [2, 2, 1]."""
     found = {}
     for name in ("amax", "max"):
         one = torch.tensor([2.0, 2.0, 1.0], requires_grad=True)
@@ -83,7 +83,7 @@ def max_ties():
 
 
 def outcome(compute) -> str:
-    """Kind and values of a result, or the error."""
+    """Return dtype and values of a result, or the error type."""
     try:
         result = compute()
     except Exception as error:
@@ -99,7 +99,7 @@ def outcome(compute) -> str:
 
 @difference(
     SECTION,
-    "Integers, floats and their mixtures",
+    "Operations on integers and floats",
     effect="""i = [1, 2, 4] in int64, f = [1.5, 1.5, 1.5] in float32:
 
 | | PyTorch | Paddle |
@@ -116,12 +116,12 @@ def outcome(compute) -> str:
 | round of [0.5, 1.5, 2.5] | {torch_round} | {paddle_round} |
 | max of [1, nan, 2] | {torch_nan} | {paddle_nan} |
 """,
-    ours="Tensors are cast before they meet: `mask` has the model's precision, labels are cast in `losses`"
+    ours="Tensors are cast explicitly: `mask` has the model's precision, labels are cast in `losses`"
     " ([runtime.py](../backends/paddle/runtime.py), [heads/pooled.py](../backends/paddle/heads/pooled.py)).",
     size="int64 + float32: {torch_left} against {paddle_left}",
-    older="i + f keeps the left kind and loses the fraction without a word: {paddle_left}; (i > 1) * f is"
+    older="i + f has the dtype of the left operand and truncates without an error: {paddle_left}; (i > 1) * f is"
     " {paddle_bool}; i.clip(max=2.5) is {paddle_clip}; halves are rounded away from zero: {paddle_round}; max of"
-    " [1, nan, 2] is {paddle_nan}. The rest as above.",
+    " [1, nan, 2] is {paddle_nan}. The others are as above.",
     claim=lambda f: (
         f["torch_left"] == "float32 [2.5, 3.5, 5.5]"
         and f["paddle_left"] == f["paddle_right"] == f["paddle_bool"] == "TypeError"
@@ -130,7 +130,7 @@ def outcome(compute) -> str:
     ),
 )
 def number_kinds():
-    """Kind and values of small expressions."""
+    """Compare dtypes and values of small expressions."""
     found = {}
     halves, hole = [0.5, 1.5, 2.5], [1.0, float("nan"), 2.0]
     for name, framework, tensor in (("torch", torch, torch.tensor), ("paddle", paddle, paddle.to_tensor)):
@@ -163,17 +163,17 @@ print((numbers ** -1).numpy())
 
 @difference(
     SECTION,
-    "A negative power of integers",
-    torch="An error: integers have no negative powers.",
-    paddle="The call never returns, on the CPU.",
+    "Negative powers of integers",
+    torch="Raises an error.",
+    paddle="The call does not return, on the CPU.",
     effect="`[1, 2] ** -1` in int64: {torch} in PyTorch; in Paddle {paddle}.",
-    ours="No integers are raised to powers.",
+    ours="Powers of integers are not used.",
     size="{paddle}",
     claim=lambda f: f["torch"] == "RuntimeError" and f["paddle"] == "no answer within 5 s",
     slow=True,
 )
 def integer_power():
-    """[1, 2] ** -1, Paddle's in a process of its own."""
+    """Compute [1, 2] ** -1, in a separate process for Paddle."""
     try:
         torch.tensor([1, 2]) ** -1
         found = "no error"
@@ -193,19 +193,19 @@ def integer_power():
 
 @difference(
     SECTION,
-    "The same formulas in float32 part by themselves",
-    torch="Sums are taken in an order of its own.",
-    paddle="In another.",
-    effect="The same small BiLSTM, start, batches and Adam (0.01). Largest difference of the loss so far, float32: step"
-    " 1 {step_1:e}, 10 {step_10:e}, 50 {step_50:e}, 100 {step_100:e}, 200 {step_200:e}. In float64 after 200 steps:"
-    " {float64:e}. Two runs in float32 that differ by this much are the same program.",
-    ours="Sameness is shown in float64; in float32 it is reported: the table in [parity](parity.md)"
+    "The same formulas diverge in float32",
+    torch="Sums are computed in one order.",
+    paddle="Sums are computed in a different order.",
+    effect="The same small BiLSTM, starting values, batches and Adam (0.01). Largest difference of the loss so far in"
+    " float32: step 1 {step_1:e}, 10 {step_10:e}, 50 {step_50:e}, 100 {step_100:e}, 200 {step_200:e}. In float64 after"
+    " 200 steps: {float64:e}. A difference of this size in float32 is not a sign of an error.",
+    ours="Parity is verified in float64 and recorded in float32: the table in [parity](parity.md)"
     " ([tests/parity/test_layers.py](../tests/parity/test_layers.py)).",
     size="{step_200:e} in 200 float32 steps, {float64:e} in float64",
     claim=lambda f: f["step_1"] < 1e-6 and f["step_200"] > f["step_1"] and f["float64"] < 1e-12,
 )
 def float32_drift():
-    """Losses of the two frameworks' runs in either precision, everything the same."""
+    """Compare the losses of the two frameworks in both precisions, with everything else equal."""
     data, found = batches(200), {}
     for dtype in ("float32", "float64"):
         one, other = TorchNet(dtype, start()), PaddleNet(dtype, start())
@@ -227,22 +227,22 @@ print(json.dumps([torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.al
 
 @difference(
     SECTION,
-    "TF32 on GPUs (the switches only: no GPU was at hand, its effect is not measured)",
+    "TF32 on GPUs (settings only; the effect was not measured)",
     torch="Documented: off for matrix products, on for cuDNN, which computes convolutions and recurrent layers."
-    " Switches: `torch.backends.cuda.matmul.allow_tf32`, `torch.backends.cudnn.allow_tf32`.",
-    paddle="Its own warning (in `paddle/optimizer/lbfgs.py`, 3.3) says that TF32 is on by default on some NVIDIA GPUs,"
-    " and to set `NVIDIA_TF32_OVERRIDE=0`. That is NVIDIA's switch, read at start-up; we found no public one of"
-    " Paddle's.",
-    effect="PyTorch's switches as it sets them at import: matrix products {matmul}, cuDNN {cudnn}. TF32 keeps 10 bits"
-    " of a number's fraction, float32 has 23.",
-    ours="float32 means float32: off in both ([backends/torch/framework.py](../backends/torch/framework.py),"
+    " Settings: `torch.backends.cuda.matmul.allow_tf32`, `torch.backends.cudnn.allow_tf32`.",
+    paddle="According to a warning in `paddle/optimizer/lbfgs.py` (3.3), TF32 is on by default on some NVIDIA GPUs, and"
+    " `NVIDIA_TF32_OVERRIDE=0` disables it. This is NVIDIA's variable, read at start-up; we found no public setting in"
+    " Paddle.",
+    effect="PyTorch's settings after import: matrix products {matmul}, cuDNN {cudnn}. TF32 has 10 fraction bits,"
+    " float32 has 23.",
+    ours="TF32 is off in both for float32 ([backends/torch/framework.py](../backends/torch/framework.py),"
     " [backends/paddle/framework.py](../backends/paddle/framework.py)).",
     size="not measured: no GPU",
     claim=lambda f: (f["matmul"], f["cudnn"]) == ("off", "on"),
     slow=True,
 )
 def tf32():
-    """PyTorch's switches in a process that has only imported it."""
+    """Read PyTorch's settings in a process that has only imported it."""
     environment = {name: value for name, value in os.environ.items() if name != "NVIDIA_TF32_OVERRIDE"}
     done = subprocess.run(
         [sys.executable, "-c", TF32], check=True, cwd=ROOT, env=environment, capture_output=True, text=True

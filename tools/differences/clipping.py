@@ -1,4 +1,4 @@
-"""Clipping of gradients."""
+"""Measurements of gradient clipping."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ import numpy as np
 from backends.paddle.framework import paddle
 from backends.torch.framework import torch
 from tools.differences import difference
-from tools.differences.optimiser import OPTIMIZERS
+from tools.differences.optimizer import OPTIMIZERS
 from tools.differences.small import PaddleNet, TorchNet, apart, batches, start, train_paddle, train_torch
 
 SECTION = "Clipping"
 LIMIT = 0.05
-"""Below the gradients' norm in nearly every step of these runs."""
+"""Clipping limit, below the norm of the gradients in nearly every step."""
 
 
 def exact_clip(parameters) -> None:
-    """PyTorch's gradients by the formula without an epsilon."""
+    """Clip PyTorch's gradients by the formula without epsilon."""
     total = torch.sqrt(sum(p.grad.square().sum() for p in parameters))
     for p in parameters:
         p.grad.mul_((LIMIT / total).clamp(max=1.0))
@@ -24,17 +24,17 @@ def exact_clip(parameters) -> None:
 
 @difference(
     SECTION,
-    "By the norm of all gradients",
+    "Clipping by the global norm",
     torch="`clip_grad_norm_` multiplies by min(1, c / (norm + 1e-6)).",
     paddle="`ClipGradByGlobalNorm` multiplies by c / max(norm, c).",
-    effect="200 float64 steps with c = 0.05. SGD: losses up to {sgd:e} apart, with one formula {sgd_same:e}. Adam:"
-    " {adam:e}, with one formula {adam_same:e}.",
-    ours=f"min(1, c / norm), nothing added: `clip` in {OPTIMIZERS}.",
+    effect="200 float64 steps with c = 0.05. SGD: losses differ by up to {sgd:e}, with the same formula by"
+    " {sgd_same:e}. Adam: {adam:e}, with the same formula {adam_same:e}.",
+    ours=f"min(1, c / norm), without epsilon: `clip` in {OPTIMIZERS}.",
     size="loss off by {adam:e} in 200 float64 steps of Adam",
     claim=lambda f: f["sgd"] > 1e-8 and f["adam"] > 1e-8 and max(f["sgd_same"], f["adam_same"]) < 1e-11,
 )
 def clip_global_norm():
-    """Clipping by the helper of each framework, and by one formula."""
+    """Compare clipping by each framework's function, and by the same formula."""
 
     def torch_helper(parameters):
         torch.nn.utils.clip_grad_norm_(parameters, LIMIT)
@@ -59,14 +59,14 @@ def clip_global_norm():
 @difference(
     SECTION,
     "`ClipGradByNorm` is not `ClipGradByGlobalNorm`",
-    torch="`clip_grad_norm_` takes all gradients as one vector.",
-    paddle="`ClipGradByNorm`, which textbooks use, clips each tensor alone, and on the CPU in float32 only;"
-    " `ClipGradByGlobalNorm` takes all together.",
-    effect="200 float32 steps of SGD in Paddle with c = 0.05: the losses of the two are up to {apart:.2g} apart. In the"
-    " first step the clipped gradients' total norm is {tensor:.3f} per tensor and {together:.3f} together. In float64"
-    " `ClipGradByNorm` ends in: {float64}.",
-    ours=f"The spec says which: `clip_mode` `tensor` or `global`; `clip` in {OPTIMIZERS}.",
-    size="loss up to {apart:.1g} apart in 200 steps",
+    torch="`clip_grad_norm_` clips the global norm of all gradients.",
+    paddle="`ClipGradByNorm`, which textbooks use, clips the norm of each tensor, and on the CPU only in float32;"
+    " `ClipGradByGlobalNorm` clips the global norm.",
+    effect="200 float32 steps of SGD in Paddle with c = 0.05: the losses of the two differ by up to {apart:.2g}. In the"
+    " first step the global norm after clipping is {tensor:.3f} (per tensor) and {together:.3f} (global). In float64"
+    " `ClipGradByNorm` raises: {float64}.",
+    ours=f"The spec has `clip_mode` `tensor` or `global`: `clip` in {OPTIMIZERS}.",
+    size="loss off by {apart:.1g} in 200 steps",
     claim=lambda f: (
         f["apart"] > 1e-2
         and f["tensor"] > f["together"]
@@ -75,7 +75,7 @@ def clip_global_norm():
     ),
 )
 def clip_per_tensor():
-    """The two clips of Paddle, over training and in the first step."""
+    """Compare Paddle's two clipping classes over a training, and in the first step."""
     data, curves, found = batches(200), {}, {}
     kinds = {"tensor": paddle.nn.ClipGradByNorm(LIMIT), "together": paddle.nn.ClipGradByGlobalNorm(LIMIT)}
 
@@ -100,19 +100,19 @@ def clip_per_tensor():
 
 @difference(
     SECTION,
-    "Where the clipped gradient is",
-    torch="`clip_grad_norm_` is called before the step, changes `p.grad` and returns the norm before.",
-    paddle="`grad_clip` is an argument of the optimiser, which clips inside `step()` and tells no norm. Whether"
-    " `p.grad` is changed depends on the version.",
-    effect="Norm of all `p.grad` before clipping {before:.3f}; when the step is done, c = 0.05: {torch:.3f} in PyTorch,"
+    "Whether clipping changes `p.grad`",
+    torch="`clip_grad_norm_` is called before the step, changes `p.grad` and returns the norm before clipping.",
+    paddle="`grad_clip` is an argument of the optimizer, which clips in `step()` and does not return the norm. Whether"
+    " `p.grad` changes depends on the version.",
+    effect="Norm of all `p.grad` before clipping: {before:.3f}. After the step with c = 0.05: {torch:.3f} in PyTorch,"
     " {paddle:.3f} in Paddle.",
-    older="`p.grad` is left as it was: {paddle:.3f} when the step is done. A norm logged there is not clipped.",
-    ours=f"`clip` returns the norm before clipping, and this is what is logged, on both sides: {OPTIMIZERS}.",
+    older="`p.grad` is unchanged: {paddle:.3f} after the step. A norm logged there is the norm before clipping.",
+    ours=f"`clip` returns the norm before clipping, which both backends log: {OPTIMIZERS}.",
     size="`p.grad` after a step: clipped in Paddle 3, not in 2.6",
     claim=lambda f: f["before"] > 2 * LIMIT and max(abs(f["torch"] - LIMIT), abs(f["paddle"] - LIMIT)) < 1e-4,
 )
 def clip_in_place():
-    """Norm of the gradients after a step with clipping."""
+    """Compute the norm of the gradients after a step with clipping."""
 
     def norm(gradients):
         return float(np.sqrt(sum((gradient.numpy() ** 2).sum() for gradient in gradients)))

@@ -1,4 +1,4 @@
-"""State dictionaries."""
+"""Measurements of state dictionaries and files."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ PARAMETERS = "[core/models/parameters.py](../core/models/parameters.py)"
 
 @difference(
     SECTION,
-    "Paddle's recurrent layers save everything twice",
+    "Paddle's recurrent layers save every array twice",
     torch="`nn.LSTM.state_dict()` holds each array once.",
-    paddle="It holds each array under two names: `weight_ih_l0`, which PyTorch has too, and `0.cell_fw.weight_ih`.",
-    effect="A bidirectional LSTM of one layer: {torch} keys against {paddle}; the arrays behind {shared} of PyTorch's"
-    " names have the same name and shape in Paddle. Written out key by key, a file is {bytes:.1f} times as large.",
+    paddle="It holds each array under two names: `weight_ih_l0`, as in PyTorch, and `0.cell_fw.weight_ih`.",
+    effect="A bidirectional LSTM of one layer: {torch} keys in PyTorch, {paddle} in Paddle; {shared} of PyTorch's"
+    " arrays have the same name and shape in Paddle. A file with all keys is {bytes:.1f} times as large.",
     ours=f"Files hold each array once, under the names of the parameter table: {PARAMETERS}.",
     size="{paddle} keys instead of {torch}",
     claim=lambda f: f["torch"] == f["shared"] == 8 and f["paddle"] == 16 and f["bytes"] == 2,
 )
 def state_dict_keys():
-    """Keys and bytes of one LSTM's state dictionary."""
+    """Count keys and bytes of an LSTM's state dictionary."""
     one, other = torch.nn.LSTM(16, 16, bidirectional=True), paddle.nn.LSTM(16, 16, direction="bidirect")
     keys = {key: tuple(value.shape) for key, value in one.state_dict().items()}
     others = {key: tuple(value.shape) for key, value in other.state_dict().items()}
@@ -41,21 +41,20 @@ def state_dict_keys():
 
 @difference(
     SECTION,
-    "A file that does not fit",
-    torch="`load_state_dict` raises if a key is missing, unknown, or of another shape.",
-    paddle="`set_state_dict` warns and skips; it returns the missing and the unexpected keys. A key of another shape is"
-    " among the missing.",
-    effect="A weight of another shape and no bias: {torch} in PyTorch, {paddle} in Paddle, with {warnings} warnings,"
-    " {missing} keys returned as missing, and the layer as it was before ({unchanged}).",
-    ours=f"Names, shapes and kinds are held against the spec before a backend sees them: `check_parameters` in"
-    f" {PARAMETERS}.",
-    size="{torch} against a warning",
+    "A file that does not match the model",
+    torch="`load_state_dict` raises an error if a key is missing, unknown, or has the wrong shape.",
+    paddle="`set_state_dict` warns and skips; it returns missing and unexpected keys. Keys with the wrong shape count"
+    " as missing.",
+    effect="A weight of the wrong shape, and no bias: {torch} in PyTorch, {paddle} in Paddle, with {warnings} warnings"
+    " and {missing} missing keys; layer unchanged: {unchanged}.",
+    ours=f"Core checks names, shapes and types before loading: `check_parameters` in {PARAMETERS}.",
+    size="{torch} in PyTorch, a warning in Paddle",
     claim=lambda f: (
         f["torch"] == "RuntimeError" and f["paddle"] == "no error" and f["missing"] == 2 and f["unchanged"] == "yes"
     ),
 )
 def load_mismatch():
-    """Loading a state dictionary with one array of another shape and one array missing."""
+    """Load a state dictionary with one array of the wrong shape and one missing."""
     try:
         torch.nn.Linear(3, 2).load_state_dict({"weight": torch.zeros(5, 5)})
         found = "no error"
@@ -77,18 +76,18 @@ def load_mismatch():
 
 @difference(
     SECTION,
-    "Optimiser state is keyed by a counter of the process",
-    torch="State is keyed by the parameter's position: 0, 1, 2.",
-    paddle="State is keyed by names that count the layers made so far in the process: `linear_0.w_0_moment1_0`.",
-    effect="The same model built twice in one process: {shared} of {keys} keys of Adam's state are the same. Loading"
-    " the first model's state into the second model's optimiser: {outcome}.",
+    "Keys of the optimizer state depend on a process-wide counter",
+    torch="Keys are the positions of the parameters: 0, 1, 2.",
+    paddle="Keys are names that count the layers created in the process: `linear_0.w_0_moment1_0`.",
+    effect="The same model is created twice in one process: {shared} of {keys} keys of Adam's state are equal. Loading"
+    " the first model's state into the second model's optimizer: {outcome}.",
     ours="Moments are saved under the parameters' neutral names: `Adam.moments` and `load` in"
     " [optimizer.py](../backends/paddle/optimizer.py).",
-    size="{shared} of {keys} keys the same for the same model built twice",
+    size="{shared} of {keys} keys equal for the same model created twice",
     claim=lambda f: f["shared"] == 0 and f["keys"] > 40 and f["outcome"] == "AssertionError",
 )
-def optimiser_state_keys():
-    """Adam's keys of one model built twice, and what loading one into the other does."""
+def optimizer_state_keys():
+    """Compare Adam's keys for a model created twice, and load one state into the other."""
     states, optimizers = [], []
     for _ in range(2):
         net = PaddleNet(arrays=start())

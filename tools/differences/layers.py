@@ -1,4 +1,4 @@
-"""Layers."""
+"""Measurements of layers."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ LAYERS = (
 
 
 def copied(one, other) -> None:
-    """Give Paddle's recurrent layer the values of PyTorch's, by name: names and layout are the same."""
+    """Copy the parameters of PyTorch's recurrent layer to Paddle's: names and layout are equal."""
     for name, parameter in one.named_parameters():
         getattr(other, name).set_value(parameter.detach().numpy())
 
 
 @difference(
     SECTION,
-    "Which axis is the batch",
+    "The batch axis of recurrent layers",
     torch="Recurrent layers read `[time, batch, features]` unless `batch_first=True`.",
     paddle="Recurrent layers read `[batch, time, features]` unless `time_major=True`.",
-    effect="An LSTM with the same weights on the same array of 8 sequences of 8 steps: no error, and outputs that are"
-    " off by {wrong:.0%} of their size. With `batch_first=True` they agree to {right:e}.",
+    effect="An LSTM with the same weights on the same array of 8 sequences of 8 steps: no error, and a relative error"
+    " of the outputs of {wrong:.0%}. With `batch_first=True` it is {right:e}.",
     ours=f"Batch first on both sides: `builtin_layer` ({LAYERS}).",
-    size="outputs off by {wrong:.0%} where batch and time are equally long",
+    size="outputs off by {wrong:.0%} if both axes are equally long",
     claim=lambda f: f["wrong"] > 0.1 and f["right"] < 1e-5,
 )
 def batch_axis():
-    """One LSTM by each framework's default axes, on an array in which the two axes are equally long."""
+    """Run an LSTM with each framework's default axes, on an array whose first two axes are equally long."""
     torch.manual_seed(0)
     one, other = torch.nn.LSTM(16, 16), paddle.nn.LSTM(16, 16)
     copied(one, other)
@@ -52,23 +52,23 @@ def batch_axis():
 @difference(
     SECTION,
     "Dropout: two meanings of `mode` in Paddle",
-    torch="`dropout` scales what it keeps by 1 / (1 - p) in training and does nothing in evaluation.",
-    paddle="The same by default (`upscale_in_train`). `downscale_in_infer`, which older programs and books use, keeps"
-    " values as they are in training and multiplies by 1 - p in evaluation.",
-    effect="Ones through dropout of 0.5, mean in training and in evaluation: PyTorch {torch_train:.2f} and"
+    torch="`dropout` scales the kept units by 1 / (1 - p) in training and does nothing in evaluation.",
+    paddle="The same by default (`upscale_in_train`). `downscale_in_infer`, common in older programs and books, does"
+    " not scale in training and multiplies by 1 - p in evaluation.",
+    effect="Mean of ones after dropout of 0.5, in training and in evaluation: PyTorch {torch_train:.2f} and"
     " {torch_eval:.2f}; Paddle {paddle_train:.2f} and {paddle_eval:.2f}; with `downscale_in_infer` {down_train:.2f} and"
     " {down_eval:.2f}.",
-    ours="Scaled in training, the same units dropped in both: `training_dropout` in model.py"
-    " ([torch](../backends/torch/model.py), [paddle](../backends/paddle/model.py)).",
+    ours="Scaled in training, with the same dropped units in both: `training_dropout`"
+    " ([torch](../backends/torch/dropout.py), [paddle](../backends/paddle/dropout.py)).",
     size="`downscale_in_infer`: activations {down_eval:.1f} of PyTorch's",
     claim=lambda f: f["paddle_eval"] == f["torch_eval"] == 1 and abs(f["down_eval"] - 0.5) < 1e-6,
 )
 def dropout_mode():
-    """Mean of ones after dropout, in training and in evaluation."""
+    """Compute the mean of ones after dropout, in training and in evaluation."""
     torch.manual_seed(0), paddle.seed(0)
     functional, found = paddle.nn.functional, {}
     for name, training in (("train", True), ("eval", False)):
-        ones = paddle.ones([1000, 100])  # Paddle refuses `downscale_in_infer` of one dimension
+        ones = paddle.ones([1000, 100])  # Paddle does not support `downscale_in_infer` in one dimension
         found[f"torch_{name}"] = torch.nn.functional.dropout(torch.ones(100000), 0.5, training=training).mean().item()
         found[f"paddle_{name}"] = functional.dropout(ones, p=0.5, training=training).mean().item()
         down = functional.dropout(ones, p=0.5, training=training, mode="downscale_in_infer")
@@ -78,19 +78,19 @@ def dropout_mode():
 
 @difference(
     SECTION,
-    "A GRU whose reset gate is shut",
-    torch="The gradient of a saturated GRU is small, and a number.",
-    paddle="On the CPU the backward pass divides by the reset gate: where that is 0 in float32, gradients are NaN.",
-    effect="Three steps of a GRU with the reset gate's bias at -60 and at -90, sum of its gradients' sizes: PyTorch"
+    "A GRU with a closed reset gate",
+    torch="The gradient of a saturated GRU is small but finite.",
+    paddle="On the CPU the backward pass divides by the reset gate: if that is 0 in float32, gradients are NaN.",
+    effect="Three steps of a GRU with the reset gate's bias at -60 and at -90, sum of its absolute gradients: PyTorch"
     " {torch_60} and {torch_90}, Paddle {paddle_60} and {paddle_90}; in float64 at -90 {torch_double} and"
     " {paddle_double}.",
-    ours="Not dealt with: the built-in layer is used. A trained gate is far from there, and a run whose loss is no"
-    " longer a number stops ([core/train/loop.py](../core/train/loop.py)).",
+    ours="Not corrected: the built-in layer is used. Trained gates do not reach such values, and a run stops if its"
+    " loss is NaN ([core/train/loop.py](../core/train/loop.py)).",
     size="float32 gradients are {paddle_90} when the gate is at exp(-90)",
     claim=lambda f: f["paddle_90"] == "nan" != f["torch_90"] and f["paddle_60"] == f["torch_60"],
 )
 def gru_reset_shut():
-    """The same GRU in both; by its biases the reset gate is exp(-60) and exp(-90)."""
+    """Sum the gradients of the same GRU in both, with a reset gate of exp(-60) and exp(-90)."""
 
     def total(layer, x) -> str:
         output = layer(x)[0].sum()
@@ -115,18 +115,18 @@ def gru_reset_shut():
 
 @difference(
     SECTION,
-    "BatchNorm: momentum counts the other way, and the running variance divides by another number",
-    torch="running = 0.9 running + 0.1 batch, written `momentum=0.1`; the batch's variance divides by n - 1.",
-    paddle="The same step is written `momentum=0.9`; the batch's variance divides by n.",
-    effect="One batch of 8 rows. Running means by the defaults agree to {mean:e}; with PyTorch's 0.1 typed into Paddle"
-    " the running mean moves {typed:.0f} times too far. The variance that was mixed in is {variance:.3f} times"
-    " PyTorch's (7/8 = 0.875).",
-    ours="The spec has no batch normalisation.",
-    size="`momentum=0.1` typed into Paddle: running mean moves {typed:.0f} times too far",
+    "BatchNorm: opposite definitions of momentum, and a biased running variance",
+    torch="running = 0.9 running + 0.1 batch is `momentum=0.1`; the variance of the batch divides by n - 1.",
+    paddle="The same update is `momentum=0.9`; the variance of the batch divides by n.",
+    effect="One batch of 8 rows. With default settings, running means agree to {mean:e}; with PyTorch's `momentum=0.1`"
+    " in Paddle the running mean moves {typed:.0f} times too far. The variance of the batch in the running variance is"
+    " {variance:.3f} times PyTorch's (7/8 = 0.875).",
+    ours="The spec has no batch normalization.",
+    size="`momentum=0.1` in Paddle: running mean moves {typed:.0f} times too far",
     claim=lambda f: f["mean"] < 1e-6 and abs(f["typed"] - 9) < 1e-3 and abs(f["variance"] - 0.875) < 1e-3,
 )
 def batch_norm():
-    """Running statistics after one batch of 8 rows."""
+    """Compare running statistics after one batch of 8 rows."""
     x = np.random.default_rng(0).normal(3.0, 2.0, (8, 4)).astype(np.float32)
     one, other, typed = torch.nn.BatchNorm1d(4), paddle.nn.BatchNorm1D(4), paddle.nn.BatchNorm1D(4, momentum=0.1)
     one(torch.tensor(x))
@@ -143,15 +143,15 @@ def batch_norm():
 @difference(
     SECTION,
     "Softmax without an axis",
-    torch="`F.softmax(x)` warns and takes axis 0 for one or three dimensions, 1 otherwise.",
-    paddle="`F.softmax(x)` takes the last axis.",
+    torch="`F.softmax(x)` warns and uses axis 0 for one or three dimensions, 1 otherwise.",
+    paddle="`F.softmax(x)` uses the last axis.",
     effect="On an array `[2, 2, 2]` the results differ by up to {apart:.2f}; on a matrix by {matrix:e}.",
-    ours="Always with the axis ([backends/torch/heads/pooled.py](../backends/torch/heads/pooled.py)).",
+    ours="The axis is always given ([backends/torch/heads/pooled.py](../backends/torch/heads/pooled.py)).",
     size="probabilities differ by {apart:.2f} on three dimensions",
     claim=lambda f: f["apart"] > 0.5 and f["matrix"] < 1e-6,
 )
 def softmax_axis():
-    """Softmax by its default axis."""
+    """Compare softmax over the default axis."""
     x = np.arange(8, dtype=np.float32).reshape(2, 2, 2)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -163,17 +163,17 @@ def softmax_axis():
 @difference(
     SECTION,
     "ReLU of NaN",
-    torch="`relu(nan)` is NaN: a broken run shows.",
-    paddle="`relu(nan)` is 0 on the CPU: the NaN is gone, and the loss may stay finite.",
+    torch="`relu(nan)` is NaN: the error remains visible.",
+    paddle="`relu(nan)` is 0 on the CPU: the NaN disappears, and the loss may stay finite.",
     effect="`relu(nan)`: PyTorch {torch}, Paddle {paddle}. `argmax` of [1, nan, 2]: position {torch_argmax} (the NaN)"
     " against {paddle_argmax}.",
-    ours="Core stops a run whose loss is not finite ([core/train/loop.py](../core/train/loop.py)); a NaN that a ReLU"
-    " swallows in Paddle cannot be seen there.",
+    ours="A run stops if its loss is not finite ([core/train/loop.py](../core/train/loop.py)); this cannot detect a NaN"
+    " that a ReLU has removed in Paddle.",
     size="`relu(nan)` = {paddle}: Paddle hides a NaN",
     claim=lambda f: f["torch"] == "nan" and f["paddle"] == "0.0" and f["torch_argmax"] != f["paddle_argmax"],
 )
 def relu_of_nan():
-    """What becomes of a NaN."""
+    """Apply ReLU and argmax to a NaN."""
     nan = float("nan")
     return {
         "torch": str(torch.relu(torch.tensor([nan])).item()),
@@ -184,7 +184,7 @@ def relu_of_nan():
 
 
 def norm_layers() -> list[float]:
-    """Differences of LayerNorm and BatchNorm in float64."""
+    """Return the differences of LayerNorm and BatchNorm in float64."""
     x = np.random.default_rng(0).normal(0, 0.01, (8, 4))
     one = [layer(torch.tensor(x)) for layer in (torch.nn.LayerNorm(4).double(), torch.nn.BatchNorm1d(4).double())]
     with paddle_dtype("float64"):
@@ -195,19 +195,19 @@ def norm_layers() -> list[float]:
 
 @difference(
     SECTION,
-    "Float64 layers with float32 numbers inside",
+    "Float64 layers with float32 constants",
     torch="Epsilons, slopes and constants have the precision of the tensor.",
-    paddle="Some pass through float32, or are written with seven digits, in float64 layers too: epsilons of"
-    " normalisation, the constants of `selu` and `hardsigmoid`; see also [momentum](#momentum_rounding),"
+    paddle="Some are rounded to float32, or have only seven digits, in float64 layers too: epsilons of normalization,"
+    " the constants of `selu` and `hardsigmoid`; see also [momentum](#momentum_rounding),"
     " [decay](#adamw_decays_all) and [label smoothing](#label_smoothing).",
     effect="Largest difference in float64: LayerNorm {layer_norm:e}, BatchNorm {batch_norm:e}, `selu` {selu:e},"
     " `hardsigmoid` {hardsigmoid:e}, `leaky_relu` {leaky_relu:e}.",
-    ours="None of these is in the spec. Worth knowing when a float64 comparison stops at 1e-8 instead of 1e-15.",
-    size="float64 comparisons stop at {layer_norm:e}",
+    ours="None of these is in the spec. They explain float64 comparisons that differ by 1e-8 instead of 1e-15.",
+    size="float64 results differ by {layer_norm:e}",
     claim=lambda f: min(f["layer_norm"], f["batch_norm"], f["selu"], f["hardsigmoid"]) > 1e-10,
 )
 def float32_inside():
-    """Layers and activations on float64 tensors."""
+    """Compare layers and activations on float64 tensors."""
     x = np.linspace(-6, 6, 1001)
     found = dict(zip(("layer_norm", "batch_norm"), norm_layers(), strict=True))
     for name in ("selu", "hardsigmoid", "leaky_relu"):

@@ -1,10 +1,6 @@
-"""Padding, lengths and ids."""
+"""Measurements of padding, lengths and token ids."""
 
 from __future__ import annotations
-
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 
@@ -12,27 +8,26 @@ from backends.paddle.framework import paddle
 from backends.torch.framework import torch
 from tools.differences import difference
 from tools.differences.layers import LAYERS, copied
-from tools.differences.small import apart, paddle_dtype
+from tools.differences.small import KILLED, apart, failure, isolated, paddle_dtype
 
 SECTION = "Padding"
-ROOT = Path(__file__).parents[2]
 
 
 @difference(
     SECTION,
-    "What a look-up of the padding id returns",
-    torch="The stored row of `padding_idx`, whatever it holds. The layer zeroes it once, at the start.",
-    paddle="Zeros, whatever the row holds.",
-    effect="A table full of ones, looked up at id 0 with `padding_idx=0`: {torch:.0f} in PyTorch, {paddle:.0f} in"
-    " Paddle. Neither gives the row a gradient ({torch_gradient:.0f} and {paddle_gradient:.0f}).",
-    ours="Row 0 is zero and stays zero, so both answers are the same: `initial_parameters` in"
+    "The embedding of the padding id",
+    torch="The stored row of `padding_idx`. The layer initializes it to zero.",
+    paddle="Always zeros, even if the stored row is not zero.",
+    effect="A table of ones, looked up at id 0 with `padding_idx=0`: {torch:.0f} in PyTorch, {paddle:.0f} in"
+    " Paddle. In both, the row has no gradient ({torch_gradient:.0f} and {paddle_gradient:.0f}).",
+    ours="Row 0 is zero and stays zero, so both results are equal: `initial_parameters` in"
     " [core/models/parameters.py](../core/models/parameters.py); the reference multiplies by zero"
     " ([core/models/model.py](../core/models/model.py), `embed`).",
     size="a pretrained row 0: {torch:.0f} against {paddle:.0f}",
     claim=lambda f: (f["torch"], f["paddle"], f["torch_gradient"], f["paddle_gradient"]) == (1, 0, 0, 0),
 )
 def padding_row():
-    """A row of ones at the padding id: looked up, and its gradient."""
+    """Look up a padding row of ones, and compute its gradient."""
     one = torch.ones(3, 2, requires_grad=True)
     found = torch.nn.functional.embedding(torch.tensor([0, 1]), one, padding_idx=0)
     found.sum().backward()
@@ -51,50 +46,41 @@ def padding_row():
 OUT_OF_RANGE = """
 import sys
 from backends.paddle.framework import paddle
+from tools.differences.small import failure
 table = paddle.ones([4, 3])
 identity, padding = int(sys.argv[1]), None if sys.argv[2] == "none" else int(sys.argv[2])
-try:
-    paddle.nn.functional.embedding(paddle.to_tensor([identity]), table, padding_idx=padding).numpy()
-    print("no error")
-except Exception as error:
-    print(type(error).__name__)
+ids = paddle.to_tensor([identity])
+print(">", failure(lambda: paddle.nn.functional.embedding(ids, table, padding_idx=padding).numpy()))
 """
 
 
 def looked_up(identity: int, padding: str) -> str:
-    """What Paddle does with an id, in a process of its own, which may not survive."""
-    command = [sys.executable, "-c", OUT_OF_RANGE, str(identity), padding]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    return done.stdout.strip() if done.returncode == 0 else "the process is killed"
+    """Look up an id with Paddle in a separate process, which may crash; return the outcome."""
+    return isolated(OUT_OF_RANGE, str(identity), padding)[-1]
 
 
 @difference(
     SECTION,
     "Ids out of range",
-    torch="Every id is checked.",
-    paddle="With `padding_idx` no id is checked, and foreign memory is read. Negative ids are never checked.",
+    torch="All ids are checked.",
+    paddle="With `padding_idx` no id is checked, and the lookup reads out of bounds. Negative ids are never checked.",
     effect="A table of 4 rows. Id 4: {torch} in PyTorch; {checked} in Paddle without `padding_idx`, {unchecked} with"
-    " it: the next bytes of memory come back as a word vector. Id -1 without `padding_idx`: {negative}."
+    " it: the next bytes of memory are returned as a word vector. Id -1 without `padding_idx`: {negative}."
     " Id 10^9 with it: {far}.",
-    ours="Core checks ids and lengths, once per data set: [core/batch.py](../core/batch.py).",
-    size="id V with `padding_idx`: {unchecked}, a vector of foreign memory",
+    ours="Core checks ids and lengths once per data set: [core/batch.py](../core/batch.py).",
+    size="id V with `padding_idx`: {unchecked}, out-of-bounds memory is read",
     claim=lambda f: (
         f["torch"] == "IndexError"
         and f["checked"] == "ValueError"
         and f["unchecked"] == f["negative"] == "no error"
-        and f["far"] == "the process is killed"
+        and f["far"] == KILLED
     ),
     slow=True,
 )
 def id_range():
-    """Look-ups past the end of a table and before its start."""
-    try:
-        torch.nn.functional.embedding(torch.tensor([4]), torch.ones(4, 3), padding_idx=0)
-        found = "no error"
-    except IndexError as error:
-        found = type(error).__name__
+    """Look up ids past the end of a table and before its start."""
     return {
-        "torch": found,
+        "torch": failure(torch.nn.functional.embedding, torch.tensor([4]), torch.ones(4, 3), padding_idx=0),
         "checked": looked_up(4, "none"),
         "unchecked": looked_up(4, "0"),
         "negative": looked_up(-1, "none"),
@@ -106,7 +92,7 @@ LENGTHS = [3, 7]
 
 
 def padded_pair():
-    """A bidirectional LSTM in both with the same values, and two sequences of 3 and 7 steps padded with zeros to 7."""
+    """Return an LSTM of each framework with equal values, and two padded sequences."""
     torch.manual_seed(0)
     one = torch.nn.LSTM(5, 6, batch_first=True, bidirectional=True)
     other = paddle.nn.LSTM(5, 6, direction="bidirect")
@@ -117,7 +103,7 @@ def padded_pair():
 
 
 def packed(layer, x, lengths):
-    """PyTorch's way to tell lengths: outputs and final h."""
+    """Run PyTorch's layer on packed sequences; return outputs and final h."""
     sequence = torch.nn.utils.rnn.pack_padded_sequence(x, torch.tensor(lengths), batch_first=True, enforce_sorted=False)
     outputs, (hidden, _) = layer(sequence)
     outputs = torch.nn.utils.rnn.pad_packed_sequence(outputs, batch_first=True)[0]
@@ -126,19 +112,19 @@ def packed(layer, x, lengths):
 
 @difference(
     SECTION,
-    "Recurrent layers do not know where a sequence ends",
-    torch="Lengths are told by `pack_padded_sequence`; without it the layer walks over the padding.",
-    paddle="Lengths are told by `sequence_length=`; without it the layer walks over the padding.",
-    effect="A sequence of 3 steps padded with zero vectors to 7. Without lengths, its final states move by up to"
-    " {torch_moved:.2f} (PyTorch) and {paddle_moved:.2f} (Paddle), and the outputs past its end are as large as"
-    " {past:.2f}. With lengths, those are zero in both, and the two agree to {agree:e}.",
-    ours="The lengths rule: a state stops at the last real token and outputs past it are zero. Two one-way layers, the"
-    f" reverse one on sequences turned round within their lengths, then a mask: `RecurrentEncoder` ({LAYERS}).",
-    size="final states off by {torch_moved:.2f} if lengths are not told",
+    "Recurrent layers without lengths process padding",
+    torch="Lengths are given by `pack_padded_sequence`; without it the layer also processes the padding.",
+    paddle="Lengths are given by `sequence_length=`; without it the layer also processes the padding.",
+    effect="A sequence of 3 steps padded with zero vectors to 7. Without lengths, its final states change by up to"
+    " {torch_moved:.2f} (PyTorch) and {paddle_moved:.2f} (Paddle), and the outputs past its end reach {past:.2f}. With"
+    " lengths, these outputs are zero in both, and the frameworks agree to {agree:e}.",
+    ours="States stop at the last real token, and outputs past it are zero. Two unidirectional layers, one of them on"
+    f" sequences reversed within their lengths, then a mask: `RecurrentEncoder` ({LAYERS}).",
+    size="final states off by {torch_moved:.2f} without lengths",
     claim=lambda f: f["torch_moved"] > 0.05 and f["agree"] < 1e-6 and f["past_with_lengths"] == 0,
 )
 def lengths():
-    """A bidirectional LSTM on padded sequences, with lengths and without."""
+    """Run a bidirectional LSTM on padded sequences, with lengths and without."""
     one, other, x = padded_pair()
     outputs, hidden = packed(one, x, LENGTHS)
     blind, (blind_hidden, _) = one(x)
@@ -154,12 +140,15 @@ def lengths():
 
 
 CELLS = {"srn": ("RNN", "SimpleRNN"), "gru": ("GRU", "GRU"), "lstm": ("LSTM", "LSTM")}
-"""What the built-in layers are called in each."""
+"""Names of the built-in layers in PyTorch and Paddle."""
 
 
 def gradients_apart(cell: str, sizes: list[int], scale: float) -> dict[str, float]:
-    """A bidirectional layer on two sequences padded to 7, in float64, from initial states times `scale`: differences of
-    the gradients by name, relative to the largest entry of PyTorch's, and of all outputs by "outputs", absolute."""
+    """Compare the gradients of a bidirectional float64 layer on two sequences padded to 7 steps.
+
+    Initial states are random numbers times `scale`. Return differences of gradients by name, relative to the largest
+    entry of PyTorch's, and under "outputs" the absolute difference of all outputs.
+    """
     torch.manual_seed(0)
     one = getattr(torch.nn, CELLS[cell][0])(5, 6, batch_first=True, bidirectional=True, dtype=torch.float64)
     with paddle_dtype("float64"):
@@ -170,7 +159,7 @@ def gradients_apart(cell: str, sizes: list[int], scale: float) -> dict[str, floa
         name: (torch.randn(shape, dtype=torch.float64) * (1.0 if name == "x" else scale)).requires_grad_()
         for name, shape in shapes.items()
     }
-    factors = torch.randn(2, 7, 12, dtype=torch.float64)  # of the outputs, in the sum whose gradients are compared
+    factors = torch.randn(2, 7, 12, dtype=torch.float64)  # weights of the outputs in the loss
     other_given = {name: paddle.to_tensor(a.detach().numpy(), stop_gradient=False) for name, a in given.items()}
 
     sequence = torch.nn.utils.rnn.pack_padded_sequence(
@@ -195,19 +184,18 @@ def gradients_apart(cell: str, sizes: list[int], scale: float) -> dict[str, floa
 @difference(
     SECTION,
     "Initial states and padding: wrong gradients of the reverse direction",
-    torch="Packed sequences take initial states.",
-    paddle="So does a bidirectional layer with `sequence_length=`, and its outputs are right. But on the CPU the"
-    " backward pass of the reverse direction reads zeros where the initial state was, for every sequence that is"
-    " padded.",
+    torch="Packed sequences support initial states.",
+    paddle="A bidirectional layer with `sequence_length=` supports them, and its outputs are correct. But on the CPU"
+    " the backward pass of the reverse direction reads zeros instead of the initial state, for every padded sequence.",
     effect="Two sequences of 3 and 7 steps, the first padded to 7, random initial states, float64. Outputs and final"
-    " states agree to {outputs:e}. Gradients of `weight_hh_l0_reverse` are off, of their largest entry, by {srn:.0%}"
-    " (SimpleRNN), {gru:.0%} (GRU) and {lstm:.0%} (LSTM). In the GRU so are those of the other reverse parameters and"
-    " of the initial states, by {gru_others:.0%} or more, and those of the input, by {gru_input:.0%}: layers below it"
-    " go wrong, too. All other gradients agree to {rest:e}. It is the padding that matters, not unequal lengths: with"
-    " two sequences of 5 steps padded to 7 the LSTM is off by {alike:.0%}. With nothing padded everything agrees to"
-    " {unpadded:e}, with initial states of zero to {zeros:e}.",
-    ours="Models start from zero states, where nothing is wrong. With others the implementation `packed` refuses"
-    " such gradients in Paddle; `builtin` turns sequences round itself, and its are right"
+    " states agree to {outputs:e}. Errors of the gradient of `weight_hh_l0_reverse`, relative to its largest entry, are"
+    " {srn:.0%} (SimpleRNN), {gru:.0%} (GRU) and {lstm:.0%} (LSTM). In the GRU, gradients of the other reverse"
+    " parameters and of the initial states are wrong by at least {gru_others:.0%}, and those of the input by"
+    " {gru_input:.0%}, which affects the layers below. All other gradients agree to {rest:e}. The cause is padding, not"
+    " unequal lengths: with two sequences of 5 steps padded to 7, the error of the LSTM is {alike:.0%}. Without padding"
+    " all gradients agree to {unpadded:e}, with zero initial states to {zeros:e}.",
+    ours="Models start from zero states, for which gradients are correct. For other states the implementation `packed`"
+    " raises an error in Paddle; `builtin` reverses sequences itself, with correct gradients"
     " ([backends/paddle/encoders/recurrent_layers.py](../backends/paddle/encoders/recurrent_layers.py)).",
     size="LSTM: gradient of the reverse `weight_hh` off by {lstm:.0%}",
     claim=lambda f: (
@@ -216,7 +204,7 @@ def gradients_apart(cell: str, sizes: list[int], scale: float) -> dict[str, floa
     ),
 )
 def reverse_states():
-    """Gradients of bidirectional layers on padded sequences, with initial states and without."""
+    """Compare gradients of bidirectional layers on padded sequences, with initial states and without."""
     padded = {cell: gradients_apart(cell, LENGTHS, scale=1.0) for cell in CELLS}
     unpadded = [gradients_apart(cell, [7, 7], scale=1.0) for cell in CELLS]
     zeros = [gradients_apart(cell, LENGTHS, scale=0.0) for cell in CELLS]
@@ -237,19 +225,19 @@ def reverse_states():
 
 @difference(
     SECTION,
-    "Cells of one's own: Paddle stops the state and leaves the outputs",
-    torch="A loop over a cell is written by hand; there is nothing to inherit.",
-    paddle="`nn.RNN` and `nn.BiRNN` run any cell over time and take `sequence_length`: the state stops at the length,"
-    " but outputs go on past it.",
-    effect="`nn.RNN(nn.LSTMCell)`, a sequence of 3 steps padded to 7: final state as the built-in layer's to"
-    " {state:e}, outputs past the end up to {past:.2f} (built-in layer: {builtin:.0f}). A mean or maximum over time is"
-    " wrong.",
+    "Custom cells: Paddle does not mask outputs past the length",
+    torch="There is no wrapper for cells; users write the loop over time.",
+    paddle="`nn.RNN` and `nn.BiRNN` run any cell over time with `sequence_length`: the state stops at the length, but"
+    " outputs do not.",
+    effect="`nn.RNN(nn.LSTMCell)` on a sequence of 3 steps padded to 7: the final state equals that of the built-in"
+    " layer to {state:e}, but outputs past the end reach {past:.2f} (built-in layer: {builtin:.0f}). The mean or"
+    " maximum over time is then wrong.",
     ours=f"Outputs are masked ({LAYERS}).",
     size="outputs past the end up to {past:.2f} instead of zero",
     claim=lambda f: f["past"] > 0.01 and f["builtin"] == 0 and f["state"] < 1e-6,
 )
 def cell_outputs_past_end():
-    """Paddle's wrapper of a cell against its built-in layer, the same weights."""
+    """Compare Paddle's wrapper of a cell with its built-in layer, with the same weights."""
     paddle.seed(0)
     builtin, cell = paddle.nn.LSTM(5, 6), paddle.nn.LSTMCell(5, 6)
     for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
@@ -267,20 +255,16 @@ def cell_outputs_past_end():
 @difference(
     SECTION,
     "A sequence of length 0",
-    torch="`pack_padded_sequence` refuses it.",
-    paddle="`sequence_length` takes it.",
-    effect="PyTorch: {torch}. Paddle: {paddle}; the final state of the empty sequence is {state:.2f} at most.",
+    torch="`pack_padded_sequence` raises an error.",
+    paddle="`sequence_length` accepts it.",
+    effect="PyTorch: {torch}. Paddle: {paddle}; the final state of the empty sequence is at most {state:.2f}.",
     ours="Length 0 is an error in core, before either framework sees it: [core/batch.py](../core/batch.py).",
     size="{torch} against {paddle}",
     claim=lambda f: f["torch"] == "RuntimeError" and f["paddle"] == "no error",
 )
 def length_zero():
-    """An empty sequence beside one of 7 steps."""
+    """Run layers on an empty sequence and one of 7 steps."""
     one, other, x = padded_pair()
-    try:
-        packed(one, x, [0, 7])
-        found = "no error"
-    except RuntimeError as error:
-        found = type(error).__name__
     _, (hidden, _) = other(paddle.to_tensor(x.numpy()), sequence_length=paddle.to_tensor([0, 7]))
+    found = failure(packed, one, x, [0, 7])
     return {"torch": found, "paddle": "no error", "state": float(np.abs(hidden.numpy()[:, 0]).max())}

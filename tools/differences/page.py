@@ -1,4 +1,4 @@
-"""Draws `differences.md` from the texts beside the measurements and the figures in `differences.json`."""
+"""Write `differences.md` from the texts of the measurements and the figures in `differences.json`."""
 
 from __future__ import annotations
 
@@ -6,27 +6,27 @@ from pathlib import Path
 
 from tools.differences import AGREEMENTS, REGISTRY, Figures, Measurement
 
-HEAD = """# Where PaddlePaddle and PyTorch differ by themselves
+HEAD = """# Differences between PaddlePaddle and PyTorch
 
-The same model, written in both frameworks with their defaults, is two models. This page lists where, how much it moves,
-and what seqtwin's spec says instead. It is for who ports a model from one to the other, and for who wonders why two
-runs differ.
+Where do the frameworks differ if a model is written in both with default settings? This page lists the differences,
+their measured effects, and what seqtwin does instead. It helps to port a model from one framework to the other, and to
+explain why two runs differ.
 
-Every figure here was measured by a small function, named at the end of each entry, on fixed seeds, and is written in by
-`python -m tools.differences` (figures: [differences.json](differences.json)). Measured with {versions}, on
-{machine}. `3e-7` is 3 in ten million.
+A small function, linked at the end of each entry, measures the figures with fixed seeds. `python -m tools.differences`
+writes them into this page and into [differences.json](differences.json). They were measured with {versions}, on
+{machine}.
 """
 
 METHOD = """
-"A small BiLSTM" is, everywhere here: 200 word vectors of 8 numbers, a bidirectional LSTM of 8, the mean over time, a
-linear layer, two classes; batches of 16 made-up sentences of 8 words, all equally long. Both sides start from the same
-values unless starting values are the question ([small.py](../tools/differences/small.py)). Where a difference is called
-"the loss", it is the largest difference of the loss in any step so far.
+"A small BiLSTM" is the same model throughout: 200 word vectors of size 8, a bidirectional LSTM with 8 units, mean
+pooling over time, a linear layer and two classes. Batches are 16 random sequences of 8 tokens, without padding. Both
+frameworks start from the same values, except in the section on starting values
+([small.py](../tools/differences/small.py)). A difference of "the loss" is the largest difference in any step so far.
 """
 
 
 class Number(float):
-    """A float whose format `e` is short: 3.1e-7."""
+    """A float with a short format `e`, as 3.1e-7."""
 
     def __format__(self, spec: str) -> str:
         if spec != "e":
@@ -36,18 +36,18 @@ class Number(float):
 
 
 def short(text: str) -> str:
-    """1.0e-07 -> 1e-7"""
+    """Shorten an exponent notation: 1.0e-07 becomes 1e-7."""
     mantissa, _, exponent = text.partition("e")
     return f"{mantissa.removesuffix('.0')}e{int(exponent)}"
 
 
 def fill(text: str, figures: Figures) -> str:
-    """The text with its figures."""
+    """Fill figures into a text."""
     return text.format(**{k: Number(v) if isinstance(v, float) else v for k, v in figures.items()})
 
 
 def alike(one: object, other: object) -> bool:
-    """Whether two figures would be read as the same: equal, both rounding, or within a third of each other."""
+    """Return whether figures are equal, both rounding errors, or within a third of each other."""
     if not isinstance(one, float) or not isinstance(other, float):
         return one == other
     if max(abs(one), abs(other)) < 1e-12:
@@ -56,19 +56,19 @@ def alike(one: object, other: object) -> bool:
 
 
 def all_alike(one: Figures, other: Figures) -> bool:
-    """Whether all figures of a measurement are."""
+    """Return whether all figures of a measurement are similar."""
     return one.keys() == other.keys() and all(alike(one[name], other[name]) for name in one)
 
 
 def older_text(entry: Measurement, figures: Figures, older: Figures) -> str:
-    """What to say of an older Paddle: the same, the text for it, or the effect with its figures."""
+    """Return the text for an older Paddle: "the same.", the effect with its figures, or the text `older`."""
     if entry.claim(older):
         return "the same." if all_alike(figures, older) else fill(entry.effect, older)
     return fill(entry.older, older)
 
 
 def draw(results: dict) -> str:
-    """The whole page."""
+    """Return the whole page."""
     runs = sorted(results["runs"].values(), key=lambda run: int(run["versions"]["paddle"].split(".")[0]), reverse=True)
     newest, rest = runs[0], runs[1:]
     versions = newest["versions"]
@@ -76,7 +76,7 @@ def draw(results: dict) -> str:
     if rest:
         shown += ", and again with Paddle " + " and ".join(run["versions"]["paddle"] for run in rest)
     machine = f"{newest['machine']['cores']} cores of an {newest['machine']['cpu']}, without a GPU"
-    parts = [HEAD.format(versions=shown, machine=machine), "\n## At a glance\n", "| | |\n|---|---|"]
+    parts = [HEAD.format(versions=shown, machine=machine), "\n## Overview\n", "| | |\n|---|---|"]
     for entry in REGISTRY.values():
         if entry.size:
             parts.append(f"| [{entry.title}](#{entry.id}) | {fill(entry.size, newest['figures'][entry.id])} |")
@@ -94,7 +94,7 @@ def draw(results: dict) -> str:
 
 
 def draw_difference(entry: Measurement, newest: dict, rest: list[dict]) -> str:
-    """One entry: both sides, the effect, what the spec says, versions."""
+    """Return an entry: both frameworks, the effect, what seqtwin does, older versions."""
     figures = newest["figures"][entry.id]
     lines = [f'<a id="{entry.id}"></a>\n', f"### {entry.title}\n"]
     if entry.torch:
@@ -110,11 +110,11 @@ def draw_difference(entry: Measurement, newest: dict, rest: list[dict]) -> str:
 
 
 def draw_agreements(newest: dict, rest: list[dict]) -> str:
-    """A table: what, and the largest difference on each Paddle."""
+    """Return the table of agreements: the largest difference with each version of Paddle."""
     runs = [newest, *rest]
     lines = [
         f"## {AGREEMENTS}\n",
-        "Suspected, checked, and the same: the largest difference found.\n",
+        "No difference was found here; the table shows the largest difference measured.\n",
         "| | " + " | ".join(f"Paddle {run['versions']['paddle']}" for run in runs) + " | |",
         "|---" * (len(runs) + 2) + "|",
     ]
@@ -132,13 +132,13 @@ def draw_agreements(newest: dict, rest: list[dict]) -> str:
 
 
 def source(entry: Measurement) -> str:
-    """A link to the function."""
+    """Return a link to the function."""
     file = Path(entry.measure.__code__.co_filename).name
     return f"[{entry.id}](../tools/differences/{file})"
 
 
 def unfit(run: dict, newest: bool) -> list[str]:
-    """Measurements whose figures the page's text does not fit."""
+    """Return the measurements whose figures contradict the text of the page."""
     wrong = []
     for name, figures in run["figures"].items():
         entry = REGISTRY.get(name)

@@ -1,18 +1,22 @@
-"""A small classifier in each framework, by public layers alone, and its training: the ground of several measurements.
+"""A small classifier in each framework, from public layers only, and its training; used by several measurements.
 
-Embedding -> bidirectional LSTM -> mean over time -> linear. Sequences are all of one length: no padding, no lengths.
-Arrays are kept under neutral names in torch's layout; the linear weight is transposed for Paddle.
+Embedding -> bidirectional LSTM -> mean over time -> linear. All sequences have the same length, without padding. Arrays
+have neutral names and torch's layout; the linear weight is transposed for Paddle.
 """
 
 from __future__ import annotations
 
 import contextlib
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 
 from backends.paddle.framework import paddle
 from backends.torch.framework import torch
 
+ROOT = Path(__file__).parents[2]
 VOCAB, DIM, HIDDEN, CLASSES = 200, 8, 8, 2
 ROWS, LENGTH = 16, 8
 SUFFIXES = ("", "_reverse")
@@ -20,7 +24,7 @@ LSTM_ARRAYS = tuple(f"{kind}_l0{s}" for s in SUFFIXES for kind in ("weight_ih", 
 
 
 def batches(count: int, seed: int = 0) -> list[tuple[np.ndarray, np.ndarray]]:
-    """ids [ROWS, LENGTH] and labels [ROWS]; a token in seven is 1 + label: there is something to learn."""
+    """Return `count` batches of ids [ROWS, LENGTH] and labels [ROWS]; one token in seven is 1 + label."""
     rng = np.random.default_rng(seed)
     found = []
     for _ in range(count):
@@ -32,7 +36,7 @@ def batches(count: int, seed: int = 0) -> list[tuple[np.ndarray, np.ndarray]]:
 
 
 def start(seed: int = 0) -> dict[str, np.ndarray]:
-    """Starting values for both, float64."""
+    """Return starting values for both frameworks, float64."""
     rng = np.random.default_rng(seed)
     shapes = {"embedding": (VOCAB, DIM), "linear.weight": (CLASSES, 2 * HIDDEN), "linear.bias": (CLASSES,)}
     for name in LSTM_ARRAYS:
@@ -43,7 +47,7 @@ def start(seed: int = 0) -> dict[str, np.ndarray]:
 
 @contextlib.contextmanager
 def paddle_dtype(dtype: str):
-    """Paddle's layers take their precision from the default only."""
+    """Set Paddle's default dtype, the only way to set the precision of its layers."""
     previous = paddle.get_default_dtype()
     paddle.set_default_dtype(dtype)
     try:
@@ -54,7 +58,7 @@ def paddle_dtype(dtype: str):
 
 class TorchNet(torch.nn.Module):
     def __init__(self, dtype: str = "float64", arrays: dict[str, np.ndarray] | None = None):
-        """With `arrays` from those values, otherwise from the framework's own."""
+        """Create the model with values `arrays`, or with the framework's defaults."""
         super().__init__()
         native = getattr(torch, dtype)
         self.embedding = torch.nn.Embedding(VOCAB, DIM, dtype=native)
@@ -76,7 +80,7 @@ class TorchNet(torch.nn.Module):
 
 class PaddleNet(paddle.nn.Layer):
     def __init__(self, dtype: str = "float64", arrays: dict[str, np.ndarray] | None = None):
-        """As above."""
+        """Create the model with values `arrays`, or with the framework's defaults."""
         super().__init__()
         with paddle_dtype(dtype):
             self.embedding = paddle.nn.Embedding(VOCAB, DIM)
@@ -97,7 +101,7 @@ class PaddleNet(paddle.nn.Layer):
 
 
 def train_torch(net, optimizer, data, clip=None, schedule=None) -> list[float]:
-    """Losses of a step per batch. `clip(parameters)` comes before, `schedule.step()` after the optimiser's step."""
+    """Train a step per batch, with `clip(parameters)` before it; return the losses."""
     losses = []
     for ids, labels in data:
         loss = net.loss(ids, labels)
@@ -113,7 +117,7 @@ def train_torch(net, optimizer, data, clip=None, schedule=None) -> list[float]:
 
 
 def train_paddle(net, optimizer, data, clip=None, schedule=None) -> list[float]:
-    """The same."""
+    """Train a step per batch; return the losses. Arguments as in `train_torch`."""
     losses = []
     for ids, labels in data:
         loss = net.loss(ids, labels)
@@ -128,15 +132,38 @@ def train_paddle(net, optimizer, data, clip=None, schedule=None) -> list[float]:
     return losses
 
 
+def failure(function, *given, **named) -> str:
+    """Call a function; return the error type, or "no error"."""
+    try:
+        function(*given, **named)
+    except Exception as error:
+        return type(error).__name__
+    return "no error"
+
+
+KILLED = "the process is killed"
+
+
+def isolated(script: str, *arguments: str) -> list[str]:
+    """Run a script in a separate process, which may crash.
+
+    Return the lines that it printed with the prefix `> `, and `KILLED` at the end if it crashed.
+    """
+    command = [sys.executable, "-W", "ignore", "-c", script, *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    lines = [line.removeprefix("> ") for line in done.stdout.splitlines() if line.startswith("> ")]
+    return lines if done.returncode == 0 else [*lines, KILLED]
+
+
 def apart(one, other) -> float:
-    """Largest absolute difference of two lists or arrays."""
+    """Return the largest absolute difference of two lists or arrays."""
     return float(np.abs(np.asarray(one, dtype=np.float64) - np.asarray(other, dtype=np.float64)).max())
 
 
 def compare(steps: int, make_torch, make_paddle, torch_clip=None, paddle_clip=None) -> float:
-    """Largest difference of the losses over `steps` float64 steps from the same start on the same batches.
+    """Return the largest difference of losses over float64 steps with equal starting values and batches.
 
-    `make_torch(parameters)` and `make_paddle(parameters)` make the optimisers.
+    `make_torch(parameters)` and `make_paddle(parameters)` create the optimizers.
     """
     data, arrays = batches(steps), start()
     one, other = TorchNet(arrays=arrays), PaddleNet(arrays=arrays)

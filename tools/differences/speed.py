@@ -1,4 +1,4 @@
-"""Speed on the CPU: a few facts that surprise. Ratios of medians, the two sides timed in turn, on one thread."""
+"""Measurements of speed on the CPU: ratios of medians of interleaved timings, on one thread."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def medians(repeats: int, **sides) -> dict[str, float]:
-    """Median seconds of each side, called in turn after a first call that is not counted."""
+    """Return the median seconds of each function; calls are interleaved, after an untimed first one."""
     times = {name: [] for name in sides}
     for repeat in range(repeats + 1):
         for name, run in sides.items():
@@ -49,28 +49,30 @@ print(os.environ.get("OMP_NUM_THREADS"), (time.process_time() - used) / (time.pe
 @difference(
     SECTION,
     "Threads",
-    torch="Uses the cores it finds.",
-    paddle="Uses one thread unless `OMP_NUM_THREADS` is set before the import, and the import sets the variable to 1"
-    " for whatever the process starts later.",
-    effect="`OMP_NUM_THREADS` after a bare `import paddle`: {after}. A matrix product then keeps {bare:.1f} cores busy;"
-    " with the variable set to {cores} before the import {told:.1f}. (What that gains depends on the machine and on who"
-    " else uses it: no time is given here.)",
-    ours="The variable is set for the import and put back after:"
+    torch="Uses all usable cores.",
+    paddle="Uses one thread unless `OMP_NUM_THREADS` is set before the import. The import sets the variable to 1, also"
+    " for child processes.",
+    effect="`OMP_NUM_THREADS` after `import paddle`: {after}. A matrix product then uses {bare:.1f} cores; with the"
+    " variable set to {cores} before the import {told:.1f}. The speedup depends on the machine and its load, and is not"
+    " given here.",
+    ours="The variable is set for the import and restored afterwards:"
     " [backends/paddle/framework.py](../backends/paddle/framework.py).",
     size="{bare:.1f} of {cores} cores used",
     claim=lambda f: f["after"] == "1" and f["bare"] < 1.1 and (f["cores"] == 1 or f["told"] > 1.2),
     slow=True,
 )
 def threads():
-    """Processor seconds per second of a product in processes of their own, with and without the variable: the most of
-    four tries each."""
+    """Measure CPU seconds per second of a product, with and without the variable, in separate processes.
+
+    Returns the maximum of four tries each.
+    """
     environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
     found = {"bare": 0.0, "told": 0.0}
     for name, setting in (("bare", "unset"), ("told", str(usable_cores()))) * 4:
         command = [sys.executable, "-c", THREADS, setting]
         done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
         after, busy = done.stdout.split()[-2:]
-        found[name] = max(found[name], float(busy))  # others may be using the cores
+        found[name] = max(found[name], float(busy))  # other processes may use the cores
         if name == "bare":
             found["after"] = after
     return {**found, "cores": usable_cores()}
@@ -78,19 +80,19 @@ def threads():
 
 @difference(
     SECTION,
-    "What lengths cost",
-    torch="On the CPU packed sequences take another, slower path than padded ones.",
-    paddle="`sequence_length` computes the padding all the same.",
-    effect="Bidirectional LSTM of 128 on 32 sequences of 20 to 200 steps, forwards and backwards, one thread. PyTorch:"
-    " packed {packed:.1f} times the time of padded. Paddle: with lengths {lengths:.2f} times the time of without."
-    " Paddle padded takes {frameworks:.1f} times PyTorch's padded.",
-    ours=f"Padded one-way layers and a reversal within lengths: exact, and as fast as padding ({LAYERS}).",
-    size="PyTorch packed: {packed:.1f} times as long",
+    "The cost of sequence lengths",
+    torch="On the CPU packed sequences use a different, slower implementation than padded ones.",
+    paddle="With `sequence_length` the padding is still computed.",
+    effect="Bidirectional LSTM with 128 units on 32 sequences of 20 to 200 steps, forward and backward, one thread."
+    " PyTorch: packed takes {packed:.1f} times as long as padded. Paddle: with lengths takes {lengths:.2f} times as"
+    " long as without. Paddle padded takes {frameworks:.1f} times as long as PyTorch padded.",
+    ours=f"Padded unidirectional layers, and reversal within lengths: exact, and as fast as padding ({LAYERS}).",
+    size="PyTorch packed: {packed:.1f} times as long as padded",
     claim=lambda f: f["packed"] > 1.3 and 0.7 < f["lengths"] < 1.4,
     slow=True,
 )
 def packed_sequences():
-    """One recurrent layer with and without lengths, in each framework."""
+    """Time a recurrent layer with and without lengths, in each framework."""
     one = torch.nn.LSTM(128, 128, batch_first=True, bidirectional=True)
     other = paddle.nn.LSTM(128, 128, direction="bidirect")
     rng = np.random.default_rng(0)
@@ -118,21 +120,21 @@ def packed_sequences():
 
 @difference(
     SECTION,
-    "Maxima over time, backwards",
-    torch="Neither `max(dim)` nor `amax` is slow.",
-    paddle="`max` and `amax` over an axis that is not the last are slow backwards.",
-    effect="Maximum over 128 steps of an array `[16, 128, 128]`, forwards and backwards, one thread, against an"
-    " `argmax` and a look-up by position. Paddle: `max` {paddle_max:.0f} times as long, `amax` {paddle_amax:.0f} times."
-    " PyTorch: {torch_max:.1f} and {torch_amax:.1f}.",
-    ours="`argmax` and a look-up: `PooledHead.pool` in"
+    "The backward pass of the maximum over time",
+    torch="`max(dim)` and `amax` are not slow.",
+    paddle="The backward pass of `max` and `amax` is slow, except over the last axis.",
+    effect="Maximum over 128 steps of an array `[16, 128, 128]`, forward and backward, one thread, relative to `argmax`"
+    " and indexing. Paddle: `max` takes {paddle_max:.0f} times as long, `amax` {paddle_amax:.0f} times. PyTorch:"
+    " {torch_max:.1f} and {torch_amax:.1f}.",
+    ours="`argmax` and indexing: `PooledHead.pool` in"
     " [backends/paddle/heads/pooled.py](../backends/paddle/heads/pooled.py).",
     size="Paddle's `max` over time takes {paddle_max:.0f} times as long",
-    older="`max` {paddle_max:.1f} times as long, `amax` {paddle_amax:.0f} times.",
+    older="`max` takes {paddle_max:.1f} times as long, `amax` {paddle_amax:.0f} times.",
     claim=lambda f: min(f["paddle_max"], f["paddle_amax"]) > 20 > max(f["torch_max"], f["torch_amax"]),
     slow=True,
 )
 def max_backward():
-    """Maximum over the middle axis with its gradient, by each function and by position."""
+    """Time the maximum over the middle axis with its gradient, by each function and by indexing."""
     x = np.random.default_rng(0).normal(size=(16, 128, 128)).astype(np.float32)
     one, other = torch.tensor(x, requires_grad=True), paddle.to_tensor(x, stop_gradient=False)
 

@@ -1,4 +1,4 @@
-"""Starting values."""
+"""Measurements of starting values."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ PARAMETERS = "[core/models/parameters.py](../core/models/parameters.py)"
 
 @difference(
     SECTION,
-    "Word vectors start a hundred times smaller in Paddle",
-    torch="`nn.Embedding` draws from N(0, 1), whatever its size.",
+    "Embeddings: starting values a hundred times smaller in Paddle",
+    torch="`nn.Embedding` draws from N(0, 1), independent of its size.",
     paddle="`nn.Embedding` draws from U(-s, s) with s = sqrt(6 / (V + E)): the larger the vocabulary, the smaller the"
     " vectors.",
-    effect="For 30,000 words of 128 numbers the standard deviation is {torch_std:.3f} in PyTorch and {paddle_std:.4f}"
-    " in Paddle: {ratio:.0f} times smaller. Both set the row of `padding_idx` to zero at the start.",
-    ours=f"Values are drawn in core, once for both, by a scheme that the spec names (`init`): {PARAMETERS}.",
+    effect="For 30,000 vectors of size 128 the standard deviation is {torch_std:.3f} in PyTorch and {paddle_std:.4f}"
+    " in Paddle: {ratio:.0f} times smaller. Both initialize the row of `padding_idx` to zero.",
+    ours=f"Core draws the values for both frameworks, by the scheme in the spec (`init`): {PARAMETERS}.",
     size="standard deviation {torch_std:.2f} against {paddle_std:.3f}",
     claim=lambda f: f["ratio"] > 100 and f["largest_padding_row"] == 0,
 )
 def embedding_start():
-    """The default start of an embedding of the size that the program uses."""
+    """Compare default starting values of an embedding of realistic size."""
     torch.manual_seed(0), paddle.seed(0)
     one = torch.nn.Embedding(30000, 128, padding_idx=0).weight.detach().numpy()
     other = paddle.nn.Embedding(30000, 128, padding_idx=0).weight.numpy()
@@ -40,7 +40,7 @@ def embedding_start():
 
 @difference(
     SECTION,
-    "Linear layers: other weights, and Paddle's biases are zero",
+    "Linear layers: different weights, and zero biases in Paddle",
     torch="`nn.Linear`: weight and bias from U(-s, s) with s = 1 / sqrt(in).",
     paddle="`nn.Linear`: weight from U(-s, s) with s = sqrt(6 / (in + out)), bias zero.",
     effect="Linear(256, 64): the weights' standard deviation is {torch_weight:.4f} against {paddle_weight:.4f}, the"
@@ -50,7 +50,7 @@ def embedding_start():
     claim=lambda f: f["ratio"] > 2 and f["paddle_bias"] == 0 < f["torch_bias"],
 )
 def linear_start():
-    """The default start of a linear layer."""
+    """Compare default starting values of a linear layer."""
     torch.manual_seed(0), paddle.seed(0)
     one, other = torch.nn.Linear(256, 64), paddle.nn.Linear(256, 64)
     return {
@@ -64,7 +64,7 @@ def linear_start():
 
 @difference(
     SECTION,
-    "Convolutions: Paddle starts them larger, with zero biases",
+    "Convolutions: larger weights and zero biases in Paddle",
     torch="`nn.Conv1d`: weight and bias from U(-s, s) with s = 1 / sqrt(in * k).",
     paddle="`nn.Conv1D`: weight from N(0, 2 / (in * k)), bias zero.",
     effect="Conv1d(100, 100, 3): the weights' standard deviation is {torch_weight:.4f} against {paddle_weight:.4f}, the"
@@ -74,7 +74,7 @@ def linear_start():
     claim=lambda f: 2.3 < f["ratio"] < 2.6 and f["paddle_bias"] == 0 < f["torch_bias"],
 )
 def convolution_start():
-    """The default start of a convolution of TextCNN's size."""
+    """Compare default starting values of a convolution of TextCNN's size."""
     torch.manual_seed(0), paddle.seed(0)
     one, other = torch.nn.Conv1d(100, 100, 3), paddle.nn.Conv1D(100, 100, 3)
     return {
@@ -88,18 +88,18 @@ def convolution_start():
 
 @difference(
     SECTION,
-    "What that does to training",
-    torch="Each layer starts by PyTorch's default.",
-    paddle="Each layer starts by Paddle's default.",
+    "Effect of default starting values on training",
+    torch="Each layer starts from PyTorch's defaults.",
+    paddle="Each layer starts from Paddle's defaults.",
     effect="The same small BiLSTM, batches and Adam (1e-3), mean of three seeds. Loss at step 1: {torch_first:.3f}"
     " against {paddle_first:.3f}; at steps 91 to 100: {torch_100:.3f} against {paddle_100:.3f}; at steps 191 to 200:"
     " {torch_200:.3f} against {paddle_200:.3f}.",
-    ours=f"Both start from the same bits: {PARAMETERS}.",
+    ours=f"Both start from bitwise identical values: {PARAMETERS}.",
     size="loss after 200 steps {torch_200:.2f} against {paddle_200:.2f}",
     claim=lambda f: abs(f["torch_200"] - f["paddle_200"]) > 0.02,
 )
 def own_start_training():
-    """200 float32 steps from each framework's own start, everything else the same."""
+    """Train 200 float32 steps from each framework's default values, with everything else equal."""
     curves = {"torch": [], "paddle": []}
     data = batches(200)
     for seed in range(3):
@@ -117,18 +117,18 @@ def own_start_training():
 
 @difference(
     SECTION,
-    "The same seed is not the same numbers",
+    "The same seed gives different random numbers",
     torch="`torch.manual_seed(0)` seeds a Mersenne Twister on the CPU.",
-    paddle="`paddle.seed(0)` seeds another stream, used in another order.",
-    effect="After seed 0 in both, the first 10,000 normal numbers correlate by {correlation:.3f}, and two dropout masks"
-    " of rate 0.5 agree on {agreeing:.1%} of units: what chance gives.",
-    ours="Starting values, batch order and dropout masks are drawn in core from (seed, name), and handed to both:"
+    paddle="`paddle.seed(0)` seeds a different generator, which is used in a different order.",
+    effect="After seed 0 in both, the first 10,000 normal numbers have a correlation of {correlation:.3f}, and two"
+    " dropout masks of rate 0.5 agree on {agreeing:.1%} of units, as expected by chance.",
+    ours="Core draws starting values, batch order and dropout masks from (seed, name), for both frameworks:"
     " [core/rng.py](../core/rng.py).",
     size="dropout masks agree on {agreeing:.0%} of units",
     claim=lambda f: abs(f["correlation"]) < 0.05 and abs(f["agreeing"] - 0.5) < 0.02,
 )
 def same_seed():
-    """Normal numbers and dropout masks after the same seed."""
+    """Compare normal numbers and dropout masks after the same seed."""
     torch.manual_seed(0), paddle.seed(0)
     normal = np.corrcoef(torch.randn(10000).numpy(), paddle.randn([10000]).numpy())[0, 1]
     torch.manual_seed(0), paddle.seed(0)
@@ -139,18 +139,19 @@ def same_seed():
 
 @difference(
     SECTION,
-    "A linear weight lies the other way round",
+    "Weights of linear layers are transposed",
     torch="`nn.Linear.weight` is `[out, in]`: y = x W^T + b.",
-    paddle="`nn.Linear.weight` is `[in, out]`: y = x W + b. Weights of the recurrent layers are `[out, in]` in both.",
-    effect="A square weight (128 x 128) loads without a word and is wrong: the output is off by {wrong:.0%} of its own"
-    " size. Transposed, it agrees to {right:e}.",
+    paddle="`nn.Linear.weight` is `[in, out]`: y = x W + b. Weights of the recurrent layers are `[out, in]` in both,"
+    " as are those of [`paddle.compat.nn.Linear`](#compat_layers).",
+    effect="A square weight (128 x 128) loads without an error, and the relative error of the output is {wrong:.0%}."
+    " With the transposed weight it is {right:e}.",
     ours="`[out, in]` everywhere; Paddle multiplies by the transpose:"
-    " [backends/paddle/embedding.py](../backends/paddle/embedding.py), `Linear`.",
+    " [backends/paddle/linear.py](../backends/paddle/linear.py).",
     size="an untransposed square weight: output off by {wrong:.0%}",
     claim=lambda f: f["wrong"] > 1 and f["right"] < 1e-5,
 )
 def linear_layout():
-    """PyTorch's weight in Paddle's linear layer, as it is and transposed."""
+    """Load PyTorch's weight into Paddle's linear layer, as is and transposed."""
     torch.manual_seed(0)
     one, other = torch.nn.Linear(128, 128), paddle.nn.Linear(128, 128)
     x = torch.randn(64, 128)

@@ -1,4 +1,4 @@
-"""The framework's own LSTM in a bare training loop, what seqtwin's steps are timed against; and the device's gauges."""
+"""Baseline of the speed check: the framework's LSTM in a minimal training loop; and device measurements."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ nn, F = paddle.nn, paddle.nn.functional
 
 
 class Bare:
-    """Embedding, one bidirectional LSTM on given lengths, mean or max pooling, linear, Adam, as one types it in."""
+    """Embedding, one bidirectional LSTM with lengths, mean or max pooling, linear layer, Adam."""
 
     def __init__(self, model: spec.Model, training: spec.Training, device: str) -> None:
         paddle.device.set_device(device)
@@ -50,22 +50,24 @@ class Bare:
 
 
 def wait(device: str) -> None:
-    """Until the device has done what it was told."""
+    """Wait until the device has finished its work."""
     if device != "cpu":
         paddle.device.cuda.synchronize(native_device(device))
 
 
 def peak_bytes(device: str) -> int | None:
-    """Most that tensors held on the device in this process; None on a CPU."""
+    """Return the peak memory of this process's tensors on the device; None on a CPU."""
     return None if device == "cpu" else paddle.device.cuda.max_memory_allocated(native_device(device))
 
 
 def waits(run: Callable[[], object], device: str) -> list[str] | None:
-    """What in `run` made the host wait for the device, as the framework tells it; None where it does not say."""
+    """Return the framework's messages about operations in `run` that block the host; None if unavailable."""
     return None
 
 
 def shares(run: Callable[[], None], device: str) -> tuple[float, float] | None:
-    """Of the time of `run`: how much the host stood waiting, and how much the device computed. The profiler's own work
-    is in that time. None where the framework is not asked."""
-    return None  # what its profiler calls these could not be looked up without a GPU
+    """Return the shares of time that the host waits and the device computes in `run`, or None.
+
+    The time includes the overhead of the profiler.
+    """
+    return None  # the profiler's event names are unknown: no GPU was available to look them up

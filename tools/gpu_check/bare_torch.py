@@ -1,4 +1,4 @@
-"""The framework's own LSTM in a bare training loop, what seqtwin's steps are timed against; and the device's gauges."""
+"""Baseline of the speed check: the framework's LSTM in a minimal training loop; and device measurements."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from core.strings import shorten
 
 nn, F = torch.nn, torch.nn.functional
 WAITS = ("cudaStreamSynchronize", "cudaDeviceSynchronize", "cudaEventSynchronize", "cudaMemcpyAsync", "cudaMemcpy")
-"""Calls in which the host stands still; a copy from ordinary memory is one of them."""
+"""CUDA calls that block the host, including copies from pageable memory."""
 
 
 class Bare:
-    """Embedding, one bidirectional LSTM on packed sequences, mean or max pooling, linear, Adam, as one types it in."""
+    """Embedding, one bidirectional LSTM on packed sequences, mean or max pooling, linear layer, Adam."""
 
     def __init__(self, model: spec.Model, training: spec.Training, device: str) -> None:
         self.device, self.model, self.training = native_device(device), model, training
@@ -47,18 +47,18 @@ class Bare:
 
 
 def wait(device: str) -> None:
-    """Until the device has done what it was told."""
+    """Wait until the device has finished its work."""
     if device != "cpu":
         torch.cuda.synchronize(native_device(device))
 
 
 def peak_bytes(device: str) -> int | None:
-    """Most that tensors held on the device in this process; None on a CPU."""
+    """Return the peak memory of this process's tensors on the device; None on a CPU."""
     return None if device == "cpu" else torch.cuda.max_memory_allocated(native_device(device))
 
 
 def waits(run: Callable[[], object], device: str) -> list[str] | None:
-    """What in `run` made the host wait for the device, as the framework tells it; None where it does not say."""
+    """Return the framework's messages about operations in `run` that block the host; None if unavailable."""
     if device == "cpu":
         return None
     torch.cuda.set_sync_debug_mode("warn")
@@ -72,8 +72,10 @@ def waits(run: Callable[[], object], device: str) -> list[str] | None:
 
 
 def shares(run: Callable[[], None], device: str) -> tuple[float, float] | None:
-    """Of the time of `run`: how much the host stood waiting, and how much the device computed. The profiler's own work
-    is in that time. None where the framework is not asked."""
+    """Return the shares of time that the host waits and the device computes in `run`, or None.
+
+    The time includes the overhead of the profiler.
+    """
     activities = torch.profiler.ProfilerActivity
     began = time.perf_counter()
     with torch.profiler.profile(activities=[activities.CPU, *([] if device == "cpu" else [activities.CUDA])]) as seen:
@@ -82,7 +84,7 @@ def shares(run: Callable[[], None], device: str) -> tuple[float, float] | None:
     events = seen.key_averages()
     waited = sum(event.self_cpu_time_total for event in events if event.key in WAITS)
     on_cpu = torch.autograd.DeviceType.CPU
-    # Until torch 2.3 it had `cuda` in its name.
+    # Before torch 2.4, the name contained `cuda`.
     busy = sum(
         getattr(event, "self_device_time_total", 0) or getattr(event, "self_cuda_time_total", 0)
         for event in events

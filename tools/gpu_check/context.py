@@ -1,4 +1,4 @@
-"""What a check of `check.py` works with, and the rows that it gives."""
+"""Context, sizes and result rows of the GPU checks."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from tasks.parity.cases import GRID, TEXTCNN, Case, TextCNNCase
 PLAIN = [case for case in GRID if case.lookup == "index"]
 LARGER = ("embedding.vocab_size", 500), ("embedding.dim", 128), ("encoder.hidden_size", 128)
 LARGE = Case("lstm", 2, True, "mean", "index", tuple((f"model.{path}", size) for path, size in LARGER))
-"""Kernels for real sizes are other ones than those for three units."""
+"""A realistic size: the framework uses other kernels than for three units."""
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much of everything is done."""
+    """The amount of work in the checks."""
 
     cases: tuple[Case | TextCNNCase, ...]
     large: tuple[int, int] | None
-    """Rows and tokens that `LARGE` gets."""
+    """Rows and tokens of the batch for `LARGE`."""
     steps: int
     routes: int
     rounds: int | None
-    """Of `LOG_INTERVAL` steps that are timed; None: a whole epoch."""
+    """Timed rounds of `LOG_INTERVAL` steps; None for a whole epoch."""
     changes: dict[str, object]
-    """To the specs that are trained on reviews."""
+    """Changes to the specs that are trained on reviews."""
 
 
 SHRUNK = {"text.max_length": 12, "model.embedding.dim": 4, "model.encoder.hidden_size": 4, "training.batch_size": 4}
@@ -42,18 +42,18 @@ SIZES = {
 
 
 class NotRun(Exception):
-    """Why a check cannot be made here."""
+    """A check cannot run here; the message is the reason."""
 
 
 @dataclass(frozen=True)
 class Context:
-    """What a check works with."""
+    """The framework, device and data of a check."""
 
     name: str
     package: ModuleType
     device: str
     gpu: str
-    """The card's name; empty on a CPU."""
+    """Name of the GPU; empty on a CPU."""
     size: str
     data: str
     cache: Path
@@ -64,13 +64,13 @@ class Context:
 
     @property
     def source(self) -> dict[str, object]:
-        """Where the texts come from, as changes to a spec."""
+        """Changes to a spec that select the data source."""
         if Path(self.data).suffix == ".csv":
             return {"task": "classify", "data": {"kind": "table", "source": self.data}}
         return {"data.source": self.data}
 
     def reviews(self, experiment: Experiment):
-        """The experiment on this data, and the data."""
+        """Return the experiment fitted to this data, and the data."""
         experiment = replace(experiment, {**self.sizes.changes, **self.source})
         prepared, _ = read_data(experiment, self.cache)
         return fitted(experiment, prepared), prepared
@@ -84,7 +84,7 @@ def row(what: str, figure: str, limit: str = "", verdict: str = "recorded", valu
     return {"what": what, "figure": figure, "limit": limit, "verdict": verdict, "value": shown}
 
 
-def held(what: str, value: float, limit: float | None, form: str = "{:.1e}", note: str = "") -> dict:
-    """A row whose figure must not be above its limit; what is not a number is."""
+def bounded(what: str, value: float, limit: float | None, form: str = "{:.1e}", note: str = "") -> dict:
+    """Return a row whose value must not exceed its limit; NaN counts as exceeding it."""
     verdict = "recorded" if limit is None else "ok" if value <= limit else "MISSED"
     return row(what, form.format(value) + note, "" if limit is None else form.format(limit), verdict, value)

@@ -1,4 +1,4 @@
-"""A program in two processes, by a framework's own launcher."""
+"""Run a program in two processes with a framework's own launcher."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from core.strings import shorten
 
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 500.0
-"""Longest that it may take."""
+"""Time limit of the program."""
 
 
 def started(word: str) -> str:
-    """A word of a launcher's command, for two processes in this environment."""
-    beside = Path(sys.executable).with_name(word)
-    return {"N": "2", "python": sys.executable}.get(word) or (str(beside) if beside.is_file() else word)
+    """Fill in a word of a launcher's command, for two processes in this environment."""
+    installed = Path(sys.executable).with_name(word)
+    return {"N": "2", "python": sys.executable}.get(word) or (str(installed) if installed.is_file() else word)
 
 
 def launch(command: list[object], folder: str) -> None:
-    """Raises UserError with the last that it said. What it started ends with it."""
+    """Run the command and wait; raise UserError with its last message if it fails."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PET_STANDALONE": "1"}  # torchrun: on a free port
     process = subprocess.Popen(
         [str(part) for part in command],
@@ -35,10 +35,10 @@ def launch(command: list[object], folder: str) -> None:
         start_new_session=True,
     )
     try:
-        said, _ = process.communicate(timeout=SECONDS)
+        output, _ = process.communicate(timeout=SECONDS)
     except subprocess.TimeoutExpired:
-        process.send_signal(signal.SIGTERM)  # launchers pass it on, and end those that do not heed it
-        said = f"did not end: {process.communicate(timeout=60)[0]}"
+        process.send_signal(signal.SIGTERM)  # launchers pass it on, then kill processes that ignore it
+        output = f"timed out: {process.communicate(timeout=60)[0]}"
     if process.returncode:
-        lines = [line for line in said.splitlines() if "rror" in line] or said.splitlines() or ["nothing"]
-        raise UserError(f"the launcher ended with {process.returncode} and said {shorten(lines[-1], 160)}")
+        lines = [line for line in output.splitlines() if "rror" in line] or output.splitlines() or ["nothing"]
+        raise UserError(f"the launcher exited with code {process.returncode}: {shorten(lines[-1], 160)}")

@@ -1,4 +1,4 @@
-"""The checks of `check.py`: each yields rows. They ask the loaded backend package; frameworks' own are `bare_*.py`."""
+"""The GPU checks, each a generator of rows. They use the backend package; framework code is in `bare_*.py`."""
 
 from __future__ import annotations
 
@@ -17,52 +17,56 @@ import numpy as np
 import backends
 from backends import launchers
 from core.batch import Batch
+from core.engine.executor import Executor
 from core.errors import UserError
 from core.parity.findings import widest
 from core.parity.instances import random_batch, random_parameters, well_conditioned
-from core.parity.layers import able, compare_forward, compare_gradients
-from core.parity.training import compare_routes, compare_training
+from core.parity.layers import compare_forward, compare_gradients, supporting_sides
+from core.parity.training import Comparison, compare_routes, compare_training
 from core.spec.experiment import Experiment, replace
 from core.strings import shorten
 from tasks.cli.flags import name_flags
-from tasks.parity.cases import LADDER, SMALLER
-from tools.gpu_check.context import LARGE, Context, NotRun, held, row
+from tasks.parity.cases import PARITY_SPEC, SMALLER
+from tools.gpu_check.context import LARGE, Context, NotRun, bounded, row
 from tools.gpu_check.launching import launch, started
 from tools.gpu_check.speeds import check_memory, check_speed
 
 LIMITS = {"float32": 1e-5, "float64": 1e-10}
-"""Of outputs and gradients on the GPU, relative as `core/parity/layers.py` measures."""
+"""Limits for outputs and gradients on the GPU, relative as in `core/parity/layers.py`."""
 ONE_KERNEL_LIMIT = 5e-5
-"""In float32 of what cuDNN computes as one kernel over the padding, `builtin` of small hidden sizes: on an H100 its
-outputs were up to 2.3e-5 from float64, gradients 3.4e-5, where its other algorithms and the loop were at 2e-6."""
+"""Limit in float32 for `builtin` with small hidden sizes, which cuDNN computes as one kernel over padded input.
+
+On an H100 its outputs differed from float64 by up to 2.3e-5, its gradients by 3.4e-5; the other algorithms and the loop
+by 2e-6.
+"""
 TF32_LIMIT = 2e-2
 CURVE_LIMIT = 1e-9
-"""Of float64 losses in training."""
+"""Limit for float64 losses in training."""
 ON_GPU = ("builtin", "packed", "loop")
-"""Implementations that run there."""
+"""Implementations that run on a GPU."""
 PROCESS_SECONDS = 1500.0
-"""Longest that one check may take."""
+"""Time limit of one check."""
 
 
 @dataclass(frozen=True)
 class On:
-    """A side of the ladder on a device of its own: the ladder itself names none."""
+    """An implementation on a given device: the parity check itself always uses the CPU."""
 
     package: ModuleType
     implementation: str
     device: str
 
-    def Engine(self, model, training, parameters, device, implementation):
-        return self.package.Engine(model, training, parameters, self.device, implementation)
+    def Engine(self, model, training, parameters, executor):
+        return self.package.Engine(model, training, parameters, Executor(self.device, executor.implementation))
 
 
-# ---- the checks: each yields its rows
+# ---- the checks
 
 
 def check_devices(context: Context) -> Iterator[dict]:
-    """What is asked for, and what one gets: a device, or one line."""
+    """Check device selection: every request returns a device or a one-line error."""
     package, wants_gpu = context.package, context.device != "cpu"
-    yield row("the build, and what it sees", f"{package.build()}; {', '.join(map(str, package.gpus())) or 'no GPU'}")
+    yield row("build and visible GPUs", f"{package.build()}; {', '.join(map(str, package.gpus())) or 'no GPU'}")
     for request in ("auto", "gpu", "gpu:0", "gpu:99"):
         with warnings.catch_warnings(record=True) as notes:
             warnings.simplefilter("always")
@@ -75,7 +79,9 @@ def check_devices(context: Context) -> Iterator[dict]:
         else:
             right = found.startswith("gpu:") if wants_gpu else not refused or "\n" not in found
         told = "".join(f" ({name_flags(str(note.message))})" for note in notes)
-        expected = "refused, one line" if request == "gpu:99" else "gpu:N" if wants_gpu else "a device, or one line"
+        expected = "one-line error"
+        if request != "gpu:99":
+            expected = "gpu:N" if wants_gpu else "device or one-line error"
         yield row(f"--device {request}", found + told, expected, "ok" if right else "MISSED")
 
 
@@ -87,7 +93,10 @@ def instance(experiment: Experiment, seed: int, *size: int):
 
 
 def check_parity(context: Context) -> Iterator[dict]:
-    """Rungs 1 and 2 against the reference, and against the same engine on the CPU: random models, unequal lengths."""
+    """Compare outputs and gradients with the reference and with the CPU, on rungs 1 and 2.
+
+    Models are random, with unequal lengths.
+    """
     sizes, here = context.sizes, context.device
     plan = [(case, ()) for case in sizes.cases] + ([(LARGE, sizes.large)] if sizes.large else [])
     every = {name: On(context.package, name, here) for name in ON_GPU}
@@ -96,7 +105,7 @@ def check_parity(context: Context) -> Iterator[dict]:
         worst: dict[tuple[int, str], tuple[float, str]] = {}
         for seed, (case, size) in enumerate(plan):
             experiment = case.experiment(dtype)
-            sides = able(every, experiment)
+            sides = supporting_sides(every, experiment)
             parameters, batch = instance(experiment, seed, *size)
             found = compare_forward(experiment, parameters, batch, sides)
             found += compare_gradients(experiment, parameters, batch, sides)
@@ -105,18 +114,18 @@ def check_parity(context: Context) -> Iterator[dict]:
                 for rung, figures in against_cpu(context, name, experiment, parameters, batch):
                     seen.append((rung, f"{name} ~ {name} on the CPU", figures["value"], figures["where"]))
             for rung, compared, value, where in seen:
-                # `not <=`, so that what is not a number is the worst.
+                # `not <=`, so that NaN counts as the worst.
                 if (rung, compared) not in worst or not value <= worst[rung, compared][0]:
                     worst[rung, compared] = value, f" ({case}: {where})"
         for (rung, compared), (value, where) in sorted(worst.items()):
             own = ONE_KERNEL_LIMIT if dtype == "float32" and "builtin" in compared else limit
-            yield held(f"{dtype}, {compared}, {quantities[rung]}, {len(plan)} models", value, own, note=where)
+            yield bounded(f"{dtype}, {compared}, {quantities[rung]}, {len(plan)} models", value, own, note=where)
 
 
 def against_cpu(context: Context, implementation: str, experiment: Experiment, parameters, batch: Batch):
-    """(rung, figures of `widest`) of the device against the CPU."""
+    """Yield (rung, figures of `widest`): the device compared with the CPU."""
     engines = [
-        context.package.Engine(experiment.model, experiment.training, parameters, device, implementation)
+        context.package.Engine(experiment.model, experiment.training, parameters, Executor(device, implementation))
         for device in (context.device, "cpu")
     ]
     for step in (None, 0):
@@ -126,7 +135,7 @@ def against_cpu(context: Context, implementation: str, experiment: Experiment, p
 
 
 def check_tf32(context: Context) -> Iterator[dict]:
-    """The switch does something, and not too much. In a process that has not used the GPU without TF32."""
+    """Check that TF32 has an effect, but not too large, in a process that uses only TF32."""
     try:
         context.package.resolve_device(context.device, "tf32")
     except UserError as error:
@@ -136,12 +145,12 @@ def check_tf32(context: Context) -> Iterator[dict]:
 
 
 def tf32_rows(context: Context, tf32: Experiment, *size: int) -> Iterator[dict]:
-    """What is further from the CPU's float32 than float32 on the GPU may be was rounded."""
+    """Compare TF32 with float32 on the CPU: the difference must exceed that of float32."""
     exact = replace(tf32, {"training.dtype": "float32"})
     parameters, batch = instance(exact, 0, *size)
     for name in ON_GPU:
-        rounded = context.package.Engine(tf32.model, tf32.training, parameters, context.device, name)
-        full = context.package.Engine(exact.model, exact.training, parameters, "cpu", name)
+        rounded = context.package.Engine(tf32.model, tf32.training, parameters, Executor(context.device, name))
+        full = context.package.Engine(exact.model, exact.training, parameters, Executor("cpu", name))
         outputs = widest(rounded.activations(batch), full.activations(batch), None, least_scale=1.0)
         gradients = widest(rounded.gradients(batch, 0)[1], full.gradients(batch, 0)[1], None)
         for what, figures in (("every layer's output", outputs), ("every gradient", gradients)):
@@ -152,39 +161,38 @@ def tf32_rows(context: Context, tf32: Experiment, *size: int) -> Iterator[dict]:
 
 
 def bfloat16_rows(context: Context, experiment: Experiment, *size: int) -> Iterator[dict]:
-    """The same roundings as on the CPU; what else the products read has TF32's 10 bits."""
+    """Compare bfloat16 with bfloat16 on the CPU; other operands are rounded to TF32."""
     parameters, batch = instance(experiment, 0, *size)
     for name in ON_GPU:
         for rung, figures in against_cpu(context, name, experiment, parameters, batch):
             what = {1: "every layer's output", 2: "loss and every gradient"}[rung]
             note = f" ({figures['where']})"
-            yield held(f"bfloat16 ~ bfloat16 on the CPU, {name}, {what}", figures["value"], TF32_LIMIT, note=note)
+            yield bounded(f"bfloat16 ~ bfloat16 on the CPU, {name}, {what}", figures["value"], TF32_LIMIT, note=note)
 
 
 def check_training(context: Context) -> Iterator[dict]:
-    """The same steps on the GPU and the CPU, in lockstep; and runs that change device on the way."""
+    """Compare training on GPU and CPU step by step, and runs that are resumed on the other device."""
     sides = {"cpu": On(context.package, "builtin", "cpu"), "device": On(context.package, "packed", context.device)}
-    experiment, prepared = context.reviews(replace(LADDER, SMALLER))
-    for dtype in ("float64", "float32"):
+    experiment, prepared = context.reviews(replace(PARITY_SPEC, SMALLER))
+    data, sizes = (prepared.train, prepared.dev), context.sizes
+    for dtype, limit in (("float64", CURVE_LIMIT), ("float32", None)):
         spec = replace(experiment, {"training.dtype": dtype})
-        limit = CURVE_LIMIT if dtype == "float64" else None
-        for finding in compare_training(spec, prepared.train, sides, context.sizes.steps)[0]:
-            yield held(f"{dtype}, GPU ~ CPU, {finding.quantity}", finding.value, limit, note=f" ({finding.where})")
+        for finding in compare_training(Comparison(spec, *data, sides, sizes.steps))[0]:
+            yield bounded(f"{dtype}, GPU ~ CPU, {finding.quantity}", finding.value, limit, note=f" ({finding.where})")
     spec = replace(experiment, {"training.dtype": "float64"})
     with tempfile.TemporaryDirectory() as folder:
-        steps = context.sizes.routes
-        for finding in compare_routes(spec, prepared.train, prepared.dev, sides, steps, Path(folder)):
+        for finding in compare_routes(Comparison(spec, *data, sides, sizes.routes), Path(folder)):
             where = finding.compared.replace("device", "GPU").replace("cpu", "CPU")
-            yield held(f"float64, resumed {where}, {finding.quantity}", finding.value, CURVE_LIMIT)
+            yield bounded(f"float64, resumed {where}, {finding.quantity}", finding.value, CURVE_LIMIT)
 
 
 def check_processes(context: Context) -> Iterator[dict]:
-    """Two processes, by the framework's own launcher, have the losses of one."""
+    """Compare the losses of two processes, started by the framework's launcher, with those of one."""
     seen = len(context.package.gpus())
     if context.device != "cpu" and seen < 2:
         raise NotRun("one GPU")
     changes = {**SMALLER, **context.sizes.changes, "training.dtype": "float64", "training.epochs": 1}
-    experiment = replace(replace(LADDER, {**changes, **context.source}), {"data.train_limit": 1600})
+    experiment = replace(replace(PARITY_SPEC, {**changes, **context.source}), {"data.train_limit": 1600})
     words = launchers.LAUNCHERS[context.name].command.split()
     commands = {"one": [sys.executable, "-m"], "two": [started(word) for word in words]}
     device, curves = "cpu" if context.device == "cpu" else "gpu", {}
@@ -201,7 +209,7 @@ def check_processes(context: Context) -> Iterator[dict]:
     if used.get("processes") != 2 or len(curves["one"]) != len(curves["two"]):
         raise UserError(f"{used.get('processes', 1)} processes took {len(curves['two'])} steps")
     difference = float(np.abs(curves["one"] - curves["two"]).max())
-    yield held(f"float64, two processes ~ one, loss of {len(curves['one'])} steps", difference, CURVE_LIMIT)
+    yield bounded(f"float64, two processes ~ one, loss of {len(curves['one'])} steps", difference, CURVE_LIMIT)
 
 
 CHECKS = {
@@ -215,11 +223,11 @@ CHECKS = {
 }
 
 
-# ---- in the child
+# ---- in the child process
 
 
-def look(name: str) -> dict:
-    """The first usable GPU of a framework, or why there is none."""
+def usable_gpu(name: str) -> dict:
+    """Return the first usable GPU of a framework, or the reason why there is none."""
     package = backends.load(name)
     try:
         device = package.resolve_device("gpu")
@@ -228,15 +236,15 @@ def look(name: str) -> dict:
     return {"device": device, "gpu": next(str(gpu) for gpu in package.gpus() if f"gpu:{gpu.number}" == device)}
 
 
-def work(name: str, checks: list[str], settings: dict) -> dict:
-    """Rows of these checks, and the framework's versions."""
+def run_checks(name: str, checks: list[str], settings: dict) -> dict:
+    """Run checks; return their rows and the framework's versions."""
     package = backends.load(name)
     context = Context(name, package, **{**settings, "cache": Path(settings["cache"])})
     return {"versions": package.versions(), "rows": [found for check in checks for found in rows_of(check, context)]}
 
 
 def rows_of(check: str, context: Context) -> list[dict]:
-    """A check's rows; where it fails, those that it had, and why."""
+    """Run a check; return its rows. A failure ends it with a row that gives the reason."""
     rows, began = [], time.perf_counter()
     steps = CHECKS[check](context)
     while True:
@@ -244,7 +252,7 @@ def rows_of(check: str, context: Context) -> list[dict]:
             found = next(steps, None)
         except NotRun as reason:
             found = row("", "", verdict=f"not run: {reason}")
-        except Exception as error:  # a row, and not the end
+        except Exception as error:  # a failed check must not stop the others
             found = row("", f"{type(error).__name__}: {shorten(str(error), 160)}", verdict="MISSED")
         if found is None:
             return rows

@@ -1,4 +1,4 @@
-"""The checks of `check.py` that time: an epoch, beside the framework's own LSTM in a bare loop, and who waits."""
+"""GPU checks of memory and speed: an epoch compared with a bare loop over the framework's LSTM, and waiting times."""
 
 from __future__ import annotations
 
@@ -7,33 +7,35 @@ from collections.abc import Iterator
 
 from backends import implementations
 from core.benchmark.timing import Summary
+from core.data.dataset import epoch_order
 from core.data.prefetch import prefetch, with_masks
 from core.engine import machine
+from core.engine.executor import Executor
 from core.models.model import initial_parameters
 from core.spec.experiment import Experiment, replace
 from core.train.loop import LOG_INTERVAL
-from core.train.steps import order_of
 from tasks.cli.recipes import recipe
-from tools.gpu_check.context import Context, held, row
+from tools.gpu_check.context import Context, bounded, row
 
 EPOCH_SECONDS = {"default": 1.5, "textbook": 3.0}
 JUDGED_ON = "H200"
-"""The card that these seconds were set for; on others they are recorded."""
+"""The GPU for which EPOCH_SECONDS are limits; on others the figures are only recorded."""
 RATIO_LIMIT = 1.15
 
 
 def check_memory(context: Context) -> Iterator[dict]:
-    """Peak after the longest batches of an epoch. The smaller recipe comes first, for a peak is not always reset."""
+    """Measure peak memory on the longest batches, smaller recipe first: peaks may not reset."""
     for name, experiment, prepared in trained_recipes(context):
         engine = new_engine(context, experiment)
-        rows = sorted(order_of(experiment.training, prepared.train, 0), key=lambda r: -prepared.train.lengths[r].sum())
+        rows = epoch_order(prepared.train.lengths, experiment.training, 0)
+        rows = sorted(rows, key=lambda r: -prepared.train.lengths[r].sum())
         for step, chosen in enumerate(rows[:5]):
             engine.train_step(prepared.train.batch(chosen), step, 1e-4)
         engine.collect()
         peak = context.bare().peak_bytes(context.device)
-        what = "device's peak (tensors)" if peak is not None else "process's peak (no GPU)"
+        what = "peak device memory (tensors)" if peak is not None else "peak process memory (no GPU)"
         megabytes = machine.peak_memory_mb() or 0 if peak is None else peak / (1 << 20)
-        yield held(f"{name}: {what}", megabytes, None, "{:,.0f} MB")
+        yield bounded(f"{name}: {what}", megabytes, None, "{:,.0f} MB")
 
 
 def trained_recipes(context: Context):
@@ -43,15 +45,14 @@ def trained_recipes(context: Context):
 
 def new_engine(context: Context, experiment: Experiment, implementation: str = "auto"):
     model, training = experiment.model, experiment.training
-    chosen = implementations.resolve_implementation(
-        implementation, context.package, context.device, model.encoder, training.dtype
-    )
+    order = implementations.preferred(context.package, context.device, model.encoder, training.dtype)
+    chosen = implementations.resolve_implementation(implementation, context.device, model.encoder, order)
     start = initial_parameters(model, training.seed, training.array_dtype)
-    return context.package.Engine(model, training, start, context.device, chosen)
+    return context.package.Engine(model, training, start, Executor(context.device, chosen))
 
 
 def check_speed(context: Context) -> Iterator[dict]:
-    """Seconds of an epoch, and beside it the framework's own LSTM in a bare loop, `LOG_INTERVAL` steps in turn."""
+    """Time an epoch, interleaved with a bare loop over the framework's LSTM every `LOG_INTERVAL` steps."""
     for name, experiment, prepared in trained_recipes(context):
         yield from speed_rows(context, name, experiment, prepared.train)
         if experiment.model.head.dropout:
@@ -60,7 +61,7 @@ def check_speed(context: Context) -> Iterator[dict]:
 
 
 class Rivals:
-    """Engines and the bare loop on the same batches: each takes the same steps, in turn."""
+    """Engines and the bare loop, which take the same steps on the same batches, interleaved."""
 
     def __init__(self, context: Context, experiment: Experiment, train) -> None:
         self.bare, self.device, self.experiment, self.train = context.bare(), context.device, experiment, train
@@ -71,7 +72,7 @@ class Rivals:
         self.names = (*self.engines, "bare")
 
     def steps(self, chunk):
-        """As `core/train/trainer.py` gives them to an engine."""
+        """Return the batches as `core/train/trainer.py` passes them to an engine."""
         batches = ((step, self.train.batch(rows)) for step, rows in chunk)
         if self.device == "cpu":
             return batches
@@ -97,7 +98,7 @@ class Rivals:
 
 def speed_rows(context: Context, name: str, experiment: Experiment, train) -> Iterator[dict]:
     rivals = Rivals(context, experiment, train)
-    order = list(enumerate(order_of(experiment.training, train, 0)))
+    order = list(enumerate(epoch_order(train.lengths, experiment.training, 0)))
     chunks = [order[start : start + LOG_INTERVAL] for start in range(0, len(order), LOG_INTERVAL)]
     for rival in rivals.names:
         rivals.seconds(rival, chunks[0])
@@ -111,7 +112,7 @@ def speed_rows(context: Context, name: str, experiment: Experiment, train) -> It
     epoch, bare_epoch = (sum(taken[rival]) / steps * len(order) for rival in ("ours", "bare"))
     note = "" if steps == len(order) else f" (extrapolated from {steps} of {len(order)} steps)"
     limit = EPOCH_SECONDS[name.partition(",")[0]] if JUDGED_ON in context.gpu else None
-    yield held(
+    yield bounded(
         f"{name}: one epoch, {len(train):,} texts, {rivals.engine.implementation}", epoch, limit, "{:.2f} s", note
     )
     for rival in rivals.names[1:]:
@@ -120,31 +121,31 @@ def speed_rows(context: Context, name: str, experiment: Experiment, train) -> It
         note += f"; bare epoch {bare_epoch:.2f} s)" if rival == "bare" else ")"
         judged = RATIO_LIMIT if context.gpu and rival == "bare" else None
         what = "a bare loop" if rival == "bare" else f"--impl {rival}"
-        yield held(f"{name}: times as long as {what}, median", ratio.median, judged, "{:.2f}", note)
+        yield bounded(f"{name}: time relative to {what}, median", ratio.median, judged, "{:.2f}", note)
     yield from waiting_rows(context, name, rivals, chunks[0], sum(taken["ours"]))
 
 
 def waiting_rows(context: Context, name: str, rivals: Rivals, chunk, seconds: float) -> Iterator[dict]:
-    """What stands still: the device between steps, the host for the device."""
+    """Measure how long the device is idle between steps, and how long the host waits for the device."""
     worked = rivals.engine.device_seconds()
-    what = f"{name}: share of the time in which the device has a step"
+    what = f"{name}: share of time the device has a step to compute"
     if worked is None:
-        yield row(what, "", verdict="not run: this framework cannot tell")
+        yield row(what, "", verdict="not run: not available in this framework")
     else:
-        yield held(what, worked / seconds, None, "{:.0%}")
-    what = f"{name}: operations of {len(chunk)} steps for which the host waits"
+        yield bounded(what, worked / seconds, None, "{:.0%}")
+    what = f"{name}: operations in {len(chunk)} steps that block the host"
     steps, rate = list(rivals.steps(chunk)), rivals.experiment.training.optimizer.learning_rate
     found = rivals.bare.waits(
         lambda: [rivals.engine.train_step(batch, step, rate) for step, batch in steps], context.device
     )
     rivals.engine.collect()
     if found is None:
-        yield row(what, "", verdict="not run: this framework does not say")
+        yield row(what, "", verdict="not run: not available in this framework")
     else:
-        yield held(what, len(found), 0, "{:d}", f" ({found[0]})" if found else "")
+        yield bounded(what, len(found), 0, "{:d}", f" ({found[0]})" if found else "")
     shares = rivals.bare.shares(lambda: rivals.seconds("ours", chunk), context.device)
-    what = f"{name}: share in which the host waits"
+    what = f"{name}: share of time the host waits"
     if shares is None:
-        yield row(what, "", verdict="not run: this framework's profiler is not asked")
+        yield row(what, "", verdict="not run: not implemented for this framework's profiler")
     else:
-        yield held(what, shares[0], None, "{:.0%}", f" (the device computes {shares[1]:.0%})")
+        yield bounded(what, shares[0], None, "{:.0%}", f" (the device computes {shares[1]:.0%})")

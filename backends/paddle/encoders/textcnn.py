@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from backends.paddle.dropout import Dropout
 from backends.paddle.framework import paddle
-from backends.paddle.linear import empty, linear, side_by_side
+from backends.paddle.linear import empty, linear, stacked_shape
 from backends.paddle.precision import rounded
 from backends.paddle.runtime import Inputs
 from core import spec
@@ -22,8 +22,8 @@ class Convolution(nn.Layer):
 
     def __init__(self, channels: int, inputs: int, width: int, dtype: str, models: int | None):
         super().__init__()
-        self.weight = empty(*side_by_side(models, channels, inputs, width), dtype=dtype)
-        self.bias = empty(*side_by_side(models, channels), dtype=dtype)
+        self.weight = empty(*stacked_shape(models, channels, inputs, width), dtype=dtype)
+        self.bias = empty(*stacked_shape(models, channels), dtype=dtype)
 
 
 class BuiltinConvolution(Convolution):
@@ -80,7 +80,8 @@ class TextCNNEncoder(nn.Layer):
         windows, layers, blocks = inputs.windows, {}, []
         x = rounded(x, self.rounds)
         for number, (width, convolution) in enumerate(zip(self.kernels, self.convolutions, strict=True)):
-            # Paddle silently returns an empty result if a kernel is wider than its input.
+            # Without zeros, a kernel that is wider than its input returns an empty tensor or ends the process
+            # (docs/differences.md, kernel_past_input).
             padded = (
                 x if width == 1 else paddle.concat([x, paddle.zeros([x.shape[0], width - 1, x.shape[2]], x.dtype)], 1)
             )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from backends.torch.dropout import Dropout
 from backends.torch.framework import torch
-from backends.torch.linear import empty, linear, side_by_side
+from backends.torch.linear import empty, linear, stacked_shape
 from backends.torch.precision import rounded
 from backends.torch.runtime import Inputs
 from core import spec
@@ -22,8 +22,8 @@ class Convolution(nn.Module):
 
     def __init__(self, channels: int, inputs: int, width: int, dtype: torch.dtype, models: int | None):
         super().__init__()
-        self.weight = empty(*side_by_side(models, channels, inputs, width), dtype=dtype)
-        self.bias = empty(*side_by_side(models, channels), dtype=dtype)
+        self.weight = empty(*stacked_shape(models, channels, inputs, width), dtype=dtype)
+        self.bias = empty(*stacked_shape(models, channels), dtype=dtype)
 
 
 class BuiltinConvolution(Convolution):

@@ -25,6 +25,7 @@ from backends import trial
 from core.data.sources import imdb
 from core.engine import child_process, devices, tf32
 from core.engine.devices import Build, Gpu
+from core.engine.executor import Executor
 from core.errors import Note, UserError
 from core.models.model import initial_parameters
 from core.parity.layers import engine_of
@@ -289,16 +290,14 @@ def test_description_of_a_build(backend):
 
 # A process of its own
 
-SAY = "from core.engine.child_process import say; "
+SAY = "from core.engine.child_process import send_result; "
 
 
 def test_child_process_that_replies():
-    assert child_process.ask(SAY + "print('noise'); say({'a': [1, None]}); print('noise', end='')", 60) == (
-        {"a": [1, None]},
-        "",
-    )
+    noisy = SAY + "print('noise'); send_result({'a': [1, None]}); print('noise', end='')"
+    assert child_process.run_code(noisy, 60) == ({"a": [1, None]}, "")
     # It had answered before it died.
-    assert child_process.ask(SAY + "import os; say(1.5); os.abort()", 60) == (1.5, "")
+    assert child_process.run_code(SAY + "import os; send_result(1.5); os.abort()", 60) == (1.5, "")
 
 
 @pytest.mark.parametrize(
@@ -310,19 +309,21 @@ def test_child_process_that_replies():
         ("import os; os._exit(0)", "returned no result"),
         ("print('garbage')", "returned no result"),
         ("import os; os.write(1, bytes(range(256)) * 1000)", "returned no result"),
-        ("print('seqtwin answers: {half')", "returned an unreadable result"),
+        ("print('seqtwin result: {half')", "returned an unreadable result"),
         ("raise RuntimeError('no kernel image\\nis there')", "exited with code 1: RuntimeError: no kernel image"),
         ("import sys; sys.exit('a word at last')", "exited with code 1: a word at last"),
     ],
 )
 def test_child_process_that_fails(code, says, capfd):
-    answer, trouble = child_process.ask(code, 60)
+    answer, trouble = child_process.run_code(code, 60)
     assert answer is None and trouble == says
     assert capfd.readouterr() == ("", "")
 
 
 def test_child_process_that_hangs():
-    answer, trouble = child_process.ask("import time, signal; signal.signal(15, signal.SIG_IGN); time.sleep(600)", 1.0)
+    answer, trouble = child_process.run_code(
+        "import time, signal; signal.signal(15, signal.SIG_IGN); time.sleep(600)", 1.0
+    )
     assert answer is None and trouble == "did not end within 1 seconds"
 
 
@@ -341,7 +342,7 @@ def test_result_of_a_trial(said, found, monkeypatch):
     asked = []
     monkeypatch.setattr(trial, "call", lambda *given, limit: asked.append(given) or said)
     assert trial.run_trial("paddle", 3) == found == trial.run_trial("paddle", 3)
-    assert asked == [(trial.tried, "paddle", "gpu:3")]  # asked once, and kept
+    assert asked == [(trial.compare_by_name, "paddle", "gpu:3")]  # asked once, and kept
 
 
 @pytest.mark.slow
@@ -357,9 +358,9 @@ class Broken:
     """A backend's layers, which answer with something else on a GPU."""
 
     def __init__(self, side, change, among=("builtin", "packed")):
-        def probe(encoder, arrays, lengths, device, implementation):
-            own = side.LayerProbe(encoder, arrays, lengths, "cpu", implementation)
-            if device != "cpu" and implementation in among:
+        def probe(encoder, arrays, lengths, executor):
+            own = side.LayerProbe(encoder, arrays, lengths, Executor("cpu", executor.implementation))
+            if executor.device != "cpu" and executor.implementation in among:
                 forward = own.forward
                 own.forward = lambda: {name: change(array) for name, array in forward().items()}
             return own
@@ -368,13 +369,13 @@ class Broken:
 
 
 def test_trial_compares_results(backend):
-    assert trial.try_out(Broken(backend, lambda array: array), "gpu:0") == 0.0
-    rounded = trial.try_out(Broken(backend, lambda array: array.astype(np.float16)), "gpu:0")
+    assert trial.compare_with_cpu(Broken(backend, lambda array: array), "gpu:0") == 0.0
+    rounded = trial.compare_with_cpu(Broken(backend, lambda array: array.astype(np.float16)), "gpu:0")
     assert 0 < rounded < trial.TRIAL_TOLERANCE
-    assert trial.try_out(Broken(backend, np.zeros_like), "gpu:0") > trial.TRIAL_TOLERANCE
+    assert trial.compare_with_cpu(Broken(backend, np.zeros_like), "gpu:0") > trial.TRIAL_TOLERANCE
     for implementation in ("builtin", "packed"):
-        assert trial.try_out(Broken(backend, np.zeros_like, implementation), "gpu:0") > trial.TRIAL_TOLERANCE
-    assert trial.try_out(Broken(backend, lambda array: array * np.nan), "gpu:0") == float("inf")
+        assert trial.compare_with_cpu(Broken(backend, np.zeros_like, implementation), "gpu:0") > trial.TRIAL_TOLERANCE
+    assert trial.compare_with_cpu(Broken(backend, lambda array: array * np.nan), "gpu:0") == float("inf")
 
 
 # python -m tasks.devices
@@ -408,7 +409,8 @@ def test_devices_program_on_other_machines(tried, monkeypatch):
     assert "GPU 1 (NVIDIA A100, compute capability 8.0), 40 GiB: cannot train: torch 2.13.0" in done.out
     answers["paddle"], answers["torch"] = answer_of(SILENT, H100), (["nonsense"], "")
     done = run_main(tasks.devices.main)
-    assert done.code == 0 and "kernels for: not listed" in done.out and "probed it gave unreadable output" in done.out
+    assert done.code == 0 and "kernels for: not listed" in done.out
+    assert "probed it returned an unreadable result" in done.out
     monkeypatch.setattr(backends, "installed", lambda name: False)
     done = run_main(tasks.devices.main)
     assert done.code == 0
@@ -492,8 +494,10 @@ def test_torch_tf32_settings(dtype):
 
 @pytest.mark.slow
 def test_tf32_is_off_from_the_first_import(backend):
-    code = SAY + f"import os, backends; backends.load({backend.NAME!r}); say(os.environ['{tf32.TF32_VARIABLE}'])"
-    assert child_process.ask(code, 60) == ("0", "")
+    code = (
+        SAY + f"import os, backends; backends.load({backend.NAME!r}); send_result(os.environ['{tf32.TF32_VARIABLE}'])"
+    )
+    assert child_process.run_code(code, 60) == ("0", "")
 
 
 @pytest.mark.parametrize("program", TRAINING)
@@ -510,7 +514,7 @@ def test_programs_refuse_tf32_on_a_cpu(program, backend, tmp_path, monkeypatch):
 def test_an_engine_refuses_tf32_on_a_cpu(backend):
     parameters = initial_parameters(TF32.model, 0, "float32")
     with pytest.raises(UserError, match="a CPU has no TF32"):
-        backend.Engine(TF32.model, TF32.training, parameters, "cpu", "builtin")
+        backend.Engine(TF32.model, TF32.training, parameters, Executor("cpu", "builtin"))
 
 
 def test_arrays_are_float32_with_tf32(backend, rng, monkeypatch):
@@ -522,7 +526,7 @@ def test_arrays_are_float32_with_tf32(backend, rng, monkeypatch):
     for dtype in ("float32", "tf32"):
         spec = replace(Experiment(), {**changes, "training.class_weights": [1, 2], "training.dtype": dtype})
         parameters = initial_parameters(spec.model, 0, spec.training.array_dtype)
-        engine = backend.Engine(spec.model, spec.training, parameters, "cpu", "builtin")
+        engine = backend.Engine(spec.model, spec.training, parameters, Executor("cpu", "builtin"))
         engine.train_step(batch, 0, 0.1)
         found.append({**engine.parameters(), **engine.moments(), "logits": engine.logits(batch)})
     assert {array.dtype.name for array in found[1].values()} == {"float32"}

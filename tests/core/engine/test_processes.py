@@ -31,7 +31,8 @@ import tasks.port
 import tasks.speed.__main__
 from backends import implementations, launchers
 from core.batch import Batch, BatchShard
-from core.engine.processes import SINGLE_PROCESS, in_turn, peer_lost
+from core.engine.executor import Executor
+from core.engine.processes import SINGLE_PROCESS, local_rank_0_first, peer_lost
 from core.errors import UserError
 from core.parity.instances import random_batch, random_parameters
 from core.train import metrics
@@ -61,7 +62,7 @@ class Silent:
     def sum(self, array: np.ndarray) -> np.ndarray:
         return array
 
-    def add_up(self, tensor: object) -> None:
+    def all_reduce(self, tensor: object) -> None:
         pass
 
 
@@ -108,7 +109,7 @@ def test_gradients_of_shards_add_up(backend, rng, case):
     )
 
     def engine(group):
-        return backend.Engine(experiment.model, experiment.training, arrays, "cpu", implementation, group)
+        return backend.Engine(experiment.model, experiment.training, arrays, Executor("cpu", implementation, group))
 
     alone = engine(SINGLE_PROCESS)
     for size, rows in ((2, 5), (3, 7), (4, 2), (2, 1)):
@@ -163,7 +164,7 @@ def test_rank_0_goes_first_and_reports_its_failure(fails):
 
     def body(rank: int) -> None:
         try:
-            with in_turn(threads.member(rank)):
+            with local_rank_0_first(threads.member(rank)):
                 time.sleep(0.05 * (1 - rank))
                 done.append(rank)
                 if rank == fails:
@@ -325,7 +326,7 @@ def start(folder: Path, backend: str, processes: int, task: str, *argv: object) 
     """A task's program in so many processes, by a framework's own launcher, in a new folder."""
     folder.mkdir()
     if backend == "torch":
-        # `standalone` takes a port that is free; Paddle's launcher looks for free ones by itself.
+        # `standalone` takes a port that is free; Paddle's launcher comparison_steps for free ones by itself.
         command = ["torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "-m"]
     else:
         command = ["paddle.distributed.launch", f"--nproc_per_node={processes}", f"--log_dir={folder / 'log'}"]

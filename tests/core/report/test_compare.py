@@ -172,7 +172,7 @@ def test_differing_fields_of_specs(place, tmp_path):
 
 def test_same_spec_in_both_frameworks(place, tmp_path, both_frameworks):
     page = place.report(tmp_path / "page.html", *(place.runs[name] for name in backends.NAMES))
-    assert "Nothing: the specs are the same, field for field." in page.text
+    assert "None: the specs are identical." in page.text
     assert page.text.count('"bucket_batches"') == 1
     assert not differences([read_run(place.runs[name], name).experiment for name in backends.NAMES])
 
@@ -279,13 +279,13 @@ def test_missing_texts_leave_their_ids(place, copies, tmp_path):
 def test_other_texts_and_other_data_are_not_compared(place, copies, tmp_path):
     rewrite_predictions(copies[1], lambda row: None if row[0] == "test/pos/0_9" else row)
     page = place.report(tmp_path / "a.html", *copies)
-    assert f"not compared, tested on other texts ({2 * EACH - 1} in common)" in page.text
+    assert f"not compared, tested on different texts ({2 * EACH - 1} in common)" in page.text
     path = copies[1] / "experiment.json"
     tree = json.loads(path.read_text())
     tree["execution"]["data"]["fingerprint"] = "sha256:other"
     path.write_text(json.dumps(tree))
     page = place.report(tmp_path / "b.html", *copies)
-    assert "not compared, trained and tested on other data" in page.text
+    assert "not compared, trained and tested on different data" in page.text
     assert "their figures are not comparable" in page.text and 'class="n best"' not in page.content
 
 
@@ -302,9 +302,9 @@ def test_digit_sum_models_and_other_tasks(place, tmp_path):
     for article in re.findall(r'<p class="text"[^>]*>([^<]*)</p>', page.content):
         assert re.fullmatch(r"(\d ){4}\d", article)
     page = place.report(tmp_path / "mixed.html", models[0], place.pair[0])
-    assert "of different tasks" in page.text and "not compared, other tasks" in page.text
+    assert "have different tasks" in page.text and "not compared, different tasks" in page.text
     done = compare("sums", models[0])
-    assert done.code == 2 and "name them, as sums/lstm/L5-seed0" in done.err
+    assert done.code == 2 and "choose them, such as sums/lstm/L5-seed0" in done.err
 
 
 def test_chance_is_that_of_mcnemar():
@@ -350,7 +350,7 @@ def test_refusals(place, copies, refused, tmp_path):
     one, other = copies
     refused(one, says=(str(one), "at least two runs"))
     refused(says=("RUN",))
-    refused(one, other, one / "..", says=("not the folder of one run",))
+    refused(one, other, one / "..", says=("not a run folder",))
     refused(one, other, other / ".." / other.name, says=("duplicate run",))
     refused(one, tmp_path / "none", says=("none: no such run folder",))
     (tmp_path / "empty").mkdir()
@@ -388,7 +388,7 @@ def test_both_trains_each_backend_in_a_process(place, tmp_path, both_frameworks,
     assert one == pytest.approx(two, abs=1e-9)
     page = read(folder / "report.html")
     assert {row["run"] for row in page.table("runs")} == set(backends.NAMES)
-    assert "Nothing: the specs are the same" in page.text and "both/report.html" in done.out
+    assert "None: the specs are identical" in page.text and "both/report.html" in done.out
     refused("--resume", "both", main=tasks.imdb.main, says=("already finished", "both/report.html"))
     refused(*("--resume", "both", "--backend", "torch"), main=tasks.imdb.main, says=("got --backend torch: omit it",))
     resumed = ("--resume", folder / backends.NAMES[0], "--backend", "both")

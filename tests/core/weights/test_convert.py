@@ -243,7 +243,7 @@ def test_pdparams_of_every_protocol_are_read_without_a_framework(protocol, order
     table = {name: f"lstm_0.w_{number}" for number, name in enumerate(state)}
     tree = OrderedDict(state, **{"StructuredToParameterName@@": table})
     found = paddle_files.read_state(write_pdparams(tmp_path / "my.pdparams", tree, protocol))
-    assert list(found.arrays) == list(state) and not found.left_out and not found.notes
+    assert list(found.arrays) == list(state) and not found.skipped and not found.notes
     for name, array in state.items():
         assert found.arrays[name].dtype == array.dtype and np.array_equal(found.arrays[name], array)
 
@@ -503,7 +503,7 @@ def test_wrong_commands(tmp_path, rng):
     path = write_pdparams(tmp_path / "my.pdparams", state_of(spec(), rng))
     taken = tmp_path / "my.safetensors"
     taken.write_bytes(b"precious")
-    assert refused(path, "--to", "safetensors") == f"{taken}: exists; give another name with --out"
+    assert refused(path, "--to", "safetensors") == f"{taken}: exists; choose another name with --out"
     assert taken.read_bytes() == b"precious"
     assert refused(path, "--to", "onnx") == "--to onnx: choose one of paddle, torch, safetensors"
     assert refused(path, "--to", "safetensors", "--out", tmp_path / "b.pt").endswith(

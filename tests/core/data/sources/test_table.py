@@ -22,7 +22,7 @@ from core.data.documents import Document, Source
 from core.data.sources import paired_files, table
 from core.data.sources.table import LONGEST, open_table, read_rows, survey
 from core.data.splits import CODES, split_rows, without_duplicates
-from core.data.tokenizers import guess_tokenizer, make_tokenizer, segmenter
+from core.data.tokenizers import infer_tokenizer, make_tokenizer, segmenter
 from core.errors import UserError
 from core.files import row_writer, user_path
 from core.spec.data import PairedFiles, Table
@@ -430,7 +430,7 @@ def test_no_text_is_in_two_splits(parts):
         corpus = build_corpus(source_of(documents), Text())
         worded = [own for own in documents if own.text and own.label]
         empty = sum(not own.text for own in documents)
-        assert corpus.left_out == {"without tokens": empty, "without a label": len(documents) - len(worded) - empty}
+        assert corpus.skipped == {"without tokens": empty, "without a label": len(documents) - len(worded) - empty}
         keep, found = without_duplicates(corpus.ids, corpus.offsets, corpus.labels, corpus.splits)
         held = {part: {own.text for own in worded if own.split == part} for part in ("test", "dev")}
         labels = {}
@@ -581,7 +581,7 @@ def test_smaller_limit_is_a_subset_of_a_larger_one(rng):
 )
 def test_inferred_tokenizer(texts, tokenizer, why, monkeypatch):
     monkeypatch.setattr(tokenizers.importlib.util, "find_spec", lambda name: object())
-    found, reason = guess_tokenizer(texts)
+    found, reason = infer_tokenizer(texts)
     assert found == tokenizer and why in reason
     assert all(int(word) <= 100 for word in reason.split() if word.isdigit())
 
@@ -590,7 +590,7 @@ def test_chinese_is_split_into_characters_without_jieba(monkeypatch):
     find = importlib.util.find_spec
     missing = ("jieba", "rjieba")
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *more: None if name in missing else find(name, *more))
-    assert guess_tokenizer([CHINESE]) == (
+    assert infer_tokenizer([CHINESE]) == (
         "characters", "100 % of letters from scripts without spaces; jieba is not installed",
     )  # fmt: skip
     with pytest.raises(UserError) as error:
@@ -656,7 +656,7 @@ def test_reviews_of_a_folder(tmp_path):
     assert [(own.name, own.text) for own in source.documents()] == [
         ("neg/1", "bad"), ("neg/2", "!"), ("pos/1", CHINESE), ("pos/2", ""), ("pos/3", "second \u2028 part"),
     ]  # fmt: skip
-    assert corpus.left_out == {"without tokens": 1} and corpus.classes == ["negative", "positive"]
+    assert corpus.skipped == {"without tokens": 1} and corpus.classes == ["negative", "positive"]
 
 
 @pytest.mark.parametrize(

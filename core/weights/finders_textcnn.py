@@ -14,7 +14,7 @@ import re
 import numpy as np
 
 from core.errors import UserError
-from core.weights.recognise import Arrays, Part, find_embedding, join, shown
+from core.weights.finders import Arrays, Part, find_embedding, join, shown
 
 NUMBERED = re.compile(r"(.*?)\.?(\d+)\.weight$")
 FROZEN = ("constant", "static", "frozen")

@@ -1,4 +1,4 @@
-"""Optimisers and schedules."""
+"""Measurements of optimizers and schedules."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from backends.torch.framework import torch
 from tools.differences import difference
 from tools.differences.small import PaddleNet, TorchNet, apart, batches, compare, start, train_paddle, train_torch
 
-SECTION = "Optimiser"
+SECTION = "Optimizer"
 OPTIMIZERS = "optimizer.py ([torch](../backends/torch/optimizer.py), [paddle](../backends/paddle/optimizer.py))"
 SPEC = "[core/spec/experiment.py](../core/spec/experiment.py)"
 
 
 def defaults(optimizer: type, names: list[str]) -> str:
-    """The defaults of an optimiser's numbers, as its signature has them."""
+    """Return the default hyperparameters in an optimizer's signature."""
     signature = inspect.signature(optimizer.__init__).parameters
     shown = []
     for name in names:
@@ -34,8 +34,8 @@ PADDLE_NUMBERS = ["learning_rate", "momentum", "beta1", "beta2", "rho", "epsilon
 
 @difference(
     SECTION,
-    "Defaults of the same names",
-    effect="""read from the signatures:
+    "Default hyperparameters",
+    effect="""from the signatures:
 
 | | PyTorch | Paddle |
 |---|---|---|
@@ -47,12 +47,12 @@ PADDLE_NUMBERS = ["learning_rate", "momentum", "beta1", "beta2", "rho", "epsilon
 | Adagrad | {torch_Adagrad} | {paddle_Adagrad} |
 | Adadelta | {torch_Adadelta} | {paddle_Adadelta} |
 """,
-    ours=f"Every number is in the spec ({SPEC}, `Adam` and `SGD`); no default of a framework is used.",
+    ours=f"The spec holds all hyperparameters ({SPEC}, `Adam` and `SGD`); no default of a framework is used.",
     size="Adam's agree; Adamax's, RMSprop's, Adagrad's and Adadelta's do not",
     claim=lambda f: "rho 0.95" in f["paddle_RMSProp"] and "alpha 0.99" in f["torch_RMSprop"],
 )
-def optimiser_defaults():
-    """Default numbers of optimisers that both have."""
+def optimizer_defaults():
+    """Compare the default hyperparameters of optimizers that both frameworks have."""
     found = {}
     for name in ("SGD", "Adam", "AdamW", "Adamax", "RMSprop", "Adagrad", "Adadelta"):
         found[f"torch_{name}"] = defaults(getattr(torch.optim, name), TORCH_NUMBERS)
@@ -63,15 +63,15 @@ def optimiser_defaults():
 
 @difference(
     SECTION,
-    "AdamW decays everything, in both",
-    torch="`AdamW` decays every parameter by 0.01 unless told otherwise: biases and the padding row too.",
+    "AdamW decays all parameters, in both",
+    torch="`AdamW` decays every parameter by 0.01 by default, including biases and the padding row.",
     paddle="The same; `apply_decay_param_fun` chooses by name.",
-    effect="Default decay, rate 0.01: the two frameworks' losses stay within {frameworks:e} over 200 float64 steps, and"
-    " within {exact:e} over 60 with a decay of 1/128: Paddle rounds the coefficient to float32. Decaying weight"
-    " matrices only changes the loss by up to {matrices_only:e}. A padding row of ones, which gets no gradient, is"
+    effect="Default decay, rate 0.01: the losses of the frameworks differ by at most {frameworks:e} over 200 float64"
+    " steps, and by {exact:e} over 60 with a decay of 1/128: Paddle rounds the coefficient to float32. Decay of weight"
+    " matrices only changes the loss by up to {matrices_only:e}. A padding row of ones, which has no gradient, is"
     " {torch_row:.4f} after 100 steps in PyTorch and {paddle_row:.4f} in Paddle.",
-    ours=f"Decoupled decay, never on biases; row 0 is zero, so decay leaves it there: `decay` in {OPTIMIZERS}.",
-    size="decay of biases: loss moves by {matrices_only:e} in 200 steps",
+    ours=f"Decoupled decay, never on biases; row 0 is zero and stays zero: `decay` in {OPTIMIZERS}.",
+    size="decay of biases: loss differs by {matrices_only:e} in 200 steps",
     claim=lambda f: (
         f["exact"] < 1e-12 < f["frameworks"] < 1e-8
         and f["matrices_only"] > 1e-6
@@ -79,7 +79,7 @@ def optimiser_defaults():
     ),
 )
 def adamw_decays_all():
-    """AdamW by its defaults against each other, against decay on matrices alone, and on a row without gradient."""
+    """Compare AdamW in both frameworks, with decay of matrices only, and on a padding row."""
     data, arrays = batches(200), start()
 
     def one_run(groups):
@@ -120,16 +120,16 @@ def adamw_decays_all():
 
 @difference(
     SECTION,
-    "Adam's clock in a checkpoint",
-    torch="The state holds `step`, the number of steps done.",
-    paddle="The state holds `beta1_pow_acc` and `beta2_pow_acc`, the powers that the *next* step divides by:"
+    "Adam's bias correction in a checkpoint",
+    torch="The state holds `step`, the number of completed steps.",
+    paddle="The state holds `beta1_pow_acc` and `beta2_pow_acc`, the powers for the bias correction of the *next* step:"
     " beta^(t + 1) after t steps.",
-    effect="After 10 steps, `beta1_pow_acc` is 0.9^{exponent:.3f}. A run handed from PyTorch to Paddle after 50 steps"
-    " and continued for 50: with the powers right, the loss is that of the unbroken run to {right:e}; with beta^t, one"
-    " step behind, it is off by up to {behind:.1g}; with moments but powers as at the start, by {none:.1g}. Powers that"
-    " are missing are an error ({missing}).",
-    ours=f"Checkpoints hold moments and the number of steps; powers are made from it: `Adam.load` in {OPTIMIZERS}.",
-    size="moments carried over without the clock: loss off by {none:.1g}",
+    effect="After 10 steps, `beta1_pow_acc` is 0.9^{exponent:.3f}. A run is moved from PyTorch to Paddle after 50 steps"
+    " and continues for 50. With correct powers, the loss matches that of the uninterrupted run to {right:e}. With"
+    " beta^t, one step behind, it differs by up to {behind:.1g}; with initial powers, by {none:.1g}. Missing powers"
+    " raise an error ({missing}).",
+    ours=f"Checkpoints hold moments and the number of steps; `Adam.load` computes the powers from it: {OPTIMIZERS}.",
+    size="moments without the powers: loss off by {none:.1g}",
     claim=lambda f: (
         abs(f["exponent"] - 11) < 1e-3
         and f["right"] < 1e-9
@@ -138,7 +138,7 @@ def adamw_decays_all():
     ),
 )
 def adam_clock():
-    """The exponent of Paddle's beta power, and what a hand-over loses with it wrong or missing."""
+    """Measure the exponent of Paddle's beta powers, and the effect of wrong or missing ones."""
     data, arrays = batches(100), start()
     net = TorchNet(arrays=arrays)
     adam = torch.optim.Adam(net.parameters(), lr=0.003)
@@ -187,14 +187,14 @@ def adam_clock():
     "Momentum in float64: Paddle rounds the coefficient",
     torch="`SGD(momentum=0.9)` computes with 0.9 in the parameters' precision.",
     paddle="`Momentum(momentum=0.9)` keeps the coefficient in float32, also for float64 parameters.",
-    effect="After 60 float64 steps the losses differ by {rounded:e}. With momentum 0.875, which float32 holds exactly,"
-    " by {exact:e}: the definitions agree, Nesterov's too ({nesterov:e}).",
-    ours=f"Momentum by hand, in the parameters' precision: `SGD` in {OPTIMIZERS}.",
+    effect="After 60 float64 steps the losses differ by {rounded:e}. With momentum 0.875, which is exact in float32,"
+    " by {exact:e}: the definitions agree, including Nesterov momentum ({nesterov:e}).",
+    ours=f"An explicit formula in the parameters' precision: `SGD` in {OPTIMIZERS}.",
     size="loss off by {rounded:e} after 60 float64 steps",
     claim=lambda f: f["rounded"] > 1e-9 and f["exact"] < 1e-12 and f["nesterov"] < 1e-12,
 )
 def momentum_rounding():
-    """SGD with momentum against each other, with a coefficient that float32 cannot hold and with one that it can."""
+    """Compare SGD with a momentum that float32 cannot represent exactly, and with one that it can."""
 
     def difference_with(momentum, nesterov=False):
         return compare(
@@ -215,13 +215,14 @@ def momentum_rounding():
     "RMSprop's epsilon",
     torch="g / (sqrt(v) + eps)",
     paddle="g / sqrt(v + eps)",
-    effect="With the same numbers (1e-3, 0.99, 1e-8) the losses are up to {apart:.2g} apart within 60 float64 steps.",
-    ours="The spec has Adam and SGD.",
-    size="loss up to {apart:.1g} apart in 60 steps",
+    effect="With the same hyperparameters (1e-3, 0.99, 1e-8) the losses differ by up to {apart:.2g} in 60 float64"
+    " steps.",
+    ours="The spec has only Adam and SGD.",
+    size="loss off by {apart:.1g} in 60 steps",
     claim=lambda f: f["apart"] > 1e-4,
 )
 def rmsprop_epsilon():
-    """RMSprop with the same numbers."""
+    """Compare RMSprop with the same hyperparameters."""
     return {
         "apart": compare(
             60,
@@ -233,18 +234,18 @@ def rmsprop_epsilon():
 
 @difference(
     SECTION,
-    "One-cycle: PyTorch also turns the momentum",
+    "One-cycle schedule: PyTorch also changes the momentum",
     torch="`OneCycleLR` ends at max / 250,000 and by default cycles Adam's beta1 between 0.95 and 0.85.",
-    paddle="`OneCycleLR` ends at 0.0001 whatever the maximum, and leaves beta1 alone.",
-    effect="100 steps to a maximum of 0.01: rates differ by up to {rate:e}; the last is {torch_last:e} against"
-    " {paddle_last:e}. beta1 starts at {beta:.2f} in PyTorch instead of 0.9. The losses get {loss:.2g} apart; with"
-    " `cycle_momentum=False` and the same final rate {loss_same:e}.",
-    ours="The rate is a function of the step, in core ([core/spec/training.py](../core/spec/training.py)); betas stay.",
-    size="loss up to {loss:.1g} apart in 100 steps",
+    paddle="`OneCycleLR` ends at 0.0001 for any maximum, and does not change beta1.",
+    effect="100 steps with a maximum of 0.01: rates differ by up to {rate:e}; the last is {torch_last:e} against"
+    " {paddle_last:e}. beta1 starts at {beta:.2f} in PyTorch instead of 0.9. The losses differ by up to {loss:.2g};"
+    " with `cycle_momentum=False` and the same final rate by {loss_same:e}.",
+    ours="Core computes the rate of each step ([core/spec/training.py](../core/spec/training.py)); betas are constant.",
+    size="loss off by {loss:.1g} in 100 steps",
     claim=lambda f: f["loss"] > 1e-3 and f["loss_same"] < 1e-9 and f["beta"] == 0.95 and f["paddle_last"] >= 1e-4,
 )
 def one_cycle():
-    """The schedule of that name by its defaults, and with PyTorch's cycling off and Paddle's end as PyTorch's."""
+    """Compare the schedules with default settings, and with settings that make them equal."""
     data, arrays, peak = batches(100), start(), 0.01
 
     def torch_run(**changes):
@@ -282,12 +283,12 @@ def one_cycle():
 @difference(
     SECTION,
     "Parameters that a step does not use",
-    torch="`zero_grad()` leaves no gradient (None): Adam passes the parameter over.",
-    paddle="`clear_grad()` leaves a gradient of zeros: Adam goes on moving the parameter by its momentum."
-    " `clear_grad(set_to_zero=False)` leaves none.",
-    effect="A parameter used in the first of 20 Adam steps only, rate 0.1: it moves {torch:.3f} in PyTorch and"
-    " {paddle:.3f} in Paddle; {paddle_none:.3f} with `set_to_zero=False`.",
-    ours="Every trainable parameter is used in every step; gradients are made afresh: `_backward` in engine.py"
+    torch="`zero_grad()` sets gradients to None: Adam skips the parameter.",
+    paddle="`clear_grad()` sets gradients to zero: Adam continues to move the parameter by its momentum."
+    " `clear_grad(set_to_zero=False)` sets them to None.",
+    effect="A parameter is used only in the first of 20 Adam steps, rate 0.1. It moves by {torch:.3f} in PyTorch and by"
+    " {paddle:.3f} in Paddle; by {paddle_none:.3f} with `set_to_zero=False`.",
+    ours="Every step uses every trainable parameter, with new gradients: `_backward` in engine.py"
     " ([torch](../backends/torch/engine.py), [paddle](../backends/paddle/engine.py)).",
     size="an unused parameter moves {paddle:.2f} instead of {torch:.2f}",
     claim=lambda f: (
@@ -295,7 +296,7 @@ def one_cycle():
     ),
 )
 def unused_parameter():
-    """How far a parameter goes that only the first step uses."""
+    """Measure how far a parameter moves that only the first step uses."""
     one, used = torch.zeros(1, requires_grad=True), torch.zeros(1, requires_grad=True)
     adam = torch.optim.Adam([one, used], lr=0.1)
     for step in range(20):
