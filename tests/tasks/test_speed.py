@@ -24,9 +24,8 @@ from tasks.speed.environments import ENVIRONMENTS, peak_environment
 from tasks.speed.measure import Measurement
 from tasks.speed.results import describe_disturbance, panels, tree
 from tasks.speed.table import percent, print_results, three_digits
-from tests.conftest import fresh_rng, make_reviews, run_main
+from tests.conftest import INSTALLED, fresh_rng, make_reviews, run_main
 
-INSTALLED = [name for name in backends.NAMES if backends.installed(name)]
 FAST = () if implementations.why_not_fast("cpu") else ("fast",)
 TINY = "3x6,5/7,bi"
 
@@ -116,7 +115,7 @@ def test_the_picture(tmp_path):
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_disturbed_run_is_told():
+def test_disturbed_rounds_are_reported():
     quiet, busy, silent = ({"others": others, "disturbed": others == 0.5} for others in (0.02, 0.5, None))
     assert "1 of 3 rounds, by up to 0.5 cores" in describe_disturbance([quiet, busy, quiet])
     assert describe_disturbance([quiet]) is None and "does not report" in describe_disturbance([quiet, silent])
@@ -150,7 +149,7 @@ OTHER_KEYS = "format when machine threads versions dtype rounds_at_most peak_by 
 
 
 @pytest.mark.slow
-def test_a_run_of_everything(folder):
+def test_complete_run(folder):
     """Every value is given twice and measured once; a recipe's steps are timed with what its encoder has."""
     twice = f"--shapes {TINY} {TINY},1 --cells gru gru --recipe textcnn default default --passes training inference"
     done = run(f"{twice} training --backends {' '.join(INSTALLED)} {INSTALLED[0]} --rounds 2 --out out")
@@ -194,7 +193,7 @@ def test_a_run_of_everything(folder):
 
 
 @pytest.mark.slow
-def test_a_smaller_run_and_none_over_it(folder):
+def test_small_run_is_not_overwritten(folder):
     chosen = (*FAST, "loop")
     argv = f"--backends {INSTALLED[0]} --dtype float64 --lengths equal --shapes {TINY} --cells srn --passes training"
     argv += f" --rounds 1 --layers --out small --impl {' '.join(chosen)}"
@@ -226,14 +225,14 @@ REFUSED = """\
 
 
 @pytest.mark.parametrize("case", REFUSED.splitlines())
-def test_the_program_refuses(folder, case):
+def test_program_refuses(folder, case):
     argv, says = case.split(" | ")
     done = run(f"--out refused {argv}")
     assert done.code == 2 and done.err.startswith("error: ") and done.err.count("\n") == 1, done
     assert all(word in done.err for word in says.split()) and not Path("refused").exists(), done
 
 
-def test_what_is_missing(folder, monkeypatch):
+def test_missing_backends_and_layers(folder, monkeypatch):
     monkeypatch.setattr(implementations, "why_not_fast", lambda device: "it was not compiled")
     assert "--impl fast: it was not compiled" in run("--impl fast --layers").err
     chosen, skipped = plan_of("--quick")

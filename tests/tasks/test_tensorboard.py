@@ -7,15 +7,13 @@ import importlib.util
 import numpy as np
 import pytest
 
-import backends
 from core.data.sources import imdb as reviews
 from core.train.run_folder import RunFolder
 from tasks import imdb
 from tasks.cli.console import run_program
 from tasks.run import event_files, train
-from tests.conftest import make_reviews
+from tests.conftest import INSTALLED, make_reviews
 
-INSTALLED = [name for name in backends.NAMES if backends.installed(name)]
 needs_tensorboard = pytest.mark.skipif(importlib.util.find_spec("tensorboard") is None, reason="is not installed")
 SMALL = ("--epochs", "2", "--hidden", "8", "--embedding-dim", "8", "--vocab-size", "50", "--batch-size", "4")
 
@@ -37,7 +35,7 @@ def events(folder) -> dict[str, list[tuple[int, float]]]:
 
 @needs_tensorboard
 @pytest.mark.parametrize("name", INSTALLED)
-def test_curves_are_those_of_the_metrics_also_after_a_stop(name, tmp_path, rng, capsys, monkeypatch):
+def test_curves_equal_the_metrics_after_a_resume(name, tmp_path, rng, capsys, monkeypatch):
     monkeypatch.setattr(reviews, "PER_CLASS", 60)
     made = make_reviews(tmp_path / "data", rng, 60)
     common = ("--data", made, "--cache-dir", tmp_path / "cache", *SMALL)
@@ -75,7 +73,7 @@ def test_curves_are_those_of_the_metrics_also_after_a_stop(name, tmp_path, rng, 
             assert value == pytest.approx(np.average([line[quantity] for line in own], weights=weights), rel=1e-5)
 
 
-def test_a_missing_package_is_one_line_and_nothing_is_made(tmp_path, capsys, monkeypatch):
+def test_missing_package_is_one_line(tmp_path, capsys, monkeypatch):
     original = importlib.util.find_spec
     monkeypatch.setattr(
         event_files.importlib.util, "find_spec", lambda name: None if name == "tensorboard" else original(name)

@@ -39,7 +39,7 @@ def losses(place: Path, run: str) -> np.ndarray:
     return np.array([line["loss"] for line in RunFolder.open(place / run).read_metrics() if line["split"] == "train"])
 
 
-def test_from_one_framework_to_the_other_and_to_everything_else(place):
+def test_resume_in_the_other_framework_predict_explain_evaluate_compare(place):
     first, other = backends.NAMES
     loaded(first), loaded(other)
     done = train(place, "whole", "--backend", first, *TEXTCNN)
@@ -86,13 +86,13 @@ def test_from_one_framework_to_the_other_and_to_everything_else(place):
         (("--kernels", "2,3"), "--kernels: model.encoder of kind recurrent has no kernels"),
     ],
 )
-def test_mistakes_are_one_line(argv, says, place):
+def test_errors_are_one_line(argv, says, place):
     done = train(place, "run", *argv)
     assert done.code == 2 and done.err.count("\n") == 1 and says in done.err, done.err
     assert not (place / "run").exists()
 
 
-def test_programs_of_recurrent_networks_do_not_offer_it():
+def test_recurrent_programs_have_no_encoder_option():
     done = run_main(tasks.digit_sum.main, "--encoder", "textcnn")
     assert done.code == 2 and "unrecognized arguments: --encoder" in done.err
 

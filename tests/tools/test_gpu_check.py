@@ -54,7 +54,7 @@ def texts(tmp_path, rng) -> Path:
 
 
 @pytest.mark.slow
-def test_every_check_runs_on_the_cpu(backend, tmp_path, texts, monkeypatch):
+def test_checks_run_on_the_cpu(backend, tmp_path, texts, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     page = tmp_path / "gpu.md"
     page.write_text(f"# Ours\n\nkept\n\n{check.MARK}\n\nold results\n")
@@ -96,7 +96,7 @@ class Wrong:
 
 
 @pytest.mark.parametrize("error", [1e-3, float("nan")])
-def test_a_wrong_gpu_is_found(error, monkeypatch):
+def test_wrong_gpu_is_detected(error, monkeypatch):
     sizes = Sizes(PLAIN[:1], None, 1, 3, 1, {})
     monkeypatch.setitem(SIZES, "tiny", sizes)
     rows = measured.rows_of("parity", context_of(Wrong(loaded("torch"), error), device="gpu:0"))
@@ -107,7 +107,7 @@ def test_a_wrong_gpu_is_found(error, monkeypatch):
     json.dumps(rows, allow_nan=False)
 
 
-def test_a_switch_that_does_nothing_is_found(backend):
+def test_ineffective_tf32_switch_is_detected(backend):
     small = PLAIN[0].experiment("float32")
     rows = list(measured.tf32_rows(context_of(backend), small))
     assert len(rows) == 6 and {row["verdict"] for row in rows} == {"MISSED"}
@@ -121,7 +121,7 @@ def test_bfloat16_is_compared_with_itself(backend):
     assert [row["verdict"] for row in rows] == ["ok", "ok", "MISSED"] * 3
 
 
-def test_what_fails_is_a_row_and_not_the_end(monkeypatch):
+def test_failing_check_is_one_row(monkeypatch):
     def check_breaks(context):
         yield bounded("first", 1.0, 2.0)
         raise RuntimeError("no\nkernel")

@@ -4,6 +4,7 @@ picture (`core/plots/gates.py`); and the program (`tasks/gates.py`), what it wri
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import io
 import itertools
@@ -30,7 +31,8 @@ from core.plots.gates import gate_figure, signed_limit, unit_order
 from core.spec.experiment import Experiment, replace
 from core.train.run_folder import RunFolder
 from tasks.cli.console import run_program
-from tests.conftest import Done, loaded, run_main
+from tests.conftest import Done, check_refused, loaded, run_main
+from tests.pairwise import pairwise
 
 ROOT = Path(__file__).parents[3]
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -41,8 +43,7 @@ WORDS += [f"word{number}" for number in range(20)]
 WITHOUT_GATES = sorted(GATES.keys() - QUANTITIES.keys())
 LIMIT = {"float64": 1e-12, "float32": 1e-6}
 
-each_cell = pytest.mark.parametrize("cell", QUANTITIES)
-each_model = pytest.mark.parametrize(("layers", "bidirectional"), list(itertools.product([1, 2], [False, True])))
+each_model = pairwise(cell=QUANTITIES, layers=[1, 2], bidirectional=[False, True])
 
 
 def instance(rng, cell: str, layers: int, bidirectional: bool, dtype: str = "float64", **changes):
@@ -72,9 +73,8 @@ def places(experiment: Experiment):
 # Values
 
 
-@each_cell
 @each_model
-def test_hidden_states_are_the_references(cell, layers, bidirectional, rng):
+def test_hidden_states_equal_the_reference(cell, layers, bidirectional, rng):
     """Of each sequence of a padded batch, traced alone."""
     experiment, parameters = instance(rng, cell, layers, bidirectional)
     batch = random_batch(experiment, rng, rows=4, longest=9)
@@ -87,9 +87,8 @@ def test_hidden_states_are_the_references(cell, layers, bidirectional, rng):
             np.testing.assert_allclose(values["hidden_state"], wanted, rtol=0, atol=1e-14)
 
 
-@each_cell
 @each_model
-def test_gates_put_the_states_together(cell, layers, bidirectional, rng):
+def test_gates_recombine_to_the_states(cell, layers, bidirectional, rng):
     """Step by step in the order of the walk, from zero."""
     experiment, parameters = instance(rng, cell, layers, bidirectional)
     ids = rng.integers(1, 11, 8)
@@ -112,7 +111,7 @@ def test_gates_put_the_states_together(cell, layers, bidirectional, rng):
         np.testing.assert_allclose(made, state, rtol=0, atol=1e-14)
 
 
-def test_the_reset_gate_acts_after_the_recurrent_product(rng):
+def test_reset_gate_acts_after_the_recurrent_product(rng):
     """Of the GRU's gates it alone does not show in the recombination above."""
     experiment, parameters = instance(rng, "gru", 1, False)
     ids = rng.integers(1, 11, 7)
@@ -144,11 +143,8 @@ def states_of(name, implementation, encoder, weights, x, layer, reverse) -> dict
     return {**states, "output": found["output"][lengths.argmax()]}
 
 
-@pytest.mark.parametrize("name", backends.NAMES)
-@pytest.mark.parametrize("dtype", LIMIT)
-@each_cell
-@each_model
-def test_states_are_those_of_both_frameworks(name, dtype, cell, layers, bidirectional, rng):
+@pairwise(name=backends.NAMES, dtype=LIMIT, cell=QUANTITIES, layers=[1, 2], bidirectional=[False, True])
+def test_states_equal_those_of_both_frameworks(name, dtype, cell, layers, bidirectional, rng):
     """Hidden and cell states after every step, layer upon layer, by every implementation."""
     loaded(name)
     experiment, parameters = instance(rng, cell, layers, bidirectional, dtype)
@@ -181,7 +177,7 @@ def test_a_cell_without_gates_is_refused(cell, rng):
 
 
 @pytest.mark.parametrize("length", [1, 10])
-def test_the_order_of_the_units(length, rng):
+def test_order_of_units(length, rng):
     """A permutation: positive ones first, earlier peaks first; one order whatever the quantities."""
     values = {"hidden_state": rng.normal(size=(length, 40))}
     order, cut = unit_order(values)
@@ -210,7 +206,7 @@ def test_labels_are_drawable():
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("cell", "length"), [("lstm", 3), ("gru", 12), ("lstm", 60), ("gru", 220)])
-def test_no_label_covers_another(cell, length, rng):
+def test_labels_do_not_overlap(cell, length, rng):
     """Along either axis, nor a title; every token has its label up to 60 of them."""
     words = np.array([*WORDS, "in" * 30, "[unknowable]", "7"])
     tokens = [str(word) for word in rng.choice(words, length)]
@@ -299,18 +295,8 @@ def contents(folder: Path) -> dict[str, str]:
 
 @pytest.fixture
 def refused(tmp_path):
-    """Calls the program and expects one line, exit code 2, and nothing written."""
-
-    def check(*argv: object, says: tuple[str, ...]) -> None:
-        before = contents(tmp_path)
-        done = call(*argv)
-        assert done.code == 2, done.out + done.err
-        assert done.out == "" and done.err.startswith("error: ") and done.err.count("\n") == 1, done.err
-        assert contents(tmp_path) == before
-        for part in says:
-            assert part in done.err, done.err
-
-    return check
+    """Call the program and check its refusal: one line, and nothing changed in the test's folder."""
+    return functools.partial(check_refused, tasks.gates.main, folder=tmp_path)
 
 
 def read(png: Path) -> dict:
@@ -367,7 +353,7 @@ def test_a_text(reviews):
     assert f"output {label}, probability {probability}" in said
 
 
-def test_different_inputs_have_files_of_their_own(reviews, monkeypatch):
+def test_different_inputs_have_different_files(reviews, monkeypatch):
     """Also where their names would be alike; the same input has the same."""
     monkeypatch.setattr(tasks.gates, "draw_gates", lambda *given: given[-1].write_bytes(PNG))
     asked = [
@@ -388,7 +374,7 @@ def test_several_tokens_in_one_argument(run):
     assert read(run / "one.png")["tokens"] == ["6", "7", "0"]
 
 
-def test_bad_input_is_one_line(run, reviews, tmp_path, refused, rng):
+def test_bad_input_is_refused(run, reviews, tmp_path, refused, rng):
     refused(says=("RUN", "--help"))
     refused(run, says=("one of --sequence and --text",))
     refused(run, "--sequence", 1, "--text", "1", says=("give exactly one",))
@@ -415,7 +401,7 @@ def test_bad_input_is_one_line(run, reviews, tmp_path, refused, rng):
         refused(tmp_path / cell, "--sequence", 1, says=(cell, "the cell", "no gates", "LSTM or GRU"))
 
 
-def test_a_damaged_run_is_one_line(run, refused, rng):
+def test_damaged_run_is_refused(run, refused, rng):
     best, vocabulary, record = (run / name for name in ("best.safetensors", "vocab.json", "experiment.json"))
 
     def damaged(path: Path, content: bytes | None, *says: str) -> None:
@@ -441,7 +427,7 @@ def test_a_damaged_run_is_one_line(run, refused, rng):
     refused(run, "--sequence", 1, says=("best.safetensors", "encoder.weight_hh_l0", "NaN"))
 
 
-def test_it_imports_no_framework(run):
+def test_program_imports_no_framework(run):
     code = "import sys, tasks.gates, tasks.cli.console\n"
     code += f"code = tasks.cli.console.run_program(tasks.gates.main, [{str(run)!r}, '--sequence', '4', '2'])\n"
     code += "print(code, [name for name in ('torch', 'paddle') if name in sys.modules])"

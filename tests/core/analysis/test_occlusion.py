@@ -25,10 +25,9 @@ from core.spec.experiment import Experiment, replace
 from core.train.run_folder import RunFolder
 from tasks import imdb
 from tasks.cli.console import run_program
-from tests.conftest import one_line
+from tests.conftest import INSTALLED, one_line
 
 ROOT = Path(__file__).parents[3]
-INSTALLED = [name for name in backends.NAMES if backends.installed(name)]
 WORDS = ["a", "the", "film", "was", "wonderful", "awful", "plot", "<b>", "&", "never"]
 SHAPES = {
     "two classes": {},
@@ -55,7 +54,7 @@ def instance(rng, shape: str):
 
 
 @each_shape
-def test_effects_are_what_certainty_loses_without_a_word(shape, rng):
+def test_effects_are_differences_of_log_odds(shape, rng):
     """Word by word by hand; and through every framework and implementation."""
     experiment, parameters = instance(rng, shape)
     ids = rng.integers(1, len(WORDS) + 2, 9)
@@ -84,7 +83,7 @@ def test_effects_are_what_certainty_loses_without_a_word(shape, rng):
 
 
 @each_shape
-def test_a_single_word_is_held_against_an_unknown_one(shape, rng):
+def test_single_word_is_replaced_by_unk(shape, rng):
     experiment, parameters = instance(rng, shape)
     engine = ReferenceEngine(experiment.model, parameters)
     found = explain(engine.logits, np.array([5]))
@@ -96,7 +95,7 @@ def test_a_single_word_is_held_against_an_unknown_one(shape, rng):
     assert explain(engine.logits, np.array([UNK])).effects == pytest.approx([0.0], abs=1e-15)
 
 
-def test_log_odds_of_a_very_sure_model_are_finite(rng):
+def test_log_odds_of_confident_predictions_are_finite(rng):
     logits = rng.normal(size=(4, 3))
     shares = probabilities_of(logits)
     assert np.allclose(log_odds(logits, 1), np.log(shares[:, 1] / (1 - shares[:, 1])), atol=1e-12)
@@ -104,7 +103,7 @@ def test_log_odds_of_a_very_sure_model_are_finite(rng):
     assert log_odds(np.array([[3.0]]), 1)[0] == 3.0 and log_odds(np.array([[3.0]]), 0)[0] == -3.0
 
 
-def test_a_text_is_shown_as_the_model_sees_it():
+def test_encoded_text_shows_truncation_and_unknown_words():
     vocabulary = Vocabulary(["<pad>", "<unk>", *WORDS], [0, 0, *range(len(WORDS), 0, -1)])
     text = replace(Experiment(), {"text.tokenizer": "whitespace", "text.max_length": 4}).text
     found = encode_text("the Film WAS blurry and long", vocabulary, text, "text 1")
@@ -190,7 +189,7 @@ def test_explanations_are_printed_and_written_as_a_page(run, capsys, tmp_path):
         assert code == 0 and [line.split("\t") for line in again.splitlines() if "\t" in line] == answers
 
 
-def test_texts_are_answered_as_they_are_typed(run):
+def test_interactive_predictions(run):
     """Each at once, before the next is read; what has no words is said and passed over."""
     process = subprocess.Popen(
         [sys.executable, "-m", "tasks.imdb", "predict", str(run), "--interactive"],

@@ -120,20 +120,21 @@ def test_parts_of_a_step_are_the_step(backend, of, part, rng, monkeypatch):
 
 
 @pytest.mark.skipif(not Path("/proc/stat").exists(), reason="the system tells no processor times")
-def test_the_work_of_others_is_seen():
-    busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+def test_work_of_other_processes_is_measured():
+    burns = "import time\nwhile time.process_time() < 0.5: pass\nprint(flush=True)\ninput()"
+    busy = subprocess.Popen([sys.executable, "-c", burns], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     try:
-        # Others may be at work beside it: what it does is the difference.
-        everyone, without_it = load.OtherWork([]), load.OtherWork([busy.pid])
-        time.sleep(1.0)
-        seen, unseen = everyone.cores(), without_it.cores()
+        # Other processes may be at work too: the difference is the work of this one.
+        start, everyone, without_it = time.perf_counter(), load.OtherWork([]), load.OtherWork([busy.pid])
+        busy.stdout.readline()
+        seen, unseen, seconds = everyone.cores(), without_it.cores(), time.perf_counter() - start
     finally:
         busy.kill()
-        busy.wait()
-    assert seen > 0.1 and seen - unseen > 0.1
+        busy.communicate()
+    assert (seen - unseen) * seconds > 0.3
 
 
-def test_where_the_system_tells_nothing(monkeypatch):
+def test_unknown_work_of_other_processes(monkeypatch):
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
     assert load.OtherWork([]).cores() is None
     monkeypatch.setattr(machine, "Path", lambda *_: Path("/nowhere"))

@@ -31,6 +31,7 @@ from core.train.trainer import Session, train
 from tasks.parity.cases import Case
 from tests.conftest import loaded, make_dataset
 from tests.core.train.test_loop import DROPPING, SMALL, Watcher, new_engine, timeless
+from tests.pairwise import pairwise
 
 DEEP = {**DROPPING, "model.encoder.num_layers": 3, "model.head.hidden_size": 6}
 
@@ -43,12 +44,12 @@ def threads() -> list[str]:
 
 
 @pytest.mark.parametrize("depth", [0, 1, 3, 50])
-def test_the_same_items_in_the_same_order(depth):
+def test_items_keep_their_order(depth):
     assert list(prefetch(iter(range(20)), depth)) == list(range(20))
     assert list(prefetch([], depth)) == [] and not threads()
 
 
-def test_no_more_are_made_than_asked_for():
+def test_prefetch_depth_is_respected():
     made = []
     items = prefetch((made.append(number) or number for number in range(100)), 3)
     assert made == []
@@ -65,12 +66,12 @@ def test_no_more_are_made_than_asked_for():
     assert len(made) == 8
 
 
-def test_they_are_made_by_a_thread_while_the_caller_works():
+def test_items_are_made_by_a_thread():
     names = list(prefetch(threading.current_thread().name for _ in range(5)))
     assert len(set(names)) == 1 and names[0].startswith("prefetch")
 
 
-def test_a_mistake_comes_in_its_place():
+def test_errors_are_raised_when_their_item_is_due():
     def source():
         yield 1
         yield 2
@@ -88,7 +89,7 @@ def test_a_mistake_comes_in_its_place():
 
 @pytest.mark.parametrize("head", [None, 5])
 @pytest.mark.parametrize("layers", [1, 3])
-def test_masks_are_drawn_where_units_are_dropped(backend, rng, head, layers):
+def test_prefetched_masks_equal_those_of_the_engine(backend, rng, head, layers):
     """The same bits, and they are the ones that are used."""
     # Of rectified units all may be shut, and then it does not matter which are dropped.
     changes = {"model.head.hidden_size": head, "model.encoder.num_layers": layers, **DROPPING}
@@ -112,7 +113,7 @@ def test_masks_are_drawn_where_units_are_dropped(backend, rng, head, layers):
         ), place
 
 
-def test_no_masks_where_the_framework_draws(rng):
+def test_native_masks_are_not_prefetched(rng):
     experiment = replace(SMALL, {**DEEP, "training.dropout_masks": "native"})
     batch = make_dataset(rng, 5).batch(np.arange(5))
     assert with_masks(batch, experiment, 0) is batch
@@ -120,7 +121,7 @@ def test_no_masks_where_the_framework_draws(rng):
 
 
 @pytest.mark.parametrize("size", [2, 3])
-def test_a_share_of_a_batch_has_its_rows_of_the_masks(backend, rng, size):
+def test_shards_have_their_rows_of_the_masks(backend, rng, size):
     from tests.core.engine.test_processes import Silent
 
     experiment = replace(SMALL, DEEP)
@@ -178,10 +179,8 @@ def test_for_a_gpu_batches_are_made_ahead_and_the_run_is_the_same(backend, rng, 
 # The device is not waited for
 
 
-@pytest.mark.parametrize("cell", ["srn", "gru", "lstm"])
-@pytest.mark.parametrize("implementation", ["builtin", "packed", "loop"])
-@pytest.mark.parametrize("pooling", ["last", "mean", "max"])
-def test_no_operation_of_a_step_needs_an_answer_from_the_device(rng, cell, implementation, pooling):
+@pairwise(cell=["srn", "gru", "lstm"], implementation=["builtin", "packed", "loop"], pooling=["last", "mean", "max"])
+def test_no_operation_of_a_step_synchronizes_the_device(rng, cell, implementation, pooling):
     """On a GPU the host would stand still for each. Seen by PyTorch's dispatcher, below Python; Paddle has no such."""
     backend = loaded("torch")
     import torch

@@ -29,6 +29,7 @@ from core.spec.experiment import Experiment, parse_experiment, replace
 from core.train.run_folder import RunFolder
 from tasks.cli.recipes import recipe
 from tests.conftest import Done, fresh_rng, loaded, make_reviews, one_line, run_main
+from tests.pairwise import pairwise
 
 EACH = 12
 DIM = 4
@@ -102,7 +103,7 @@ def test_formats(tmp_path, monkeypatch, name, block):
     assert np.array_equal(found.values, np.array([KNOWN[word] for word in FOUND], np.float32))
 
 
-def test_the_fingerprint_is_of_the_text(tmp_path):
+def test_fingerprint_is_of_the_unpacked_text(tmp_path):
     """Packed or not; and changes with it."""
     plain = found_in(written(tmp_path / "plain", GLOVE)).fingerprint
     assert found_in(written(tmp_path / "packed.gz", gzip.compress(GLOVE))).fingerprint == plain
@@ -306,7 +307,7 @@ def first_values(place: Place, *argv: object) -> dict[str, np.ndarray]:
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name", backends.NAMES)
-def test_values_land_in_their_rows(place, tmp_path, name, dtype):
+def test_vectors_initialize_their_rows(place, tmp_path, name, dtype):
     """Of an engine, before the first step; all others are what the spec draws."""
     loaded(name)
     path, out = written(tmp_path / "vectors.txt", GLOVE), tmp_path / "run"
@@ -323,10 +324,8 @@ def test_values_land_in_their_rows(place, tmp_path, name, dtype):
         assert np.array_equal(held[parameter], array), parameter
 
 
-@pytest.mark.parametrize("lookup", ["index", "one_hot"])
-@pytest.mark.parametrize("frozen", [False, True])
-@pytest.mark.parametrize("name", backends.NAMES)
-def test_a_run_trains_them_or_leaves_them(place, tmp_path, name, frozen, lookup):
+@pairwise(name=backends.NAMES, frozen=[False, True], lookup=["index", "one_hot"])
+def test_run_trains_or_freezes_vectors(place, tmp_path, name, frozen, lookup):
     """It says so, and records what it found; its path means the same from everywhere."""
     loaded(name)
     written(Path("vectors.txt"), WORD2VEC)
@@ -352,15 +351,14 @@ def test_a_run_trains_them_or_leaves_them(place, tmp_path, name, frozen, lookup)
     assert (values[known] == given).all() if frozen else (values[known] != given).all(axis=1).any()
 
 
-def test_without_vectors_nothing_is_said(place, tmp_path):
-    done = place.train("--out", tmp_path / "run")
-    assert done.code == 0 and "words found" not in done.out
-    assert "vectors" not in RunFolder.open(tmp_path / "run").read_record()[1]
+def test_run_without_vectors_records_none(finished_runs):
+    assert "words found" not in finished_runs.outputs[finished_runs.backend].out
+    assert "vectors" not in RunFolder.open(finished_runs.any_run).read_record()[1]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", backends.NAMES)
-def test_a_run_goes_on_without_the_file(place, tmp_path, monkeypatch, name):
+def test_resume_predict_and_evaluate_need_no_vector_file(place, tmp_path, monkeypatch, name):
     """Resume, predict and evaluate: the values are in the checkpoint. The curve is that of a run never stopped."""
     loaded(name)
     path = written(tmp_path / "vectors.txt", GLOVE)
@@ -387,7 +385,7 @@ def test_a_run_goes_on_without_the_file(place, tmp_path, monkeypatch, name):
 
 
 @pytest.mark.parametrize("name", backends.NAMES)
-def test_the_recipe(place, tmp_path, name):
+def test_glove_recipe(place, tmp_path, name):
     """Made small, and on vectors of our own."""
     loaded(name)
     path = written(tmp_path / "vectors.txt", GLOVE)
@@ -489,7 +487,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("fault", REFUSED)
-def test_a_file_that_is_refused(refused, tmp_path, fault):
+def test_invalid_vector_files_are_refused(refused, tmp_path, fault):
     name, content, says = REFUSED[fault]
     file, separator, member = name.partition("::")
     path = written(tmp_path / file, content)

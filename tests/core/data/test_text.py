@@ -114,7 +114,7 @@ def test_jieba_missing(monkeypatch):
 
 
 @pytest.mark.parametrize("tokenizer", ["words", "whitespace"])
-def test_no_token_holds_white_space(rng, tokenizer):
+def test_tokens_contain_no_white_space(rng, tokenizer):
     tokenize = make_tokenizer(Text(tokenizer=tokenizer))
     for _ in range(200):
         points = rng.choice([*range(1, 0x180), 0x2019, 0x2028, 0x3000, 0x4E2D, 0x301, 0x1F600], size=60)
@@ -152,7 +152,7 @@ def test_encode_never_gives_pad():
     assert vocabulary.encode([]).shape == (0,)
 
 
-def test_vocabulary_survives_a_file(tmp_path):
+def test_vocabulary_is_read_back(tmp_path):
     vocabulary = Vocabulary.build(["caf\u00e9", '"', "\u4e2d"], [3, 2, 1], Text())
     vocabulary.save(tmp_path / "vocab.json")
     assert Vocabulary.load(tmp_path / "vocab.json") == vocabulary
@@ -249,7 +249,7 @@ def test_write_into_a_missing_folder(tmp_path):
 # Corpus
 
 
-def test_corpus_holds_every_token(rng):
+def test_corpus_contains_every_token(rng):
     documents = made_up(rng)
     corpus = build_corpus(source_of(documents), Text())
     tokenize = make_tokenizer(Text())
@@ -325,7 +325,7 @@ def split(corpus: Corpus, data: MovieReviews):
 
 @pytest.mark.parametrize("limit", [None, 51])
 @pytest.mark.parametrize(("marked", "films"), [(True, 40), (True, 0), (False, 0)])
-def test_parts_are_disjoint_and_whole(rng, marked, films, limit):
+def test_splits_are_disjoint_and_complete(rng, marked, films, limit):
     corpus = build_corpus(source_of(made_up(rng, films, marked=marked)), Text())
     rows, summary = split(corpus, MovieReviews(train_limit=limit, split_seed=int(rng.integers(2**62))))
     together = np.concatenate(list(rows.values()))
@@ -345,7 +345,7 @@ def test_parts_are_disjoint_and_whole(rng, marked, films, limit):
         assert np.ptp(np.bincount(corpus.labels[rows["dev"]])) == 0
 
 
-def test_dev_takes_no_film_more_than_needed(rng):
+def test_dev_split_contains_the_fewest_films(rng):
     corpus = build_corpus(source_of(made_up(rng)), Text())
     rows, _ = split(corpus, MovieReviews(dev_share=0.2))
     sizes = np.bincount(corpus.groups[rows["dev"]])

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.numpy
 
 import backends
 import tasks.classify
@@ -30,7 +32,8 @@ from core.parity.layers import engine_of
 from core.spec.experiment import Experiment, parse_experiment, read_experiment, replace
 from core.train.run_folder import RunFolder
 from tasks.cli.options import DEVICE_HELP
-from tests.conftest import loaded, make_dataset, make_reviews, one_line, run_main
+from tests.conftest import loaded, make_dataset, one_line, run_main
+from tests.finished_runs import EACH
 
 H100 = Gpu(0, "NVIDIA H100", 80 << 30, (9, 0))
 A100 = Gpu(1, "NVIDIA A100", 40 << 30, (8, 0))
@@ -95,7 +98,7 @@ def refusal(request: str, build: Build, gpus: list[Gpu], dtype: str = "float32")
     ("request_", "found"),
     [("auto", ("auto", None)), ("cpu", ("cpu", None)), ("gpu", ("gpu", None)), ("gpu:0", ("gpu", 0))],
 )
-def test_what_can_be_asked_for(request_, found):
+def test_valid_device_requests(request_, found):
     assert devices.parse(request_) == found
     assert devices.parse("gpu:12") == ("gpu", 12)
 
@@ -103,14 +106,14 @@ def test_what_can_be_asked_for(request_, found):
 @pytest.mark.parametrize(
     "wrong", ["", "tpu", "GPU", "gpu:", "gpu:-1", "gpu:x", "gpu:1.0", "gpu:\u0663", "cpu:0", "cuda"]
 )
-def test_what_cannot_be_asked_for(wrong):
+def test_invalid_device_requests(wrong):
     with pytest.raises(UserError) as error:
         devices.parse(wrong)
     assert one_line(error) == f"`device` {wrong}: choose one of auto, cpu, gpu or gpu:N, such as gpu:0"
 
 
 @pytest.mark.parametrize("program", TRAINING)
-def test_every_program_takes_the_same_devices(program, tmp_path, monkeypatch, capsys):
+def test_programs_accept_the_same_devices(program, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     positional = ["no.csv"] if program is tasks.classify else []
     for wrong in ("tpu", "gpu:x"):
@@ -123,7 +126,7 @@ def test_every_program_takes_the_same_devices(program, tmp_path, monkeypatch, ca
 
 
 @pytest.mark.parametrize("program", [tasks.imdb, tasks.digit_sum, tasks.exploding])
-def test_every_program_refuses_a_gpu_that_is_not_there(program, backend, tmp_path, monkeypatch):
+def test_programs_refuse_a_missing_gpu(program, backend, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for request in ("gpu", "gpu:0", "gpu:3"):
         monkeypatch.setattr(backend.runtime, "gpus", list)
@@ -162,14 +165,14 @@ def test_every_program_refuses_a_gpu_that_is_not_there(program, backend, tmp_pat
         ((), (9, 0), None),
     ],
 )
-def test_which_kernels_run_where(architectures, capability, served):
+def test_architectures_that_serve_a_capability(architectures, capability, served):
     assert devices.serves(architectures, capability) is served
 
 
 # Which device is taken
 
 
-def test_the_cpu_is_never_looked_past():
+def test_cpu_request_lists_no_gpus():
     def gpus():
         raise AssertionError("asked")
 
@@ -177,7 +180,7 @@ def test_the_cpu_is_never_looked_past():
 
 
 @pytest.mark.parametrize("build", [LISTS, SILENT, CPU_ONLY])
-def test_auto_without_a_gpu_is_the_cpu_and_says_nothing(build, tried):
+def test_auto_without_a_gpu_is_the_cpu_without_a_note(build, tried):
     assert resolved("auto", build, []) == ("cpu", [])
 
 
@@ -189,7 +192,7 @@ def test_the_first_usable_gpu(tried):
 
 
 @pytest.mark.parametrize("request_", ["auto", "gpu"])
-def test_an_unusable_gpu_is_passed_over_and_that_is_said(request_, tried):
+def test_unusable_gpu_is_skipped_with_a_note(request_, tried):
     device, notes = resolved(request_, OLD, [H100, A100])
     assert device == "gpu:1" and tried[1] == [1]  # what arithmetic rules out is not tried
     assert notes == [
@@ -198,7 +201,7 @@ def test_an_unusable_gpu_is_passed_over_and_that_is_said(request_, tried):
     ]
 
 
-def test_auto_falls_back_and_says_so(tried):
+def test_auto_falls_back_to_the_cpu_with_a_note(tried):
     device, notes = resolved("auto", OLD, [H100])
     assert device == "cpu" and len(notes) == 1 and "\n" not in notes[0]
     for part in ("GPU 0 (NVIDIA H100, compute capability 9.0) is not used", "torch 2.0.0 (CUDA 11.8) has no kernels"):
@@ -207,7 +210,7 @@ def test_auto_falls_back_and_says_so(tried):
 
 
 @pytest.mark.parametrize("request_", ["gpu", "gpu:0"])
-def test_an_unusable_gpu_that_is_asked_for_is_refused(request_, tried):
+def test_requested_unusable_gpu_is_refused(request_, tried):
     message = refusal(request_, OLD, [H100])
     assert message == (
         f"`device` {request_}: GPU 0 (NVIDIA H100, compute capability 9.0) cannot be used: torch 2.0.0 (CUDA 11.8) has"
@@ -215,7 +218,7 @@ def test_an_unusable_gpu_that_is_asked_for_is_refused(request_, tried):
     )
 
 
-def test_a_build_that_lists_nothing_is_tried(tried):
+def test_build_without_architectures_is_tried(tried):
     assert resolved("gpu", SILENT, [H100]) == ("gpu:0", [])
     tried[0][0] = "was killed by signal 6 (SIGABRT)"
     message = refusal("gpu", SILENT, [H100])
@@ -224,13 +227,13 @@ def test_a_build_that_lists_nothing_is_tried(tried):
     assert "install Paddle 3" in message and resolved("auto", SILENT, [H100])[0] == "cpu"
 
 
-def test_kernels_are_there_and_the_trial_fails(tried):
+def test_failed_trial_of_a_supported_gpu(tried):
     tried[0][0] = "exited with code 1: RuntimeError: no cuDNN"
     message = refusal("gpu", LISTS, [H100])
     assert "fails on it" in message and "no cuDNN" in message and "driver" in message
 
 
-def test_a_number_that_is_not_there(tried):
+def test_missing_gpu_number(tried):
     message = refusal("gpu:7", LISTS, [H100, A100])
     assert message.startswith("`device` gpu:7: no GPU 7: choose one of GPU 0 (NVIDIA H100")
     assert "GPU 1 (NVIDIA A100, compute capability 8.0)" in message and tried[1] == []
@@ -244,7 +247,7 @@ def test_no_gpu_at_all(tried):
     assert "nvidia-smi" in refusal("gpu:0", LISTS, [])
 
 
-def test_looking_for_gpus_fails():
+def test_gpus_that_cannot_be_listed():
     def gpus():
         raise RuntimeError("CUDA unknown error\nand more")
 
@@ -277,7 +280,7 @@ def test_a_note_is_one_printed_line(tried):
     assert done.err.startswith("note: GPU 0 (NVIDIA H100, compute capability 9.0) is not used: torch 2.0.0")
 
 
-def test_what_a_build_says_of_itself(backend):
+def test_description_of_a_build(backend):
     build = backend.build()
     assert build.framework == backend.NAME and build.version == backend.versions()[backend.NAME]
     assert build.cuda == backend.versions()["cuda"] and build.install
@@ -290,7 +293,7 @@ def test_what_a_build_says_of_itself(backend):
 SAY = "from core.engine.child_process import send_result; "
 
 
-def test_a_child_that_answers():
+def test_child_process_that_replies():
     noisy = SAY + "print('noise'); send_result({'a': [1, None]}); print('noise', end='')"
     assert child_process.run_code(noisy, 60) == ({"a": [1, None]}, "")
     # It had answered before it died.
@@ -311,13 +314,13 @@ def test_a_child_that_answers():
         ("import sys; sys.exit('a word at last')", "exited with code 1: a word at last"),
     ],
 )
-def test_a_child_that_dies_or_talks_nonsense(code, says, capfd):
+def test_child_process_that_fails(code, says, capfd):
     answer, trouble = child_process.run_code(code, 60)
     assert answer is None and trouble == says
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_child_that_hangs():
+def test_child_process_that_hangs():
     answer, trouble = child_process.run_code(
         "import time, signal; signal.signal(15, signal.SIG_IGN); time.sleep(600)", 1.0
     )
@@ -335,7 +338,7 @@ def test_a_child_that_hangs():
         ((None, "was killed by signal 6 (SIGABRT)"), "was killed by signal 6 (SIGABRT)"),
     ],
 )
-def test_what_a_trial_finds(said, found, monkeypatch):
+def test_result_of_a_trial(said, found, monkeypatch):
     asked = []
     monkeypatch.setattr(trial, "call", lambda *given, limit: asked.append(given) or said)
     assert trial.run_trial("paddle", 3) == found == trial.run_trial("paddle", 3)
@@ -343,7 +346,7 @@ def test_what_a_trial_finds(said, found, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_real_trial_where_there_is_no_gpu(backend):
+def test_trial_without_a_gpu(backend):
     """Paddle ends the process there. Ours goes on, and has a line."""
     if backend.gpus():
         pytest.skip("there is a GPU")
@@ -365,7 +368,7 @@ class Broken:
         self.LayerProbe = probe
 
 
-def test_what_a_trial_compares(backend):
+def test_trial_compares_results(backend):
     assert trial.compare_with_cpu(Broken(backend, lambda array: array), "gpu:0") == 0.0
     rounded = trial.compare_with_cpu(Broken(backend, lambda array: array.astype(np.float16)), "gpu:0")
     assert 0 < rounded < trial.TRIAL_TOLERANCE
@@ -384,7 +387,7 @@ def answer_of(build: Build, *gpus: Gpu) -> tuple[object, str]:
 
 
 @pytest.mark.slow
-def test_the_program_as_it_is():
+def test_devices_program():
     done = run_main(tasks.devices.main)
     assert done.code == 0 and done.err == "" and done.out.startswith("cpu ")
     for name in backends.NAMES:
@@ -393,7 +396,7 @@ def test_the_program_as_it_is():
         assert version in line
 
 
-def test_the_program_on_other_machines(tried, monkeypatch):
+def test_devices_program_on_other_machines(tried, monkeypatch):
     tried[0][1] = "did not end within 120 seconds"
     answers = {"paddle": (None, "was killed by signal 11 (SIGSEGV)"), "torch": answer_of(LISTS, H100, A100)}
     monkeypatch.setattr(backends, "installed", lambda name: True)
@@ -440,7 +443,7 @@ def test_tf32_needs_a_gpu_that_has_it(tried):
     assert resolved("auto", LISTS, [T4, A100], "float32")[0] == "gpu:0"
 
 
-def test_bfloat16_goes_everywhere(tried):
+def test_bfloat16_is_supported_everywhere(tried):
     """Also where there is no TF32: it is float32 that is rounded."""
     assert resolved("auto", LISTS, [H100], "bfloat16") == ("gpu:0", [])
     assert resolved("cpu", LISTS, [H100], "bfloat16") == ("cpu", [])
@@ -463,7 +466,7 @@ def test_bfloat16_beside_other_dtypes_in_one_process(monkeypatch):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "tf32", "bfloat16"])
-def test_what_is_set_for_a_dtype(backend, dtype, tried, monkeypatch):
+def test_precision_settings_by_dtype(backend, dtype, tried, monkeypatch):
     monkeypatch.setattr(backend.runtime, "build", lambda: LISTS)
     monkeypatch.setattr(backend.runtime, "gpus", lambda: [H100])
     monkeypatch.setenv(tf32.TF32_VARIABLE, "1")  # a user's own, which does not say what the spec means
@@ -479,7 +482,7 @@ def test_what_is_set_for_a_dtype(backend, dtype, tried, monkeypatch):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "tf32", "bfloat16"])
-def test_torch_is_told_of_matrix_products_and_recurrent_layers(dtype):
+def test_torch_tf32_settings(dtype):
     torch = loaded("torch").framework.torch
     backends.load("torch").runtime.set_precision(dtype, "gpu:0")
     allowed = dtype in ("tf32", "bfloat16")
@@ -490,7 +493,7 @@ def test_torch_is_told_of_matrix_products_and_recurrent_layers(dtype):
 
 
 @pytest.mark.slow
-def test_float32_is_the_rule_from_the_first_import(backend):
+def test_tf32_is_off_from_the_first_import(backend):
     code = (
         SAY + f"import os, backends; backends.load({backend.NAME!r}); send_result(os.environ['{tf32.TF32_VARIABLE}'])"
     )
@@ -498,7 +501,7 @@ def test_float32_is_the_rule_from_the_first_import(backend):
 
 
 @pytest.mark.parametrize("program", TRAINING)
-def test_every_program_refuses_tf32_on_a_cpu(program, backend, tmp_path, monkeypatch):
+def test_programs_refuse_tf32_on_a_cpu(program, backend, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "own.csv").write_text("text,label\n" + "fine,a\nawful,b\n" * 20)
     positional = ["own.csv"] if program is tasks.classify else []
@@ -543,13 +546,19 @@ def test_the_ladder_refuses_tf32(tmp_path, monkeypatch):
         engine_of(None, TF32, {})
 
 
-def test_a_run_in_tf32_can_be_read_and_used_anywhere(tmp_path, monkeypatch, rng):
-    """Its arrays are float32's, and so is what is computed with them afterwards; going on with it needs a GPU."""
-    monkeypatch.setattr(imdb, "PER_CLASS", 20)
+def test_run_in_tf32_can_be_read_and_used_anywhere(tmp_path, monkeypatch, finished_runs):
+    """Its arrays are float32, and so is what is computed with them afterwards; a resume needs a GPU."""
+    monkeypatch.setattr(imdb, "PER_CLASS", EACH)
     monkeypatch.chdir(tmp_path)
-    data, name = make_reviews(tmp_path / "data", rng, 20), next(filter(backends.installed, backends.NAMES))
-    small = ("--hidden", 4, "--embedding-dim", 4, "--epochs", 1, "--device", "cpu", "--cache-dir", "cache")
-    assert run_main(tasks.imdb.main, "--backend", name, "--data", data, *small, "--out", "run").code == 0
+    name = finished_runs.backend
+    shutil.copytree(finished_runs.any_run, "run")
+    for file in ("best.safetensors", "last.safetensors"):
+        with safetensors.safe_open(f"run/{file}", framework="numpy") as stream:
+            metadata = stream.metadata()
+        arrays = {key: array.astype(np.float32) for key, array in safetensors.numpy.load_file(f"run/{file}").items()}
+        safetensors.numpy.save_file(arrays, f"run/{file}", metadata)
+    text = Path("run/experiment.json").read_text()
+    Path("run/experiment.json").write_text(text.replace('"float64"', '"float32"'))
     before = run_main(tasks.imdb.main, "predict", "run", "a wonderful film", "--backend", name).out
     record = json.loads(Path("run/experiment.json").read_text())
     record["experiment"]["training"]["dtype"] = "tf32"
@@ -559,9 +568,9 @@ def test_a_run_in_tf32_can_be_read_and_used_anywhere(tmp_path, monkeypatch, rng)
     for own in filter(backends.installed, backends.NAMES):
         where = ("--backend", own, "--device", "cpu")
         assert run_main(tasks.imdb.main, "predict", "run", "a wonderful film", *where).code == 0
-        done = run_main(tasks.imdb.main, "evaluate", "run", "--cache-dir", "cache", *where)
+        done = run_main(tasks.imdb.main, "evaluate", "run", "--cache-dir", finished_runs.cache, *where)
         assert done.code == 0, done.err
     assert run_main(tasks.imdb.main, "predict", "run", "a wonderful film", "--backend", name).out == before
     Path("run/result.json").unlink()
-    done = run_main(tasks.imdb.main, "--resume", "run", "--cache-dir", "cache", "--device", "cpu")
+    done = run_main(tasks.imdb.main, "--resume", "run", "--cache-dir", finished_runs.cache, "--device", "cpu")
     assert done.code == 2 and "dtype tf32: a CPU has no TF32" in done.err

@@ -39,10 +39,9 @@ from core.train import metrics
 from core.train.metrics import all_logits
 from core.train.run_folder import RunFolder
 from tasks.parity.cases import Case
-from tests.conftest import fresh_rng, loaded, make_dataset, run_main
+from tests.conftest import INSTALLED, fresh_rng, loaded, make_dataset, run_main
 
 ROOT = Path(__file__).parents[3]
-INSTALLED = [name for name in backends.NAMES if backends.installed(name)]
 LIMIT = 1e-9
 """Of differences in float64 between runs that had other numbers of processes."""
 SECONDS = 90.0
@@ -68,7 +67,7 @@ class Silent:
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7])
-def test_parts_are_all_rows_once(rng, size):
+def test_shards_contain_each_row_once(rng, size):
     for rows in range(1, 10):
         parts = [BatchShard(rank, size, rows) for rank in range(size)]
         chosen = np.concatenate([part.chosen for part in parts if part.counts])
@@ -94,7 +93,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_gradients_of_the_parts_add_up(backend, rng, case):
+def test_gradients_of_shards_add_up(backend, rng, case):
     """The loss too; with dropout, class weights, and parts of no row."""
     reduction = "sum" if case == "sum" else "mean"
     changes = {
@@ -123,7 +122,7 @@ def test_gradients_of_the_parts_add_up(backend, rng, case):
             assert np.abs(sum(part[1][name] for part in parts) - gradient).max() < 1e-12, name
 
 
-def test_answers_of_the_parts_add_up(rng, monkeypatch):
+def test_logits_of_shards_add_up(rng, monkeypatch):
     monkeypatch.setattr(metrics, "EVALUATION_BATCH", 4)
     dataset = make_dataset(rng, 10)
     answers = []
@@ -160,7 +159,7 @@ class Threads:
 
 
 @pytest.mark.parametrize("fails", [None, 0, 1])
-def test_the_first_goes_first_and_tells_where_it_failed(fails):
+def test_rank_0_goes_first_and_reports_its_failure(fails):
     threads, done, ended = Threads(2), [], {}
 
     def body(rank: int) -> None:
@@ -206,7 +205,7 @@ ALONE_ONLY += (tasks.speed.__main__,)
 
 
 @pytest.mark.parametrize("launcher", backends.NAMES)
-def test_what_several_do_not_share_is_refused(launcher, monkeypatch, tmp_path):
+def test_programs_without_distributed_launch_are_refused(launcher, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     for name, value in PLACES[launcher].items():
         monkeypatch.setenv(name, value)
@@ -227,7 +226,7 @@ def test_what_several_do_not_share_is_refused(launcher, monkeypatch, tmp_path):
     assert sorted(path.name for path in Path().iterdir()) == ["t.csv"]
 
 
-def test_others_speak_where_it_is_their_own(monkeypatch):
+def test_other_ranks_print_only_their_own_errors(monkeypatch):
     waited = []
     monkeypatch.setattr(tasks.cli.console.time, "sleep", waited.append)
     monkeypatch.setattr(tasks.cli.console.console, "quiet", False)
@@ -462,7 +461,7 @@ RUNS = [("paddle", 2, "mean"), ("torch", 3, "sum")]
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "processes", "reduction"), RUNS)
-def test_a_run_is_that_of_one_process(place, launch, tmp_path, name, processes, reduction):
+def test_run_equals_that_of_one_process(place, launch, tmp_path, name, processes, reduction):
     """In the other framework: with dropout, clipping, class weights, a batch of one row, and a dev set of one batch."""
     loaded(name)
     out = tmp_path / "run"
@@ -517,7 +516,7 @@ MISTAKES = [
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "task", "argv", "says"), MISTAKES)
-def test_a_mistake_is_one_line_and_ends_all(launch, name, task, argv, says):
+def test_error_is_one_line_and_ends_all_processes(launch, name, task, argv, says):
     loaded(name)
     done = launch(name, 2, task, "--backend", name, *argv).wait()
     assert done.process.returncode != 0
@@ -528,7 +527,7 @@ def test_a_mistake_is_one_line_and_ends_all(launch, name, task, argv, says):
 
 
 @pytest.mark.slow
-def test_what_happens_to_a_run_does_not_change_it(place, launch, tmp_path):
+def test_run_after_kills_and_signals_equals_uninterrupted_run(place, launch, tmp_path):
     """A process dies, then another, then Ctrl-C, then TERM; each time two others go on, in the other framework."""
     for name in backends.NAMES:
         loaded(name)

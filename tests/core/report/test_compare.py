@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
-import io
-import itertools
 import json
 import os
 import re
@@ -13,7 +10,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tarfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,40 +28,18 @@ from core.data.sources.lookup import LONGEST, shorten
 from core.report.compare import Pair, differences
 from core.report.runs import read_run
 from core.train.run_folder import RunFolder
-from tasks.cli.console import run_program
-from tests.conftest import fresh_rng, make_reviews
+from tests.conftest import ROOT, Done, check_refused, run_main, stop_at
 from tests.core.report.pages import Page, fits, read, stands_alone
+from tests.finished_runs import EACH, HOSTILE, TINY, FinishedRuns
 
-ROOT = Path(__file__).parents[3]
-EACH = 24
-TINY = (
-    *("--hidden", 8, "--embedding-dim", 8, "--max-length", 30, "--batch-size", 8, "--epochs", 2, "--lr", 0.03),
-    *("--dropout", 0, "--device", "cpu"),
-)
-HOSTILE = "dull <script>alert(1)</script> & \"awful\" <img src=http://example.org/x.png> 'hated' <!-- </p></details>"
 CHILD = (
     "import runpy, sys; from core.data.sources import imdb; imdb.PER_CLASS = int(sys.argv.pop(1));"
     " runpy.run_module('tasks.imdb', run_name='__main__', alter_sys=True)"
 )
 
 
-@dataclass(frozen=True)
-class Done:
-    code: int
-    out: str
-    err: str
-
-
-def call(main, *argv: object) -> Done:
-    """A program in this process. What a process that it starts says goes elsewhere."""
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        code = run_program(main, [str(part) for part in argv])
-    return Done(code, out.getvalue(), err.getvalue())
-
-
 def compare(*argv: object) -> Done:
-    return call(tasks.compare.main, *argv)
+    return run_main(tasks.compare.main, *argv)
 
 
 def child_command(task, argv: list[str]) -> list[str]:
@@ -75,23 +49,21 @@ def child_command(task, argv: list[str]) -> list[str]:
 
 @dataclass(frozen=True)
 class Place:
-    """What the tests of this file share and none of them changes."""
+    """The finished runs, and one of another spec."""
 
-    archive: Path
-    cache: Path
-    root: Path
-    runs: dict[str, Path]
-    """By installed backend, and `other`, of another spec."""
+    shared: FinishedRuns
+    other: Path
+
+    @property
+    def runs(self) -> dict[str, Path]:
+        return {**self.shared.runs, "other": self.other}
 
     @property
     def pair(self) -> list[Path]:
-        return [next(iter(self.runs.values())), self.runs["other"]]
-
-    def train(self, *argv: object) -> Done:
-        return call(tasks.imdb.main, "--data", self.archive, "--cache-dir", self.cache, *TINY, *argv)
+        return [self.shared.any_run, self.other]
 
     def report(self, out: Path, *runs: object) -> Page:
-        done = compare(*runs, "--out", out, "--cache-dir", self.cache)
+        done = compare(*runs, "--out", out, "--cache-dir", self.shared.cache)
         assert done.code == 0, done.err
         return read(out)
 
@@ -110,25 +82,11 @@ def elsewhere(tmp_path, monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory, small_data) -> Place:
-    root = tmp_path_factory.mktemp("compare")
-    reviews = make_reviews(root / "data", fresh_rng(), EACH)
-    (reviews / "test" / "neg" / "3_2.txt").write_text(HOSTILE, encoding="utf-8")
-    archive = root / "reviews.tar.gz"
-    with tarfile.open(archive, "w:gz") as tar:
-        tar.add(reviews, arcname="aclImdb")
-    found = Place(archive, root / "cache", root, {})
-    names = [name for name in backends.NAMES if backends.installed(name)]
-    if not names:
-        pytest.skip("no framework is installed")
-    for name in names:
-        found.runs[name] = root / "runs" / name
-        done = found.train("--backend", name, "--out", found.runs[name])
-        assert done.code == 0, done.err
-    found.runs["other"] = root / "runs" / "other"
-    options = ("--seed", 1, "--cell", "gru", "--hidden", 6)
-    assert found.train("--backend", names[0], "--out", found.runs["other"], *options).code == 0
-    return found
+def place(tmp_path_factory, finished_runs, small_data) -> Place:
+    other = tmp_path_factory.mktemp("compare") / "other"
+    options = ("--backend", finished_runs.backend, "--epochs", 2, "--seed", 1, "--cell", "gru", "--hidden", 6)
+    assert finished_runs.train(*options, "--out", other).code == 0
+    return Place(finished_runs, other)
 
 
 @pytest.fixture
@@ -154,7 +112,7 @@ def rewrite_predictions(run: Path, change) -> None:
 # The page
 
 
-def test_the_table_holds_what_the_folders_hold(place, tmp_path):
+def test_table_shows_the_results_of_the_runs(place, tmp_path):
     page = place.report(tmp_path / "page.html", *place.runs.values())
     rows = {row.pop("run"): row for row in page.table("runs")}
     assert rows.keys() == place.runs.keys()
@@ -185,9 +143,9 @@ def test_the_table_holds_what_the_folders_hold(place, tmp_path):
     assert page.content.count('class="n best"') == accuracies.count(accuracies[0])
 
 
-def test_runs_of_before_the_device_was_timed(place, tmp_path):
+def test_runs_without_device_times(place, tmp_path):
     """And those of a framework that cannot tell."""
-    copies = [Path(shutil.copytree(next(iter(place.runs.values())), tmp_path / name)) for name in ("before", "untold")]
+    copies = [Path(shutil.copytree(place.shared.any_run, tmp_path / name)) for name in ("before", "untold")]
     for path in copies:
         result = json.loads((path / "result.json").read_text())
         share = result["training"].pop("device_share")
@@ -199,27 +157,27 @@ def test_runs_of_before_the_device_was_timed(place, tmp_path):
     assert [row["device busy"] for row in page.table("runs")] == ["\u2013"] * 2
 
 
-def test_specs_and_what_differs(place, tmp_path):
+def test_differing_fields_of_specs(place, tmp_path):
     """Only the fields that differ, a column for each run."""
     page = place.report(tmp_path / "page.html", *place.pair)
     first, second = (row["run"] for row in page.table("runs"))
-    own = {"other": ("gru", "6", "1"), place.pair[0].name: ("lstm", "8", "0")}
+    own = {"other": ("gru", "6", "2", "1"), place.pair[0].name: ("lstm", "8", "6", "0")}
     fields = {row.pop(""): row for row in page.table("fields")}
-    assert fields.keys() == {"model.encoder.cell", "model.encoder.hidden_size", "training.seed"}
+    assert list(fields) == ["model.encoder.cell", "model.encoder.hidden_size", "training.epochs", "training.seed"]
     for name in (first, second):
         assert tuple(fields[path][name] for path in fields) == own[name]
-    assert "Their specs differ in 3 fields." in page.text
+    assert "Their specs differ in 4 fields." in page.text
     assert page.text.count('"bucket_batches"') == 2  # the whole specs, folded away
 
 
-def test_the_same_spec_in_both_frameworks(place, tmp_path, both_frameworks):
+def test_same_spec_in_both_frameworks(place, tmp_path, both_frameworks):
     page = place.report(tmp_path / "page.html", *(place.runs[name] for name in backends.NAMES))
     assert "None: the specs are identical." in page.text
     assert page.text.count('"bucket_batches"') == 1
     assert not differences([read_run(place.runs[name], name).experiment for name in backends.NAMES])
 
 
-def test_texts_on_which_they_differ(place, copies, tmp_path):
+def test_texts_with_different_predictions(place, copies, tmp_path):
     """Planted: the second run turns three answers, with known probabilities."""
     shutil.copy(copies[0] / "predictions.csv", copies[1] / "predictions.csv")
     with (copies[0] / "predictions.csv").open(newline="") as stream:
@@ -260,7 +218,7 @@ def test_texts_on_which_they_differ(place, copies, tmp_path):
     assert all(name in page.text for name in turned) and HOSTILE in page.text
 
 
-def test_hostile_words_stay_words(place, copies, tmp_path):
+def test_markup_in_texts_and_names_is_escaped(place, copies, tmp_path):
     """In reviews, in names of runs, and in what a damaged folder says."""
     rewrite_predictions(copies[1], lambda row: [*row[:2], {"negative": "positive"}.get(row[2], "negative"), *row[3:]])
     path = copies[0] / "experiment.json"
@@ -268,7 +226,7 @@ def test_hostile_words_stay_words(place, copies, tmp_path):
     tree["execution"]["machine"]["system"] = "<b>Linux</b>"
     path.write_text(json.dumps(tree))
     label = '<script>alert("a")</script>'
-    done = compare(*copies, "--labels", label, "b&b", "--out", "page.html", "--cache-dir", place.cache)
+    done = compare(*copies, "--labels", label, "b&b", "--out", "page.html", "--cache-dir", place.shared.cache)
     assert done.code == 0, done.err
     page = read(tmp_path / "page.html")
     assert label in page.text and "b&b" in page.text and "<b>Linux</b>" in page.text
@@ -276,7 +234,7 @@ def test_hostile_words_stay_words(place, copies, tmp_path):
     assert "<!--" not in page.content
 
 
-def test_the_page_needs_nothing_else(place, tmp_path):
+def test_page_is_self_contained(place, tmp_path):
     """No script, no reference to the network or to another file, and it says so to the browser."""
     page = place.report(tmp_path / "page.html", *place.pair)
     stands_alone(page)
@@ -297,7 +255,7 @@ def test_confusion_and_records(place, tmp_path):
 
 @pytest.mark.parametrize("name", ["metrics.jsonl", "predictions.csv"])
 @pytest.mark.parametrize("damage", ["missing", "empty", "garbage"])
-def test_a_file_that_is_missing_or_damaged_is_said(place, copies, tmp_path, name, damage):
+def test_missing_or_damaged_files_are_named(place, copies, tmp_path, name, damage):
     """The rest of the page is as it would be."""
     file = copies[0] / name
     file.unlink() if damage == "missing" else file.write_bytes(b"" if damage == "empty" else b"\xff\x00,,\n1,2\n")
@@ -308,11 +266,11 @@ def test_a_file_that_is_missing_or_damaged_is_said(place, copies, tmp_path, name
     assert [tag for tag, _ in page.tags].count("svg") == 2
 
 
-def test_texts_that_are_gone_leave_the_ids(place, copies, tmp_path):
+def test_missing_texts_leave_their_ids(place, copies, tmp_path):
     rewrite_predictions(copies[1], lambda row: [*row[:2], {"negative": "positive"}.get(row[2], "negative"), *row[3:]])
     for copy in copies:
         path = copy / "experiment.json"
-        path.write_text(path.read_text().replace(str(place.archive), str(tmp_path / "gone.tar.gz")))
+        path.write_text(path.read_text().replace(str(place.shared.archive), str(tmp_path / "gone.tar.gz")))
     page = place.report(tmp_path / "page.html", *copies)
     assert "The texts cannot be shown" in page.text and "gone.tar.gz" in page.text
     assert 1 <= page.content.count("<article>") <= 20 and 'class="text"' not in page.content
@@ -332,9 +290,9 @@ def test_other_texts_and_other_data_are_not_compared(place, copies, tmp_path):
 
 
 def test_digit_sum_models_and_other_tasks(place, tmp_path):
-    name = next(iter(place.runs))
+    name = place.shared.backend
     options = ("--cell", "lstm", "--lengths", 5, "--seeds", 0, 1, "--epochs", 6, "--hidden", 6, "--embedding-dim", 6)
-    done = call(tasks.digit_sum.main, "--backend", name, "--device", "cpu", *options, "--out", "sums")
+    done = run_main(tasks.digit_sum.main, "--backend", name, "--device", "cpu", *options, "--out", "sums")
     assert done.code == 0, done.err
     models = [tmp_path / "sums" / "lstm" / f"L5-seed{seed}" for seed in (0, 1)]
     page = place.report(tmp_path / "page.html", *models)
@@ -349,7 +307,7 @@ def test_digit_sum_models_and_other_tasks(place, tmp_path):
     assert done.code == 2 and "choose them, such as sums/lstm/L5-seed0" in done.err
 
 
-def test_chance_is_mcnemars():
+def test_chance_is_that_of_mcnemar():
     """By hand: 2 of 10 to one side or fewer, twice, is 112 / 1024."""
     assert Pair(None, None, only_first_right=2, only_second_right=8).chance == pytest.approx(112 / 1024)
     assert Pair(None, None, only_first_right=0, only_second_right=0).chance == 1
@@ -367,8 +325,8 @@ def test_long_texts_are_shortened():
 # The program
 
 
-def test_what_the_terminal_shows(place, tmp_path):
-    done = compare(*place.pair, "--cache-dir", place.cache)
+def test_terminal_output(place, tmp_path):
+    done = compare(*place.pair, "--cache-dir", place.shared.cache)
     assert done.code == 0 and done.err == ""
     (report,) = tmp_path.glob("runs/compare-*/report.html")
     assert str(report.relative_to(tmp_path)) in done.out
@@ -380,16 +338,10 @@ def test_what_the_terminal_shows(place, tmp_path):
 
 @pytest.fixture
 def refused(tmp_path):
-    """Calls the program and expects one line, exit code 2, and nothing created or changed."""
+    """Call a program and check its refusal: one line, and nothing changed in the test's folder."""
 
     def check(*argv: object, says: tuple[str, ...], main=tasks.compare.main) -> None:
-        before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
-        done = call(main, *argv)
-        assert done.code == 2 and done.out == "", done.out + done.err
-        assert done.err.startswith("error: ") and done.err.count("\n") == 1, done.err
-        assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
-        for part in says:
-            assert part in done.err, done.err
+        check_refused(main, *argv, says=says, folder=tmp_path)
 
     return check
 
@@ -407,7 +359,7 @@ def test_refusals(place, copies, refused, tmp_path):
     refused(one, other, "--labels", "a", "a", says=("--labels", "labels must be unique"))
     (tmp_path / "page.html").write_text("mine")
     refused(one, other, "--out", "page.html", says=("page.html", "exists"))
-    refused(one, other, "--out", "page.html/in/it.html", "--cache-dir", place.cache, says=("page.html",))
+    refused(one, other, "--out", "page.html/in/it.html", "--cache-dir", place.shared.cache, says=("page.html",))
     assert (tmp_path / "page.html").read_text() == "mine"
     result = json.loads((other / "result.json").read_text())
     del result["test"]["loss"]
@@ -421,10 +373,10 @@ def test_refusals(place, copies, refused, tmp_path):
 
 
 @pytest.mark.slow
-def test_both_from_beginning_to_end(place, tmp_path, both_frameworks, refused):
+def test_both_trains_each_backend_in_a_process(place, tmp_path, both_frameworks, refused):
     """The same start and the same batches, each in a process of its own; nothing is trained twice."""
     argv = ("--backend", "both", "--impl", "builtin", "--seed", 3, "--dtype", "float64", "--out", "both")
-    done = place.train(*argv)
+    done = place.shared.train(*argv)
     assert done.code == 0, done.err
     folder = tmp_path / "both"
     assert {path.name for path in folder.iterdir()} == {"plan.json", "report.html", *backends.NAMES}
@@ -445,26 +397,19 @@ def test_both_from_beginning_to_end(place, tmp_path, both_frameworks, refused):
 
 
 @pytest.mark.slow
-def test_both_goes_on_with_what_is_missing(place, tmp_path, both_frameworks, refused):
+def test_both_resumes_unfinished_runs(place, tmp_path, both_frameworks, refused):
     """One finished, the other stopped on the way; then one that was never begun."""
-    first, second = (place.root / "runs" / name for name in backends.NAMES)
+    first, second = (place.runs[name] for name in backends.NAMES)
     folder = tmp_path / "both"
     folder.mkdir()
     shutil.copytree(first, folder / first.name)
-    calls = itertools.count(1)
-
-    @contextlib.contextmanager
-    def stop_at_step_3(several):
-        yield lambda: next(calls) >= 3
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tasks.run.train, "stop_signals", stop_at_step_3)
-        assert place.train("--backend", second.name, "--out", folder / second.name).code == 130
+    with stop_at(3):
+        assert place.shared.train("--backend", second.name, "--out", folder / second.name).code == 130
     experiment, _ = RunFolder.open(first).read_record()
     plan = {"format": 1, "kind": "both", "device": "cpu", "implementation": "auto"}
     (folder / "plan.json").write_text(json.dumps({**plan, "experiment": experiment.model_dump(mode="json")}))
     before = (folder / first.name / "result.json").stat().st_mtime_ns
-    done = call(tasks.imdb.main, "--resume", folder, "--cache-dir", place.cache)
+    done = run_main(tasks.imdb.main, "--resume", folder, "--cache-dir", place.shared.cache)
     assert done.code == 0, done.err
     assert (folder / first.name / "result.json").stat().st_mtime_ns == before and "finished" in done.out
     resumed = read_run(folder / second.name, "resumed")
@@ -473,7 +418,7 @@ def test_both_goes_on_with_what_is_missing(place, tmp_path, both_frameworks, ref
     shutil.rmtree(folder / second.name)
     refused("--resume", folder, main=tasks.imdb.main, says=("first remove", "report.html"))
     (folder / "report.html").unlink()
-    done = call(tasks.imdb.main, "--resume", folder, "--cache-dir", place.cache)
+    done = run_main(tasks.imdb.main, "--resume", folder, "--cache-dir", place.shared.cache)
     assert done.code == 0, done.err
     assert read_run(folder / second.name, "again").result["test"] == read_run(second, "before").result["test"]
     assert (folder / "report.html").is_file()
@@ -486,7 +431,7 @@ def test_both_needs_every_framework(place, refused, monkeypatch):
 
 
 def test_both_leaves_nothing_when_refused(place, tmp_path, both_frameworks, capfd):
-    done = place.train("--backend", "both", "--impl", "none", "--out", "both")
+    done = place.shared.train("--backend", "both", "--impl", "none", "--out", "both")
     assert done.code == 2 and not (tmp_path / "both").exists()
     assert "unknown implementation" in capfd.readouterr().err
 
@@ -498,9 +443,21 @@ def test_both_stops_cleanly(place, tmp_path, both_frameworks):
     start = (
         "import sys, tasks.run.both_frameworks, tasks.imdb\nfrom tasks.cli.console import run_program\n"
         f"tasks.run.both_frameworks.command = lambda task, argv: [sys.executable, '-c', {CHILD!r}, '{EACH}', *argv]\n"
-        f"sys.exit(run_program(tasks.imdb.main, sys.argv[1:]))"
+        "sys.exit(run_program(tasks.imdb.main, sys.argv[1:]))"
     )
-    options = ("--data", place.archive, "--cache-dir", place.cache, *TINY, "--epochs", 100000, "--backend", "both")
+    options = (
+        "--data",
+        place.shared.archive,
+        "--cache-dir",
+        place.shared.cache,
+        "--device",
+        "cpu",
+        *TINY,
+        "--epochs",
+        100000,
+        "--backend",
+        "both",
+    )
     argv = [sys.executable, "-c", start, *map(str, options), "--out", str(tmp_path / "both")]
     process = subprocess.Popen(argv, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     run = tmp_path / "both" / backends.NAMES[0]
@@ -521,7 +478,7 @@ def test_both_stops_cleanly(place, tmp_path, both_frameworks):
 
 
 @pytest.mark.parametrize("width", [390, 1280])
-def test_a_browser_shows_it(place, copies, tmp_path, width):
+def test_page_fits_in_a_browser(place, copies, tmp_path, width):
     """No wider than the window, nothing fetched, nothing on the console."""
     rewrite_predictions(copies[1], lambda row: [*row[:2], {"negative": "positive"}.get(row[2], "negative"), *row[3:]])
     fits(place.report(tmp_path / "page.html", *copies), width, tmp_path)

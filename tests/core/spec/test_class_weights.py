@@ -32,10 +32,8 @@ from core.train.run_folder import RunFolder
 from core.train.steps import steps_from
 from tasks.cli.options import add_options, apply_options
 from tasks.parity.cases import Case
-from tests.conftest import make_dataset, make_reviews, one_line, run_main
-
-INSTALLED = [name for name in backends.NAMES if backends.installed(name)]
-needs_both = pytest.mark.skipif(len(INSTALLED) < 2, reason="compares two frameworks, and one is installed")
+from tests.conftest import INSTALLED, make_dataset, make_reviews, needs_both, one_line, run_main
+from tests.pairwise import pairwise
 
 LN2 = math.log(2.0)
 LOGITS, ONE_LOGIT = np.array([[0.0, 0.0], [0.0, math.log(3.0)]]), np.array([[0.0], [math.log(3.0)]])
@@ -59,16 +57,20 @@ def native_dtype(backend, dtype: str):
 
 @pytest.mark.parametrize("logits", [LOGITS, ONE_LOGIT], ids=["two logits", "one logit"])
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
-def test_the_reference_by_hand(logits, reduction):
+def test_weighted_losses_of_the_reference_by_hand(logits, reduction):
     assert cross_entropy(logits, LABELS, reduction, WEIGHTS) == pytest.approx(REDUCED[reduction], rel=1e-15)
     ones = cross_entropy(logits, LABELS, reduction, np.ones(2))
     assert ones == pytest.approx(cross_entropy(logits, LABELS, reduction), rel=1e-15)
 
 
-@pytest.mark.parametrize("logits", [LOGITS, ONE_LOGIT], ids=["two logits", "one logit"])
-@pytest.mark.parametrize("reduction", REDUCED)
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
-def test_the_backends_by_hand(backend, logits, reduction, dtype):
+@pairwise(
+    backend=backends.NAMES,
+    logits=[LOGITS, ONE_LOGIT],
+    reduction=REDUCED,
+    dtype=["float64", "float32"],
+    indirect=["backend"],
+)
+def test_weighted_losses_of_backends_by_hand(backend, logits, reduction, dtype):
     training = experiment_of((3.0, 0.5), **{"model.head.classes": 2, "training.dtype": dtype}).training
     device = backend.runtime.native_device("cpu")
     weights = backend.heads.pooled.class_weights(training, device)
@@ -81,7 +83,7 @@ def test_the_backends_by_hand(backend, logits, reduction, dtype):
     np.testing.assert_allclose(loss, REDUCED[reduction], rtol={"float64": 1e-15, "float32": 1e-6}[dtype])
 
 
-def test_weights_of_one_change_nothing(backend, rng):
+def test_unit_weights_change_nothing(backend, rng):
     plain, ones = experiment_of(None), experiment_of((1.0, 1.0, 1.0))
     parameters, batch = random_parameters(plain, rng), random_batch(plain, rng)
     losses, gradients = [], []
@@ -95,7 +97,7 @@ def test_weights_of_one_change_nothing(backend, rng):
         np.testing.assert_allclose(gradients[1][name], gradient, rtol=1e-12, atol=1e-15)
 
 
-def test_a_whole_number_is_so_many_copies(backend, rng):
+def test_integer_weight_equals_copies(backend, rng):
     """A text of weight 3 counts as if it stood there three times, in a sum."""
     changes = {"training.loss_reduction": "sum"}
     changes |= {f"model.{part}.dropout": 0.0 for part in ("embedding", "encoder", "head")}
@@ -243,7 +245,7 @@ def test_a_step_takes_them(backend, rng):
 
 @needs_both
 @pytest.mark.parametrize("one_logit", [False, True], ids=["two logits", "one logit"])
-def test_training_climbs_the_ladder(rng, tmp_path, one_logit):
+def test_training_passes_all_rungs(rng, tmp_path, one_logit):
     changes = {"model.head.classes": 2, "model.head.one_logit": one_logit, "training.batch_size": 8}
     changes |= {"model.embedding.vocab_size": 20, "training.bucket_batches": 2}
     sides = {name: backends.load(name) for name in INSTALLED}

@@ -30,13 +30,11 @@ from core.train.members import Member, check_members, starting_values
 from core.train.metrics import evaluate
 from core.train.optimizer_state import moment_kinds
 from core.train.steps import steps_from as steps_alone
-from tests.conftest import make_dataset
+from tests.conftest import INSTALLED, each_backend, make_dataset
+from tests.pairwise import pairwise
 
-INSTALLED = [name for name in backends.NAMES if backends.installed(name)]
 VOCAB, ROWS = 9, 21
 
-each_backend = pytest.mark.parametrize("name", INSTALLED)
-each_implementation = pytest.mark.parametrize("implementation", implementations.SIDE_BY_SIDE)
 
 BASE = {
     "model.embedding.vocab_size": VOCAB,
@@ -94,7 +92,6 @@ VARIANTS = {
         "model.encoder.num_layers": 2,
     },
 }
-each_variant = pytest.mark.parametrize("variant", VARIANTS)
 
 
 def make_members(rng, variant: str, models: int = 3) -> list[Member]:
@@ -129,10 +126,8 @@ def close(found: np.ndarray, wanted: np.ndarray, limit: float = 1e-13) -> None:
     assert np.abs(found - wanted).max() <= limit * max(1.0, np.abs(wanted).max())
 
 
-@each_backend
-@each_implementation
-@each_variant
-def test_losses_and_gradients_are_those_of_each_alone(name, implementation, variant, rng):
+@pairwise(name=INSTALLED, implementation=implementations.SIDE_BY_SIDE, variant=VARIANTS)
+def test_losses_and_gradients_equal_those_of_single_models(name, implementation, variant, rng):
     members = make_members(rng, variant)
     alone = [random_parameters(member.experiment, rng) for member in members]
     values = {key: np.stack([own[key] for own in alone]) for key in alone[0]}
@@ -153,11 +148,13 @@ def test_losses_and_gradients_are_those_of_each_alone(name, implementation, vari
         assert not gradients["embedding.weight"][number, 0].any()
 
 
-@each_backend
-@each_implementation
 # Dropout masks have the width of the widest model's batch.
-@pytest.mark.parametrize("variant", [name for name in VARIANTS if name != "dropout"])
-def test_training_is_that_of_each_alone(name, implementation, variant, rng):
+@pairwise(
+    name=INSTALLED,
+    implementation=implementations.SIDE_BY_SIDE,
+    variant=[name for name in VARIANTS if name != "dropout"],
+)
+def test_training_equals_that_of_single_models(name, implementation, variant, rng):
     """Steps, optimiser state, norms of gradients, right answers."""
     members = make_members(rng, variant)
     ensemble = build(name, implementation, members)
@@ -189,9 +186,7 @@ def test_training_is_that_of_each_alone(name, implementation, variant, rng):
     assert set(moments) == {f"{kind}/{key}" for kind, key in itertools.product(kinds, trainable)}
 
 
-@each_backend
-@each_implementation
-@pytest.mark.parametrize("mode", ["global", "tensor"])
+@pairwise(name=INSTALLED, implementation=implementations.SIDE_BY_SIDE, mode=["global", "tensor"])
 def test_clipping_with_one_token_a_model(name, implementation, mode, rng):
     """Nothing is added up then, and a framework may hand both biases of a layer the very same gradient."""
     members = make_members(rng, "srn, tensor")
@@ -226,7 +221,7 @@ class Watch:
 
 
 @each_backend
-def test_the_best_is_kept_and_a_stop_changes_nothing(name, rng):
+def test_best_checkpoint_is_kept_and_resume_is_exact(name, rng):
     """Stopped after every number of steps and gone on with, by loop or fast: the same lines, the same best values."""
     members = make_members(rng, "srn, tensor")
     whole = Watch()
@@ -266,7 +261,7 @@ def test_the_best_is_kept_and_a_stop_changes_nothing(name, rng):
             assert mine[key] == (pytest.approx(theirs[key], rel=1e-10) if key == "loss" else theirs[key])
 
 
-def test_what_cannot_go_side_by_side_is_refused(rng):
+def test_unequal_models_are_refused(rng):
     members = make_members(rng, "srn, tensor", 2)
     for field, value in (("patience", 3), ("bucket_batches", 50), ("dropout_masks", "native")):
         changed = [

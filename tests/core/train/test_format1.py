@@ -37,7 +37,7 @@ def call(place: Path, *argv: object):
 
 
 @pytest.mark.parametrize("name", backends.NAMES)
-def test_a_finished_run_answers_as_it_did(name, place):
+def test_finished_run_predicts_as_recorded(name, place):
     run = place / f"finished-{name}"
     with (run / "predictions.csv").open() as stream:
         rows = list(csv.DictReader(stream))
@@ -54,7 +54,7 @@ def test_a_finished_run_answers_as_it_did(name, place):
 
 @pytest.mark.parametrize("name", backends.NAMES)
 @pytest.mark.parametrize("other", backends.NAMES)
-def test_a_finished_run_is_evaluated_in_either_framework(name, other, place):
+def test_finished_run_is_evaluated_in_either_framework(name, other, place):
     loaded(other)
     done = call(place, "evaluate", place / f"finished-{name}", "--backend", other)
     assert done.code == 0, done.err
@@ -63,7 +63,7 @@ def test_a_finished_run_is_evaluated_in_either_framework(name, other, place):
 
 @pytest.mark.parametrize("name", backends.NAMES)
 @pytest.mark.parametrize("other", backends.NAMES)
-def test_a_stopped_run_goes_on_in_either_framework(name, other, place):
+def test_stopped_run_resumes_in_either_framework(name, other, place):
     """To the losses of the run that was not stopped, and in today's format."""
     loaded(other)
     run = place / f"stopped-{name}"

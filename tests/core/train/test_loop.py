@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
+import backends
 from backends import implementations
 from core.data.dataset import Dataset, epoch_order
 from core.engine.executor import Executor
@@ -24,6 +25,7 @@ from core.train.metrics import evaluate
 from core.train.run_folder import RunFolder, TrainingState
 from core.train.trainer import Session, train
 from tests.conftest import loaded, make_dataset, one_line
+from tests.pairwise import pairwise
 
 VOCAB = 20
 
@@ -118,9 +120,8 @@ def largest_difference(one: dict[str, np.ndarray], other: dict[str, np.ndarray])
 # What a run does and records
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("cell", ["srn", "gru", "lstm"])
-def test_the_loss_falls(backend, data, tmp_path, cell, dtype):
+@pairwise(backend=backends.NAMES, cell=["srn", "gru", "lstm"], dtype=["float32", "float64"], indirect=["backend"])
+def test_loss_falls(backend, data, tmp_path, cell, dtype):
     changes = {"model.encoder.cell": cell, "training.dtype": dtype, "training.epochs": 12}
     _, folder, state, watcher = run(backend, replace(SMALL, changes), data, tmp_path / "run")
     losses = [line["loss"] for line in lines_of(folder, "train")]
@@ -129,7 +130,7 @@ def test_the_loss_falls(backend, data, tmp_path, cell, dtype):
     assert watcher.evaluations[-1][2].accuracy > 0.5
 
 
-def test_every_step_has_its_line(backend, data, tmp_path):
+def test_metrics_have_one_line_per_step(backend, data, tmp_path):
     _, folder, state, watcher = run(backend, SMALL, data, tmp_path / "run")
     lines = lines_of(folder, "train")
     assert [line["step"] for line in lines] == list(range(1, STEPS + 1)) and state.step == STEPS
@@ -148,7 +149,7 @@ def test_every_step_has_its_line(backend, data, tmp_path):
     assert [interval.loss for interval in watcher.intervals] == pytest.approx(expected)
 
 
-def test_the_figures_of_a_step_are_those_of_its_batch(backend, data):
+def test_statistics_of_a_step(backend, data):
     """Loss, right answers and norm against the reference and the engine's own gradients, before any update."""
     engine = new_engine(backend, SMALL)
     batch = data[0].batch(np.arange(3, 14))
@@ -160,14 +161,14 @@ def test_the_figures_of_a_step_are_those_of_its_batch(backend, data):
     assert stats.grad_norm == pytest.approx(math.sqrt(sum((g**2).sum() for g in gradients.values())), rel=1e-12)
 
 
-def test_a_summed_loss_is_shown_per_text(backend, data, tmp_path):
+def test_summed_loss_is_shown_per_text(backend, data, tmp_path):
     experiment = replace(SMALL, {"training.loss_reduction": "sum", "training.epochs": 1})
     _, folder, _, watcher = run(backend, experiment, data, tmp_path / "run")
     total = sum(line["loss"] for line in lines_of(folder, "train"))
     assert watcher.intervals[0].loss == pytest.approx(total / ROWS) and 0.2 < watcher.intervals[0].loss < 3
 
 
-def test_the_best_of_dev_is_kept(backend, data, tmp_path):
+def test_best_checkpoint_on_dev_is_kept(backend, data, tmp_path):
     changes = {"training.eval_interval": 2, "training.epochs": 6, "training.optimizer.learning_rate": 0.1}
     experiment = replace(SMALL, changes)
     engine, folder, state, watcher = run(backend, experiment, data, tmp_path / "run")
@@ -207,7 +208,7 @@ def test_patience(backend, data, tmp_path, patience):
     assert folder.read_last(SMALL.model)[2] == state
 
 
-def test_patience_survives_a_stop(backend, data, tmp_path):
+def test_patience_continues_after_a_resume(backend, data, tmp_path):
     changes = {
         "training.patience": 3,
         "training.epochs": 9,
@@ -220,7 +221,7 @@ def test_patience_survives_a_stop(backend, data, tmp_path):
     assert state.finished and state.step == 24
 
 
-def test_a_finished_run_does_nothing_more(backend, data, tmp_path):
+def test_finished_run_does_not_train(backend, data, tmp_path):
     engine, folder, _, _ = run(backend, SMALL, data, tmp_path / "run")
     before = timeless(folder)
     again, _, state, watcher = go_on(backend, SMALL, data, folder)
@@ -269,9 +270,8 @@ OPTIMISERS = {
 }
 
 
-@pytest.mark.parametrize("masks", ["shared", "native"])
-@pytest.mark.parametrize("optimiser", OPTIMISERS)
-def test_a_resume_is_exact(backend, data, tmp_path, rng, optimiser, masks):
+@pairwise(backend=backends.NAMES, optimiser=OPTIMISERS, masks=["shared", "native"], indirect=["backend"])
+def test_resumed_run_equals_uninterrupted_run(backend, data, tmp_path, rng, optimiser, masks):
     """Stopped twice after any number of steps, with dropout and a changing rate: every bit as if never stopped."""
     changes = {
         **OPTIMISERS[optimiser],
@@ -310,7 +310,7 @@ def test_dropout_is_on(backend, data):
         assert losses[0] != losses[1] and losses[0] == losses[2]
 
 
-def test_a_resume_from_the_very_beginning(backend, data, tmp_path):
+def test_resume_before_the_first_step(backend, data, tmp_path):
     """A run that is killed before its first step has left a checkpoint too."""
     _, whole, _, _ = run(backend, SMALL, data, tmp_path / "whole")
 
@@ -331,7 +331,7 @@ def test_a_resume_from_the_very_beginning(backend, data, tmp_path):
     assert state.finished and timeless(folder) == timeless(whole)
 
 
-def test_a_kill_between_metrics_and_checkpoint(backend, data, tmp_path):
+def test_resume_after_a_kill_between_metrics_and_checkpoint(backend, data, tmp_path):
     """Lines of steps that the checkpoint does not know are dropped and come again, once."""
     experiment = replace(SMALL, {**DROPPING, "training.eval_interval": 4})
     whole, whole_folder, _, _ = run(backend, experiment, data, tmp_path / "whole")
@@ -345,7 +345,7 @@ def test_a_kill_between_metrics_and_checkpoint(backend, data, tmp_path):
     assert largest_difference(engine.parameters(), whole.parameters()) == 0
 
 
-def test_a_checkpoint_between_evaluations(backend, data, tmp_path, monkeypatch):
+def test_checkpoint_between_evaluations(backend, data, tmp_path, monkeypatch):
     """After SAVE_SECONDS, so that a power cut does not cost an epoch."""
     monkeypatch.setattr(loop, "SAVE_SECONDS", 0.0)
     saved = []
@@ -354,7 +354,7 @@ def test_a_checkpoint_between_evaluations(backend, data, tmp_path, monkeypatch):
     assert saved[0] == 0 and set(saved) == set(range(STEPS + 1))
 
 
-def test_other_framework_goes_on(data, tmp_path, rng):
+def test_resume_in_the_other_framework(data, tmp_path, rng):
     """Rung 4: begun in one, ended in the other, the curve of never having stopped."""
     engines = [loaded(name) for name in ("paddle", "torch")]
     experiment = replace(SMALL, {**DROPPING, "training.optimizer.weight_decay": 0.1, "model.encoder.num_layers": 2})
@@ -366,19 +366,6 @@ def test_other_framework_goes_on(data, tmp_path, rng):
         assert [line["loss"] for line in folder.read_metrics()] == pytest.approx(expected, abs=1e-9, rel=0)
 
 
-@pytest.mark.parametrize("optimiser", ["adam, tensor clip", "momentum"])
-def test_two_frameworks_learn_alike(data, tmp_path, optimiser):
-    """Sixty steps with shared dropout, in float64."""
-    changes = {**DROPPING, **OPTIMISERS[optimiser], "training.epochs": 10, "training.schedule.kind": "linear"}
-    experiment = replace(SMALL, changes)
-    curves = []
-    for name in ("paddle", "torch"):
-        _, folder, _, _ = run(loaded(name), experiment, data, tmp_path / name)
-        curves.append(np.array([[line["loss"], line["grad_norm"]] for line in lines_of(folder, "train")]))
-    assert curves[0].shape == (60, 2) and curves[0][-6:, 0].mean() < curves[0][:6, 0].mean()
-    assert np.abs(curves[0] - curves[1]).max() < 1e-9
-
-
 # Divergence
 
 
@@ -388,7 +375,7 @@ def diverging(optimizer: dict, **changes) -> Experiment:
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
-def test_a_diverging_loss_names_its_step(backend, data, tmp_path):
+def test_diverging_loss_names_its_step(backend, data, tmp_path):
     """Decay at such a rate multiplies the weights by 1e20 a step."""
     with pytest.raises(UserError) as error:
         experiment = diverging({"kind": "sgd", "learning_rate": 1e20, "weight_decay": 1.0})
@@ -404,7 +391,7 @@ def test_a_diverging_loss_names_its_step(backend, data, tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
-def test_an_evaluation_that_diverged(backend, data, tmp_path):
+def test_diverging_evaluation_is_not_kept(backend, data, tmp_path):
     """The step's own loss was fine; the parameters that it left are not, and must not be kept as best or as last."""
     changes = {"training.epochs": 1, "training.batch_size": ROWS}
     experiment = diverging({"kind": "adam", "learning_rate": 1e38}, **changes)
@@ -442,10 +429,14 @@ def reads(backend, monkeypatch) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("cell", ["srn", "gru", "lstm"])
-@pytest.mark.parametrize("implementation", ["builtin", "packed"])
-@pytest.mark.parametrize("optimiser", OPTIMISERS)
-def test_a_step_does_not_wait(backend, data, reads, cell, optimiser, implementation):
+@pairwise(
+    backend=backends.NAMES,
+    cell=["srn", "gru", "lstm"],
+    implementation=["builtin", "packed"],
+    optimiser=OPTIMISERS,
+    indirect=["backend"],
+)
+def test_step_does_not_wait_for_the_device(backend, data, reads, cell, optimiser, implementation):
     """With the layers that run on a device; our own are on the CPU, where there is nothing to wait for."""
     changes = {**OPTIMISERS[optimiser], **DROPPING, "model.encoder.cell": cell, "model.encoder.num_layers": 2}
     changes["training.class_weights"] = (0.5, 2.0)
@@ -474,7 +465,7 @@ def test_collect_returns_the_steps_since(backend, data):
     assert other.collect() == singly and len({stats.loss for stats in singly}) == len(batches)
 
 
-def test_looking_changes_nothing(backend, data):
+def test_evaluation_changes_no_training_state(backend, data):
     """Evaluation, gradients and copies between steps leave the curve as it is."""
     experiment = replace(SMALL, {**DROPPING, "training.dropout_masks": "native"})
     one, other = new_engine(backend, experiment), new_engine(backend, experiment)
@@ -491,7 +482,7 @@ def test_looking_changes_nothing(backend, data):
     assert largest_difference(one.parameters(), other.parameters()) == 0
 
 
-def test_padding_is_never_learned(backend, data):
+def test_padding_row_is_not_trained(backend, data):
     experiment = replace(SMALL, {"training.optimizer.weight_decay": 0.1, **DROPPING})
     engine = new_engine(backend, experiment)
     for step in range(5):
@@ -509,17 +500,16 @@ def order_of(batch_size: int, bucket_batches: int, seed: int) -> Training:
     return Training(batch_size=batch_size, bucket_batches=bucket_batches, seed=seed)
 
 
-@pytest.mark.parametrize("bucket_batches", [0, 1, 3, 50])
-@pytest.mark.parametrize("rows", [1, 7, 40, 83])
-def test_an_epoch_holds_each_row_once(rng, rows, bucket_batches):
-    lengths = rng.integers(1, 30, rows)
-    batches = epoch_order(lengths, order_of(8, bucket_batches, seed=3), 2)
-    assert sorted(np.concatenate(batches).tolist()) == list(range(rows))
-    assert len(batches) == math.ceil(rows / 8) and sorted(map(len, batches))[1:] == [8] * (len(batches) - 1)
+def test_epoch_contains_each_row_once(rng):
+    for rows, bucket_batches in itertools.product((1, 7, 40, 83), (0, 1, 3, 50)):
+        lengths = rng.integers(1, 30, rows)
+        batches = epoch_order(lengths, order_of(8, bucket_batches, seed=3), 2)
+        assert sorted(np.concatenate(batches).tolist()) == list(range(rows))
+        assert len(batches) == math.ceil(rows / 8) and sorted(map(len, batches))[1:] == [8] * (len(batches) - 1)
 
 
 @pytest.mark.parametrize("bucket_batches", [0, 5])
-def test_the_order_depends_on_seed_and_epoch_alone(rng, bucket_batches):
+def test_order_depends_on_seed_and_epoch_only(rng, bucket_batches):
     lengths = rng.integers(1, 30, 200)
 
     def order(seed, epoch):
@@ -532,7 +522,7 @@ def test_the_order_depends_on_seed_and_epoch_alone(rng, bucket_batches):
     assert all(other != first for other in others) and len({str(other) for other in others}) == 4
 
 
-def test_buckets_hold_similar_lengths(rng):
+def test_buckets_contain_similar_lengths(rng):
     """Without looking sorted: batches of short and long texts are mixed, and so are rows of equal length."""
     lengths = rng.integers(1, 200, 1000)
 
@@ -555,7 +545,7 @@ def rates(total: int, peak: float = 0.5, **fields) -> np.ndarray:
 
 
 @pytest.mark.parametrize("kind", ["linear", "one_cycle"])
-def test_a_schedule_at_its_ends(kind):
+def test_schedule_at_its_ends(kind):
     shares = {"kind": kind, "warmup_share": 0.25, "start_share": 0.1, "final_share": 0.02}
     found = rates(101, **shares)
     assert found[0] == pytest.approx(0.05) and found[-1] == pytest.approx(0.01)
@@ -569,21 +559,19 @@ def test_a_schedule_at_its_ends(kind):
     assert middle == pytest.approx(0.05 + 0.45 * 12 / 25.25, rel=0.05)
 
 
-def test_a_constant_schedule():
+def test_constant_schedule():
     assert (rates(10, kind="constant", start_share=0.3, final_share=0.1) == 0.5).all()
 
 
-@pytest.mark.parametrize("kind", ["constant", "linear", "one_cycle"])
-@pytest.mark.parametrize("warmup", [0.0, 0.1, 1.0])
-@pytest.mark.parametrize("total", [1, 2, 3, 10])
-def test_a_short_schedule_stays_within_its_bounds(kind, warmup, total):
-    found = rates(total, kind=kind, warmup_share=warmup)
-    assert np.isfinite(found).all() and (found >= 0).all() and (found <= 0.5).all() and found.max() > 0
-    if warmup == 0.0:
-        assert found[0] == 0.5
+def test_short_schedules_stay_within_their_bounds():
+    for kind, warmup, total in itertools.product(("constant", "linear", "one_cycle"), (0.0, 0.1, 1.0), (1, 2, 3, 10)):
+        found = rates(total, kind=kind, warmup_share=warmup)
+        assert np.isfinite(found).all() and (found >= 0).all() and (found <= 0.5).all() and found.max() > 0
+        if warmup == 0.0:
+            assert found[0] == 0.5
 
 
-def test_the_schedule_reaches_the_engine(backend, data, tmp_path):
+def test_schedule_reaches_the_engine(backend, data, tmp_path):
     experiment = replace(SMALL, {"training.schedule.kind": "linear", "training.schedule.warmup_share": 0.5})
     _, folder, _, _ = run(backend, experiment, data, tmp_path / "run")
     found = [line["learning_rate"] for line in lines_of(folder, "train")]
@@ -595,7 +583,7 @@ def test_the_schedule_reaches_the_engine(backend, data, tmp_path):
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.1, 0.5, 0.9, 0.999])
-def test_the_share_of_dropped_units(rate, rng):
+def test_share_of_dropped_units(rate, rng):
     size = 200_000
     mask = dropout_mask(int(rng.integers(1 << 60)), 3, "embedding", (size // 100, 4, 25), rate)
     assert mask.shape == (size // 100, 4, 25) and mask.dtype == bool
@@ -615,9 +603,9 @@ def test_masks_are_keyed_by_seed_step_and_place():
     assert (mask(shape=(11, 7)).reshape(-1) == mask().reshape(-1)).all()
 
 
-@pytest.mark.parametrize("shape", [(1,), (3,), (5, 1), (2, 3, 5)])
-def test_masks_of_sizes_that_are_no_multiple_of_a_word(shape):
-    assert dropout_mask(0, 0, "head.pooled", shape, 0.25).shape == shape
+def test_masks_of_sizes_that_are_no_multiple_of_a_word():
+    for shape in ((1,), (3,), (5, 1), (2, 3, 5)):
+        assert dropout_mask(0, 0, "head.pooled", shape, 0.25).shape == shape
 
 
 def test_seeds_of_native_masks():
@@ -626,7 +614,7 @@ def test_seeds_of_native_masks():
 
 
 @pytest.mark.parametrize("masks", ["shared", "native"])
-def test_a_kept_unit_is_scaled(backend, data, masks):
+def test_kept_units_are_scaled(backend, data, masks):
     """By 1 / (1 - rate). For one text, the gradient of the head's weight over that of its bias is what the head saw."""
     batch = data[0].batch(np.array([ROWS - 1]))
     experiment = replace(SMALL, {"model.head.dropout": 0.25, "training.dropout_masks": masks})
@@ -640,7 +628,7 @@ def test_a_kept_unit_is_scaled(backend, data, masks):
     assert abs(np.mean(dropped) - 0.25) < 6 * math.sqrt(0.25 * 0.75 / np.size(dropped))
 
 
-def test_figures_of_merit_by_hand():
+def test_summary_of_predictions_by_hand():
     """Three classes of four occur: the fourth, never there and never said, does not lower the mean of F1."""
     said = np.array([0, 0, 1, 1, 2, 0])
     labels = np.array([0, 1, 1, 1, 0, 0])

@@ -30,6 +30,7 @@ from core.weights.convert import Choices, convert
 from core.weights.state_dict import StateDict
 from tests.conftest import ROOT, Done, fresh_rng, loaded, run_main
 from tests.core.weights.modules import NAMES, OWN, Names
+from tests.pairwise import pairwise
 
 LIMIT = {"float64": 1e-12, "float32": 2e-6}
 PAGE = ROOT / "docs" / "weights.md"
@@ -99,20 +100,20 @@ HEADS = (
 )
 
 
-def grid():
-    turn = itertools.count()
-    for source, target in itertools.product(OWN, (*OWN, "safetensors")):
-        for cell, layers, both in itertools.product(("srn", "gru", "lstm"), (1, 2), (False, True)):
-            number = next(turn)
-            head = {"pooling": POOLINGS[number % 3], **HEADS[(number // 2 + number // 12) % len(HEADS)]}
-            dtype = "float32" if number % 4 == 3 else "float64"
-            model = spec(cell, layers, both, **head)
-            label = f"{source}-{target}-{cell}-{layers}-{'bi' if both else 'one'}-{number}"
-            yield pytest.param(source, target, model, dtype, id=label)
-
-
-@pytest.mark.parametrize(("source", "target", "model", "dtype"), list(grid()))
-def test_the_other_framework_s_own_layers_give_the_same_logits(source, target, model, dtype, tmp_path, rng, quick):
+@pairwise(
+    source=OWN,
+    target=(*OWN, "safetensors"),
+    cell=("srn", "gru", "lstm"),
+    layers=(1, 2),
+    both=(False, True),
+    pooling=POOLINGS,
+    head=range(len(HEADS)),
+    dtype=LIMIT,
+)
+def test_layers_of_the_other_framework_give_the_same_logits(
+    source, target, cell, layers, both, pooling, head, dtype, tmp_path, rng, quick
+):
+    model = spec(cell, layers, both, pooling=pooling, **HEADS[head])
     author = own(source, model, dtype)
     author.randomise(rng)
     before, after = tmp_path / f"a{author.suffix}", tmp_path / f"b{weight_files.SUFFIXES[target][0]}"
@@ -137,7 +138,7 @@ def test_the_other_framework_s_own_layers_give_the_same_logits(source, target, m
 
 
 @pytest.mark.parametrize(("source", "target"), [("torch", "paddle"), ("paddle", "torch")])
-def test_there_and_back_the_same_bits(source, target, tmp_path, rng, quick):
+def test_conversion_there_and_back_is_bit_exact(source, target, tmp_path, rng, quick):
     model = spec("gru", 2, True, hidden_size=8)  # F = 8: a square hidden layer
     author = own(source, model, "float32")
     author.randomise(rng)
@@ -259,7 +260,7 @@ def test_no_framework_is_needed_for_neutral_files(tmp_path, rng, monkeypatch):
 
 
 @pytest.mark.parametrize(("kind", "shown"), [("float16", "float16"), ("uint16", "bfloat16")])
-def test_half_precision_is_widened_and_said(kind, shown, tmp_path, rng):
+def test_half_precision_is_widened_with_a_note(kind, shown, tmp_path, rng):
     state = {name: array.astype(np.float32) for name, array in state_of(spec(), rng).items()}
     if kind == "uint16":
         narrow = {name: (array.view(np.uint32) >> 16).astype(np.uint16) for name, array in state.items()}
@@ -380,7 +381,7 @@ def test_torch_without_biases_to_paddle(tmp_path, rng, quick):
 
 
 @pytest.mark.parametrize("target", [*OWN, "safetensors"])
-def test_row_0_is_kept_for_a_framework_and_zero_under_neutral_names(target, tmp_path, rng, quick):
+def test_padding_row_is_kept_for_frameworks_and_zero_in_neutral_files(target, tmp_path, rng, quick):
     if target in OWN:
         loaded(target)
     state = state_of(spec(), rng)
@@ -581,9 +582,11 @@ def plain(name: str) -> str:
     return name.removeprefix("builtins.").removeprefix("__builtin__.")
 
 
-@pytest.mark.parametrize("nested", ["alone", "beside", "in an array", "as a weight"])
-@pytest.mark.parametrize("name", EVIL)
-def test_a_hostile_pdparams_file_is_refused_and_not_run(name, nested, tmp_path, rng):
+@pytest.mark.parametrize(
+    ("name", "nested"),
+    [*zip(EVIL, itertools.cycle(("alone", "beside", "as a weight")), strict=False), (EVIL[0], "in an array")],
+)
+def test_hostile_pdparams_file_is_refused_and_not_run(name, nested, tmp_path, rng):
     marker = tmp_path / "marker"
     evil, state = evil_globals(marker)[name], state_of(spec(), rng)
     tree = {
@@ -613,9 +616,8 @@ def test_hostile_opcodes_are_refused_and_not_run(name, tmp_path):
     assert not marker.exists()
 
 
-@pytest.mark.parametrize("nested", [False, True])
-@pytest.mark.parametrize("name", EVIL)
-def test_a_hostile_torch_file_is_refused_and_not_run(name, nested, tmp_path, rng):
+@pytest.mark.parametrize(("name", "nested"), list(zip(EVIL, itertools.cycle((False, True)), strict=False)))
+def test_hostile_torch_file_is_refused_and_not_run(name, nested, tmp_path, rng):
     loaded("torch")
     from backends.torch.framework import torch
 

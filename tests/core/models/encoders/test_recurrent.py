@@ -28,12 +28,12 @@ from core.parity.findings import widest
 from core.parity.instances import random_batch, random_parameters
 from core.parity.layers import GRADIENT_LIMIT, OUTPUT_LIMIT, Side, engine_of
 from tasks.parity.cases import Case
+from tests.conftest import INSTALLED, each_backend
+from tests.pairwise import pairwise
 
-INSTALLED = [name for name in backends.NAMES if backends.installed(name)]
 ROOT = Path(__file__).parents[4]
 STEP = 1e-30
 
-each_backend = pytest.mark.parametrize("name", INSTALLED)
 each_implementation = pytest.mark.parametrize("implementation", implementations.IMPLEMENTATIONS)
 each_cell = pytest.mark.parametrize("cell", GATES)
 
@@ -110,11 +110,8 @@ def probe(name, encoder, arrays, lengths, implementation):
     return backends.load(name).LayerProbe(encoder, arrays, lengths, Executor("cpu", implementation))
 
 
-@each_cell
-@pytest.mark.parametrize("bidirectional", [False, True])
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
-@pytest.mark.parametrize("states", [False, True])
-def test_outputs_final_states_and_every_gradient(cell, bidirectional, dtype, states, rng):
+@pairwise(cell=GATES, bidirectional=[False, True], dtype=["float64", "float32"], states=[False, True])
+def test_outputs_final_states_and_gradients_equal_the_reference(cell, bidirectional, dtype, states, rng):
     """Initial states and gradients of the final ones included: every implementation in every framework."""
     encoder, arrays, lengths = instance(rng, cell, bidirectional, dtype, states)
     exact = {name: array.astype(np.float64) for name, array in arrays.items()}
@@ -140,7 +137,7 @@ def test_outputs_final_states_and_every_gradient(cell, bidirectional, dtype, sta
 
 @each_cell
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-def test_fast_gives_the_same_bits_in_both_frameworks(cell, dtype, rng):
+def test_fast_is_bit_identical_in_both_frameworks(cell, dtype, rng):
     """Odd sizes, and enough work for threads."""
     encoder, arrays, lengths = instance(rng, cell, True, dtype, True, batch=37, longest=21, inputs=35, hidden=50)
     if len(INSTALLED) < 2:
@@ -153,7 +150,7 @@ def test_fast_gives_the_same_bits_in_both_frameworks(cell, dtype, rng):
 
 @pytest.mark.skipif("torch" not in INSTALLED, reason="torch is not installed")
 @each_cell
-def test_a_graph_is_run_backwards_once(cell, rng):
+def test_second_backward_pass_is_refused(cell, rng):
     """The fast layer keeps its gates once; a second run through them would be silently wrong. (Paddle ends the process
     when the graph of any operation written in Python is run backwards twice.)"""
     encoder, arrays, lengths = instance(rng, cell, True, "float64", False)
@@ -165,7 +162,7 @@ def test_a_graph_is_run_backwards_once(cell, rng):
 
 
 @each_backend
-def test_frozen_inputs_and_weights_get_no_gradient(name, rng):
+def test_frozen_inputs_and_weights_have_no_gradient(name, rng):
     """What is not asked for is not computed, and the rest is the same."""
     encoder, arrays, lengths = instance(rng, "lstm", True, "float64", False)
     wanted = probe(name, encoder, arrays, lengths, "builtin").gradients()
@@ -223,7 +220,7 @@ kernels.Pass.backward = backward
 @pytest.mark.slow
 @each_backend
 @pytest.mark.parametrize("when", DURING)
-def test_ctrl_c_stops_a_pass_in_either_framework(name, when):
+def test_ctrl_c_interrupts_a_pass(name, when):
     """As a KeyboardInterrupt, after at most two CPU seconds more; a busy machine makes that longer to wait for.
 
     Paddle's way of wrapping what its operations raise is undone by its engine.
@@ -237,7 +234,7 @@ def test_ctrl_c_stops_a_pass_in_either_framework(name, when):
 
 
 @each_backend
-def test_ctrl_c_on_the_way_back_comes_out_of_a_training_step(name, rng, monkeypatch):
+def test_ctrl_c_in_backward_leaves_a_training_step(name, rng, monkeypatch):
     """And not as an error of the framework's."""
     experiment = Case("lstm", 1, True, "mean", "index").experiment("float32")
     engine = engine_of(Side(backends.load(name), "fast"), experiment, random_parameters(experiment, rng))

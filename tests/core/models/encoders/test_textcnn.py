@@ -51,7 +51,7 @@ def test_padding_changes_nothing(side, rng):
 
 
 @pytest.mark.parametrize("side", SIDES, ids=" ".join)
-def test_a_text_shorter_than_the_kernel_has_one_window(side, rng):
+def test_text_shorter_than_the_kernel_has_one_window(side, rng):
     """The text followed by zeros: the kernel's last columns read nothing."""
     experiment = small()
     parameters = random_parameters(experiment, rng)
@@ -65,7 +65,7 @@ def test_a_text_shorter_than_the_kernel_has_one_window(side, rng):
 
 @pytest.mark.parametrize("name", backends.NAMES)
 @pytest.mark.parametrize("implementation", TextCNNEncoder().implementations)
-def test_of_equal_maxima_the_first_gets_the_gradient(name, implementation, rng):
+def test_first_of_equal_maxima_gets_the_gradient(name, implementation, rng):
     """The same word three times: the windows are equal, and only the first word's table row would show it by parts."""
     experiment = small(**{"model.encoder": {"kind": "textcnn", "kernels": (2,), "channels": (3,)}})
     parameters = random_parameters(experiment, rng)
@@ -116,13 +116,13 @@ def test_names_shapes_and_starting_values():
         ({"model.encoder": {"kind": "transformer"}}, "kind should be one of recurrent, textcnn"),
     ],
 )
-def test_what_does_not_fit_is_one_line(changes, says):
+def test_invalid_specs_are_refused(changes, says):
     with pytest.raises(UserError) as error:
         small(**changes)
     assert says in one_line(error)
 
 
-def test_a_spec_that_names_no_kind_is_recurrent():
+def test_spec_without_kind_is_recurrent():
     tree = Experiment().model_dump(mode="json")
     del tree["model"]["encoder"]["kind"]
     assert parse_experiment(tree, "here") == Experiment()
