@@ -2,7 +2,7 @@
 
 `pip install` compiles the library (`setup.py`). If that failed, `failure()` returns the reason and no other function
 may be called. The library depends on no framework and not on Python: it receives addresses of C-contiguous arrays on
-the CPU. It releases the GIL while it computes, and handles Ctrl-C.
+the CPU, which `arguments` checks. It releases the GIL while it computes, and handles Ctrl-C.
 """
 
 from __future__ import annotations
@@ -10,16 +10,20 @@ from __future__ import annotations
 import ctypes
 import functools
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
+from backends.kernels import arguments
 from core.engine.machine import usable_cores
-from core.models.encoders.recurrent import LayerSizes
+from core.models.encoders.recurrent import WEIGHT_KINDS, LayerSizes
 
 LIBRARY = Path(__file__).with_name("recurrent.so")
 NOTE = LIBRARY.with_suffix(".txt")  # reason of `setup.py` for a missing library
 CELLS = {"srn": 0, "gru": 1, "lstm": 2, "residual_srn": 3}
 TARGETS = ("portable", "avx2", "avx512")
 ADDRESS = ctypes.c_void_p
+NEEDED = ("x", "output", *WEIGHT_KINDS)
+"""Arrays of a pass that must not be None."""
 
 
 class Problem(ctypes.Structure):
@@ -84,6 +88,8 @@ _threads: int | None = None
 def set_threads(count: int | None) -> None:
     """Set the maximum number of threads; None: `OMP_NUM_THREADS`, or the number of usable cores."""
     global _threads
+    if count is not None and count < 1:
+        raise ValueError(f"count: got {count}, expected at least 1")
     _threads = count
 
 
@@ -134,36 +140,46 @@ def call(name: str, *arguments: int) -> int:
 class Pass:
     """One layer over one batch: `forward`, then at most one `backward`.
 
-    Arrays are given as addresses, by the names of `Problem`: a list for one per direction, None for a missing one.
-    The caller keeps them alive and ensures that they are C-contiguous, of one dtype, on the CPU.
+    Arrays are given by the names of `Problem`: a list for one per direction, None for a missing one. They are NumPy
+    arrays or tensors. The caller keeps them alive until the last pass. Raises TypeError or ValueError for an array of
+    another dtype or shape, on another device, or not C-contiguous.
     """
 
     _saved: int | None = None
 
-    def __init__(self, sizes: LayerSizes, shape: list[int], float64: bool):
+    def __init__(self, sizes: LayerSizes, shape: Sequence[int], float64: bool):
         """Set the sizes; `shape` of x: [B, L, I], with the sequences of all models, model by model.
 
-        Raises ValueError for an empty batch or width, and if B is not a multiple of the number of models.
+        Raises ValueError as `arguments.layer_shapes`.
         """
+        self.shapes = arguments.layer_shapes(sizes, shape)
+        self.directions, self.dtype = sizes.directions, "float64" if float64 else "float32"
         batch, width, inputs = shape
-        hidden, models = sizes.hidden, sizes.models or 1
-        if min(batch, width, inputs, hidden) < 1:
-            raise ValueError(f"got x {list(shape)}, H {hidden}, expected at least one sequence, token, input and unit")
-        if batch % models:
-            raise ValueError(f"got {batch} sequences for {models} models, expected equal numbers")
-        each = batch // models
+        models = sizes.models or 1
         self.problem = Problem(
-            CELLS[sizes.cell], float64, sizes.directions, threads(), models, each, width, inputs, hidden
+            CELLS[sizes.cell],
+            float64,
+            sizes.directions,
+            threads(),
+            models,
+            batch // models,
+            width,
+            inputs,
+            sizes.hidden,
         )
 
-    def forward(self, tokens: int | None, **addresses: object) -> None:
+    def forward(self, keep: bool, lengths: arguments.Array, **arrays: arguments.Arrays) -> None:
         """Write `output`, and `h_n` and `c_n` if given.
 
-        `tokens`: sum of the lengths, to store the gates for `backward`; None for inference.
+        `lengths`: [B] int64, 1 <= length <= L, copied for `backward`; `keep`: store the gates for `backward`.
         """
-        self._point(addresses)
-        if tokens is not None:
+        batch, width, _ = self.shapes["x"]
+        self._lengths = arguments.integers("lengths", lengths, (batch,), "int64", range(1, width + 1))
+        self.problem.lengths = self._lengths.ctypes.data
+        self._point({**dict.fromkeys(NEEDED), **arrays})
+        if keep:
             library = _load()
+            tokens = int(self._lengths.sum())
             self._saved = library.seqtwin_take(library.seqtwin_saved_bytes(self.problem, tokens))
             if not self._saved:
                 raise MemoryError("not enough memory for the backward pass of a recurrent layer")
@@ -172,14 +188,14 @@ class Pass:
             self.problem.saved = self._saved
         compute("seqtwin_forward", self.problem)
 
-    def backward(self, **addresses: object) -> None:
+    def backward(self, **arrays: arguments.Arrays) -> None:
         """Write the gradients that are given. Raises RuntimeError in a second call.
 
         The first call overwrites the stored gates.
         """
         if self._saved is None:
             raise RuntimeError("second backward pass: the fast implementation stores its gates for one pass only")
-        self._point(addresses)
+        self._point(arrays)
         try:
             compute("seqtwin_backward", self.problem)
         finally:
@@ -193,8 +209,36 @@ class Pass:
 
     __del__ = close
 
-    def _point(self, addresses: dict[str, object]) -> None:
-        for name, address in addresses.items():
-            if isinstance(address, list):
-                address = (ADDRESS * 2)(*address)
+    def _point(self, arrays: dict[str, arguments.Arrays]) -> None:
+        """Check arrays and set their addresses."""
+        for name, array in arrays.items():
+            kind = name.removeprefix("d_")
+            if kind not in self.shapes:
+                raise TypeError(f"{name}: no array of a recurrent layer, expected one of {', '.join(self.shapes)}")
+            if array is None and name not in NEEDED:
+                address = None
+            elif kind in WEIGHT_KINDS:
+                address = self._addresses(name, array)
+            elif self.shapes[kind] is None:
+                raise ValueError(f"{name}: got an array, expected None, as the cell has no cell state")
+            else:
+                address = arguments.address(name, array, self.shapes[kind], self.dtype)
             setattr(self.problem, name, address)
+
+    def _addresses(self, name: str, arrays: Sequence[arguments.Array] | None) -> ctypes.Array:
+        """Return the addresses of the weights `name` of every direction."""
+        if arrays is None or len(arrays) != self.directions:
+            found = "None" if arrays is None else len(arrays)
+            raise ValueError(f"{name}: got {found}, expected a list of {self.directions} arrays, one per direction")
+        shape = self.shapes[name.removeprefix("d_")]
+        return (ADDRESS * 2)(
+            *(
+                None if array is None and name not in NEEDED else arguments.address(name, array, shape, self.dtype)
+                for array in arrays
+            )
+        )
+
+
+def by_direction(prefix: str, weights: Sequence[arguments.Array | None]) -> dict[str, Sequence[arguments.Array | None]]:
+    """Return the weights of every direction, given one after the other, by the names of `Problem`."""
+    return {prefix + kind: weights[place :: len(WEIGHT_KINDS)] for place, kind in enumerate(WEIGHT_KINDS)}

@@ -7,7 +7,7 @@ import numpy as np
 from backends import kernels
 from backends.kernels import training
 from backends.paddle.framework import paddle
-from core.models.encoders.recurrent import WEIGHT_KINDS, LayerSizes
+from core.models.encoders.recurrent import LayerSizes
 
 
 class RecurrentFunction(paddle.autograd.PyLayer):
@@ -24,24 +24,22 @@ class RecurrentFunction(paddle.autograd.PyLayer):
         """
         arrays = [None if array is None else array.contiguous() for array in arrays]
         x, h_0, c_0, *weights = arrays
-        batch, width, _ = x.shape
-        hidden, directions = sizes.hidden, sizes.directions
-        output = paddle.empty([batch, width, directions * hidden], x.dtype)
-        h_n = paddle.empty([directions, batch, hidden], x.dtype) if states else None
-        c_n = paddle.empty_like(h_n) if states and sizes.cell == "lstm" else None
         run = kernels.Pass(sizes, list(x.shape), x.dtype == paddle.float64)
+        output = paddle.empty(run.shapes["output"], x.dtype)
+        h_n = paddle.empty(run.shapes["h_n"], x.dtype) if states else None
+        c_n = paddle.empty_like(h_n) if states and sizes.cell == "lstm" else None
         run.forward(
-            int(lengths.sum()) if keep else None,
-            lengths=address(lengths),
-            x=address(x),
-            h_0=address(h_0),
-            c_0=address(c_0),
-            output=address(output),
-            h_n=address(h_n),
-            c_n=address(c_n),
-            **by_direction("", weights),
+            keep,
+            lengths.contiguous(),
+            x=x,
+            h_0=h_0,
+            c_0=c_0,
+            output=output,
+            h_n=h_n,
+            c_n=c_n,
+            **kernels.by_direction("", weights),
         )
-        ctx.run, ctx.lengths = run, lengths
+        ctx.run = run
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(output, *arrays)
         return output, h_n, c_n
@@ -55,18 +53,18 @@ class RecurrentFunction(paddle.autograd.PyLayer):
         gradients = [paddle.empty_like(array) if want else None for array, want in zip(arrays, wanted, strict=True)]
         d_x, d_h_0, d_c_0, *d_weights = gradients
         ctx.run.backward(
-            x=address(x),
-            h_0=address(h_0),
-            c_0=address(c_0),
-            output=address(output),
-            d_output=address(given[0]),
-            d_h_n=address(given[1]),
-            d_c_n=address(given[2]),
-            d_x=address(d_x),
-            d_h_0=address(d_h_0),
-            d_c_0=address(d_c_0),
-            **by_direction("", weights),
-            **by_direction("d_", d_weights),
+            x=x,
+            h_0=h_0,
+            c_0=c_0,
+            output=output,
+            d_output=given[0],
+            d_h_n=given[1],
+            d_c_n=given[2],
+            d_x=d_x,
+            d_h_0=d_h_0,
+            d_c_0=d_c_0,
+            **kernels.by_direction("", weights),
+            **kernels.by_direction("d_", d_weights),
         )
         # One gradient per input tensor, starting with the lengths; inputs that were None have no entry.
         return None, *(gradient for gradient, array in zip(gradients, arrays, strict=True) if array is not None)
@@ -80,21 +78,18 @@ class PoolFunction(paddle.autograd.PyLayer):
 
     @staticmethod
     def forward(ctx, x, lengths, pooling):
-        x = x.contiguous()
-        pooled = paddle.empty([x.shape[0], x.shape[2]], x.dtype)
+        x, lengths = x.contiguous(), lengths.contiguous()
+        pooled = paddle.empty(training.pooled_shape(x, pooling), x.dtype)
         position = paddle.empty(pooled.shape, "int32") if pooling == "max" else None
-        ctx.found = {"lengths": lengths, "position": position}
-        ctx.shape, ctx.float64 = list(x.shape), x.dtype == paddle.float64
-        tensors = {**ctx.found, "x": x, "pooled": pooled}
-        training.pool(ctx.shape, ctx.float64, **{name: address(tensor) for name, tensor in tensors.items()})
+        training.pool(lengths, x, pooled, position)
+        ctx.lengths, ctx.position, ctx.shape = lengths, position, x.shape
         return pooled
 
     @staticmethod
     def backward(ctx, d_pooled):
         d_pooled = d_pooled.contiguous()
         d_x = paddle.empty(ctx.shape, d_pooled.dtype)
-        tensors = {**ctx.found, "d_pooled": d_pooled, "d_x": d_x}
-        training.unpool(ctx.shape, ctx.float64, **{name: address(tensor) for name, tensor in tensors.items()})
+        training.unpool(ctx.lengths, d_pooled, d_x, ctx.position)
         return d_x, None
 
 
@@ -104,10 +99,10 @@ class RowGradient:
     def __init__(self, ids: paddle.Tensor, vectors: paddle.Tensor, vocab_size: int):
         """Sum the gradients `vectors` [B, L, E] of looked-up vectors by their `ids` [B, L]."""
         ids, vectors = ids.contiguous(), vectors.contiguous()
-        self.rows = training.Rows(address(ids), ids.shape[0] * ids.shape[1], vocab_size)
+        self.rows = training.Rows(ids, vocab_size)
         self.values = paddle.empty([len(self.rows.ids), vectors.shape[-1]], vectors.dtype)
         """Gradients [U, E] of the U distinct ids."""
-        self.rows.sums(address(vectors), address(self.values), vectors.shape[-1], vectors.dtype == paddle.float64)
+        self.rows.sums(vectors, self.values)
         self.vocab_size = vocab_size
 
     def dense(self) -> paddle.Tensor:
@@ -115,16 +110,3 @@ class RowGradient:
         found = np.zeros((self.vocab_size, self.values.shape[1]), self.values.numpy().dtype)
         found[self.rows.ids] = self.values.numpy()
         return paddle.to_tensor(found, place=self.values.place)
-
-
-def address(tensor: paddle.Tensor | None) -> int | None:
-    """Return the address of a tensor's data, None for None."""
-    return None if tensor is None else tensor.data_ptr()
-
-
-def by_direction(prefix: str, weights: list[paddle.Tensor | None]) -> dict[str, list[int | None]]:
-    """Return the addresses of the weights of every direction by the names of `kernels.Problem`."""
-    count = len(WEIGHT_KINDS)
-    return {
-        prefix + kind: [address(tensor) for tensor in weights[place::count]] for place, kind in enumerate(WEIGHT_KINDS)
-    }

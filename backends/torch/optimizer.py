@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from backends.kernels.training import AdamArrays, EmbeddingAdam
-from backends.torch.fast import RowGradient, address
+from backends.torch.fast import RowGradient
 from backends.torch.framework import torch
 from backends.torch.runtime import to_numpy, to_tensor
 from core import spec
@@ -141,16 +141,17 @@ class RowAdam:
         return str(self.parameter.dtype).rpartition(".")[2]
 
     def step(self, learning_rate: float, rows: RowGradient) -> None:
-        arrays = AdamArrays(*(address(array) for array in (self.parameter, *self.state.values())))
-        self.kernel.step(arrays, rows.rows, address(rows.values), learning_rate)
+        arrays = AdamArrays(self.parameter, *self.state.values())
+        self.kernel.step(arrays, rows.rows, rows.values, learning_rate)
 
     def load(self, moment1: np.ndarray, moment2: np.ndarray, steps: int) -> None:
+        kernel = EmbeddingAdam(self.optimizer, tuple(self.parameter.shape), self.numpy_dtype() == "float64")
+        kernel.load(moment1, moment2, steps)
         place = self.parameter.device
         moments = zip(STATE.values(), (moment1, moment2), strict=True)
         # Copies, as the kernel updates this memory.
         self.state = {name: to_tensor(moment.copy(), place) for name, moment in moments}
-        self.kernel = EmbeddingAdam(self.optimizer, moment1.shape, moment1.dtype == np.float64)
-        self.kernel.load(moment1, moment2, steps)
+        self.kernel = kernel
 
 
 class SGD:

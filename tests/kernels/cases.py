@@ -75,11 +75,6 @@ def random_sizes(rng) -> dict[str, int]:
     }
 
 
-def address(array: np.ndarray | None) -> int | None:
-    assert array is None or array.flags.c_contiguous
-    return None if array is None else array.ctypes.data
-
-
 def start(case: Case, backward: bool = True) -> tuple[kernels.Pass, Arrays]:
     """Forward: the pass, and `output`, `h_n` and for an LSTM `c_n`. All results begin as NaN: each must be written."""
     dtype, directions = case.x.dtype, len(case.weights)
@@ -89,10 +84,10 @@ def start(case: Case, backward: bool = True) -> tuple[kernels.Pass, Arrays]:
         found[name] = np.full((directions, batch, case.hidden), np.nan, dtype)
     sizes = LayerSizes(case.cell, case.x.shape[-1], case.hidden, directions)
     one = kernels.Pass(sizes, list(case.x.shape), dtype == np.float64)
-    given = {name: address(getattr(case, name)) for name in ("lengths", "x", "h_0", "c_0")}
+    given = {name: getattr(case, name) for name in ("lengths", "x", "h_0", "c_0")}
     for number, kind in enumerate(WEIGHT_KINDS):
-        given[kind] = [address(weights[number]) for weights in case.weights]
-    one.forward(int(case.lengths.sum()) if backward else None, **given, **{n: address(a) for n, a in found.items()})
+        given[kind] = [weights[number] for weights in case.weights]
+    one.forward(backward, **given, **found)
     return one, found
 
 
@@ -108,10 +103,10 @@ def run(case: Case, unwanted: tuple[str, ...] = ()) -> Arrays:
         for kind, weight in zip(WEIGHT_KINDS, weights, strict=True):
             gradients[f"d_{kind}_{d}"] = np.full_like(weight, np.nan)
     gradients = {name: array for name, array in gradients.items() if name not in unwanted}
-    wanted = {name: address(gradients.get(name)) for name in ("d_x", "d_h_0", "d_c_0")}
+    wanted = {name: gradients.get(name) for name in ("d_x", "d_h_0", "d_c_0")}
     for kind in WEIGHT_KINDS:
-        wanted[f"d_{kind}"] = [address(gradients.get(f"d_{kind}_{d}")) for d in range(len(case.weights))]
-    given = {name: address(getattr(case, name)) for name in ("d_output", "d_h_n", "d_c_n")}
+        wanted[f"d_{kind}"] = [gradients.get(f"d_{kind}_{d}") for d in range(len(case.weights))]
+    given = {name: getattr(case, name) for name in ("d_output", "d_h_n", "d_c_n")}
     one.backward(**given, **wanted)
     return {**found, **gradients}
 
@@ -138,11 +133,13 @@ def run_side_by_side(cases: list[Case]) -> Arrays:
         found[name] = np.full((count, len(weights), batch, first.hidden), np.nan, first.x.dtype)
     sizes = LayerSizes(first.cell, inputs, first.hidden, len(weights), count)
     one = kernels.Pass(sizes, shape, first.x.dtype == np.float64)
-    given = {name: address(stacked[name]) for name in ("lengths", "x", "h_0", "c_0")}
+    # A pass has the sequences of all models in one axis.
+    given = {"lengths": stacked["lengths"].reshape(-1), "x": stacked["x"].reshape(shape)}
+    given |= {"h_0": stacked["h_0"], "c_0": stacked["c_0"]}
+    output, d_output = (array.reshape(*shape[:2], -1) for array in (found["output"], stacked["d_output"]))
     for number, kind in enumerate(WEIGHT_KINDS):
-        given[kind] = [address(own[number]) for own in weights]
-    tokens = int(stacked["lengths"].sum())
-    one.forward(tokens, **given, **{name: address(array) for name, array in found.items()})
+        given[kind] = [own[number] for own in weights]
+    one.forward(True, **given, **{**found, "output": output})
     gradients = {
         f"d_{name}": np.full_like(stacked[name], np.nan) for name in ("x", "h_0", "c_0") if stacked[name] is not None
     }
@@ -150,9 +147,10 @@ def run_side_by_side(cases: list[Case]) -> Arrays:
         kind: [np.full_like(own[number], np.nan) for own in weights] for number, kind in enumerate(WEIGHT_KINDS)
     }
     one.backward(
-        **{name: address(stacked[name]) for name in ("d_output", "d_h_n", "d_c_n")},
-        **{name: address(array) for name, array in gradients.items()},
-        **{f"d_{kind}": [address(array) for array in arrays] for kind, arrays in d_weights.items()},
+        d_output=d_output,
+        **{name: stacked[name] for name in ("d_h_n", "d_c_n")},
+        **{**gradients, "d_x": gradients["d_x"].reshape(shape)},
+        **{f"d_{kind}": arrays for kind, arrays in d_weights.items()},
     )
     for kind, arrays in d_weights.items():
         gradients |= {f"d_{kind}_{d}": array for d, array in enumerate(arrays)}

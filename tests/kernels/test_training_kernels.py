@@ -24,10 +24,6 @@ def target(request):
     kernels.set_threads(None)
 
 
-def at(array: np.ndarray) -> int:
-    return array.ctypes.data
-
-
 def with_threads(compute):
     """The result, which must be the same bits with 1, 2 and 5 threads."""
     found = []
@@ -49,12 +45,12 @@ def batch_of_ids(rng, rows: int, width: int, vocab: int) -> np.ndarray:
 def test_gradients_of_word_vectors(rng, dtype):
     ids = batch_of_ids(rng, 13, 57, 300)
     gradient = rng.normal(size=(*ids.shape, 131)).astype(dtype)
-    rows = training.Rows(at(ids), ids.size, 300)
+    rows = training.Rows(ids, 300)
     assert sorted(rows.ids) == sorted(set(ids.ravel()) - {0})
 
     def compute():
         values = np.full((len(rows.ids), 131), np.nan, dtype)
-        rows.sums(at(gradient), at(values), 131, dtype == "float64")
+        rows.sums(gradient, values)
         return [values]
 
     (values,) = with_threads(compute)
@@ -80,10 +76,10 @@ def test_adam_by_rows_is_the_dense_step(rng, dtype):
             if step == 6:  # as after a resume
                 adam = training.EmbeddingAdam(optimizer, (vocab, dim), dtype == "float64")
                 adam.load(moment1, moment2, step)
-            rows = training.Rows(at(ids), ids.size, vocab)
+            rows = training.Rows(ids, vocab)
             values = np.empty((len(rows.ids), dim), dtype)
-            rows.sums(at(gradient), at(values), dim, dtype == "float64")
-            adam.step(training.AdamArrays(at(weight), at(moment1), at(moment2)), rows, at(values), rate)
+            rows.sums(gradient, values)
+            adam.step(training.AdamArrays(weight, moment1, moment2), rows, values, rate)
         return weight, moment1, moment2
 
     weight, moment1, moment2 = with_threads(compute)
@@ -117,9 +113,8 @@ def test_pooling_and_its_gradient(rng, dtype, pooling):
     def compute():
         pooled, d_x = np.full((batch, features), np.nan, dtype), np.full(x.shape, np.nan, dtype)
         position = np.empty((batch, features), np.int32) if pooling == "max" else None
-        common = {"lengths": at(lengths), "position": None if position is None else at(position)}
-        training.pool(list(x.shape), dtype == "float64", x=at(x), pooled=at(pooled), **common)
-        training.unpool(list(x.shape), dtype == "float64", d_pooled=at(d_pooled), d_x=at(d_x), **common)
+        training.pool(lengths, x, pooled, position)
+        training.unpool(lengths, d_pooled, d_x, position)
         return pooled, d_x
 
     pooled, d_x = with_threads(compute)
@@ -141,10 +136,8 @@ def test_a_maximum_does_not_hide_what_is_no_number(rng, dtype):
     x[0, 2, 5] = x[1, 0, 6] = np.nan
     x[2, 3, 7] = np.inf
     pooled, position = np.empty((3, 40), dtype), np.empty((3, 40), np.int32)
-    lengths = np.array([7, 7, 7])
-    training.pool(
-        [3, 7, 40], dtype == "float64", x=at(x), lengths=at(lengths), pooled=at(pooled), position=at(position)
-    )
+    lengths = np.array([7, 7, 7], np.int64)
+    training.pool(lengths, x, pooled, position)
     assert np.argwhere(np.isnan(pooled)).tolist() == [[0, 5], [1, 6]] and pooled[2, 7] == np.inf
 
 
@@ -156,8 +149,8 @@ def test_numbers_that_have_decayed_away_do_not_slow_a_step(rng):
     adam = training.EmbeddingAdam(Adam(), (vocab, dim), False)
     adam.load(moment1, moment2, 1000)
     ids = np.array([[0, 3]])
-    rows = training.Rows(at(ids), 2, vocab)
+    rows = training.Rows(ids, vocab)
     values = np.ones((1, dim), np.float32)
-    adam.step(training.AdamArrays(at(weight), at(moment1), at(moment2)), rows, at(values), 0.01)
+    adam.step(training.AdamArrays(weight, moment1, moment2), rows, values, 0.01)
     tiny = np.finfo(np.float32).tiny
     assert ((moment1 == 0) | (np.abs(moment1) >= tiny)).all()
