@@ -356,16 +356,17 @@ def call(tmp_path, monkeypatch, rng):
 def test_program_passes_all_rungs(call, tmp_path):
     code, out, err = call(*TINY, "--json", "found.json")
     assert code == 0, out + err
-    assert err == "" and "all rungs passed: 30 comparisons" in out
+    assert err == "" and "all rungs passed: 68 comparisons" in out
     for rung in range(1, 6):
         assert f"rung {rung}  " in out
-    assert out.count(" recorded ") == 7 and out.count(" pass ") == 23 and "FAIL" not in out
+    assert "FAIL" not in out and "not used one logit" in out and "shared   tokens, batches" in out
     assert (tmp_path / "out" / "differences.png").read_bytes().startswith(b"\x89PNG")
     tree = json.loads((tmp_path / "found.json").read_text())
     assert tree == json.loads((tmp_path / "out" / "parity.json").read_text())
     assert tree["passed"] and tree["planted"] is None and set(tree["versions"]) == {"paddle", "torch"}
-    (compared,) = tree["compared"]
-    assert len(compared["findings"]) == 30
+    compared, every = tree["compared"]
+    assert every["name"] == "every feature" and every["experiment"]["training"]["class_weights"] == [0.5, 1.75]
+    assert len(compared["findings"]) == len(every["findings"]) == 34
     for row in compared["findings"]:
         assert row["passed"] and row["where"] and row["absolute"] >= 0
         assert row["limit"] is None or row["value"] <= row["limit"]
@@ -394,7 +395,8 @@ def test_all_uses_the_implementations_of_each_encoder(call, tmp_path, monkeypatc
         model["name"]: model["findings"] for model in json.loads((tmp_path / "found.json").read_text())["compared"]
     }
     rungs = {name: {row["rung"] for row in rows} for name, rows in found.items()}
-    every, recurrent = {1, 2, 3, 4, 5}, {str(GRID[0]): {1, 2}, "bilstm": {1, 2, 3, 4, 5}}
+    every = {1, 2, 3, 4, 5}
+    recurrent = {str(GRID[0]): {1, 2}, "bilstm": every, "every feature": every}
     if implementation == "auto":
         assert rungs == {**recurrent, str(TEXTCNN[1]): {1, 2}, "textcnn": every} and "skipped" not in out
     else:
@@ -492,7 +494,7 @@ def test_engines_with_faults_train(name, data):
     experiment = experiment_of({})
     for chosen in FAULTS:
         spec = replace(experiment, FAULTS[chosen].needs)
-        parameters = initial_parameters(spec.model, 0, "float64")
+        parameters = initial_parameters(spec.model, 0, spec.training.array_dtype)
         with planted(backends.load(name), chosen):
             engine = engine_of(backends.load(name), spec, parameters)
             engine.train_step(data[0].batch(np.arange(6)), 0, 0.01)
