@@ -13,7 +13,7 @@ from core.data.dataset import Dataset
 from core.models.types import Arrays
 from core.parity.findings import Finding, named
 from core.parity.instances import random_parameters, well_conditioned
-from core.parity.layers import Sides, compare_forward, compare_gradients, engine_of
+from core.parity.layers import Sides, compare_extreme_logits, compare_forward, compare_gradients, engine_of
 from core.parity.routes import compare_routes
 from core.parity.training import Comparison, Trained, compare_training
 from core.rng import generator
@@ -88,6 +88,7 @@ def run_parity_check(
     findings = compare_forward(experiment, parameters, batch, sides)
     report("rung 2", 0, 1)
     findings += compare_gradients(experiment, parameters, batch, sides)
+    findings += compare_extreme_logits(experiment, parameters, batch, sides)
     if len(sides) < 2:
         return findings, None
     found, trained = compare_training(comparison, lambda done, total: report("rung 3", done, total))

@@ -7,6 +7,7 @@ yields a `Finding`: the largest difference, its location and the limit. Rungs 3 
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import ModuleType
@@ -172,3 +173,35 @@ def compare_gradients(experiment: Experiment, parameters: Arrays, batch: Batch, 
         figures = widest(found[one], found[other], limit)
         findings.append(Finding(2, f"{one} ~ {other}", "loss and gradients", dtype, **figures))
     return findings
+
+
+def compare_extreme_logits(experiment: Experiment, parameters: Arrays, batch: Batch, sides: Sides) -> list[Finding]:
+    """Compare loss and bias gradient of a head whose logits are exactly 0, and of one that is wrong and saturated.
+
+    The head's weight is zero, so that the logits are its bias: zeros; or from 100 down to -100. The label is the least
+    likely class. Framework functions have kinks and limits there (rung 2).
+    """
+    dtype, outputs = experiment.training.dtype, len(parameters["head.bias"])
+    found: dict[str, Arrays] = {REFERENCE: {}, **{name: {} for name in sides}}
+    for size in (0.0, 100.0):
+        logits = np.array([size]) if outputs == 1 else np.linspace(size, -size, outputs)
+        least = 0 if outputs == 1 else outputs - 1
+        labels = np.full_like(batch.targets["label"], least)  # equal labels: at 0 unequal ones can cancel
+        arrays = {**parameters, "head.weight": np.zeros_like(parameters["head.weight"])}
+        arrays["head.bias"] = logits.astype(parameters["head.bias"].dtype)
+        labeled = dataclasses.replace(batch, targets={**batch.targets, "label": labels})
+        at = f"logits of {size:.0f}"
+        for name, side in sides.items():
+            loss, own = engine_of(side, experiment, arrays).gradients(labeled, 0)
+            found[name] |= {f"loss at {at}": np.array(loss), f"head.bias at {at}": own["head.bias"]}
+        exact = {name: array.astype(np.float64) for name, array in arrays.items()}
+        slopes = [derivatives.slope(experiment, exact, labeled, 0, {"head.bias": unit}) for unit in np.eye(outputs)]
+        found[REFERENCE][f"loss at {at}"] = np.array(float(derivatives.training_loss(experiment, exact, labeled, 0)))
+        found[REFERENCE][f"head.bias at {at}"] = np.array(slopes)
+    limit = GRADIENT_LIMIT[dtype]
+    return [
+        Finding(
+            2, f"{one} ~ {other}", "loss and head at extreme logits", dtype, **widest(found[one], found[other], limit)
+        )
+        for one, other in pairs(list(found))
+    ]

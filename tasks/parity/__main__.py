@@ -33,7 +33,15 @@ from core.parity.check import run_parity_check
 from core.parity.faults import FAULTS, fault, planted
 from core.parity.findings import Finding, first_failure
 from core.parity.instances import random_batch, random_parameters, well_conditioned
-from core.parity.layers import Side, Sides, check_dtype, compare_forward, compare_gradients, supporting_sides
+from core.parity.layers import (
+    Side,
+    Sides,
+    check_dtype,
+    compare_extreme_logits,
+    compare_forward,
+    compare_gradients,
+    supporting_sides,
+)
 from core.parity.training import TRAINING_LIMIT, Comparison
 from core.plots.curves import draw_differences
 from core.rng import generator
@@ -266,6 +274,7 @@ def _check_model(name: str, experiment: Experiment, sides: Sides, report: Report
     report.findings.setdefault(name, [])
     report.findings[name] += compare_forward(experiment, parameters, batch, sides)
     report.findings[name] += compare_gradients(experiment, parameters, batch, sides)
+    report.findings[name] += compare_extreme_logits(experiment, parameters, batch, sides)
     progress.finished()
 
 
