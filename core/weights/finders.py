@@ -1,4 +1,4 @@
-"""Recognition of modules in a state dict: recurrent layer, embedding, linear head.
+"""Recognition of modules in a state dict: recurrent layer and embedding.
 
 Each finder receives the remaining arrays by name and returns the module it recognized. Ambiguous cases raise a
 UserError that names the option to give.
@@ -180,80 +180,3 @@ def find_embedding(arrays: Arrays, where: str, inputs: int, wanted: str | None) 
     part = Part(modules={"embedding": module}, changes={"model.embedding.vocab_size": len(arrays[source])})
     part.take("embedding.weight", source, arrays[source])
     return part
-
-
-def find_head(
-    arrays: Arrays, where: str, features: int, layout: str, ordered: bool, hidden: str | None, head: str | None
-) -> Part:
-    """Find the linear layers from `features` to the classes, with at most one hidden layer.
-
-    All remaining linear layers must form this chain, unless `head` (and `hidden`) name them. If both orders fit,
-    neutral names decide, then the order of the file if it has one (`ordered`).
-    """
-    linear = [
-        name.rpartition(".")[0]
-        for name, array in arrays.items()
-        if name.rpartition(".")[2] == "weight" and array.ndim == 2
-    ]
-    for argument, name in (("hidden", hidden), ("head", head)):
-        if name is not None and name not in linear:
-            raise UserError(
-                f"`{argument}` {name}: no linear layer of that name in {where}: choose one of {', '.join(linear)}"
-            )
-    if hidden is not None and head is None:
-        raise UserError("`hidden` without `head`: give both")
-    if head is None and set(linear) == {"head.hidden", "head"}:
-        hidden, head = "head.hidden", "head"
-    names = [name for name in (hidden, head) if name is not None] or linear
-    orders = [tuple(names)] if head is not None else list(itertools.permutations(names)) if len(names) <= 2 else []
-    fitting = [order for order in orders if _is_chain(arrays, order, features, layout)]
-    if not fitting:
-        listed = ", ".join(shown(join(name, "weight"), arrays[join(name, "weight")]) for name in linear) or "none"
-        if any(_is_chain(arrays, order, features, OTHER_LAYOUT[layout]) for order in orders):
-            other = OTHER_LAYOUT[layout]
-            advice = f"give `layout` {other}, as they form one as {SHOWN_LAYOUT[other]}"
-        else:
-            advice = "name them with `head` NAME, and `hidden` NAME for a layer below it" if linear else "add them"
-        raise UserError(
-            f"{where}: the linear layers, read as {SHOWN_LAYOUT[layout]}, form no chain from the encoder's {features}"
-            f" outputs through at most one hidden layer to the classes ({listed}): {advice}"
-        )
-    part = Part()
-    if len(fitting) > 1 and not ordered:
-        both = " and ".join(fitting[0])
-        raise UserError(f"{where}: {both} fit in both orders: give `hidden` NAME and `head` NAME")
-    if len(fitting) > 1:
-        part.assumed.append(f"{fitting[0][0]} before {fitting[0][1]}, as in the file, although both orders fit")
-    for neutral, module in zip(("head.hidden", "head")[-len(fitting[0]) :], fitting[0], strict=True):
-        _take_linear(part, arrays, where, neutral, module, layout)
-    outputs = len(part.arrays["head.weight"])
-    part.changes = {"model.head.classes": max(outputs, 2), "model.head.one_logit": outputs == 1}
-    if "head.hidden" in part.modules:
-        part.changes["model.head.hidden_size"] = len(part.arrays["head.hidden.weight"])
-    return part
-
-
-def _is_chain(arrays: Arrays, order: tuple[str, ...], features: int, layout: str) -> bool:
-    width = features
-    for module in order:
-        outputs, inputs = arrays[join(module, "weight")].shape[:: 1 if layout == "out_in" else -1]
-        if inputs != width:
-            return False
-        width = outputs
-    return bool(order)
-
-
-def _take_linear(part: Part, arrays: Arrays, where: str, neutral: str, module: str, layout: str) -> None:
-    weight, bias = join(module, "weight"), join(module, "bias")
-    array = arrays[weight] if layout == "out_in" else arrays[weight].T
-    if len(array) == array.shape[1]:
-        part.assumed.append(f"layout {SHOWN_LAYOUT[layout]} of {weight}, as usual in this kind of file: it is square")
-    part.modules[neutral] = module
-    part.take(f"{neutral}.weight", weight, array)
-    if bias not in arrays:
-        part.arrays[f"{neutral}.bias"] = np.zeros(len(array), array.dtype)
-        part.assumed.append(f"zeros for the bias that {module} lacks; build it with a bias")
-    elif arrays[bias].shape != (len(array),):
-        raise UserError(f"{where}: got {shown(bias, arrays[bias])}, expected shape {[len(array)]}")
-    else:
-        part.take(f"{neutral}.bias", bias, arrays[bias])
