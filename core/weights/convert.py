@@ -34,6 +34,7 @@ from core.weights.finders import Part, find_embedding, find_recurrent, join
 from core.weights.finders_head import HeadFinder
 from core.weights.finders_textcnn import find_convolutions, find_tables, has_convolutions, in_layout_of
 from core.weights.paddle_files import layer_name
+from core.weights.reparametrized import folded
 from core.weights.state_dict import StateDict
 
 NEUTRAL_MODULES = {name: name for name in ("embedding", "encoder", "head.hidden", "head")}
@@ -85,7 +86,7 @@ def convert(state: StateDict, layout: str, choices: Choices | None = None) -> Po
     chain.
     """
     choices, where = choices or Choices(), state.where
-    every, notes = unwrapped(state.arrays)
+    every, notes = _plain(state)
     encoder, embedding, left = _body(every, where, choices)
     head = HeadFinder(left, where, encoder.features, layout, state.ordered, choices).find()
     left = _without(left, head)
@@ -131,6 +132,7 @@ def convert(state: StateDict, layout: str, choices: Choices | None = None) -> Po
         arrays[table][0] = 0.0
     shapes = {name: every[source].shape for name, source in sources.items()}
     unplaced = {name: f"{array.dtype.name} {list(array.shape)}" for name, array in left.items()}
+    unplaced |= state.unread
     return Port(
         model=model,
         arrays=arrays,
@@ -147,8 +149,15 @@ def convert(state: StateDict, layout: str, choices: Choices | None = None) -> Po
 
 def head_finder(state: StateDict, layout: str, choices: Choices) -> HeadFinder:
     """Return the finder of the head, on the arrays that encoder and embedding leave. Raises UserError."""
-    encoder, _, left = _body(unwrapped(state.arrays)[0], state.where, choices)
+    encoder, _, left = _body(_plain(state)[0], state.where, choices)
     return HeadFinder(left, state.where, encoder.features, layout, state.ordered, choices)
+
+
+def _plain(state: StateDict) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Return the arrays without prefixes of wrappers and without weight norm, and notes for the user."""
+    arrays, notes = unwrapped(state.arrays)
+    arrays, more = folded(arrays, state.where)
+    return arrays, [*notes, *more]
 
 
 def _body(arrays: dict[str, np.ndarray], where: str, choices: Choices) -> tuple[Part, Part, dict[str, np.ndarray]]:

@@ -17,8 +17,8 @@ from core.errors import UserError
 
 TOP = "."
 """Entry name of a file's top level."""
-KERNEL = re.compile(r"\d\.weight$")
-"""Names of numbered convolution kernels."""
+KERNEL = re.compile(r"\d\.(weight(_v)?|parametrizations\.weight\.original1)$")
+"""Names of numbered convolution kernels, also with weight norm."""
 _DEEPEST = 3
 
 
@@ -34,6 +34,8 @@ class StateDict:
     arrays: dict[str, np.ndarray]
     skipped: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    unread: dict[str, str] = field(default_factory=dict)
+    """Arrays of other number types with more than one entry: the model may compute with them."""
     ordered: bool = True
     """True if the file preserves the array order of the module."""
 
@@ -79,11 +81,13 @@ def gather(
     skipped = {name: describe(value, as_array) for name, value in _beside(tree, trail, where)}
     arrays: dict[str, np.ndarray] = {}
     widened: dict[str, int] = {}
+    unread: dict[str, str] = {}
     for key, value in part.items():
         name, array = _name(key, where), as_array(value)
         kind = None if array is None else _WIDENED.get(array.dtype.name)
         if array is None or (kind is None and array.dtype.name not in ("float32", "float64")):
-            skipped[name] = describe(value, as_array)
+            into = unread if array is not None and array.size > 1 else skipped
+            into[name] = describe(value, as_array)
             continue
         if kind is not None:
             label, widen = kind
@@ -91,7 +95,7 @@ def gather(
             array = widen(array)
         arrays[name] = array.astype(array.dtype.newbyteorder("="), copy=False)
     notes += [f"{count} arrays converted from {label} to float32" for label, count in widened.items()]
-    return StateDict(where, arrays, skipped, tuple(notes))
+    return StateDict(where, arrays, skipped, tuple(notes), unread)
 
 
 def _from_bfloat16(array: np.ndarray) -> np.ndarray:
