@@ -17,7 +17,9 @@ from pathlib import Path
 import numpy as np
 
 from core.errors import UserError
-from core.weights.safe_pickle import PickledArray, load
+from core.weights.opaque import whole_module
+from core.weights.pickled_arrays import PickledArray
+from core.weights.safe_pickle import load
 from core.weights.state_dict import StateDict, gather, read_bytes
 
 LINEAR_LAYOUT = "in_out"
@@ -38,6 +40,8 @@ def read_state(path: str | Path, entry: str | None = None) -> StateDict:
     if isinstance(tree, dict):
         tree.pop(_NAME_TABLE, None)
         _join_pieces(tree, where)
+    if (error := whole_module(tree, where)) is not None:
+        raise error
     return gather(tree, where, _as_array, entry)
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from core.errors import UserError
+from core.weights.opaque import Opaque
 
 TOP = "."
 """Entry name of a file's top level."""
@@ -161,4 +162,4 @@ def describe(value: object, as_array: Callable[[object], np.ndarray | None]) -> 
     if isinstance(value, str | int | float | bool | type(None)):
         text = value if isinstance(value, str) else f"{value:.6g}" if isinstance(value, float) else str(value)[:40]
         return ascii(text[:40]) if isinstance(value, str) else text
-    return type(value).__name__
+    return str(value) if isinstance(value, Opaque) else type(value).__name__

@@ -28,7 +28,7 @@ from tasks.port.verify import load_sides, run_rungs
 
 def main(argv: list[str]) -> int:
     arguments = parse(argv)
-    reader = weight_files.reader(weight_files.kind_of(arguments.source))
+    reader = weight_files.reader(weight_files.kind_of_source(arguments.source))
     weight_files.writer(arguments.to)
     out = free_name(arguments)
     seed = int.from_bytes(os.urandom(4), "little") if arguments.draw is None else arguments.draw

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+import backends
 from backends import weight_files
 from core.errors import UserError
 from core.weights.convert import unwrapped
@@ -80,8 +81,8 @@ def _import(path: Path) -> ModuleType:
 
 def _load(side: Any, model: object, state: StateDict, where: str, source: str) -> None:
     """Load the arrays of the file into the model, under their own names or without the prefixes of wrappers."""
-    kind = weight_files.kind_of(source)
-    if kind not in (side.NAME, weight_files.NEUTRAL):
+    kind = weight_files.kind_of_source(source)
+    if kind in backends.NAMES and kind != side.NAME:
         raise UserError(f"{where}: {source} is a file of {kind}: give the class of the framework that wrote it")
     try:
         side.load_module(model, state.arrays, where)

@@ -62,7 +62,7 @@ def choices_of(arguments: argparse.Namespace) -> Choices:
     )
     source = Path(arguments.source)
     record = source.parent / "experiment.json"
-    if weight_files.kind_of(source) != weight_files.NEUTRAL or not record.is_file():
+    if weight_files.kind_of_source(source) != weight_files.NEUTRAL or not record.is_file():
         return choices
     model = read_experiment(record).model
     fact("spec", f"pooling and activation from {record}, unless given")
