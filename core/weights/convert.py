@@ -40,8 +40,8 @@ from core.weights.state_dict import StateDict
 NEUTRAL_MODULES = {name: name for name in ("embedding", "encoder", "head.hidden", "head")}
 """Neutral module names."""
 
-WRAPPERS = ("module.", "_orig_mod.")
-"""Name prefixes of data-parallel wrappers and compilers."""
+WRAPPERS = ("module.", "_orig_mod.", "model.")
+"""Name prefixes of data-parallel wrappers, compilers and training frameworks."""
 
 
 @dataclass(frozen=True)

@@ -4,63 +4,22 @@ from __future__ import annotations
 
 from core.errors import UserError
 
-_REFUSED = frozenset(
-    [
-        "os",
-        "posix",
-        "nt",
-        "subprocess",
-        "sys",
-        "io",
-        "_io",
-        "importlib",
-        "runpy",
-        "pty",
-        "shutil",
-        "socket",
-        "ctypes",
-        "code",
-        "codeop",
-        "codecs",
-        "webbrowser",
-        "commands",
-        "types",
-        "operator",
-        "_operator",
-        "pickle",
-        "marshal",
-        "signal",
-        "multiprocessing",
-        "threading",
-        "asyncio",
-        "timeit",
-        "pdb",
-        "inspect",
-    ]
-)
+_SUSPECT = """
+os posix nt subprocess sys io _io importlib runpy pty shutil socket ctypes code codeop codecs webbrowser
+commands types operator _operator pickle marshal signal multiprocessing threading asyncio timeit pdb inspect
+"""
+_REFUSED = frozenset(_SUSPECT.split())
 """Modules whose names are refused, not skipped: no honest checkpoint needs them, so the file is suspect."""
-_HARMLESS = frozenset(
-    [
-        "object",
-        "complex",
-        "slice",
-        "range",
-        "frozenset",
-        "list",
-        "dict",
-        "int",
-        "float",
-        "str",
-        "bool",
-        "bytearray",
-        "Ellipsis",
-        "NotImplemented",
-    ]
-)
+_BUILTINS = """
+object complex slice range frozenset list dict int long float str unicode bool bytearray Ellipsis
+NotImplemented
+"""
+_HARMLESS = frozenset(_BUILTINS.split())
 """The built-in names that are skipped; others, such as `eval` and `getattr`, are refused."""
-_LOADERS = frozenset(
-    ["load", "loads", "fromfile", "memmap", "save", "savez", "loadtxt", "genfromtxt", "hub", "jit", "compile"]
-)
+_FUNCTIONS = """
+load loads fromfile memmap save savez loadtxt genfromtxt hub jit compile
+"""
+_LOADERS = frozenset(_FUNCTIONS.split())
 """Functions of numpy and torch that read files or run code."""
 
 

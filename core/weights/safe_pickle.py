@@ -64,10 +64,10 @@ def _pairs(items=()):
 def _put(made: object, key: object, value: object) -> None:
     if isinstance(made, Opaque):
         return
-    if isinstance(key, Opaque):
-        key = key.name
     if not isinstance(made, dict):
         raise Damaged("an entry for something that is not a dict")
+    if not isinstance(key, (*_KEYS, tuple, list, dict)):  # a tensor or another object
+        key = f"{key if isinstance(key, Opaque) else type(key).__name__} ({len(made)})"
     if not isinstance(key, _KEYS):
         raise Damaged(f"a {type(key).__name__} as a key")
     made[key] = value

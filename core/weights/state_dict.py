@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from core.errors import UserError
-from core.weights.opaque import Opaque
+from core.weights.opaque import Opaque, whole_module
 
 TOP = "."
 """Entry name of a file's top level."""
@@ -61,13 +61,15 @@ def gather(
     UserError if there is none, or several and no `entry`.
     """
     if not isinstance(tree, dict):
-        raise UserError(
+        raise whole_module(tree, where) or UserError(
             f"{where}: got {describe(tree, as_array)}, expected a state dict: save the model's state_dict()"
         )
     found = {_path(trail): (trail, part) for trail, part in _dicts(tree) if _is_state(part, as_array)}
     if entry is not None:
         found = {path: part for path, part in found.items() if path == entry}
     if not found:
+        if (error := whole_module(tree, where)) is not None:
+            raise error
         part = "" if entry is None else f" in `entry` {entry}"
         names = ", ".join(_name(key, where) for key in list(tree)[:6]) or "nothing"
         raise UserError(

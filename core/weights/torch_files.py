@@ -21,7 +21,7 @@ from typing import ClassVar
 import numpy as np
 
 from core.errors import UserError
-from core.weights.opaque import Opaque, whole_module
+from core.weights.opaque import Opaque
 from core.weights.pickled_arrays import Damaged, PickledArray, short
 from core.weights.safe_pickle import SafeUnpickler
 from core.weights.state_dict import StateDict, gather, read_bytes
@@ -149,8 +149,6 @@ def read_state(path: str | Path, entry: str | None = None) -> StateDict:
             tree, script = _read_zip(data, where)
             if script:
                 tree, notes = dict(_attributes(tree)), ("TorchScript archive: only its weights are read",)
-        if (error := whole_module(tree, where)) is not None:
-            raise error
         state = gather(tree, where, as_array, entry)
     except UserError:
         raise

@@ -444,7 +444,7 @@ def changed(state: dict, remove: str = "", **more: np.ndarray) -> dict:
         ),
         (lambda s: changed(s, rnn__weight_hh_l0=np.ones((8, 4))), "rnn.weight_hh_l0 [8, 4] fits no cell"),
         (lambda s: changed(s, rnn__weight_hh_l0=np.ones(4)), "got rnn.weight_hh_l0 [4], expected a matrix"),
-        (lambda s: changed(s, "rnn", cell__weight_ih=np.ones((16, 3))), "no recurrent layer among the float arrays"),
+        (lambda s: changed(s, "rnn", cell__weight_ih=np.ones((16, 3))), "cell.weight_hh_l0 is missing"),
         (lambda s: changed(s, "rnn"), "no recurrent layer among the float arrays"),
         (lambda s: changed(s, "emb"), "no embedding, expected a weight without a bias and with 3 columns"),
         (
