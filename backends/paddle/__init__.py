@@ -2,6 +2,7 @@
 
 from backends.paddle.engine import Engine
 from backends.paddle.ensemble import Ensemble
+from backends.paddle.layers import layer_output
 from backends.paddle.probe import NATIVE, LayerProbe
 from backends.paddle.processes import init_process_group
 from backends.paddle.runtime import NAME, build, gpus, preferred_on_gpu, resolve_device, versions
@@ -18,6 +19,7 @@ __all__ = [
     "build",
     "gpus",
     "init_process_group",
+    "layer_output",
     "load_module",
     "module_logits",
     "owns",

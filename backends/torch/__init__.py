@@ -2,6 +2,7 @@
 
 from backends.torch.engine import Engine
 from backends.torch.ensemble import Ensemble
+from backends.torch.layers import layer_output
 from backends.torch.probe import NATIVE, LayerProbe
 from backends.torch.processes import init_process_group
 from backends.torch.runtime import NAME, build, gpus, preferred_on_gpu, resolve_device, versions
@@ -18,6 +19,7 @@ __all__ = [
     "build",
     "gpus",
     "init_process_group",
+    "layer_output",
     "load_module",
     "module_logits",
     "owns",

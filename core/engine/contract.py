@@ -19,6 +19,7 @@ computes on framework tensors and exchanges NumPy arrays. It is a package with e
   without running code of the file (`core/weights/state_dict.py`); raises UserError if the file is damaged or unsafe
 - `owns(model) -> bool`, `load_module(model, arrays, where)`, `module_logits(model, ids, lengths, where)`: a module that
   the user wrote in the framework: load arrays into it, and run it (`core/weights/witness.py`)
+- `layer_output(kind, state, inputs)`: output of a single layer of the framework (`core/weights/layers.py`)
 - `write_state(path, arrays)`: writes such a file atomically; a class built of the framework's layers loads it with no
   missing or unexpected key; `arrays` by its names, in its layout (`core/weights/convert.py`, `to_state`)
 """
@@ -44,6 +45,7 @@ PUBLIC_NAMES = (
     "build",
     "gpus",
     "init_process_group",
+    "layer_output",
     "load_module",
     "module_logits",
     "owns",

@@ -177,10 +177,12 @@ def _without(arrays: dict[str, np.ndarray], part: Part) -> dict[str, np.ndarray]
     return {name: array for name, array in arrays.items() if name not in part.used}
 
 
-def unwrapped(arrays: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], list[str]]:
+def unwrapped(
+    arrays: dict[str, np.ndarray], wrappers: tuple[str, ...] = WRAPPERS
+) -> tuple[dict[str, np.ndarray], list[str]]:
     """Remove wrapper prefixes that all names share; return the arrays and notes for the user."""
     notes = []
-    while wrapper := next((w for w in WRAPPERS if arrays and all(name.startswith(w) for name in arrays)), None):
+    while wrapper := next((w for w in wrappers if arrays and all(name.startswith(w) for name in arrays)), None):
         arrays = {name.removeprefix(wrapper): array for name, array in arrays.items()}
         notes.append(f"prefix {wrapper} removed from every name")
     return arrays, notes

@@ -64,7 +64,10 @@ def gather(
         raise whole_module(tree, where) or UserError(
             f"{where}: got {describe(tree, as_array)}, expected a state dict: save the model's state_dict()"
         )
-    found = {_path(trail): (trail, part) for trail, part in _dicts(tree) if _is_state(part, as_array)}
+    parts = {_path(trail): (trail, part) for trail, part in _dicts(tree)}
+    found = {path: pair for path, pair in parts.items() if _is_state(pair[1], as_array)}
+    if not found:  # no classifier, but `core/weights/layers.py` reads any layers
+        found = {path: pair for path, pair in parts.items() if _has_layers(pair[1], as_array)}
     if entry is not None:
         found = {path: part for path, part in found.items() if path == entry}
     if not found:
@@ -136,6 +139,12 @@ def _is_state(part: dict, as_array: Callable) -> bool:
         if array is not None and ("weight_ih" in key or array.ndim in (3, 4)):
             return True
     return False
+
+
+def _has_layers(part: dict, as_array: Callable) -> bool:
+    """Return whether a dict has an array named `weight`, alone or of a module."""
+    names = [key for key in part if isinstance(key, str) and key.rpartition(".")[2] in ("weight", "weight_v")]
+    return any(as_array(part[name]) is not None for name in names)
 
 
 def _beside(tree: dict, trail: tuple, where: str) -> Iterator[tuple[str, object]]:

@@ -19,7 +19,7 @@ from core.weights.choices import Choices
 from core.weights.convert import NEUTRAL_MODULES, Port, convert, difference, to_state
 from core.weights.witness import Fit, Space, Witness, candidates, layouts_to_try, search
 from tasks.cli.console import console, fact, launch
-from tasks.port import certificate
+from tasks.port import certificate, layers
 from tasks.port.against import witness_of
 from tasks.port.arguments import choices_of, free_name, parse
 from tasks.port.describe import NOT_CHECKED, describe, describe_fits, failed, left_out
@@ -32,6 +32,8 @@ def main(argv: list[str]) -> int:
     weight_files.writer(arguments.to)
     out = free_name(arguments)
     seed = int.from_bytes(os.urandom(4), "little") if arguments.draw is None else arguments.draw
+    if arguments.layers:
+        return layers.main(arguments, out, seed)
     state, choices = reader.read_state(arguments.source, arguments.state), choices_of(arguments)
     layouts = layouts_to_try(reader.LINEAR_LAYOUT, arguments.linear)
     witness, fits = None, []

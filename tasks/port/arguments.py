@@ -35,6 +35,8 @@ def parse(argv: list[str]) -> argparse.Namespace:
         raise UserError(f"{arguments.source}: no such file")
     if arguments.against and arguments.logits:
         raise UserError("--against and --logits: give one of them")
+    if arguments.layers and (arguments.against or arguments.logits):
+        raise UserError("--layers with --against or --logits: give one of them, as --layers builds no whole model")
     return arguments
 
 
@@ -92,6 +94,7 @@ def _parser() -> Parser:
     witness = parser.add_argument_group("witness: logits of your own model")
     witness.add_argument("--against", metavar="F:CLASS", help="your model, e.g. my_model.py:Reviews; it is run")
     witness.add_argument("--logits", metavar="FILE", help=".npz with ids, lengths and logits; nothing is run")
+    parser.add_argument("--layers", action="store_true", help="convert any layers, each one compared alone")
     parser.add_argument("--partial", action="store_true", help="leave out arrays without a place")
     parser.add_argument("--pooling", metavar="P", help="pooling: last, mean or max [mean]")
     parser.add_argument("--activation", metavar="A", help="head hidden activation: tanh or relu [relu]")
