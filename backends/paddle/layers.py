@@ -18,17 +18,17 @@ def layer_output(kind: str, state: dict[str, np.ndarray], inputs: np.ndarray) ->
     `core/weights/layers.py`; the output of a recurrent layer is [B, L, H * directions], of a cell [B, H].
     """
     before = paddle.get_default_dtype()
-    paddle.set_default_dtype("float64")
+    paddle.set_default_dtype("float64")  # a cell also creates its first state in it
     try:
         layer = _build(kind, state)
+        layer.eval()
+        own = layer.state_dict()
+        for name, array in state.items():
+            own[name].set_value(array.astype(np.float64))
+        with paddle.no_grad():
+            output = layer(paddle.to_tensor(inputs))
     finally:
         paddle.set_default_dtype(before)
-    layer.eval()
-    own = layer.state_dict()
-    for name, array in state.items():
-        own[name].set_value(array.astype(np.float64))
-    with paddle.no_grad():
-        output = layer(paddle.to_tensor(inputs))
     return (output[0] if isinstance(output, tuple) else output).numpy()
 
 

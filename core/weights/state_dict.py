@@ -76,8 +76,8 @@ def gather(
         part = "" if entry is None else f" in `entry` {entry}"
         names = ", ".join(_name(key, where) for key in list(tree)[:6]) or "nothing"
         raise UserError(
-            f"{where}: no recurrent layer{part}, with names like lstm.weight_ih_l0, and no convolutions: give another"
-            f" file (first entries: {names})"
+            f"{where}: no recurrent layer{part}, with names like lstm.weight_ih_l0, no convolutions, and no arrays"
+            f" named weight: rename the arrays, or give another file (first entries: {names})"
         )
     if len(found) > 1:
         parts = ", ".join(_name(path, where) for path in found)

@@ -13,7 +13,20 @@ from core.weights.layers import find_layers
 from core.weights.state_dict import StateDict
 from tests.conftest import Done, loaded, run_main
 
-KINDS = ("Embedding", "GRU", "LSTM", "RNN", "Conv1D", "LayerNorm", "BatchNorm1D", "Linear", "Linear", "Linear")
+KINDS = (
+    "Embedding",
+    "GRU",
+    "LSTM",
+    "RNN",
+    "GRUCell",
+    "LSTMCell",
+    "Conv1D",
+    "LayerNorm",
+    "BatchNorm1D",
+    "Linear",
+    "Linear",
+    "Linear",
+)
 
 
 def call(*argv: object) -> Done:
@@ -28,6 +41,8 @@ def torch_layers():
             "gru": nn.GRU(4, 3, 2, bidirectional=True, batch_first=True),
             "lstm": nn.LSTM(4, 3, batch_first=True),
             "rnn": nn.RNN(4, 3),
+            "step": nn.GRUCell(4, 3),
+            "cell": nn.LSTMCell(4, 3),
             "conv": nn.Conv1d(3, 5, 2),
             "norm": nn.LayerNorm(5),
             "bn": nn.BatchNorm1d(5),
@@ -46,6 +61,8 @@ def paddle_layers():
             "gru": nn.GRU(4, 3, 2, direction="bidirect"),
             "lstm": nn.LSTM(4, 3),
             "rnn": nn.SimpleRNN(4, 3),
+            "step": nn.GRUCell(4, 3),
+            "cell": nn.LSTMCell(4, 3),
             "conv": nn.Conv1D(3, 5, 2),
             "norm": nn.LayerNorm(5),
             "bn": nn.BatchNorm1D(5),
@@ -65,7 +82,7 @@ def test_from_torch_to_paddle_and_back(tmp_path):
     torch.save(model.state_dict(), tmp_path / "a.pt")
     done = call(tmp_path / "a.pt", "--to", "paddle", "--layers")
     assert done.code == 0, done
-    assert "converted 10 layers: each computes the same in torch and paddle, largest difference" in done.out
+    assert "converted 12 layers: each computes the same in torch and paddle, largest difference" in done.out
     assert "not checked: how your model connects the layers" in done.out.splitlines()[-1]
     table = [line.split() for line in done.out.splitlines() if " pass" in line]
     assert [row[1] for row in table] == list(KINDS)
