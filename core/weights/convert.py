@@ -126,8 +126,9 @@ def convert(state: StateDict, layout: str, choices: Choices | None = None) -> Po
     for table in (row.name for row in parameter_table(model) if row.looked_up):
         if arrays[table][0].any():
             assumed.append(
-                f"id 0 is padding with a zero word vector, although row 0 of {sources[table]} is not zero (largest"
-                f" entry {np.abs(arrays[table][0]).max():.3g}); a model that uses id 0 as a token gives other results"
+                f"id 0 is padding with a zero word vector in the reference, although row 0 of {sources[table]} is not"
+                f" zero (largest entry {np.abs(arrays[table][0]).max():.3g}): compare a model that looks up id 0"
+                f" with its logits"
             )
         arrays[table][0] = 0.0
     shapes = {name: every[source].shape for name, source in sources.items()}

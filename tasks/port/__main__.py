@@ -17,7 +17,8 @@ from backends import weight_files
 from core.parity.layers import Sides
 from core.weights.choices import Choices
 from core.weights.convert import NEUTRAL_MODULES, Port, convert, difference, to_state
-from core.weights.witness import Fit, Space, Witness, candidates, layouts_to_try, search
+from core.weights.witness import Fit, Space, candidates, layouts_to_try, search
+from core.weights.witness_logits import Witness
 from tasks.cli.console import console, fact, launch
 from tasks.port import certificate, layers
 from tasks.port.against import witness_of

@@ -16,7 +16,7 @@ from backends import weight_files
 from core.errors import UserError
 from core.weights.convert import unwrapped
 from core.weights.state_dict import StateDict
-from core.weights.witness import Witness, check_witness, random_texts, read_witness
+from core.weights.witness_logits import Witness, check_witness, random_texts, read_witness
 from tasks.cli.console import fact
 from tasks.port.verify import load_sides
 

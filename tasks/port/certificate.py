@@ -14,7 +14,8 @@ from core.parity.findings import Finding
 from core.parity.layers import Sides
 from core.report.certificate import page
 from core.weights.convert import Port
-from core.weights.witness import TOLERANCE, Fit, Witness
+from core.weights.witness import Fit
+from core.weights.witness_logits import TOLERANCE, Witness
 
 FORMAT = 1
 

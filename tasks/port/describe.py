@@ -7,7 +7,8 @@ from pathlib import Path
 from rich.markup import escape
 
 from core.weights.convert import Port
-from core.weights.witness import TOLERANCE, Fit, Witness
+from core.weights.witness import Fit
+from core.weights.witness_logits import TOLERANCE, Witness
 from tasks.cli.console import console, fact
 from tasks.cli.flags import name_flags
 

@@ -12,7 +12,7 @@ import pytest
 import tasks.port.__main__ as program
 from backends import weight_files
 from core.errors import UserError
-from core.weights.witness import check_witness
+from core.weights.witness_logits import check_witness
 from tasks.port import verify
 from tests.conftest import Done, loaded, one_line, run_main
 
