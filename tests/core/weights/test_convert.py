@@ -752,12 +752,15 @@ def test_the_example_of_the_documentation(tmp_path, monkeypatch, quick):
     loaded("paddle")
     section = PAGE.read_text(encoding="utf-8")
     blocks = re.findall(r"```python\n(.*?)```", section, flags=re.DOTALL)
-    command = re.search(r"^    python -m tasks\.port (.*--pooling last)$", section, flags=re.MULTILINE)[1]
+    command = re.search(r"^    python -m tasks\.port (.*--against .*)$", section, flags=re.MULTILINE)[1]
     assert len(blocks) == 2
     monkeypatch.chdir(tmp_path)
-    namespace: dict = {}
+    (tmp_path / "reviews.py").write_text(blocks[0], encoding="utf-8")
+    namespace: dict = {"__name__": "__main__"}
     exec(blocks[0], namespace)
-    assert call(*shlex.split(command)).code == 0
+    done = call(*shlex.split(command))
+    assert done.code == 0 and "the same model: 16 texts, largest difference" in done.out.splitlines()[-1], done
+    assert "pooling: last; padding: real tokens only; linear layers: classify [out, in]" in done.out
     with contextlib.redirect_stdout(io.StringIO()):
         exec(blocks[1], namespace)
     paddle, torch = namespace["paddle"], namespace["torch"]
