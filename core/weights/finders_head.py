@@ -47,8 +47,8 @@ class HeadFinder:
             raise UserError("`hidden` without `head`: give both")
         if head is None and set(linear) == {"head.hidden", "head"}:
             hidden, head = "head.hidden", "head"
-        linear = [name for name in linear if not ATTENTION.search(name)]
-        names = [name for name in (hidden, head) if name is not None] or linear
+        names = [name for name in (hidden, head) if name is not None]
+        names = names or [name for name in linear if not ATTENTION.search(name)]
         orders = [tuple(names)] if head is not None else list(itertools.permutations(names)) if len(names) <= 2 else []
         fitting = [order for order in orders if self._is_chain(order, self.layout)]
         if fitting:

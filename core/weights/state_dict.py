@@ -92,7 +92,8 @@ def gather(
         name, array = _name(key, where), as_array(value)
         kind = None if array is None else _WIDENED.get(array.dtype.name)
         if array is None or (kind is None and array.dtype.name not in ("float32", "float64")):
-            into = unread if array is not None and array.size > 1 else skipped
+            unknown = isinstance(value, Opaque) or getattr(value, "is_tensor", False)
+            into = unread if (unknown if array is None else array.size > 1) else skipped
             into[name] = describe(value, as_array)
             continue
         if kind is not None:
@@ -173,4 +174,5 @@ def describe(value: object, as_array: Callable[[object], np.ndarray | None]) -> 
     if isinstance(value, str | int | float | bool | type(None)):
         text = value if isinstance(value, str) else f"{value:.6g}" if isinstance(value, float) else str(value)[:40]
         return ascii(text[:40]) if isinstance(value, str) else text
-    return str(value) if isinstance(value, Opaque) else type(value).__name__
+    named = isinstance(value, Opaque) or getattr(value, "is_tensor", False)
+    return str(value) if named else type(value).__name__

@@ -46,20 +46,26 @@ _TYPES = {
 class _Storage:
     """Memory of tensors; `data` is None until it is read, `code` None for an unknown number type."""
 
-    __slots__ = ("code", "data", "entries", "name")
+    __slots__ = ("code", "data", "entries", "kind", "name")
 
-    def __init__(self, name: str, code: str | None, entries: int) -> None:
-        self.name, self.code, self.entries = name, code, entries
+    def __init__(self, name: str, kind: str, order: str, entries: int) -> None:
+        code = _TYPES.get(kind)
+        self.name, self.kind, self.entries = name, kind, entries
+        self.code = None if code is None else order + code
         self.data: bytes | None = None
 
 
 class PickledTensor:
     """A tensor: a view of a storage, with offset and strides in entries."""
 
+    is_tensor = True
     __slots__ = ("offset", "shape", "storage", "strides")
 
     def __init__(self, storage: _Storage, offset: int, shape: tuple[int, ...], strides: tuple[int, ...]) -> None:
         self.storage, self.offset, self.shape, self.strides = storage, offset, shape, strides
+
+    def __str__(self) -> str:
+        return f"tensor of {self.storage.kind} {short(str(list(self.shape)))}, not read"
 
     def array(self) -> np.ndarray | None:
         """Return the entries, None for an unknown number type or more entries than the storage has."""
@@ -127,8 +133,7 @@ class _Unpickler(SafeUnpickler):
         _, kind, key, _, entries = found[:5]
         if not isinstance(kind, Opaque) or not isinstance(key, str) or type(entries) is not int:
             raise Damaged("a persistent id of unknown form")
-        code = _TYPES.get(kind.name.rpartition(".")[2])
-        made = _Storage(key, code and self.order + code, entries)
+        made = _Storage(key, kind.name.rpartition(".")[2], self.order, entries)
         self.append(self.storages.setdefault(key, made))
 
 

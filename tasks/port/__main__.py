@@ -22,7 +22,7 @@ from core.weights.witness_logits import Witness
 from tasks.cli.console import console, fact, launch
 from tasks.port import certificate, layers
 from tasks.port.against import witness_of
-from tasks.port.arguments import choices_of, free_name, parse
+from tasks.port.arguments import choices_of, free_name, parse, record_of
 from tasks.port.describe import NOT_CHECKED, describe, describe_fits, failed, left_out
 from tasks.port.verify import load_sides, run_rungs
 
@@ -58,7 +58,7 @@ def main(argv: list[str]) -> int:
     if port.unplaced:
         fact("left out", left_out(port.unplaced))
     if witness is None:
-        _claim_conversion(port, sides)
+        _claim_conversion(arguments, port, sides)
         return 0
     files = {"source": Path(arguments.source), "written": out}
     files["witness"] = Path(arguments.logits or arguments.against.rpartition(":")[0])
@@ -117,13 +117,17 @@ def _write(arguments: argparse.Namespace, port: Port, out: Path) -> bool:
     return True
 
 
-def _claim_conversion(port: Port, sides: Sides) -> None:
+def _claim_conversion(arguments: argparse.Namespace, port: Port, sides: Sides) -> None:
     """Print what is verified without a witness, and what is not."""
     names = [*sides, "the NumPy reference"]
     same = f"{', '.join(names[:-1])} and {names[-1]} compute the same with the converted weights"
     computed = same if sides else "nothing computed, since no framework is installed"
     console.print(f"[green]converted {len(port.rows)} arrays[/]: {escape(computed)}")
-    console.print(f"not checked: {escape(NOT_CHECKED)}")
+    record = record_of(arguments)
+    if record is not None and not (arguments.pooling or arguments.activation or arguments.encoder_activation):
+        console.print(f"the model is that of {escape(str(record))}")
+    else:
+        console.print(f"not checked: {escape(NOT_CHECKED)}")
 
 
 if __name__ == "__main__":

@@ -40,6 +40,12 @@ def witness_of(arguments: argparse.Namespace, state: StateDict, vocab_size: int,
     _load(side, model, state, f"{where} ({name})", arguments.source)
     ids, lengths = random_texts(vocab_size, np.random.default_rng(seed))
     logits, call = side.module_logits(model, ids, lengths, where)
+    again, _ = side.module_logits(model, ids, lengths, where)
+    if logits.shape != again.shape or not np.array_equal(logits, again, equal_nan=True):
+        raise UserError(
+            f"{where}: two runs of {call} on the same texts differ: make it deterministic in evaluation mode, e.g. give"
+            f" dropout training=self.training"
+        )
     fact("run", f"{call} of {where} in {name}, random texts of unequal lengths, seed {seed}")
     return check_witness(ids, lengths, logits, where)
 

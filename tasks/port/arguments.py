@@ -62,9 +62,8 @@ def choices_of(arguments: argparse.Namespace) -> Choices:
         head=arguments.head,
         encoder_activation=arguments.encoder_activation,
     )
-    source = Path(arguments.source)
-    record = source.parent / "experiment.json"
-    if weight_files.kind_of_source(source) != weight_files.NEUTRAL or not record.is_file():
+    record = record_of(arguments)
+    if record is None:
         return choices
     model = read_experiment(record).model
     fact("spec", f"pooling and activation from {record}, unless given")
@@ -74,6 +73,13 @@ def choices_of(arguments: argparse.Namespace) -> Choices:
         activation=choices.activation or model.head.activation,
         encoder_activation=choices.encoder_activation or getattr(model.encoder, "activation", None),
     )
+
+
+def record_of(arguments: argparse.Namespace) -> Path | None:
+    """Return the record of the run that the file belongs to, None if it is no file of a run."""
+    record = Path(arguments.source).parent / "experiment.json"
+    own = weight_files.kind_of_source(arguments.source) == weight_files.NEUTRAL and record.is_file()
+    return record if own else None
 
 
 def _parser() -> Parser:

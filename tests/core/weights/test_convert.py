@@ -414,6 +414,7 @@ def test_a_run_folder_goes_out(backend, tmp_path, rng, quick):
     done = call(folder.path / "last.safetensors", "--to", backend.NAME, "--out", out)
     assert done.code == 0, done
     assert "max pooling" in done.out and "weights do not determine" not in done.out
+    assert done.out.splitlines()[-1] == f"the model is that of {folder.path / 'experiment.json'}"
     assert "skipped  optimizer/... (1 arrays): optimizer state" in done.out
     other = own(backend.NAME, model, "float64", names=Names("embedding", "encoder", head="head"))
     other.load(out)

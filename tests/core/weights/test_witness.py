@@ -198,6 +198,7 @@ def test_a_witness_that_cannot_decide(tmp_path, rng):
         ("own.py:Raises", "forward(ids) raised ValueError: not today"),
         ("own.py:Third", "got forward(ids, mask, extra), expected forward(ids) or forward(ids, lengths)"),
         ("own.py:Text", "forward(ids) returned str, expected a tensor"),
+        ("own.py:Noisy", "two runs of forward(ids) on the same texts differ: make it deterministic"),
     ],
 )
 def test_classes_that_cannot_be_run_are_one_line(target, says, tmp_path):
@@ -216,6 +217,8 @@ class Raises(Reviews):
     def forward(self, ids): raise ValueError("not\\ntoday")
 class Third(Reviews):
     def forward(self, ids, mask, extra): return 0
+class Noisy(Reviews):
+    def forward(self, ids): return nn.functional.dropout(super().forward(ids)[0])
 class Text(Reviews):
     def forward(self, ids): return "x"
 """)
