@@ -247,3 +247,28 @@ def test_wrong_witnesses_are_one_line(change, says):
     with pytest.raises(UserError) as error:
         check_witness(*(arrays | change).values(), "w.npz")
     assert says in one_line(error)
+
+
+def test_one_wrong_array_fits_no_candidate(rng):
+    """Each array in turn is 1 % larger than the one that computed the logits, or has its gates in another order."""
+    from core.models.model import forward
+    from core.weights.choices import Choices
+    from core.weights.convert import convert
+    from core.weights.state_dict import StateDict
+    from core.weights.witness import Space, search
+    from tests.core.weights.test_convert import batch_for, spec, state_of
+
+    model = spec("gru", pooling="max", activation="tanh", hidden_size=8, classes=8)
+    state = state_of(model, rng)
+    port = convert(StateDict("my.pdparams", state), "in_out", Choices(pooling="max", activation="tanh"))
+    batch = batch_for(model, rng)
+    logits = forward(model, port.arrays, batch)["logits"]
+    witness = check_witness(batch.ids, batch.lengths, logits, "w.npz")
+    layouts = ("in_out", "out_in")
+    fits = search(Space(StateDict("my.pdparams", state), layouts, Choices()), witness)
+    assert len(fits) == 3 * 2 * 2 * 8 and fits[0].within(witness) and not fits[1].within(witness)
+    wrong = {name: array * 1.01 for name, array in state.items()}
+    wrong["rnn.weight_hh_l0"] = np.roll(state["rnn.weight_hh_l0"], model.encoder.hidden_size, axis=0)
+    for name, array in wrong.items():
+        found = search(Space(StateDict("my.pdparams", {**state, name: array}), layouts, Choices()), witness)
+        assert not found[0].within(witness), name
