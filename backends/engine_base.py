@@ -7,6 +7,7 @@ import numpy as np
 from core import spec
 from core.batch import Batch
 from core.engine.contract import StepStats
+from core.engine.executor import Executor
 
 
 class EngineBase:
@@ -16,9 +17,10 @@ class EngineBase:
     `_optimizer`.
     """
 
-    def _keep(self, model: spec.Model, training: spec.Training, device: str, implementation: str) -> None:
+    def _keep(self, model: spec.Model, training: spec.Training, executor: Executor) -> None:
         """Store the arguments of the constructor."""
-        self.device, self.implementation, self.training = device, implementation, training
+        self.device, self.implementation, self.training = executor.device, executor.implementation, training
+        self._group = executor.group
         self._counted = model.head.counted
         self._pending: list[tuple[object, int]] = []
         """Statistics of every step since the last `collect`, on the device, and its predictions."""

@@ -20,20 +20,27 @@ SIDE_BY_SIDE = ("loop", "fast")
 """Implementations of an `Ensemble`; built-in layers support one model only."""
 
 
+ON_CPU = ("fast", "builtin", "packed", "loop")
+"""All implementations in the order of preference on a CPU."""
+
+
+def preferred(backend: ModuleType, device: str, encoder: Encoder, dtype: str = "float32") -> tuple[str, ...]:
+    """Return all implementations in the backend's order of preference on a device."""
+    return ON_CPU if device == "cpu" else backend.preferred_on_gpu(encoder, dtype)
+
+
 def resolve_implementation(
     request: str,
-    backend: ModuleType | None,
     device: str,
     encoder: Encoder,
-    dtype: str = "float32",
+    order: tuple[str, ...] = ON_CPU,
     among: tuple[str, ...] = IMPLEMENTATIONS,
 ) -> str:
     """Return the implementation of an encoder on a device, for `auto` or one of `among`.
 
-    `auto` selects the first usable one: on a CPU of `fast`, `builtin`, `packed`, `loop`, on a GPU in the order of
-    `backend.preferred_on_gpu`. `backend` may be None for a CPU. Raises UserError if the requested one cannot run.
+    `auto` selects the first usable one in `order`, which for a GPU comes from `preferred`. Raises UserError if the
+    requested one cannot run.
     """
-    order = ("fast", "builtin", "packed", "loop") if device == "cpu" else backend.preferred_on_gpu(encoder, dtype)
     reasons = {name: _why_unavailable(name, device, encoder) for name in order}
     usable = [name for name in order if name in among and not reasons[name]]
     if not usable:

@@ -17,7 +17,7 @@ LAUNCHERS = {
 """Launcher of each backend."""
 
 
-def launched(name: str) -> tuple[int, int, int] | None:
+def process_ranks(name: str) -> tuple[int, int, int] | None:
     """Return (rank, size, local rank) of this process, None for a single process.
 
     Raises UserError if the launcher of another backend started it, as no process group could be formed.

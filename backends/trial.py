@@ -10,6 +10,7 @@ import numpy as np
 
 import backends
 from core.engine.child_process import call
+from core.engine.executor import Executor
 from core.models.embedding import Embedding
 from core.models.encoders.recurrent import RecurrentEncoder
 from core.models.model import Model, parameter_table
@@ -56,7 +57,7 @@ def compare_with_cpu(side: ModuleType, device: str) -> float:
     arrays = {name: rng.uniform(-0.3, 0.3, shape).astype(np.float32) for name, shape in shapes.items()}
     found = {}
     for where, implementation in itertools.product(("cpu", device), ("builtin", "packed")):
-        probe = side.LayerProbe(encoder, arrays, np.array([5, 4, 2, 1]), where, implementation)
+        probe = side.LayerProbe(encoder, arrays, np.array([5, 4, 2, 1]), Executor(where, implementation))
         results = {**probe.forward(), **probe.gradients()}
         found.setdefault(where, []).extend(array.ravel() for array in results.values())
     differences = np.abs(np.concatenate(found[device]) - np.concatenate(found["cpu"]))

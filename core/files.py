@@ -46,7 +46,7 @@ def write_bytes_atomic(path: str | Path, data: bytes) -> None:
 
 
 @contextmanager
-def growing_text(path: str | Path) -> Iterator[TextIO]:
+def incremental_writer(path: str | Path) -> Iterator[TextIO]:
     """Open a UTF-8 text file for incremental writing.
 
     It is renamed to `path` when the block ends. Line endings are written unchanged. Raises UserError if the system

@@ -18,8 +18,9 @@ import backends
 from backends import implementations
 from core.analysis import worked_textcnn
 from core.analysis.worked_example import ANSWER_LIMIT, ANSWERS, DERIVATIONS, INPUTS, Derivation, arrays, derive
+from core.engine.executor import Executor
 from core.errors import UserError
-from core.models.encoders.recurrent import CELLS, WEIGHT_KINDS, Cell, RecurrentEncoder
+from core.models.encoders.recurrent import CELLS, WEIGHT_KINDS, Cell, DirectionWeights, RecurrentEncoder
 from core.models.model import forward
 from core.spec.training import Training
 from tasks.cli.console import Parser, console, launch
@@ -92,7 +93,7 @@ def textcnn_checks(example: worked_textcnn.Example, names: list[str]) -> Iterato
     training = Training(dtype="float64")
     for name in names:
         for implementation in model.encoder.implementations:
-            engine = load_backend(name).Engine(model, training, given, "cpu", implementation)
+            engine = load_backend(name).Engine(model, training, given, Executor("cpu", implementation))
             yield Check(f"{name}, {implementation}", _largest(example, engine.activations(batch)), LIMIT)
 
 
@@ -143,11 +144,11 @@ def checks(
 
 def by_reference(cell: str, inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return hidden states [L, H] and the last cell state [H] of the NumPy reference."""
-    weights = [arrays(cell)[f"encoder.{kind}_l0"] for kind in WEIGHT_KINDS]
-    h = c = np.zeros((1, weights[1].shape[1]))
+    weights = DirectionWeights(*(arrays(cell)[f"encoder.{kind}_l0"] for kind in WEIGHT_KINDS))
+    h = c = np.zeros((1, weights.weight_hh.shape[1]))
     hidden = []
     for x in inputs:
-        h, c = CELLS[cell](x[None], h, c, *weights)
+        h, c = CELLS[cell](x[None], h, c, weights)
         hidden.append(h[0])
     return np.array(hidden), c[0]
 
@@ -160,7 +161,7 @@ def by_framework(name: str, implementation: str, cell: Cell, inputs: np.ndarray)
     given |= {state: np.zeros((1, 1, hidden_size)) for state in states}
     encoder = RecurrentEncoder(cell=cell, hidden_size=hidden_size, bidirectional=False)
     lengths = np.array([len(inputs)], dtype=np.int64)
-    found = load_backend(name).LayerProbe(encoder, given, lengths, "cpu", implementation).forward()
+    found = load_backend(name).LayerProbe(encoder, given, lengths, Executor("cpu", implementation)).forward()
     return found["output"][0], found["c_n"][0, 0] if "c_n" in found else np.zeros(hidden_size)
 
 

@@ -23,7 +23,6 @@ from rich.markup import escape
 import backends
 from core.data.sources.digit_sums import BOOK_LENGTHS, SUMS
 from core.data.stack import Stack
-from core.engine import devices
 from core.errors import UserError
 from core.files import write_json_atomic
 from core.models.encoders.recurrent import Cell, RecurrentEncoder
@@ -33,8 +32,9 @@ from core.report.runs import read_run
 from core.schema import of_kind
 from core.spec.data import DigitSums
 from core.spec.experiment import FORMAT_VERSION, Experiment, parse_experiment, replace
-from core.train.ensemble import Member, check_members, steps_from
+from core.train.ensemble import steps_from
 from core.train.ensemble_folder import EnsembleFolder
+from core.train.members import Member, check_members
 from core.train.run_folder import RunFolder, read_json
 from tasks.cli.console import INTERRUPTED, Parser, console, fact, launch
 from tasks.cli.framework import load_backend
@@ -42,8 +42,9 @@ from tasks.cli.options import DEVICE_HELP, TEXT_FLAGS, add_options, apply_option
 from tasks.cli.paths import new_name
 from tasks.cli.recipes import digit_sum
 from tasks.run import both_frameworks
-from tasks.run.ensembles import Executor, make_members, train_group
+from tasks.run.ensembles import make_members, train_group
 from tasks.run.report import write_page
+from tasks.run.worker import Request, Worker
 
 PROGRAM = "python -m tasks.digit_sum"
 CELLS = get_args(Cell)
@@ -110,13 +111,11 @@ class Plan:
 
 def main(argv: list[str]) -> int:
     arguments = _parser().parse_args(argv)
-    devices.parse(arguments.device)
-    backend = arguments.backend
+    request, backend = Request.read(arguments), arguments.backend
     if arguments.resume:
         _refuse_with_resume(arguments)
         if both_frameworks.is_both(arguments.resume):
-            how = (backend, arguments.device, arguments.impl)
-            return both_frameworks.resume_with_options(BOTH_BACKENDS, arguments.resume, *how)
+            return both_frameworks.resume_with_options(BOTH_BACKENDS, arguments.resume, request)
         if backend == both_frameworks.BOTH:
             raise UserError(
                 f"{arguments.resume}: run of a single backend, got --backend {both_frameworks.BOTH}: omit it"
@@ -135,11 +134,9 @@ def main(argv: list[str]) -> int:
             check_members(plan.members(cell))
         drawn = of_kind(next(iter(plan.experiments.values())).data, DigitSums).seed
         again = [*argv, "--data-seed", str(drawn)] if arguments.data_seed == "fresh" else argv
-        return both_frameworks.start_with_options(
-            BOTH_BACKENDS, "digit_sum", again, arguments.device, arguments.impl, arguments.out
-        )
+        return both_frameworks.start_with_options(BOTH_BACKENDS, "digit_sum", again, request, arguments.out)
     backend = backend or backends.first_installed()
-    who = _executors(plan, backend, arguments)
+    who = _workers(plan, backend, arguments)
     path = Path(arguments.out) if arguments.out else new_name(Path("runs"), f"digit_sum-{backend}")
     RunFolder.check_free(path)
     for cell in plan.experiments:
@@ -229,14 +226,14 @@ def _data_seed(text: str) -> int:
     raise UserError(f"--data-seed {text}: expected an integer from 0 to {2**32 - 1}, or fresh")
 
 
-def _executors(plan: Plan, backend: str, arguments: argparse.Namespace) -> dict[str, Executor]:
-    """Return the executor of each cell. Raises UserError if one is unavailable."""
-    how = (backend, arguments.device, arguments.impl)
-    return {cell: Executor.chosen(*how, own) for cell, own in plan.experiments.items()}
+def _workers(plan: Plan, backend: str, arguments: argparse.Namespace) -> dict[str, Worker]:
+    """Return the worker of each cell. Raises UserError if one is unavailable."""
+    request = Request.read(arguments).or_backend(backend)
+    return {cell: Worker.of_ensemble(request, own) for cell, own in plan.experiments.items()}
 
 
 def _train(plan: Plan, folder: RunFolder, backend: str, arguments: argparse.Namespace) -> int:
-    who = _executors(plan, backend, arguments)
+    who = _workers(plan, backend, arguments)
     _describe(plan, folder, who)
     results = {}
     for cell in plan.experiments:
@@ -263,8 +260,8 @@ def _train(plan: Plan, folder: RunFolder, backend: str, arguments: argparse.Name
         {
             "backend": backend,
             "versions": who[first].backend.versions(),
-            "device": who[first].device,
-            "implementation": {cell: own.implementation for cell, own in who.items()},
+            "device": who[first].executor.device,
+            "implementation": {cell: own.executor.implementation for cell, own in who.items()},
             "rows": rows,
             "training_seconds": {cell: _training(own)["seconds"] for cell, own in results.items()},
         },
@@ -272,15 +269,15 @@ def _train(plan: Plan, folder: RunFolder, backend: str, arguments: argparse.Name
     return 0
 
 
-def _describe(plan: Plan, folder: RunFolder, who: dict[str, Executor]) -> None:
+def _describe(plan: Plan, folder: RunFolder, who: dict[str, Worker]) -> None:
     first = next(iter(plan.experiments))
     experiment, own = plan.experiments[first], who[first]
     model, training = experiment.model, experiment.training
     data, encoder = of_kind(experiment.data, DigitSums), of_kind(model.encoder, RecurrentEncoder)
     versions = ", ".join(f"{name} {version}" for name, version in own.backend.versions().items())
-    layers = ", ".join(dict.fromkeys(own.implementation for own in who.values()))
+    layers = ", ".join(dict.fromkeys(own.executor.implementation for own in who.values()))
     fact("task", "digit sum: add the first two digits of a sequence (nndl, chapter 6)")
-    fact("backend", f"{versions}; device {own.device}; implementation {layers}")
+    fact("backend", f"{versions}; device {own.executor.device}; implementation {layers}")
     is_book = (data.seed, data.copies) == (0, 3) and set(plan.lengths) <= {*BOOK_LENGTHS}
     book = "the book's" if is_book else "newly drawn"
     fact("data", f"{100 * data.copies} train, 100 dev, 100 test per length, {book} (seed {data.seed})")
@@ -372,8 +369,8 @@ def _agreement(plan: Plan, arguments: argparse.Namespace) -> int:
     if arguments.backend is not None:
         raise UserError("--agreement compares all backends: omit --backend")
     if arguments.out and Path(arguments.out).exists():
-        raise UserError(f"--out {arguments.out}: exists; --agreement writes a new JSON file: choose another name")
-    sides = {name: _executors(plan, name, arguments) for name in backends.NAMES}
+        raise UserError(f"--out {arguments.out}: exists; --agreement writes a new JSON file: give another name")
+    sides = {name: _workers(plan, name, arguments) for name in backends.NAMES}
     names = " and ".join(f"{name} {load_backend(name).versions()[name]}" for name in sides)
     fact("compared", f"{names}: {AGREEMENT_STEPS} steps, float64, every length; largest loss difference")
     found: dict[str, dict[str, float]] = {}

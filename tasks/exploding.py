@@ -16,28 +16,28 @@ from types import MappingProxyType
 import numpy as np
 from rich.markup import escape
 
-import backends
 from core.analysis.gradient_flow import one_layer_to_the_last_state, state_gradients
-from core.engine import devices, machine
+from core.engine import machine
 from core.errors import UserError
 from core.files import write_json_atomic
 from core.models.encoders.recurrent import RecurrentEncoder
-from core.models.precision import rounding_of
-from core.plots.textbook import draw_norms, draw_vanishing
+from core.plots.textbook import Norms, draw_norms, draw_vanishing
 from core.report.exploding import LATER, Figures, Side, exploding_page
 from core.schema import of_kind
 from core.spec.data import DigitSums
 from core.spec.experiment import Experiment, replace
-from core.train.ensemble import evaluate_each, starting_values
+from core.train.ensemble import evaluate_each
 from core.train.loop import finite_or_none
+from core.train.members import starting_values
 from core.train.run_folder import RunFolder
 from tasks.cli.console import Parser, console, fact, launch
 from tasks.cli.options import DEVICE_HELP, TEXT_FLAGS, add_options, apply_options
 from tasks.cli.paths import new_name
 from tasks.cli.recipes import digit_sum, exploding
 from tasks.run import both_frameworks
-from tasks.run.ensembles import Executor, make_members, train_once
+from tasks.run.ensembles import make_members, train_once
 from tasks.run.report import write_page
+from tasks.run.worker import Request, Worker
 
 PROGRAM = "python -m tasks.exploding"
 SEEDS = tuple(range(8))
@@ -71,13 +71,22 @@ class Training:
 
     def tree(self) -> dict:
         return {
-            "norms": {
-                name: [[finite_or_none(x) for x in step] for step in v.tolist()] for name, v in self.norms.items()
-            },
-            "loss": [[finite_or_none(x) for x in step] for step in self.losses.tolist()],
+            "norms": {name: _numbers(values) for name, values in self.norms.items()},
+            "loss": _numbers(self.losses),
             "best_dev_accuracy": self.dev,
             "test_accuracy": self.test,
         }
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Hold the results of the program."""
+
+    trainings: dict[str, Training]
+    """Trainings by way of clipping."""
+    vanishing: dict[str, dict[str, np.ndarray]]
+    """Norms of `_vanishing`."""
+    seconds: float
 
 
 def _numbers(values: np.ndarray) -> list[list[float | None]]:
@@ -87,29 +96,26 @@ def _numbers(values: np.ndarray) -> list[list[float | None]]:
 def main(argv: list[str]) -> int:
     parser = _parser()
     arguments = parser.parse_args(argv)
-    devices.parse(arguments.device)
+    request = Request.read(arguments)
     if arguments.resume:
         return _resume(parser, arguments)
     base = _base(arguments)
     if arguments.backend == both_frameworks.BOTH:
-        return both_frameworks.start_with_options(
-            BOTH_BACKENDS, "exploding", argv, arguments.device, arguments.impl, arguments.out
-        )
-    backend = arguments.backend or backends.first_installed()
+        return both_frameworks.start_with_options(BOTH_BACKENDS, "exploding", argv, request, arguments.out)
     own_cell = _encoder(base).cell
     who = {
-        cell: Executor.chosen(backend, arguments.device, arguments.impl, replace(base, {"model.encoder.cell": cell}))
+        cell: Worker.of_ensemble(request, replace(base, {"model.encoder.cell": cell}))
         for cell in dict.fromkeys([own_cell, *VANISHING_CELLS])
     }
-    folder = Path(arguments.out) if arguments.out else new_name(Path("runs"), f"exploding-{backend}")
+    folder = Path(arguments.out) if arguments.out else new_name(Path("runs"), f"exploding-{request.backend_name}")
     RunFolder.check_free(folder)
     _describe(base, who[own_cell], arguments, folder)
     begun = time.perf_counter()
     found = {name: _train(name, spec, arguments.seeds, who) for name, spec in _variants(base).items()}
     vanishing = _vanishing(base, arguments, who)
-    seconds = time.perf_counter() - begun
+    measured = Measured(found, vanishing, time.perf_counter() - begun)
     RunFolder.create(folder)
-    _report(base, _write(folder, base, found, vanishing, who[own_cell], arguments, seconds))
+    _report(base, _write(folder, base, measured, who[own_cell], arguments))
     for picture in sorted(folder.glob("*.png")):
         fact("plot", str(picture))
     return 0
@@ -163,9 +169,7 @@ def _resume(parser: Parser, arguments: argparse.Namespace) -> int:
     if not both_frameworks.is_both(arguments.resume):
         RunFolder.open(Path(arguments.resume))
         raise UserError(f"{arguments.resume}: run of a single backend, which cannot be resumed: start a new run")
-    return both_frameworks.resume_with_options(
-        BOTH_BACKENDS, arguments.resume, arguments.backend, arguments.device, arguments.impl
-    )
+    return both_frameworks.resume_with_options(BOTH_BACKENDS, arguments.resume, Request.read(arguments))
 
 
 def _compare(paths: list[Path], names: list[str], out: Path) -> None:
@@ -211,7 +215,7 @@ def _members(base: Experiment, seeds: list[int]):
     return make_members({f"seed{seed}": replace(base, {"training.seed": seed}) for seed in seeds})
 
 
-def _train(name: str, spec: Experiment, seeds: list[int], who: dict[str, Executor]) -> Training:
+def _train(name: str, spec: Experiment, seeds: list[int], who: dict[str, Worker]) -> Training:
     members = _members(spec, seeds)
     display, state, ensemble = train_once(name, members, who[_encoder(spec).cell])
     ensemble.load(state.best, {}, 0)
@@ -224,7 +228,7 @@ def _train(name: str, spec: Experiment, seeds: list[int], who: dict[str, Executo
     )
 
 
-def _vanishing(base: Experiment, arguments: argparse.Namespace, who: dict[str, Executor]) -> dict[str, dict]:
+def _vanishing(base: Experiment, arguments: argparse.Namespace, who: dict[str, Worker]) -> dict[str, dict]:
     """Return norms [L, seeds], averaged over dev, by `untrained` or `trained`, then state (`lstm h`)."""
     found: dict[str, dict[str, np.ndarray]] = {"untrained": {}, "trained": {}}
     length = of_kind(base.data, DigitSums).length
@@ -247,13 +251,11 @@ def _vanishing(base: Experiment, arguments: argparse.Namespace, who: dict[str, E
     return found
 
 
-def _norms(member, values: dict[str, np.ndarray], number: int, who: Executor) -> dict[str, np.ndarray]:
+def _norms(member, values: dict[str, np.ndarray], number: int, who: Worker) -> dict[str, np.ndarray]:
     """Return the norms of one model: `h` [L] and, for an LSTM, `c` [L - 1]."""
     own = {name: array[number] for name, array in values.items()}
     dev = member.data.dev.batch(np.arange(len(member.data.dev)))
-    model = member.experiment.model
-    rounded = rounding_of(member.experiment.training.dtype)
-    found = state_gradients(who.backend, who.device, who.implementation, model, own, dev, rounded)
+    found = state_gradients(who.backend, who.executor, member.experiment, own, dev)
     return {part: norms.mean(axis=0) for part, norms in found.items()}
 
 
@@ -262,11 +264,11 @@ def _relative(states: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {name: values / states[f"{name.partition(' ')[0]} h"][-1] for name, values in states.items()}
 
 
-def _describe(base: Experiment, who: Executor, arguments: argparse.Namespace, folder: Path) -> None:
+def _describe(base: Experiment, who: Worker, arguments: argparse.Namespace, folder: Path) -> None:
     versions = ", ".join(f"{name} {version}" for name, version in who.backend.versions().items())
     training, optimizer, encoder = base.training, base.training.optimizer, _encoder(base)
     fact("task", "exploding and vanishing gradients (nndl, chapter 6)")
-    fact("backend", f"{versions}; device {who.device}; implementation {who.implementation}")
+    fact("backend", f"{versions}; device {who.executor.device}; implementation {who.executor.implementation}")
     fact(
         "spec",
         f"digit sum of length {of_kind(base.data, DigitSums).length}, {encoder.cell} {encoder.hidden_size},"
@@ -276,33 +278,31 @@ def _describe(base: Experiment, who: Executor, arguments: argparse.Namespace, fo
     fact("run", str(folder))
 
 
-def _write(
-    folder: Path, base: Experiment, found: dict, vanishing: dict, who: Executor, arguments, seconds: float
-) -> dict:
+def _write(folder: Path, base: Experiment, measured: Measured, who: Worker, arguments: argparse.Namespace) -> dict:
     """Write the plots and results.json. Return the results."""
     name = who.backend.NAME
     cell, limit = _encoder(base).cell, base.training.clip_norm
-    draw_norms(
-        found["not clipped"].norms, arguments.seeds, arguments.log, f"{cell}, {name}: not clipped", folder / "norms.png"
-    )
+    norms = {way: Norms(own.norms, arguments.seeds) for way, own in measured.trainings.items()}
+    draw_norms(norms["not clipped"], f"{cell}, {name}: not clipped", folder / "norms.png", arguments.log)
     title = f"{cell}, {name}: each tensor clipped to {limit:g}"
-    draw_norms(found["clipped"].norms, arguments.seeds, arguments.log, title, folder / "norms-clipped.png", limit)
-    relative = {when: _relative(states) for when, states in vanishing.items()}
+    draw_norms(norms["clipped"], title, folder / "norms-clipped.png", arguments.log, limit)
+    relative = {when: _relative(states) for when, states in measured.vanishing.items()}
     draw_vanishing(relative, f"Gradient of the loss at the state after step t ({name})", folder / "vanishing.png")
     tree = {
         "experiment": base.model_dump(mode="json"),
         "backend": name,
         "versions": who.backend.versions(),
-        "device": who.device,
-        "implementation": who.implementation,
+        "device": who.executor.device,
+        "implementation": who.executor.implementation,
         "seeds": arguments.seeds,
-        "training": {way: own.tree() for way, own in found.items()},
+        "training": {way: own.tree() for way, own in measured.trainings.items()},
         "state_gradients": {
-            when: {name: values.tolist() for name, values in states.items()} for when, states in vanishing.items()
+            when: {name: values.tolist() for name, values in states.items()}
+            for when, states in measured.vanishing.items()
         },
         "vanishing_epochs": arguments.vanishing_epochs,
         "machine": machine.description(),
-        "seconds": round(seconds, 3),
+        "seconds": round(measured.seconds, 3),
         "peak_memory_mb": machine.peak_memory_mb(),
     }
     write_json_atomic(folder / "results.json", tree, indent=None)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from core.analysis.gates import QUANTITIES, check_place, trace
+from core.analysis.gates import QUANTITIES, Place, check_place, trace
 from core.batch import UNK, pad
 from core.data.encode import EncodedText, encode_text
 from core.data.vocabulary import Vocabulary
@@ -47,12 +47,12 @@ def main(argv: list[str]) -> int:
         raise UserError(f"--direction {arguments.direction}: choose one of {', '.join(DIRECTIONS)}")
     if (arguments.sequence is None) == (arguments.text is None):
         raise UserError("expected one of --sequence and --text: give exactly one")
-    reverse, layer = arguments.direction == "reverse", arguments.layer
+    place = Place(arguments.layer, arguments.direction == "reverse")
     folder = RunFolder.open(Path(arguments.run))
     experiment, execution = folder.read_record()
     model, classes = experiment.model, _classes(folder, experiment.model, execution)
     try:
-        check_place(model, layer, reverse)
+        check_place(model, place)
     except UserError as error:
         raise UserError(f"{folder.path}: {error}") from None
     vocabulary = folder.read_vocabulary(model)
@@ -60,21 +60,21 @@ def main(argv: list[str]) -> int:
         sequence = ready_tokens(arguments.sequence, vocabulary, folder.path / "vocab.json")
     else:
         sequence = encode_text(arguments.text, vocabulary, experiment.text, "--text")
-    picture = _picture(arguments.out, folder.path, sequence, layer, arguments.direction)
+    picture = _picture(arguments.out, folder.path, sequence, place.layer, arguments.direction)
     parameters = _finite(folder, folder.read_best(model))
     rounded = rounding_of(experiment.training.dtype)
-    values = trace(model, parameters, sequence.ids, layer, reverse, rounded)
+    values = trace(model, parameters, sequence.ids, place, rounded)
     batch = pad([sequence.ids], {})
     probabilities = probabilities_of(ReferenceEngine(model, parameters, rounded).logits(batch))[0]
     best = int(probabilities.argmax())
 
-    where = f"layer {layer}, {arguments.direction}"
+    where = f"layer {place.layer}, {arguments.direction}"
     prediction = f"{classes[best]}, probability {probabilities[best]:.4f}"
     quantities = QUANTITIES[of_kind(model.encoder, RecurrentEncoder).cell]
     tree = {
         "run": str(folder.path),
         "model": model.model_dump(mode="json"),
-        "layer": layer,
+        "layer": place.layer,
         "direction": arguments.direction,
         "tokens": sequence.tokens,
         "ids": sequence.ids.tolist(),

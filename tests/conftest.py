@@ -134,24 +134,24 @@ def make_reviews(root: Path, rng: np.random.Generator, each: int) -> Path:
 def pytest_sessionfinish(session):
     """One of several test processes hands on what its ladders saw."""
     if hasattr(session.config, "workeroutput"):
-        from tests.parity.recorded import LADDER
+        from tests.parity.recorded import PARITY_SPEC
 
-        session.config.workeroutput["ladder"] = [[*key, value] for key, value in LADDER.items()]
+        session.config.workeroutput["ladder"] = [[*key, value] for key, value in PARITY_SPEC.items()]
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node, error):
-    from tests.parity.recorded import LADDER
+    from tests.parity.recorded import PARITY_SPEC
 
     for rung, dtype, value in getattr(node, "workeroutput", {}).get("ladder", ()):
-        LADDER[rung, dtype] = max(LADDER.get((rung, dtype), 0.0), value)
+        PARITY_SPEC[rung, dtype] = max(PARITY_SPEC.get((rung, dtype), 0.0), value)
 
 
 def pytest_terminal_summary(terminalreporter):
     """The largest difference that each rung of the ladder saw: the proof in numbers, not only in dots."""
-    from tests.parity.recorded import LADDER
+    from tests.parity.recorded import PARITY_SPEC
 
-    if LADDER:
+    if PARITY_SPEC:
         terminalreporter.section("largest differences on the ladder")
-        for (rung, dtype), difference in sorted(LADDER.items()):
+        for (rung, dtype), difference in sorted(PARITY_SPEC.items()):
             terminalreporter.write_line(f"{difference:9.1e}  {dtype}  rung {rung}")

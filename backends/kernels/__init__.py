@@ -13,6 +13,7 @@ import os
 from pathlib import Path
 
 from core.engine.machine import usable_cores
+from core.models.encoders.recurrent import LayerSizes
 
 LIBRARY = Path(__file__).with_name("recurrent.so")
 NOTE = LIBRARY.with_suffix(".txt")  # reason of `setup.py` for a missing library
@@ -133,25 +134,27 @@ def call(name: str, *arguments: int) -> int:
 class Pass:
     """One layer over one batch: `forward`, then at most one `backward`.
 
-    For `models` models in an ensemble. Arrays are given as addresses, by the names of `Problem`: a list for one per
-    direction, None for a missing one. The caller keeps them alive and ensures that they are C-contiguous, of one dtype,
-    on the CPU.
+    Arrays are given as addresses, by the names of `Problem`: a list for one per direction, None for a missing one.
+    The caller keeps them alive and ensures that they are C-contiguous, of one dtype, on the CPU.
     """
 
     _saved: int | None = None
 
-    def __init__(self, cell: str, float64: bool, directions: int, shape: list[int], hidden: int, models: int = 1):
+    def __init__(self, sizes: LayerSizes, shape: list[int], float64: bool):
         """Set the sizes; `shape` of x: [B, L, I], with the sequences of all models, model by model.
 
-        Raises ValueError for an empty batch or width, and if B is not a multiple of `models`.
+        Raises ValueError for an empty batch or width, and if B is not a multiple of the number of models.
         """
         batch, width, inputs = shape
+        hidden, models = sizes.hidden, sizes.models or 1
         if min(batch, width, inputs, hidden) < 1:
             raise ValueError(f"got x {list(shape)}, H {hidden}, expected at least one sequence, token, input and unit")
         if batch % models:
             raise ValueError(f"got {batch} sequences for {models} models, expected equal numbers")
         each = batch // models
-        self.problem = Problem(CELLS[cell], float64, directions, threads(), models, each, width, inputs, hidden)
+        self.problem = Problem(
+            CELLS[sizes.cell], float64, sizes.directions, threads(), models, each, width, inputs, hidden
+        )
 
     def forward(self, tokens: int | None, **addresses: object) -> None:
         """Write `output`, and `h_n` and `c_n` if given.

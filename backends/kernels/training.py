@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import math
+from typing import NamedTuple
 
 import numpy as np
 
@@ -68,6 +69,14 @@ class Rows:
         )
 
 
+class AdamArrays(NamedTuple):
+    """Addresses of the arrays [V, E] that Adam updates."""
+
+    weight: int
+    moment1: int
+    moment2: int
+
+
 class EmbeddingAdam:
     """Adam for a matrix [V, E] with a gradient of few rows.
 
@@ -80,13 +89,13 @@ class EmbeddingAdam:
         self.steps = 0
         self.touched = np.zeros(shape[0], dtype=np.uint8)
 
-    def step(self, weight: int, moment1: int, moment2: int, rows: Rows, gradient: int, learning_rate: float) -> None:
-        """Update `weight`; addresses of arrays [V, E], except for `gradient` [U, E] of `rows`."""
+    def step(self, arrays: AdamArrays, rows: Rows, gradient: int, learning_rate: float) -> None:
+        """Update the arrays; `gradient`: address of the gradient [U, E] of `rows`."""
         self.steps += 1
         betas = self.optimizer.beta1, self.optimizer.beta2
         corrections = [1.0 - beta**self.steps for beta in betas]
         scalars = (*betas, self.optimizer.epsilon, learning_rate / corrections[0], math.sqrt(corrections[1]))
-        addresses = (weight, moment1, moment2, self.touched.ctypes.data, rows.slot.ctypes.data, gradient)
+        addresses = (*arrays, self.touched.ctypes.data, rows.slot.ctypes.data, gradient)
         count, dim = self.shape
         kernels.compute(
             "seqtwin_adam_rows", AdamRows(self.float64, _threads(count * dim), count, dim, *addresses, *scalars)

@@ -16,6 +16,7 @@ from backends.paddle.runtime import native_device, set_precision, to_numpy
 from core import spec
 from core.batch import Batch
 from core.engine.contract import EnsembleStats
+from core.engine.executor import Executor
 from core.models.model import product_weights
 
 
@@ -31,16 +32,15 @@ class Ensemble(Engine):
         training: spec.Training,
         seeds: list[int],
         parameters: dict[str, np.ndarray],
-        device: str,
-        implementation: str,
+        executor: Executor,
     ) -> None:
-        self._keep(model, training, device, implementation)
+        self._keep(model, training, executor)
         self.seeds = seeds
-        set_precision(training.dtype, device)
-        self._native_device = native_device(device)
+        set_precision(training.dtype, self.device)
+        self._native_device = native_device(self.device)
         self._class_weights = class_weights(training, self._native_device)
-        paddle.set_device(device)  # parameters are created on this device
-        self._model = Model(model, training.array_dtype, implementation, len(seeds))
+        paddle.set_device(self.device)  # parameters are created on this device
+        self._model = Model(model, training.array_dtype, self.implementation, len(seeds))
         self._model.assign(parameters)
         self._trainable = self._model.trainable
         self.product_weights = prepare(self._model, product_weights(model), training.dtype)

@@ -7,12 +7,7 @@ import numpy as np
 from backends import kernels
 from backends.kernels import training
 from backends.paddle.framework import paddle
-
-KINDS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-"""Weights per direction: [G * H, I], [G * H, H], [G * H], [G * H].
-
-Gates i, f, g, o or r, z, n.
-"""
+from core.models.encoders.recurrent import WEIGHT_KINDS, LayerSizes
 
 
 class RecurrentFunction(paddle.autograd.PyLayer):
@@ -22,15 +17,19 @@ class RecurrentFunction(paddle.autograd.PyLayer):
     """
 
     @staticmethod
-    def forward(ctx, cell, models, lengths, states, keep, *arrays):
+    def forward(ctx, sizes: LayerSizes, lengths, states, keep, *arrays):
+        """Compute one layer; `arrays`: x, h_0 and c_0 or None, and the weights of every direction.
+
+        `states`: return h_n and (LSTM) c_n as well; `keep`: store the gates for `backward`.
+        """
         arrays = [None if array is None else array.contiguous() for array in arrays]
         x, h_0, c_0, *weights = arrays
         batch, width, _ = x.shape
-        hidden, directions = weights[1].shape[-1], len(weights) // len(KINDS)
+        hidden, directions = sizes.hidden, sizes.directions
         output = paddle.empty([batch, width, directions * hidden], x.dtype)
         h_n = paddle.empty([directions, batch, hidden], x.dtype) if states else None
-        c_n = paddle.empty_like(h_n) if states and cell == "lstm" else None
-        run = kernels.Pass(cell, x.dtype == paddle.float64, directions, list(x.shape), hidden, models or 1)
+        c_n = paddle.empty_like(h_n) if states and sizes.cell == "lstm" else None
+        run = kernels.Pass(sizes, list(x.shape), x.dtype == paddle.float64)
         run.forward(
             int(lengths.sum()) if keep else None,
             lengths=address(lengths),
@@ -125,5 +124,7 @@ def address(tensor: paddle.Tensor | None) -> int | None:
 
 def by_direction(prefix: str, weights: list[paddle.Tensor | None]) -> dict[str, list[int | None]]:
     """Return the addresses of the weights of every direction by the names of `kernels.Problem`."""
-    count = len(KINDS)
-    return {prefix + kind: [address(tensor) for tensor in weights[place::count]] for place, kind in enumerate(KINDS)}
+    count = len(WEIGHT_KINDS)
+    return {
+        prefix + kind: [address(tensor) for tensor in weights[place::count]] for place, kind in enumerate(WEIGHT_KINDS)
+    }

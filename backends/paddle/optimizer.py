@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from backends.kernels.training import EmbeddingAdam
+from backends.kernels.training import AdamArrays, EmbeddingAdam
 from backends.paddle.fast import RowGradient, address
 from backends.paddle.framework import paddle
 from backends.paddle.runtime import to_numpy, to_tensor
@@ -145,8 +145,8 @@ class RowAdam:
         return str(self.parameter.dtype).rpartition(".")[2]
 
     def step(self, learning_rate: float, rows: RowGradient) -> None:
-        arrays = (self.parameter, *self.state.values())
-        self.kernel.step(*(address(array) for array in arrays), rows.rows, address(rows.values), learning_rate)
+        arrays = AdamArrays(*(address(array) for array in (self.parameter, *self.state.values())))
+        self.kernel.step(arrays, rows.rows, address(rows.values), learning_rate)
 
     def load(self, moment1: np.ndarray, moment2: np.ndarray, steps: int) -> None:
         place = self.parameter.place

@@ -15,7 +15,7 @@ from backends.torch.precision import prepare, reads_rounded
 from backends.torch.runtime import DeviceClock, Inputs, native_device, set_precision, to_numpy
 from core import spec
 from core.batch import Batch
-from core.engine.processes import SINGLE_PROCESS, ProcessGroup
+from core.engine.executor import Executor
 from core.models.model import product_weights
 
 
@@ -27,17 +27,14 @@ class Engine(EngineBase):
         model: spec.Model,
         training: spec.Training,
         parameters: dict[str, np.ndarray],
-        device: str,
-        implementation: str,
-        group: ProcessGroup = SINGLE_PROCESS,
+        executor: Executor,
     ) -> None:
-        self._keep(model, training, device, implementation)
-        self._group = group
-        set_precision(training.dtype, device)
-        self._native_device = native_device(device)
+        self._keep(model, training, executor)
+        set_precision(training.dtype, self.device)
+        self._native_device = native_device(self.device)
         self._class_weights = class_weights(training, self._native_device)
         self._clock = DeviceClock(self._native_device)
-        self._model = Model(model, training.array_dtype, implementation).to(self._native_device)
+        self._model = Model(model, training.array_dtype, self.implementation).to(self._native_device)
         self._model.assign(parameters)
         self._trainable = self._model.trainable
         self.product_weights = prepare(self._model, product_weights(model), training.dtype)

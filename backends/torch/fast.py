@@ -5,12 +5,7 @@ from __future__ import annotations
 from backends import kernels
 from backends.kernels import training
 from backends.torch.framework import torch
-
-KINDS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-"""Weights per direction: [G * H, I], [G * H, H], [G * H], [G * H].
-
-Gates i, f, g, o or r, z, n.
-"""
+from core.models.encoders.recurrent import WEIGHT_KINDS, LayerSizes
 
 
 class RecurrentFunction(torch.autograd.Function):
@@ -20,15 +15,19 @@ class RecurrentFunction(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, cell, models, lengths, states, keep, *arrays):
+    def forward(ctx, sizes: LayerSizes, lengths, states, keep, *arrays):
+        """Compute one layer; `arrays`: x, h_0 and c_0 or None, and the weights of every direction.
+
+        `states`: return h_n and (LSTM) c_n as well; `keep`: store the gates for `backward`.
+        """
         arrays = [None if array is None else array.contiguous() for array in arrays]
         x, h_0, c_0, *weights = arrays
         batch, width, _ = x.shape
-        hidden, directions = weights[1].shape[-1], len(weights) // len(KINDS)
+        hidden, directions = sizes.hidden, sizes.directions
         output = x.new_empty(batch, width, directions * hidden)
         h_n = x.new_empty(directions, batch, hidden) if states else None
-        c_n = torch.empty_like(h_n) if states and cell == "lstm" else None
-        run = kernels.Pass(cell, x.dtype == torch.float64, directions, list(x.shape), hidden, models or 1)
+        c_n = torch.empty_like(h_n) if states and sizes.cell == "lstm" else None
+        run = kernels.Pass(sizes, list(x.shape), x.dtype == torch.float64)
         run.forward(
             int(lengths.sum()) if keep else None,
             lengths=address(lengths),
@@ -51,7 +50,7 @@ class RecurrentFunction(torch.autograd.Function):
         output, *arrays = ctx.saved_tensors
         x, h_0, c_0, *weights = arrays
         given = [None if array is None else array.contiguous() for array in (d_output, d_h_n, d_c_n)]
-        wanted = ctx.needs_input_grad[5:]
+        wanted = ctx.needs_input_grad[4:]
         gradients = [torch.empty_like(array) if want else None for array, want in zip(arrays, wanted, strict=True)]
         d_x, d_h_0, d_c_0, *d_weights = gradients
         ctx.run.backward(
@@ -68,7 +67,7 @@ class RecurrentFunction(torch.autograd.Function):
             **by_direction("", weights),
             **by_direction("d_", d_weights),
         )
-        return None, None, None, None, None, *gradients
+        return None, None, None, None, *gradients
 
 
 class PoolFunction(torch.autograd.Function):
@@ -124,5 +123,7 @@ def address(tensor: torch.Tensor | None) -> int | None:
 
 def by_direction(prefix: str, weights: list[torch.Tensor | None]) -> dict[str, list[int | None]]:
     """Return the addresses of the weights of every direction by the names of `kernels.Problem`."""
-    count = len(KINDS)
-    return {prefix + kind: [address(tensor) for tensor in weights[place::count]] for place, kind in enumerate(KINDS)}
+    count = len(WEIGHT_KINDS)
+    return {
+        prefix + kind: [address(tensor) for tensor in weights[place::count]] for place, kind in enumerate(WEIGHT_KINDS)
+    }

@@ -11,6 +11,7 @@ from backends.torch.framework import torch
 from backends.torch.runtime import Inputs, native_device, to_numpy, to_tensor
 from core import spec
 from core.batch import Batch
+from core.engine.executor import Executor
 from core.models.encoders.encoder import Block, Encoded
 
 nn = torch.nn
@@ -53,14 +54,13 @@ class LayerProbe:
         encoder: spec.RecurrentEncoder,
         arrays: dict[str, np.ndarray],
         lengths: np.ndarray,
-        device: str,
-        implementation: str,
+        executor: Executor,
     ) -> None:
         dtype, inputs = str(arrays["x"].dtype), arrays["x"].shape[-1]
         native = getattr(torch, dtype)
-        kind = NativeEncoder if implementation in NATIVE else RecurrentEncoder
-        where = native_device(device)
-        self._encoder = kind(encoder, inputs, native, implementation).to(where)
+        kind = NativeEncoder if executor.implementation in NATIVE else RecurrentEncoder
+        where = native_device(executor.device)
+        self._encoder = kind(encoder, inputs, native, executor.implementation).to(where)
         weights = self._encoder.named()
         self.tensors = {name: to_tensor(array, where) for name, array in arrays.items() if name not in weights}
         for name, tensor in self.tensors.items():

@@ -16,7 +16,6 @@ from core.errors import UserError
 from core.models.encoders.recurrent import (
     CELLS,
     RecurrentEncoder,
-    direction_suffixes,
     layer_weights,
     recurrent_layer,
     sigmoid,
@@ -58,9 +57,20 @@ The candidate is g in an LSTM, n in a GRU (`core/models/encoders/recurrent.py`);
 """
 
 
-def check_place(model: Model, layer: int, reverse: bool) -> None:
+@dataclass(frozen=True)
+class Place:
+    """A layer (from 0) and one of its directions."""
+
+    layer: int = 0
+    reverse: bool = False
+
+
+FIRST = Place()
+
+
+def check_place(model: Model, place: Place) -> None:
     """Raise UserError if the cell has no gates, or the layer or direction does not exist."""
-    encoder = model.encoder
+    encoder, layer = model.encoder, place.layer
     if not isinstance(encoder, RecurrentEncoder):
         raise UserError(f"the encoder {encoder.describe()} has no gates: give a run with a recurrent encoder")
     if encoder.cell not in QUANTITIES:
@@ -69,38 +79,32 @@ def check_place(model: Model, layer: int, reverse: bool) -> None:
     if not 0 <= layer < encoder.num_layers:
         there = "layer 0" if encoder.num_layers == 1 else f"one of layers 0 to {encoder.num_layers - 1}"
         raise UserError(f"no layer {layer} in the model: give {there}")
-    if reverse and not encoder.bidirectional:
+    if place.reverse and not encoder.bidirectional:
         raise UserError("a unidirectional model has no reverse direction: give forward")
 
 
 def trace(
-    model: Model,
-    parameters: Arrays,
-    ids: np.ndarray,
-    layer: int = 0,
-    reverse: bool = False,
-    rounded: Rounding = exactly,
+    model: Model, parameters: Arrays, ids: np.ndarray, place: Place = FIRST, rounded: Rounding = exactly
 ) -> Arrays:
     """Return the cell's `QUANTITIES` by name, [L, H] float64, for ids [L], without dropout.
 
     Row t belongs to token t; in the reverse direction, to the state after reading tokens L-1, ..., t. Raises UserError
     like `check_place` and `pad`.
     """
-    check_place(model, layer, reverse)
+    check_place(model, place)
     encoder = of_kind(model.encoder, RecurrentEncoder)
     parameters = {name: array.astype(np.float64) for name, array in parameters.items()}
     batch = pad([np.asarray(ids)], {})
     x = model.embedding.forward(parameters, batch, no_dropout)
-    for below in range(layer):
-        x = recurrent_layer(encoder, parameters, x, batch.lengths, below, rounded)
-    suffix = direction_suffixes(encoder.bidirectional)[int(reverse)]
-    x, weights = rounded(x), layer_weights(parameters, layer, suffix, rounded)
+    for below in range(place.layer):
+        x = recurrent_layer(encoder.cell, layer_weights(encoder, parameters, below, rounded), rounded(x), batch.lengths)
+    x, weights = rounded(x), layer_weights(encoder, parameters, place.layer, rounded)[int(place.reverse)]
     steps = range(x.shape[1])
     previous, hidden, cell = (np.zeros((len(steps), encoder.hidden_size)) for _ in range(3))
     h = c = np.zeros((1, encoder.hidden_size))
-    for t in reversed(steps) if reverse else steps:
+    for t in reversed(steps) if place.reverse else steps:
         previous[t] = h[0]
-        h, c = CELLS[encoder.cell](x[:, t], h, c, *weights)
+        h, c = CELLS[encoder.cell](x[:, t], h, c, weights)
         hidden[t], cell[t] = h[0], c[0]
     weight_ih, weight_hh, bias_ih, bias_hh = weights
     from_input, from_state = x[0] @ weight_ih.T + bias_ih, previous @ weight_hh.T + bias_hh  # [L, G*H]

@@ -10,12 +10,14 @@ from types import ModuleType
 import numpy as np
 
 from core.batch import Batch
+from core.engine.executor import Executor
 from core.models.encoders.recurrent import RecurrentEncoder
 from core.models.model import Model, parameter_table, product_weights
 from core.models.parameters import Parameter
-from core.models.precision import Rounding, exactly
+from core.models.precision import rounding_of
 from core.models.types import Arrays
 from core.schema import of_kind
+from core.spec.experiment import Experiment
 
 
 def one_layer_to_the_last_state(model: Model) -> bool:
@@ -27,13 +29,7 @@ def one_layer_to_the_last_state(model: Model) -> bool:
 
 
 def state_gradients(
-    side: ModuleType,
-    device: str,
-    implementation: str,
-    model: Model,
-    parameters: Arrays,
-    batch: Batch,
-    rounded: Rounding = exactly,
+    side: ModuleType, executor: Executor, experiment: Experiment, parameters: Arrays, batch: Batch
 ) -> dict[str, np.ndarray]:
     """Return the gradient norms of every sequence's cross-entropy, computed by backend `side`.
 
@@ -43,6 +39,7 @@ def state_gradients(
     prefixes, one over all suffixes. Raises ValueError unless all sequences have one length L >= 2 and
     `one_layer_to_the_last_state` holds.
     """
+    model, rounded = experiment.model, rounding_of(experiment.training.dtype)
     rows, length = batch.ids.shape
     if (batch.lengths != length).any() or length < 2 or not one_layer_to_the_last_state(model):
         raise ValueError("expected sequences of one length >= 2, and one layer whose last state the head reads")
@@ -60,7 +57,7 @@ def state_gradients(
         padded = np.zeros((len(sequences), lengths.max(), x.shape[2]), dtype)
         for row, sequence in enumerate(sequences):
             padded[row, : len(sequence)] = sequence
-        return side.LayerProbe(encoder, {"x": padded, **weights, **states}, lengths, device, implementation)
+        return side.LayerProbe(encoder, {"x": padded, **weights, **states}, lengths, executor)
 
     prefixes = [own[: t + 1] for t in range(length) for own in x]
     found = probe(prefixes, {f"{part}_0": zeros for part in parts}).forward()

@@ -12,6 +12,7 @@ from core.data.vocabulary import Vocabulary
 from core.errors import UserError
 from core.models.model import Model
 from core.rng import generator
+from core.spec.training import Training
 
 
 @dataclass(frozen=True)
@@ -82,17 +83,16 @@ def check_dataset(dataset: Dataset, model: Model) -> None:
     model.head.check_targets(dataset.targets)
 
 
-def epoch_order(
-    lengths: np.ndarray, batch_size: int, bucket_batches: int, seed: int, epoch: int, shuffle: bool = True
-) -> list[np.ndarray]:
-    """Return the row numbers of every batch of an epoch, a function of (seed, epoch) alone.
+def epoch_order(lengths: np.ndarray, training: Training, epoch: int) -> list[np.ndarray]:
+    """Return the row numbers of every batch of an epoch; random numbers depend on (seed, epoch) alone.
 
     Each row occurs once. Rows are shuffled, divided into buckets of `bucket_batches` batches, sorted by length within a
     bucket (ties stay shuffled), divided into batches, and the batches are shuffled. The last batch of a bucket may be
     smaller. `bucket_batches` 0 or 1 gives a plain shuffle. Without `shuffle`, batches follow the order of the data.
     """
-    rng = generator(seed, "order", epoch)
-    order = rng.permutation(len(lengths)) if shuffle else np.arange(len(lengths))
+    batch_size, bucket_batches = training.batch_size, training.bucket_batches
+    rng = generator(training.seed, "order", epoch)
+    order = rng.permutation(len(lengths)) if training.shuffle else np.arange(len(lengths))
     if bucket_batches > 1:
         span = bucket_batches * batch_size
         buckets = [order[start : start + span] for start in range(0, len(order), span)]

@@ -127,15 +127,13 @@ def _packaged(name: str, package: Package) -> Vectors:
         raise UserError(f"the vectors {name} require the package {package.distribution}: {INSTALL}") from None
     if importlib.util.find_spec("pyarrow") is None:
         raise UserError(f"the vectors {name} require the package pyarrow, to read their words: {INSTALL}")
-    paths = [Path(str(distribution.locate_file(file))) for file in (package.vectors, package.words)]
+    vectors, words = (Path(str(distribution.locate_file(file))) for file in (package.vectors, package.words))
     advice = f"pip install --force-reinstall {package.distribution}"
-    for path in paths:
+    for path in (vectors, words):
         if not path.is_file():
             raise UserError(f"{path}: missing from {package.distribution} {distribution.version}: {advice}")
-    matrix = _matrix(paths[0], advice)
-    return Vectors(
-        name, matrix.shape[1], lambda words, progress: _read_packaged(name, package, paths, advice, words, progress)
-    )
+    files = _Files(name, vectors, words, package.column, advice)
+    return Vectors(name, _matrix(vectors, advice).shape[1], files.read)
 
 
 def _matrix(path: Path, advice: str) -> np.ndarray:
@@ -149,33 +147,44 @@ def _matrix(path: Path, advice: str) -> np.ndarray:
     return matrix
 
 
-def _read_packaged(
-    name: str, package: Package, paths: list[Path], advice: str, words: set[str], progress: Progress
-) -> Found:
-    # Imported here because the import is slow and only packaged vectors need it.
-    import pyarrow  # pyright: ignore[reportMissingImports]
-    import pyarrow.parquet  # pyright: ignore[reportMissingImports]
+@dataclass(frozen=True)
+class _Files:
+    """The files of an installed package of vectors."""
 
-    matrix = _matrix(paths[0], advice)
-    rows: dict[str, int] = {}
-    total = 0
-    try:
-        with pyarrow.parquet.ParquetFile(str(paths[1])) as file:
-            if package.column not in file.schema_arrow.names:
-                raise UserError(f"{paths[1]}: no column {package.column}: {advice}")
-            for batch in file.iter_batches(batch_size=1 << 14, columns=[package.column]):
-                for row, word in enumerate(batch.column(0).to_pylist(), total):
-                    if word in words:
-                        rows.setdefault(word, row)
-                total += batch.num_rows
-                progress(f"reading {name}", total, len(matrix))
-    except (OSError, pyarrow.ArrowException) as error:
-        raise UserError(f"{paths[1]}: cannot be read ({error}): {advice}") from None
-    if total != len(matrix):
-        raise UserError(f"{paths[1]}: {total:,} words for {len(matrix):,} vectors: {advice}")
-    values = matrix[np.array(list(rows.values()), dtype=np.int64)]
-    if not np.isfinite(values).all():
-        raise UserError(f"{paths[0]}: contains NaN or infinity: {advice}")
-    digests = "".join(file_digest(path, "sha256") for path in paths)
-    fingerprint = f"sha256:{hashlib.sha256(digests.encode()).hexdigest()}"
-    return dict(zip(rows, values, strict=True)), fingerprint
+    name: str
+    vectors: Path
+    words: Path
+    column: str
+    """Column of `words`."""
+    advice: str
+    """Command that repairs the package."""
+
+    def read(self, words: set[str], progress: Progress) -> Found:
+        """See `Vectors.read`. Raises UserError if a file is damaged."""
+        # Imported here because the import is slow and only packaged vectors need it.
+        import pyarrow  # pyright: ignore[reportMissingImports]
+        import pyarrow.parquet  # pyright: ignore[reportMissingImports]
+
+        matrix = _matrix(self.vectors, self.advice)
+        rows: dict[str, int] = {}
+        total = 0
+        try:
+            with pyarrow.parquet.ParquetFile(str(self.words)) as file:
+                if self.column not in file.schema_arrow.names:
+                    raise UserError(f"{self.words}: no column {self.column}: {self.advice}")
+                for batch in file.iter_batches(batch_size=1 << 14, columns=[self.column]):
+                    for row, word in enumerate(batch.column(0).to_pylist(), total):
+                        if word in words:
+                            rows.setdefault(word, row)
+                    total += batch.num_rows
+                    progress(f"reading {self.name}", total, len(matrix))
+        except (OSError, pyarrow.ArrowException) as error:
+            raise UserError(f"{self.words}: cannot be read ({error}): {self.advice}") from None
+        if total != len(matrix):
+            raise UserError(f"{self.words}: {total:,} words for {len(matrix):,} vectors: {self.advice}")
+        values = matrix[np.array(list(rows.values()), dtype=np.int64)]
+        if not np.isfinite(values).all():
+            raise UserError(f"{self.vectors}: contains NaN or infinity: {self.advice}")
+        digests = "".join(file_digest(path, "sha256") for path in (self.vectors, self.words))
+        fingerprint = f"sha256:{hashlib.sha256(digests.encode()).hexdigest()}"
+        return dict(zip(rows, values, strict=True)), fingerprint

@@ -33,7 +33,7 @@ import numpy as np
 
 from core import spec
 from core.batch import Batch
-from core.engine.processes import SINGLE_PROCESS, ProcessGroup
+from core.engine.executor import Executor
 
 PUBLIC_NAMES = (
     "LINEAR_LAYOUT",
@@ -90,14 +90,11 @@ class Engine(Protocol):
         model: spec.Model,
         training: spec.Training,
         parameters: dict[str, np.ndarray],
-        device: str,
-        implementation: str,
-        group: ProcessGroup = SINGLE_PROCESS,
+        executor: Executor,
     ) -> None:
         """Build the model with these parameters.
 
-        `device` comes from `resolve_device`, `implementation` from `backends.implementations.resolve_implementation`.
-        All processes of a `group` receive the same batches and take the same steps; each computes its shard.
+        All processes of a group receive the same batches and take the same steps; each computes its shard.
         """
 
     def train_step(self, batch: Batch, step: int, learning_rate: float) -> None:
@@ -179,10 +176,9 @@ class Ensemble(Protocol):
         training: spec.Training,
         seeds: list[int],
         parameters: dict[str, np.ndarray],
-        device: str,
-        implementation: str,
+        executor: Executor,
     ) -> None:
-        """Build M models. `seeds` [M] key the dropout masks; `implementation` is `loop` or `fast`."""
+        """Build M models. `seeds` [M] key the dropout masks; the implementation is `loop` or `fast`."""
 
     def train_step(self, batch: Batch, step: int, learning_rate: float) -> None:
         """Train like `Engine.train_step`, with separate loss, clipping and optimizer per model."""
@@ -219,13 +215,11 @@ class LayerProbe(Protocol):
         encoder: spec.RecurrentEncoder,
         arrays: dict[str, np.ndarray],
         lengths: np.ndarray,
-        device: str,
-        implementation: str,
+        executor: Executor,
     ) -> None:
         """Build the layers; `lengths` [B] int64.
 
-        `implementation` comes from `backends.implementations.resolve_implementation`, or is one of the backend's
-        `NATIVE`, which take no states.
+        The implementation may also be one of the backend's `NATIVE`, which take no states.
         """
 
     def forward(self) -> dict[str, np.ndarray]:

@@ -44,13 +44,14 @@ def training_loss(experiment: Experiment, arrays: Arrays, batch: Batch, step: in
     return training_losses(experiment, arrays, batch, step).sum() / counted
 
 
-def slope(experiment: Experiment, arrays: Arrays, batch: Batch, step: int, name: str, direction: np.ndarray) -> float:
-    """Return the derivative of the loss along `direction`, of the shape of parameter `name`.
+def slope(experiment: Experiment, arrays: Arrays, batch: Batch, step: int, direction: Arrays) -> float:
+    """Return the derivative of the loss along `direction`, arrays of the parameters that it moves.
 
     `arrays` are float64.
     """
-    moved = {key: array.astype(np.complex128) for key, array in arrays.items()}
-    moved[name] += 1j * TINY * direction
+    moved = {name: array.astype(np.complex128) for name, array in arrays.items()}
+    for name, array in direction.items():
+        moved[name] += 1j * TINY * array
     return float(np.imag(training_loss(experiment, moved, batch, step)) / TINY)
 
 

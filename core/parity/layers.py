@@ -16,6 +16,7 @@ import numpy as np
 
 from core.batch import Batch
 from core.engine.contract import Engine
+from core.engine.executor import Executor
 from core.errors import UserError
 from core.models.model import forward, parameter_table
 from core.models.precision import rounding_of
@@ -79,7 +80,7 @@ def engine_of(side: ModuleType | Side, experiment: Experiment, parameters: Array
     check_dtype(experiment.training.dtype)
     own = experiment.model.encoder.implementations
     implementation = getattr(side, "implementation", "builtin" if "builtin" in own else "loop")
-    return side.Engine(experiment.model, experiment.training, parameters, device, implementation)
+    return side.Engine(experiment.model, experiment.training, parameters, Executor(device, implementation))
 
 
 def check_dtype(dtype: str) -> None:
@@ -92,7 +93,7 @@ def check_dtype(dtype: str) -> None:
         )
 
 
-def able(sides: Sides, experiment: Experiment) -> Sides:
+def supporting_sides(sides: Sides, experiment: Experiment) -> Sides:
     """Return the sides whose implementation supports the encoder of the spec."""
     own = experiment.model.encoder.implementations
     return {name: side for name, side in sides.items() if getattr(side, "implementation", own[0]) in own}
@@ -160,7 +161,8 @@ def compare_gradients(experiment: Experiment, parameters: Arrays, batch: Batch, 
         directions = {row.name: generator(0, "direction", row.name).normal(size=row.shape) for row in table}
         slopes = {"loss": loss}
         for row in table:
-            slopes[row.name] = np.array(derivatives.slope(experiment, exact, batch, 0, row.name, directions[row.name]))
+            direction = {row.name: directions[row.name]}
+            slopes[row.name] = np.array(derivatives.slope(experiment, exact, batch, 0, direction))
         for name, own in list(found.items()):
             along = {key: np.array((own[key].astype(np.float64) * d).sum()) for key, d in directions.items()}
             norms = {key: float(np.sqrt(np.square(own[key].astype(np.float64)).sum())) for key in directions}

@@ -7,6 +7,7 @@ diverge, in bfloat16 sooner; there differences are recorded only.
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -27,7 +28,7 @@ from core.spec.experiment import Experiment, replace
 from core.train.metrics import evaluate
 from core.train.run_folder import RunFolder, TrainingState
 from core.train.steps import steps_from
-from core.train.trainer import train
+from core.train.trainer import Session, train
 
 TRAINING_LIMIT = {"float64": 1e-9, "float32": None, "bfloat16": None}
 TIE = {"float64": 0.0, "float32": 1e-5, "bfloat16": 2e-3}
@@ -38,6 +39,18 @@ PROBE_ROWS = 6
 """Number of texts of rungs 1 and 2, the first truncated to one token."""
 EVALUATED = 500
 """Maximum number of texts whose predictions rung 5 compares."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One training run, on encoded texts, that all sides are to compute."""
+
+    experiment: Experiment
+    train_set: Dataset
+    dev_set: Dataset
+    sides: Sides
+    steps: int
+    """Number of steps from the beginning of the run."""
 
 
 @dataclass
@@ -67,21 +80,20 @@ def comparison_steps(steps: int) -> set[int]:
     return {look * 10**power for power in range(6) for look in (1, 2, 5) if look * 10**power < steps} | {steps}
 
 
-def compare_training(
-    experiment: Experiment, train_set: Dataset, sides: Sides, steps: int, report=no_report
-) -> tuple[list[Finding], Trained]:
-    """Train the first `steps` steps of the spec's run in lockstep from the same values (rung 3).
+def compare_training(comparison: Comparison, report=no_report) -> tuple[list[Finding], Trained]:
+    """Train the first steps of the spec's run in lockstep from the same values (rung 3).
 
     Compares the loss of every step (absolute), and all parameters and optimizer state after 1, 2, 5, 10, 20, ... steps
     and the last one, relative to each tensor's largest entry. For optimizer state this is the largest entry so far, as
     a moment passes through zero. The learning-rate schedule is that of the complete run.
     """
+    experiment, sides = comparison.experiment, comparison.sides
     engines = _starting_engines(experiment, sides)
     stats = {name: [] for name in sides}
     parameters: dict[str, Arrays] = {}
     watched = {(one, other): (_Watched("optimizer state"), _Watched("parameters")) for one, other in pairs(list(sides))}
     dtype = experiment.training.dtype
-    plan = list(itertools.islice(steps_from(experiment, train_set), steps))
+    plan = list(itertools.islice(steps_from(experiment, comparison.train_set), comparison.steps))
     compared_steps = comparison_steps(len(plan))
     for step, batch, rate in plan:
         for name, engine in engines.items():
@@ -176,20 +188,13 @@ class _Silent:
         pass
 
 
-def compare_routes(
-    experiment: Experiment,
-    train_set: Dataset,
-    dev_set: Dataset,
-    sides: Sides,
-    steps: int,
-    workspace: Path,
-    report=no_report,
-) -> list[Finding]:
+def compare_routes(comparison: Comparison, workspace: Path, report=no_report) -> list[Finding]:
     """Compare runs that change backend on resume with an uninterrupted run (rung 4).
 
-    A run changes its side after a third of `steps` and changes back after two thirds, with its run folder as the only
+    A run changes its side after a third of the steps and changes back after two thirds, with its run folder as the only
     state. The uninterrupted run uses the first side. Run folders are created in `workspace`.
     """
+    sides, steps = comparison.sides, comparison.steps
     names = sorted(sides)
     routes = [(first, second, first) for first, second in itertools.permutations(names, 2)]
     cuts = [-(-steps * leg // 3) for leg in (1, 2, 3)]
@@ -200,12 +205,12 @@ def compare_routes(
         report(next(done), total)
 
     base = RunFolder.create(workspace / f"{names[0]}-throughout")
-    parameters = _leg(experiment, train_set, dev_set, sides[names[0]], base, steps, tick)
-    curve, dtype, findings = _losses(base), experiment.training.dtype, []
+    parameters = _leg(comparison, names[0], base, steps, tick)
+    curve, dtype, findings = _losses(base), comparison.experiment.training.dtype, []
     for route in routes:
         folder, arrived = RunFolder.create(workspace / "-".join(route)), parameters
         for name, cut in zip(route, cuts, strict=True):
-            arrived = _leg(experiment, train_set, dev_set, sides[name], folder, cut, tick)
+            arrived = _leg(comparison, name, folder, cut, tick)
         compared = f"{' > '.join(route)} ~ {names[0]}"
         findings.append(curve_finding(4, compared, dtype, _losses(folder), curve))
         found = widest(arrived, parameters, TRAINING_LIMIT[dtype])
@@ -213,16 +218,16 @@ def compare_routes(
     return findings
 
 
-def _leg(experiment, train_set, dev_set, side, folder: RunFolder, until: int, tick) -> Arrays:
-    """Resume from the folder with a new engine up to step `until`; return the parameters."""
-    training = experiment.training
+def _leg(comparison: Comparison, side: str, folder: RunFolder, until: int, tick) -> Arrays:
+    """Resume from the folder with a new engine of `side` up to step `until`; return the parameters."""
+    experiment, training = comparison.experiment, comparison.experiment.training
     state, moments = TrainingState(), {}
     parameters = initial_parameters(experiment.model, training.seed, training.array_dtype)
     if (folder.path / "last.safetensors").exists():
         parameters, moments, state = folder.read_last(experiment.model)
     if state.step >= until:
         return parameters
-    engine = engine_of(side, experiment, parameters)
+    engine = engine_of(comparison.sides[side], experiment, parameters)
     engine.load(parameters, moments, state.step)
     folder.forget_metrics_after(state.step)
 
@@ -230,7 +235,7 @@ def _leg(experiment, train_set, dev_set, side, folder: RunFolder, until: int, ti
         tick()
         return state.step >= until
 
-    train(engine, experiment, train_set, dev_set, folder, state, _Silent(), stop)
+    train(engine, Session(experiment, comparison.train_set, comparison.dev_set, folder, state), _Silent(), stop)
     return engine.parameters()
 
 
@@ -276,26 +281,21 @@ def compare_predictions(
 
 
 def run_parity_check(
-    experiment: Experiment,
-    train_set: Dataset,
-    dev_set: Dataset,
-    sides: Sides,
-    steps: int,
-    seed: int,
-    workspace: Path,
-    report: Callable[[str, int, int], None],
+    comparison: Comparison, seed: int, workspace: Path, report: Callable[[str, int, int], None]
 ) -> tuple[list[Finding], Trained | None]:
-    """Run all five rungs of the parity check for one spec in its dtype, on encoded texts.
+    """Run all five rungs of the parity check for one spec in its dtype.
 
     `seed` keys the random parameters and texts of rungs 1 and 2. A single side is compared with the reference, which
-    does not train, in rungs 1 and 2 only. Rung 3 takes `steps` steps, rung 4 at most 30 of them per route.
+    does not train, in rungs 1 and 2 only. Rung 3 takes all steps, rung 4 at most 30 of them per route.
     `report(what, done, total)` reports progress.
     """
-    if experiment.training.dropout_masks != "shared":
-        experiment = replace(experiment, {"training.dropout_masks": "shared"})
+    if comparison.experiment.training.dropout_masks != "shared":
+        shared = replace(comparison.experiment, {"training.dropout_masks": "shared"})
+        comparison = dataclasses.replace(comparison, experiment=shared)
+    experiment, sides = comparison.experiment, comparison.sides
     rng = generator(seed, "probe")
     parameters, batch = well_conditioned(
-        experiment, lambda: (random_parameters(experiment, rng), probe_batch(train_set, rng))
+        experiment, lambda: (random_parameters(experiment, rng), probe_batch(comparison.train_set, rng))
     )
     report("rung 1", 0, 1)
     findings = compare_forward(experiment, parameters, batch, sides)
@@ -303,16 +303,12 @@ def run_parity_check(
     findings += compare_gradients(experiment, parameters, batch, sides)
     if len(sides) < 2:
         return findings, None
-    found, trained = compare_training(
-        experiment, train_set, sides, steps, lambda done, total: report("rung 3", done, total)
-    )
+    found, trained = compare_training(comparison, lambda done, total: report("rung 3", done, total))
     findings += found
-    change = min(30, trained.steps)
-    findings += compare_routes(
-        experiment, train_set, dev_set, sides, change, workspace, lambda done, total: report("rung 4", done, total)
-    )
+    routes = dataclasses.replace(comparison, steps=min(30, trained.steps))
+    findings += compare_routes(routes, workspace, lambda done, total: report("rung 4", done, total))
     report("rung 5", 0, 1)
-    findings += compare_predictions(experiment, trained.parameters, first_of(dev_set, EVALUATED), sides)
+    findings += compare_predictions(experiment, trained.parameters, first_texts(comparison.dev_set, EVALUATED), sides)
     return findings, trained
 
 
@@ -324,7 +320,7 @@ def probe_batch(dataset: Dataset, rng: np.random.Generator) -> Batch:
     return pad([sequences[0][:1], *sequences[1:]], batch.targets)
 
 
-def first_of(dataset: Dataset, most: int) -> Dataset:
+def first_texts(dataset: Dataset, most: int) -> Dataset:
     """Return the first `most` texts of a data set."""
     size = min(most, len(dataset))
     end = dataset.offsets[size]

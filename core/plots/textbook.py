@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -77,16 +78,24 @@ def draw_accuracy(rows: list[dict], title: str, path: Path) -> None:
     _save(figure, path)
 
 
-def draw_norms(
-    norms: dict[str, np.ndarray], seeds: list[int], log: bool, title: str, path: Path, limit: float | None = None
-) -> None:
-    """Plot gradient norms before clipping over steps as PNG, like figures 6.8 and 6.9.
+@dataclass(frozen=True)
+class Norms:
+    """Gradient norms before clipping of several seeds."""
 
-    `norms` holds [steps, seeds] by tensor, one panel each. It shows the first seed, as in the book, thin lines for the
-    other seeds, the median, and the clipping limit.
+    values: dict[str, np.ndarray]
+    """Norms [steps, seeds] by tensor."""
+    seeds: list[int]
+
+
+def draw_norms(norms: Norms, title: str, path: Path, log: bool, limit: float | None = None) -> None:
+    """Plot gradient norms over steps as PNG, one panel per tensor, like figures 6.8 and 6.9.
+
+    It shows the first seed, as in the book, thin lines for the other seeds, the median, and the clipping limit. `log`:
+    with a logarithmic axis.
     """
-    figure = _figure(3.6 * len(norms), 3.4, title)
-    for axes, (name, values) in zip(figure.subplots(1, len(norms), squeeze=False)[0], norms.items(), strict=True):
+    count, seeds = len(norms.values), norms.seeds
+    figure = _figure(3.6 * count, 3.4, title)
+    for axes, (name, values) in zip(figure.subplots(1, count, squeeze=False)[0], norms.values.items(), strict=True):
         steps = np.arange(1, len(values) + 1)
         # Zeros and tiny norms are omitted on a logarithmic axis, where they would only appear as vertical lines.
         shown = np.where(values > (TINY if log else -1.0), values, np.nan)

@@ -113,7 +113,7 @@ class Run:
     @property
     def models_together(self) -> int:
         """Number of models trained together, this one included."""
-        return self.execution.get("side_by_side", 1)
+        return self.execution.get("stacked_shape", 1)
 
     def curve(self, split: str, quantity: str) -> tuple[np.ndarray, np.ndarray]:
         """Return epochs, and `loss` (mean per text) or `accuracy`, of `split`; NaN where training diverged."""

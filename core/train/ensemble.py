@@ -14,28 +14,16 @@ from typing import Protocol
 import numpy as np
 
 from core.batch import Batch
-from core.data.dataset import Dataset, Prepared, check_dataset
+from core.data.dataset import Dataset, epoch_order
 from core.data.stack import Stack
 from core.engine.contract import Ensemble, EnsembleStats
-from core.errors import UserError
 from core.models.heads.head import Head
 from core.models.heads.scores import Evaluation
-from core.models.model import initial_parameters
-from core.spec.experiment import Experiment
-from core.spec.training import Training
 from core.train.loop import TrainingLoop, finite_or_none
+from core.train.members import Member, check_members
 from core.train.metrics import EVALUATION_BATCH
 from core.train.run_folder import TrainingState
-from core.train.steps import order_of, rows_from
-
-
-@dataclass(frozen=True)
-class Member:
-    """One model of an ensemble: name, spec and data."""
-
-    name: str
-    experiment: Experiment
-    data: Prepared
+from core.train.steps import rows_from
 
 
 @dataclass
@@ -82,6 +70,15 @@ class EnsembleState:
         return self.members[0].finished
 
 
+@dataclass(frozen=True)
+class EnsembleSession:
+    """Models to train in one step, from their state on."""
+
+    members: list[Member]
+    state: EnsembleState
+    """Changes in training."""
+
+
 class Observer(Protocol):
     """Callbacks during ensemble training."""
 
@@ -92,44 +89,6 @@ class Observer(Protocol):
         """Receive a `train` line (means since the last evaluation) and a `dev` line per model."""
 
 
-def check_members(members: list[Member]) -> Training:
-    """Return the training section that all members share, except for the seed.
-
-    Raises ValueError for members with different specs or numbers of examples, UserError for unsupported settings.
-    """
-    first = members[0].experiment
-    training = first.training
-    for member in members:
-        own = member.experiment
-        if own.model != first.model or own.training.model_copy(update={"seed": training.seed}) != training:
-            raise ValueError(
-                f"{member.name}: its spec differs from that of {members[0].name} in more than seed and data:"
-                f" train it separately"
-            )
-        if len(member.data.train) != len(members[0].data.train):
-            raise ValueError(
-                f"{member.name}: got {len(member.data.train)} training examples, expected"
-                f" {len(members[0].data.train)}: give all members the same number"
-            )
-        for dataset in (member.data.train, member.data.dev, member.data.test):
-            check_dataset(dataset, own.model)
-    for path, allowed in (("bucket_batches", (0, 1)), ("patience", (None,)), ("dropout_masks", ("shared",))):
-        if getattr(training, path) not in allowed:
-            raise UserError(
-                f"training.{path} {getattr(training, path)}: not supported by ensemble training, set {allowed[0]}"
-            )
-    return training
-
-
-def starting_values(members: list[Member]) -> dict[str, np.ndarray]:
-    """Return initial parameters [M, ...], equal to those of each model trained alone."""
-    each = [
-        initial_parameters(own.model, own.training.seed, own.training.array_dtype)
-        for own in (member.experiment for member in members)
-    ]
-    return {name: np.stack([own[name] for own in each]) for name in each[0]}
-
-
 def steps_from(members: list[Member], stack: Stack, start: int = 0) -> Generator[tuple[int, Batch, float], None, None]:
     """Yield (step, batch, learning rate) from `start` to the end.
 
@@ -137,7 +96,7 @@ def steps_from(members: list[Member], stack: Stack, start: int = 0) -> Generator
     """
 
     def orders(epoch: int) -> list[np.ndarray]:
-        each = [order_of(member.experiment.training, member.data.train, epoch) for member in members]
+        each = [epoch_order(member.data.train.lengths, member.experiment.training, epoch) for member in members]
         return [np.stack(rows) for rows in zip(*each, strict=True)]
 
     for step, rows, rate in rows_from(members[0].experiment, members[0].data.train, orders, start):
@@ -157,24 +116,24 @@ def evaluate_each(ensemble: Ensemble, head: Head, datasets: list[Dataset]) -> li
 
 def train_together(
     ensemble: Ensemble,
-    members: list[Member],
-    state: EnsembleState,
+    session: EnsembleSession,
     observer: Observer,
     save: Callable[[EnsembleState], None],
     should_stop: Callable[[], bool] = lambda: False,
 ) -> EnsembleState:
-    """Train from `state` to the end, or until `should_stop`.
+    """Train a session from its state to the end, or until `should_stop`.
 
     `save` is called as often as in a single run, and at the end. A model that diverges does not stop the others: its
     losses in the metrics are None.
     """
-    check_members(members)
-    _Loop(ensemble, members, state, observer, save, should_stop).run()
-    return state
+    check_members(session.members)
+    _Loop(ensemble, session, observer, save, should_stop).run()
+    return session.state
 
 
 class _Loop(TrainingLoop):
-    def __init__(self, ensemble, members, state, observer, save, should_stop) -> None:
+    def __init__(self, ensemble: Ensemble, session: EnsembleSession, observer: Observer, save, should_stop) -> None:
+        members, state = session.members, session.state
         super().__init__(members[0].experiment, members[0].data.train, should_stop)
         self.ensemble, self.members, self.state, self.observer = ensemble, members, state, observer
         self._save = save

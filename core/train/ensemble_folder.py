@@ -12,7 +12,8 @@ import numpy as np
 from core.errors import UserError
 from core.files import write_json_atomic, write_text_atomic
 from core.models.model import parameter_table
-from core.train.ensemble import EnsembleState, Member, Sums
+from core.train.ensemble import EnsembleState, Sums
+from core.train.members import Member
 from core.train.optimizer_state import moment_kinds
 from core.train.run_folder import RunFolder, TrainingState, metrics_text, read_json
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from core.data.dataset import Prepared
 from core.engine import machine
+from core.engine.executor import Executor
 from core.engine.processes import ProcessGroup
 from core.spec.experiment import Experiment
 from core.train.run_folder import ReadOnlyRunFolder, RunFolder, TrainingState
@@ -34,13 +35,14 @@ class Run:
         return f"{self.experiment.task}, recipe {self.experiment.recipe}, {where}, {data}"
 
 
-def executor_record(backend: str, device: str, implementation: str, versions: dict[str, str], processes: int) -> dict:
+def executor_record(backend: str, executor: Executor, versions: dict[str, str]) -> dict:
     """Return the executor section of the record, for the run and each segment.
 
     A run can change backend between segments.
     """
-    executor = {"backend": backend, "device": device, "implementation": implementation, "versions": versions}
-    return executor | ({"processes": processes} if processes > 1 else {})
+    processes = executor.group.size
+    found = {"backend": backend, "device": executor.device, "implementation": executor.implementation}
+    return found | {"versions": versions} | ({"processes": processes} if processes > 1 else {})
 
 
 def create_run(path: Path, setup: Setup, executor: dict, group: ProcessGroup) -> Run:

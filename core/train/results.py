@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from core.data.dataset import Prepared
 from core.engine import machine
 from core.engine.contract import Engine
 from core.engine.processes import ProcessGroup, broadcast
 from core.models.heads.scores import Evaluation
-from core.spec.experiment import Experiment
 from core.train.loop import check_finite
 from core.train.metrics import Report, device_share, evaluate, no_report
 from core.train.record import Run
-from core.train.run_folder import TrainingState
 
 
 def evaluate_best(engine: Engine, run: Run, group: ProcessGroup, report: Report = no_report) -> Evaluation:
@@ -35,18 +32,12 @@ def summarize_run(run: Run, found: Evaluation) -> dict:
     run.folder.write_predictions(
         test.names, test.labels, found.predicted, found.probabilities, run.execution["classes"]
     )
-    return result_of(run.experiment, run.execution, run.data, run.state, found, run.folder.read_metrics())
+    return result_of(run, found, run.folder.read_metrics())
 
 
-def result_of(
-    experiment: Experiment,
-    execution: dict,
-    prepared: Prepared,
-    state: TrainingState,
-    found: Evaluation,
-    metrics: list[dict],
-) -> dict:
+def result_of(run: Run, found: Evaluation, metrics: list[dict]) -> dict:
     """Return the content of `result.json`; `metrics` are the lines of `metrics.jsonl`."""
+    experiment, execution, state = run.experiment, run.execution, run.state
     return {
         "task": experiment.task,
         "recipe": experiment.recipe,
@@ -55,7 +46,7 @@ def result_of(
         "implementation": execution["implementation"],
         "data": execution["data"]["description"],
         "test": {
-            "documents": len(prepared.test),
+            "documents": len(run.data.test),
             "accuracy": found.accuracy,
             "loss": found.loss,
             "macro_f1": found.macro_f1,

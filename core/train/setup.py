@@ -79,21 +79,24 @@ def read_checkpoint(folder: RunFolder, experiment: Experiment) -> Checkpoint:
     return checkpoint
 
 
-def prepare_resume(
-    folder: RunFolder,
-    experiment: Experiment,
-    execution: dict,
-    checkpoint: Checkpoint,
-    cache: Path,
-    group: ProcessGroup,
-    progress: Progress = no_progress,
-) -> Setup:
+@dataclass(frozen=True)
+class StoppedRun:
+    """A run that was stopped, as read from its folder."""
+
+    folder: RunFolder
+    experiment: Experiment
+    execution: dict
+    """The record of the run."""
+    checkpoint: Checkpoint
+
+
+def prepare_resume(run: StoppedRun, cache: Path, group: ProcessGroup, progress: Progress = no_progress) -> Setup:
     """Read the data of a stopped run. Raises UserError if data or vocabulary changed."""
-    other = f"not the data that {folder.path} was trained on: restore it, or start a new run"
+    other = f"not the data that {run.folder.path} was trained on: restore it, or start a new run"
     with local_rank_0_first(group):
-        data, _ = read_data(experiment, cache, (execution["data"]["fingerprint"], other), progress)
-        check_vocabulary(folder, experiment, data)
-    return Setup(experiment, data, checkpoint, execution)
+        data, _ = read_data(run.experiment, cache, (run.execution["data"]["fingerprint"], other), progress)
+        check_vocabulary(run.folder, run.experiment, data)
+    return Setup(run.experiment, data, run.checkpoint, run.execution)
 
 
 def check_vocabulary(folder: RunFolder, experiment: Experiment, data: Prepared) -> None:

@@ -26,7 +26,7 @@ def steps_from(
     experiment: Experiment, train: Dataset, start: int = 0
 ) -> Generator[tuple[int, Batch, float], None, None]:
     """Yield (step, batch, learning rate) of every step from `start` to the end."""
-    orders = lambda epoch: order_of(experiment.training, train, epoch)  # noqa: E731
+    orders = lambda epoch: epoch_order(train.lengths, experiment.training, epoch)  # noqa: E731
     for step, rows, rate in rows_from(experiment, train, orders, start):
         yield step, train.batch(rows), rate
 
@@ -44,12 +44,6 @@ def rows_from(
         first = max(start - epoch * per_epoch, 0)
         for step, rows in enumerate(orders(epoch)[first:], start=epoch * per_epoch + first):
             yield step, rows, learning_rate(training.schedule, training.optimizer.learning_rate, step, total)
-
-
-def order_of(training: Training, train: Dataset, epoch: int) -> list[np.ndarray]:
-    """Return the row numbers of every batch of an epoch."""
-    size, buckets = training.batch_size, training.bucket_batches
-    return epoch_order(train.lengths, size, buckets, training.seed, epoch, training.shuffle)
 
 
 def evaluation_is_due(training: Training, step: int, steps_per_epoch: int, total_steps: int) -> bool:

@@ -34,6 +34,19 @@ class Interval:
     tokens_per_second: float
 
 
+@dataclass(frozen=True)
+class Session:
+    """A run to train from its state on."""
+
+    experiment: Experiment
+    train_set: Dataset
+    dev_set: Dataset
+    folder: RunFolder
+    """Receives metrics and checkpoints."""
+    state: TrainingState
+    """Changes in training."""
+
+
 class Observer(Protocol):
     """Callbacks by which a program displays a run."""
 
@@ -46,37 +59,34 @@ class Observer(Protocol):
 
 def train(
     engine: Engine,
-    experiment: Experiment,
-    train_set: Dataset,
-    dev_set: Dataset,
-    folder: RunFolder,
-    state: TrainingState,
+    session: Session,
     observer: Observer,
     should_stop: Callable[[], bool] = lambda: False,
     group: ProcessGroup = SINGLE_PROCESS,
 ) -> TrainingState:
-    """Train from `state` to the end, or until `should_stop`.
+    """Train a session from its state to the end, or until `should_stop`.
 
     The folder then holds a checkpoint. Returns the state, `finished` after the last epoch or early stopping. The `loss`
     of a step in the metrics is reduced as in the spec. With several processes each calls this function, with a folder
     that only rank 0 writes to; they stop after the same step, within LOG_INTERVAL steps.
     """
-    for dataset in (train_set, dev_set):
-        check_dataset(dataset, experiment.model)
-    loop = _Loop(engine, experiment, train_set, dev_set, folder, state, observer, should_stop, group)
-    if state.step == 0:
+    for dataset in (session.train_set, session.dev_set):
+        check_dataset(dataset, session.experiment.model)
+    loop = _Loop(engine, session, observer, should_stop, group)
+    if session.state.step == 0:
         loop.save()  # before the first step, so that a run stopped at any moment can be resumed
     loop.run()
-    return state
+    return session.state
 
 
 class _Loop(TrainingLoop):
-    def __init__(self, engine, experiment, train_set, dev_set, folder, state, observer, should_stop, group) -> None:
-        super().__init__(experiment, train_set, should_stop)
-        self.engine, self.train_set, self.dev_set = engine, train_set, dev_set
-        self.folder, self.state, self.observer, self.group = folder, state, observer, group
+    def __init__(self, engine: Engine, session: Session, observer: Observer, should_stop, group: ProcessGroup) -> None:
+        super().__init__(session.experiment, session.train_set, should_stop)
+        self.engine, self.observer, self.group = engine, observer, group
+        self.train_set, self.dev_set = session.train_set, session.dev_set
+        self.folder, self.state = session.folder, session.state
         self.pending: list[dict] = []
-        self.asked, self.asked_step, self.ask_at = self.clock, state.step, state.step
+        self.asked, self.asked_step, self.ask_at = self.clock, self.state.step, self.state.step
 
     @property
     def step(self) -> int:

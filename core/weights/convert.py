@@ -16,7 +16,7 @@ i, f, g, o or r, z, n, so recurrent arrays are copied unchanged. Example:
 
     torch, paddle = backends.load("torch"), backends.load("paddle")
     port = convert(torch.read_state("model.pt"), torch.LINEAR_LAYOUT)  # a Port: model, arrays, assumptions
-    engine = paddle.Engine(port.model, Training(), port.arrays, "cpu", "builtin")
+    engine = paddle.Engine(port.model, Training(), port.arrays, Executor("cpu", "builtin"))
     paddle.write_state("model.pdparams", to_state(port, port.modules, paddle.LINEAR_LAYOUT))
 """
 

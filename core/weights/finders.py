@@ -18,8 +18,6 @@ from core.weights.paddle_files import is_cell_name, layer_name
 
 Arrays = dict[str, np.ndarray]
 CELLS = {GATES[cell]: cell for cell in FRAMEWORK_CELLS}
-OTHER_LAYOUT = {"out_in": "in_out", "in_out": "out_in"}
-SHOWN_LAYOUT = {"out_in": "[out, in]", "in_out": "[in, out]"}
 
 
 @dataclass

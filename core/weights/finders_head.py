@@ -10,7 +10,10 @@ import numpy as np
 
 from core.errors import UserError
 from core.weights.choices import Choices
-from core.weights.finders import OTHER_LAYOUT, SHOWN_LAYOUT, Arrays, Part, join, shown
+from core.weights.finders import Arrays, Part, join, shown
+
+OTHER_LAYOUT = {"out_in": "in_out", "in_out": "out_in"}
+SHOWN_LAYOUT = {"out_in": "[out, in]", "in_out": "[in, out]"}
 
 ATTENTION = re.compile(r"attn|attention", re.IGNORECASE)
 """Names of linear layers that are not taken as a hidden layer of the head."""

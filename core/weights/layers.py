@@ -20,7 +20,8 @@ import numpy as np
 
 from core.errors import UserError
 from core.weights.convert import WRAPPERS, unwrapped
-from core.weights.finders import SHOWN_LAYOUT, Arrays, find_recurrent, join
+from core.weights.finders import Arrays, find_recurrent, join
+from core.weights.finders_head import SHOWN_LAYOUT
 from core.weights.paddle_files import is_cell_name, layer_name
 from core.weights.reparametrized import folded
 from core.weights.state_dict import StateDict

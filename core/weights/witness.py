@@ -20,7 +20,7 @@ from core.models.embedding import STATIC_TABLE, TABLE
 from core.models.model import Model, forward
 from core.weights.choices import Choices
 from core.weights.convert import Port, convert, head_finder
-from core.weights.finders import OTHER_LAYOUT, SHOWN_LAYOUT
+from core.weights.finders_head import OTHER_LAYOUT, SHOWN_LAYOUT
 from core.weights.state_dict import StateDict
 from core.weights.witness_logits import TOLERANCE, Witness
 

@@ -25,7 +25,6 @@ from rich.markup import escape
 
 import backends
 from backends import implementations
-from core.data.dataset import Prepared
 from core.engine import machine
 from core.errors import UserError
 from core.files import write_json_atomic
@@ -33,8 +32,8 @@ from core.models.encoders.encoder import Encoder
 from core.parity.faults import FAULTS, fault, planted
 from core.parity.findings import Finding, first_failure
 from core.parity.instances import random_batch, random_parameters, well_conditioned
-from core.parity.layers import Side, Sides, able, check_dtype, compare_forward, compare_gradients
-from core.parity.training import TRAINING_LIMIT, run_parity_check
+from core.parity.layers import Side, Sides, check_dtype, compare_forward, compare_gradients, supporting_sides
+from core.parity.training import TRAINING_LIMIT, Comparison, run_parity_check
 from core.plots.curves import draw_differences
 from core.rng import generator
 from core.spec.experiment import Experiment, read_experiment, replace
@@ -57,6 +56,8 @@ DTYPES = ("float64", "float32")
 class Report:
     """Collect findings and the loss curves of training runs, by name of the case."""
 
+    seed: int
+    """Keys the random parameters and input of rungs 1 and 2."""
     findings: dict[str, list[Finding]] = field(default_factory=dict)
     experiments: dict[str, Experiment] = field(default_factory=dict)
     losses: dict[str, dict[str, dict[str, np.ndarray]]] = field(default_factory=dict)
@@ -126,23 +127,26 @@ def main(argv: list[str]) -> int:
     with DataProgress() as bar:
         data = {name: read_data(experiment, cache, progress=bar)[0] for name, experiment in runs.items()}
     began = time.perf_counter()
-    cases = {case: _able_sides(arguments, case.experiment("float64")) for case in (*GRID, *VARIANTS) if arguments.all}
-    trainings = {name: _able_sides(arguments, experiment) for name, experiment in runs.items()}
+    cases = {
+        case: _supporting_sides(arguments, case.experiment("float64")) for case in (*GRID, *VARIANTS) if arguments.all
+    }
+    trainings = {name: _supporting_sides(arguments, experiment) for name, experiment in runs.items()}
     _describe_left_out(cases, trainings)
     cases = {case: own for case, own in cases.items() if own}
     trainings = {name: own for name, own in trainings.items() if own}
-    report = Report()
+    report = Report(seed)
     fault_planted = planted(sides[where].package, arguments.plant) if arguments.plant else nullcontext()
     with fault_planted, ParityProgress((len(cases) + len(trainings)) * len(dtypes)) as progress:
         for case, own in cases.items():
             for dtype in dtypes:
-                _check_model(str(case), case.experiment(dtype), own, seed, report, progress)
+                _check_model(str(case), case.experiment(dtype), own, report, progress)
         for name, own in trainings.items():
             for dtype in dtypes:
                 spec = fitted(replace(runs[name], {"training.dtype": dtype}), data[name])
-                _check_training(name, spec, data[name], own, arguments.steps, seed, report, progress)
+                comparison = Comparison(spec, data[name].train, data[name].dev, own, arguments.steps)
+                _check_training(name, comparison, report, progress)
     seconds = time.perf_counter() - began
-    return _conclude(report, arguments, where, seed, seconds, out)
+    return _conclude(report, arguments, where, seconds, out)
 
 
 def _sides(arguments: argparse.Namespace, encoder: Encoder) -> dict[str, Side]:
@@ -153,15 +157,15 @@ def _sides(arguments: argparse.Namespace, encoder: Encoder) -> dict[str, Side]:
     return _of_each(arguments, chosen)
 
 
-def _able_sides(arguments: argparse.Namespace, experiment: Experiment) -> Sides:
+def _supporting_sides(arguments: argparse.Namespace, experiment: Experiment) -> Sides:
     """Return the sides that can compute one of several specs; `auto` is resolved for its encoder."""
     encoder = experiment.model.encoder
     requested = [name for name in arguments.impl if name in ("auto", *encoder.implementations)]
-    return able(_of_each(arguments, list(dict.fromkeys(_resolved(requested, encoder)))), experiment)
+    return supporting_sides(_of_each(arguments, list(dict.fromkeys(_resolved(requested, encoder)))), experiment)
 
 
 def _resolved(requested: list[str], encoder: Encoder) -> list[str]:
-    return [implementations.resolve_implementation(name, None, "cpu", encoder) for name in requested]
+    return [implementations.resolve_implementation(name, "cpu", encoder) for name in requested]
 
 
 def _of_each(arguments: argparse.Namespace, chosen: list[str]) -> dict[str, Side]:
@@ -242,11 +246,9 @@ def _describe(base: Experiment, sides: Sides, arguments: argparse.Namespace, whe
     fact("seed", f"{seed} on rungs 1 and 2 (repeat with --draw {seed})")
 
 
-def _check_model(
-    name: str, experiment: Experiment, sides: Sides, seed: int, report: Report, progress: ParityProgress
-) -> None:
+def _check_model(name: str, experiment: Experiment, sides: Sides, report: Report, progress: ParityProgress) -> None:
     """Run rungs 1 and 2 for a small model on random input."""
-    rng = generator(seed, name)
+    rng = generator(report.seed, name)
     progress.rung(name, 0, 1)
     parameters, batch = well_conditioned(
         experiment, lambda: (random_parameters(experiment, rng), random_batch(experiment, rng))
@@ -258,27 +260,15 @@ def _check_model(
     progress.finished()
 
 
-def _check_training(
-    name: str,
-    experiment: Experiment,
-    data: Prepared,
-    sides: Sides,
-    steps: int,
-    seed: int,
-    report: Report,
-    progress: ParityProgress,
-) -> None:
+def _check_training(name: str, comparison: Comparison, report: Report, progress: ParityProgress) -> None:
     """Run all rungs for a training run on real reviews."""
+    experiment = comparison.experiment
     began, dtype = time.perf_counter(), experiment.training.dtype
     title = f"{name}, {dtype}" if name else dtype
     with tempfile.TemporaryDirectory(prefix="seqtwin-") as workspace:
         findings, trained = run_parity_check(
-            experiment,
-            data.train,
-            data.dev,
-            sides,
-            steps,
-            seed,
+            comparison,
+            report.seed,
             Path(workspace),
             lambda what, done, total: progress.rung(f"{title}, {what}", done, total),
         )
@@ -299,13 +289,13 @@ def _check_training(
     progress.finished(f"{verdict}  {escape(title)}: {curve}{seconds:.0f} s")
 
 
-def _conclude(report: Report, arguments: argparse.Namespace, where: str, seed: int, seconds: float, out: Path) -> int:
+def _conclude(report: Report, arguments: argparse.Namespace, where: str, seconds: float, out: Path) -> int:
     rows = report.findings[""] if not arguments.all else worst(report.findings)
     print_findings(rows)
     count = sum(map(len, report.findings.values()))
     failed = sum(not finding.passed for own in report.findings.values() for finding in own)
     RunFolder.create(out)
-    tree = _tree(report, arguments, where, seed, seconds)
+    tree = _tree(report, arguments, where, seconds)
     write_json_atomic(out / "parity.json", tree)
     if arguments.json:
         write_json_atomic(arguments.json, tree)
@@ -334,7 +324,7 @@ def _detection(name: str, where: str, findings: list[Finding]) -> str:
     )
 
 
-def _tree(report: Report, arguments: argparse.Namespace, where: str, seed: int, seconds: float) -> dict:
+def _tree(report: Report, arguments: argparse.Namespace, where: str, seconds: float) -> dict:
     """Return the report as a JSON tree; non-finite values become null."""
     return {
         "passed": report.passed,
@@ -344,7 +334,7 @@ def _tree(report: Report, arguments: argparse.Namespace, where: str, seed: int, 
         "versions": {
             name: f"{name} {load_backend(name).versions()[name]}" for name in arguments.backends or backends.NAMES
         },
-        "draw": seed,
+        "draw": report.seed,
         "planted": {"fault": arguments.plant, "in": where} if arguments.plant else None,
         "compared": [
             {

@@ -10,7 +10,7 @@ from backends import weight_files
 from core.errors import UserError
 from core.spec.experiment import read_experiment
 from core.weights.choices import Choices
-from core.weights.finders import OTHER_LAYOUT
+from core.weights.finders_head import OTHER_LAYOUT
 from core.weights.witness import ACTIVATIONS, PADDINGS, POOLINGS
 from tasks.cli.console import Parser, fact
 

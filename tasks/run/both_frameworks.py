@@ -29,7 +29,8 @@ from core.train.run_folder import RunFolder, read_json
 from tasks.cli.console import INTERRUPTED, console, errors
 from tasks.cli.paths import new_name
 from tasks.run.report import write_report
-from tasks.run.train import Task, check_task
+from tasks.run.train import Task, TrainOptions, check_task
+from tasks.run.worker import Request
 
 BOTH = "both"
 """Value of `--backend` that selects both."""
@@ -72,29 +73,13 @@ def is_both(run: str) -> bool:
     return path.is_file() and read_json(path).get("kind") == BOTH
 
 
-def start(
-    task: Task,
-    experiment: Experiment,
-    device: str,
-    implementation: str,
-    out: str | None,
-    cache: Path,
-    tensorboard: bool = False,
-) -> int:
+def start(task: Task, experiment: Experiment, options: TrainOptions) -> int:
     """Train a text task with each backend and write the report. Return the exit code."""
     plan = {"experiment": experiment.model_dump(mode="json")}
-    return _start(_on_texts(task, cache, tensorboard), experiment.task, plan, device, implementation, out)
+    return _start(_on_texts(task, options), experiment.task, plan, options.request, options.out)
 
 
-def resume(
-    task: Task,
-    run: str,
-    backend: str | None,
-    device: str | None,
-    implementation: str,
-    cache: Path,
-    tensorboard: bool = False,
-) -> int:
+def resume(task: Task, run: str, options: TrainOptions) -> int:
     """Resume a run that `start` created. Return the exit code."""
 
     def check(plan: dict, where: str) -> None:
@@ -102,34 +87,33 @@ def resume(
             check_program(plan, task.program, run)
         check_task(task, parse_experiment(plan.get("experiment"), where), run)
 
-    return _resume(_on_texts(task, cache, tensorboard), check, run, backend, device, implementation)
+    return _resume(_on_texts(task, options), check, run, options.request)
 
 
-def _on_texts(task: Task, cache: Path, tensorboard: bool) -> Work:
-    options = ("--cache-dir", str(cache.absolute()), *(("--tensorboard",) if tensorboard else ()))
+def _on_texts(task: Task, options: TrainOptions) -> Work:
+    cache = options.cache
+    flags = ("--cache-dir", str(cache.absolute()), *(("--tensorboard",) if options.tensorboard else ()))
     return Work(
         task.program,
         lambda plan: ["--config", str(plan)],
         lambda paths, labels, out: write_report(paths, labels, out, cache),
-        options=options,
+        options=flags,
     )
 
 
-def start_with_options(
-    work: Work, name: str, argv: list[str], device: str, implementation: str, out: str | None
-) -> int:
+def start_with_options(work: Work, name: str, argv: list[str], request: Request, out: str | None) -> int:
     """Train with each backend by repeating `argv`; the last value of a repeated option counts."""
-    return _start(work, name, {"program": work.program, "options": argv}, device, implementation, out)
+    return _start(work, name, {"program": work.program, "options": argv}, request, out)
 
 
-def resume_with_options(work: Work, run: str, backend: str | None, device: str | None, implementation: str) -> int:
+def resume_with_options(work: Work, run: str, request: Request) -> int:
     """Resume a run that `start_with_options` created. Return the exit code."""
 
     def check(plan: dict, where: str) -> None:
         check_program(plan, work.program, run)
         read_options(Path(where))
 
-    return _resume(work, check, run, backend, device, implementation)
+    return _resume(work, check, run, request)
 
 
 def check_program(plan: dict, program: str, run: str) -> None:
@@ -149,15 +133,15 @@ def read_options(path: Path) -> list[str]:
     return options
 
 
-def _start(work: Work, name: str, plan: dict, device: str, implementation: str, out: str | None) -> int:
+def _start(work: Work, name: str, plan: dict, request: Request, out: str | None) -> int:
     """Train with each backend and write the report. Return the exit code."""
     _check_installed()
     path = Path(out) if out else new_name(Path("runs"), f"{name}-{BOTH}")
     made = [own for own in (path, *path.parents) if not own.exists()]
     folder = RunFolder.create(path)
-    how = {"format": FORMAT_VERSION, "kind": BOTH, "device": device, "implementation": implementation}
+    how = {"format": FORMAT_VERSION, "kind": BOTH, "device": request.device, "implementation": request.implementation}
     write_json_atomic(path / PLAN, {**how, **plan})
-    code = _run(work, folder, device, implementation)
+    code = _run(work, folder, request)
     if code == 2 and _is_empty(path):
         # The arguments were rejected before training: leave no folder behind.
         (path / PLAN).unlink()
@@ -167,21 +151,14 @@ def _start(work: Work, name: str, plan: dict, device: str, implementation: str, 
     return code
 
 
-def _resume(
-    work: Work,
-    check: Callable[[dict, str], None],
-    run: str,
-    backend: str | None,
-    device: str | None,
-    implementation: str,
-) -> int:
+def _resume(work: Work, check: Callable[[dict, str], None], run: str, request: Request) -> int:
     """Resume the unfinished runs and write the report. Return the exit code.
 
     The device is the plan's unless another than `auto` is given. `check(plan, where)` raises UserError for the plan
     of another program.
     """
-    if backend not in (None, BOTH):
-        raise UserError(f"{run}: run of both backends, got --backend {backend}: omit it")
+    if request.backend not in (None, BOTH):
+        raise UserError(f"{run}: run of both backends, got --backend {request.backend}: omit it")
     folder = RunFolder.open(Path(run))
     plan = read_json(folder.file(PLAN))
     check(plan, str(folder.path / PLAN))
@@ -193,10 +170,12 @@ def _resume(
         if work.not_resumable(own):
             raise UserError(f"{own}: stopped before its first checkpoint, cannot be resumed: remove it first")
     _check_installed()
-    chosen: str = plan.get("device", "auto") if device is None or device == "auto" else device
+    device, implementation = request.device, request.implementation
+    if device == "auto":
+        device = plan.get("device", "auto")
     if implementation == "auto":
         implementation = plan.get("implementation", "auto")
-    return _run(work, folder, chosen, implementation)
+    return _run(work, folder, Request(request.backend, device, implementation))
 
 
 def _check_installed() -> None:
@@ -206,8 +185,8 @@ def _check_installed() -> None:
             backends.load(name)  # raises with the install command, before any import
 
 
-def _run(work: Work, folder: RunFolder, device: str, implementation: str) -> int:
-    how = ["--device", device, "--impl", implementation, *work.options]
+def _run(work: Work, folder: RunFolder, request: Request) -> int:
+    how = ["--device", request.device, "--impl", request.implementation, *work.options]
     for number, name in enumerate(backends.NAMES, start=1):
         own = folder.path / name
         done = work.finished(own)

@@ -3,56 +3,25 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from types import ModuleType
 
 from rich.markup import escape
 from rich.progress import TextColumn
 
-from backends import implementations
 from core.engine import machine
 from core.engine.contract import Ensemble, EnsembleStats
 from core.spec.experiment import Experiment, with_class_weights
-from core.train.ensemble import EnsembleState, Member, evaluate_each, starting_values, train_together
+from core.train.ensemble import EnsembleSession, EnsembleState, evaluate_each, train_together
 from core.train.ensemble_folder import EnsembleFolder
+from core.train.members import Member
+from core.train.record import Run
 from core.train.results import result_of
 from core.train.setup import read_data
 from core.train.steps import total_steps
 from tasks.cli.console import bar, console, errors
-from tasks.cli.framework import load_backend
 from tasks.run.signals import stop_signals
-from tasks.run.worker import executor_of
-
-
-@dataclass(frozen=True)
-class Executor:
-    """Hold a backend, device and implementation that are known to work."""
-
-    backend: ModuleType
-    device: str
-    implementation: str
-
-    @classmethod
-    def chosen(cls, backend: str, device: str, implementation: str, experiment: Experiment) -> Executor:
-        """Choose what runs the spec. Raises UserError if one of them is unavailable."""
-        package = load_backend(backend)
-        encoder, dtype = experiment.model.encoder, experiment.training.dtype
-        device = package.resolve_device(device, dtype)
-        chosen = implementations.resolve_implementation(
-            implementation, package, device, encoder, dtype, implementations.SIDE_BY_SIDE
-        )
-        return cls(package, device, chosen)
-
-    def ensemble(self, members: list[Member], values: dict | None = None) -> Ensemble:
-        """Return the models with these parameters, or with their initial ones."""
-        experiment = members[0].experiment
-        seeds = [member.experiment.training.seed for member in members]
-        values = starting_values(members) if values is None else values
-        return self.backend.Ensemble(
-            experiment.model, experiment.training, seeds, values, self.device, self.implementation
-        )
+from tasks.run.worker import Worker
 
 
 def make_members(experiments: dict[str, Experiment]) -> list[Member]:
@@ -107,7 +76,7 @@ class EnsembleDisplay:
             console.print(escape(f"{self.title}  step {step}/{self.total}  {', '.join(figures)} (means)"))
 
 
-def train_group(name: str, members: list[Member], who: Executor, folder: EnsembleFolder, classes: tuple[str, ...]):
+def train_group(name: str, members: list[Member], worker: Worker, folder: EnsembleFolder, classes: tuple[str, ...]):
     """Train the members in `folder` from its last checkpoint to the end, and write the run folder of each.
 
     Return the results (`result.json`) by member name, or None if stopped; the folder can then be resumed.
@@ -118,12 +87,12 @@ def train_group(name: str, members: list[Member], who: Executor, folder: Ensembl
     folder.path.mkdir(exist_ok=True)
     if folder.begun:
         parameters, moments, state = folder.read_state(members)
-        ensemble = who.ensemble(members, parameters)
+        ensemble = worker.ensemble(members, parameters)
         ensemble.load(parameters, moments, state.step)
         folder.forget_metrics_after(state.step)
     else:
-        ensemble, state = who.ensemble(members), EnsembleState.new(len(members))
-    record, started = executor_of(who.backend, ensemble), datetime.now().astimezone().isoformat(timespec="seconds")
+        ensemble, state = worker.ensemble(members), EnsembleState.new(len(members))
+    record, started = worker.record(), datetime.now().astimezone().isoformat(timespec="seconds")
     segments = folder.add_segment({"from_step": state.step, **record})
 
     def save(state: EnsembleState) -> None:
@@ -131,7 +100,7 @@ def train_group(name: str, members: list[Member], who: Executor, folder: Ensembl
 
     _, total = total_steps(members[0].experiment, members[0].data.train)
     with stop_signals() as should_stop, EnsembleDisplay(name, folder, total, state.step) as display:
-        state = train_together(ensemble, members, state, display, save, should_stop)
+        state = train_together(ensemble, EnsembleSession(members, state), display, save, should_stop)
     if not state.finished:
         return None
     ensemble.load(state.best, {}, 0)
@@ -148,21 +117,22 @@ def train_group(name: str, members: list[Member], who: Executor, folder: Ensembl
             "machine": machine.description(),
             "started": started,
             "segments": segments,
-            "side_by_side": len(members),
+            "stacked_shape": len(members),
         }
         best = {key: array[number] for key, array in state.best.items()}
-        run = folder.write_member(member, execution, best, own, lines[member.name])
+        own_folder = folder.write_member(member, execution, best, own, lines[member.name])
         data = member.data.test
-        run.write_predictions(data.names, data.labels, test.predicted, test.probabilities, list(classes))
-        found[member.name] = result_of(member.experiment, execution, member.data, own, test, lines[member.name])
-        run.write_result(found[member.name])
+        own_folder.write_predictions(data.names, data.labels, test.predicted, test.probabilities, list(classes))
+        run = Run(member.experiment, execution, member.data, own_folder, own)
+        found[member.name] = result_of(run, test, lines[member.name])
+        own_folder.write_result(found[member.name])
     return found
 
 
-def train_once(name: str, members: list[Member], who: Executor) -> tuple[EnsembleDisplay, EnsembleState, Ensemble]:
+def train_once(name: str, members: list[Member], worker: Worker) -> tuple[EnsembleDisplay, EnsembleState, Ensemble]:
     """Train the members without a folder, for short runs. Return the display, the state and the ensemble."""
-    ensemble, state = who.ensemble(members), EnsembleState.new(len(members))
+    ensemble, state = worker.ensemble(members), EnsembleState.new(len(members))
     _, total = total_steps(members[0].experiment, members[0].data.train)
     with EnsembleDisplay(name, None, total, 0) as display:
-        state = train_together(ensemble, members, state, display, lambda state: None)
+        state = train_together(ensemble, EnsembleSession(members, state), display, lambda state: None)
     return display, state, ensemble

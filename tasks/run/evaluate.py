@@ -12,17 +12,10 @@ from core.train.run_folder import RunFolder
 from core.train.setup import check_vocabulary, read_data
 from tasks.cli.console import DataProgress, console
 from tasks.run.evaluators import evaluator
+from tasks.run.worker import Request
 
 
-def evaluate_run(
-    run: str,
-    backend_name: str | None,
-    device: str,
-    implementation: str,
-    moved: dict[str, str],
-    split: str,
-    cache: Path,
-) -> int:
+def evaluate_run(run: str, request: Request, moved: dict[str, str], split: str, cache: Path) -> int:
     """Evaluate a run's best checkpoint and compare its predictions with predictions.csv.
 
     `moved` maps spec fields of data to their new paths. Return the exit code.
@@ -31,7 +24,8 @@ def evaluate_run(
     experiment, execution = folder.read_record()
     if moved:
         experiment = replace(experiment, moved, "--data")
-    engine = evaluator(folder, experiment, backend_name or execution["backend"], device, implementation)
+    request = request.or_backend(execution["backend"])
+    engine = evaluator(folder, experiment, request)
     more = ", --dev and --test" if experiment.data.kind == "table" else ""
     wanted = execution["data"]["fingerprint"], f"not the data of {run}; pass the original data with --data{more}"
     with DataProgress() as progress:
@@ -47,7 +41,7 @@ def evaluate_run(
         )
     console.print(
         f"{split} accuracy {found.accuracy:.4f}  loss {found.loss:.6f}  macro F1 {found.macro_f1:.4f}"
-        f"  ({len(dataset):,} texts, {backend_name or execution['backend']} on {engine.device})"
+        f"  ({len(dataset):,} texts, {request.backend} on {engine.device})"
     )
     if split == "test" and (folder.path / "predictions.csv").is_file():
         _compare(folder.read_predictions(), execution, dataset, found)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import backends
-from backends import implementations
+from core.engine.executor import Executor
 from core.engine.reference import ReferenceEngine
 from core.errors import UserError
 from core.models.precision import rounding_of
 from core.spec.experiment import replace
 from core.train.run_folder import RunFolder
 from tasks.cli.framework import load_backend
+from tasks.run.worker import Request, implementation_on
 
 NUMPY = "numpy"
 """Predicts with `core/models/model.py`; without a framework import, a text takes a fraction of a second."""
@@ -18,11 +19,12 @@ NUMPY = "numpy"
 EVALUATORS = (NUMPY, *backends.NAMES)
 
 
-def evaluator(folder: RunFolder, experiment, backend_name: str, device: str, implementation: str):
-    """Return an engine with a run's best parameters: a backend's, or the NumPy reference."""
+def evaluator(folder: RunFolder, experiment, request: Request):
+    """Return an engine with a run's best parameters: a backend's, or by default the NumPy reference."""
     parameters = folder.read_best(experiment.model)
+    backend_name = request.backend or NUMPY
     if backend_name == NUMPY:
-        others = " or ".join(backends.NAMES)
+        others, device, implementation = " or ".join(backends.NAMES), request.device, request.implementation
         if device.startswith("gpu"):
             raise UserError(f"--device {device}: backend {NUMPY} runs on the CPU only; add --backend {others}")
         if implementation != "auto":
@@ -35,10 +37,8 @@ def evaluator(folder: RunFolder, experiment, backend_name: str, device: str, imp
     experiment = replace(experiment, {"training.class_weights": None})
     if experiment.training.dtype == "tf32":
         experiment = replace(experiment, {"training.dtype": "float32"})
-    device = backend.resolve_device(device, experiment.training.dtype)
+    device = backend.resolve_device(request.device, experiment.training.dtype)
     dtype = experiment.training.array_dtype
     parameters = {name: array.astype(dtype, copy=False) for name, array in parameters.items()}
-    implementation = implementations.resolve_implementation(
-        implementation, backend, device, experiment.model.encoder, experiment.training.dtype
-    )
-    return backend.Engine(experiment.model, experiment.training, parameters, device, implementation)
+    executor = Executor(device, implementation_on(device, request, backend, experiment))
+    return backend.Engine(experiment.model, experiment.training, parameters, executor)

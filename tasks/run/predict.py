@@ -23,15 +23,18 @@ from core.train.metrics import all_logits
 from core.train.run_folder import RunFolder
 from tasks.cli.console import DataProgress, errors, fact
 from tasks.cli.flags import name_flags
-from tasks.run.evaluators import evaluator
+from tasks.run.evaluators import NUMPY, evaluator
 from tasks.run.explain import Explained, check_page, show, write_page
 from tasks.run.predict_file import is_table, predictions_of, rows_of, write_predictions
+from tasks.run.worker import Request
 
 
 @dataclass(frozen=True)
 class PredictOptions:
     """Options of a prediction: input and output."""
 
+    file: str | None = None
+    """File of texts: a table, or one text per line."""
     explain: bool = False
     page: str | None = None
     """Path of the page of explanations."""
@@ -46,13 +49,13 @@ class PredictOptions:
 class Predictor:
     """Print a run's predictions as label, probability and text, with explanations if wanted."""
 
-    def __init__(self, run: str, backend_name: str, device: str, implementation: str, wanted: PredictOptions) -> None:
+    def __init__(self, run: str, request: Request, wanted: PredictOptions) -> None:
         self.run, self.wanted = run, wanted
         folder = RunFolder.open(Path(run))
         self.experiment, self.execution = folder.read_record()
         self.vocabulary = folder.read_vocabulary(self.experiment.model)
-        self.engine = evaluator(folder, self.experiment, backend_name, device, implementation)
-        self.computed_by = f"{backend_name} on {self.engine.device}"
+        self.engine = evaluator(folder, self.experiment, request)
+        self.computed_by = f"{request.backend or NUMPY} on {self.engine.device}"
 
     def write(self, rows: Iterator[tuple[int, str]], out: Path) -> None:
         """Write the predictions of all rows to a CSV file."""
@@ -86,20 +89,13 @@ class Predictor:
         print(line, flush=self.wanted.interactive)
 
 
-def predict(
-    run: str,
-    texts: list[str],
-    file: str | None,
-    backend_name: str,
-    device: str,
-    implementation: str,
-    wanted: PredictOptions = PredictOptions(),
-) -> int:
+def predict(run: str, texts: list[str], request: Request, wanted: PredictOptions = PredictOptions()) -> int:
     """Predict for every text from arguments, a file or standard input. Return the exit code."""
+    file = wanted.file
     if wanted.page is not None:
         check_page(Path(wanted.page))
     if wanted.interactive:
-        return _predict_interactively(Predictor(run, backend_name, device, implementation, wanted))
+        return _predict_interactively(Predictor(run, request, wanted))
     # Read the input before the slow import of a framework.
     experiment, _ = RunFolder.open(Path(run)).read_record()
     if wanted.out is not None:
@@ -110,7 +106,7 @@ def predict(
     if table is not None and wanted.out is not None:
         with DataProgress() as progress:
             rows = rows_of(table, experiment, wanted.text_column, wanted.encoding, progress)
-            Predictor(run, backend_name, device, implementation, wanted).write(rows, Path(wanted.out))
+            Predictor(run, request, wanted).write(rows, Path(wanted.out))
         return 0
     if table is not None:
         rows = rows_of(table, experiment, wanted.text_column, wanted.encoding, no_progress)
@@ -119,7 +115,7 @@ def predict(
         texts = read_lines(Path(file), wanted.encoding or "utf-8")
     elif not texts:
         texts = _lines(_read_input(), "standard input")
-    predictor = Predictor(run, backend_name, device, implementation, wanted)
+    predictor = Predictor(run, request, wanted)
     if wanted.out is not None:
         predictor.write(iter(enumerate(texts, start=1)), Path(wanted.out))
         return 0

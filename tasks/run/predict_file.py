@@ -13,7 +13,7 @@ from core.data.encode import encode_worded
 from core.data.sources.table import format_of, read_rows
 from core.data.vocabulary import Vocabulary
 from core.errors import UserError
-from core.files import growing_text, row_writer
+from core.files import incremental_writer, row_writer
 from core.models.heads.scores import probabilities_of
 from core.spec.experiment import Experiment
 from core.train.metrics import all_logits
@@ -64,7 +64,7 @@ def write_predictions(path: Path, found: Iterator[Prediction], classes: list[str
     does, and leaves no file then.
     """
     total = empty = 0
-    with growing_text(path) as file:
+    with incremental_writer(path) as file:
         write = row_writer(file)
         write(["row", "text", "predicted", *(f"p_{name}" for name in classes)])
         for number, text, own in found:

@@ -6,9 +6,7 @@ import argparse
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import backends
 from backends import implementations
-from core.engine import devices
 from core.errors import UserError
 from core.spec.experiment import Experiment, read_experiment
 from core.train.setup import absolute_source
@@ -20,7 +18,8 @@ from tasks.run import both_frameworks
 from tasks.run.evaluate import evaluate_run
 from tasks.run.evaluators import EVALUATORS, NUMPY
 from tasks.run.predict import PredictOptions, predict
-from tasks.run.train import Task, check_task, resume, start
+from tasks.run.train import Task, TrainOptions, check_task, resume, start
+from tasks.run.worker import Request
 
 COMMANDS = ("train", "predict", "evaluate")
 
@@ -89,18 +88,16 @@ def _train(program: Program, argv: list[str]) -> int:
     add_options(parser, bases, program.without, {"--data": program.data_help})
     arguments = parser.parse_args(argv)
     cache = cache_folder(arguments.cache_dir)
-    device = _device(arguments.device)
+    options = TrainOptions(Request.read(arguments), cache, arguments.out, arguments.tensorboard)
     if arguments.resume:
         _refuse_with_resume(program, arguments)
         if both_frameworks.is_both(arguments.resume):
-            chosen = (arguments.backend, arguments.device, arguments.impl)
-            return both_frameworks.resume(task, arguments.resume, *chosen, cache, arguments.tensorboard)
+            return both_frameworks.resume(task, arguments.resume, options)
         if arguments.backend == both_frameworks.BOTH:
             raise UserError(
                 f"{arguments.resume}: run of a single backend, got --backend {both_frameworks.BOTH}: omit it"
             )
-        chosen = (arguments.backend, device, arguments.impl)
-        return resume(task, arguments.resume, *chosen, cache, arguments.tensorboard)
+        return resume(task, arguments.resume, options)
     if arguments.config and arguments.recipe:
         raise UserError("--config and --recipe exclude each other: give one")
     base = read_experiment(arguments.config) if arguments.config else recipe(arguments.recipe or "default", task.name)
@@ -108,11 +105,8 @@ def _train(program: Program, argv: list[str]) -> int:
     experiment = absolute_source(program.complete(apply_options(base, arguments), arguments))
     check_task(task, experiment, "--set task")
     if arguments.backend == both_frameworks.BOTH:
-        return both_frameworks.start(
-            task, experiment, device, arguments.impl, arguments.out, cache, arguments.tensorboard
-        )
-    backend = arguments.backend or backends.first_installed()
-    return start(task, experiment, backend, device, arguments.impl, arguments.out, cache, arguments.tensorboard)
+        return both_frameworks.start(task, experiment, options)
+    return start(task, experiment, options)
 
 
 def _predict(program: Program, argv: list[str]) -> int:
@@ -143,11 +137,16 @@ def _predict(program: Program, argv: list[str]) -> int:
         raise UserError("--out and --explain exclude each other: give one")
     if (arguments.text_column or arguments.encoding) and not arguments.file:
         raise UserError("--text-column and --encoding apply to --file: add --file, or omit them")
-    device, backend = _device(arguments.device), arguments.backend or NUMPY
     wanted = PredictOptions(
-        explain, arguments.html, arguments.interactive, arguments.out, arguments.text_column, arguments.encoding
+        file=arguments.file,
+        explain=explain,
+        page=arguments.html,
+        interactive=arguments.interactive,
+        out=arguments.out,
+        text_column=arguments.text_column,
+        encoding=arguments.encoding,
     )
-    return predict(arguments.run, arguments.text, arguments.file, backend, device, arguments.impl, wanted)
+    return predict(arguments.run, arguments.text, Request.read(arguments), wanted)
 
 
 def _evaluate(program: Program, argv: list[str]) -> int:
@@ -166,12 +165,12 @@ def _evaluate(program: Program, argv: list[str]) -> int:
     arguments = parser.parse_args(argv)
     if arguments.split not in ("test", "dev", "train"):
         raise UserError(f"--split {arguments.split}: choose one of test, dev, train")
-    device = _device(arguments.device)
+    request = Request.read(arguments)
     cache = cache_folder(arguments.cache_dir)
     fields = {"--data": "data.source", "--dev": "data.dev", "--test": "data.test"}
     places = {fields[flag]: getattr(arguments, flag[2:]) for flag in moved}
     places = {field: path for field, path in places.items() if path is not None}
-    return evaluate_run(arguments.run, arguments.backend, device, arguments.impl, places, arguments.split, cache)
+    return evaluate_run(arguments.run, request, places, arguments.split, cache)
 
 
 def _backend_option(parser: Parser, text: str) -> None:
@@ -188,12 +187,6 @@ def _impl_option(parser: Parser) -> None:
 
 def _cache_option(parser: Parser) -> None:
     parser.add_argument("--cache-dir", metavar="DIR", help="cache of downloads and tokenized texts [~/.cache/seqtwin]")
-
-
-def _device(value: str | None) -> str:
-    request = value or "auto"
-    devices.parse(request)
-    return request
 
 
 def _refuse_with_resume(program: Program, arguments: argparse.Namespace) -> None:

@@ -102,7 +102,7 @@ def report(task: Task, folder: RunFolder, result: dict, example: str) -> None:
     fact("next", f"python -m {task.program} predict {shlex.quote(str(folder.path))} {text}", WIDTH, command=True)
 
 
-def keep_confusion(run: Run, found: Evaluation) -> None:
+def save_confusion(run: Run, found: Evaluation) -> None:
     """Draw the confusion matrix, and print a note if its classes are numbered."""
     legend = draw_confusion(
         found.confusion, run.execution["classes"], f"{run.title}: test", run.folder.path / CONFUSION
@@ -111,7 +111,7 @@ def keep_confusion(run: Run, found: Evaluation) -> None:
         errors.print(f"[yellow]note:[/] {escape(numbering(legend, CONFUSION))}")
 
 
-def keep_mistakes(run: Run, found: Evaluation, cache: Path) -> str:
+def save_mistakes(run: Run, found: Evaluation, cache: Path) -> str:
     """Write `mistakes.csv`, the most confident misclassifications with their texts, and print a few.
 
     Return the beginning of the first text, "" if there is none.

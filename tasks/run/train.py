@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import shlex
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.markup import escape
@@ -17,58 +18,55 @@ from core.spec.experiment import Experiment
 from core.train.record import Run, create_run, reopen_run
 from core.train.results import evaluate_best, summarize_run
 from core.train.run_folder import RunFolder
-from core.train.setup import Checkpoint, prepare_resume, prepare_start, read_checkpoint
+from core.train.setup import StoppedRun, prepare_resume, prepare_start, read_checkpoint
 from core.train.steps import total_steps
-from core.train.trainer import train
+from core.train.trainer import Session, train
 from tasks.cli.console import INTERRUPTED, DataProgress, TrainingDisplay, console, fact
 from tasks.cli.paths import new_name
 from tasks.run import event_files
 from tasks.run.signals import stop_signals
-from tasks.run.summary import Task, describe, keep_confusion, keep_mistakes, report
-from tasks.run.worker import Worker
+from tasks.run.summary import Task, describe, report, save_confusion, save_mistakes
+from tasks.run.worker import Request, Worker
 
 
-def start(
-    task: Task,
-    experiment: Experiment,
-    backend_name: str,
-    device: str,
-    implementation: str,
-    out: str | None,
-    cache: Path,
-    tensorboard: bool = False,
-) -> int:
+@dataclass(frozen=True)
+class TrainOptions:
+    """Options of training: what computes it, and its files."""
+
+    request: Request
+    cache: Path
+    out: str | None = None
+    """Folder of a new run; None for a new name in `runs`."""
+    tensorboard: bool = False
+    """True to write TensorBoard event files."""
+
+
+def start(task: Task, experiment: Experiment, options: TrainOptions) -> int:
     """Start a new run and train it. Return the exit code."""
-    if tensorboard:
+    if options.tensorboard:
         event_files.check_installed()
-    worker = Worker.join(backend_name, device, implementation, experiment)
-    path = Path(out) if out else new_name(Path("runs"), f"{experiment.task}-{backend_name}")
+    worker = Worker.join(options.request, experiment)
+    group, name = worker.executor.group, f"{experiment.task}-{worker.backend.NAME}"
+    path = Path(options.out) if options.out else new_name(Path("runs"), name)
     with DataProgress() as progress:
-        setup = prepare_start(experiment, path, cache, worker.group, progress)
+        setup = prepare_start(experiment, path, options.cache, group, progress)
     engine = worker.engine(setup)
-    run = create_run(path, setup, worker.record(engine), worker.group)
-    return _run(task, run, engine, worker.group, cache, tensorboard)
+    run = create_run(path, setup, worker.record(), group)
+    return _run(task, run, engine, group, options)
 
 
-def resume(
-    task: Task,
-    path: str,
-    backend_name: str | None,
-    device: str,
-    implementation: str,
-    cache: Path,
-    tensorboard: bool = False,
-) -> int:
+def resume(task: Task, path: str, options: TrainOptions) -> int:
     """Resume a stopped run, with its backend or another. Return the exit code."""
-    if tensorboard:
+    if options.tensorboard:
         event_files.check_installed()
-    folder, experiment, execution, checkpoint = _stopped(task, path)
-    worker = Worker.join(backend_name or execution["backend"], device, implementation, experiment)
+    stopped = _stopped(task, path)
+    worker = Worker.join(options.request.or_backend(stopped.execution["backend"]), stopped.experiment)
+    group = worker.executor.group
     with DataProgress() as progress:
-        setup = prepare_resume(folder, experiment, execution, checkpoint, cache, worker.group, progress)
+        setup = prepare_resume(stopped, options.cache, group, progress)
     engine = worker.engine(setup)
-    run = reopen_run(folder, setup, worker.record(engine), worker.group)
-    return _run(task, run, engine, worker.group, cache, tensorboard)
+    run = reopen_run(stopped.folder, setup, worker.record(), group)
+    return _run(task, run, engine, group, options)
 
 
 def check_task(task: Task, experiment: Experiment, where: str) -> None:
@@ -78,7 +76,7 @@ def check_task(task: Task, experiment: Experiment, where: str) -> None:
         raise UserError(f"{where}: spec of task {other}, expected {task.name}: use python -m tasks.{other}")
 
 
-def _stopped(task: Task, path: str) -> tuple[RunFolder, Experiment, dict, Checkpoint]:
+def _stopped(task: Task, path: str) -> StoppedRun:
     """Read a stopped run. Raises UserError if it is of another task, damaged or finished."""
     folder = RunFolder.open(Path(path))
     experiment, execution = folder.read_record()
@@ -86,12 +84,12 @@ def _stopped(task: Task, path: str) -> tuple[RunFolder, Experiment, dict, Checkp
     checkpoint = read_checkpoint(folder, experiment)
     if checkpoint.state.finished and (folder.path / "result.json").is_file():
         raise UserError(f"{path}: run is already finished; evaluate it with: python -m {task.program} evaluate {path}")
-    return folder, experiment, execution, checkpoint
+    return StoppedRun(folder, experiment, execution, checkpoint)
 
 
-def _run(task: Task, run: Run, engine: Engine, group: ProcessGroup, cache: Path, tensorboard: bool) -> int:
+def _run(task: Task, run: Run, engine: Engine, group: ProcessGroup, options: TrainOptions) -> int:
     """Train until the end or a stop signal, then write and print the results. Return the exit code."""
-    run = _train(run, engine, group, tensorboard)
+    run = _train(run, engine, group, options.tensorboard)
     if not run.state.finished:
         if group.rank == 0:
             _show_stopped(task, run)
@@ -104,8 +102,8 @@ def _run(task: Task, run: Run, engine: Engine, group: ProcessGroup, cache: Path,
         return 0
     result = summarize_run(run, found)
     _draw_curves(run, run.title, result["test"])
-    keep_confusion(run, found)
-    example = keep_mistakes(run, found, cache)
+    save_confusion(run, found)
+    example = save_mistakes(run, found, options.cache)
     run.folder.write_result(result)
     report(task, run.folder, result, example)
     return 0
@@ -125,7 +123,8 @@ def _train(run: Run, engine: Engine, group: ProcessGroup, tensorboard: bool) -> 
             log = during.enter_context(event_files.EventLog(run.folder.path, step))
             fact("events", f"tensorboard --logdir {shlex.quote(str(log.folder))}")
             observer = event_files.Observers(observer, log)
-        state = train(engine, experiment, data.train, data.dev, run.folder, run.state, observer, should_stop, group)
+        session = Session(experiment, data.train, data.dev, run.folder, run.state)
+        state = train(engine, session, observer, should_stop, group)
     return dataclasses.replace(run, state=state)
 
 

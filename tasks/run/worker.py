@@ -2,16 +2,57 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import argparse
+from dataclasses import dataclass, replace
 from types import ModuleType
 
+import backends
 from backends import implementations, launchers
+from backends.implementations import IMPLEMENTATIONS, SIDE_BY_SIDE
+from core.engine import devices
 from core.engine.contract import Engine, Ensemble
-from core.engine.processes import SINGLE_PROCESS, ProcessGroup
+from core.engine.executor import Executor
 from core.spec.experiment import Experiment
+from core.train.members import Member, starting_values
 from core.train.record import executor_record
 from core.train.setup import Setup
 from tasks.cli.framework import load_backend
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asked to compute with."""
+
+    backend: str | None = None
+    """Name of the backend; None for the run's, or the first installed one."""
+    device: str = "auto"
+    """`auto`, `cpu`, `gpu` or `gpu:N`."""
+    implementation: str = "auto"
+
+    @classmethod
+    def read(cls, arguments: argparse.Namespace) -> Request:
+        """Return the request in `--backend`, `--device` and `--impl`. Raises UserError for an invalid device."""
+        device = arguments.device or "auto"
+        devices.parse(device)
+        return cls(arguments.backend, device, arguments.impl)
+
+    @property
+    def backend_name(self) -> str:
+        """Name of the backend, by default of the first installed one."""
+        return backends.first_installed() if self.backend is None else self.backend
+
+    def or_backend(self, name: str) -> Request:
+        """Return the request with this backend, unless it names one."""
+        return replace(self, backend=self.backend or name)
+
+
+def implementation_on(
+    device: str, request: Request, backend: ModuleType, experiment: Experiment, among=IMPLEMENTATIONS
+) -> str:
+    """Return the implementation that runs the spec on a device. Raises UserError if the requested one cannot."""
+    encoder = experiment.model.encoder
+    order = implementations.preferred(backend, device, encoder, experiment.training.dtype)
+    return implementations.resolve_implementation(request.implementation, device, encoder, order, among)
 
 
 @dataclass(frozen=True)
@@ -19,43 +60,47 @@ class Worker:
     """Hold what one process of a run computes with; all of it is known to work."""
 
     backend: ModuleType
-    device: str
-    implementation: str
-    group: ProcessGroup
+    executor: Executor
 
     @classmethod
-    def join(cls, backend_name: str, device: str, implementation: str, experiment: Experiment) -> Worker:
+    def join(cls, request: Request, experiment: Experiment) -> Worker:
         """Choose what runs the spec, and join the process group of a distributed launch.
 
         Raises UserError if backend, device or implementation is unavailable.
         """
-        backend, dtype = load_backend(backend_name), experiment.training.dtype
-        ranks = launchers.launched(backend_name)
-        device = backend.resolve_device(device, dtype)
+        name = request.backend_name
+        backend, dtype = load_backend(name), experiment.training.dtype
+        ranks = launchers.process_ranks(name)
+        device = backend.resolve_device(request.device, dtype)
         if ranks and device != "cpu":
             device = backend.resolve_device(f"gpu:{ranks[2]}", dtype)
         group = backend.init_process_group(device)
-        chosen = implementations.resolve_implementation(
-            implementation, backend, device, experiment.model.encoder, dtype
-        )
-        return cls(backend, device, chosen, group)
+        return cls(backend, Executor(device, implementation_on(device, request, backend, experiment), group))
+
+    @classmethod
+    def of_ensemble(cls, request: Request, experiment: Experiment) -> Worker:
+        """Choose what trains an ensemble of the spec. Raises UserError like `join`."""
+        backend = load_backend(request.backend_name)
+        device = backend.resolve_device(request.device, experiment.training.dtype)
+        return cls(backend, Executor(device, implementation_on(device, request, backend, experiment, SIDE_BY_SIDE)))
 
     def engine(self, setup: Setup) -> Engine:
         """Return an engine with the parameters and moments of the setup's checkpoint."""
         spec, checkpoint = setup.experiment, setup.checkpoint
-        engine = self.backend.Engine(
-            spec.model, spec.training, checkpoint.parameters, self.device, self.implementation, self.group
-        )
+        engine = self.backend.Engine(spec.model, spec.training, checkpoint.parameters, self.executor)
         if checkpoint.state.step or checkpoint.moments:
             engine.load(checkpoint.parameters, checkpoint.moments, checkpoint.state.step)
         return engine
 
-    def record(self, engine: Engine) -> dict:
+    def ensemble(self, members: list[Member], values: dict | None = None) -> Ensemble:
+        """Return the models with these parameters, or with their initial ones."""
+        experiment = members[0].experiment
+        seeds = [member.experiment.training.seed for member in members]
+        values = starting_values(members) if values is None else values
+        return self.backend.Ensemble(experiment.model, experiment.training, seeds, values, self.executor)
+
+    def record(self) -> dict:
         """Return the entries of the run's record about this worker."""
-        return executor_of(self.backend, engine, self.group)
-
-
-def executor_of(backend: ModuleType, engine: Engine | Ensemble, group: ProcessGroup = SINGLE_PROCESS) -> dict:
-    """Return the entries of a run's record about an engine or ensemble and its backend."""
-    versions = {**backend.versions(), **implementations.implementation_version(engine.implementation)}
-    return executor_record(backend.NAME, engine.device, engine.implementation, versions, group.size)
+        own = self.executor
+        versions = {**self.backend.versions(), **implementations.implementation_version(own.implementation)}
+        return executor_record(self.backend.NAME, own, versions)

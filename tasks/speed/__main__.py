@@ -182,7 +182,7 @@ def _step_data(name: str, plan: Plan, arguments: argparse.Namespace, folder: Pat
     with DataProgress() as progress:
         data, _ = read_data(experiment, cache_folder(arguments.cache_dir), progress=progress)
     training, file = experiment.training, folder / name
-    order = epoch_order(data.train.lengths, training.batch_size, training.bucket_batches, training.seed, 0)
+    order = epoch_order(data.train.lengths, training, 0)
     file.write_bytes(pickle.dumps((data.train, list(islice(cycle(order), plan.step_rounds + 1)))))
     return fitted(experiment, data), str(file)
 

@@ -145,14 +145,15 @@ class Measurement:
             flops = shape.flops(cell, int(lengths.sum()), training)
             if plan.quick and implementation in environment.slow and flops > QUICK_FLOPS:
                 continue
-            own = {"implementation": implementation, "training": training, "cell": cell}
-            arrays = {"shape": asdict(shape), "lengths": lengths.tolist(), "dtype": plan.dtype}
-            answer = worker.ask("prepare", **own, **arrays)
+            own = {"implementation": implementation, "training": training}
+            layers = {"cell": cell, "shape": asdict(shape), "lengths": lengths.tolist(), "dtype": plan.dtype}
+            answer = worker.ask("prepare", **own, layers=layers)
             calls = calls_for(answer["seconds"], LEAST_SECONDS)
             yield LayerRow(
                 environment=environment.name,
                 backend=environment.backend,
                 **own,
+                cell=cell,
                 ran=answer["ran"],
                 shape=shape.name,
                 flops=flops,

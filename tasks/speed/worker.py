@@ -14,6 +14,7 @@ import pickle
 import signal
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from timeit import timeit
 from typing import Any
@@ -25,6 +26,7 @@ from backends import implementations, kernels
 from core.benchmark.shapes import Shape
 from core.benchmark.step_profile import parts, timed_parts
 from core.benchmark.timing import Stopwatch
+from core.engine.executor import Executor
 from core.models.encoders.recurrent import Cell, RecurrentEncoder
 from core.models.model import initial_parameters, parameter_table
 from core.spec.experiment import Experiment
@@ -37,6 +39,22 @@ PR_SET_PDEATHSIG = 1
 """From <sys/prctl.h>."""
 ENOUGH_SECONDS, LONG_SECONDS = 0.05, 0.3
 """Warm-up repeats calls for ENOUGH_SECONDS to estimate their time, unless the first takes LONG_SECONDS."""
+
+
+@dataclass(frozen=True)
+class Layers:
+    """The layers that a process times."""
+
+    cell: Cell
+    shape: Shape
+    lengths: list[int]
+    """Length of every sequence."""
+    dtype: str
+
+    @classmethod
+    def read(cls, tree: dict) -> Layers:
+        """Return the layers in a request."""
+        return cls(**{**tree, "shape": Shape(**tree["shape"])})
 
 
 class Worker:
@@ -76,16 +94,18 @@ class Worker:
         _ = one[:256] @ other  # wakes the threads
         return {"flops_per_second": 2.0 * PEAK_SIZE**3 / timeit(lambda: one @ other, number=1)}
 
-    def prepare(self, implementation: str, training: bool, cell: Cell, shape: dict, lengths: list, dtype: str) -> dict:
-        """Create and warm up layers; return the seconds per call and the implementation that runs."""
-        ran = implementation
+    def prepare(self, implementation: str, training: bool, layers: dict) -> dict:
+        """Set up layers, call them until they are warm, and return how long a call takes and which code it runs."""
+        own, ran = Layers.read(layers), implementation
         if implementation not in self.side.NATIVE:
-            ran = implementations.resolve_implementation(implementation, None, "cpu", RecurrentEncoder(cell=cell))
+            ran = implementations.resolve_implementation(implementation, "cpu", RecurrentEncoder(cell=own.cell))
         if implementation not in self.probes:
-            sizes, real = Shape(**shape), np.array(lengths, dtype=np.int64)
+            real = np.array(own.lengths, dtype=np.int64)
             if not self.arrays:  # one set for all implementations
-                self.arrays = sizes.arrays(cell, real, dtype, 0)
-            self.probes[implementation] = self.side.LayerProbe(sizes.encoder(cell), self.arrays, real, "cpu", ran)
+                self.arrays = own.shape.arrays(own.cell, real, own.dtype, 0)
+            self.probes[implementation] = self.side.LayerProbe(
+                own.shape.encoder(own.cell), self.arrays, real, Executor("cpu", ran)
+            )
         call = self._call(implementation, training)
         seconds = [timeit(call, number=1)]
         # The first call includes set-up, which is negligible if the call is that long.
@@ -108,10 +128,10 @@ class Worker:
         """Create an engine in the middle of training; `file` holds a data set and the rows of some batches."""
         self.experiment = Experiment.model_validate(experiment)
         model, training = self.experiment.model, self.experiment.training
-        ran = implementations.resolve_implementation(implementation, None, "cpu", model.encoder)
+        ran = implementations.resolve_implementation(implementation, "cpu", model.encoder)
         parameters = initial_parameters(model, training.seed, training.array_dtype)
-        engine = self.engines[implementation] = self.side.Engine(model, training, parameters, "cpu", ran)
-        # After an epoch every word has moments; before, a step can skip words without, and is cheaper.
+        engine = self.engines[implementation] = self.side.Engine(model, training, parameters, Executor("cpu", ran))
+        # After an epoch every word has moments. Before, a step that knows which have none is cheaper.
         moments = {
             f"{kind}/{row.name}": np.full(row.shape, 1e-4, dtype=training.array_dtype)
             for kind in moment_kinds(training.optimizer)

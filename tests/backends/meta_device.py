@@ -23,6 +23,7 @@ import backends
 from core.batch import Batch
 from core.data.prefetch import with_masks
 from core.engine import tf32
+from core.engine.executor import Executor
 from core.models.model import initial_parameters
 from core.spec.experiment import Experiment, replace
 
@@ -114,10 +115,10 @@ def taken(package, changes: dict, implementation: str, seeds=None, several=False
         torch.Tensor.pin_memory = pin_memory
         if seeds:
             stacked = {name: np.stack([array] * seeds) for name, array in parameters.items()}
-            engine = package.Ensemble(model, training, list(range(seeds)), stacked, "gpu:0", implementation)
+            engine = package.Ensemble(model, training, list(range(seeds)), stacked, Executor("gpu:0", implementation))
         else:
             group = [Silent()] if several else []
-            engine = package.Engine(model, training, parameters, "gpu:0", implementation, *group)
+            engine = package.Engine(model, training, parameters, Executor("gpu:0", implementation, *group))
             engine._clock._mark = lambda: 0.0
         before = len(sent)
         assert before >= len(parameters), "parameters were not sent"

@@ -15,10 +15,11 @@ import tasks.gates
 import tasks.imdb
 import tasks.parity.__main__
 from backends import implementations
-from core.analysis.gates import trace
+from core.analysis.gates import Place, trace
 from core.analysis.gradient_flow import state_gradients
 from core.batch import pad
 from core.data.sources import imdb
+from core.engine.executor import Executor
 from core.models.encoders.recurrent import CELLS, layer_weights
 from core.models.heads.pooled import cross_entropy
 from core.models.model import forward, initial_parameters, parameter_table, product_weights
@@ -33,12 +34,21 @@ from core.parity.instances import (
     random_parameters,
     well_conditioned,
 )
-from core.parity.layers import GRADIENT_LIMIT, OUTPUT_JUMP, OUTPUT_LIMIT, Side, able, compare_forward, compare_gradients
-from core.parity.training import run_parity_check
+from core.parity.layers import (
+    GRADIENT_LIMIT,
+    OUTPUT_JUMP,
+    OUTPUT_LIMIT,
+    Side,
+    compare_forward,
+    compare_gradients,
+    supporting_sides,
+)
+from core.parity.training import Comparison, run_parity_check
 from core.spec.experiment import Experiment, parse_experiment, replace
 from core.train.run_folder import RunFolder
 from tasks.parity.cases import Case
 from tasks.run.evaluators import evaluator
+from tasks.run.worker import Request
 from tests.conftest import fresh_rng, loaded, make_dataset, make_reviews, run_main, stop_at
 from tests.parity.recorded import hold
 
@@ -63,7 +73,9 @@ def small(**changes: object) -> Experiment:
 
 
 def engine_of(name: str, experiment: Experiment, parameters, implementation: str = "loop"):
-    return backends.load(name).Engine(experiment.model, experiment.training, parameters, "cpu", implementation)
+    return backends.load(name).Engine(
+        experiment.model, experiment.training, parameters, Executor("cpu", implementation)
+    )
 
 
 def widest(found: dict, wanted: dict) -> float:
@@ -213,8 +225,8 @@ def instance(case: Case, rng: np.random.Generator):
 def test_every_implementation_is_the_reference_s(case, rng):
     experiment, parameters, batch = instance(case, rng)
     sides = {f"{name}/{own}": Side(backends.load(name), own) for name in INSTALLED for own in IMPLEMENTATIONS}
-    found = compare_forward(experiment, parameters, batch, able(sides, experiment))
-    found += compare_gradients(experiment, parameters, batch, able(sides, experiment))
+    found = compare_forward(experiment, parameters, batch, supporting_sides(sides, experiment))
+    found += compare_gradients(experiment, parameters, batch, supporting_sides(sides, experiment))
     hold(found)
     assert {finding.limit for finding in found} == {OUTPUT_LIMIT["float32"], GRADIENT_LIMIT["float32"]}
     # And is something else than float32.
@@ -281,7 +293,7 @@ def test_the_whole_ladder(rng, tmp_path):
     experiment = small(**{"training.batch_size": 8, "training.bucket_batches": 2, "training.epochs": 2})
     data = make_dataset(rng, 40), make_dataset(rng, 30)
     sides = {name: backends.load(name) for name in INSTALLED}
-    findings, trained = run_parity_check(experiment, *data, sides, 9, 0, tmp_path, lambda *_: None)
+    findings, trained = run_parity_check(Comparison(experiment, *data, sides, 9), 0, tmp_path, lambda *_: None)
     hold(findings)
     assert {finding.rung for finding in findings} == {1, 2, 3, 4, 5} and trained.steps == 9
     for finding in findings:
@@ -402,7 +414,7 @@ def test_models_side_by_side_are_those_alone(name, implementation, rng):
         {"label": np.concatenate([own.labels for _, own in models])},
     )
     ensemble = backends.load(name).Ensemble(
-        experiment.model, experiment.training, [0, 1, 2], stacked, "cpu", implementation
+        experiment.model, experiment.training, [0, 1, 2], stacked, Executor("cpu", implementation)
     )
     logits, (_, gradients) = ensemble.logits(together).reshape(3, 4, -1), ensemble.gradients(together, 0)
     for number, (own, batch) in enumerate(models):
@@ -415,7 +427,7 @@ def test_models_side_by_side_are_those_alone(name, implementation, rng):
     assert not any(is_bfloat16(array) for key, array in ensemble.parameters().items() if "weight" in key)
 
 
-# What looks into a model
+# What comparison_steps into a model
 
 
 @pytest.mark.parametrize("cell", ["gru", "lstm"])
@@ -426,9 +438,10 @@ def test_a_trace_is_the_reference_s(cell, rng):
     wanted = forward(experiment.model, exact, pad([ids], {"label": np.zeros(1, np.int64)}), rounded=round_bfloat16)
     for layer in range(2):
         for reverse in (False, True):
-            found = trace(experiment.model, parameters, ids, layer, reverse, round_bfloat16)["hidden_state"]
+            place = Place(layer, reverse)
+            found = trace(experiment.model, parameters, ids, place, round_bfloat16)["hidden_state"]
             assert np.abs(found - wanted[f"encoder.l{layer}"][0, :, 5 * reverse : 5 + 5 * reverse]).max() < 1e-14
-            assert np.abs(found - trace(experiment.model, parameters, ids, layer, reverse)["hidden_state"]).max() > 1e-5
+            assert np.abs(found - trace(experiment.model, parameters, ids, place)["hidden_state"]).max() > 1e-5
 
 
 @each_backend
@@ -439,24 +452,26 @@ def test_state_gradients(name, cell, rng):
     experiment = small(**changes, **{"training.dtype": "float64"})
     model, parameters = experiment.model, random_parameters(experiment, rng)
     batch = pad([rng.integers(1, 20, 4) for _ in range(2)], {"label": rng.integers(0, 2, 2)})
-    weights = layer_weights(parameters, 0, "", round_bfloat16)
+    (weights,) = layer_weights(model.encoder, parameters, 0, round_bfloat16)
 
     def loss(row: int, t: int, unit: int) -> complex:
         x = round_bfloat16(parameters["embedding.weight"][batch.ids[row]])
         h, c = np.zeros((1, 5), np.complex128), np.zeros((1, 5), np.complex128)
         for step in range(4):
-            h, c = CELLS[cell](x[step : step + 1], h, c, *weights)
+            h, c = CELLS[cell](x[step : step + 1], h, c, weights)
             h = h.copy()
             h[0, unit] += 1e-30j * (step == t)
         logits = round_bfloat16(h) @ round_bfloat16(parameters["head.weight"]).T + parameters["head.bias"]
         return cross_entropy(logits, batch.labels[row : row + 1], "mean")
 
-    package = backends.load(name)
-    found = state_gradients(package, "cpu", "loop", model, parameters, batch, round_bfloat16)["h"]
+    package, executor = backends.load(name), Executor("cpu", "loop")
+    found = state_gradients(package, executor, replace(experiment, {"training.dtype": "bfloat16"}), parameters, batch)[
+        "h"
+    ]
     for row, t in np.ndindex(found.shape):
         wanted = np.linalg.norm([loss(row, t, unit).imag / 1e-30 for unit in range(5)])
         assert found[row, t] == pytest.approx(wanted, rel=1e-11), (row, t)
-    plain = state_gradients(package, "cpu", "loop", model, parameters, batch)["h"]
+    plain = state_gradients(package, executor, experiment, parameters, batch)["h"]
     assert np.abs(plain / found - 1).max() > 1e-5
 
 
@@ -502,10 +517,10 @@ def test_a_run_and_all_that_is_done_with_it(name, place, tmp_path):
     rounded, plain = (
         forward(experiment.model, exact, batch, rounded=own)["logits"] for own in (round_bfloat16, exactly)
     )
-    numpy = evaluator(folder, experiment, "numpy", "auto", "auto")
+    numpy = evaluator(folder, experiment, Request("numpy"))
     assert np.array_equal(numpy.logits(batch), rounded) and np.abs(rounded - plain).max() > 1e-6
     for own in INSTALLED:
-        engine = evaluator(folder, experiment, own, "cpu", "auto")
+        engine = evaluator(folder, experiment, Request(own, "cpu"))
         assert engine.training.dtype == "bfloat16" and len(engine.product_weights) == 5
         assert np.abs(engine.logits(batch) - rounded).max() < 2e-3
     text = "a wonderful film and awful !"
@@ -563,11 +578,11 @@ def test_models_of_digits(name, tmp_path):
 def test_exploding_gradients(name, tmp_path, monkeypatch):
     asked = []
     norms = tasks.exploding.state_gradients
-    monkeypatch.setattr(tasks.exploding, "state_gradients", lambda *found: asked.append(found[-1]) or norms(*found))
+    monkeypatch.setattr(tasks.exploding, "state_gradients", lambda *found: asked.append(found[2]) or norms(*found))
     argv = ("--backend", name, "--length", 4, "--seeds", 0, "--epochs", 1, "--vanishing-epochs", 1, "--device", "cpu")
     done = run_main(tasks.exploding.main, *argv, "--dtype", "bfloat16", "--out", tmp_path / "run")
     assert done.code == 0, done.err
-    assert len(asked) == 6 and all(rounding is round_bfloat16 for rounding in asked)
+    assert len(asked) == 6 and all(experiment.training.dtype == "bfloat16" for experiment in asked)
 
 
 def test_the_help_names_it(capsys):

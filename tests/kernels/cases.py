@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from backends import kernels
-from core.models.encoders.recurrent import CELLS, GATES, WEIGHT_KINDS, sigmoid
+from core.models.encoders.recurrent import CELLS, GATES, WEIGHT_KINDS, LayerSizes, sigmoid
 
 Arrays = dict[str, np.ndarray]
 
@@ -87,7 +87,8 @@ def start(case: Case, backward: bool = True) -> tuple[kernels.Pass, Arrays]:
     found = {"output": np.full((batch, width, directions * case.hidden), np.nan, dtype)}
     for name in ("h_n", "c_n") if case.cell == "lstm" else ("h_n",):
         found[name] = np.full((directions, batch, case.hidden), np.nan, dtype)
-    one = kernels.Pass(case.cell, dtype == np.float64, directions, list(case.x.shape), case.hidden)
+    sizes = LayerSizes(case.cell, case.x.shape[-1], case.hidden, directions)
+    one = kernels.Pass(sizes, list(case.x.shape), dtype == np.float64)
     given = {name: address(getattr(case, name)) for name in ("lengths", "x", "h_0", "c_0")}
     for number, kind in enumerate(WEIGHT_KINDS):
         given[kind] = [address(weights[number]) for weights in case.weights]
@@ -135,7 +136,8 @@ def run_side_by_side(cases: list[Case]) -> Arrays:
     found = {"output": np.full((count, batch, width, len(weights) * first.hidden), np.nan, first.x.dtype)}
     for name in ("h_n", "c_n") if first.cell == "lstm" else ("h_n",):
         found[name] = np.full((count, len(weights), batch, first.hidden), np.nan, first.x.dtype)
-    one = kernels.Pass(first.cell, first.x.dtype == np.float64, len(weights), shape, first.hidden, count)
+    sizes = LayerSizes(first.cell, inputs, first.hidden, len(weights), count)
+    one = kernels.Pass(sizes, shape, first.x.dtype == np.float64)
     given = {name: address(stacked[name]) for name in ("lengths", "x", "h_0", "c_0")}
     for number, kind in enumerate(WEIGHT_KINDS):
         given[kind] = [address(own[number]) for own in weights]
@@ -178,7 +180,7 @@ def expected(case: Case) -> Arrays:
             before, h, c = [], state("h_0"), state("c_0")
             for t in walk:
                 before.append((h, c))
-                h, c = CELLS[case.cell](x[t], h, c, *weights)
+                h, c = CELLS[case.cell](x[t], h, c, weights)
                 found["output"][b, t, columns] = h
             found["h_n"][d, b], found["c_n"][d, b] = h, c
             dh, dc = state("d_h_n"), state("d_c_n")
@@ -202,7 +204,7 @@ def _back_through_products(x, h, d_from_x, d_from_h, weights, d_weights):
 
 
 def _srn_back(x, h, c, dh, dc, weights, d_weights):
-    after, _ = CELLS["srn"](x, h, c, *weights)
+    after, _ = CELLS["srn"](x, h, c, weights)
     d_sum = dh * (1 - after**2)
     return *_back_through_products(x, h, d_sum, d_sum, weights, d_weights), dc
 

@@ -22,7 +22,8 @@ import backends
 from backends import kernels
 from core import spec
 from core.batch import Batch
-from core.models.encoders.recurrent import CELLS
+from core.engine.executor import Executor
+from core.models.encoders.recurrent import CELLS, LayerSizes
 from core.models.model import initial_parameters
 from tests.conftest import ROOT, loaded, one_line
 from tests.kernels.cases import Case, expected, random_case, random_sizes, run, run_side_by_side, same_bits, start
@@ -271,7 +272,7 @@ def test_nan_and_infinity_stay_in_their_row_and_direction(rng, target, cell, dty
 @pytest.mark.parametrize("shape, hidden", [([0, 3, 2], 4), ([3, 0, 2], 4), ([3, 2, 0], 4), ([3, 2, 4], 0)])
 def test_nothing_to_do_is_refused(shape, hidden):
     with pytest.raises(ValueError) as error:
-        kernels.Pass("lstm", True, 1, shape, hidden)
+        kernels.Pass(LayerSizes("lstm", shape[-1], hidden, 1), shape, True)
     assert "at least one sequence" in one_line(error)
     del error
     gc.collect()
@@ -434,7 +435,7 @@ def test_models_side_by_side_have_the_bits_of_each_alone(rng, target, cell, dtyp
 
 def test_models_need_as_many_sequences_each():
     with pytest.raises(ValueError, match="7 sequences for 2 models"):
-        kernels.Pass("lstm", True, 1, [7, 3, 2], 4, 2)
+        kernels.Pass(LayerSizes("lstm", 2, 4, 1, 2), [7, 3, 2], True)
 
 
 @pytest.mark.parametrize("name", backends.NAMES)
@@ -443,7 +444,7 @@ def test_ctrl_c_beside_a_pass_is_ctrl_c(name, monkeypatch):
     backend = loaded(name)
     model, training = spec.Experiment().model, spec.Experiment().training
     model = model.model_copy(update={"embedding": spec.Embedding(vocab_size=9, dim=3)})
-    engine = backend.Engine(model, training, initial_parameters(model, 0, "float32"), "cpu", "fast")
+    engine = backend.Engine(model, training, initial_parameters(model, 0, "float32"), Executor("cpu", "fast"))
 
     def pressed(*_, **__):
         raise KeyboardInterrupt

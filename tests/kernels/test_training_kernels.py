@@ -83,7 +83,7 @@ def test_adam_by_rows_is_the_dense_step(rng, dtype):
             rows = training.Rows(at(ids), ids.size, vocab)
             values = np.empty((len(rows.ids), dim), dtype)
             rows.sums(at(gradient), at(values), dim, dtype == "float64")
-            adam.step(at(weight), at(moment1), at(moment2), rows, at(values), rate)
+            adam.step(training.AdamArrays(at(weight), at(moment1), at(moment2)), rows, at(values), rate)
         return weight, moment1, moment2
 
     weight, moment1, moment2 = with_threads(compute)
@@ -158,6 +158,6 @@ def test_numbers_that_have_decayed_away_do_not_slow_a_step(rng):
     ids = np.array([[0, 3]])
     rows = training.Rows(at(ids), 2, vocab)
     values = np.ones((1, dim), np.float32)
-    adam.step(at(weight), at(moment1), at(moment2), rows, at(values), 0.01)
+    adam.step(training.AdamArrays(at(weight), at(moment1), at(moment2)), rows, at(values), 0.01)
     tiny = np.finfo(np.float32).tiny
     assert ((moment1 == 0) | (np.abs(moment1) >= tiny)).all()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from core.parity.findings import Finding
 
-LADDER: dict[tuple[str, str], float] = {}
+PARITY_SPEC: dict[tuple[str, str], float] = {}
 """By (rung and what was compared, dtype); printed at the end of the tests."""
 
 
@@ -16,7 +16,7 @@ def hold(findings: list[Finding]) -> None:
         # Of six sides there are many pairs: those without the judge stand together.
         compared = "implementations ~ each other" if "/" in one and "/" in other else finding.compared
         key = (f"{finding.rung} {KINDS[finding.rung]}, {compared}", finding.dtype)
-        LADDER[key] = max(LADDER.get(key, 0.0), finding.value)
+        PARITY_SPEC[key] = max(PARITY_SPEC.get(key, 0.0), finding.value)
         assert finding.passed, finding
 
 

@@ -16,7 +16,7 @@ from core.models.model import forward
 from core.parity import derivatives, layers
 from core.parity.findings import widest
 from core.parity.instances import random_batch, random_parameters, well_conditioned
-from core.parity.layers import Side, able, compare_forward, compare_gradients, engine_of
+from core.parity.layers import Side, compare_forward, compare_gradients, engine_of, supporting_sides
 from core.spec.experiment import Experiment
 from tasks.parity.cases import GRID, VARIANTS, Case
 from tests.parity.recorded import hold
@@ -64,7 +64,7 @@ def sides(experiment: Experiment) -> dict[str, Side]:
         for name in INSTALLED
         for implementation in IMPLEMENTATIONS
     }
-    return able(found, experiment)
+    return supporting_sides(found, experiment)
 
 
 def test_our_own_layers_were_compiled():
@@ -149,7 +149,7 @@ def test_the_complex_step_agrees_with_plain_differences():
             ends.append(derivatives.training_loss(experiment, moved, batch, 0))
         slope = (ends[0] - ends[1]) / 2e-5
         assert slope == pytest.approx((gradient * direction).sum(), rel=1e-6, abs=1e-9), name
-        exact = derivatives.slope(experiment, parameters, batch, 0, name, direction)
+        exact = derivatives.slope(experiment, parameters, batch, 0, {name: direction})
         assert exact == pytest.approx((gradient * direction).sum(), rel=1e-13, abs=1e-16), name
 
 

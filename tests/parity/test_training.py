@@ -19,6 +19,7 @@ from core.parity.findings import Finding, first_failure, pairs, ratio, widest
 from core.parity.instances import margin, random_batch, random_parameters
 from core.parity.layers import engine_of
 from core.parity.training import (
+    Comparison,
     compare_predictions,
     compare_routes,
     compare_training,
@@ -85,7 +86,9 @@ def ignore(*_) -> None:
 @pytest.mark.parametrize("name", TRAINING)
 def test_every_kind_of_training_climbs_the_ladder(name, data, tmp_path, rng):
     experiment = experiment_of(TRAINING[name])
-    findings, trained = run_parity_check(experiment, *data, sides(), 25, int(rng.integers(1 << 30)), tmp_path, ignore)
+    findings, trained = run_parity_check(
+        Comparison(experiment, *data, sides(), 25), int(rng.integers(1 << 30)), tmp_path, ignore
+    )
     hold(findings)
     assert {finding.rung for finding in findings} == {1, 2, 3, 4, 5}
     for losses in trained.losses.values():
@@ -97,7 +100,7 @@ def test_every_kind_of_training_climbs_the_ladder(name, data, tmp_path, rng):
 @needs_both
 def test_float32_is_recorded_and_not_judged(data, tmp_path):
     experiment = replace(experiment_of({}), {"training.dtype": "float32"})
-    findings, trained = run_parity_check(experiment, *data, sides(), 12, 0, tmp_path, ignore)
+    findings, trained = run_parity_check(Comparison(experiment, *data, sides(), 12), 0, tmp_path, ignore)
     hold(findings)
     for finding in findings:
         assert (finding.limit is None) == (finding.rung in (3, 4)), finding
@@ -108,7 +111,9 @@ def test_float32_is_recorded_and_not_judged(data, tmp_path):
 @each_installed
 def test_one_framework_alone_is_held_against_the_reference(name, data, tmp_path):
     experiment = experiment_of({})
-    findings, trained = run_parity_check(experiment, *data, {name: backends.load(name)}, 5, 0, tmp_path, ignore)
+    findings, trained = run_parity_check(
+        Comparison(experiment, *data, {name: backends.load(name)}, 5), 0, tmp_path, ignore
+    )
     assert [(finding.rung, finding.compared) for finding in findings] == [
         (1, f"{name} ~ reference"),
         (2, f"{name} ~ reference"),
@@ -121,16 +126,17 @@ def test_one_framework_alone_is_held_against_the_reference(name, data, tmp_path)
 def test_native_masks_are_replaced(data, tmp_path):
     """Each framework draws its own: under them the two cannot be the same."""
     experiment = replace(experiment_of({}), {"training.dropout_masks": "native"})
-    findings, _ = compare_training(experiment, data[0], sides(), 3)
+    comparison = Comparison(experiment, *data, sides(), 3)
+    findings, _ = compare_training(comparison)
     assert not findings[0].passed
-    hold(run_parity_check(experiment, *data, sides(), 3, 0, tmp_path, ignore)[0])
+    hold(run_parity_check(comparison, 0, tmp_path, ignore)[0])
 
 
 @needs_both
 @pytest.mark.parametrize("steps", [1, 2, 3, 4, 31, 32, 90])
 def test_routes_of_any_length(steps, data, tmp_path):
     """Shorter than its legs, past an epoch, to the very end, and more than there are."""
-    findings = compare_routes(experiment_of({}), *data, sides(), steps, tmp_path)
+    findings = compare_routes(Comparison(experiment_of({}), *data, sides(), steps), tmp_path)
     hold(findings)
     assert {finding.compared for finding in findings} == {
         "paddle > torch > paddle ~ paddle",
@@ -250,7 +256,7 @@ def test_a_prediction_that_differs_is_counted(data):
 def ladder_with(name: str, where: str, data, path) -> list[Finding]:
     experiment = replace(experiment_of({}), fault(name).needs)
     with planted(backends.load(where), name):
-        return run_parity_check(experiment, *data, sides(), 12, 0, path, ignore)[0]
+        return run_parity_check(Comparison(experiment, *data, sides(), 12), 0, path, ignore)[0]
 
 
 @pytest.mark.slow
@@ -272,7 +278,7 @@ def test_a_planted_fault_is_caught_where_it_should_be(planted_fault, name, data,
     assert all(row.passed for row in findings if row.rung < expected.rung)
     (tmp_path / "again").mkdir()
     experiment = replace(experiment_of({}), expected.needs)
-    hold(run_parity_check(experiment, *data, sides(), 3, 0, tmp_path / "again", ignore)[0])
+    hold(run_parity_check(Comparison(experiment, *data, sides(), 3), 0, tmp_path / "again", ignore)[0])
 
 
 @each_installed

@@ -84,7 +84,7 @@ def snapshot(folder: Path) -> dict[str, object]:
 
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path, monkeypatch):
-    """Relative paths, `runs/` among them, land in a folder of the test's own, which `refused` looks over."""
+    """Relative paths, `runs/` among them, land in a folder of the test's own, which `refused` comparison_steps over."""
     monkeypatch.chdir(tmp_path)
 
 

@@ -115,7 +115,7 @@ def small_data():
 
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path, monkeypatch):
-    """Relative paths, `runs/` among them, land in a folder of the test's own, which `refused` looks over."""
+    """Relative paths, `runs/` among them, land in a folder of the test's own, which `refused` comparison_steps over."""
     monkeypatch.chdir(tmp_path)
 
 
@@ -489,10 +489,10 @@ def test_evaluation_in_any_framework(place, trained_by, measured_by):
 
 def test_the_best_epoch_is_tested(place, tmp_path, monkeypatch):
     """Not the last one: here dev is said to fall after the first epoch, while the loss goes on to."""
-    measure, looks = trainer.evaluate, itertools.count()
+    measure, comparison_steps = trainer.evaluate, itertools.count()
 
     def falling(*argv):
-        return dataclasses.replace(measure(*argv), accuracy=1 - next(looks) / 10)
+        return dataclasses.replace(measure(*argv), accuracy=1 - next(comparison_steps) / 10)
 
     monkeypatch.setattr(trainer, "evaluate", falling)
     assert place.train("--out", tmp_path / "run").code == 0
@@ -591,7 +591,7 @@ def test_ctrl_c_and_resume(place, tmp_path, name):
 
 
 def test_the_resume_command_can_be_typed(place, tmp_path):
-    """Also where the folder's name needs quotes, or looks like markup."""
+    """Also where the folder's name needs quotes, or comparison_steps like markup."""
     run = tmp_path / "my run [b] it's"
     with stop_at(3):
         done = place.train("--out", run)

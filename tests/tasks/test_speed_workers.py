@@ -96,7 +96,8 @@ def test_rounds_are_interleaved(monkeypatch):
     assert sorted(order[:7]) == sorted(order[8:15]) == sorted(set(names)) and order[:7] != order[8:15]
     assert order[7] == order[15] == ("torch", "fast") and not any(entry.training for entry in turns)
     assert {(entry.row[1] == "fast", entry.calls, entry.discard) for entry in turns} == {(True, 5, 5), (False, 1, 0)}
-    assert {entry.dtype for entry in log if entry.do in ("prepare", "peak")} == {"float64"}
+    assert {entry.dtype for entry in log if entry.do == "peak"} == {"float64"}
+    assert {entry.layers["dtype"] for entry in log if entry.do == "prepare"} == {"float64"}
     assert sum(entry.do == "forget" for entry in log) == 2 * 2 + 1
     row, slow = measured.rows[:2]
     assert (row.ran, row.calls, row.discard, row.rounds, row.seconds.count) == ("it", 5, 5, 4, 4)

@@ -19,6 +19,7 @@ from core.analysis.gradient_flow import state_gradients
 from core.batch import pad
 from core.data.sources import digit_sums
 from core.data.sources.digit_sums import BOOK_LENGTHS, FIRST_ID
+from core.engine.executor import Executor
 from core.engine.reference import ReferenceEngine
 from core.errors import UserError
 from core.models.encoders.recurrent import CELLS, WEIGHT_KINDS
@@ -32,7 +33,7 @@ from tasks import exploding as exploding_program
 from tasks import imdb
 from tasks.cli.console import run_program
 from tasks.cli.recipes import digit_sum, exploding
-from tasks.run.ensembles import Executor
+from tasks.run.worker import Request, Worker
 from tests.conftest import one_line
 
 ROOT = Path(__file__).parents[2]
@@ -165,7 +166,7 @@ def test_a_run_is_whole_and_each_model_has_a_run_folder(name, tiny_run, capsys):
 
 @each_backend
 def test_models_learn_as_the_trainer_would_teach_each_alone(name, tiny_run):
-    """The loop of one model, from the spec in its run folder: the same looks at dev."""
+    """The loop of one model, from the spec in its run folder: the same comparison_steps at dev."""
     from core.models.model import initial_parameters
     from core.train.metrics import evaluate
     from core.train.steps import steps_from
@@ -174,7 +175,7 @@ def test_models_learn_as_the_trainer_would_teach_each_alone(name, tiny_run):
     experiment, _ = own.read_record()
     prepared = digit_sums.prepare(experiment.data)
     values = initial_parameters(experiment.model, 11, "float32")
-    engine = backends.load(name).Engine(experiment.model, experiment.training, values, "cpu", "loop")
+    engine = backends.load(name).Engine(experiment.model, experiment.training, values, Executor("cpu", "loop"))
     dev = [line for line in own.read_metrics() if line["split"] == "dev"]
     for step, batch, rate in steps_from(experiment, prepared.train):
         engine.train_step(batch, step, rate)
@@ -350,7 +351,7 @@ def test_state_gradients_are_exact(name, cell, rng):
             "training.dtype": "float64",
         }
     )
-    model, parameters = spec.model, random_parameters(spec, rng)
+    parameters = random_parameters(spec, rng)
     batch = pad([rng.integers(1, 12, 6) for _ in range(4)], {"label": rng.integers(0, 19, 4)})
     weights = [parameters[f"encoder.{kind}_l0"] for kind in WEIGHT_KINDS]
 
@@ -358,7 +359,7 @@ def test_state_gradients_are_exact(name, cell, rng):
         x = parameters["embedding.weight"][batch.ids[row]].astype(np.complex128)
         h, c = np.zeros((1, 3), np.complex128), np.zeros((1, 3), np.complex128)
         for step in range(6):
-            h, c = CELLS[cell](x[step : step + 1], h, c, *weights)
+            h, c = CELLS[cell](x[step : step + 1], h, c, weights)
             if step == t:
                 h, c = h.copy(), c.copy()
                 (h if part == "h" else c)[0, unit] += 1e-30j
@@ -366,7 +367,7 @@ def test_state_gradients_are_exact(name, cell, rng):
         return cross_entropy(logits, batch.labels[row : row + 1], "mean")
 
     for implementation in implementations.SIDE_BY_SIDE:
-        found = state_gradients(backends.load(name), "cpu", implementation, model, parameters, batch)
+        found = state_gradients(backends.load(name), Executor("cpu", implementation), spec, parameters, batch)
         assert set(found) == ({"h", "c"} if cell == "lstm" else {"h"})
         for part, norms in found.items():
             assert norms.shape == (4, 6 if part == "h" else 5)
@@ -381,7 +382,7 @@ def test_state_gradients_want_one_length_and_one_layer(rng):
     side = backends.load(INSTALLED[0])
     unequal = pad([np.array([2, 3]), np.array([2, 3, 4])], {"label": np.array([0, 1])})
     with pytest.raises(ValueError, match="of one length"):
-        state_gradients(side, "cpu", "loop", spec.model, parameters, unequal)
+        state_gradients(side, Executor("cpu", "loop"), spec, parameters, unequal)
 
 
 @pytest.mark.slow
@@ -417,8 +418,8 @@ def test_norms_are_those_of_the_gradients(rng):
 
     spec = replace(exploding(), {"model.encoder.hidden_size": 3, "model.embedding.dim": 2, "training.dtype": "float64"})
     members = _members(spec, [int(seed) for seed in rng.integers(1000, size=2)])
-    who = Executor.chosen(INSTALLED[0], "cpu", "auto", exploding())
-    ensemble = who.ensemble(members)
+    worker = Worker.of_ensemble(Request(INSTALLED[0], "cpu"), exploding())
+    ensemble = worker.ensemble(members)
     values = {key: array.copy() for key, array in ensemble.parameters().items()}
     _, batch, rate = next(steps_from(members, Stack([member.data.train for member in members])))
     ensemble.train_step(batch, 0, rate)

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from core.engine.executor import Executor
 from tests.conftest import ROOT, loaded, run_main
 from tools.gpu_check import __main__ as check
 from tools.gpu_check import measured
@@ -81,15 +82,15 @@ class Wrong:
     def __init__(self, package, error: float) -> None:
         self.package, self.error, self.NAME = package, error, package.NAME
 
-    def Engine(self, model, training, parameters, device, implementation):
-        engine = self.package.Engine(model, training, parameters, "cpu", implementation)
+    def Engine(self, model, training, parameters, executor):
+        engine = self.package.Engine(model, training, parameters, Executor("cpu", executor.implementation))
         right = engine.gradients
 
         def gradients(batch, step):
             loss, arrays = right(batch, step)
             return loss, {name: array + np.asarray(self.error, array.dtype) for name, array in arrays.items()}
 
-        if device != "cpu":
+        if executor.device != "cpu":
             engine.gradients = gradients
         return engine
 

@@ -36,6 +36,9 @@ from tools.differences import REGISTRY, page  # noqa: E402
 THEMES = [
     "starting",
     "layers",
+    "recurrent",
+    "convolutions",
+    "compat",
     "loss",
     "optimizer",
     "clipping",

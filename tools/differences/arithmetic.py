@@ -58,8 +58,8 @@ def norm_float32():
     effect="Gradient at [2, 2, 1]: PyTorch `amax` {torch_amax}, `max` {torch_max}; Paddle `amax` {paddle_amax}, `max`"
     " {paddle_max}.",
     ours="Max pooling uses the position of the first maximum: `PooledHead.pool` in"
-    " [backends/paddle/embedding.py](../backends/paddle/embedding.py) and"
-    " [backends/torch/embedding.py](../backends/torch/embedding.py).",
+    " [backends/paddle/heads/pooled.py](../backends/paddle/heads/pooled.py) and"
+    " [backends/torch/heads/pooled.py](../backends/torch/heads/pooled.py).",
     size="`max`: {torch_max} against {paddle_max}",
     claim=lambda f: (
         f["torch_amax"] == f["paddle_amax"] == "0.5, 0.5, 0"

@@ -58,8 +58,8 @@ def batch_axis():
     effect="Mean of ones after dropout of 0.5, in training and in evaluation: PyTorch {torch_train:.2f} and"
     " {torch_eval:.2f}; Paddle {paddle_train:.2f} and {paddle_eval:.2f}; with `downscale_in_infer` {down_train:.2f} and"
     " {down_eval:.2f}.",
-    ours="Scaled in training, with the same dropped units in both: `training_dropout` in model.py"
-    " ([torch](../backends/torch/model.py), [paddle](../backends/paddle/model.py)).",
+    ours="Scaled in training, with the same dropped units in both: `training_dropout`"
+    " ([torch](../backends/torch/dropout.py), [paddle](../backends/paddle/dropout.py)).",
     size="`downscale_in_infer`: activations {down_eval:.1f} of PyTorch's",
     claim=lambda f: f["paddle_eval"] == f["torch_eval"] == 1 and abs(f["down_eval"] - 0.5) < 1e-6,
 )

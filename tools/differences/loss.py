@@ -107,6 +107,61 @@ def label_smoothing():
 
 @difference(
     SECTION,
+    "Binary cross-entropy: the gradient at a logit of 0",
+    torch="The gradient is sigmoid(z) - y at every logit z.",
+    paddle="At a logit of exactly 0, the gradient of `binary_cross_entropy_with_logits` is too small by 1, in float32"
+    " and float64. The loss itself is correct.",
+    effect="Gradient at logit 0: {torch_0:.1f} (label 0) and {torch_1:.1f} (label 1) in PyTorch, {paddle_0:.1f} and"
+    " {paddle_1:.1f} in Paddle; the same in float64: {double}. Paddle's are {near_0:.1f} and {near_1:.1f} at a"
+    " logit of 1e-30, and {weighted_0:.1f} and {weighted_1:.1f} at 0 with `pos_weight=1`. An output layer that starts"
+    " at zero gives a logit of 0 for every text: in a batch with equally many of both labels, its bias has the gradient"
+    " {torch_bias:.1f} in PyTorch and {paddle_bias:.1f} in Paddle.",
+    ours="A single logit z is computed as the two-class cross-entropy of the logits 0 and z: `losses` in"
+    " [backends/paddle/heads/pooled.py](../backends/paddle/heads/pooled.py).",
+    size="label 0: {torch_0:.1f} against {paddle_0:.1f}",
+    older="The gradient is correct: {paddle_0:.1f} and {paddle_1:.1f}. With `pos_weight=1` it is {weighted_0:.1f} and"
+    " {weighted_1:.1f}.",
+    claim=lambda f: (
+        (f["torch_0"], f["torch_1"], f["torch_bias"]) == (0.5, -0.5, 0)
+        and (f["paddle_0"], f["paddle_1"], f["paddle_bias"]) == (-0.5, -1.5, -1)
+        and (f["near_0"], f["near_1"], f["weighted_0"], f["weighted_1"]) == (0.5, -0.5, 0.5, -0.5)
+        and f["double"] == "yes"
+    ),
+)
+def zero_logit():
+    """Compute gradients of the binary cross-entropy at logit 0 and near it, and those of an output layer of zeros."""
+    labels = [0.0, 1.0]
+
+    def gradients(logit: float, dtype: str = "float32", **given) -> list[float]:
+        z = paddle.to_tensor([logit, logit], dtype=dtype, stop_gradient=False)
+        targets = paddle.to_tensor(labels, dtype=dtype)
+        paddle.nn.functional.binary_cross_entropy_with_logits(z, targets, reduction="sum", **given).backward()
+        return z.grad.tolist()
+
+    z = torch.zeros(2, requires_grad=True)
+    torch.nn.functional.binary_cross_entropy_with_logits(z, torch.tensor(labels), reduction="sum").backward()
+    rows = {
+        "torch": z.grad.tolist(),
+        "paddle": gradients(0.0),
+        "near": gradients(1e-30),
+        "weighted": gradients(0.0, pos_weight=paddle.ones([2])),
+    }
+    one, other = torch.nn.Linear(4, 1), paddle.nn.Linear(4, 1)
+    torch.nn.init.zeros_(one.weight), torch.nn.init.zeros_(one.bias)
+    other.weight.set_value(paddle.zeros([4, 1]))  # its bias starts at zero
+    torch.nn.functional.binary_cross_entropy_with_logits(one(torch.ones(2, 4))[:, 0], torch.tensor(labels)).backward()
+    logits = other(paddle.ones([2, 4]))[:, 0]
+    paddle.nn.functional.binary_cross_entropy_with_logits(logits, paddle.to_tensor(labels)).backward()
+    return {
+        **{f"{name}_{label}": row[label] for name, row in rows.items() for label in (0, 1)},
+        "double": "yes" if gradients(0.0, "float64") == rows["paddle"] else "no",
+        "torch_bias": one.bias.grad.item(),
+        "paddle_bias": other.bias.grad.item(),
+    }
+
+
+@difference(
+    SECTION,
     "Smooth L1",
     torch="`smooth_l1_loss(beta)`: e^2 / (2 beta), then e - beta / 2.",
     paddle="`smooth_l1_loss(delta)` is PyTorch's `huber_loss`: delta times its `smooth_l1_loss`.",

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
 
 from backends.paddle.framework import paddle
 from backends.torch.framework import torch
 from tools.differences import difference
 from tools.differences.layers import LAYERS, copied
-from tools.differences.small import apart, paddle_dtype
+from tools.differences.small import KILLED, apart, failure, isolated, paddle_dtype
 
 SECTION = "Padding"
-ROOT = Path(__file__).parents[2]
 
 
 @difference(
@@ -51,21 +46,17 @@ def padding_row():
 OUT_OF_RANGE = """
 import sys
 from backends.paddle.framework import paddle
+from tools.differences.small import failure
 table = paddle.ones([4, 3])
 identity, padding = int(sys.argv[1]), None if sys.argv[2] == "none" else int(sys.argv[2])
-try:
-    paddle.nn.functional.embedding(paddle.to_tensor([identity]), table, padding_idx=padding).numpy()
-    print("no error")
-except Exception as error:
-    print(type(error).__name__)
+ids = paddle.to_tensor([identity])
+print(">", failure(lambda: paddle.nn.functional.embedding(ids, table, padding_idx=padding).numpy()))
 """
 
 
 def looked_up(identity: int, padding: str) -> str:
     """Look up an id with Paddle in a separate process, which may crash; return the outcome."""
-    command = [sys.executable, "-c", OUT_OF_RANGE, str(identity), padding]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    return done.stdout.strip() if done.returncode == 0 else "the process is killed"
+    return isolated(OUT_OF_RANGE, str(identity), padding)[-1]
 
 
 @difference(
@@ -82,19 +73,14 @@ def looked_up(identity: int, padding: str) -> str:
         f["torch"] == "IndexError"
         and f["checked"] == "ValueError"
         and f["unchecked"] == f["negative"] == "no error"
-        and f["far"] == "the process is killed"
+        and f["far"] == KILLED
     ),
     slow=True,
 )
 def id_range():
     """Look up ids past the end of a table and before its start."""
-    try:
-        torch.nn.functional.embedding(torch.tensor([4]), torch.ones(4, 3), padding_idx=0)
-        found = "no error"
-    except IndexError as error:
-        found = type(error).__name__
     return {
-        "torch": found,
+        "torch": failure(torch.nn.functional.embedding, torch.tensor([4]), torch.ones(4, 3), padding_idx=0),
         "checked": looked_up(4, "none"),
         "unchecked": looked_up(4, "0"),
         "negative": looked_up(-1, "none"),
@@ -279,10 +265,6 @@ def cell_outputs_past_end():
 def length_zero():
     """Run layers on an empty sequence and one of 7 steps."""
     one, other, x = padded_pair()
-    try:
-        packed(one, x, [0, 7])
-        found = "no error"
-    except RuntimeError as error:
-        found = type(error).__name__
     _, (hidden, _) = other(paddle.to_tensor(x.numpy()), sequence_length=paddle.to_tensor([0, 7]))
+    found = failure(packed, one, x, [0, 7])
     return {"torch": found, "paddle": "no error", "state": float(np.abs(hidden.numpy()[:, 0]).max())}

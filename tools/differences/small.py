@@ -7,12 +7,16 @@ have neutral names and torch's layout; the linear weight is transposed for Paddl
 from __future__ import annotations
 
 import contextlib
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 
 from backends.paddle.framework import paddle
 from backends.torch.framework import torch
 
+ROOT = Path(__file__).parents[2]
 VOCAB, DIM, HIDDEN, CLASSES = 200, 8, 8, 2
 ROWS, LENGTH = 16, 8
 SUFFIXES = ("", "_reverse")
@@ -126,6 +130,29 @@ def train_paddle(net, optimizer, data, clip=None, schedule=None) -> list[float]:
             schedule.step()
         losses.append(loss.item())
     return losses
+
+
+def failure(function, *given, **named) -> str:
+    """Call a function; return the error type, or "no error"."""
+    try:
+        function(*given, **named)
+    except Exception as error:
+        return type(error).__name__
+    return "no error"
+
+
+KILLED = "the process is killed"
+
+
+def isolated(script: str, *arguments: str) -> list[str]:
+    """Run a script in a separate process, which may crash.
+
+    Return the lines that it printed with the prefix `> `, and `KILLED` at the end if it crashed.
+    """
+    command = [sys.executable, "-W", "ignore", "-c", script, *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    lines = [line.removeprefix("> ") for line in done.stdout.splitlines() if line.startswith("> ")]
+    return lines if done.returncode == 0 else [*lines, KILLED]
 
 
 def apart(one, other) -> float:

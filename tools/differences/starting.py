@@ -141,11 +141,12 @@ def same_seed():
     SECTION,
     "Weights of linear layers are transposed",
     torch="`nn.Linear.weight` is `[out, in]`: y = x W^T + b.",
-    paddle="`nn.Linear.weight` is `[in, out]`: y = x W + b. Weights of the recurrent layers are `[out, in]` in both.",
+    paddle="`nn.Linear.weight` is `[in, out]`: y = x W + b. Weights of the recurrent layers are `[out, in]` in both,"
+    " as are those of [`paddle.compat.nn.Linear`](#compat_layers).",
     effect="A square weight (128 x 128) loads without an error, and the relative error of the output is {wrong:.0%}."
     " With the transposed weight it is {right:e}.",
     ours="`[out, in]` everywhere; Paddle multiplies by the transpose:"
-    " [backends/paddle/embedding.py](../backends/paddle/embedding.py), `Linear`.",
+    " [backends/paddle/linear.py](../backends/paddle/linear.py).",
     size="an untransposed square weight: output off by {wrong:.0%}",
     claim=lambda f: f["wrong"] > 1 and f["right"] < 1e-5,
 )

@@ -17,11 +17,12 @@ import numpy as np
 import backends
 from backends import launchers
 from core.batch import Batch
+from core.engine.executor import Executor
 from core.errors import UserError
 from core.parity.findings import widest
 from core.parity.instances import random_batch, random_parameters, well_conditioned
-from core.parity.layers import able, compare_forward, compare_gradients
-from core.parity.training import compare_routes, compare_training
+from core.parity.layers import compare_forward, compare_gradients, supporting_sides
+from core.parity.training import Comparison, compare_routes, compare_training
 from core.spec.experiment import Experiment, replace
 from core.strings import shorten
 from tasks.cli.flags import name_flags
@@ -55,8 +56,8 @@ class On:
     implementation: str
     device: str
 
-    def Engine(self, model, training, parameters, device, implementation):
-        return self.package.Engine(model, training, parameters, self.device, implementation)
+    def Engine(self, model, training, parameters, executor):
+        return self.package.Engine(model, training, parameters, Executor(self.device, executor.implementation))
 
 
 # ---- the checks
@@ -104,7 +105,7 @@ def check_parity(context: Context) -> Iterator[dict]:
         worst: dict[tuple[int, str], tuple[float, str]] = {}
         for seed, (case, size) in enumerate(plan):
             experiment = case.experiment(dtype)
-            sides = able(every, experiment)
+            sides = supporting_sides(every, experiment)
             parameters, batch = instance(experiment, seed, *size)
             found = compare_forward(experiment, parameters, batch, sides)
             found += compare_gradients(experiment, parameters, batch, sides)
@@ -124,7 +125,7 @@ def check_parity(context: Context) -> Iterator[dict]:
 def against_cpu(context: Context, implementation: str, experiment: Experiment, parameters, batch: Batch):
     """Yield (rung, figures of `widest`): the device compared with the CPU."""
     engines = [
-        context.package.Engine(experiment.model, experiment.training, parameters, device, implementation)
+        context.package.Engine(experiment.model, experiment.training, parameters, Executor(device, implementation))
         for device in (context.device, "cpu")
     ]
     for step in (None, 0):
@@ -148,8 +149,8 @@ def tf32_rows(context: Context, tf32: Experiment, *size: int) -> Iterator[dict]:
     exact = replace(tf32, {"training.dtype": "float32"})
     parameters, batch = instance(exact, 0, *size)
     for name in ON_GPU:
-        rounded = context.package.Engine(tf32.model, tf32.training, parameters, context.device, name)
-        full = context.package.Engine(exact.model, exact.training, parameters, "cpu", name)
+        rounded = context.package.Engine(tf32.model, tf32.training, parameters, Executor(context.device, name))
+        full = context.package.Engine(exact.model, exact.training, parameters, Executor("cpu", name))
         outputs = widest(rounded.activations(batch), full.activations(batch), None, least_scale=1.0)
         gradients = widest(rounded.gradients(batch, 0)[1], full.gradients(batch, 0)[1], None)
         for what, figures in (("every layer's output", outputs), ("every gradient", gradients)):
@@ -173,15 +174,14 @@ def check_training(context: Context) -> Iterator[dict]:
     """Compare training on GPU and CPU step by step, and runs that are resumed on the other device."""
     sides = {"cpu": On(context.package, "builtin", "cpu"), "device": On(context.package, "packed", context.device)}
     experiment, prepared = context.reviews(replace(PARITY_SPEC, SMALLER))
-    for dtype in ("float64", "float32"):
+    data, sizes = (prepared.train, prepared.dev), context.sizes
+    for dtype, limit in (("float64", CURVE_LIMIT), ("float32", None)):
         spec = replace(experiment, {"training.dtype": dtype})
-        limit = CURVE_LIMIT if dtype == "float64" else None
-        for finding in compare_training(spec, prepared.train, sides, context.sizes.steps)[0]:
+        for finding in compare_training(Comparison(spec, *data, sides, sizes.steps))[0]:
             yield bounded(f"{dtype}, GPU ~ CPU, {finding.quantity}", finding.value, limit, note=f" ({finding.where})")
     spec = replace(experiment, {"training.dtype": "float64"})
     with tempfile.TemporaryDirectory() as folder:
-        steps = context.sizes.routes
-        for finding in compare_routes(spec, prepared.train, prepared.dev, sides, steps, Path(folder)):
+        for finding in compare_routes(Comparison(spec, *data, sides, sizes.routes), Path(folder)):
             where = finding.compared.replace("device", "GPU").replace("cpu", "CPU")
             yield bounded(f"float64, resumed {where}, {finding.quantity}", finding.value, CURVE_LIMIT)
 

@@ -7,12 +7,13 @@ from collections.abc import Iterator
 
 from backends import implementations
 from core.benchmark.timing import Summary
+from core.data.dataset import epoch_order
 from core.data.prefetch import prefetch, with_masks
 from core.engine import machine
+from core.engine.executor import Executor
 from core.models.model import initial_parameters
 from core.spec.experiment import Experiment, replace
 from core.train.loop import LOG_INTERVAL
-from core.train.steps import order_of
 from tasks.cli.recipes import recipe
 from tools.gpu_check.context import Context, bounded, row
 
@@ -26,7 +27,8 @@ def check_memory(context: Context) -> Iterator[dict]:
     """Measure peak memory on the longest batches, smaller recipe first: peaks may not reset."""
     for name, experiment, prepared in trained_recipes(context):
         engine = new_engine(context, experiment)
-        rows = sorted(order_of(experiment.training, prepared.train, 0), key=lambda r: -prepared.train.lengths[r].sum())
+        rows = epoch_order(prepared.train.lengths, experiment.training, 0)
+        rows = sorted(rows, key=lambda r: -prepared.train.lengths[r].sum())
         for step, chosen in enumerate(rows[:5]):
             engine.train_step(prepared.train.batch(chosen), step, 1e-4)
         engine.collect()
@@ -43,11 +45,10 @@ def trained_recipes(context: Context):
 
 def new_engine(context: Context, experiment: Experiment, implementation: str = "auto"):
     model, training = experiment.model, experiment.training
-    chosen = implementations.resolve_implementation(
-        implementation, context.package, context.device, model.encoder, training.dtype
-    )
+    order = implementations.preferred(context.package, context.device, model.encoder, training.dtype)
+    chosen = implementations.resolve_implementation(implementation, context.device, model.encoder, order)
     start = initial_parameters(model, training.seed, training.array_dtype)
-    return context.package.Engine(model, training, start, context.device, chosen)
+    return context.package.Engine(model, training, start, Executor(context.device, chosen))
 
 
 def check_speed(context: Context) -> Iterator[dict]:
@@ -97,7 +98,7 @@ class Rivals:
 
 def speed_rows(context: Context, name: str, experiment: Experiment, train) -> Iterator[dict]:
     rivals = Rivals(context, experiment, train)
-    order = list(enumerate(order_of(experiment.training, train, 0)))
+    order = list(enumerate(epoch_order(train.lengths, experiment.training, 0)))
     chunks = [order[start : start + LOG_INTERVAL] for start in range(0, len(order), LOG_INTERVAL)]
     for rival in rivals.names:
         rivals.seconds(rival, chunks[0])

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from backends.paddle.dropout import Dropout
 from backends.paddle.encoders.recurrent_layers import IMPLEMENTATIONS
-from backends.paddle.fast import KINDS
 from backends.paddle.framework import paddle
 from backends.paddle.precision import rounded
 from backends.paddle.runtime import Inputs
 from core import spec
 from core.models.encoders.encoder import Block, Encoded
-from core.models.encoders.recurrent import direction_suffixes
+from core.models.encoders.recurrent import WEIGHT_KINDS, direction_suffixes
 
 nn, F = paddle.nn, paddle.nn.functional
 
@@ -36,14 +35,7 @@ class RecurrentEncoder(nn.Layer):
         """True if the input of every layer is rounded to bfloat16 (`precision.py`)."""
         self.suffixes = direction_suffixes(encoder.bidirectional)
         self.layers = nn.LayerList(
-            IMPLEMENTATIONS[implementation](
-                encoder.cell,
-                encoder.layer_input_size(layer, inputs),
-                encoder.hidden_size,
-                encoder.directions,
-                dtype,
-                *(() if models is None else (models,)),
-            )
+            IMPLEMENTATIONS[implementation](encoder.layer_sizes(layer, inputs, models), dtype)
             for layer in range(encoder.num_layers)
         )
 
@@ -62,5 +54,5 @@ class RecurrentEncoder(nn.Layer):
             f"encoder.{kind}_l{number}{suffix}": weight
             for number, layer in enumerate(self.layers)
             for suffix, direction in zip(self.suffixes, layer.weights(), strict=True)
-            for kind, weight in zip(KINDS, direction, strict=True)
+            for kind, weight in zip(WEIGHT_KINDS, direction, strict=True)
         }

@@ -12,12 +12,11 @@ updated at padding, outputs at padding are zero, and the reverse direction start
 
 from __future__ import annotations
 
-from backends.paddle.fast import KINDS, RecurrentFunction
+from backends.paddle.fast import RecurrentFunction
 from backends.paddle.framework import paddle
 from backends.paddle.linear import empty, linear, stacked_shape
 from backends.paddle.runtime import Inputs
-from core import spec
-from core.models.encoders.recurrent import GATES, direction_suffixes
+from core.models.encoders.recurrent import GATES, WEIGHT_KINDS, DirectionWeights, LayerSizes, direction_suffixes
 
 nn, F = paddle.nn, paddle.nn.functional
 
@@ -33,15 +32,15 @@ def reorder(x: paddle.Tensor, index: paddle.Tensor) -> paddle.Tensor:
 # ---- builtin
 
 
-def builtin_layer(cell: spec.Cell, inputs: int, hidden: int, dtype: str) -> nn.Layer:
+def builtin_layer(sizes: LayerSizes, dtype: str) -> nn.Layer:
     """Create a unidirectional built-in layer."""
-    return with_default_dtype(dtype, lambda: BUILTIN[cell](inputs, hidden))
+    return with_default_dtype(dtype, lambda: BUILTIN[sizes.cell](sizes.inputs, sizes.hidden))
 
 
 def with_default_dtype(dtype, make):
     """Call `make` with this default dtype, which sets that of built-in layers.
 
-    `to(dtype=...)` fails on Paddle 3.3.
+    `to(dtype=...)` fails (docs/differences.md, recurrent_to).
     """
     previous = paddle.get_default_dtype()
     paddle.set_default_dtype(dtype)
@@ -58,10 +57,10 @@ class BuiltinLayer(nn.Layer):
     and as fast as the built-in layer's `sequence_length`.
     """
 
-    def __init__(self, cell: spec.Cell, inputs: int, hidden: int, directions: int, dtype: str):
+    def __init__(self, sizes: LayerSizes, dtype: str):
         super().__init__()
-        self.cell = cell
-        self.directions = nn.LayerList(builtin_layer(cell, inputs, hidden, dtype) for _ in range(directions))
+        self.cell = sizes.cell
+        self.directions = nn.LayerList(builtin_layer(sizes, dtype) for _ in range(sizes.directions))
 
     def forward(self, x, inputs, h_0=None, c_0=None, states=False):
         sides, h_n, c_n = [], [], []
@@ -88,9 +87,9 @@ class BuiltinLayer(nn.Layer):
         h, c = last if self.cell == "lstm" else (last, last)
         return output, h, c
 
-    def weights(self) -> list[list[paddle.Tensor]]:
-        """Return the parameters of every direction, in the order of `KINDS`."""
-        return [[getattr(layer, f"{kind}_l0") for kind in KINDS] for layer in self.directions]
+    def weights(self) -> list[DirectionWeights]:
+        """Return the parameters of every direction."""
+        return [DirectionWeights(*(getattr(layer, f"{kind}_l0") for kind in WEIGHT_KINDS)) for layer in self.directions]
 
 
 # ---- packed
@@ -102,12 +101,14 @@ class PackedLayer(nn.Layer):
     cuDNN then skips the padding; on the CPU it is computed and discarded.
     """
 
-    def __init__(self, cell: spec.Cell, inputs: int, hidden: int, directions: int, dtype: str):
+    def __init__(self, sizes: LayerSizes, dtype: str):
         super().__init__()
-        self.cell = cell
-        self.suffixes = direction_suffixes(directions == 2)
-        direction = "bidirect" if directions == 2 else "forward"
-        self.layer = with_default_dtype(dtype, lambda: BUILTIN[cell](inputs, hidden, direction=direction))
+        self.cell = sizes.cell
+        self.suffixes = direction_suffixes(sizes.directions == 2)
+        direction = "bidirect" if sizes.directions == 2 else "forward"
+        self.layer = with_default_dtype(
+            dtype, lambda: BUILTIN[sizes.cell](sizes.inputs, sizes.hidden, direction=direction)
+        )
 
     def forward(self, x, inputs, h_0=None, c_0=None, states=False):
         if h_0 is not None and len(self.suffixes) == 2 and paddle.is_grad_enabled():
@@ -125,27 +126,30 @@ class PackedLayer(nn.Layer):
         h_n, c_n = last if self.cell == "lstm" else (last, None)
         return output, h_n, c_n
 
-    def weights(self) -> list[list[paddle.Tensor]]:
-        """Return the parameters of every direction, in the order of `KINDS`."""
-        return [[getattr(self.layer, f"{kind}_l0{suffix}") for kind in KINDS] for suffix in self.suffixes]
+    def weights(self) -> list[DirectionWeights]:
+        """Return the parameters of every direction."""
+        names = [[f"{kind}_l0{suffix}" for kind in WEIGHT_KINDS] for suffix in self.suffixes]
+        return [DirectionWeights(*(getattr(self.layer, name) for name in own)) for own in names]
 
 
 # ---- loop
 
 
-def srn_step(x, h, c, weight_ih, weight_hh, bias_ih, bias_hh):
+def srn_step(x, h, c, weights: DirectionWeights):
     """Return h' = tanh(W x + b + U h + b)."""
+    weight_ih, weight_hh, bias_ih, bias_hh = weights
     return paddle.tanh(linear(x, weight_ih, bias_ih) + linear(h, weight_hh, bias_hh)), c
 
 
-def residual_srn_step(x, h, c, weight_ih, weight_hh, bias_ih, bias_hh):
+def residual_srn_step(x, h, c, weights: DirectionWeights):
     """Return h' = h + tanh(W x + b + U h + b)."""
-    step, _ = srn_step(x, h, c, weight_ih, weight_hh, bias_ih, bias_hh)
+    step, _ = srn_step(x, h, c, weights)
     return h + step, c
 
 
-def lstm_step(x, h, c, weight_ih, weight_hh, bias_ih, bias_hh):
+def lstm_step(x, h, c, weights: DirectionWeights):
     """Return h' = o tanh(c'), c' = f c + i g."""
+    weight_ih, weight_hh, bias_ih, bias_hh = weights
     gates = linear(x, weight_ih, bias_ih) + linear(h, weight_hh, bias_hh)
     i, f, g, o = gates.chunk(4, -1)
     i, f, g, o = F.sigmoid(i), F.sigmoid(f), paddle.tanh(g), F.sigmoid(o)
@@ -153,8 +157,9 @@ def lstm_step(x, h, c, weight_ih, weight_hh, bias_ih, bias_hh):
     return o * paddle.tanh(c), c
 
 
-def gru_step(x, h, c, weight_ih, weight_hh, bias_ih, bias_hh):
+def gru_step(x, h, c, weights: DirectionWeights):
     """Return h' = (1 - z) n + z h, n = tanh(W_n x + b + r (U_n h + b))."""
+    weight_ih, weight_hh, bias_ih, bias_hh = weights
     r_x, z_x, n_x = linear(x, weight_ih, bias_ih).chunk(3, -1)
     r_h, z_h, n_h = linear(h, weight_hh, bias_hh).chunk(3, -1)
     r, z = F.sigmoid(r_x + r_h), F.sigmoid(z_x + z_h)
@@ -168,28 +173,22 @@ STEPS = {"srn": srn_step, "lstm": lstm_step, "gru": gru_step, "residual_srn": re
 class LoopLayer(nn.Layer):
     """The textbook's loop over time steps in framework operations."""
 
-    def __init__(
-        self, cell: spec.Cell, inputs: int, hidden: int, directions: int, dtype: str, models: int | None = None
-    ):
-        """Create zero parameters. With `models`, weights are [models, ...].
-
-        Batches then contain equal numbers of sequences per model, model by model.
-        """
+    def __init__(self, sizes: LayerSizes, dtype: str):
         super().__init__()
-        self.cell, self.hidden, self.models = cell, hidden, models
-        self.directions = nn.LayerList(own_weights(cell, inputs, hidden, dtype, models) for _ in range(directions))
+        self.sizes = sizes
+        self.directions = nn.LayerList(direction_weights(sizes, dtype) for _ in range(sizes.directions))
 
     def forward(self, x, inputs, h_0=None, c_0=None, states=False):
         real = (inputs.mask > 0).unbind(1)  # L times [B, 1]
         tokens = x.unbind(1)  # x[:, t] in a loop would make the backward pass quadratic in L
-        sides, h_n, c_n = [], [], []
+        step, sides, h_n, c_n = STEPS[self.sizes.cell], [], [], []
         for side, weights in enumerate(self.weights()):
-            h = paddle.zeros([x.shape[0], self.hidden], x.dtype) if h_0 is None else h_0[side]
+            h = paddle.zeros([x.shape[0], self.sizes.hidden], x.dtype) if h_0 is None else h_0[side]
             c = paddle.zeros_like(h) if c_0 is None else c_0[side]
             outputs = [None] * len(tokens)
             # The reverse direction iterates from the right; up to the last real token its state is unchanged.
             for t in range(len(tokens)) if side == 0 else reversed(range(len(tokens))):
-                new_h, new_c = STEPS[self.cell](tokens[t], h, c, *weights)
+                new_h, new_c = step(tokens[t], h, c, weights)
                 h, c = paddle.where(real[t], new_h, h), paddle.where(real[t], new_c, c)
                 outputs[t] = paddle.where(real[t], new_h, paddle.zeros_like(new_h))
             sides.append(paddle.stack(outputs, axis=1))
@@ -198,18 +197,18 @@ class LoopLayer(nn.Layer):
         output = paddle.concat(sides, axis=-1)
         if not states:
             return output, None, None
-        return output, paddle.stack(h_n), paddle.stack(c_n) if self.cell == "lstm" else None
+        return output, paddle.stack(h_n), paddle.stack(c_n) if self.sizes.cell == "lstm" else None
 
-    def weights(self) -> list[list[paddle.Tensor]]:
-        """Return the parameters of every direction, in the order of `KINDS`."""
-        return [list(direction) for direction in self.directions]
+    def weights(self) -> list[DirectionWeights]:
+        """Return the parameters of every direction."""
+        return [DirectionWeights(*direction) for direction in self.directions]
 
 
-def own_weights(cell: spec.Cell, inputs: int, hidden: int, dtype: str, models: int | None) -> nn.ParameterList:
-    """Create the parameters of one direction, in the order of `KINDS`."""
-    rows = GATES[cell] * hidden
+def direction_weights(sizes: LayerSizes, dtype: str) -> nn.ParameterList:
+    """Create the parameters of one direction, in the order of `WEIGHT_KINDS`."""
+    rows, inputs, hidden = GATES[sizes.cell] * sizes.hidden, sizes.inputs, sizes.hidden
     shapes = ((rows, inputs), (rows, hidden), (rows,), (rows,))
-    return nn.ParameterList(empty(*stacked_shape(models, *shape), dtype=dtype) for shape in shapes)
+    return nn.ParameterList(empty(*stacked_shape(sizes.models, *shape), dtype=dtype) for shape in shapes)
 
 
 # ---- fast
@@ -222,7 +221,7 @@ class FastLayer(LoopLayer):
         weights = [weight for direction in self.weights() for weight in direction]
         arrays = (x, h_0, c_0, *weights)
         keep = paddle.is_grad_enabled() and any(array is not None and not array.stop_gradient for array in arrays)
-        return RecurrentFunction.apply(self.cell, self.models, inputs.lengths, states, keep, *arrays)
+        return RecurrentFunction.apply(self.sizes, inputs.lengths, states, keep, *arrays)
 
 
 IMPLEMENTATIONS = {"builtin": BuiltinLayer, "packed": PackedLayer, "loop": LoopLayer, "fast": FastLayer}

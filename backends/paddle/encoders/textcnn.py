@@ -80,7 +80,8 @@ class TextCNNEncoder(nn.Layer):
         windows, layers, blocks = inputs.windows, {}, []
         x = rounded(x, self.rounds)
         for number, (width, convolution) in enumerate(zip(self.kernels, self.convolutions, strict=True)):
-            # Paddle silently returns an empty result if a kernel is wider than its input.
+            # Without zeros, a kernel that is wider than its input returns an empty tensor or ends the process
+            # (docs/differences.md, kernel_past_input).
             padded = (
                 x if width == 1 else paddle.concat([x, paddle.zeros([x.shape[0], width - 1, x.shape[2]], x.dtype)], 1)
             )

@@ -84,7 +84,8 @@ class PooledHead(nn.Layer):
         """
         logits, labels = outputs["logits"], inputs.targets["label"]
         if logits.shape[1] == 1:
-            # The gradient of Paddle's `binary_cross_entropy_with_logits` is wrong at a logit of exactly 0.
+            # In Paddle 3.3, the gradient of `binary_cross_entropy_with_logits` is wrong at a logit of exactly 0
+            # (docs/differences.md, zero_logit).
             logits = paddle.concat([paddle.zeros_like(logits), logits], axis=1)
         # Paddle's `log_softmax` and `cross_entropy` clip log-probabilities at -64, even in float64, and
         # `cross_entropy` of Paddle 2.6 checks the labels on the host in each call.

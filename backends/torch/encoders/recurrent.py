@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from backends.torch.dropout import Dropout
 from backends.torch.encoders.recurrent_layers import IMPLEMENTATIONS
-from backends.torch.fast import KINDS
 from backends.torch.framework import torch
 from backends.torch.precision import rounded
 from backends.torch.runtime import Inputs
 from core import spec
 from core.models.encoders.encoder import Block, Encoded
-from core.models.encoders.recurrent import direction_suffixes
+from core.models.encoders.recurrent import WEIGHT_KINDS, direction_suffixes
 
 nn, F = torch.nn, torch.nn.functional
 
@@ -36,14 +35,7 @@ class RecurrentEncoder(nn.Module):
         """True if the input of every layer is rounded to bfloat16 (`precision.py`)."""
         self.suffixes = direction_suffixes(encoder.bidirectional)
         self.layers = nn.ModuleList(
-            IMPLEMENTATIONS[implementation](
-                encoder.cell,
-                encoder.layer_input_size(layer, inputs),
-                encoder.hidden_size,
-                encoder.directions,
-                dtype,
-                *(() if models is None else (models,)),
-            )
+            IMPLEMENTATIONS[implementation](encoder.layer_sizes(layer, inputs, models), dtype)
             for layer in range(encoder.num_layers)
         )
 
@@ -62,5 +54,5 @@ class RecurrentEncoder(nn.Module):
             f"encoder.{kind}_l{number}{suffix}": weight
             for number, layer in enumerate(self.layers)
             for suffix, direction in zip(self.suffixes, layer.weights(), strict=True)
-            for kind, weight in zip(KINDS, direction, strict=True)
+            for kind, weight in zip(WEIGHT_KINDS, direction, strict=True)
         }

@@ -12,12 +12,11 @@ updated at padding, outputs at padding are zero, and the reverse direction start
 
 from __future__ import annotations
 
-from backends.torch.fast import KINDS, RecurrentFunction
+from backends.torch.fast import RecurrentFunction
 from backends.torch.framework import torch
 from backends.torch.linear import empty, linear, stacked_shape
 from backends.torch.runtime import Inputs
-from core import spec
-from core.models.encoders.recurrent import GATES, direction_suffixes
+from core.models.encoders.recurrent import GATES, WEIGHT_KINDS, DirectionWeights, LayerSizes, direction_suffixes
 
 nn, F = torch.nn, torch.nn.functional
 
@@ -33,9 +32,9 @@ def reorder(x: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
 # ---- builtin
 
 
-def builtin_layer(cell: spec.Cell, inputs: int, hidden: int, dtype: torch.dtype) -> nn.Module:
+def builtin_layer(sizes: LayerSizes, dtype: torch.dtype) -> nn.Module:
     """Create a unidirectional built-in layer."""
-    return with_default_dtype(dtype, lambda: BUILTIN[cell](inputs, hidden, batch_first=True))
+    return with_default_dtype(dtype, lambda: BUILTIN[sizes.cell](sizes.inputs, sizes.hidden, batch_first=True))
 
 
 def with_default_dtype(dtype, make):
@@ -55,10 +54,10 @@ class BuiltinLayer(nn.Module):
     and on the CPU ten times faster than packed sequences.
     """
 
-    def __init__(self, cell: spec.Cell, inputs: int, hidden: int, directions: int, dtype: torch.dtype):
+    def __init__(self, sizes: LayerSizes, dtype: torch.dtype):
         super().__init__()
-        self.cell = cell
-        self.directions = nn.ModuleList(builtin_layer(cell, inputs, hidden, dtype) for _ in range(directions))
+        self.cell = sizes.cell
+        self.directions = nn.ModuleList(builtin_layer(sizes, dtype) for _ in range(sizes.directions))
 
     def forward(self, x, inputs, h_0=None, c_0=None, states=False):
         sides, h_n, c_n = [], [], []
@@ -98,9 +97,9 @@ class BuiltinLayer(nn.Module):
         outputs, h, c = zip(*found, strict=True)
         return torch.cat(outputs)[back], torch.cat(h, dim=1)[:, back], torch.cat(c, dim=1)[:, back]
 
-    def weights(self) -> list[list[nn.Parameter]]:
-        """Return the parameters of every direction, in the order of `KINDS`."""
-        return [[getattr(layer, f"{kind}_l0") for kind in KINDS] for layer in self.directions]
+    def weights(self) -> list[DirectionWeights]:
+        """Return the parameters of every direction."""
+        return [DirectionWeights(*(getattr(layer, f"{kind}_l0") for kind in WEIGHT_KINDS)) for layer in self.directions]
 
 
 # ---- packed
@@ -113,12 +112,15 @@ class PackedLayer(nn.Module):
     token. Two index operations with `Inputs.packing` give the same packed sequence.
     """
 
-    def __init__(self, cell: spec.Cell, inputs: int, hidden: int, directions: int, dtype: torch.dtype):
+    def __init__(self, sizes: LayerSizes, dtype: torch.dtype):
         super().__init__()
-        self.cell = cell
-        self.suffixes = direction_suffixes(directions == 2)
+        self.cell = sizes.cell
+        self.suffixes = direction_suffixes(sizes.directions == 2)
         self.layer = with_default_dtype(
-            dtype, lambda: BUILTIN[cell](inputs, hidden, batch_first=True, bidirectional=directions == 2)
+            dtype,
+            lambda: BUILTIN[sizes.cell](
+                sizes.inputs, sizes.hidden, batch_first=True, bidirectional=sizes.directions == 2
+            ),
         )
 
     def forward(self, x, inputs, h_0=None, c_0=None, states=False):
@@ -135,27 +137,30 @@ class PackedLayer(nn.Module):
         h_n, c_n = last if self.cell == "lstm" else (last, None)
         return output, h_n, c_n
 
-    def weights(self) -> list[list[nn.Parameter]]:
-        """Return the parameters of every direction, in the order of `KINDS`."""
-        return [[getattr(self.layer, f"{kind}_l0{suffix}") for kind in KINDS] for suffix in self.suffixes]
+    def weights(self) -> list[DirectionWeights]:
+        """Return the parameters of every direction."""
+        names = [[f"{kind}_l0{suffix}" for kind in WEIGHT_KINDS] for suffix in self.suffixes]
+        return [DirectionWeights(*(getattr(self.layer, name) for name in own)) for own in names]
 
 
 # ---- loop
 
 
-def srn_step(x, h, c, weight_ih, weight_hh, bias_ih, bias_hh):
+def srn_step(x, h, c, weights: DirectionWeights):
     """Return h' = tanh(W x + b + U h + b)."""
+    weight_ih, weight_hh, bias_ih, bias_hh = weights
     return torch.tanh(linear(x, weight_ih, bias_ih) + linear(h, weight_hh, bias_hh)), c
 
 
-def residual_srn_step(x, h, c, weight_ih, weight_hh, bias_ih, bias_hh):
+def residual_srn_step(x, h, c, weights: DirectionWeights):
     """Return h' = h + tanh(W x + b + U h + b)."""
-    step, _ = srn_step(x, h, c, weight_ih, weight_hh, bias_ih, bias_hh)
+    step, _ = srn_step(x, h, c, weights)
     return h + step, c
 
 
-def lstm_step(x, h, c, weight_ih, weight_hh, bias_ih, bias_hh):
+def lstm_step(x, h, c, weights: DirectionWeights):
     """Return h' = o tanh(c'), c' = f c + i g."""
+    weight_ih, weight_hh, bias_ih, bias_hh = weights
     gates = linear(x, weight_ih, bias_ih) + linear(h, weight_hh, bias_hh)
     i, f, g, o = gates.chunk(4, -1)
     i, f, g, o = torch.sigmoid(i), torch.sigmoid(f), torch.tanh(g), torch.sigmoid(o)
@@ -163,8 +168,9 @@ def lstm_step(x, h, c, weight_ih, weight_hh, bias_ih, bias_hh):
     return o * torch.tanh(c), c
 
 
-def gru_step(x, h, c, weight_ih, weight_hh, bias_ih, bias_hh):
+def gru_step(x, h, c, weights: DirectionWeights):
     """Return h' = (1 - z) n + z h, n = tanh(W_n x + b + r (U_n h + b))."""
+    weight_ih, weight_hh, bias_ih, bias_hh = weights
     r_x, z_x, n_x = linear(x, weight_ih, bias_ih).chunk(3, -1)
     r_h, z_h, n_h = linear(h, weight_hh, bias_hh).chunk(3, -1)
     r, z = torch.sigmoid(r_x + r_h), torch.sigmoid(z_x + z_h)
@@ -178,28 +184,22 @@ STEPS = {"srn": srn_step, "lstm": lstm_step, "gru": gru_step, "residual_srn": re
 class LoopLayer(nn.Module):
     """The textbook's loop over time steps in framework operations."""
 
-    def __init__(
-        self, cell: spec.Cell, inputs: int, hidden: int, directions: int, dtype: torch.dtype, models: int | None = None
-    ):
-        """Create zero parameters. With `models`, weights are [models, ...].
-
-        Batches then contain equal numbers of sequences per model, model by model.
-        """
+    def __init__(self, sizes: LayerSizes, dtype: torch.dtype):
         super().__init__()
-        self.cell, self.hidden, self.models = cell, hidden, models
-        self.directions = nn.ModuleList(own_weights(cell, inputs, hidden, dtype, models) for _ in range(directions))
+        self.sizes = sizes
+        self.directions = nn.ModuleList(direction_weights(sizes, dtype) for _ in range(sizes.directions))
 
     def forward(self, x, inputs, h_0=None, c_0=None, states=False):
         real = (inputs.mask > 0).unbind(1)  # L times [B, 1]
         tokens = x.unbind(1)  # x[:, t] in a loop would make the backward pass quadratic in L
-        sides, h_n, c_n = [], [], []
+        step, sides, h_n, c_n = STEPS[self.sizes.cell], [], [], []
         for side, weights in enumerate(self.weights()):
-            h = x.new_zeros(x.shape[0], self.hidden) if h_0 is None else h_0[side]
+            h = x.new_zeros(x.shape[0], self.sizes.hidden) if h_0 is None else h_0[side]
             c = torch.zeros_like(h) if c_0 is None else c_0[side]
             outputs = [None] * len(tokens)
             # The reverse direction iterates from the right; up to the last real token its state is unchanged.
             for t in range(len(tokens)) if side == 0 else reversed(range(len(tokens))):
-                new_h, new_c = STEPS[self.cell](tokens[t], h, c, *weights)
+                new_h, new_c = step(tokens[t], h, c, weights)
                 h, c = torch.where(real[t], new_h, h), torch.where(real[t], new_c, c)
                 outputs[t] = torch.where(real[t], new_h, torch.zeros_like(new_h))
             sides.append(torch.stack(outputs, dim=1))
@@ -208,18 +208,18 @@ class LoopLayer(nn.Module):
         output = torch.cat(sides, dim=-1)
         if not states:
             return output, None, None
-        return output, torch.stack(h_n), torch.stack(c_n) if self.cell == "lstm" else None
+        return output, torch.stack(h_n), torch.stack(c_n) if self.sizes.cell == "lstm" else None
 
-    def weights(self) -> list[list[nn.Parameter]]:
-        """Return the parameters of every direction, in the order of `KINDS`."""
-        return [list(direction) for direction in self.directions]
+    def weights(self) -> list[DirectionWeights]:
+        """Return the parameters of every direction."""
+        return [DirectionWeights(*direction) for direction in self.directions]
 
 
-def own_weights(cell: spec.Cell, inputs: int, hidden: int, dtype: torch.dtype, models: int | None) -> nn.ParameterList:
-    """Create the parameters of one direction, in the order of `KINDS`."""
-    rows = GATES[cell] * hidden
+def direction_weights(sizes: LayerSizes, dtype: torch.dtype) -> nn.ParameterList:
+    """Create the parameters of one direction, in the order of `WEIGHT_KINDS`."""
+    rows, inputs, hidden = GATES[sizes.cell] * sizes.hidden, sizes.inputs, sizes.hidden
     shapes = ((rows, inputs), (rows, hidden), (rows,), (rows,))
-    return nn.ParameterList(empty(*stacked_shape(models, *shape), dtype=dtype) for shape in shapes)
+    return nn.ParameterList(empty(*stacked_shape(sizes.models, *shape), dtype=dtype) for shape in shapes)
 
 
 # ---- fast
@@ -232,7 +232,7 @@ class FastLayer(LoopLayer):
         weights = [weight for direction in self.weights() for weight in direction]
         arrays = (x, h_0, c_0, *weights)
         keep = torch.is_grad_enabled() and any(array is not None and array.requires_grad for array in arrays)
-        return RecurrentFunction.apply(self.cell, self.models, inputs.lengths, states, keep, *arrays)
+        return RecurrentFunction.apply(self.sizes, inputs.lengths, states, keep, *arrays)
 
 
 IMPLEMENTATIONS = {"builtin": BuiltinLayer, "packed": PackedLayer, "loop": LoopLayer, "fast": FastLayer}

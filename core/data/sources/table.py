@@ -61,11 +61,9 @@ def read_rows(
     Raises UserError: a missing or repeated column, an empty file, a row with more or fewer cells than the header, a
     cell that is too long, an unclosed quote, bytes that are not in `encoding`, NUL, a damaged .gz.
     """
-    kind = _check_file(path)
+    parse = {"csv": _csv, "tsv": _tsv, "jsonl": _jsonl}[_check_file(path)]
     check_encoding(encoding)
-    lines = _Lines(path, encoding, progress)
-    parse = {"csv": _csv, "tsv": _tsv, "jsonl": _jsonl}[kind]
-    return parse(path, lines, columns, optional)
+    return parse(path, _Lines(path, encoding, progress), columns, optional)
 
 
 class _Lines:
@@ -118,9 +116,9 @@ class _Lines:
 
 def _csv(path: Path, lines: _Lines, columns: list[str], optional: tuple[str, ...]) -> Iterator[Row]:
     stream = iter(lines)
-    first, delimiters = _header(path, stream), DELIMITERS
+    first, delimiters = _first_line(path, stream), DELIMITERS
     if told := re.fullmatch(r"sep=([,;|:\t])\r?\n?", first):  # Excel's separator line
-        first, delimiters = _header(path, stream), (told[1],)
+        first, delimiters = _first_line(path, stream), (told[1],)
     while first.count('"') % 2 and len(first) < LONGEST and (more := next(stream, "")):
         first += more  # a column name that contains a line break
     above = lines.number
@@ -130,16 +128,15 @@ def _csv(path: Path, lines: _Lines, columns: list[str], optional: tuple[str, ...
         raise UserError(f"{path}: the first line is not a valid header ({error}): name the columns there") from None
     suited = [place for place, header in enumerate(found) if set(columns) <= set(_stripped(header))]
     delimiter = delimiters[suited[0] if suited else 0]
-    header = _stripped(found[suited[0] if suited else 0])
-    places = _places(path, header, columns, optional)
+    header = _Header(path, _stripped(found[suited[0] if suited else 0]), columns, optional)
     reader = csv.reader(stream, delimiter=delimiter, strict=True)
     number = 0
     try:
         for cells in reader:
-            if not cells or (len(cells) == 1 < len(header) and not cells[0].strip()):
+            if not cells or (len(cells) == 1 < len(header.names) and not cells[0].strip()):
                 continue  # a blank line
             number += 1
-            yield _row(path, number, reader.line_num + above, cells, header, places)
+            yield header.row(number, reader.line_num + above, cells)
     except csv.Error as error:
         what, advice = str(error), "close every quote, and double quotes within a quoted cell"
         if "field limit" in what:
@@ -152,14 +149,13 @@ def _csv(path: Path, lines: _Lines, columns: list[str], optional: tuple[str, ...
 def _tsv(path: Path, lines: _Lines, columns: list[str], optional: tuple[str, ...]) -> Iterator[Row]:
     """Yield one row per line. Quotes are ordinary characters, except around an entire cell."""
     stream = iter(lines)
-    header = _stripped(_cells(_header(path, stream)))
-    places = _places(path, header, columns, optional)
+    header = _Header(path, _stripped(_cells(_first_line(path, stream))), columns, optional)
     number = 0
     for line in stream:
         if "\t" not in line and not line.strip():
             continue
         number += 1
-        yield _row(path, number, lines.number, _cells(line), header, places)
+        yield header.row(number, lines.number, _cells(line))
 
 
 def _cells(line: str) -> list[str]:
@@ -217,7 +213,7 @@ def _string(value: object, where: str, column: str) -> str:
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
-def _header(path: Path, stream: Iterator[str]) -> str:
+def _first_line(path: Path, stream: Iterator[str]) -> str:
     first = next(stream, "")
     if not first.strip():
         raise UserError(f"{path}: empty: the first line must name the columns")
@@ -228,26 +224,30 @@ def _stripped(cells: list[str]) -> list[str]:
     return [cell.strip() for cell in cells]
 
 
-def _places(path: Path, header: list[str], columns: list[str], optional: tuple[str, ...]) -> list[int | None]:
-    for column in (*columns, *optional):
-        if header.count(column) > 1:
-            raise UserError(f"{path}: {header.count(column)} columns are named {column!r}: rename all but one")
-        if column not in header and column in columns:
-            there = ", ".join(shorten(name, 40) for name in header[:20])
-            fields = " and ".join(("`data.text_column`", "`data.label_column`")[: len(columns)])
-            raise UserError(f"{path}: no column {column!r} in the header ({there}): set {fields}")
-    return [header.index(column) if column in header else None for column in (*columns, *optional)]
+class _Header:
+    """The columns of a table, and the places of those to read. Raises UserError if one is missing or repeated."""
 
+    def __init__(self, path: Path, names: list[str], columns: list[str], optional: tuple[str, ...]) -> None:
+        for column in (*columns, *optional):
+            if names.count(column) > 1:
+                raise UserError(f"{path}: {names.count(column)} columns are named {column!r}: rename all but one")
+            if column not in names and column in columns:
+                there = ", ".join(shorten(name, 40) for name in names[:20])
+                fields = " and ".join(("`data.text_column`", "`data.label_column`")[: len(columns)])
+                raise UserError(f"{path}: no column {column!r} in the header ({there}): set {fields}")
+        self.path, self.names = path, names
+        self.places = [names.index(column) if column in names else None for column in (*columns, *optional)]
 
-def _row(path: Path, number: int, line: int, cells: list[str], header: list[str], places: list[int | None]) -> Row:
-    if len(cells) != len(header):
-        raise UserError(
-            f"{path}: row {number} (line {line}): got {len(cells)} cells, expected {len(header)} as in the header:"
-            f" in a .csv, quote texts that contain the separator or a line break"
-        )
-    if any(len(cell) > LONGEST for cell in cells):
-        raise UserError(f"{path}: row {number} (line {line}): {TOO_LONG}: shorten it")
-    return Row(number, [cells[place].strip() if place is not None else "" for place in places])
+    def row(self, number: int, line: int, cells: list[str]) -> Row:
+        """Return row `number`, which ends in `line`. Raises UserError for wrong cells."""
+        if len(cells) != len(self.names):
+            raise UserError(
+                f"{self.path}: row {number} (line {line}): got {len(cells)} cells, expected {len(self.names)} as in the"
+                f" header: in a .csv, quote texts that contain the separator or a line break"
+            )
+        if any(len(cell) > LONGEST for cell in cells):
+            raise UserError(f"{self.path}: row {number} (line {line}): {TOO_LONG}: shorten it")
+        return Row(number, [cells[place].strip() if place is not None else "" for place in self.places])
 
 
 def check_encoding(encoding: str) -> None:

@@ -6,7 +6,8 @@ documentation of both frameworks; the GRU applies the reset gate after the recur
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 from pydantic import Field
@@ -29,7 +30,38 @@ FRAMEWORK_CELLS = ("srn", "gru", "lstm")
 """Cells for which both frameworks have a built-in layer."""
 
 
-WEIGHT_KINDS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+class DirectionWeights(NamedTuple):
+    """The weights of one direction of a layer: NumPy arrays, or a framework's tensors."""
+
+    weight_ih: Any
+    """[G*H, I]"""
+    weight_hh: Any
+    """[G*H, H]"""
+    bias_ih: Any
+    """[G*H]"""
+    bias_hh: Any
+    """[G*H]"""
+
+
+WEIGHT_KINDS = DirectionWeights._fields
+
+
+@dataclass(frozen=True)
+class LayerSizes:
+    """The cell and the sizes of one recurrent layer."""
+
+    cell: Cell
+    inputs: int
+    """Input size I."""
+    hidden: int
+    """State size H."""
+    directions: int
+    """Number of directions D, 1 or 2."""
+    models: int | None = None
+    """Number of models M of an ensemble, whose weights are [M, ...]; None for a single model.
+
+    A batch then contains equal numbers of sequences per model, model by model.
+    """
 
 
 class RecurrentEncoder(Encoder):
@@ -68,6 +100,10 @@ class RecurrentEncoder(Encoder):
     def layer_input_size(self, layer: int, inputs: int) -> int:
         return inputs if layer == 0 else self.output_size(inputs)
 
+    def layer_sizes(self, layer: int, inputs: int, models: int | None = None) -> LayerSizes:
+        """Return the sizes of a layer; `inputs`: input size of the first one."""
+        return LayerSizes(self.cell, self.layer_input_size(layer, inputs), self.hidden_size, self.directions, models)
+
     def parameters(self, inputs: int) -> list[Parameter]:
         """Return four rows per layer k and direction (suffix `""` or `"_reverse"`).
 
@@ -99,7 +135,8 @@ class RecurrentEncoder(Encoder):
         for layer in range(self.num_layers):
             if layer > 0:
                 x = dropout(x, f"encoder.l{layer - 1}", self.dropout)
-            x = layers[f"encoder.l{layer}"] = recurrent_layer(self, arrays, x, batch.lengths, layer, rounded)
+            weights = layer_weights(self, arrays, layer, rounded)
+            x = layers[f"encoder.l{layer}"] = recurrent_layer(self.cell, weights, rounded(x), batch.lengths)
         return Encoded((Block(x, Windows(batch)),), layers, self.hidden_size)
 
     def dropout_places(self, rows: int, width: int, inputs: int) -> Places:
@@ -126,33 +163,36 @@ def sigmoid(x: np.ndarray) -> np.ndarray:
     return 0.5 * (1.0 + np.tanh(0.5 * x))
 
 
-def srn_step(x, hidden, cell, weight_ih, weight_hh, bias_ih, bias_hh):
+def srn_step(x, hidden, cell, weights: DirectionWeights):
     """Return h' = tanh(W x + b_ih + U h + b_hh)."""
+    weight_ih, weight_hh, bias_ih, bias_hh = weights
     return np.tanh(x @ weight_ih.T + bias_ih + hidden @ weight_hh.T + bias_hh), cell
 
 
-def residual_srn_step(x, hidden, cell, weight_ih, weight_hh, bias_ih, bias_hh):
+def residual_srn_step(x, hidden, cell, weights: DirectionWeights):
     """Return h' = h + tanh(W x + b_ih + U h + b_hh).
 
     The residual connection counters vanishing gradients (nndl, chapter 6).
     """
-    step, _ = srn_step(x, hidden, cell, weight_ih, weight_hh, bias_ih, bias_hh)
+    step, _ = srn_step(x, hidden, cell, weights)
     return hidden + step, cell
 
 
-def lstm_step(x, hidden, cell, weight_ih, weight_hh, bias_ih, bias_hh):
+def lstm_step(x, hidden, cell, weights: DirectionWeights):
     """Return h' = o tanh(c'), c' = f c + i g; gates are in the order i, f, g, o."""
+    weight_ih, weight_hh, bias_ih, bias_hh = weights
     gates = x @ weight_ih.T + bias_ih + hidden @ weight_hh.T + bias_hh
     i, f, g, o = np.split(gates, 4, axis=-1)
     new_cell = sigmoid(f) * cell + sigmoid(i) * np.tanh(g)
     return sigmoid(o) * np.tanh(new_cell), new_cell
 
 
-def gru_step(x, hidden, cell, weight_ih, weight_hh, bias_ih, bias_hh):
+def gru_step(x, hidden, cell, weights: DirectionWeights):
     """Return h' = (1 - z) n + z h; gates are in the order r, z, n.
 
     n = tanh(W_n x + b + r (U_n h + b)).
     """
+    weight_ih, weight_hh, bias_ih, bias_hh = weights
     r_x, z_x, n_x = np.split(x @ weight_ih.T + bias_ih, 3, axis=-1)
     r_h, z_h, n_h = np.split(hidden @ weight_hh.T + bias_hh, 3, axis=-1)
     r, z = sigmoid(r_x + r_h), sigmoid(z_x + z_h)
@@ -163,36 +203,33 @@ def gru_step(x, hidden, cell, weight_ih, weight_hh, bias_ih, bias_hh):
 CELLS = {"srn": srn_step, "lstm": lstm_step, "gru": gru_step, "residual_srn": residual_srn_step}
 
 
-def recurrent_layer(
-    encoder: RecurrentEncoder,
-    parameters: Arrays,
-    x: np.ndarray,
-    lengths: np.ndarray,
-    layer: int,
-    rounded: Rounding = exactly,
-) -> np.ndarray:
+def recurrent_layer(cell: Cell, weights: list[DirectionWeights], x: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     """Compute one layer, x [B, L, I] -> [B, L, H * directions], zero at padding.
 
-    The state is not updated at padding. The reverse direction iterates from the right, so its state is zero up to the
-    last real token.
+    `weights` are those of each direction, forward first; `lengths` [B]. The state is not updated at padding. The
+    reverse direction iterates from the right, so its state is zero up to the last real token.
     """
-    x, sides = rounded(x), []
-    for suffix in direction_suffixes(encoder.bidirectional):
-        weights = layer_weights(parameters, layer, suffix, rounded)
-        walk = range(x.shape[1]) if suffix == "" else reversed(range(x.shape[1]))
-        hidden = np.zeros((x.shape[0], encoder.hidden_size), dtype=x.dtype)
-        cell = np.zeros_like(hidden)
-        outputs = np.zeros((*x.shape[:2], encoder.hidden_size), dtype=x.dtype)
+    sides, size = [], weights[0].weight_hh.shape[1]
+    for side, own in enumerate(weights):
+        walk = range(x.shape[1]) if side == 0 else reversed(range(x.shape[1]))
+        h = np.zeros((x.shape[0], size), dtype=x.dtype)
+        c = np.zeros_like(h)
+        outputs = np.zeros((*x.shape[:2], size), dtype=x.dtype)
         for t in walk:
             real = (t < lengths)[:, None]
-            new_hidden, new_cell = CELLS[encoder.cell](x[:, t], hidden, cell, *weights)
-            hidden, cell = np.where(real, new_hidden, hidden), np.where(real, new_cell, cell)
-            outputs[:, t] = np.where(real, new_hidden, 0.0)
+            new_h, new_c = CELLS[cell](x[:, t], h, c, own)
+            h, c = np.where(real, new_h, h), np.where(real, new_c, c)
+            outputs[:, t] = np.where(real, new_h, 0.0)
         sides.append(outputs)
     return np.concatenate(sides, axis=-1)
 
 
-def layer_weights(parameters: Arrays, layer: int, suffix: str, rounded: Rounding = exactly) -> list[np.ndarray]:
-    """Return the weights of one direction, in the order of `WEIGHT_KINDS`."""
-    weight_ih, weight_hh, *biases = (parameters[f"encoder.{kind}_l{layer}{suffix}"] for kind in WEIGHT_KINDS)
-    return [rounded(weight_ih), rounded(weight_hh), *biases]
+def layer_weights(
+    encoder: RecurrentEncoder, parameters: Arrays, layer: int, rounded: Rounding = exactly
+) -> list[DirectionWeights]:
+    """Return the weights of a layer's directions, forward first; matrices are `rounded`."""
+    found = []
+    for suffix in direction_suffixes(encoder.bidirectional):
+        weight_ih, weight_hh, *biases = (parameters[f"encoder.{kind}_l{layer}{suffix}"] for kind in WEIGHT_KINDS)
+        found.append(DirectionWeights(rounded(weight_ih), rounded(weight_hh), *biases))
+    return found

@@ -54,7 +54,7 @@ def reading(side: ModuleType, change: Callable[[str, np.ndarray], np.ndarray]) -
     return [(side.model.Model, "assign", assign)]
 
 
-def as_if_all_were_real(side: ModuleType) -> tuple[Patches, dict]:
+def padding_as_real(side: ModuleType) -> tuple[Patches, dict]:
     """Compute a second set of encoder inputs that treats padding as real tokens.
 
     The returned dictionary holds them and their `device`.

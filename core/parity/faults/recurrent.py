@@ -8,7 +8,7 @@ from types import ModuleType
 import numpy as np
 
 from core.models.encoders.recurrent import GATES
-from core.parity.faults.fault import Fault, Patches, as_if_all_were_real, mixed, reading
+from core.parity.faults.fault import Fault, Patches, mixed, padding_as_real, reading
 
 
 def _swapped_gates(side: ModuleType) -> Patches:
@@ -34,7 +34,7 @@ def _transposed_weight(side: ModuleType) -> Patches:
 def _bias_on_pad(side: ModuleType) -> Patches:
     encoder = side.encoders.recurrent.RecurrentEncoder
     original = encoder.forward
-    patches, seen = as_if_all_were_real(side)
+    patches, seen = padding_as_real(side)
 
     def forward(self, x, inputs, dropout):
         seen["inputs"].reversal = inputs.reversal
@@ -49,7 +49,7 @@ def _bias_on_pad(side: ModuleType) -> Patches:
 def _reverse_from_padding(side: ModuleType) -> Patches:
     encoder = side.encoders.recurrent.RecurrentEncoder
     original = encoder.forward
-    patches, wrong = as_if_all_were_real(side)
+    patches, wrong = padding_as_real(side)
 
     def forward_both(self, x, inputs, dropout):
         right = original(self, x, inputs, dropout)

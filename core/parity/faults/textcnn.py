@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 from types import ModuleType
 
-from core.parity.faults.fault import Fault, Patches, as_if_all_were_real, reading
+from core.parity.faults.fault import Fault, Patches, padding_as_real, reading
 
 
 def _windows_over_padding(side: ModuleType) -> Patches:
     encoder = side.encoders.textcnn.TextCNNEncoder
     original = encoder.forward
-    patches, seen = as_if_all_were_real(side)
+    patches, seen = padding_as_real(side)
 
     def forward(self, x, inputs, dropout):
         return original(self, x, seen["inputs"], dropout)

@@ -18,8 +18,9 @@ import pytest
 import backends
 import tasks.gates
 from backends import implementations
-from core.analysis.gates import QUANTITIES, memory, trace
+from core.analysis.gates import QUANTITIES, Place, memory, trace
 from core.data.vocabulary import Vocabulary
+from core.engine.executor import Executor
 from core.errors import UserError
 from core.models.encoders.recurrent import GATES, WEIGHT_KINDS, direction_suffixes
 from core.models.model import forward
@@ -81,7 +82,7 @@ def test_hidden_states_are_the_references(cell, layers, bidirectional, rng):
     size = experiment.model.encoder.hidden_size
     for layer, reverse in places(experiment):
         for row, length in enumerate(batch.lengths):
-            values = trace(experiment.model, parameters, batch.ids[row, :length], layer, reverse)
+            values = trace(experiment.model, parameters, batch.ids[row, :length], Place(layer, reverse))
             wanted = found[f"encoder.l{layer}"][row, :length, int(reverse) * size :][:, :size]
             np.testing.assert_allclose(values["hidden_state"], wanted, rtol=0, atol=1e-14)
 
@@ -93,7 +94,7 @@ def test_gates_put_the_states_together(cell, layers, bidirectional, rng):
     experiment, parameters = instance(rng, cell, layers, bidirectional)
     ids = rng.integers(1, 11, 8)
     for layer, reverse in places(experiment):
-        values = trace(experiment.model, parameters, ids, layer, reverse)
+        values = trace(experiment.model, parameters, ids, Place(layer, reverse))
         assert list(values) == [quantity.name for quantity in QUANTITIES[cell]]
         assert all(array.shape == (8, 6) and array.dtype == np.float64 for array in values.values())
         for quantity in QUANTITIES[cell]:
@@ -138,7 +139,7 @@ def states_of(name, implementation, encoder, weights, x, layer, reverse) -> dict
     for state in "hc" if encoder.cell == "lstm" else "h":
         given[f"{state}_0"] = np.zeros((encoder.directions, length, encoder.hidden_size), x.dtype)
     lengths = np.array([len(piece) for piece in pieces], dtype=np.int64)
-    found = backends.load(name).LayerProbe(single, given, lengths, "cpu", implementation).forward()
+    found = backends.load(name).LayerProbe(single, given, lengths, Executor("cpu", implementation)).forward()
     states = {key: found[key][int(reverse)] for key in ("h_n", "c_n") if key in found}
     return {**states, "output": found["output"][lengths.argmax()]}
 
@@ -160,7 +161,7 @@ def test_states_are_those_of_both_frameworks(name, dtype, cell, layers, bidirect
             encoder = experiment.model.encoder
             found = states_of(name, implementation, encoder, parameters, inputs[layer], layer, reverse)
             inputs[layer + 1] = found["output"]
-            values = trace(experiment.model, parameters, ids, layer, reverse)
+            values = trace(experiment.model, parameters, ids, Place(layer, reverse))
             assert ("c_n" in found) == ("cell_state" in values)
             for key, quantity in (("h_n", "hidden_state"), ("c_n", "cell_state")):
                 if key in found:

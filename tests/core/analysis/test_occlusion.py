@@ -16,6 +16,7 @@ from core.analysis.occlusion import explain, log_odds
 from core.batch import UNK, pad
 from core.data.encode import encode_text
 from core.data.vocabulary import Vocabulary
+from core.engine.executor import Executor
 from core.engine.reference import ReferenceEngine
 from core.errors import UserError
 from core.models.heads.scores import probabilities_of
@@ -74,7 +75,9 @@ def test_effects_are_what_certainty_loses_without_a_word(shape, rng):
     assert found.strongest(1) == [int(np.abs(found.effects).argmax())]
     for name in INSTALLED:
         for implementation in implementations.IMPLEMENTATIONS:
-            other = backends.load(name).Engine(experiment.model, experiment.training, parameters, "cpu", implementation)
+            other = backends.load(name).Engine(
+                experiment.model, experiment.training, parameters, Executor("cpu", implementation)
+            )
             theirs = explain(other.logits, ids)
             assert theirs.predicted == found.predicted
             assert np.abs(theirs.effects - found.effects).max() <= 1e-12, (name, implementation)

@@ -19,6 +19,7 @@ from core.benchmark.shapes import REVIEW_QUANTILES, SHAPES, Shape, parse_shape
 from core.benchmark.step_profile import parts, timed_parts
 from core.benchmark.timing import Stopwatch, Summary, calls_for, rounds_for, takes_part
 from core.engine import machine
+from core.engine.executor import Executor
 from core.errors import UserError
 from core.models.model import initial_parameters
 from core.spec.experiment import replace
@@ -100,7 +101,7 @@ def test_parts_of_a_step_are_the_step(backend, of, part, rng, monkeypatch):
     """Every name that is wrapped is there, every part takes time, and afterwards all is as it was."""
     experiment = replace(recipe(of), {"training.batch_size": 8}).with_vocab_size(20)
     encoder, parameters = experiment.model.encoder, initial_parameters(experiment.model, 0, "float32")
-    engine = backend.Engine(experiment.model, experiment.training, parameters, "cpu", "builtin")
+    engine = backend.Engine(experiment.model, experiment.training, parameters, Executor("cpu", "builtin"))
     watch, batch = Stopwatch(), make_dataset(rng, 8).batch(np.arange(8))
     with timed_parts(backend, engine, encoder, watch), watch.part("rest"):
         engine.train_step(batch, 0, 1e-3)

@@ -18,6 +18,7 @@ import backends
 from backends import implementations
 from core.batch import packing
 from core.data.prefetch import prefetch, with_masks
+from core.engine.executor import Executor
 from core.models.encoders.recurrent import RecurrentEncoder
 from core.models.encoders.textcnn import TextCNNEncoder
 from core.models.model import dropout_places
@@ -26,7 +27,7 @@ from core.spec.experiment import replace
 from core.train import trainer
 from core.train.metrics import device_share
 from core.train.run_folder import RunFolder, TrainingState
-from core.train.trainer import train
+from core.train.trainer import Session, train
 from tasks.parity.cases import Case
 from tests.conftest import loaded, make_dataset
 from tests.core.train.test_loop import DROPPING, SMALL, Watcher, new_engine, timeless
@@ -94,7 +95,7 @@ def test_masks_are_drawn_where_units_are_dropped(backend, rng, head, layers):
     changes["model.head.activation"] = "tanh"
     experiment = Case("lstm", layers, True, "mean", "index").experiment("float64", **changes)
     parameters, batch = random_parameters(experiment, rng), random_batch(experiment, rng)
-    engine = backend.Engine(experiment.model, experiment.training, parameters, "cpu", "builtin")
+    engine = backend.Engine(experiment.model, experiment.training, parameters, Executor("cpu", "builtin"))
     drawn = with_masks(batch, experiment, 3)
     assert batch.masks is None and drawn.masks.keys() == dropout_places(experiment.model, *batch.ids.shape).keys()
     assert len(drawn.masks) == layers + 1 + (head is not None)
@@ -126,7 +127,9 @@ def test_a_share_of_a_batch_has_its_rows_of_the_masks(backend, rng, size):
     batch = make_dataset(rng, 7).batch(np.arange(7))
     parameters = random_parameters(experiment, rng)
     for rank in range(size):
-        engine = backend.Engine(experiment.model, experiment.training, parameters, "cpu", "builtin", Silent(rank, size))
+        engine = backend.Engine(
+            experiment.model, experiment.training, parameters, Executor("cpu", "builtin", Silent(rank, size))
+        )
         loss, gradients = engine.gradients(batch, 2)
         again, others = engine.gradients(with_masks(batch, experiment, 2), 2)
         assert again == loss and all(np.array_equal(others[name], gradients[name]) for name in gradients)
@@ -146,7 +149,7 @@ def trained(backend, experiment, data, path, device: str, stop_after: int | None
             engine.load(parameters, moments, state.step)
         engine.device = device
         should_stop = partial(lambda state, stop: stop and state.step >= stop, state, stop)
-        state = train(engine, experiment, *data, folder, state, Watcher(), should_stop)
+        state = train(engine, Session(experiment, *data, folder, state), Watcher(), should_stop)
     return engine, folder
 
 
@@ -304,7 +307,7 @@ def test_the_device_s_share_of_the_time(backend, rng, tmp_path, monkeypatch):
     for name, source in (("usual", slow), ("slow", dawdling)):
         monkeypatch.setattr(trainer, "steps_from", source)
         folder = RunFolder.create(tmp_path / name)
-        train(new_engine(backend, experiment), experiment, *data, folder, TrainingState(), Watcher())
+        train(new_engine(backend, experiment), Session(experiment, *data, folder, TrainingState()), Watcher())
         lines = folder.read_metrics()
         assert all(0 < line["device_share"] <= 1 for line in lines if line["split"] == "train")
         shares.append(device_share(lines))
@@ -336,7 +339,7 @@ def test_the_share_of_a_run_that_was_halted(backend, rng, tmp_path, monkeypatch)
 
     monkeypatch.setattr(engine, "train_step", halting)
     folder = RunFolder.create(tmp_path / "run")
-    train(engine, SMALL, *data, folder, TrainingState(), Watcher())
+    train(engine, Session(SMALL, *data, folder, TrainingState()), Watcher())
     lines = folder.read_metrics()
     assert 0.0 in [line.get("tokens_per_second") for line in lines]
     assert 0 <= device_share(lines) < 0.1
@@ -347,14 +350,15 @@ def test_a_framework_that_cannot_tell(backend, rng, tmp_path, monkeypatch):
     engine = new_engine(backend, SMALL)
     monkeypatch.setattr(engine, "device_seconds", lambda: None)
     folder = RunFolder.create(tmp_path / "run")
-    train(engine, SMALL, *data, folder, TrainingState(), Watcher())
+    train(engine, Session(SMALL, *data, folder, TrainingState()), Watcher())
     lines = [line for line in folder.read_metrics() if line["split"] == "train"]
     assert len(lines) == 18 and {line["device_share"] for line in lines} == {None} and device_share(lines) is None
 
 
 def chosen(backend, device, among=implementations.IMPLEMENTATIONS, dtype="float32", **encoder) -> str:
     encoder = RecurrentEncoder(**encoder)
-    return implementations.resolve_implementation("auto", backend, device, encoder, dtype, among)
+    order = implementations.preferred(backend, device, encoder, dtype)
+    return implementations.resolve_implementation("auto", device, encoder, order, among)
 
 
 def test_which_implementation_a_device_gets(backend):
@@ -362,16 +366,17 @@ def test_which_implementation_a_device_gets(backend):
         assert chosen(backend, "gpu:0", cell=cell, hidden_size=257) == "packed"
     assert chosen(backend, "gpu:0", cell="residual_srn") == "loop"
     assert chosen(None, "cpu", ("builtin", "packed")) == "builtin"
-    assert implementations.resolve_implementation("auto", backend, "gpu:0", TextCNNEncoder()) == "builtin"
+    order = implementations.preferred(backend, "gpu:0", TextCNNEncoder())
+    assert implementations.resolve_implementation("auto", "gpu:0", TextCNNEncoder(), order) == "builtin"
     with pytest.raises(
         backends.UserError, match="`implementation` packed: .*RESIDUAL_SRN 128 supports only fast, loop"
     ):
-        implementations.resolve_implementation("packed", None, "cpu", RecurrentEncoder(cell="residual_srn"))
+        implementations.resolve_implementation("packed", "cpu", RecurrentEncoder(cell="residual_srn"))
     with pytest.raises(
         backends.UserError,
         match="`implementation` fast: TextCNN 3 x 100.* supports only builtin, loop: use `implementation`",
     ):
-        implementations.resolve_implementation("fast", None, "cpu", TextCNNEncoder())
+        implementations.resolve_implementation("fast", "cpu", TextCNNEncoder())
 
 
 def test_torch_takes_one_kernel_over_the_padding_where_cudnn_has_one():

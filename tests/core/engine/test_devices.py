@@ -23,6 +23,7 @@ from backends import trial
 from core.data.sources import imdb
 from core.engine import child_process, devices, tf32
 from core.engine.devices import Build, Gpu
+from core.engine.executor import Executor
 from core.errors import Note, UserError
 from core.models.model import initial_parameters
 from core.parity.layers import engine_of
@@ -305,7 +306,7 @@ def test_a_child_that_answers():
         ("import os; os._exit(0)", "returned no result"),
         ("print('garbage')", "returned no result"),
         ("import os; os.write(1, bytes(range(256)) * 1000)", "returned no result"),
-        ("print('seqtwin answers: {half')", "returned an unreadable result"),
+        ("print('seqtwin result: {half')", "returned an unreadable result"),
         ("raise RuntimeError('no kernel image\\nis there')", "exited with code 1: RuntimeError: no kernel image"),
         ("import sys; sys.exit('a word at last')", "exited with code 1: a word at last"),
     ],
@@ -354,9 +355,9 @@ class Broken:
     """A backend's layers, which answer with something else on a GPU."""
 
     def __init__(self, side, change, among=("builtin", "packed")):
-        def probe(encoder, arrays, lengths, device, implementation):
-            own = side.LayerProbe(encoder, arrays, lengths, "cpu", implementation)
-            if device != "cpu" and implementation in among:
+        def probe(encoder, arrays, lengths, executor):
+            own = side.LayerProbe(encoder, arrays, lengths, Executor("cpu", executor.implementation))
+            if executor.device != "cpu" and executor.implementation in among:
                 forward = own.forward
                 own.forward = lambda: {name: change(array) for name, array in forward().items()}
             return own
@@ -510,7 +511,7 @@ def test_every_program_refuses_tf32_on_a_cpu(program, backend, tmp_path, monkeyp
 def test_an_engine_refuses_tf32_on_a_cpu(backend):
     parameters = initial_parameters(TF32.model, 0, "float32")
     with pytest.raises(UserError, match="a CPU has no TF32"):
-        backend.Engine(TF32.model, TF32.training, parameters, "cpu", "builtin")
+        backend.Engine(TF32.model, TF32.training, parameters, Executor("cpu", "builtin"))
 
 
 def test_arrays_are_float32_with_tf32(backend, rng, monkeypatch):
@@ -522,7 +523,7 @@ def test_arrays_are_float32_with_tf32(backend, rng, monkeypatch):
     for dtype in ("float32", "tf32"):
         spec = replace(Experiment(), {**changes, "training.class_weights": [1, 2], "training.dtype": dtype})
         parameters = initial_parameters(spec.model, 0, spec.training.array_dtype)
-        engine = backend.Engine(spec.model, spec.training, parameters, "cpu", "builtin")
+        engine = backend.Engine(spec.model, spec.training, parameters, Executor("cpu", "builtin"))
         engine.train_step(batch, 0, 0.1)
         found.append({**engine.parameters(), **engine.moments(), "logits": engine.logits(batch)})
     assert {array.dtype.name for array in found[1].values()} == {"float32"}

@@ -31,6 +31,7 @@ import tasks.port.__main__
 import tasks.speed.__main__
 from backends import implementations, launchers
 from core.batch import Batch, BatchShard
+from core.engine.executor import Executor
 from core.engine.processes import SINGLE_PROCESS, local_rank_0_first, peer_lost
 from core.errors import UserError
 from core.parity.instances import random_batch, random_parameters
@@ -109,7 +110,7 @@ def test_gradients_of_the_parts_add_up(backend, rng, case):
     )
 
     def engine(group):
-        return backend.Engine(experiment.model, experiment.training, arrays, "cpu", implementation, group)
+        return backend.Engine(experiment.model, experiment.training, arrays, Executor("cpu", implementation, group))
 
     alone = engine(SINGLE_PROCESS)
     for size, rows in ((2, 5), (3, 7), (4, 2), (2, 1)):
@@ -326,7 +327,7 @@ def start(folder: Path, backend: str, processes: int, task: str, *argv: object) 
     """A task's program in so many processes, by a framework's own launcher, in a new folder."""
     folder.mkdir()
     if backend == "torch":
-        # `standalone` takes a port that is free; Paddle's launcher looks for free ones by itself.
+        # `standalone` takes a port that is free; Paddle's launcher comparison_steps for free ones by itself.
         command = ["torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "-m"]
     else:
         command = ["paddle.distributed.launch", f"--nproc_per_node={processes}", f"--log_dir={folder / 'log'}"]

@@ -18,12 +18,13 @@ import tasks.digit_sum
 import tasks.parity.__main__
 from core.batch import Batch
 from core.data.sources import imdb
+from core.engine.executor import Executor
 from core.errors import UserError
 from core.models.heads.pooled import PooledHead, cross_entropy
 from core.models.model import initial_parameters
 from core.parity import derivatives
 from core.parity.instances import random_batch, random_parameters
-from core.parity.training import run_parity_check
+from core.parity.training import Comparison, run_parity_check
 from core.spec.class_weights import balanced_weights, weights_of
 from core.spec.experiment import Experiment, parse_experiment, replace, with_class_weights
 from core.train.run_folder import RunFolder
@@ -84,7 +85,7 @@ def test_weights_of_one_change_nothing(backend, rng):
     parameters, batch = random_parameters(plain, rng), random_batch(plain, rng)
     losses, gradients = [], []
     for experiment in (plain, ones):
-        engine = backend.Engine(experiment.model, experiment.training, parameters, "cpu", "loop")
+        engine = backend.Engine(experiment.model, experiment.training, parameters, Executor("cpu", "loop"))
         loss, found = engine.gradients(batch, 0)
         losses.append(loss)
         gradients.append(found)
@@ -103,7 +104,9 @@ def test_a_whole_number_is_so_many_copies(backend, rng):
     copies = type(batch)(batch.ids[rows], batch.lengths[rows], {"label": batch.labels[rows]})
     found = []
     for experiment, own in ((weighted, batch), (plain, copies)):
-        found.append(backend.Engine(experiment.model, experiment.training, parameters, "cpu", "loop").gradients(own, 0))
+        found.append(
+            backend.Engine(experiment.model, experiment.training, parameters, Executor("cpu", "loop")).gradients(own, 0)
+        )
     assert found[0][0] == pytest.approx(found[1][0], rel=1e-13)
     for name, gradient in found[0][1].items():
         np.testing.assert_allclose(gradient, found[1][1][name], rtol=1e-10, atol=1e-13)
@@ -136,10 +139,10 @@ def test_balanced_is_no_number(backend, rng):
     experiment = experiment_of("balanced")
     parameters, batch = random_parameters(experiment, rng), random_batch(experiment, rng)
     with pytest.raises(ValueError, match="with_class_weights"):
-        backend.Engine(experiment.model, experiment.training, parameters, "cpu", "loop")
+        backend.Engine(experiment.model, experiment.training, parameters, Executor("cpu", "loop"))
     with pytest.raises(ValueError, match="with_class_weights"):
         stacked = {name: array[None] for name, array in parameters.items()}
-        backend.Ensemble(experiment.model, experiment.training, [0], stacked, "cpu", "loop")
+        backend.Ensemble(experiment.model, experiment.training, [0], stacked, Executor("cpu", "loop"))
     with pytest.raises(ValueError, match="with_class_weights"):
         derivatives.training_loss(experiment, parameters, batch, 0)
 
@@ -229,7 +232,7 @@ def test_a_step_takes_them(backend, rng):
     step, batch, rate = next(steps_from(experiment, data))
     stats = []
     for own in (plain, experiment):
-        engine = backend.Engine(own.model, own.training, parameters, "cpu", "loop")
+        engine = backend.Engine(own.model, own.training, parameters, Executor("cpu", "loop"))
         engine.train_step(batch, step, rate)
         stats += engine.collect()
     wanted = float(derivatives.training_loss(experiment, parameters, batch, step))
@@ -244,9 +247,8 @@ def test_training_climbs_the_ladder(rng, tmp_path, one_logit):
     changes |= {"model.embedding.vocab_size": 20, "training.bucket_batches": 2}
     sides = {name: backends.load(name) for name in INSTALLED}
     data = make_dataset(rng, 60, 20), make_dataset(rng, 40, 20)
-    findings, trained = run_parity_check(
-        experiment_of((0.4, 2.5), **changes), *data, sides, 15, int(rng.integers(1 << 30)), tmp_path, lambda *_: None
-    )
+    comparison = Comparison(experiment_of((0.4, 2.5), **changes), *data, sides, 15)
+    findings, trained = run_parity_check(comparison, int(rng.integers(1 << 30)), tmp_path, lambda *_: None)
     assert {finding.rung for finding in findings} == {1, 2, 3, 4, 5} and all(finding.passed for finding in findings)
     assert len(trained.losses["torch"]) == 15
 

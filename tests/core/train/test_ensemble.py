@@ -13,20 +13,20 @@ from core.batch import Batch
 from core.data.dataset import Prepared
 from core.data.stack import Stack
 from core.data.vocabulary import Vocabulary
+from core.engine.executor import Executor
 from core.errors import UserError
 from core.models.encoders.recurrent import RecurrentEncoder
 from core.models.model import initial_parameters, parameter_table
 from core.parity.instances import random_parameters
 from core.spec.experiment import Experiment, replace
 from core.train.ensemble import (
+    EnsembleSession,
     EnsembleState,
-    Member,
-    check_members,
     evaluate_each,
-    starting_values,
     steps_from,
     train_together,
 )
+from core.train.members import Member, check_members, starting_values
 from core.train.metrics import evaluate
 from core.train.optimizer_state import moment_kinds
 from core.train.steps import steps_from as steps_alone
@@ -115,12 +115,14 @@ def build(name: str, implementation: str, members: list[Member], values=None):
     experiment = members[0].experiment
     seeds = [member.experiment.training.seed for member in members]
     values = starting_values(members) if values is None else values
-    return backends.load(name).Ensemble(experiment.model, experiment.training, seeds, values, "cpu", implementation)
+    return backends.load(name).Ensemble(
+        experiment.model, experiment.training, seeds, values, Executor("cpu", implementation)
+    )
 
 
 def engine(name: str, implementation: str, member: Member, values: dict):
     experiment = member.experiment
-    return backends.load(name).Engine(experiment.model, experiment.training, values, "cpu", implementation)
+    return backends.load(name).Engine(experiment.model, experiment.training, values, Executor("cpu", implementation))
 
 
 def close(found: np.ndarray, wanted: np.ndarray, limit: float = 1e-13) -> None:
@@ -228,9 +230,8 @@ def test_the_best_is_kept_and_a_stop_changes_nothing(name, rng):
     """Stopped after every number of steps and gone on with, by loop or fast: the same lines, the same best values."""
     members = make_members(rng, "srn, tensor")
     whole = Watch()
-    state = train_together(
-        build(name, "loop", members), members, EnsembleState.new(3), whole, lambda state: None, lambda: False
-    )
+    session = EnsembleSession(members, EnsembleState.new(3))
+    state = train_together(build(name, "loop", members), session, whole, lambda state: None, lambda: False)
     assert state.finished and len(whole.steps) == 12 and len(whole.lines) == 3 * 2 * 3
     for number, member in enumerate(members):
         mine = [line for line in whole.lines if line["run"] == member.name]
@@ -254,7 +255,8 @@ def test_the_best_is_kept_and_a_stop_changes_nothing(name, rng):
         stops = iter([False] * int(rng.integers(1, 4)) + [True] * 20)
         piece = Watch()
         piece.on_steps = lambda first, stats: None
-        state = train_together(ensemble, members, state, piece, saved.append, lambda stops=stops: next(stops))
+        session = EnsembleSession(members, state)
+        state = train_together(ensemble, session, piece, saved.append, lambda stops=stops: next(stops))
         pieces.lines += piece.lines
         values, moments, saves = ensemble.parameters(), ensemble.moments(), saves + len(saved)
     assert saves >= 3 and len(pieces.lines) == len(whole.lines)
@@ -277,8 +279,6 @@ def test_what_cannot_go_side_by_side_is_refused(rng):
     with pytest.raises(ValueError, match="m1: its spec differs"):
         check_members([members[0], Member("m1", other, members[1].data)])
     with pytest.raises(UserError, match="`implementation` builtin: built-in layers do not support ensemble training"):
-        implementations.resolve_implementation(
-            "builtin", None, "cpu", RecurrentEncoder(), among=implementations.SIDE_BY_SIDE
-        )
+        implementations.resolve_implementation("builtin", "cpu", RecurrentEncoder(), among=implementations.SIDE_BY_SIDE)
     with pytest.raises(UserError, match="RESIDUAL_SRN 128 supports only fast, loop: use `implementation` fast"):
-        implementations.resolve_implementation("builtin", None, "cpu", RecurrentEncoder(cell="residual_srn"))
+        implementations.resolve_implementation("builtin", "cpu", RecurrentEncoder(cell="residual_srn"))

@@ -11,17 +11,18 @@ import pytest
 
 from backends import implementations
 from core.data.dataset import Dataset, epoch_order
+from core.engine.executor import Executor
 from core.engine.reference import ReferenceEngine
 from core.errors import UserError
 from core.models.heads.scores import summarize
 from core.models.model import initial_parameters
 from core.rng import dropout_mask, native_seed
 from core.spec.experiment import Experiment, replace
-from core.spec.training import Schedule, learning_rate
+from core.spec.training import Schedule, Training, learning_rate
 from core.train import loop
 from core.train.metrics import evaluate
 from core.train.run_folder import RunFolder, TrainingState
-from core.train.trainer import train
+from core.train.trainer import Session, train
 from tests.conftest import loaded, make_dataset, one_line
 
 VOCAB = 20
@@ -72,14 +73,14 @@ def data(rng) -> tuple[Dataset, Dataset]:
 def new_engine(backend, experiment: Experiment, implementation: str = "auto"):
     training = experiment.training
     parameters = initial_parameters(experiment.model, training.seed, training.dtype)
-    chosen = implementations.resolve_implementation(implementation, None, "cpu", experiment.model.encoder)
-    return backend.Engine(experiment.model, training, parameters, "cpu", chosen)
+    chosen = implementations.resolve_implementation(implementation, "cpu", experiment.model.encoder)
+    return backend.Engine(experiment.model, training, parameters, Executor("cpu", chosen))
 
 
 def run(backend, experiment, data, path, should_stop=lambda: False):
     """A run from its beginning: engine, folder, state, watcher."""
     folder, engine, watcher = RunFolder.create(path), new_engine(backend, experiment), Watcher()
-    state = train(engine, experiment, *data, folder, TrainingState(), watcher, should_stop)
+    state = train(engine, Session(experiment, *data, folder, TrainingState()), watcher, should_stop)
     return engine, folder, state, watcher
 
 
@@ -89,7 +90,7 @@ def go_on(backend, experiment, data, folder, should_stop=lambda: False):
     engine, watcher = new_engine(backend, experiment), Watcher()
     engine.load(parameters, moments, state.step)
     folder.forget_metrics_after(state.step)
-    state = train(engine, experiment, *data, folder, state, watcher, should_stop)
+    state = train(engine, Session(experiment, *data, folder, state), watcher, should_stop)
     return engine, folder, state, watcher
 
 
@@ -132,7 +133,7 @@ def test_every_step_has_its_line(backend, data, tmp_path):
     _, folder, state, watcher = run(backend, SMALL, data, tmp_path / "run")
     lines = lines_of(folder, "train")
     assert [line["step"] for line in lines] == list(range(1, STEPS + 1)) and state.step == STEPS
-    orders = [epoch_order(data[0].lengths, 8, 2, SMALL.training.seed, epoch) for epoch in range(3)]
+    orders = [epoch_order(data[0].lengths, SMALL.training, epoch) for epoch in range(3)]
     for line, rows in zip(lines, itertools.chain(*orders), strict=True):
         assert line["counted"] == len(rows) and line["tokens"] == data[0].lengths[rows].sum()
         assert line["epoch"] == pytest.approx(line["step"] / 6, abs=1e-6) and line["learning_rate"] == 0.02
@@ -325,7 +326,7 @@ def test_a_resume_from_the_very_beginning(backend, data, tmp_path):
 
     engine, folder = new_engine(backend, SMALL), RunFolder.create(tmp_path / "run")
     with pytest.raises(Killed):
-        train(Refusing(), SMALL, *data, folder, TrainingState(), Watcher())
+        train(Refusing(), Session(SMALL, *data, folder, TrainingState()), Watcher())
     _, _, state, _ = go_on(backend, SMALL, data, folder)
     assert state.finished and timeless(folder) == timeless(whole)
 
@@ -449,7 +450,7 @@ def test_a_step_does_not_wait(backend, data, reads, cell, optimiser, implementat
     changes = {**OPTIMISERS[optimiser], **DROPPING, "model.encoder.cell": cell, "model.encoder.num_layers": 2}
     changes["training.class_weights"] = (0.5, 2.0)
     engine = new_engine(backend, replace(SMALL, changes), implementation)
-    batches = [data[0].batch(rows) for rows in epoch_order(data[0].lengths, 8, 2, 0, 0)]
+    batches = [data[0].batch(rows) for rows in epoch_order(data[0].lengths, SMALL.training, 0)]
     for step, batch in enumerate(batches):
         assert engine.train_step(batch, step, 0.01) is None
     # How many sequences are how long stands on the host, where torch's own layers look it up.
@@ -462,7 +463,7 @@ def test_a_step_does_not_wait(backend, data, reads, cell, optimiser, implementat
 def test_collect_returns_the_steps_since(backend, data):
     one, other = new_engine(backend, SMALL), new_engine(backend, SMALL)
     assert one.collect() == []
-    batches = [data[0].batch(rows) for rows in epoch_order(data[0].lengths, 8, 2, 0, 0)]
+    batches = [data[0].batch(rows) for rows in epoch_order(data[0].lengths, SMALL.training, 0)]
     singly = []
     for step, batch in enumerate(batches):
         one.train_step(batch, step, 0.01)
@@ -504,11 +505,15 @@ def test_padding_is_never_learned(backend, data):
 # The order of examples
 
 
+def order_of(batch_size: int, bucket_batches: int, seed: int) -> Training:
+    return Training(batch_size=batch_size, bucket_batches=bucket_batches, seed=seed)
+
+
 @pytest.mark.parametrize("bucket_batches", [0, 1, 3, 50])
 @pytest.mark.parametrize("rows", [1, 7, 40, 83])
 def test_an_epoch_holds_each_row_once(rng, rows, bucket_batches):
     lengths = rng.integers(1, 30, rows)
-    batches = epoch_order(lengths, 8, bucket_batches, seed=3, epoch=2)
+    batches = epoch_order(lengths, order_of(8, bucket_batches, seed=3), 2)
     assert sorted(np.concatenate(batches).tolist()) == list(range(rows))
     assert len(batches) == math.ceil(rows / 8) and sorted(map(len, batches))[1:] == [8] * (len(batches) - 1)
 
@@ -518,7 +523,7 @@ def test_the_order_depends_on_seed_and_epoch_alone(rng, bucket_batches):
     lengths = rng.integers(1, 30, 200)
 
     def order(seed, epoch):
-        return [batch.tolist() for batch in epoch_order(lengths, 8, bucket_batches, seed, epoch)]
+        return [batch.tolist() for batch in epoch_order(lengths, order_of(8, bucket_batches, seed), epoch)]
 
     first = order(1, 0)
     np.random.seed(int(rng.integers(99)))
@@ -532,13 +537,13 @@ def test_buckets_hold_similar_lengths(rng):
     lengths = rng.integers(1, 200, 1000)
 
     def spread(bucket_batches):
-        return np.mean([np.ptp(lengths[rows]) for rows in epoch_order(lengths, 10, bucket_batches, 5, 0)])
+        return np.mean([np.ptp(lengths[rows]) for rows in epoch_order(lengths, order_of(10, bucket_batches, 5), 0)])
 
     plain, few, many = spread(0), spread(5), spread(50)
     assert plain == spread(1) and many < 0.05 * plain and many < few < 0.4 * plain
-    means = [lengths[rows].mean() for rows in epoch_order(lengths, 10, 50, 5, 0)]
+    means = [lengths[rows].mean() for rows in epoch_order(lengths, order_of(10, 50, 5), 0)]
     assert abs(np.corrcoef(means, np.arange(len(means)))[0, 1]) < 0.5
-    even = np.concatenate(epoch_order(np.full(1000, 7), 10, 50, 5, 0))
+    even = np.concatenate(epoch_order(np.full(1000, 7), order_of(10, 50, 5), 0))
     assert abs(np.corrcoef(even, np.arange(1000))[0, 1]) < 0.3
 
 

@@ -15,6 +15,7 @@ import pytest
 
 import backends
 from backends import implementations, kernels
+from core.engine.executor import Executor
 from core.models.encoders.recurrent import (
     CELLS,
     FRAMEWORK_CELLS,
@@ -72,7 +73,7 @@ def walk(encoder: RecurrentEncoder, arrays: dict[str, np.ndarray], lengths: np.n
         for row, length in enumerate(lengths):
             h, c = (arrays[f"{part}_0"][side, row] if f"{part}_0" in arrays else np.zeros(size, kind) for part in "hc")
             for t in range(length) if side == 0 else reversed(range(length)):
-                h, c = CELLS[encoder.cell](x[row, t], h, c, *weights)
+                h, c = CELLS[encoder.cell](x[row, t], h, c, weights)
                 output[row, t, side * size : (side + 1) * size] = h
             ends["h"][side, row], ends["c"][side, row] = h, c
     return {"output": output, "h_n": ends["h"], **({"c_n": ends["c"]} if encoder.cell == "lstm" else {})}
@@ -106,7 +107,7 @@ def having(cell: str) -> tuple[str, ...]:
 def probe(name, encoder, arrays, lengths, implementation):
     if implementation == "fast" and implementations.why_not_fast("cpu"):
         pytest.fail(f"fast cannot run here: {implementations.why_not_fast('cpu')}")
-    return backends.load(name).LayerProbe(encoder, arrays, lengths, "cpu", implementation)
+    return backends.load(name).LayerProbe(encoder, arrays, lengths, Executor("cpu", implementation))
 
 
 @each_cell
@@ -188,12 +189,13 @@ INTERRUPTED = """
 import os, signal, sys, threading, time
 import numpy as np
 import backends
+from core.engine.executor import Executor
 from core.spec import RecurrentEncoder
 encoder = RecurrentEncoder(cell="lstm", hidden_size=256, bidirectional=False)
 shapes = {"x": (64, 2000, 256), "encoder.weight_ih_l0": (1024, 256), "encoder.weight_hh_l0": (1024, 256)}
 shapes |= {"d_output": (64, 2000, 256), "encoder.bias_ih_l0": (1024,), "encoder.bias_hh_l0": (1024,)}
 arrays = {name: np.full(shape, 0.01, np.float32) for name, shape in shapes.items()}
-probe = backends.load(sys.argv[1]).LayerProbe(encoder, arrays, np.full(64, 2000), "cpu", "fast")
+probe = backends.load(sys.argv[1]).LayerProbe(encoder, arrays, np.full(64, 2000), Executor("cpu", "fast"))
 sent = []
 def interrupt():
     sent.append(time.process_time())

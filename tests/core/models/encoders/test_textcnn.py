@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 import backends
 from core.batch import Batch, Windows, pad
+from core.engine.executor import Executor
 from core.errors import UserError
 from core.models.encoders import AnyEncoder
 from core.models.encoders.textcnn import TextCNNEncoder
@@ -30,7 +31,9 @@ def outputs(side: tuple[str, str], experiment: Experiment, parameters: dict, bat
     if name == "reference":
         return forward(experiment.model, parameters, batch)
     return (
-        loaded(name).Engine(experiment.model, experiment.training, parameters, "cpu", implementation).activations(batch)
+        loaded(name)
+        .Engine(experiment.model, experiment.training, parameters, Executor("cpu", implementation))
+        .activations(batch)
     )
 
 
@@ -68,7 +71,7 @@ def test_of_equal_maxima_the_first_gets_the_gradient(name, implementation, rng):
     parameters = random_parameters(experiment, rng)
     parameters["encoder.conv0.bias"] += 5.0  # past the kink of relu
     batch = pad([np.array([2, 3, 2, 3, 4])], {"label": np.array([1])})
-    engine = loaded(name).Engine(experiment.model, experiment.training, parameters, "cpu", implementation)
+    engine = loaded(name).Engine(experiment.model, experiment.training, parameters, Executor("cpu", implementation))
     maps = engine.activations(batch)["encoder.conv0"][0]
     assert np.array_equal(maps[0], maps[2])
     _, gradients = engine.gradients(batch, 0)
