@@ -24,7 +24,7 @@ Arrays = dict[str, np.ndarray]
 _DIRECTION = re.compile(r"(.*)_v")
 _ORIGINAL = re.compile(r"((?:.*\.)?)parametrizations\.([^.]+)\.original1")
 _RAW = re.compile(r"(.*weight_hh_l\d+(?:_reverse)?)_raw")
-_SPECTRAL = "build the model, load this file, call `remove_spectral_norm` or `parametrize.remove_parametrizations`"
+_SPECTRAL = "build the model, load this file, call remove_spectral_norm() or parametrize.remove_parametrizations()"
 
 
 def folded(arrays: Arrays, where: str) -> tuple[Arrays, list[str]]:
@@ -44,7 +44,7 @@ def folded(arrays: Arrays, where: str) -> tuple[Arrays, list[str]]:
         if weight in arrays:
             raise UserError(
                 f"{where}: {weight} and its weight norm {norm} are both in the file: save the model again after"
-                f" `remove_weight_norm`"
+                f" remove_weight_norm()"
             )
         if norm not in arrays:
             raise UserError(f"{where}: {direction} without {norm}: save all arrays of the layer")
@@ -90,12 +90,12 @@ def _refuse_others(arrays: Arrays, where: str) -> None:
                 f" {layer + '.' if layer else ''}module.{leaf}"
             )
         if name.endswith("_orig") and f"{stem}_mask" in arrays:
-            raise UserError(f"{where}: {name} is pruned: call `prune.remove(layer, name)`, and save the model again")
+            raise UserError(f"{where}: {name} is pruned: call prune.remove(layer, name), and save the model again")
         if (name.endswith("_orig") and f"{stem}_u" in arrays) or re.search(r"parametrizations\..*\._[uv]$", name):
             raise UserError(f"{where}: {name} belongs to a spectral norm: {_SPECTRAL}, and save it again")
     for name in arrays:
         if re.search(r"(^|\.)parametrizations\.", name) and not re.search(r"\.original[01]$", name):
             raise UserError(
-                f"{where}: {name} belongs to a parametrization: call `parametrize.remove_parametrizations`, and save"
+                f"{where}: {name} belongs to a parametrization: call parametrize.remove_parametrizations(), and save"
                 f" the model again"
             )

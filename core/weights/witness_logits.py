@@ -50,7 +50,7 @@ def read_witness(path: Path) -> Witness:
         raise UserError(f"{path}: cannot be read as .npz ({error}): save it with numpy.savez") from None
     for name in ("ids", "logits"):
         if name not in arrays:
-            raise UserError(f"{path}: no array `{name}`: expected ids [B, L], lengths [B] and logits [B, C]")
+            raise UserError(f"{path}: no array {name}: expected ids [B, L], lengths [B] and logits [B, C]")
     ids, logits = arrays["ids"], arrays["logits"]
     lengths = arrays.get("lengths")
     if lengths is None and ids.ndim == 2:

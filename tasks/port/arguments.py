@@ -91,7 +91,7 @@ def _parser() -> Parser:
         " an array has no place.",
     )
     suffixes = ", ".join(suffix for kind in weight_files.SUFFIXES.values() for suffix in kind)
-    parser.add_argument("source", metavar="SOURCE", help=f"state dict file: {suffixes}")
+    parser.add_argument("source", metavar="SOURCE", help=f"state dict file, read by content: {suffixes}, .npz or any")
     parser.add_argument(
         "--to", metavar="KIND", required=True, help=f"format to write: {', '.join(weight_files.SUFFIXES)}"
     )

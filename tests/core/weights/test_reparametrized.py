@@ -60,7 +60,7 @@ def test_weight_norm_of_paddle(dim):
         (("fc.weight_orig", "fc.weight_u", "fc.weight_v"), "remove_spectral_norm"),
         (("fc.parametrizations.weight.original", "fc.parametrizations.weight.0._u"), "remove_parametrizations"),
         (("fc.parametrizations.weight.original",), "fc.parametrizations.weight.original belongs to a parametrization"),
-        (("fc.weight_orig", "fc.weight_mask"), "fc.weight_orig is pruned: call `prune.remove(layer, name)`"),
+        (("fc.weight_orig", "fc.weight_mask"), "fc.weight_orig is pruned: call prune.remove(layer, name)"),
         (("fc.parametrizations.weight.original1",), "without fc.parametrizations.weight.original0"),
         (("fc.weight", "fc.weight_g", "fc.weight_v"), "are both in the file"),
     ],
