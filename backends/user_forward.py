@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,8 @@ import numpy as np
 
 from core.errors import UserError
 
+OTHER_ARGUMENT = re.compile(r"label|target|hidden|state|mask|^y$|^h\d?$", re.IGNORECASE)
+"""Names of a second parameter of a forward that is not the lengths."""
 LISTED = 3
 """Maximum number of names in an error."""
 
@@ -43,7 +46,9 @@ def first_call(model: Callable, forward: Callable, tensors: tuple, where: str) -
     Raises UserError if no call fits the signature of `forward`, or if the last one raises an exception.
     """
     calls = {f"forward({', '.join(('ids', 'lengths')[:count])})": tensors[:count] for count in (2, 1)}
-    failure = ""
+    failure, parameters = "", list(inspect.signature(forward).parameters)
+    if len(parameters) > 1 and OTHER_ARGUMENT.search(parameters[1]):
+        del calls["forward(ids, lengths)"]
     for call, arguments in calls.items():
         try:
             inspect.signature(forward).bind(*arguments)
@@ -56,8 +61,9 @@ def first_call(model: Callable, forward: Callable, tensors: tuple, where: str) -
             failure = f"{where}: {call} raised {type(error).__name__}: {reason}"
     if failure:
         raise UserError(f"{failure}: correct it, or give `logits` FILE")
-    names = ", ".join(inspect.signature(forward).parameters)
-    raise UserError(f"{where}: got forward({names}), expected forward(ids) or forward(ids, lengths): add a subclass")
+    raise UserError(
+        f"{where}: got forward({', '.join(parameters)}), expected forward(ids) or forward(ids, lengths): add a subclass"
+    )
 
 
 def logits_of(output: Any, kind: type) -> Any:

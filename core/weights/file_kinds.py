@@ -10,7 +10,8 @@ from core.weights.torch_files import MAGIC
 
 _PADDLE_TABLE = b"StructuredToParameterName@@"
 _FOREIGN = {b"\x89HDF": "an HDF5 file", b"\x1f\x8b": "a gzip file", b"GGUF": "a GGUF file", b"BZh": "a bzip2 file"}
-_PADDLE_SUFFIXES = (".pdparams", ".pdopt", ".pdmodel")
+_GRAPHS = {".onnx": "an ONNX model", ".pdiparams": "weights of a Paddle inference model", ".pdmodel": "a Paddle graph"}
+_PADDLE_SUFFIXES = (".pdparams", ".pdopt")
 
 
 def kind_of_content(path: str | Path) -> str | None:
@@ -34,6 +35,9 @@ def kind_of_content(path: str | Path) -> str | None:
             raise UserError(f"{path}: {what}, expected a state dict: unpack it, or save model.state_dict()")
     if head[257:262] == b"ustar":
         raise UserError(f"{path}: a tar archive, expected a state dict: unpack it, or save model.state_dict()")
+    graph = _GRAPHS.get(Path(path).suffix.lower())
+    if graph is not None:
+        raise UserError(f"{path}: {graph}, expected a state dict: save the model's state_dict()")
     if head[:1] == b"\x80" and head[1:2] in b"\x02\x03\x04\x05":
         own = Path(path).suffix.lower() in _PADDLE_SUFFIXES or _PADDLE_TABLE in Path(path).read_bytes()
         return "paddle" if own else "pickle"

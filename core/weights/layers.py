@@ -145,7 +145,7 @@ def _layer(module: str, own: Arrays, layout: str, embedding: bool) -> Layer | No
     if statistics is not None:
         same = vectors and set(renamed) == {"weight", "bias", *STATISTICS["out_in"]}
         return Layer(module, "BatchNorm1D", renamed, frozenset(renamed)) if same else None
-    if weight is None or set(own) - {"weight", "bias"}:
+    if weight is None or set(own) - {"weight", "bias"} or weight.size == 0:
         return None
     if vectors and bias is not None:
         return Layer(module, "LayerNorm", own, frozenset(own), "LayerNorm by its shapes")

@@ -46,8 +46,9 @@ def read_witness(path: Path) -> Witness:
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in ("ids", "lengths", "logits") if name in file}
-    except (OSError, ValueError, EOFError, AttributeError, KeyError) as error:
-        raise UserError(f"{path}: cannot be read as .npz ({error}): save it with numpy.savez") from None
+    except Exception as error:  # a damaged file can raise any exception
+        reason = " ".join(str(error).split())[:100] or type(error).__name__
+        raise UserError(f"{path}: cannot be read as .npz ({reason}): save it with numpy.savez") from None
     for name in ("ids", "logits"):
         if name not in arrays:
             raise UserError(f"{path}: no array {name}: expected ids [B, L], lengths [B] and logits [B, C]")

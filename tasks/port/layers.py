@@ -58,10 +58,16 @@ def main(arguments: argparse.Namespace, out: Path, seed: int) -> int:
 
 
 def _difference(layer: Layer, sides: tuple, inputs: np.ndarray) -> float:
-    """Return the largest difference between the original framework's layer and the target's."""
-    source, target = sides
-    one = source.layer_output(layer.kind, layer.state(source.LINEAR_LAYOUT, _needs_biases(source)), inputs)
-    other = target.layer_output(layer.kind, layer.state(target.LINEAR_LAYOUT, _needs_biases(target)), inputs)
+    """Return the largest difference between the original framework's layer and the target's. Raises UserError."""
+    outputs = []
+    for side in sides:
+        state = layer.state(side.LINEAR_LAYOUT, _needs_biases(side))
+        try:
+            outputs.append(side.layer_output(layer.kind, state, inputs))
+        except Exception as error:  # a framework can raise any exception for odd sizes
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
+            raise UserError(f"{layer.name}: {layer.kind} does not run in {side.NAME} ({reason})") from None
+    one, other = outputs
     if one.shape != other.shape:
         return float("inf")
     return float(np.abs(one - other).max() / max(1.0, np.abs(one).max()))

@@ -516,7 +516,9 @@ def test_wrong_commands(tmp_path, rng):
     assert refused(tmp_path / "no.pdparams", "--to", "safetensors").endswith("no.pdparams: no such file")
     assert refused(tmp_path, "--to", "safetensors").endswith("no such file")
     (tmp_path / "my.onnx").write_bytes(b"")
-    assert "my.onnx: the file is empty" in refused(tmp_path / "my.onnx", "--to", "torch")
+    assert "my.onnx: an ONNX model, expected a state dict" in refused(tmp_path / "my.onnx", "--to", "torch")
+    (tmp_path / "empty").write_bytes(b"")
+    assert "empty: the file is empty" in refused(tmp_path / "empty", "--to", "torch")
     assert "my.onnx: unknown suffix" in refused(path, "--to", "torch", "--out", tmp_path / "my.onnx")
     assert "no recurrent layer in --state x" in refused(
         path, "--to", "safetensors", "--out", tmp_path / "c.safetensors", "--state", "x"

@@ -228,6 +228,24 @@ class Text(Reviews):
     assert not (tmp_path / "my.safetensors").exists()
 
 
+def test_a_second_parameter_that_is_not_the_lengths(tmp_path):
+    source = torch_file(tmp_path, arguments=", labels=None")
+    done = call(source, "--to", "safetensors", "--against", f"{tmp_path}/own.py:Reviews")
+    assert done.code == 0 and "run      forward(ids) of" in done.out, done
+
+
+def test_logits_that_cannot_be_read_are_one_line(tmp_path):
+    source, bad = torch_file(tmp_path), tmp_path / "w.npz"
+    np.save(tmp_path / "w.npy", np.ones(3))
+    np.savez(tmp_path / "part.npz", ids=np.ones((2, 2), int))
+    for data in (b"", b"PK\x03\x04", b"x" * 99, (tmp_path / "w.npy").read_bytes()):
+        bad.write_bytes(data)
+        done = call(source, "--to", "safetensors", "--logits", bad)
+        assert done.code == 2 and "w.npz: cannot be read as .npz" in done.err and done.err.count("\n") == 1, done
+    done = call(source, "--to", "safetensors", "--logits", tmp_path / "part.npz")
+    assert done.code == 2 and "no array logits: expected ids [B, L], lengths [B] and logits [B, C]" in done.err
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [
