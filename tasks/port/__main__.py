@@ -23,7 +23,7 @@ from tasks.cli.console import console, fact, launch
 from tasks.port import certificate, layers
 from tasks.port.against import witness_of
 from tasks.port.arguments import choices_of, free_name, parse, record_of
-from tasks.port.describe import NOT_CHECKED, describe, describe_fits, failed, left_out
+from tasks.port.describe import NOT_CHECKED, describe, describe_fits, failed, left_out, options_of
 from tasks.port.verify import load_sides, run_rungs
 
 
@@ -82,7 +82,8 @@ def _decided(fits: list[Fit], witness: Witness) -> bool:
     if not within:
         failed(f"no candidate computes the logits of {witness.where}: it is not the model read from the file")
     if len(within) > 1:
-        failed(f"{len(within)} candidates fit, and the witness cannot tell them apart: choose one by its options")
+        advice = f"give {options_of(within)}, or texts of unequal lengths"
+        failed(f"{len(within)} candidates fit, and the witness cannot tell them apart: {advice}")
     return len(within) == 1
 
 

@@ -14,6 +14,14 @@ from tasks.cli.flags import name_flags
 
 LISTED = 12
 """Maximum number of skipped entries to list."""
+OPTIONS = {
+    "pooling": "--pooling",
+    "hidden activation": "--activation",
+    "TextCNN activation": "--encoder-activation",
+    "padding": "--padding",
+    "linear layers": "--head and --head-hidden, or --linear",
+}
+"""Options that settle a choice of `core.weights.witness.Candidate.open`."""
 NOT_CHECKED = "your model's own forward; give --against FILE:CLASS or --logits FILE"
 
 
@@ -81,6 +89,12 @@ def figures(fit: Fit) -> str:
 def choices_text(fit: Fit) -> str:
     """Return the choices of a candidate in one line."""
     return "; ".join(f"{name}: {value}" for name, value in fit.candidate.open.items())
+
+
+def options_of(fits: list[Fit]) -> str:
+    """Return the options that tell candidates apart."""
+    choices = [fit.candidate.open for fit in fits]
+    return " or ".join(flag for name, flag in OPTIONS.items() if len({own.get(name) for own in choices}) > 1)
 
 
 def tolerance(witness: Witness) -> str:

@@ -177,7 +177,7 @@ def test_a_witness_that_cannot_decide(tmp_path, rng):
     ids = rng.integers(1, 7, (6, 5))
     np.savez(witness, ids=ids, logits=forward(port.model, port.arrays, Batch(ids, np.full(6, 5), {}))["logits"])
     done = call(source, "--to", "safetensors", "--logits", witness)
-    assert done.code == 1 and "2 candidates fit, and the witness cannot tell them apart" in done.out
+    assert done.code == 1 and "2 candidates fit, and the witness cannot tell them apart: give --padding, or" in done.out
     assert done.out.count("fits     ") == 2 and not (tmp_path / "my.safetensors").exists()
     done = call(source, "--to", "safetensors", "--logits", witness, "--padding", "tokens")
     assert done.code == 0 and "the same model: 6 texts" in done.out
