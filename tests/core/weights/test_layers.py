@@ -9,6 +9,7 @@ import pytest
 
 import tasks.port.__main__ as program
 from backends import weight_files
+from core.errors import UserError
 from core.weights.layers import find_layers
 from core.weights.state_dict import StateDict
 from tests.conftest import Done, loaded, run_main
@@ -162,6 +163,19 @@ def test_what_is_recognized(shapes, layout, kind, turned, rng):
     for leaf in shapes:
         array = arrays[f"x.{leaf}"]
         assert np.array_equal(layer.arrays[leaf], array.T if turned and leaf == "weight" else array)
+
+
+def test_flat_names_of_npz_files(tmp_path, rng):
+    shapes = {"enc_emb": (9, 4), "enc_w_ih": (9, 4), "enc_w_hh": (9, 3), "fc_w": (5, 3), "fc_b": (5,)}
+    arrays = {name: rng.normal(size=shape) for name, shape in shapes.items()}
+    np.savez(tmp_path / "a.npz", **arrays)
+    state = weight_files.reader("npz").read_state(tmp_path / "a.npz")
+    found = {(layer.name, layer.kind) for layer in find_layers(state, "out_in").found}
+    assert found == {("enc_emb", "Embedding"), ("enc", "GRUCell"), ("fc", "Linear")}
+    assert np.array_equal(state.arrays["enc.weight_hh"], arrays["enc_w_hh"]) and "enc_w_ih" in state.notes[-1]
+    np.savez(tmp_path / "b.npz", **arrays, enc_emb_w=np.ones(2))  # two arrays would have one name
+    with pytest.raises(UserError, match="no recurrent layer"):
+        weight_files.reader("npz").read_state(tmp_path / "b.npz")
 
 
 def test_wrong_layer_commands(tmp_path):
