@@ -1,7 +1,7 @@
 """Reader and writer modules of each kind of weight file.
 
-Every module has `LINEAR_LAYOUT`, `read_state(path, entry)` and `write_state(path, arrays)`, as specified in
-`core/engine/contract.py`; `core/weights/paddle_files.py` only reads. Paddle's files are read without Paddle.
+Every reader has `LINEAR_LAYOUT` and `read_state(path, entry)` and needs no framework; every writer has
+`write_state(path, arrays)`, as specified in `core/engine/contract.py`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from types import ModuleType
 
 import backends
 from core.errors import UserError
-from core.weights import paddle_files, safetensors_files
+from core.weights import npz_files, paddle_files, pickle_files, safetensors_files, torch_files
+from core.weights.file_kinds import kind_of_content
 
 SUFFIXES = {"paddle": (".pdparams",), "torch": (".pt", ".pth", ".bin"), "safetensors": (".safetensors",)}
 """Suffixes of each kind of file; the first one is written."""
@@ -19,8 +20,14 @@ SUFFIXES = {"paddle": (".pdparams",), "torch": (".pt", ".pth", ".bin"), "safeten
 NEUTRAL = "safetensors"
 """The kind that always has seqtwin's neutral names and layout."""
 
-_NO_FRAMEWORK = {"paddle": paddle_files, "safetensors": safetensors_files}
-"""Readers that need no framework."""
+_READERS = {
+    "paddle": paddle_files,
+    "torch": torch_files,
+    "safetensors": safetensors_files,
+    "npz": npz_files,
+    "pickle": pickle_files,
+}
+"""Readers, which need no framework."""
 
 LOADING = {
     "paddle": 'layer.set_state_dict(paddle.load("{path}"))',
@@ -39,9 +46,21 @@ def kind_of(path: str | Path) -> str:
     raise UserError(f"{path}: unknown suffix: use one of {known}")
 
 
+def kind_of_source(path: str | Path) -> str:
+    """Return the kind of a file to read: by its content, else by its suffix, else a plain pickle.
+
+    Raises UserError for a file that holds no state dict.
+    """
+    found = kind_of_content(path)
+    if found is not None:
+        return found
+    suffix = Path(path).suffix.lower()
+    return next((kind for kind, suffixes in SUFFIXES.items() if suffix in suffixes), "pickle")
+
+
 def reader(kind: str) -> ModuleType:
-    """Return the reader of a kind. Raises UserError if a required framework is not installed."""
-    return _NO_FRAMEWORK[kind] if kind in _NO_FRAMEWORK else backends.load(kind)
+    """Return the reader of a kind."""
+    return _READERS[kind]
 
 
 def writer(kind: str) -> ModuleType:

@@ -17,6 +17,9 @@ computes on framework tensors and exchanges NumPy arrays. It is a package with e
 - `LINEAR_LAYOUT`: weight layout of the framework's linear layer, `"out_in"` or `"in_out"`
 - `read_state(path, entry=None) -> StateDict`: the state dict in a file of the framework, or in its entry `entry`,
   without running code of the file (`core/weights/state_dict.py`); raises UserError if the file is damaged or unsafe
+- `owns(model) -> bool`, `load_module(model, arrays, where)`, `module_logits(model, ids, lengths, where)`: a module that
+  the user wrote in the framework: load arrays into it, and run it (`core/weights/witness.py`)
+- `layer_output(kind, state, inputs)`: output of a single layer of the framework (`core/weights/layers.py`)
 - `write_state(path, arrays)`: writes such a file atomically; a class built of the framework's layers loads it with no
   missing or unexpected key; `arrays` by its names, in its layout (`core/weights/convert.py`, `to_state`)
 """
@@ -42,6 +45,10 @@ PUBLIC_NAMES = (
     "build",
     "gpus",
     "init_process_group",
+    "layer_output",
+    "load_module",
+    "module_logits",
+    "owns",
     "preferred_on_gpu",
     "read_state",
     "resolve_device",

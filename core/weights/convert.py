@@ -29,34 +29,19 @@ import numpy as np
 from core.errors import UserError
 from core.models.model import Model, parameter_table
 from core.spec.experiment import Experiment, replace
+from core.weights.choices import Choices
 from core.weights.finders import Part, find_embedding, find_recurrent, join
-from core.weights.finders_head import LinearLayers, find_head
+from core.weights.finders_head import HeadFinder
 from core.weights.finders_textcnn import find_convolutions, find_tables, has_convolutions, in_layout_of
 from core.weights.paddle_files import layer_name
+from core.weights.reparametrized import folded
 from core.weights.state_dict import StateDict
 
 NEUTRAL_MODULES = {name: name for name in ("embedding", "encoder", "head.hidden", "head")}
 """Neutral module names."""
 
-WRAPPERS = ("module.", "_orig_mod.")
-"""Name prefixes of data-parallel wrappers and compilers."""
-
-
-@dataclass(frozen=True)
-class Choices:
-    """Choices that the weights do not determine.
-
-    `embedding`, `encoder`, `hidden` and `head` name modules of the file, and are needed only if it is ambiguous.
-    """
-
-    pooling: str | None = None
-    activation: str | None = None
-    embedding: str | None = None
-    encoder: str | None = None
-    hidden: str | None = None
-    head: str | None = None
-    encoder_activation: str | None = None
-    """Activation of a TextCNN."""
+WRAPPERS = ("module.", "_orig_mod.", "model.")
+"""Name prefixes of data-parallel wrappers, compilers and training frameworks."""
 
 
 @dataclass(frozen=True)
@@ -101,24 +86,10 @@ def convert(state: StateDict, layout: str, choices: Choices | None = None) -> Po
     chain.
     """
     choices, where = choices or Choices(), state.where
-    left, notes = _unwrapped(state.arrays)
-
-    def without(part: Part) -> dict[str, np.ndarray]:
-        return {name: array for name, array in left.items() if name not in part.used}
-
-    every = left
-    recurrent = any(map(layer_name, left)) or not has_convolutions(left)
-    if recurrent:
-        encoder = find_recurrent(left, where, choices.encoder)
-    else:
-        encoder = find_convolutions(left, where, choices.encoder, choices.encoder_activation)
-    left = without(encoder)
-    find_words = find_embedding if recurrent else find_tables
-    embedding = find_words(left, where, encoder.changes["model.embedding.dim"], choices.embedding)
-    left = without(embedding)
-    linear = LinearLayers(left, where, layout, state.ordered)
-    head = find_head(linear, encoder.features, choices.hidden, choices.head)
-    left = without(head)
+    every, notes = _plain(state)
+    encoder, embedding, left = _body(every, where, choices)
+    head = HeadFinder(left, where, encoder.features, layout, state.ordered, choices).find()
+    left = _without(left, head)
 
     parts = (embedding, encoder, head)
     changes, arrays, sources, modules = {}, {}, {}, {}
@@ -155,12 +126,14 @@ def convert(state: StateDict, layout: str, choices: Choices | None = None) -> Po
     for table in (row.name for row in parameter_table(model) if row.looked_up):
         if arrays[table][0].any():
             assumed.append(
-                f"id 0 is padding with a zero word vector, although row 0 of {sources[table]} is not zero (largest"
-                f" entry {np.abs(arrays[table][0]).max():.3g}); a model that uses id 0 as a token gives other results"
+                f"id 0 is padding with a zero word vector in the reference, although row 0 of {sources[table]} is not"
+                f" zero (largest entry {np.abs(arrays[table][0]).max():.3g}): compare a model that looks up id 0"
+                f" with its logits"
             )
         arrays[table][0] = 0.0
     shapes = {name: every[source].shape for name, source in sources.items()}
     unplaced = {name: f"{array.dtype.name} {list(array.shape)}" for name, array in left.items()}
+    unplaced |= state.unread
     return Port(
         model=model,
         arrays=arrays,
@@ -175,10 +148,42 @@ def convert(state: StateDict, layout: str, choices: Choices | None = None) -> Po
     )
 
 
-def _unwrapped(arrays: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], list[str]]:
+def head_finder(state: StateDict, layout: str, choices: Choices) -> HeadFinder:
+    """Return the finder of the head, on the arrays that encoder and embedding leave. Raises UserError."""
+    encoder, _, left = _body(_plain(state)[0], state.where, choices)
+    return HeadFinder(left, state.where, encoder.features, layout, state.ordered, choices)
+
+
+def _plain(state: StateDict) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Return the arrays without prefixes of wrappers and without weight norm, and notes for the user."""
+    arrays, notes = unwrapped(state.arrays)
+    arrays, more = folded(arrays, state.where)
+    return arrays, [*notes, *more]
+
+
+def _body(arrays: dict[str, np.ndarray], where: str, choices: Choices) -> tuple[Part, Part, dict[str, np.ndarray]]:
+    """Return encoder, embedding and the remaining arrays."""
+    recurrent = any(map(layer_name, arrays)) or not has_convolutions(arrays)
+    if recurrent:
+        encoder = find_recurrent(arrays, where, choices.encoder)
+    else:
+        encoder = find_convolutions(arrays, where, choices.encoder, choices.encoder_activation)
+    left = _without(arrays, encoder)
+    find_words = find_embedding if recurrent else find_tables
+    embedding = find_words(left, where, encoder.changes["model.embedding.dim"], choices.embedding)
+    return encoder, embedding, _without(left, embedding)
+
+
+def _without(arrays: dict[str, np.ndarray], part: Part) -> dict[str, np.ndarray]:
+    return {name: array for name, array in arrays.items() if name not in part.used}
+
+
+def unwrapped(
+    arrays: dict[str, np.ndarray], wrappers: tuple[str, ...] = WRAPPERS
+) -> tuple[dict[str, np.ndarray], list[str]]:
     """Remove wrapper prefixes that all names share; return the arrays and notes for the user."""
     notes = []
-    while wrapper := next((w for w in WRAPPERS if arrays and all(name.startswith(w) for name in arrays)), None):
+    while wrapper := next((w for w in wrappers if arrays and all(name.startswith(w) for name in arrays)), None):
         arrays = {name.removeprefix(wrapper): array for name, array in arrays.items()}
         notes.append(f"prefix {wrapper} removed from every name")
     return arrays, notes

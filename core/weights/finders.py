@@ -14,7 +14,7 @@ import numpy as np
 
 from core.errors import UserError
 from core.models.encoders.recurrent import FRAMEWORK_CELLS, GATES, direction_suffixes
-from core.weights.paddle_files import layer_name
+from core.weights.paddle_files import is_cell_name, layer_name
 
 Arrays = dict[str, np.ndarray]
 CELLS = {GATES[cell]: cell for cell in FRAMEWORK_CELLS}
@@ -104,6 +104,11 @@ def find_recurrent(arrays: Arrays, where: str, wanted: str | None) -> Part:
     if absent:
         part.assumed.append(
             f"zeros for {' and '.join(absent)}, which {module or 'the encoder'} lacks; build it with biases"
+        )
+    if is_cell_name(leaves["weight_hh_l0"]):
+        part.assumed.append(
+            f"{module or 'the top level'} is a cell that runs over each text from its first to its last token; it is"
+            f" written as a layer of that name"
         )
     if cell == "srn":
         part.assumed.append(f"tanh in {module or 'the encoder'}, which the weights do not determine")

@@ -17,7 +17,8 @@ from pathlib import Path
 import numpy as np
 
 from core.errors import UserError
-from core.weights.safe_pickle import PickledArray, load
+from core.weights.pickled_arrays import PickledArray
+from core.weights.safe_pickle import load
 from core.weights.state_dict import StateDict, gather, read_bytes
 
 LINEAR_LAYOUT = "in_out"
@@ -25,6 +26,7 @@ _NAME_TABLE = "StructuredToParameterName@@"
 _PIECES = "UnpackBigParamInfor@@"
 _KINDS = "weight_ih|weight_hh|bias_ih|bias_hh"
 _LAYER_NAME = re.compile(rf"(?:(.+)\.)?({_KINDS})_l(\d+)(_reverse)?")
+_BARE_NAME = re.compile(rf"(?:(.+)\.)?({_KINDS})")
 _CELL_NAME = re.compile(rf"(?:(.+?)\.)?(?:(\d+)\.)?cell(_fw|_bw)?\.({_KINDS})")
 
 
@@ -69,17 +71,20 @@ def layer_name(name: str) -> str | None:
     """Return the layer's name of a recurrent array, None for any other name.
 
     The result is `lstm.weight_ih_l0_reverse` for that name itself and for `lstm.0.cell_bw.weight_ih`. A cell without a
-    number, as in `paddle.nn.RNN(cell)`, is layer 0.
+    number, as in `paddle.nn.RNN(cell)` or a `torch.nn.LSTMCell` in a loop of the user, is layer 0.
     """
     if _LAYER_NAME.fullmatch(name):
         return name
     match = _CELL_NAME.fullmatch(name)
-    if match is None:
-        return None
-    prefix, layer, side, kind = match.groups()
-    if prefix is None and layer is None:  # a bare `cell.weight_ih` belongs to a custom loop
-        return None
-    return f"{prefix + '.' if prefix else ''}{kind}_l{int(layer or 0)}{'_reverse' if side == '_bw' else ''}"
+    if match is not None and (match[1] is not None or match[2] is not None):
+        prefix, layer, side, kind = match.groups()
+        return f"{prefix + '.' if prefix else ''}{kind}_l{int(layer or 0)}{'_reverse' if side == '_bw' else ''}"
+    return f"{name}_l0" if _BARE_NAME.fullmatch(name) else None
+
+
+def is_cell_name(name: str) -> bool:
+    """Return whether it is the name of an array of a single cell, such as `cell.weight_ih`."""
+    return _BARE_NAME.fullmatch(name) is not None and layer_name(name) == f"{name}_l0"
 
 
 def with_cell_names(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

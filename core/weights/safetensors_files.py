@@ -16,6 +16,7 @@ from core.weights.state_dict import StateDict, gather, read_bytes
 
 LINEAR_LAYOUT = "out_in"
 _TYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
+_TYPES |= {"I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "<i1", "U8": "<u1", "BOOL": "|b1"}
 """NumPy dtypes by safetensors name; bfloat16 as uint16 (`core.weights.state_dict.gather`)."""
 
 

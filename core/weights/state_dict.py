@@ -14,11 +14,12 @@ from pathlib import Path
 import numpy as np
 
 from core.errors import UserError
+from core.weights.opaque import Opaque, whole_module
 
 TOP = "."
 """Entry name of a file's top level."""
-KERNEL = re.compile(r"\d\.weight$")
-"""Names of numbered convolution kernels."""
+KERNEL = re.compile(r"\d\.(weight(_v)?|parametrizations\.weight\.original1)$")
+"""Names of numbered convolution kernels, also with weight norm."""
 _DEEPEST = 3
 
 
@@ -34,6 +35,8 @@ class StateDict:
     arrays: dict[str, np.ndarray]
     skipped: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    unread: dict[str, str] = field(default_factory=dict)
+    """Arrays of other number types with more than one entry: the model may compute with them."""
     ordered: bool = True
     """True if the file preserves the array order of the module."""
 
@@ -58,18 +61,23 @@ def gather(
     UserError if there is none, or several and no `entry`.
     """
     if not isinstance(tree, dict):
-        raise UserError(
+        raise whole_module(tree, where) or UserError(
             f"{where}: got {describe(tree, as_array)}, expected a state dict: save the model's state_dict()"
         )
-    found = {_path(trail): (trail, part) for trail, part in _dicts(tree) if _is_state(part, as_array)}
+    parts = {_path(trail): (trail, part) for trail, part in _dicts(tree)}
+    found = {path: pair for path, pair in parts.items() if _is_state(pair[1], as_array)}
+    if not found:  # no classifier, but `core/weights/layers.py` reads any layers
+        found = {path: pair for path, pair in parts.items() if _has_layers(pair[1], as_array)}
     if entry is not None:
         found = {path: part for path, part in found.items() if path == entry}
     if not found:
+        if (error := whole_module(tree, where)) is not None:
+            raise error
         part = "" if entry is None else f" in `entry` {entry}"
         names = ", ".join(_name(key, where) for key in list(tree)[:6]) or "nothing"
         raise UserError(
-            f"{where}: no recurrent layer{part}, with names like lstm.weight_ih_l0, and no convolutions: give another"
-            f" file (first entries: {names})"
+            f"{where}: no recurrent layer{part}, with names like lstm.weight_ih_l0, no convolutions, and no arrays"
+            f" named weight: rename the arrays, or give another file (first entries: {names})"
         )
     if len(found) > 1:
         parts = ", ".join(_name(path, where) for path in found)
@@ -79,11 +87,14 @@ def gather(
     skipped = {name: describe(value, as_array) for name, value in _beside(tree, trail, where)}
     arrays: dict[str, np.ndarray] = {}
     widened: dict[str, int] = {}
+    unread: dict[str, str] = {}
     for key, value in part.items():
         name, array = _name(key, where), as_array(value)
         kind = None if array is None else _WIDENED.get(array.dtype.name)
         if array is None or (kind is None and array.dtype.name not in ("float32", "float64")):
-            skipped[name] = describe(value, as_array)
+            unknown = isinstance(value, Opaque) or getattr(value, "is_tensor", False)
+            into = unread if (unknown if array is None else array.size > 1) else skipped
+            into[name] = describe(value, as_array)
             continue
         if kind is not None:
             label, widen = kind
@@ -91,7 +102,7 @@ def gather(
             array = widen(array)
         arrays[name] = array.astype(array.dtype.newbyteorder("="), copy=False)
     notes += [f"{count} arrays converted from {label} to float32" for label, count in widened.items()]
-    return StateDict(where, arrays, skipped, tuple(notes))
+    return StateDict(where, arrays, skipped, tuple(notes), unread)
 
 
 def _from_bfloat16(array: np.ndarray) -> np.ndarray:
@@ -131,6 +142,12 @@ def _is_state(part: dict, as_array: Callable) -> bool:
     return False
 
 
+def _has_layers(part: dict, as_array: Callable) -> bool:
+    """Return whether a dict has an array named `weight`, alone or of a module."""
+    names = [key for key in part if isinstance(key, str) and key.rpartition(".")[2] in ("weight", "weight_v")]
+    return any(as_array(part[name]) is not None for name in names)
+
+
 def _beside(tree: dict, trail: tuple, where: str) -> Iterator[tuple[str, object]]:
     """Yield the other entries of every dict along `trail`."""
     for depth, step in enumerate(trail):
@@ -157,4 +174,5 @@ def describe(value: object, as_array: Callable[[object], np.ndarray | None]) -> 
     if isinstance(value, str | int | float | bool | type(None)):
         text = value if isinstance(value, str) else f"{value:.6g}" if isinstance(value, float) else str(value)[:40]
         return ascii(text[:40]) if isinstance(value, str) else text
-    return type(value).__name__
+    named = isinstance(value, Opaque) or getattr(value, "is_tensor", False)
+    return str(value) if named else type(value).__name__

@@ -29,6 +29,7 @@ ARGUMENT_FLAGS = {
     "pooling": "--pooling",
     "activation": "--activation",
     "encoder_activation": "--encoder-activation",
+    "logits": "--logits",
 }
 """Map arguments that are no spec fields to their flags; from `entry` on, those of `tasks.port`."""
 

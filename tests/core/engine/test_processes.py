@@ -27,7 +27,7 @@ import tasks.digit_sum
 import tasks.exploding
 import tasks.gates
 import tasks.parity.__main__
-import tasks.port
+import tasks.port.__main__
 import tasks.speed.__main__
 from backends import implementations, launchers
 from core.batch import Batch, BatchShard
@@ -199,7 +199,7 @@ ALONE_ONLY = (
     tasks.exploding,
     tasks.gates,
     tasks.parity.__main__,
-    tasks.port,
+    tasks.port.__main__,
 )
 ALONE_ONLY += (tasks.speed.__main__,)
 

@@ -1,0 +1,25 @@
+"""Choices that the weights of a file do not determine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Choices:
+    """Choices that the weights do not determine.
+
+    `embedding`, `encoder`, `hidden` and `head` name modules of the file, and are needed only if it is ambiguous.
+    """
+
+    pooling: str | None = None
+    activation: str | None = None
+    embedding: str | None = None
+    encoder: str | None = None
+    hidden: str | None = None
+    head: str | None = None
+    encoder_activation: str | None = None
+    """Activation of a TextCNN."""
+    layouts: Mapping[str, str] = field(default_factory=dict)
+    """Layouts of single linear layers by module, where they differ from that of the file or are known."""

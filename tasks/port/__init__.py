@@ -1,0 +1,1 @@
+"""`python -m tasks.port`: conversion of weights between the frameworks, and what is verified of it."""
