@@ -22,8 +22,10 @@ NOTE = LIBRARY.with_suffix(".txt")  # reason of `setup.py` for a missing library
 CELLS = {"srn": 0, "gru": 1, "lstm": 2, "residual_srn": 3}
 TARGETS = ("portable", "avx2", "avx512")
 ADDRESS = ctypes.c_void_p
-NEEDED = ("x", "output", *WEIGHT_KINDS)
-"""Arrays of a pass that must not be None."""
+NEEDED = dict.fromkeys(("x", "output", *WEIGHT_KINDS))
+"""Arrays of a pass that must not be None, as arguments that are."""
+WEIGHTS = frozenset((*WEIGHT_KINDS, *(f"d_{kind}" for kind in WEIGHT_KINDS)))
+"""Arrays of a pass that are lists, with one for each direction."""
 
 
 class Problem(ctypes.Structure):
@@ -152,7 +154,7 @@ class Pass:
 
         Raises ValueError as `arguments.layer_shapes`.
         """
-        self.shapes = arguments.layer_shapes(sizes, shape)
+        self.shapes = arguments.layer_shapes(sizes, tuple(shape))
         self.directions, self.dtype = sizes.directions, "float64" if float64 else "float32"
         batch, width, inputs = shape
         models = sizes.models or 1
@@ -175,12 +177,11 @@ class Pass:
         """
         batch, width, _ = self.shapes["x"]
         self._lengths = arguments.integers("lengths", lengths, (batch,), "int64", range(1, width + 1))
-        self.problem.lengths = self._lengths.ctypes.data
-        self._point({**dict.fromkeys(NEEDED), **arrays})
+        self.problem.lengths = self._lengths.buffer_info()[0]
+        self._point({**NEEDED, **arrays})
         if keep:
             library = _load()
-            tokens = int(self._lengths.sum())
-            self._saved = library.seqtwin_take(library.seqtwin_saved_bytes(self.problem, tokens))
+            self._saved = library.seqtwin_take(library.seqtwin_saved_bytes(self.problem, sum(self._lengths)))
             if not self._saved:
                 raise MemoryError("not enough memory for the backward pass of a recurrent layer")
             # Stored here: at interpreter exit, names of this module may be deleted before the last pass.
@@ -211,32 +212,17 @@ class Pass:
 
     def _point(self, arrays: dict[str, arguments.Arrays]) -> None:
         """Check arrays and set their addresses."""
+        problem, dtype = self.problem, self.dtype
         for name, array in arrays.items():
-            kind = name.removeprefix("d_")
-            if kind not in self.shapes:
-                raise TypeError(f"{name}: no array of a recurrent layer, expected one of {', '.join(self.shapes)}")
-            if array is None and name not in NEEDED:
-                address = None
-            elif kind in WEIGHT_KINDS:
-                address = self._addresses(name, array)
-            elif self.shapes[kind] is None:
-                raise ValueError(f"{name}: got an array, expected None, as the cell has no cell state")
+            shape = self.shapes.get(name, arguments.UNKNOWN)
+            if name in WEIGHTS:
+                addresses = getattr(problem, name)
+                for side, one in enumerate(arguments.sides(name, array, self.directions)):
+                    needed = one is not None or name in NEEDED
+                    addresses[side] = arguments.address(name, one, shape, dtype) if needed else None
             else:
-                address = arguments.address(name, array, self.shapes[kind], self.dtype)
-            setattr(self.problem, name, address)
-
-    def _addresses(self, name: str, arrays: Sequence[arguments.Array] | None) -> ctypes.Array:
-        """Return the addresses of the weights `name` of every direction."""
-        if arrays is None or len(arrays) != self.directions:
-            found = "None" if arrays is None else len(arrays)
-            raise ValueError(f"{name}: got {found}, expected a list of {self.directions} arrays, one per direction")
-        shape = self.shapes[name.removeprefix("d_")]
-        return (ADDRESS * 2)(
-            *(
-                None if array is None and name not in NEEDED else arguments.address(name, array, shape, self.dtype)
-                for array in arrays
-            )
-        )
+                needed = array is not None or name in NEEDED
+                setattr(problem, name, arguments.address(name, array, shape, dtype) if needed else None)
 
 
 def by_direction(prefix: str, weights: Sequence[arguments.Array | None]) -> dict[str, Sequence[arguments.Array | None]]:

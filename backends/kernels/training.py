@@ -56,13 +56,13 @@ class Rows:
         """Number the `ids`, int64 in 0 .. vocab_size - 1."""
         self.shape = arguments.shape_of("ids", ids)
         values = arguments.integers("ids", ids, self.shape, "int64", range(vocab_size))
-        self.row = np.empty(values.size, dtype=np.int32)
+        self.row = np.empty(len(values), dtype=np.int32)
         """Number of every token's id, [tokens], -1 for PAD."""
         self.slot = np.full(vocab_size, -1, dtype=np.int32)
         """Number of every id, [V], -1 if it does not occur."""
-        found = np.empty(values.size, dtype=np.int64)
+        found = np.empty(len(values), dtype=np.int64)
         addresses = (found.ctypes.data, self.row.ctypes.data, self.slot.ctypes.data)
-        self.ids = found[: kernels.call("seqtwin_number_rows", values.ctypes.data, values.size, *addresses)]
+        self.ids = found[: kernels.call("seqtwin_number_rows", *values.buffer_info(), *addresses)]
         """Id of every number, [U]."""
 
     def sums(self, vectors: Array, values: Array) -> None:
@@ -167,7 +167,7 @@ def unpool(lengths: Array, d_pooled: Array, d_x: Array, position: Array | None =
     addresses = {
         "d_pooled": arguments.address("d_pooled", d_pooled, of.pooled, of.dtype),
         "d_x": arguments.address("d_x", d_x, of.shape, of.dtype),
-        "position": None if position is None else position.ctypes.data,
+        "position": None if position is None else position.buffer_info()[0],
     }
     kernels.compute("seqtwin_unpool", of.problem(addresses))
 
@@ -186,7 +186,7 @@ class _PoolSizes:
 
     def problem(self, addresses: dict[str, int | None]) -> Pooling:
         """Return the problem; this object must live until it is solved."""
-        problem = Pooling(self.float64, _threads(math.prod(self.shape)), *self.shape, self.lengths.ctypes.data)
+        problem = Pooling(self.float64, _threads(math.prod(self.shape)), *self.shape, self.lengths.buffer_info()[0])
         for name, address in addresses.items():
             setattr(problem, name, address)
         return problem

@@ -24,7 +24,7 @@ class RecurrentFunction(paddle.autograd.PyLayer):
         """
         arrays = [None if array is None else array.contiguous() for array in arrays]
         x, h_0, c_0, *weights = arrays
-        run = kernels.Pass(sizes, list(x.shape), x.dtype == paddle.float64)
+        run = kernels.Pass(sizes, x.shape, x.dtype == paddle.float64)
         output = paddle.empty(run.shapes["output"], x.dtype)
         h_n = paddle.empty(run.shapes["h_n"], x.dtype) if states else None
         c_n = paddle.empty_like(h_n) if states and sizes.cell == "lstm" else None

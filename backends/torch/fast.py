@@ -22,7 +22,7 @@ class RecurrentFunction(torch.autograd.Function):
         """
         arrays = [None if array is None else array.contiguous() for array in arrays]
         x, h_0, c_0, *weights = arrays
-        run = kernels.Pass(sizes, list(x.shape), x.dtype == torch.float64)
+        run = kernels.Pass(sizes, x.shape, x.dtype == torch.float64)
         output = x.new_empty(run.shapes["output"])
         h_n = x.new_empty(run.shapes["h_n"]) if states else None
         c_n = torch.empty_like(h_n) if states and sizes.cell == "lstm" else None
