@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parent
 KERNELS = Path("backends", "kernels")
 RUNTIME = "runtime.cpp"
 ARITHMETIC = sorted(path.name for path in (ROOT / KERNELS).glob("*.cpp") if path.name != RUNTIME)
-LIBRARY, NOTE = "recurrent.so", "recurrent.txt"  # backends/kernels/__init__.py comparison_steps for both
+LIBRARY, NOTE = "recurrent.so", "recurrent.txt"  # backends/kernels/__init__.py looks for both
 
 # For GCC and Clang. No -march=native: the library must run on other machines, where it selects one of its builds.
 # No -ffast-math: NaN must stay NaN, and sums keep their order. Setting errno would prevent vectorized square roots.

@@ -30,6 +30,10 @@ in float32 and 5.9e-4 in bfloat16. The largest entry is no measure here: Adam mo
 error as far as any other.
 """
 
+EARLY = f"parameters in the first {EARLY_STEPS} steps, relative to their change"
+MOVED = "parameters that only one side trains"
+"""Quantities with a limit in every dtype."""
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -113,7 +117,7 @@ def compare_training(comparison: Comparison, report=no_report) -> tuple[list[Fin
         for kind in kinds:
             if kind.figures:
                 findings.append(Finding(3, compared, f"{kind.what} during {len(plan)} steps", dtype, **kind.figures))
-        findings.append(Finding(3, compared, early[one, other].quantity, dtype, **early[one, other].figures))
+        findings.append(Finding(3, compared, EARLY, dtype, **early[one, other].figures))
         findings.append(moved_finding(compared, dtype, start, parameters[one], parameters[other]))
     norms = {name: np.array([entry.grad_norm for entry in rows]) for name, rows in stats.items()}
     clipped = None
@@ -153,8 +157,6 @@ class _Watched:
 class _Early:
     """Comparison of the parameters in the first steps, relative to how far they moved."""
 
-    quantity = f"parameters in the first {EARLY_STEPS} steps, relative to their change"
-
     def __init__(self, start: Arrays, dtype: str) -> None:
         self.start, self.limit = start, EARLY_LIMIT[dtype]
         self.figures: dict = {"value": -1.0}
@@ -189,7 +191,7 @@ def moved_finding(compared: str, dtype: str, start: Arrays, one: Arrays, other: 
     return Finding(
         rung=3,
         compared=compared,
-        quantity="parameters that only one side trains",
+        quantity=MOVED,
         dtype=dtype,
         absolute=float(len(apart)),
         relative=len(apart) / len(start),

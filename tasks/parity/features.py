@@ -6,11 +6,16 @@ from collections.abc import Callable, Iterable
 
 from core.spec.experiment import Experiment
 
+
+def _layers(experiment: Experiment) -> int:
+    return getattr(experiment.model.encoder, "num_layers", 1)
+
+
 FEATURES: dict[str, Callable[[Experiment], object]] = {
     "dropout on the embedding": lambda e: e.model.embedding.dropout,
-    "dropout between layers": lambda e: getattr(e.model.encoder, "num_layers", 1) > 1 and e.model.encoder.dropout,
+    "dropout between layers": lambda e: _layers(e) > 1 and getattr(e.model.encoder, "dropout", 0),
     "dropout in the head": lambda e: e.model.head.dropout,
-    "several layers": lambda e: getattr(e.model.encoder, "num_layers", 1) > 1,
+    "several layers": lambda e: _layers(e) > 1,
     "hidden layer of the head": lambda e: e.model.head.hidden_size,
     "one logit": lambda e: e.model.head.one_logit,
     "one-hot lookup": lambda e: e.model.embedding.lookup == "one_hot",

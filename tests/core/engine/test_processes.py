@@ -326,7 +326,7 @@ def start(folder: Path, backend: str, processes: int, task: str, *argv: object) 
     """A task's program in so many processes, by a framework's own launcher, in a new folder."""
     folder.mkdir()
     if backend == "torch":
-        # `standalone` takes a port that is free; Paddle's launcher comparison_steps for free ones by itself.
+        # `standalone` takes a port that is free; Paddle's launcher looks for free ones by itself.
         command = ["torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "-m"]
     else:
         command = ["paddle.distributed.launch", f"--nproc_per_node={processes}", f"--log_dir={folder / 'log'}"]
