@@ -218,7 +218,6 @@ IN_NUMPY = [
     (unpool, "position", {"position": np.full((B, F), L, np.int32)}),
     (unpool, "position", {"position": np.full((B, F), -1, np.int32)}),
     (step, "weight", {"weight": numbers(2, E)}),
-    (step, "moment1", {"moment1": numbers(E, V).T}),
     (kernels.set_threads, "count", {"count": 0}),
 ]
 """Entry point, argument that the error names, and what is wrong."""
