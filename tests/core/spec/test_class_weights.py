@@ -265,7 +265,7 @@ def test_the_ladder_s_program_counts_the_training_texts(rng, tmp_path, monkeypat
     small = ("--hidden", 8, "--embedding-dim", 8, "--max-length", 20, "--batch-size", 8, "--steps", 4)
     done = run_main(tasks.parity.__main__.main, *data, *small, "--dtype", "float64", "--class-weights", "balanced")
     assert done.code == 0 and done.err == "", done.out + done.err
-    (compared,) = json.loads((tmp_path / "out" / "parity.json").read_text())["compared"]
+    compared, _ = json.loads((tmp_path / "out" / "parity.json").read_text())["compared"]
     # Both classes are as frequent in the reviews that are left for training.
     assert compared["experiment"]["training"]["class_weights"] == pytest.approx([1.0, 1.0], rel=0.1)
 
