@@ -72,9 +72,13 @@ class PeerLost(UserError):
 
 def peer_lost(group: ProcessGroup, error: BaseException) -> PeerLost:
     """Return the error for processes that cannot be reached."""
-    reason = " ".join(str(error).split())[:80]
-    return PeerLost(
-        f"another of this run's {group.size} processes has ended ({reason}), the last checkpoint is kept: continue"
+    return PeerLost(ended_peer(group.size, " ".join(str(error).split())[:80]))
+
+
+def ended_peer(processes: int, reason: str) -> str:
+    """Return the message about the end of one of a run's processes."""
+    return (
+        f"another of this run's {processes} processes has ended ({reason}), the last checkpoint is kept: continue"
         " with `resume`, on any number of processes"
     )
 

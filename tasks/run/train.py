@@ -117,7 +117,7 @@ def _train(run: Run, engine: Engine, group: ProcessGroup, tensorboard: bool) -> 
         fact("resume", f"from step {step}")
     _, steps = total_steps(experiment, data.train)
     with ExitStack() as during:
-        should_stop = during.enter_context(stop_signals(several=group.size > 1))
+        should_stop = during.enter_context(stop_signals(group.size))
         observer = during.enter_context(TrainingDisplay(experiment.training.epochs, steps, step))
         if tensorboard and group.rank == 0:
             log = during.enter_context(event_files.EventLog(run.folder.path, step))
