@@ -10,19 +10,21 @@ import pytest
 from tests.conftest import ROOT
 
 START = """
-import ctypes, time
+import ctypes, threading, time
 from tasks.run import signals
 signals.STUCK = 0.2
 with signals.stop_signals(2) as stopped:
-    print("ready", flush=True)
 """
 WAITS = """
+    # Said when the main thread waits: before, its handler would still run.
+    threading.Timer(2.0, print, ["ready"], {"flush": True}).start()
     mutex, library = ctypes.create_string_buffer(64), ctypes.CDLL(None)
     library.pthread_mutex_init(mutex, None)
     library.pthread_mutex_lock(mutex)
     library.pthread_mutex_lock(mutex)  # forever, and no Python handler runs
 """
 WORKS = """
+    print("ready", flush=True)
     while not stopped():
         time.sleep(0.01)
     time.sleep(1.0)  # a step, and the checkpoint
@@ -37,5 +39,8 @@ def test_term_in_a_run_of_several_processes(body, code, says):
     with subprocess.Popen([sys.executable, "-c", START + body], **pipes) as process:
         assert process.stdout.readline() == "ready\n"
         process.send_signal(signal.SIGTERM)
-        out, err = process.communicate(timeout=120)
+        try:
+            out, err = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert process.returncode == code and says in out + err
