@@ -25,9 +25,9 @@ EARLY_STEPS = 3
 EARLY_LIMIT = {"float64": 1e-9, "float32": 1e-3, "bfloat16": 1e-2}
 """Limit of |a - b| / |b - start| of each tensor in the first steps, by Euclidean norms.
 
-It is 1 for a tensor that one side does not train. Over the training runs of `tasks.parity --all` it was at most 8.1e-5
-in float32 and 5.9e-4 in bfloat16. The largest entry is no measure here: Adam moves an entry whose gradient is rounding
-error as far as any other.
+It is about 1 or more for a tensor that one side does not train. Over the training runs of `tasks.parity --all` it was
+at most 8.1e-5 in float32 and 5.9e-4 in bfloat16. The largest entry is no measure here: Adam moves an entry whose
+gradient is rounding error as far as any other.
 """
 
 EARLY = f"parameters in the first {EARLY_STEPS} steps, relative to their change"

@@ -297,7 +297,8 @@ def _check_training(name: str, comparison: Comparison, report: Report, progress:
     report.seconds[title] = seconds
     curve = ""
     if trained is not None:
-        report.unmoved += [f"{name}: {own}" if name else own for own in trained.unmoved if own not in report.unmoved]
+        labeled = (f"{name}: {own}" if name else own for own in trained.unmoved)
+        report.unmoved += [label for label in labeled if label not in report.unmoved]  # once for all dtypes
         report.losses.setdefault(name, {})[dtype] = trained.losses
         own = next(iter(trained.losses.values()))
         curve = f"{trained.steps} steps, loss {own[:20].mean():.3g} to {own[-20:].mean():.3g}, difference at most"
