@@ -14,7 +14,8 @@ from rich.markup import escape
 from core.analysis.occlusion import explain
 from core.data.download import no_progress
 from core.data.encode import encode_text, encode_texts
-from core.data.sources.table import PACKED, check_encoding
+from core.data.encodings import check_encoding
+from core.data.text_files import PACKED
 from core.data.tokenizers import make_tokenizer
 from core.errors import UserError
 from core.models.heads.scores import probabilities_of

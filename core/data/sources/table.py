@@ -6,20 +6,19 @@ exceed memory. Errors name the invalid row.
 
 from __future__ import annotations
 
-import codecs
 import csv
-import gzip
 import hashlib
 import io
 import json
 import re
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from core.data.documents import Document, Source, SplitName
 from core.data.download import Progress, file_digest, no_progress
+from core.data.encodings import check_encoding
+from core.data.text_files import TextLines
 from core.errors import UserError
 from core.files import user_path
 from core.spec.data import Table
@@ -35,8 +34,6 @@ LONGEST = 5_000_000
 TOO_LONG = f"a cell of more than {LONGEST:,} characters"
 
 csv.field_size_limit(LONGEST)  # process-wide; the default is 131,072
-
-PACKED = (gzip.BadGzipFile, EOFError, zlib.error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,58 +60,10 @@ def read_rows(
     """
     parse = {"csv": _csv, "tsv": _tsv, "jsonl": _jsonl}[_check_file(path)]
     check_encoding(encoding)
-    return parse(path, _Lines(path, encoding, progress), columns, optional)
+    return parse(path, TextLines(path, encoding, progress), columns, optional)
 
 
-class _Lines:
-    """Decoded lines of a file, with line endings; `number` is the last line number."""
-
-    def __init__(self, path: Path, encoding: str, progress: Progress) -> None:
-        self.path, self.encoding, self.progress, self.number = path, encoding, progress, 0
-
-    def __iter__(self) -> Iterator[str]:
-        try:
-            with self.path.open("rb") as raw:
-                size = self.path.stat().st_size
-                packed = self.path.name.lower().endswith(".gz")
-                with gzip.open(raw) if packed else raw as file:
-                    # A byte limit: a character has at most four bytes.
-                    while line := file.readline(4 * LONGEST):
-                        self.number += 1
-                        if len(line) >= 4 * LONGEST:
-                            raise UserError(f"{self.where}: a line of more than {4 * LONGEST:,} bytes: give a table")
-                        if self.number % 5000 == 0:
-                            self.progress(f"reading {self.path.name}", raw.tell(), size)
-                        yield self._decoded(line)
-                self.progress(f"reading {self.path.name}", size, size)
-        except PACKED as error:
-            raise UserError(f"{self.path}: truncated or damaged ({error}): copy or compress it again") from None
-        except OSError as error:
-            raise UserError(f"{self.path}: cannot be read ({error.strerror or error}): check its permissions") from None
-
-    def _decoded(self, line: bytes) -> str:
-        if self.number == 1 and line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-            raise UserError(f"{self.path}: encoded in UTF-16: save it as UTF-8")
-        if self.number == 1 and b"\r" in line.rstrip(b"\r\n"):
-            raise UserError(f"{self.path}: lines end in CR alone (old Mac format): save it with LF or CRLF")
-        if b"\0" in line:
-            raise UserError(f"{self.where}: a NUL byte, so not text, or UTF-16: save it as UTF-8")
-        try:
-            text = line.decode(self.encoding)
-        except UnicodeError as error:
-            place = f" at byte {error.start} of the line" if isinstance(error, UnicodeDecodeError) else ""
-            raise UserError(
-                f"{self.where}: not {self.encoding.upper()}{place}: convert that row, or"
-                f" set the file's encoding (`data.encoding` gb18030 for Chinese, cp1252 for Western, from Excel)"
-            ) from None
-        return text.removeprefix("\ufeff") if self.number == 1 else text
-
-    @property
-    def where(self) -> str:
-        return f"{self.path}: line {self.number}"
-
-
-def _csv(path: Path, lines: _Lines, columns: list[str], optional: tuple[str, ...]) -> Iterator[Row]:
+def _csv(path: Path, lines: TextLines, columns: list[str], optional: tuple[str, ...]) -> Iterator[Row]:
     stream = iter(lines)
     first, delimiters = _first_line(path, stream), DELIMITERS
     if told := re.fullmatch(r"sep=([,;|:\t])\r?\n?", first):  # Excel's separator line
@@ -146,7 +95,7 @@ def _csv(path: Path, lines: _Lines, columns: list[str], optional: tuple[str, ...
         raise UserError(f"{path}: row {number + 1} (ends in line {lines.number}): {what}: {advice}") from None
 
 
-def _tsv(path: Path, lines: _Lines, columns: list[str], optional: tuple[str, ...]) -> Iterator[Row]:
+def _tsv(path: Path, lines: TextLines, columns: list[str], optional: tuple[str, ...]) -> Iterator[Row]:
     """Yield one row per line. Quotes are ordinary characters, except around an entire cell."""
     stream = iter(lines)
     header = _Header(path, _stripped(_cells(_first_line(path, stream))), columns, optional)
@@ -166,7 +115,7 @@ def _cells(line: str) -> list[str]:
     return cells
 
 
-def _jsonl(path: Path, lines: _Lines, columns: list[str], optional: tuple[str, ...]) -> Iterator[Row]:
+def _jsonl(path: Path, lines: TextLines, columns: list[str], optional: tuple[str, ...]) -> Iterator[Row]:
     number = 0
     for line in lines:
         if not line.strip():
@@ -248,25 +197,6 @@ class _Header:
         if any(len(cell) > LONGEST for cell in cells):
             raise UserError(f"{self.path}: row {number} (line {line}): {TOO_LONG}: shorten it")
         return Row(number, [cells[place].strip() if place is not None else "" for place in self.places])
-
-
-def check_encoding(encoding: str) -> None:
-    """Check an encoding.
-
-    Raises UserError if it is unknown or lines cannot be split on a byte level. A line feed must be one byte, and
-    surrogates must not be encodable.
-    """
-    try:
-        half = "\ud800".encode(encoding, "ignore").decode(encoding)
-        plain = b"\n,x".decode(encoding) == "\n,x" and not half
-    except LookupError:
-        raise UserError(f"encoding {encoding!r}: unknown: use utf-8, gb18030 or cp1252") from None
-    except UnicodeError:
-        plain = False
-    if not plain:
-        raise UserError(
-            f"encoding {encoding!r}: not supported, as its line feed is not one byte: save the file as UTF-8"
-        )
 
 
 def open_table(data: Table, progress: Progress = no_progress) -> Source:
