@@ -15,7 +15,7 @@ from functools import cache
 from core.errors import UserError
 from core.spec.text import Text
 
-TOKENIZER_VERSION = 2
+TOKENIZER_VERSION = 3
 """Version in the key of cached corpora: increase it when a tokenizer's output changes."""
 
 Tokenizer = Callable[[str], list[str]]

@@ -35,7 +35,7 @@ def with_class_weights(experiment: Experiment, labels: np.ndarray) -> Experiment
     return experiment.model_copy(update={"training": training})
 
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 """Version of the spec and run-folder formats. A reader rejects newer versions."""
 
 
@@ -109,9 +109,18 @@ def parse_experiment(tree: object, where: str) -> Experiment:
             f"{where}: got format {version!r}, this version of seqtwin reads up to {FORMAT_VERSION}: update seqtwin"
         )
     try:
-        return Experiment.model_validate({**tree, "format": FORMAT_VERSION})
+        return Experiment.model_validate(upgrade(tree, version))
     except ValidationError as error:
         raise UserError(f"{where}: {describe(error)}") from None
+
+
+def upgrade(tree: Mapping[str, object], version: int) -> dict[str, object]:
+    """Return a spec of format `version` as one of the current format, with the same tokens."""
+    upgraded = {**tree, "format": FORMAT_VERSION}
+    text = tree.get("text", {})
+    if version < 3 and isinstance(text, dict):  # the `words` tokenizer of format 2 dropped all signs but ! and ?
+        upgraded["text"] = {"signs": False, **text}
+    return upgraded
 
 
 KINDS = {

@@ -26,6 +26,8 @@ class Text(Spec):
 
     Without it, `rjieba`, if installed, gives the same segments in a tenth of the time.
     """
+    signs: bool = True
+    """Keep emoji, emoticons and signs as tokens of `words`. Runs of formats 1 and 2 lack them."""
     lowercase: bool = True
     vocab_size: int = Field(default=30000, ge=3)
     """Maximum vocabulary size, including PAD and UNK."""

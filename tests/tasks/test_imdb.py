@@ -749,7 +749,7 @@ def test_unreadable_data(place, refused, tmp_path, fault):
         (b"{", "not JSON"),
         (b"\xff{}", "not UTF-8 at byte 0"),
         (b"[1]", "JSON object"),
-        (b'{"format": 3}', "update seqtwin"),
+        (b'{"format": 4}', "update seqtwin"),
         (b'{"training": {"epochs": 0}}', "training.epochs"),
         (b'{"experiment": {"trainning": {}}}', "trainning"),
     ],

@@ -17,7 +17,7 @@ import safetensors.numpy
 from core.data.vocabulary import Vocabulary
 from core.errors import UserError
 from core.models.model import parameter_table
-from core.spec.experiment import Experiment, replace
+from core.spec.experiment import FORMAT_VERSION, Experiment, replace
 from core.spec.training import SGD, Adam
 from core.train.optimizer_state import check_moments, moment_kinds
 from core.train.run_folder import RunFolder, TrainingState
@@ -200,7 +200,7 @@ def test_damaged_json(folder, name, content):
     assert str(folder.path / name) in one_line(error)
 
 
-@pytest.mark.parametrize("version", [3, 99, "2", None])
+@pytest.mark.parametrize("version", [FORMAT_VERSION + 1, 99, "2", None])
 @pytest.mark.parametrize("inner", [False, True])
 def test_a_newer_record(folder, version, inner):
     """The spec inside the record carries a version of its own."""
@@ -263,7 +263,7 @@ def test_a_damaged_checkpoint(folder, name, damage):
 
 
 @pytest.mark.parametrize("name", ["best.safetensors", "last.safetensors"])
-@pytest.mark.parametrize(("version", "hint"), [("3", "update seqtwin"), ("10", "update seqtwin"), ("x", "damaged")])
+@pytest.mark.parametrize(("version", "hint"), [(str(FORMAT_VERSION + 1), "update"), ("10", "update"), ("x", "damaged")])
 def test_a_newer_checkpoint(folder, rng, name, version, hint):
     """Even where its arrays would fit."""
     metadata = {"format": version, "state": "{}"}
