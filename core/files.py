@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import os
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TextIO
+from typing import IO
 
 from core.errors import UserError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
+TEMPORARY = ".tmp"
+"""Suffix of a temporary file; its name begins with a dot."""
+
+YOUNG = 10.0
+"""Seconds for which an unlocked temporary file is kept."""
 
 
 def write_bytes_atomic(path: str | Path, data: bytes) -> None:
@@ -20,19 +33,44 @@ def write_bytes_atomic(path: str | Path, data: bytes) -> None:
     Raises UserError if the system refuses (no space, no permission, no such folder, file too large). The temporary
     file is then removed and an existing `path` is unchanged.
     """
-    path = Path(path)
+    with _replaced(Path(path), "wb") as file:
+        file.write(data)
+
+
+@contextmanager
+def incremental_writer(path: str | Path) -> Iterator[IO[str]]:
+    """Open a UTF-8 text file for incremental writing.
+
+    It is renamed to `path` when the block ends. Line endings are written unchanged. Raises UserError if the system
+    refuses. On any exception the temporary file is removed.
+    """
+    with _replaced(Path(path), "w", encoding="utf-8", newline="") as file:
+        yield file
+
+
+@contextmanager
+def _replaced(path: Path, mode: str, **settings) -> Iterator[IO]:
+    """Open a temporary file that replaces `path` when the block ends, and is removed on an exception.
+
+    While it is written it is locked, so that `remove_unfinished` of another process keeps it.
+    """
     temporary = None
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name[:100]}.", suffix=".tmp", dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name[:100]}.", suffix=TEMPORARY, dir=path.parent)
         temporary = Path(name)
-        with os.fdopen(handle, "wb") as file:
+        with os.fdopen(handle, mode, **settings) as file:
+            lock(file)
             # mkstemp creates a private file: set the mode that open() would give. Windows has no such modes.
             if hasattr(os, "fchmod"):
                 os.fchmod(file.fileno(), 0o666 & ~_umask())
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(path)
+            if fcntl is not None:  # Windows does not rename an open file
+                temporary.replace(path)
+        if fcntl is None:
+            temporary.replace(path)
+        sync_folder(path.parent)
     except BaseException as error:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
@@ -45,32 +83,37 @@ def write_bytes_atomic(path: str | Path, data: bytes) -> None:
         ) from None
 
 
-@contextmanager
-def incremental_writer(path: str | Path) -> Iterator[TextIO]:
-    """Open a UTF-8 text file for incremental writing.
+def lock(file: IO) -> bool:
+    """Lock an open file until it is closed or its process ends; return False if another one holds the lock.
 
-    It is renamed to `path` when the block ends. Line endings are written unchanged. Raises UserError if the system
-    refuses. On any exception the temporary file is removed.
+    The lock is advisory. Returns True without a lock where the system or the file system has none.
     """
-    path = Path(path)
-    temporary = path.with_name(f".{path.name[:100]}.{os.getpid()}.tmp")
+    if fcntl is None:
+        return True
     try:
-        try:
-            with temporary.open("x", encoding="utf-8", newline="") as file:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks
+        return True
+    return True
+
+
+def sync_folder(folder: Path) -> None:
+    """Sync a folder to disk, so that a renamed file keeps its name after a power failure."""
+    if fcntl is None:  # Windows cannot open a folder
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
     except OSError as error:
-        raise UserError(
-            f"{path}: cannot be written ({error.strerror or error}); no partial file remains: free disk space, check"
-            f" the folder's permissions, or choose another folder"
-        ) from None
+        if error.errno != errno.EINVAL:  # a file system that cannot sync folders
+            raise
+    finally:
+        os.close(handle)
 
 
-def row_writer(file: TextIO) -> Callable[[Sequence[object]], object]:
+def row_writer(file: IO[str]) -> Callable[[Sequence[object]], object]:
     """Return a function that writes one CSV row, terminated by a line feed.
 
     A row with a carriage return is quoted: Python before 3.13 does not quote it and then cannot read it.
@@ -95,9 +138,14 @@ def user_path(name: str) -> Path:
 
 
 def remove_unfinished(folder: str | Path) -> None:
-    """Remove temporary files that a killed process left in `folder`."""
-    for path in Path(folder).glob(".*.tmp"):
-        path.unlink(missing_ok=True)
+    """Remove temporary files that killed processes left in `folder`.
+
+    A file that a process still writes is locked. A new one may not be locked yet: it is kept for `YOUNG` seconds.
+    """
+    for path in Path(folder).glob(f".*{TEMPORARY}"):
+        with suppress(OSError), path.open("rb") as file:
+            if time.time() - path.stat().st_mtime > YOUNG and lock(file):
+                path.unlink(missing_ok=True)
 
 
 def write_text_atomic(path: str | Path, text: str) -> None:

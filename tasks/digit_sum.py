@@ -21,6 +21,7 @@ import numpy as np
 from rich.markup import escape
 
 import backends
+from core.checked_json import read_checked_json, write_checked_json
 from core.data.sources.digit_sums import BOOK_LENGTHS, SUMS
 from core.data.stack import Stack
 from core.errors import UserError
@@ -35,7 +36,8 @@ from core.spec.experiment import FORMAT_VERSION, Experiment, parse_experiment, r
 from core.train.ensemble import steps_from
 from core.train.ensemble_folder import EnsembleFolder
 from core.train.members import Member, check_members
-from core.train.run_folder import RunFolder, read_json
+from core.train.run_folder import CHECKED_SINCE, PLAN, RunFolder
+from core.train.run_lock import held
 from tasks.cli.console import INTERRUPTED, Parser, console, fact, launch
 from tasks.cli.framework import load_backend
 from tasks.cli.options import DEVICE_HELP, TEXT_FLAGS, add_options, apply_options, given
@@ -48,20 +50,12 @@ from tasks.run.worker import Request, Worker
 
 PROGRAM = "python -m tasks.digit_sum"
 CELLS = get_args(Cell)
-DEFAULTS = {"cells": ["srn", "gru", "lstm"], "lengths": [10, 15, 20, 25, 30, 35], "seeds": [0, 1, 2, 3]}
+DEFAULTS = {"cells": ["srn", "gru", "lstm"], "lengths": [10, 15, 20, 25, 30, 35], "seeds": [*range(4)]}
 FLAGS = {"cells": "--cell", "lengths": "--lengths", "seeds": "--seeds"}
 QUICK = {"lengths": [10, 20], "seeds": [0, 1]}
 QUICK_EPOCHS = 60
-EXCLUDED_FLAGS = (
-    "--encoder",
-    "--kernels",
-    "--channels",
-    "--cell",
-    "--seed",
-    "--patience",
-    "--dropout-masks",
-    *TEXT_FLAGS,
-)
+EXCLUDED_FLAGS = ("--encoder", "--kernels", "--channels", "--cell", "--seed", "--patience", "--dropout-masks")
+EXCLUDED_FLAGS += TEXT_FLAGS
 """Options of the table that this program defines itself, or that do not apply to it."""
 AGREEMENT_STEPS = 200
 
@@ -101,7 +95,7 @@ class Plan:
     @classmethod
     def read(cls, path: Path) -> Plan:
         """Read a plan. Raises UserError if the file is none."""
-        tree = read_json(path)
+        tree = read_checked_json(path, CHECKED_SINCE)
         try:
             experiments = {cell: parse_experiment(own, str(path)) for cell, own in tree["experiments"].items()}
             return cls(experiments, tuple(map(int, tree["lengths"])), tuple(map(int, tree["seeds"])))
@@ -121,11 +115,12 @@ def main(argv: list[str]) -> int:
                 f"{arguments.resume}: run of a single backend, got --backend {both_frameworks.BOTH}: omit it"
             )
         folder = RunFolder.open(Path(arguments.resume))
-        plan = Plan.read(folder.file("plan.json"))
+        plan = Plan.read(folder.file(PLAN))
         if (folder.path / "results.json").is_file():
             raise UserError(f"{folder.path}: run is already finished; see its results.json")
-        backend = backend or read_json(folder.file("plan.json")).get("backend", "")
-        return _train(plan, folder, backend, arguments)
+        backend = backend or read_checked_json(folder.file(PLAN), CHECKED_SINCE).get("backend", "")
+        with held(folder.path):
+            return _train(plan, folder, backend, arguments)
     plan = _plan(arguments)
     if arguments.agreement:
         return _agreement(plan, arguments)
@@ -142,8 +137,9 @@ def main(argv: list[str]) -> int:
     for cell in plan.experiments:
         check_members(plan.members(cell))  # raises before anything is written
     folder = RunFolder.create(path)
-    write_json_atomic(path / "plan.json", {**plan.tree(), "backend": next(iter(who.values())).backend.NAME})
-    return _train(plan, folder, backend, arguments)
+    write_checked_json(path / PLAN, {**plan.tree(), "backend": next(iter(who.values())).backend.NAME})
+    with held(path):
+        return _train(plan, folder, backend, arguments)
 
 
 def _parser() -> Parser:
@@ -255,9 +251,10 @@ def _train(plan: Plan, folder: RunFolder, backend: str, arguments: argparse.Name
         digits = " ".join(["6", "7", "0", "0", "1", *"0" * 30][: max(plan.lengths[0], 3)])
         fact("next", f"python -m tasks.gates {shlex.quote(str(run))} --sequence {digits}", command=True)
     # Written last, since this file marks the run as finished.
-    write_json_atomic(
+    write_checked_json(
         folder.path / "results.json",
         {
+            "format": FORMAT_VERSION,
             "backend": backend,
             "versions": who[first].backend.versions(),
             "device": who[first].executor.device,
@@ -355,7 +352,7 @@ def _compare(paths: list[Path], names: list[str], out: Path) -> None:
 
 
 BOTH_BACKENDS = both_frameworks.Work(
-    PROGRAM.split()[-1], both_frameworks.read_options, _compare, result="results.json", checkpoint="plan.json"
+    PROGRAM.split()[-1], both_frameworks.read_options, _compare, result="results.json", record=PLAN
 )
 
 

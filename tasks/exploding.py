@@ -17,15 +17,15 @@ import numpy as np
 from rich.markup import escape
 
 from core.analysis.gradient_flow import one_layer_to_the_last_state, state_gradients
+from core.checked_json import write_checked_json
 from core.engine import machine
 from core.errors import UserError
-from core.files import write_json_atomic
 from core.models.encoders.recurrent import RecurrentEncoder
 from core.plots.textbook import Norms, draw_norms, draw_vanishing
 from core.report.exploding import LATER, Figures, Side, exploding_page
 from core.schema import of_kind
 from core.spec.data import DigitSums
-from core.spec.experiment import Experiment, replace
+from core.spec.experiment import FORMAT_VERSION, Experiment, replace
 from core.train.ensemble import evaluate_each
 from core.train.loop import finite_or_none
 from core.train.members import starting_values
@@ -180,7 +180,7 @@ def _compare(paths: list[Path], names: list[str], out: Path) -> None:
 
 
 BOTH_BACKENDS = both_frameworks.Work(
-    PROGRAM.split()[-1], both_frameworks.read_options, _compare, result="results.json", checkpoint=None
+    PROGRAM.split()[-1], both_frameworks.read_options, _compare, result="results.json", record=None
 )
 
 
@@ -289,6 +289,7 @@ def _write(folder: Path, base: Experiment, measured: Measured, who: Worker, argu
     relative = {when: _relative(states) for when, states in measured.vanishing.items()}
     draw_vanishing(relative, f"Gradient of the loss at the state after step t ({name})", folder / "vanishing.png")
     tree = {
+        "format": FORMAT_VERSION,
         "experiment": base.model_dump(mode="json"),
         "backend": name,
         "versions": who.backend.versions(),
@@ -305,7 +306,7 @@ def _write(folder: Path, base: Experiment, measured: Measured, who: Worker, argu
         "seconds": round(measured.seconds, 3),
         "peak_memory_mb": machine.peak_memory_mb(),
     }
-    write_json_atomic(folder / "results.json", tree, indent=None)
+    write_checked_json(folder / "results.json", tree, indent=None)
     return tree
 
 

@@ -14,8 +14,6 @@ import json
 import re
 from pathlib import Path
 
-import numpy as np
-
 from core.analysis.gates import QUANTITIES, Place, check_place, trace
 from core.batch import UNK, pad
 from core.data.encode import EncodedText, encode_text
@@ -61,7 +59,7 @@ def main(argv: list[str]) -> int:
     else:
         sequence = encode_text(arguments.text, vocabulary, experiment.text, "--text")
     picture = _picture(arguments.out, folder.path, sequence, place.layer, arguments.direction)
-    parameters = _finite(folder, folder.read_best(model))
+    parameters = folder.read_best(model)
     rounded = rounding_of(experiment.training.dtype)
     values = trace(model, parameters, sequence.ids, place, rounded)
     batch = pad([sequence.ids], {})
@@ -146,16 +144,6 @@ def _classes(folder: RunFolder, model: Model, execution: dict) -> list[str]:
             " the file is damaged: restore it or train again"
         )
     return [str(name) for name in classes]
-
-
-def _finite(folder: RunFolder, parameters: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    for name, array in parameters.items():
-        if not np.isfinite(array).all():
-            raise UserError(
-                f"{folder.path / 'best.safetensors'}: parameter {name} has NaN or infinite values,"
-                " the file is damaged or training diverged: train again"
-            )
-    return parameters
 
 
 def _units(model: Model) -> int:

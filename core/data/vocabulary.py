@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from core.batch import PAD, UNK
+from core.checked_json import read_checked_json, write_checked_json
 from core.errors import UserError
-from core.files import write_json_atomic
 from core.spec.text import Text
 
 PAD_TOKEN, UNK_TOKEN = "<pad>", "<unk>"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""Format 2 has a digest."""
 
 
 class Vocabulary:  # noqa: PLW1641 (Python makes what compares by value, and may grow, unhashable)
@@ -64,21 +64,14 @@ class Vocabulary:  # noqa: PLW1641 (Python makes what compares by value, and may
     def save(self, path: str | Path) -> None:
         """Write JSON in UTF-8 atomically. Raises UserError if the file cannot be written."""
         tree = {"format": FORMAT_VERSION, "tokens": self.tokens, "counts": self.counts}
-        write_json_atomic(path, tree, indent=None)
+        write_checked_json(path, tree, indent=None)
 
     @classmethod
     def load(cls, path: str | Path) -> Vocabulary:
         """Read a file written by `save`. Raises UserError if it is missing or not a vocabulary."""
         path = Path(path)
         advice = "restore it, or train again to write a new one"
-        try:
-            tree = json.loads(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise UserError(f"{path}: the vocabulary cannot be read ({error.strerror}): {advice}") from None
-        except UnicodeDecodeError as error:
-            raise UserError(f"{path}: the vocabulary is not UTF-8 at byte {error.start}: {advice}") from None
-        except (json.JSONDecodeError, RecursionError) as error:
-            raise UserError(f"{path}: the vocabulary is not JSON ({error}): {advice}") from None
+        tree = read_checked_json(path, since=2)
         wrong = _fault(tree)
         if wrong:
             raise UserError(f"{path}: not a vocabulary ({wrong}): {advice}")

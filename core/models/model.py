@@ -67,7 +67,8 @@ def initial_parameters(model: Model, seed: int, dtype: str) -> dict[str, np.ndar
 def check_parameters(arrays: dict[str, np.ndarray], model: Model, where: str) -> None:
     """Check arrays against the parameter table.
 
-    Raises UserError naming the first array that is missing, unknown, of another shape or not floating-point.
+    Raises UserError naming the first array that is missing, unknown, of another shape, not float32 or float64, or
+    that holds NaN or infinity.
     """
     expected = {row.name: row.shape for row in parameter_table(model)}
     for name, shape in expected.items():
@@ -78,10 +79,15 @@ def check_parameters(arrays: dict[str, np.ndarray], model: Model, where: str) ->
                 f"{where}: parameter {name}: got shape {list(arrays[name].shape)}, expected {list(shape)}:"
                 " use a file of this model"
             )
-        if arrays[name].dtype.kind != "f":
+        if arrays[name].dtype not in (np.float32, np.float64):
             raise UserError(
-                f"{where}: parameter {name}: got dtype {arrays[name].dtype}, expected floating point:"
+                f"{where}: parameter {name}: got dtype {arrays[name].dtype}, expected float32 or float64:"
                 " use a file of this model"
+            )
+        if not np.isfinite(arrays[name]).all():
+            raise UserError(
+                f"{where}: parameter {name} has NaN or infinite values: restore the file, or train with a lower"
+                " `training.optimizer.learning_rate`"
             )
     for name in arrays:
         if name not in expected:

@@ -12,7 +12,8 @@ from core.models.types import Arrays
 from core.parity.findings import Finding, widest
 from core.parity.layers import engine_of
 from core.parity.training import TRAINING_LIMIT, Comparison, curve_finding, no_report
-from core.train.run_folder import RunFolder, TrainingState
+from core.train.run_folder import RunFolder
+from core.train.state import TrainingState
 from core.train.trainer import Session, train
 
 
@@ -70,7 +71,7 @@ def _leg(comparison: Comparison, side: str, folder: RunFolder, until: int, tick)
         return parameters
     engine = engine_of(comparison.sides[side], experiment, parameters)
     engine.load(parameters, moments, state.step)
-    folder.forget_metrics_after(state.step)
+    folder.recover(state.step, state.metrics)
 
     def stop() -> bool:
         tick()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from core.checked_json import read_checked_json
 from core.errors import UserError
 from core.models.encoders.recurrent import RecurrentEncoder
 from core.report.figures import NONE, count, duration, made_with, memory, rows_of
@@ -16,7 +17,7 @@ from core.report.two_frameworks import two_frameworks_page
 from core.schema import of_kind
 from core.spec.data import DigitSums
 from core.spec.experiment import Experiment, parse_experiment
-from core.train.run_folder import read_json
+from core.train.run_folder import CHECKED_SINCE
 
 EARLY, LATER = 40, 60
 """Steps: unclipped gradients explode before EARLY and have vanished by LATER."""
@@ -85,7 +86,7 @@ class Side:
     def read(cls, path: Path, label: str) -> Side:
         """Read the results of a run. Raises UserError if they are missing or damaged."""
         where = path / "results.json"
-        results = read_json(where)
+        results = read_checked_json(where, CHECKED_SINCE)
         experiment = parse_experiment(results.get("experiment"), str(where))
         try:
             if not {"seeds", "vanishing_epochs", "versions", "device", "implementation"} <= results.keys():

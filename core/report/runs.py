@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,45 +14,8 @@ import numpy as np
 from core.errors import UserError
 from core.models.model import parameter_table
 from core.spec.experiment import Experiment
+from core.train.predictions_file import Predictions
 from core.train.run_folder import RunFolder
-
-REQUIRED = (
-    ("test.documents", "test.accuracy", "test.macro_f1", "test.loss", "dev.accuracy", "dev.loss", "dev.step")
-    + ("training.steps", "training.seconds", "training.tokens_per_second")
-)  # fmt: skip
-"""Figures of `result.json` that a comparison requires."""
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """`predictions.csv`: names, labels and predicted classes of N texts, and probabilities [N, C] of `classes`."""
-
-    names: list[str]
-    labels: list[str]
-    predicted: list[str]
-    probabilities: np.ndarray
-    classes: list[str]
-
-    @classmethod
-    def read(cls, path: Path) -> Predictions:
-        """Read the file. Raises UserError if it is missing or damaged."""
-        try:
-            with path.open(encoding="utf-8", newline="") as stream:
-                header, *rows = list(csv.reader(stream))
-            if header[:3] != ["id", "label", "predicted"] or len({row[0] for row in rows}) != len(rows) or not rows:
-                raise ValueError
-            names, labels, predicted, *shares = zip(*rows, strict=True)
-            probabilities = np.array(shares, dtype=np.float64).T
-            if probabilities.shape != (len(rows), len(header) - 3):
-                raise ValueError
-        except FileNotFoundError:
-            raise UserError(f"{path.name} is missing") from None
-        except OSError as error:
-            raise UserError(f"{path.name} cannot be read ({error.strerror})") from None
-        except (ValueError, csv.Error):
-            raise UserError(f"{path.name} is damaged") from None
-        classes = [name.removeprefix("p_") for name in header[3:]]
-        return cls(list(names), list(labels), list(predicted), probabilities, classes)
 
 
 @dataclass(frozen=True)
@@ -140,29 +102,20 @@ def read_run(path: Path, label: str) -> Run:
         command = f"python -m tasks.{experiment.task} `resume` {path}"
         raise UserError(f"{path}: this run is not finished (result.json is missing); resume with: {command}")
     result = folder.read_result()
-    for name in REQUIRED:
-        if not isinstance(_at(result, name), int | float):
-            raise UserError(f"{path / 'result.json'}: damaged file: {name} is missing")
     problems, metrics, predictions = [], [], None
     try:
-        metrics = _sound(folder.read_metrics())
+        metrics, damaged = folder.metrics.parse()
+        if damaged:
+            problems.append(f"metrics.jsonl: {damaged}: left out of the curves")
         if not metrics:
-            problems.append("metrics.jsonl is empty or damaged: no curves are shown")
-    except (UserError, UnicodeDecodeError, OSError):
-        problems.append("metrics.jsonl is missing or cannot be read: no curves are shown")
+            problems.append("metrics.jsonl is missing or empty: no curves are shown")
+    except UserError:
+        problems.append("metrics.jsonl cannot be read: no curves are shown")
     try:
-        predictions = Predictions.read(path / "predictions.csv")
+        predictions = folder.read_predictions()
     except UserError as error:
         problems.append(f"{error}: its predictions are not compared")
     return Run(label, path, experiment, execution, result, metrics, predictions, problems)
-
-
-def _sound(lines: list[dict]) -> list[dict]:
-    """Return the lines before the first invalid one."""
-    for place, line in enumerate(lines):
-        if not isinstance(line, dict) or not {"split", "epoch", "loss", "accuracy"} <= line.keys():
-            return lines[:place]
-    return lines
 
 
 def _at(tree: Any, path: str) -> Any:

@@ -6,10 +6,11 @@ the same way.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -22,7 +23,7 @@ from core.models.heads.scores import Evaluation
 from core.train.loop import TrainingLoop, finite_or_none
 from core.train.members import Member, check_members
 from core.train.metrics import EVALUATION_BATCH
-from core.train.run_folder import TrainingState
+from core.train.state import TrainingState
 from core.train.steps import rows_from
 
 
@@ -39,6 +40,20 @@ class Sums:
     @classmethod
     def none(cls, models: int) -> Sums:
         return cls(np.zeros(models), np.zeros(models))
+
+    def tree(self) -> dict:
+        """Return the sums for JSON; null for a loss that is not finite."""
+        loss = [finite_or_none(value) for value in self.loss.tolist()]
+        return {"loss": loss, "right": self.right.tolist(), "steps": self.steps, "counted": self.counted}
+
+    @classmethod
+    def read(cls, tree: Any, models: int) -> Sums:
+        """Return the sums of `tree`. Raises KeyError, TypeError or ValueError for other JSON."""
+        loss = np.array([math.nan if value is None else float(value) for value in tree["loss"]])
+        right, counts = np.array(tree["right"], dtype=np.float64), (tree["steps"], tree["counted"])
+        if {loss.shape, right.shape} != {(models,)} or any(type(count) is not int or count < 0 for count in counts):
+            raise ValueError("other numbers of models or steps")
+        return cls(loss, right, *counts)
 
     def add(self, stats: EnsembleStats) -> None:
         self.steps, self.counted = self.steps + 1, self.counted + stats.counted

@@ -5,17 +5,24 @@ A common checkpoint ensures that all models are at the same step.
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import asdict
+from pathlib import Path
 
 import numpy as np
 
+from core.checked_json import read_checked_json, write_checked_json
 from core.errors import UserError
-from core.files import write_json_atomic, write_text_atomic
+from core.files import write_text_atomic
 from core.models.model import parameter_table
+from core.spec.experiment import FORMAT_VERSION
 from core.train.ensemble import EnsembleState, Sums
 from core.train.members import Member
+from core.train.metrics_file import metrics_text
 from core.train.optimizer_state import moment_kinds
-from core.train.run_folder import RunFolder, TrainingState, metrics_text, read_json
+from core.train.run_folder import CHECKED_SINCE, RunFolder
+from core.train.state import TrainingState
+from core.train.steps import total_steps
 
 CHECKPOINT = "last.safetensors"
 
@@ -34,9 +41,8 @@ class EnsembleFolder(RunFolder):
         """Write the checkpoint: arrays [M, ...] of an `Ensemble`, and the training state."""
         parts = {"parameters": parameters, "best": state.best, "optimizer": moments}
         arrays = {f"{part}/{name}": array for part, own in parts.items() for name, array in own.items()}
-        sums = asdict(state.sums)
-        sums.update(loss=state.sums.loss.tolist(), right=state.sums.right.tolist())
-        self.write_arrays(CHECKPOINT, arrays, {"members": [asdict(own) for own in state.members], "sums": sums})
+        members = [asdict(dataclasses.replace(own, metrics=self.metrics.mark())) for own in state.members]
+        self.write_arrays(CHECKPOINT, arrays, {"members": members, "sums": state.sums.tree()})
 
     def read_state(self, members: list[Member]) -> tuple[dict, dict, EnsembleState]:
         """Read parameters, moments and training state. Raises UserError for a file of another run."""
@@ -54,17 +60,17 @@ class EnsembleFolder(RunFolder):
         for name, shape in expected.items():
             if name not in arrays or arrays[name].shape != (len(members), *shape):
                 raise UserError(f"{where}: {name} is missing or of another shape: use the checkpoint of this run")
+        own = found.get("members") if isinstance(found, dict) else None
+        if not isinstance(own, list) or len(own) != len(members):
+            raise UserError(f"{where}: expected the state of {len(members)} models: use the checkpoint of this run")
+        states = [TrainingState.read(tree, str(where)) for tree in own]
+        _, total = total_steps(experiment, members[0].data.train)
         try:
-            states = [TrainingState(**own) for own in found["members"]]
-            sums = Sums(**{**found["sums"], **{key: np.array(found["sums"][key]) for key in ("loss", "right")}})
-        except (KeyError, TypeError):
-            raise UserError(
-                f"{where}: no training state that this version of seqtwin can read: update seqtwin, or start a new run"
-            ) from None
-        if len(states) != len(members):
-            raise UserError(
-                f"{where}: got {len(states)} models, expected {len(members)}: use the checkpoint of this run"
-            )
+            sums = Sums.read(found.get("sums"), len(members))
+        except (KeyError, TypeError, ValueError):
+            sums = None
+        if sums is None or len({(one.step, one.finished, one.metrics) for one in states}) > 1 or states[0].step > total:
+            raise UserError(f"{where}: damaged training state: restore the checkpoint, or start a new run")
         return parts["parameters"], parts["optimizer"], EnsembleState(states, sums, parts["best"])
 
     def add_segment(self, segment: dict) -> list[dict]:
@@ -73,10 +79,18 @@ class EnsembleFolder(RunFolder):
         Return all segments, as runs can change backend.
         """
         path = self.path / "segments.json"
-        segments = read_json(path)["segments"] if path.is_file() else []
+        segments = self._segments(path) if path.is_file() else []
         # A segment stopped before its first checkpoint left no steps: the next one starts at the same step.
         segments = [own for own in segments if own["from_step"] < segment["from_step"]] + [segment]
-        write_json_atomic(path, {"segments": segments})
+        write_checked_json(path, {"format": FORMAT_VERSION, "segments": segments})
+        return segments
+
+    def _segments(self, path: Path) -> list[dict]:
+        segments = read_checked_json(path, CHECKED_SINCE).get("segments")
+        if not isinstance(segments, list) or not all(
+            isinstance(own, dict) and type(own.get("from_step")) is int for own in segments
+        ):
+            raise UserError(f"{path}: damaged (segments): restore the file, or start a new run")
         return segments
 
     def write_member(

@@ -19,7 +19,7 @@ def moment_kinds(optimizer: Optimizer) -> tuple[str, ...]:
 def check_moments(moments: dict[str, np.ndarray], model: Model, optimizer: Optimizer, where: str) -> None:
     """Check optimizer state.
 
-    Raises UserError naming an array that is missing or of another shape.
+    Raises UserError naming an array that is missing, of another shape, or holds NaN.
     """
     for row in parameter_table(model):
         for kind in moment_kinds(optimizer) if row.trainable else ():
@@ -29,3 +29,5 @@ def check_moments(moments: dict[str, np.ndarray], model: Model, optimizer: Optim
                     f"{where}: optimizer state {name} {list(row.shape)} is missing or of another shape:"
                     f" use the checkpoint of this run"
                 )
+            if np.isnan(moments[name]).any():
+                raise UserError(f"{where}: optimizer state {name} has NaN values: restore the checkpoint")

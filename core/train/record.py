@@ -11,8 +11,9 @@ from core.engine import machine
 from core.engine.executor import Executor
 from core.engine.processes import ProcessGroup
 from core.spec.experiment import Experiment
-from core.train.run_folder import ReadOnlyRunFolder, RunFolder, TrainingState
+from core.train.run_folder import ReadOnlyRunFolder, RunFolder
 from core.train.setup import Setup
+from core.train.state import TrainingState
 
 
 @dataclass(frozen=True)
@@ -64,10 +65,15 @@ def create_run(path: Path, setup: Setup, executor: dict, group: ProcessGroup) ->
 
 
 def reopen_run(folder: RunFolder, setup: Setup, executor: dict, group: ProcessGroup) -> Run:
-    """Add a segment to the record of a stopped run, and drop metrics of steps to be repeated."""
+    """Add a segment to the record of a stopped run, and drop metrics of steps to be repeated.
+
+    A segment that ended before its first checkpoint is replaced.
+    """
     folder, state = folder if group.rank == 0 else ReadOnlyRunFolder(folder.path), setup.checkpoint.state
-    folder.forget_metrics_after(state.step)
-    segments = [*setup.execution["segments"], {"from_step": state.step, **executor}]
-    execution = {**setup.execution, **executor, "segments": segments}
+    folder.recover(state.step, state.metrics)
+    earlier = [own for own in setup.execution["segments"] if own["from_step"] < state.step]
+    execution = {**setup.execution, **executor, "segments": [*earlier, {"from_step": state.step, **executor}]}
     folder.write_record(setup.experiment, execution)
+    if not state.step:
+        folder.write_vocabulary(setup.data.vocabulary)
     return Run(setup.experiment, execution, setup.data, folder, state)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from core.data.dataset import Dataset
 from core.engine import machine
 from core.engine.contract import Engine
 from core.engine.processes import ProcessGroup, broadcast
 from core.models.heads.scores import Evaluation
 from core.train.loop import check_finite
 from core.train.metrics import Report, device_share, evaluate, no_report
+from core.train.predictions_file import Predictions
 from core.train.record import Run
 
 
@@ -29,10 +31,14 @@ def summarize_run(run: Run, found: Evaluation) -> dict:
     """
     check_finite(found.loss, "the loss on test", run.state.step)
     test = run.data.test
-    run.folder.write_predictions(
-        test.names, test.labels, found.predicted, found.probabilities, run.execution["classes"]
-    )
+    run.folder.write_predictions(predictions_of(test, found, run.execution["classes"]))
     return result_of(run, found, run.folder.read_metrics())
+
+
+def predictions_of(dataset: Dataset, found: Evaluation, classes: list[str]) -> Predictions:
+    """Return the predictions of an evaluated data set, with class names."""
+    labels, predicted = ([classes[index] for index in own] for own in (dataset.labels, found.predicted))
+    return Predictions(dataset.names, labels, predicted, found.probabilities, classes)
 
 
 def result_of(run: Run, found: Evaluation, metrics: list[dict]) -> dict:

@@ -20,7 +20,9 @@ from core.models.model import initial_parameters
 from core.spec.data import TEXTS
 from core.spec.experiment import Experiment, replace, with_class_weights
 from core.train.optimizer_state import check_moments
-from core.train.run_folder import RunFolder, TrainingState
+from core.train.run_folder import RunFolder
+from core.train.state import TrainingState
+from core.train.steps import total_steps
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,6 @@ def read_checkpoint(folder: RunFolder, experiment: Experiment) -> Checkpoint:
     """
     checkpoint = Checkpoint(*folder.read_last(experiment.model))
     if checkpoint.state.step:
-        folder.read_metrics()
         where = str(folder.path / "last.safetensors")
         check_moments(checkpoint.moments, experiment.model, experiment.training.optimizer, where)
     if checkpoint.state.best_step:
@@ -87,16 +88,32 @@ class StoppedRun:
     experiment: Experiment
     execution: dict
     """The record of the run."""
-    checkpoint: Checkpoint
+    checkpoint: Checkpoint | None
+    """None if it ended before its first checkpoint."""
 
 
 def prepare_resume(run: StoppedRun, cache: Path, group: ProcessGroup, progress: Progress = no_progress) -> Setup:
-    """Read the data of a stopped run. Raises UserError if data or vocabulary changed."""
+    """Read the data of a stopped run. Without a checkpoint it starts from step 0.
+
+    Raises UserError if data or vocabulary changed, or for a checkpoint after the last step.
+    """
+    experiment, checkpoint = run.experiment, run.checkpoint
     other = f"not the data that {run.folder.path} was trained on: restore it, or start a new run"
     with local_rank_0_first(group):
-        data, _ = read_data(run.experiment, cache, (run.execution["data"]["fingerprint"], other), progress)
-        check_vocabulary(run.folder, run.experiment, data)
-    return Setup(run.experiment, data, run.checkpoint, run.execution)
+        vectors = open_vectors_of(experiment) if checkpoint is None else None
+        data, _ = read_data(experiment, cache, (run.execution["data"]["fingerprint"], other), progress)
+        if checkpoint is not None or (run.folder.path / "vocab.json").exists():
+            check_vocabulary(run.folder, experiment, data)
+    if checkpoint is None:
+        parameters, record = starting_values(experiment, data, vectors, progress)
+        if record.get("vectors") != run.execution.get("vectors"):
+            raise UserError(f"{experiment.model.embedding.vectors}: not the word vectors of this run: restore them")
+        return Setup(experiment, data, Checkpoint(parameters), run.execution)
+    _, total = total_steps(experiment, data.train)
+    if checkpoint.state.step > total:
+        where = run.folder.path / "last.safetensors"
+        raise UserError(f"{where}: damaged, got step {checkpoint.state.step}, expected at most {total}: restore it")
+    return Setup(experiment, data, checkpoint, run.execution)
 
 
 def check_vocabulary(folder: RunFolder, experiment: Experiment, data: Prepared) -> None:

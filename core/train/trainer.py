@@ -18,7 +18,8 @@ from core.models.heads.scores import Evaluation
 from core.spec.experiment import Experiment
 from core.train.loop import LOG_INTERVAL, TrainingLoop, check_finite, finite_or_none
 from core.train.metrics import evaluate
-from core.train.run_folder import RunFolder, TrainingState
+from core.train.run_folder import RunFolder
+from core.train.state import TrainingState
 from core.train.steps import steps_from
 
 

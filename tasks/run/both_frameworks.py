@@ -22,13 +22,15 @@ from rich.markup import escape
 
 import backends
 from backends import launchers
+from core.checked_json import read_checked_json, write_checked_json
 from core.errors import UserError
-from core.files import write_json_atomic
 from core.spec.experiment import FORMAT_VERSION, Experiment, parse_experiment
-from core.train.run_folder import RunFolder, read_json
+from core.train.run_folder import CHECKED_SINCE, PLAN, RECORD, RunFolder
+from core.train.run_lock import LOCK, held
 from tasks.cli.console import INTERRUPTED, console, errors
 from tasks.cli.paths import new_name
 from tasks.run.report import write_report
+from tasks.run.signals import stop_numbers
 from tasks.run.train import Task, TrainOptions, check_task
 from tasks.run.worker import Request
 
@@ -36,9 +38,8 @@ BOTH = "both"
 """Value of `--backend` that selects both."""
 BACKEND_HELP = f"{', '.join(backends.NAMES)}, or {BOTH} (trains and compares) [first installed]"
 """Help text of `--backend` in the programs that train."""
-PLAN, REPORT = "plan.json", "report.html"
+REPORT = "report.html"
 ROOT = Path(__file__).parents[2]
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class Work:
     """Writes the page that compares these runs, with these labels, to a path."""
     result: str = "result.json"
     """File that marks a run as finished."""
-    checkpoint: str | None = "last.safetensors"
+    record: str | None = RECORD
     """File that resuming a started run needs; None if runs cannot be resumed."""
     options: tuple[str, ...] = ()
     """Arguments passed both on start and on resume."""
@@ -64,13 +65,13 @@ class Work:
     def not_resumable(self, run: Path) -> bool:
         """Return whether a run was started, but is neither finished nor resumable."""
         started = run.exists() and not self.finished(run)
-        return started and (self.checkpoint is None or not (run / self.checkpoint).is_file())
+        return started and (self.record is None or not (run / self.record).is_file())
 
 
 def is_both(run: str) -> bool:
     """Return whether `start` created a folder."""
     path = Path(run) / PLAN
-    return path.is_file() and read_json(path).get("kind") == BOTH
+    return path.is_file() and read_checked_json(path, CHECKED_SINCE).get("kind") == BOTH
 
 
 def start(task: Task, experiment: Experiment, options: TrainOptions) -> int:
@@ -127,7 +128,7 @@ def check_program(plan: dict, program: str, run: str) -> None:
 
 def read_options(path: Path) -> list[str]:
     """Return the options in a plan. Raises UserError if they are missing or invalid."""
-    options = read_json(path).get("options")
+    options = read_checked_json(path, CHECKED_SINCE).get("options")
     if not isinstance(options, list) or not all(isinstance(option, str) for option in options):
         raise UserError(f"{path}: no valid options, the file is damaged: start a new run")
     return options
@@ -140,11 +141,13 @@ def _start(work: Work, name: str, plan: dict, request: Request, out: str | None)
     made = [own for own in (path, *path.parents) if not own.exists()]
     folder = RunFolder.create(path)
     how = {"format": FORMAT_VERSION, "kind": BOTH, "device": request.device, "implementation": request.implementation}
-    write_json_atomic(path / PLAN, {**how, **plan})
-    code = _run(work, folder, request)
+    write_checked_json(path / PLAN, {**how, **plan})
+    with held(path):
+        code = _run(work, folder, request)
     if code == 2 and _is_empty(path):
         # The arguments were rejected before training: leave no folder behind.
-        (path / PLAN).unlink()
+        for name in (PLAN, LOCK):
+            (path / name).unlink(missing_ok=True)
         for own in made:
             if not any(own.iterdir()):
                 own.rmdir()
@@ -160,7 +163,7 @@ def _resume(work: Work, check: Callable[[dict, str], None], run: str, request: R
     if request.backend not in (None, BOTH):
         raise UserError(f"{run}: run of both backends, got --backend {request.backend}: omit it")
     folder = RunFolder.open(Path(run))
-    plan = read_json(folder.file(PLAN))
+    plan = read_checked_json(folder.file(PLAN), CHECKED_SINCE)
     check(plan, str(folder.path / PLAN))
     report, finished = folder.path / REPORT, all(work.finished(folder.path / name) for name in backends.NAMES)
     if report.exists():
@@ -168,14 +171,16 @@ def _resume(work: Work, check: Callable[[dict, str], None], run: str, request: R
         raise UserError(f"{run}: {what} {report}")
     for own in (folder.path / name for name in backends.NAMES):
         if work.not_resumable(own):
-            raise UserError(f"{own}: stopped before its first checkpoint, cannot be resumed: remove it first")
+            what = "cannot be resumed" if work.record is None else "ended before its spec was written"
+            raise UserError(f"{own}: {what}: remove it with rm -r {shlex.quote(str(own))}")
     _check_installed()
     device, implementation = request.device, request.implementation
     if device == "auto":
         device = plan.get("device", "auto")
     if implementation == "auto":
         implementation = plan.get("implementation", "auto")
-    return _run(work, folder, Request(request.backend, device, implementation))
+    with held(folder.path):
+        return _run(work, folder, Request(request.backend, device, implementation))
 
 
 def _check_installed() -> None:
@@ -211,7 +216,7 @@ def _run(work: Work, folder: RunFolder, request: Request) -> int:
 
 
 def _is_empty(folder: Path) -> bool:
-    return [path.name for path in folder.iterdir()] == [PLAN]
+    return [path.name for path in folder.iterdir() if path.name != LOCK] == [PLAN]
 
 
 def command(work: Work, argv: list[str]) -> list[str]:
@@ -254,7 +259,7 @@ def _signals(received: list[int]):
         for number in received:
             started.send_signal(number)
 
-    before = {number: signal.signal(number, note) for number in SIGNALS}
+    before = {number: signal.signal(number, note) for number in stop_numbers()}
     try:
         yield forward_to
     finally:

@@ -16,7 +16,8 @@ from core.train.ensemble import EnsembleSession, EnsembleState, evaluate_each, t
 from core.train.ensemble_folder import EnsembleFolder
 from core.train.members import Member
 from core.train.record import Run
-from core.train.results import result_of
+from core.train.results import predictions_of, result_of
+from core.train.run_folder import RunFolder
 from core.train.setup import read_data
 from core.train.steps import total_steps
 from tasks.cli.console import bar, console, errors
@@ -83,15 +84,15 @@ def train_group(name: str, members: list[Member], worker: Worker, folder: Ensemb
     """
     results = {member.name: folder.path / member.name / "result.json" for member in members}
     if all(path.is_file() for path in results.values()):
-        return {member.name: EnsembleFolder(folder.path / member.name).read_result() for member in members}
+        return {member.name: RunFolder(folder.path / member.name).read_result() for member in members}
     folder.path.mkdir(exist_ok=True)
     if folder.begun:
         parameters, moments, state = folder.read_state(members)
         ensemble = worker.ensemble(members, parameters)
         ensemble.load(parameters, moments, state.step)
-        folder.forget_metrics_after(state.step)
     else:
         ensemble, state = worker.ensemble(members), EnsembleState.new(len(members))
+    folder.recover(state.step, state.members[0].metrics)
     record, started = worker.record(), datetime.now().astimezone().isoformat(timespec="seconds")
     segments = folder.add_segment({"from_step": state.step, **record})
 
@@ -122,7 +123,7 @@ def train_group(name: str, members: list[Member], worker: Worker, folder: Ensemb
         best = {key: array[number] for key, array in state.best.items()}
         own_folder = folder.write_member(member, execution, best, own, lines[member.name])
         data = member.data.test
-        own_folder.write_predictions(data.names, data.labels, test.predicted, test.probabilities, list(classes))
+        own_folder.write_predictions(predictions_of(data, test, list(classes)))
         run = Run(member.experiment, execution, member.data, own_folder, own)
         found[member.name] = result_of(run, test, lines[member.name])
         own_folder.write_result(found[member.name])

@@ -44,7 +44,7 @@ def evaluate_run(run: str, request: Request, moved: dict[str, str], split: str, 
         f"  ({len(dataset):,} texts, {request.backend} on {engine.device})"
     )
     if split == "test" and (folder.path / "predictions.csv").is_file():
-        _compare(folder.read_predictions(), execution, dataset, found)
+        _compare(folder.read_predictions().by_name, execution, dataset, found)
     return 0
 
 

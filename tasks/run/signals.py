@@ -1,4 +1,4 @@
-"""Handle Ctrl-C and TERM: a run finishes its step, saves a checkpoint and stops."""
+"""Handle Ctrl-C, TERM and HUP: a run finishes its step, saves a checkpoint and stops."""
 
 from __future__ import annotations
 
@@ -13,13 +13,22 @@ from core.engine.processes import PeerLost, ended_peer
 from tasks.cli.console import console, errors
 from tasks.cli.flags import name_flags
 
+
+def stop_numbers() -> tuple[int, ...]:
+    """Return the signals that stop a run: Ctrl-C, TERM, and HUP of a closed terminal, unless `nohup` ignores it."""
+    found = [signal.SIGINT, signal.SIGTERM]
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        found.append(signal.SIGHUP)
+    return tuple(found)
+
+
 STUCK = 20.0
 """Seconds after TERM in which a process of several must react. Launchers kill it after 30."""
 
 
 @contextmanager
 def stop_signals(processes: int = 1):
-    """Yield a function that returns whether Ctrl-C or TERM was received. A second signal aborts at once.
+    """Yield a function that returns whether Ctrl-C, TERM or HUP was received. A second signal aborts at once.
 
     In a run of several processes, each gets the signals that its launcher forwards, and Ctrl-C from the terminal too.
     Launchers repeat TERM (Paddle's sends three in half a second), so repeated TERM counts as one; the launcher kills a
@@ -35,7 +44,7 @@ def stop_signals(processes: int = 1):
             if not several or name == number == signal.SIGINT:
                 signal.signal(name, handler)
 
-    before = {name: signal.signal(name, note) for name in (signal.SIGINT, signal.SIGTERM)}
+    before = {name: signal.signal(name, note) for name in stop_numbers()}
     try:
         with ExitStack() as during:
             if several:

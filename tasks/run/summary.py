@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -100,6 +101,17 @@ def report(task: Task, folder: RunFolder, result: dict, example: str) -> None:
     fact("confusion matrix", str(folder.path / CONFUSION), WIDTH)
     text = f'"{task.example}"' if task.example else shlex.quote(example or "a text")
     fact("next", f"python -m {task.program} predict {shlex.quote(str(folder.path))} {text}", WIDTH, command=True)
+
+
+def draw_or_note(name: str, draw: Callable[[], None]) -> None:
+    """Draw a picture; if that fails, print a note: a picture must not cost the result of a run."""
+    try:
+        draw()
+    except UserError:
+        raise
+    except Exception as error:
+        reason = f"{type(error).__name__}: {shorten(str(error), LINE)}"
+        errors.print(f"[yellow]note:[/] {name} was not drawn ({escape(reason)})")
 
 
 def save_confusion(run: Run, found: Evaluation) -> None:

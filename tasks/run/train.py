@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.markup import escape
 
+from backends import launchers
 from core.engine.contract import Engine
 from core.engine.processes import ProcessGroup
 from core.errors import UserError
@@ -17,7 +18,8 @@ from core.plots.curves import draw_curves
 from core.spec.experiment import Experiment
 from core.train.record import Run, create_run, reopen_run
 from core.train.results import evaluate_best, summarize_run
-from core.train.run_folder import RunFolder
+from core.train.run_folder import RECORD, RunFolder
+from core.train.run_lock import held
 from core.train.setup import StoppedRun, prepare_resume, prepare_start, read_checkpoint
 from core.train.steps import total_steps
 from core.train.trainer import Session, train
@@ -25,7 +27,7 @@ from tasks.cli.console import INTERRUPTED, DataProgress, TrainingDisplay, consol
 from tasks.cli.paths import new_name
 from tasks.run import event_files
 from tasks.run.signals import stop_signals
-from tasks.run.summary import Task, describe, report, save_confusion, save_mistakes
+from tasks.run.summary import CONFUSION, Task, describe, draw_or_note, report, save_confusion, save_mistakes
 from tasks.run.worker import Request, Worker
 
 
@@ -52,21 +54,30 @@ def start(task: Task, experiment: Experiment, options: TrainOptions) -> int:
         setup = prepare_start(experiment, path, options.cache, group, progress)
     engine = worker.engine(setup)
     run = create_run(path, setup, worker.record(), group)
-    return _run(task, run, engine, group, options)
+    with _held(path, group.rank):
+        return _run(task, run, engine, group, options)
 
 
 def resume(task: Task, path: str, options: TrainOptions) -> int:
     """Resume a stopped run, with its backend or another. Return the exit code."""
     if options.tensorboard:
         event_files.check_installed()
-    stopped = _stopped(task, path)
-    worker = Worker.join(options.request.or_backend(stopped.execution["backend"]), stopped.experiment)
-    group = worker.executor.group
-    with DataProgress() as progress:
-        setup = prepare_resume(stopped, options.cache, group, progress)
-    engine = worker.engine(setup)
-    run = reopen_run(stopped.folder, setup, worker.record(), group)
-    return _run(task, run, engine, group, options)
+    folder = RunFolder.open(Path(path))
+    folder.file(RECORD)
+    with _held(folder.path, launchers.rank()):
+        stopped = _stopped(task, folder)
+        worker = Worker.join(options.request.or_backend(stopped.execution["backend"]), stopped.experiment)
+        group = worker.executor.group
+        with DataProgress() as progress:
+            setup = prepare_resume(stopped, options.cache, group, progress)
+        engine = worker.engine(setup)
+        run = reopen_run(stopped.folder, setup, worker.record(), group)
+        return _run(task, run, engine, group, options)
+
+
+def _held(path: Path, rank: int) -> AbstractContextManager[None]:
+    """Lock a run folder, in the process that writes to it."""
+    return held(path) if rank == 0 else nullcontext()
 
 
 def check_task(task: Task, experiment: Experiment, where: str) -> None:
@@ -76,13 +87,14 @@ def check_task(task: Task, experiment: Experiment, where: str) -> None:
         raise UserError(f"{where}: spec of task {other}, expected {task.name}: use python -m tasks.{other}")
 
 
-def _stopped(task: Task, path: str) -> StoppedRun:
+def _stopped(task: Task, folder: RunFolder) -> StoppedRun:
     """Read a stopped run. Raises UserError if it is of another task, damaged or finished."""
-    folder = RunFolder.open(Path(path))
     experiment, execution = folder.read_record()
-    check_task(task, experiment, path)
-    checkpoint = read_checkpoint(folder, experiment)
-    if checkpoint.state.finished and (folder.path / "result.json").is_file():
+    check_task(task, experiment, str(folder.path))
+    begun = any((folder.path / name).exists() for name in ("last.safetensors", "best.safetensors", "result.json"))
+    checkpoint = read_checkpoint(folder, experiment) if begun else None
+    if checkpoint is not None and checkpoint.state.finished and (folder.path / "result.json").is_file():
+        path = folder.path
         raise UserError(f"{path}: run is already finished; evaluate it with: python -m {task.program} evaluate {path}")
     return StoppedRun(folder, experiment, execution, checkpoint)
 
@@ -101,8 +113,8 @@ def _run(task: Task, run: Run, engine: Engine, group: ProcessGroup, options: Tra
     if group.rank > 0:
         return 0
     result = summarize_run(run, found)
-    _draw_curves(run, run.title, result["test"])
-    save_confusion(run, found)
+    draw_or_note("curves.png", lambda: _draw_curves(run, run.title, result["test"]))
+    draw_or_note(CONFUSION, lambda: save_confusion(run, found))
     example = save_mistakes(run, found, options.cache)
     run.folder.write_result(result)
     report(task, run.folder, result, example)
@@ -131,7 +143,7 @@ def _train(run: Run, engine: Engine, group: ProcessGroup, tensorboard: bool) -> 
 def _show_stopped(task: Task, run: Run) -> None:
     """Draw the curves so far and print the resume command."""
     step, (_, steps) = run.state.step, total_steps(run.experiment, run.data.train)
-    _draw_curves(run, f"{run.title} (stopped at step {step})")
+    draw_or_note("curves.png", lambda: _draw_curves(run, f"{run.title} (stopped at step {step})"))
     console.print(f"stopped at step {step} of {steps}, checkpoint saved. Resume with:")
     console.print(escape(f"  python -m {task.program} --resume {shlex.quote(str(run.folder.path))}"))
 

@@ -26,7 +26,8 @@ from core.parity.instances import random_batch, random_parameters
 from core.spec.experiment import replace
 from core.train import trainer
 from core.train.metrics import device_share
-from core.train.run_folder import RunFolder, TrainingState
+from core.train.run_folder import RunFolder
+from core.train.state import TrainingState
 from core.train.trainer import Session, train
 from tasks.parity.cases import Case
 from tests.conftest import loaded, make_dataset

@@ -22,7 +22,8 @@ from core.spec.experiment import Experiment, replace
 from core.spec.training import Schedule, Training, learning_rate
 from core.train import loop
 from core.train.metrics import evaluate
-from core.train.run_folder import RunFolder, TrainingState
+from core.train.run_folder import RunFolder
+from core.train.state import TrainingState
 from core.train.trainer import Session, train
 from tests.conftest import loaded, make_dataset, one_line
 from tests.pairwise import pairwise
@@ -91,7 +92,7 @@ def go_on(backend, experiment, data, folder, should_stop=lambda: False):
     parameters, moments, state = folder.read_last(experiment.model)
     engine, watcher = new_engine(backend, experiment), Watcher()
     engine.load(parameters, moments, state.step)
-    folder.forget_metrics_after(state.step)
+    folder.recover(state.step, state.metrics)
     state = train(engine, Session(experiment, *data, folder, state), watcher, should_stop)
     return engine, folder, state, watcher
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
-import json
 import os
 import subprocess
 import sys
@@ -20,8 +20,11 @@ from core.models.model import parameter_table
 from core.spec.experiment import FORMAT_VERSION, Experiment, replace
 from core.spec.training import SGD, Adam
 from core.train.optimizer_state import check_moments, moment_kinds
-from core.train.run_folder import RunFolder, TrainingState
+from core.train.predictions_file import Predictions
+from core.train.run_folder import RunFolder
+from core.train.state import TrainingState
 from tests.conftest import one_line
+from tests.run_files import edited
 
 ROOT = Path(__file__).parents[3]
 EXPERIMENT = replace(
@@ -41,9 +44,29 @@ EXECUTION = {
     "implementation": "builtin",
     "versions": {"torch": "2.13.0"},
     "classes": ["negative", "positive"],
-    "data": {"kind": "packaged"},
-    "segments": [],
+    "data": {"kind": "packaged", "description": "reviews", "fingerprint": "abc"},
+    "segments": [
+        {
+            "backend": "torch",
+            "device": "cpu",
+            "implementation": "builtin",
+            "versions": {"torch": "2.13.0"},
+            "from_step": 0,
+        }
+    ],
 }
+RESULT = {
+    "test": {"documents": 3, "accuracy": 0.5, "loss": 0.7, "macro_f1": 0.5},
+    "dev": {"accuracy": 0.75, "loss": 0.5, "step": 5},
+    "training": {"steps": 7, "seconds": 1.5, "tokens_per_second": 600.0},
+}
+PREDICTIONS = Predictions(
+    ["a", "b,c", "d"],
+    ["negative", "positive", "positive"],
+    ["negative", "negative", "positive"],
+    np.array([[0.9, 0.1], [0.6, 0.4], [0.25, 0.75]]),
+    ["negative", "positive"],
+)
 STATE = TrainingState(7, 5, 0.75, 0.5, 2, 1, 900, 1.5, [0.5, 1.0], False)
 
 
@@ -67,6 +90,11 @@ def same(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> bool:
     )
 
 
+def line_of(step: int, split: str = "train") -> dict:
+    """A line of metrics."""
+    return {"step": step, "epoch": step / 8, "split": split, "loss": 0.7 - step / 16, "accuracy": 0.5}
+
+
 def names_in(folder: RunFolder) -> set[str]:
     return {path.name for path in folder.path.iterdir()}
 
@@ -77,20 +105,18 @@ def folder(tmp_path, rng) -> RunFolder:
     folder = RunFolder.create(tmp_path / "runs" / "one")
     folder.write_record(EXPERIMENT, EXECUTION)
     folder.write_vocabulary(Vocabulary(["<pad>", "<unk>", "caf\u00e9", "b", "c"], [0, 1, 9, 5, 2]))
-    folder.append_metrics([{"step": 1, "split": "train", "loss": 0.7}, {"step": 2, "split": "train", "loss": 0.6}])
-    folder.append_metrics([{"step": 2, "split": "dev", "loss": 0.65}, {"step": 3, "split": "train", "loss": 0.5}])
+    folder.append_metrics([line_of(1), line_of(2)])
+    folder.append_metrics([line_of(2, "dev"), line_of(3)])
     folder.write_best(random_arrays(rng), 2)
-    folder.write_last(random_arrays(rng), random_moments(rng), STATE)
-    folder.write_result({"test": {"accuracy": 0.5}})
-    labels, probabilities = np.array([0, 1, 1]), np.array([[0.9, 0.1], [0.6, 0.4], [0.25, 0.75]])
-    folder.write_predictions(["a", "b,c", "d"], labels, np.array([0, 0, 1]), probabilities, EXECUTION["classes"])
+    folder.write_last(random_arrays(rng), random_moments(rng), dataclasses.replace(STATE))
+    folder.write_predictions(PREDICTIONS)
+    folder.write_result(RESULT)
     return folder
 
 
 READERS = {
     "experiment.json": lambda folder: folder.read_record(),
     "vocab.json": lambda folder: folder.read_vocabulary(MODEL),
-    "metrics.jsonl": lambda folder: folder.read_metrics(),
     "best.safetensors": lambda folder: folder.read_best(MODEL),
     "last.safetensors": lambda folder: folder.read_last(MODEL),
     "result.json": lambda folder: folder.read_result(),
@@ -105,16 +131,18 @@ READERS = {
 def test_checkpoints_come_back(folder, rng, dtype):
     parameters, moments = random_arrays(rng, dtype), random_moments(rng, dtype)
     folder.write_best(parameters, 4)
-    folder.write_last(parameters, moments, STATE)
+    folder.write_last(parameters, moments, dataclasses.replace(STATE))
     assert same(folder.read_best(MODEL), parameters)
     found, found_moments, state = folder.read_last(MODEL)
-    assert same(found, parameters) and same(found_moments, moments) and state == STATE
+    assert same(found, parameters) and same(found_moments, moments)
+    assert state == dataclasses.replace(STATE, metrics=folder.metrics.mark()) and state.metrics.startswith("3")
     check_moments(found_moments, MODEL, Adam(), "here")
 
 
 def test_a_checkpoint_before_the_first_evaluation_comes_back(folder, rng):
-    folder.write_last(random_arrays(rng), {}, TrainingState())
-    assert folder.read_last(MODEL)[1:] == ({}, TrainingState())
+    state = TrainingState()
+    folder.write_last(random_arrays(rng), {}, state)
+    assert folder.read_last(MODEL)[1:] == ({}, state)
 
 
 def test_arrays_that_are_not_contiguous_come_back(folder, rng):
@@ -125,7 +153,7 @@ def test_arrays_that_are_not_contiguous_come_back(folder, rng):
     assert not twisted["head.weight"].flags.c_contiguous and not twisted["head.bias"].flags.c_contiguous
     moments = {f"velocity/{name}": array for name, array in twisted.items()}
     folder.write_best(twisted, 1)
-    folder.write_last(twisted, moments, STATE)
+    folder.write_last(twisted, moments, dataclasses.replace(STATE))
     assert same(folder.read_best(MODEL), parameters)
     found, found_moments, _ = folder.read_last(MODEL)
     assert same(found, parameters)
@@ -135,7 +163,8 @@ def test_arrays_that_are_not_contiguous_come_back(folder, rng):
 def test_record_and_vocabulary_come_back(folder):
     assert folder.read_record() == (EXPERIMENT, EXECUTION)
     assert folder.read_vocabulary(MODEL).tokens[2] == "caf\u00e9"
-    assert folder.read_result() == {"test": {"accuracy": 0.5}}
+    result = folder.read_result()
+    assert result.pop("files").keys() == {"predictions.csv"} and result == {"format": FORMAT_VERSION, **RESULT}
 
 
 def test_predictions(folder):
@@ -145,7 +174,11 @@ def test_predictions(folder):
         '"b,c",positive,negative,0.600000,0.400000',
         "d,positive,positive,0.250000,0.750000",
     ]
-    assert folder.read_predictions() == {"a": "negative", "b,c": "negative", "d": "positive"}
+    found = folder.read_predictions()
+    assert (
+        found.by_name == {"a": "negative", "b,c": "negative", "d": "positive"}
+    )
+    assert found.labels == PREDICTIONS.labels and np.array_equal(found.probabilities, PREDICTIONS.probabilities)
 
 
 # Which folder
@@ -188,7 +221,7 @@ def test_a_missing_file_is_named(folder, name):
     (folder.path / name).unlink()
     with pytest.raises(UserError) as error:
         READERS[name](folder)
-    assert name in one_line(error) and str(folder.path) in one_line(error) and "missing" in one_line(error)
+    assert name in one_line(error) and "missing" in one_line(error)
 
 
 @pytest.mark.parametrize("name", ["experiment.json", "vocab.json", "result.json"])
@@ -205,9 +238,8 @@ def test_damaged_json(folder, name, content):
 def test_a_newer_record(folder, version, inner):
     """The spec inside the record carries a version of its own."""
     path = folder.path / "experiment.json"
-    tree = json.loads(path.read_text())
-    (tree["experiment"] if inner else tree)["format"] = version
-    path.write_text(json.dumps(tree))
+    with edited(path) as tree:
+        (tree["experiment"] if inner else tree)["format"] = version
     with pytest.raises(UserError) as error:
         folder.read_record()
     assert str(path) in one_line(error) and "update seqtwin" in one_line(error)
@@ -216,20 +248,17 @@ def test_a_newer_record(folder, version, inner):
 @pytest.mark.parametrize("part", ["experiment", "execution", *(f"execution.{name}" for name in EXECUTION)])
 def test_a_record_without_a_part(folder, part):
     path = folder.path / "experiment.json"
-    tree = json.loads(path.read_text())
     holder, _, name = part.rpartition(".")
-    del (tree[holder] if holder else tree)[name]
-    path.write_text(json.dumps(tree))
+    with edited(path) as tree:
+        del (tree[holder] if holder else tree)[name]
     with pytest.raises(UserError) as error:
         folder.read_record()
     assert str(path) in one_line(error) and part in one_line(error)
 
 
 def test_a_record_with_an_impossible_value(folder):
-    path = folder.path / "experiment.json"
-    tree = json.loads(path.read_text())
-    tree["experiment"]["model"]["encoder"]["hidden_size"] = 0
-    path.write_text(json.dumps(tree))
+    with edited(folder.path / "experiment.json") as tree:
+        tree["experiment"]["model"]["encoder"]["hidden_size"] = 0
     with pytest.raises(UserError) as error:
         folder.read_record()
     assert "model.encoder.hidden_size" in one_line(error) and "greater than or equal to 1" in one_line(error)
@@ -298,7 +327,7 @@ def test_a_checkpoint_of_another_model(folder, rng, name, change):
     if name.startswith("best"):
         folder.write_best(parameters, 1)
     else:
-        folder.write_last(parameters, {}, STATE)
+        folder.write_last(parameters, {}, dataclasses.replace(STATE))
     with pytest.raises(UserError) as error:
         READERS[name](folder)
     message = one_line(error)
@@ -349,22 +378,22 @@ def test_lines_go_on_after_half_a_line_was_forgotten(folder):
     """A resume forgets, then appends: what follows must not be glued to the torn line."""
     with (folder.path / "metrics.jsonl").open("a") as stream:
         stream.write('{"step": 4, "spl')
-    folder.forget_metrics_after(3)
-    folder.append_metrics([{"step": 4, "split": "train", "loss": 0.4}])
+    folder.recover(3)
+    folder.append_metrics([line_of(4)])
     assert [line["step"] for line in folder.read_metrics()] == [1, 2, 2, 3, 4]
 
 
 @pytest.mark.parametrize(("step", "left"), [(0, []), (1, [1]), (2, [1, 2, 2]), (3, [1, 2, 2, 3]), (9, [1, 2, 2, 3])])
 def test_forgetting_what_comes_after_a_step(folder, step, left):
     before = folder.read_metrics()
-    folder.forget_metrics_after(step)
+    folder.recover(step)
     assert folder.read_metrics() == [line for line in before if line["step"] <= step]
     assert [line["step"] for line in folder.read_metrics()] == left
 
 
 def test_forgetting_before_there_is_anything(tmp_path):
     folder = RunFolder.create(tmp_path / "run")
-    folder.forget_metrics_after(0)
+    folder.recover(0)
     assert names_in(folder) == set()
 
 
@@ -384,7 +413,7 @@ def test_a_disk_that_fills_up_leaves_the_previous_version(folder, rng, monkeypat
         "best.safetensors": lambda: folder.write_best(random_arrays(rng), 9),
         "last.safetensors": lambda: folder.write_last(random_arrays(rng), random_moments(rng), TrainingState(9)),
         "experiment.json": lambda: folder.write_record(replace(EXPERIMENT, {"recipe": "other"}), {}),
-        "result.json": lambda: folder.write_result({}),
+        "result.json": lambda: folder.write_result(RESULT),
     }[name]
     with pytest.raises(UserError) as error:
         write()
@@ -399,7 +428,8 @@ def test_a_full_disk_of_the_system_itself(folder, rng):
         import resource, signal, sys
         import numpy as np
         from core.errors import UserError
-        from core.train.run_folder import RunFolder, TrainingState
+        from core.train.run_folder import RunFolder
+        from core.train.state import TrainingState
 
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         folder = RunFolder.open(sys.argv[1])
@@ -427,15 +457,16 @@ def test_a_full_disk_of_the_system_itself(folder, rng):
     assert after.pop("metrics.jsonl").startswith(before.pop("metrics.jsonl"))  # it may end in half a line
     assert after == before
     assert [line["step"] for line in folder.read_metrics()][:4] == [1, 2, 2, 3]
-    assert folder.read_last(MODEL)[2] == STATE
-    folder.forget_metrics_after(STATE.step)
-    folder.append_metrics([{"step": 8}])
-    assert folder.read_metrics()[-1] == {"step": 8}
+    assert dataclasses.replace(folder.read_last(MODEL)[2], metrics="") == STATE
+    state = folder.read_last(MODEL)[2]
+    folder.recover(state.step, state.metrics)
+    folder.append_metrics([line_of(8)])
+    assert [line["step"] for line in folder.read_metrics()] == [1, 2, 2, 3, 8]
 
 
 def test_files_have_the_mode_of_any_other(folder):
     """A temporary file is private; a colleague must be able to read the run."""
     plain = folder.path / "plain"
     plain.touch()
-    for name in READERS:
+    for name in (*READERS, "metrics.jsonl"):
         assert (folder.path / name).stat().st_mode == plain.stat().st_mode

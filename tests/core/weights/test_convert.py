@@ -24,7 +24,8 @@ from core.errors import UserError
 from core.models.model import Model, forward, initial_parameters, parameter_table
 from core.parity.instances import random_batch
 from core.spec.experiment import Experiment, replace
-from core.train.run_folder import RunFolder, TrainingState
+from core.train.run_folder import RunFolder
+from core.train.state import TrainingState
 from core.weights import paddle_files, safe_pickle
 from core.weights.convert import Choices, convert
 from core.weights.state_dict import StateDict

@@ -1,0 +1,72 @@
+"""`predictions.csv`: the predictions of the best checkpoint for the test texts."""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from core.checked_json import file_digest_of
+from core.errors import UserError
+from core.files import write_text_atomic
+
+COLUMNS = ("id", "label", "predicted")
+"""The first columns; `p_CLASS` follows for each class."""
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Names, labels and predicted classes of N texts, and probabilities [N, C] of `classes`."""
+
+    names: list[str]
+    labels: list[str]
+    predicted: list[str]
+    probabilities: np.ndarray
+    classes: list[str]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def by_name(self) -> dict[str, str]:
+        """The predicted class by name of the text."""
+        return dict(zip(self.names, self.predicted, strict=True))
+
+    def write(self, path: Path) -> None:
+        """Write the file, probabilities with six decimals."""
+        stream = io.StringIO()
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow([*COLUMNS, *(f"p_{name}" for name in self.classes)])
+        for *cells, row in zip(self.names, self.labels, self.predicted, self.probabilities, strict=True):
+            writer.writerow([*cells, *(f"{p:.6f}" for p in row)])
+        write_text_atomic(path, stream.getvalue())
+
+    @classmethod
+    def read(cls, path: Path, digest: str | None = None) -> Predictions:
+        """Read the file. Raises UserError if it is missing, damaged, or does not have this digest."""
+        try:
+            data = path.read_bytes()
+            if digest is not None and file_digest_of(data) != digest:
+                raise ValueError
+            header, *rows = list(csv.reader(io.StringIO(data.decode("utf-8-sig"), newline="")))
+            names, labels, predicted, *shares = zip(*rows, strict=True)
+            classes = [name.removeprefix("p_") for name in header[3:]]
+            probabilities = np.array(shares, dtype=np.float64).T
+            if (
+                tuple(header[:3]) != COLUMNS
+                or probabilities.shape != (len(rows), len(classes))
+                or not ((probabilities >= 0) & (probabilities <= 1)).all()
+                or len(set(names)) != len(rows)
+                or not {*labels, *predicted} <= set(classes)
+            ):
+                raise ValueError
+        except FileNotFoundError:
+            raise UserError(f"{path.name} is missing") from None
+        except OSError as error:
+            raise UserError(f"{path.name} cannot be read ({error.strerror})") from None
+        except (ValueError, csv.Error):
+            raise UserError(f"{path.name} is damaged") from None
+        return cls(list(names), list(labels), list(predicted), probabilities, classes)

@@ -1,0 +1,133 @@
+"""What the JSON files of a run must contain: the record of its execution, and its result."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from core.errors import UserError
+from core.spec.experiment import Experiment, describe
+
+Count = Annotated[int, Field(ge=0)]
+Number = Annotated[float, Field(ge=0)]
+Rate = Annotated[float, Field(ge=0, le=1)]
+
+
+class _Part(BaseModel):
+    """A part of a file that has these fields, and may have others."""
+
+    model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False)
+
+
+class _Segment(_Part):
+    backend: str
+    device: str
+    implementation: str
+    versions: dict[str, str]
+    from_step: Count
+
+
+class _Data(_Part):
+    kind: str
+    description: str
+    fingerprint: str
+
+
+class _Vectors(_Part):
+    source: str
+    found: Count
+    missing: Count
+
+
+class _Execution(_Part):
+    backend: str
+    device: str
+    implementation: str
+    versions: dict[str, str]
+    classes: list[str]
+    data: _Data
+    segments: Annotated[list[_Segment], Field(min_length=1)]
+    vectors: _Vectors | None = None
+    started: str = ""
+    tokenized_by: str = ""
+    processes: Annotated[int, Field(ge=1)] = 1
+    stacked_shape: Annotated[int, Field(ge=1)] = 1
+
+
+class _Test(_Part):
+    documents: Annotated[int, Field(ge=1)]
+    accuracy: Rate
+    loss: Number
+    macro_f1: Rate
+    confusion: list[list[Count]] | None = None
+
+
+class _Dev(_Part):
+    accuracy: Rate
+    loss: Number
+    step: Count
+
+
+class _Training(_Part):
+    steps: Count
+    seconds: Number
+    epoch_seconds: list[Number] = []
+    tokens_per_second: Number
+    device_share: Number | None = None
+
+
+class _Result(_Part):
+    test: _Test
+    dev: _Dev
+    training: _Training
+    peak_memory_mb: Number | None = None
+    files: dict[str, str] = {}
+
+
+def check_execution(tree: Any, experiment: Experiment, path: Path) -> None:
+    """Raise UserError, naming `path`, if a record of an execution lacks something or fits another spec."""
+    try:
+        own = _Execution.model_validate(tree)
+    except ValidationError as error:
+        raise _damaged(path, f"execution.{describe(error)}") from None
+    for versions, backend in ((part.versions, part.backend) for part in (own, *own.segments)):
+        if backend not in versions:
+            raise _damaged(path, f"execution.versions does not have that of {backend}")
+    if len(own.classes) != experiment.model.head.classes:
+        raise _damaged(
+            path, f"execution.classes has {len(own.classes)} names, expected {experiment.model.head.classes}"
+        )
+
+
+def check_result(tree: dict, path: Path) -> None:
+    """Raise UserError, naming `path`, if a result lacks a figure."""
+    try:
+        _Result.model_validate(tree)
+    except ValidationError as error:
+        raise _damaged(path, describe(error)) from None
+
+
+def check_complete(tree: Any, experiment: Experiment, path: Path, sections_only: bool) -> None:
+    """Raise UserError if a stored spec lacks a field, for which a default would be used.
+
+    `sections_only`: an older format may lack fields, but no section.
+    """
+    for name in _missing(tree, experiment.model_dump(mode="json"), sections_only):
+        raise _damaged(path, f"experiment.{name} is missing")
+
+
+def _missing(tree: Any, full: dict, sections_only: bool) -> Iterator[str]:
+    for key, value in full.items():
+        section = isinstance(value, dict)
+        if key not in tree:
+            if section or not sections_only:
+                yield key
+        elif section and isinstance(tree[key], dict):
+            yield from (f"{key}.{name}" for name in _missing(tree[key], value, sections_only))
+
+
+def _damaged(path: Path, problem: str) -> UserError:
+    return UserError(f"{path}: damaged ({problem}): restore the file")
