@@ -24,7 +24,7 @@ TEMPORARY = ".tmp"
 """Suffix of a temporary file; its name begins with a dot."""
 
 YOUNG = 10.0
-"""Seconds for which an unlocked temporary file is kept."""
+"""Seconds for which an unlocked temporary file is kept in a folder of several processes."""
 
 
 def write_bytes_atomic(path: str | Path, data: bytes) -> None:
@@ -137,14 +137,15 @@ def user_path(name: str) -> Path:
         raise UserError(f"{name}: no home folder of that user: check the name, or give an absolute path") from None
 
 
-def remove_unfinished(folder: str | Path) -> None:
+def remove_unfinished(folder: str | Path, age: float = YOUNG) -> None:
     """Remove temporary files that killed processes left in `folder`.
 
-    A file that a process still writes is locked. A new one may not be locked yet: it is kept for `YOUNG` seconds.
+    A file that a process still writes is locked. A new one may not be locked yet: those of less than `age` seconds
+    are kept. 0 suits a folder that only this process writes to.
     """
     for path in Path(folder).glob(f".*{TEMPORARY}"):
         with suppress(OSError), path.open("rb") as file:
-            if time.time() - path.stat().st_mtime > YOUNG and lock(file):
+            if time.time() - path.stat().st_mtime >= age and lock(file):
                 path.unlink(missing_ok=True)
 
 

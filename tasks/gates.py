@@ -48,7 +48,7 @@ def main(argv: list[str]) -> int:
     place = Place(arguments.layer, arguments.direction == "reverse")
     folder = RunFolder.open(Path(arguments.run))
     experiment, execution = folder.read_record()
-    model, classes = experiment.model, _classes(folder, experiment.model, execution)
+    model, classes = experiment.model, execution["classes"]
     try:
         check_place(model, place)
     except UserError as error:
@@ -133,17 +133,6 @@ def _picture(out: str | None, run: Path, sequence: EncodedText, layer: int, dire
         if file.exists():
             raise UserError(f"{file}: exists; choose another name with --out")
     return path
-
-
-def _classes(folder: RunFolder, model: Model, execution: dict) -> list[str]:
-    """Return the class names. Raises UserError if the record lacks one."""
-    classes = execution["classes"]
-    if not isinstance(classes, list) or len(classes) != model.head.classes:
-        raise UserError(
-            f"{folder.path / 'experiment.json'}: execution.classes does not name all {model.head.classes} classes,"
-            " the file is damaged: restore it or train again"
-        )
-    return [str(name) for name in classes]
 
 
 def _units(model: Model) -> int:

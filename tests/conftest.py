@@ -86,7 +86,7 @@ def run_main(main, *argv: object) -> Done:
 def snapshot(folder: Path) -> dict[str, object]:
     """Return the times and contents of everything in a folder."""
     return {
-        str(path.relative_to(folder)): (path.stat().st_mtime_ns, path.read_bytes() if path.is_file() else None)
+        str(path.relative_to(folder)): (path.stat().st_mtime_ns, path.read_bytes()) if path.is_file() else None
         for path in sorted(folder.rglob("*"))
         if not path.is_symlink()
     }

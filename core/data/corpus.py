@@ -27,7 +27,7 @@ from core.data.splits import CODES, split_rows, without_duplicates
 from core.data.tokenizers import TOKENIZER_VERSION, make_tokenizer, segmenter
 from core.data.vocabulary import Vocabulary, truncate
 from core.errors import UserError
-from core.files import write_bytes_atomic
+from core.files import remove_unfinished, write_bytes_atomic
 from core.spec.data import MovieReviews, PairedFiles, Table
 from core.spec.text import Text
 from core.strings import count_reasons, in_order, shorten
@@ -101,6 +101,7 @@ def load_corpus(
     corpus = build_corpus(source, text, progress, activity)
     try:
         cache_dir.mkdir(parents=True, exist_ok=True)
+        remove_unfinished(cache_dir)
         write_bytes_atomic(path, _pack(corpus, key))
     except (OSError, UserError) as error:
         warnings.warn(f"tokenized texts are not cached: {error}", stacklevel=2)

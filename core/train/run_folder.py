@@ -149,7 +149,7 @@ class RunFolder:
 
         `mark` is that of the metrics in the checkpoint.
         """
-        remove_unfinished(self.path)
+        remove_unfinished(self.path, age=0)
         self.metrics.recover(step, mark)
 
     # Checkpoints.

@@ -91,7 +91,8 @@ def _stopped(task: Task, folder: RunFolder) -> StoppedRun:
     """Read a stopped run. Raises UserError if it is of another task, damaged or finished."""
     experiment, execution = folder.read_record()
     check_task(task, experiment, str(folder.path))
-    begun = any((folder.path / name).exists() for name in ("last.safetensors", "best.safetensors", "result.json"))
+    later = ("last.safetensors", "metrics.jsonl", "best.safetensors", "result.json")
+    begun = any((folder.path / name).exists() for name in later)  # the first checkpoint is written before a step
     checkpoint = read_checkpoint(folder, experiment) if begun else None
     if checkpoint is not None and checkpoint.state.finished and (folder.path / "result.json").is_file():
         path = folder.path

@@ -34,7 +34,7 @@ import core.train.setup
 import tasks.imdb
 from backends import implementations
 from core.data.sources import imdb
-from core.train import run_folder, trainer
+from core.train import array_file, trainer
 from core.train.run_folder import RunFolder
 from tasks.cli.console import run_program
 from tasks.cli.options import OPTIONS
@@ -42,6 +42,7 @@ from tasks.cli.recipes import RECIPES, recipe
 from tests.conftest import ROOT, Done, check_refused, fresh_rng, loaded, make_reviews, run_main, snapshot, stop_at
 from tests.finished_runs import EACH, STEPS_PER_EPOCH, TINY, FinishedRuns
 from tests.markdown import README, blocks, first_difference, shown_output
+from tests.run_files import edited
 
 FILES = {
     "experiment.json",
@@ -376,7 +377,7 @@ def test_predictions_equal_predictions_csv(place):
     with tarfile.open(place.archive) as tar:
         names = [f"test/{kind}/{number}_{rating}" for kind, rating in (("pos", 9), ("neg", 2)) for number in range(9)]
         texts = {name: tar.extractfile(f"aclImdb/{name}.txt").read().decode() for name in names}
-    written = RunFolder.open(place.any_run).read_predictions()
+    written = RunFolder.open(place.any_run).read_predictions().by_name
     found = answers(call("predict", place.any_run, *texts.values()))
     assert [label for label, _, _ in found] == [written[name] for name in texts]
 
@@ -448,6 +449,10 @@ def test_evaluation_counts_changed_predictions(place, finished):
     path = finished / "predictions.csv"
     path.write_text(path.read_text().replace(",positive,positive,", ",positive,negative,", 1))
     done = call("evaluate", finished, "--cache-dir", place.cache, "--backend", "numpy")
+    assert done.code == 2 and "predictions.csv is damaged" in done.err
+    with edited(finished / "result.json") as tree:
+        del tree["files"]
+    done = call("evaluate", finished, "--cache-dir", place.cache, "--backend", "numpy")
     assert (
         done.code == 0
         and f"{2 * EACH - 1} of {2 * EACH} predictions" in done.out
@@ -457,10 +462,8 @@ def test_evaluation_counts_changed_predictions(place, finished):
 
 def test_predict_ignores_class_weights(place, finished):
     """Whatever the record says of them."""
-    path = finished / "experiment.json"
-    tree = json.loads(path.read_text())
-    tree["experiment"]["training"]["class_weights"] = "balanced"
-    path.write_text(json.dumps(tree))
+    with edited(finished / "experiment.json") as tree:
+        tree["experiment"]["training"]["class_weights"] = "balanced"
     for name in place.runs:
         wanted = call("predict", place.any_run, "--backend", name, TEXTS[0])
         done = call("predict", finished, "--backend", name, TEXTS[0])
@@ -526,7 +529,7 @@ OPTIMISERS = {
 
 KILLED = """
 import io, os, signal
-from core.train import loop, run_folder
+from core.train import array_file, loop
 saves, at = [], int(sys.argv.pop(1))
 class Half(io.FileIO):
     def write(self, data):
@@ -534,14 +537,14 @@ class Half(io.FileIO):
             return super().write(data)
         super().write(data[: len(data) // 2])
         os.kill(os.getpid(), signal.SIGKILL)
-write = run_folder.write_bytes_atomic
+write = array_file.write_bytes_atomic
 def counting(path, data):
     if path.name == "last.safetensors":
         saves.append(path)
         if len(saves) == at:
             os.fdopen = Half
     write(path, data)
-run_folder.write_bytes_atomic, loop.SAVE_SECONDS = counting, 0.0
+array_file.write_bytes_atomic, loop.SAVE_SECONDS = counting, 0.0
 """
 """Saves after every step, and dies in the middle of writing its n-th checkpoint."""
 
@@ -605,7 +608,7 @@ def test_resume_refuses_spec_options(place, stopped, refused, option):
     refused("--resume", stopped, "--cache-dir", place.cache, *option, says=("omit", flag))
 
 
-@pytest.mark.parametrize("name", sorted(FILES - AT_THE_END - {"curves.png"}))
+@pytest.mark.parametrize("name", sorted(FILES - AT_THE_END - {"curves.png", "metrics.jsonl"}))
 def test_resume_needs_every_file(place, stopped, refused, name):
     """Before it trains for hours and then misses one."""
     (stopped / name).unlink()
@@ -614,11 +617,9 @@ def test_resume_needs_every_file(place, stopped, refused, name):
 
 def test_resume_needs_the_optimizer_state(place, stopped, refused):
     path = stopped / "last.safetensors"
-    with safetensors.safe_open(path, framework="numpy") as stream:
-        metadata = stream.metadata()
-    arrays = safetensors.numpy.load_file(path)
+    arrays, state = array_file.read_arrays(path)
     del arrays["optimizer/moment2/head.weight"]
-    safetensors.numpy.save_file(arrays, path, metadata)
+    array_file.write_arrays(path, arrays, state)
     refused("--resume", stopped, "--cache-dir", place.cache, says=(str(path), "moment2/head.weight"))
 
 
@@ -804,7 +805,8 @@ def test_unreadable_run_folder(place, finished, refused, name, fault):
     elif fault == "empty":
         path.write_bytes(b"")
     else:
-        path.write_text(json.dumps({**json.loads(path.read_text()), "format": 3}))
+        with edited(path) as tree:
+            tree["format"] = 3
     says = (str(finished), name, *(("reads up to",) if fault == "newer" else ()))
     refused("predict", finished, "text", says=says)
     refused("evaluate", finished, "--cache-dir", place.cache, says=says)
@@ -813,9 +815,8 @@ def test_unreadable_run_folder(place, finished, refused, name, fault):
 @pytest.mark.parametrize("part", ["backend", "classes", "data"])
 def test_record_without_a_field(place, finished, refused, part):
     path = finished / "experiment.json"
-    tree = json.loads(path.read_text())
-    del tree["execution"][part]
-    path.write_text(json.dumps(tree))
+    with edited(path) as tree:
+        del tree["execution"][part]
     argv = ("predict", finished, "text") if part == "classes" else ("evaluate", finished, "--cache-dir", place.cache)
     refused(*argv, says=(str(path), part))
 
@@ -824,7 +825,7 @@ def test_disk_full_during_training(place, tmp_path):
     """The checkpoint of the last save survives, and a resume from it comes to the same end."""
     name = place.backend
     run = tmp_path / "run"
-    write, saves = run_folder.write_bytes_atomic, itertools.count()
+    write, saves = array_file.write_bytes_atomic, itertools.count()
 
     def small_disk(path, data):
         """The real limit, on file sizes, after the second checkpoint."""
@@ -838,7 +839,7 @@ def test_disk_full_during_training(place, tmp_path):
             resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run_folder, "write_bytes_atomic", small_disk)
+        patch.setattr(array_file, "write_bytes_atomic", small_disk)
         done = place.train("--backend", name, "--out", run)
     assert done.code == 2 and "last.safetensors" in done.err and "File too large" in done.err
     assert done.err.splitlines()[-1].startswith("error: ") and "Traceback" not in done.err

@@ -277,7 +277,7 @@ def test_damaged_and_foreign_files_are_refused(tiny_run, capsys, tmp_path):
     (folder / "results.json").unlink()
     (folder / "lstm" / "L5-seed3" / "result.json").unlink()
     plan = json.loads((folder / "plan.json").read_text())
-    (folder / "plan.json").write_text(json.dumps({**plan, "seeds": [3, 11, 4]}))
+    (folder / "plan.json").write_text(json.dumps({**plan, "seeds": [3, 11, 4], "digest": None}))
     assert "use the checkpoint of this run" in refused(capsys, digit_sum_program, "--resume", folder)
     (folder / "plan.json").write_text(json.dumps({"lengths": [5]}))
     assert "not a valid digit-sum plan" in refused(capsys, digit_sum_program, "--resume", folder)

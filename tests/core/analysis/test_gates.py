@@ -266,8 +266,10 @@ def make_run(path: Path, rng, cell="lstm", layers=1, two_way=False, tokens=DIGIT
         },
     )
     folder = RunFolder.create(path)
-    execution = {part: {} for part in ("versions", "data")} | {"backend": "none", "device": "cpu", "classes": classes}
-    folder.write_record(experiment, {**execution, "implementation": "builtin", "segments": []})
+    own = {"backend": "none", "device": "cpu", "implementation": "builtin", "versions": {"none": "1"}}
+    data = {"kind": "digits", "description": "digits", "fingerprint": "digits"}
+    execution = {**own, "classes": classes, "data": data, "segments": [{**own, "from_step": 0}]}
+    folder.write_record(experiment, execution)
     folder.write_vocabulary(Vocabulary(["<pad>", "<unk>", *tokens], [0, 0, *rng.integers(1, 9, len(tokens))]))
     folder.write_best(parameters, 1)
     return path
@@ -415,11 +417,12 @@ def test_damaged_run_is_refused(run, refused, rng):
     damaged(best, None, "best.safetensors is missing")
     damaged(best, best.read_bytes()[: rng.integers(1, 2000)], "best.safetensors", "damaged")
     damaged(vocabulary, vocabulary.read_bytes()[:-9], "vocab.json")
-    damaged(vocabulary, vocabulary.read_bytes().replace(b'"9"', b'"8"'), "vocab.json", "twice")
+    damaged(vocabulary, vocabulary.read_bytes().replace(b'"9"', b'"8"'), "vocab.json", "changed")
     damaged(record, b"{", "experiment.json", "not JSON")
     tree = json.loads(record.read_text())
     tree["execution"]["classes"].pop()
-    damaged(record, json.dumps(tree).encode(), "experiment.json", "19 classes", "damaged")
+    tree["digest"] = None
+    damaged(record, json.dumps(tree).encode(), "experiment.json", "18 names, expected 19", "damaged")
     folder = RunFolder.open(run)
     parameters = folder.read_best(folder.read_record()[0].model)
     parameters["encoder.weight_hh_l0"][3, 2] = np.nan

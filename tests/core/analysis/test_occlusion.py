@@ -119,15 +119,10 @@ def run(tmp_path, rng) -> Path:
     """A run folder with a random model, of three classes."""
     experiment, parameters = instance(rng, "gru, last")
     folder = RunFolder.create(tmp_path / "run")
-    execution = {
-        "backend": "paddle",
-        "device": "cpu",
-        "implementation": "builtin",
-        "versions": {},
-        "classes": ["bad", "so <so>", "good"],
-        "data": {},
-        "segments": [],
-    }
+    own = {"backend": "paddle", "device": "cpu", "implementation": "builtin", "versions": {"paddle": "3"}}
+    data = {"kind": "path", "description": "texts", "fingerprint": "texts"}
+    segments = [{**own, "from_step": 0}]
+    execution = {**own, "classes": ["bad", "so <so>", "good"], "data": data, "segments": segments}
     folder.write_record(experiment, execution)
     folder.write_vocabulary(Vocabulary(["<pad>", "<unk>", *WORDS], [0, 0, *range(len(WORDS), 0, -1)]))
     folder.write_best(parameters, 1)

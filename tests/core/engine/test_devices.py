@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import safetensors.numpy
 
 import backends
 import tasks.classify
@@ -30,10 +29,12 @@ from core.errors import Note, UserError
 from core.models.model import initial_parameters
 from core.parity.layers import engine_of
 from core.spec.experiment import Experiment, parse_experiment, read_experiment, replace
+from core.train.array_file import read_arrays, write_arrays
 from core.train.run_folder import RunFolder
 from tasks.cli.options import DEVICE_HELP
 from tests.conftest import loaded, make_dataset, one_line, run_main
 from tests.finished_runs import EACH
+from tests.run_files import edited
 
 H100 = Gpu(0, "NVIDIA H100", 80 << 30, (9, 0))
 A100 = Gpu(1, "NVIDIA A100", 40 << 30, (8, 0))
@@ -553,16 +554,13 @@ def test_run_in_tf32_can_be_read_and_used_anywhere(tmp_path, monkeypatch, finish
     name = finished_runs.backend
     shutil.copytree(finished_runs.any_run, "run")
     for file in ("best.safetensors", "last.safetensors"):
-        with safetensors.safe_open(f"run/{file}", framework="numpy") as stream:
-            metadata = stream.metadata()
-        arrays = {key: array.astype(np.float32) for key, array in safetensors.numpy.load_file(f"run/{file}").items()}
-        safetensors.numpy.save_file(arrays, f"run/{file}", metadata)
-    text = Path("run/experiment.json").read_text()
-    Path("run/experiment.json").write_text(text.replace('"float64"', '"float32"'))
+        arrays, state = read_arrays(Path(f"run/{file}"))
+        write_arrays(Path(f"run/{file}"), {key: array.astype(np.float32) for key, array in arrays.items()}, state)
+    with edited(Path("run/experiment.json")) as record:
+        record["experiment"]["training"]["dtype"] = "float32"
     before = run_main(tasks.imdb.main, "predict", "run", "a wonderful film", "--backend", name).out
-    record = json.loads(Path("run/experiment.json").read_text())
-    record["experiment"]["training"]["dtype"] = "tf32"
-    Path("run/experiment.json").write_text(json.dumps(record))
+    with edited(Path("run/experiment.json")) as record:
+        record["experiment"]["training"]["dtype"] = "tf32"
     assert read_experiment("run/experiment.json").training.dtype == "tf32"
     assert RunFolder.open(Path("run")).read_record()[0].training.dtype == "tf32"
     for own in filter(backends.installed, backends.NAMES):

@@ -175,9 +175,7 @@ def test_predictions(folder):
         "d,positive,positive,0.250000,0.750000",
     ]
     found = folder.read_predictions()
-    assert (
-        found.by_name == {"a": "negative", "b,c": "negative", "d": "positive"}
-    )
+    assert found.by_name == {"a": "negative", "b,c": "negative", "d": "positive"}
     assert found.labels == PREDICTIONS.labels and np.array_equal(found.probabilities, PREDICTIONS.probabilities)
 
 
