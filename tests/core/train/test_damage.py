@@ -195,7 +195,7 @@ def lines_of(*steps: int) -> list[dict]:
     [b"\xff\xfe", b"[1]", b'{"step": 3', b'{"step": 3, "epoch": 1, "loss": 1, "accuracy": 1}', b"9" * 5000]
     + [json.dumps({**line_of(3), key: value}).encode() for key, value in
        [("step", -1), ("step", "3"), ("split", "test"), ("loss", [1]), ("accuracy", None), ("counted", 0)]]
-    + [metrics_text([line_of(3)]).replace("0.5", "NaN").encode()],
+    + [metrics_text([line_of(3)]).replace("0.5", "NaN").encode().strip()],
 )  # fmt: skip
 def test_a_damaged_line_is_left_out_and_told(tmp_path, line):
     path = tmp_path / "metrics.jsonl"
@@ -246,10 +246,8 @@ def test_recovery_after_a_kill_says_nothing(tmp_path, recwarn):
 def test_metrics_of_the_first_format():
     """Its keys have other names, and its lines fewer."""
     old = {"step": 1, "epoch": 0.5, "split": "train", "loss": 0.5, "accuracy": 0.5, "examples": 4}
-    assert parse_metrics(metrics_text([old]).encode()) == (
-        [{**{k: v for k, v in old.items() if k != "examples"}, "counted": 4}],
-        [],
-    )
+    lines, damaged = parse_metrics(metrics_text([old]).encode())
+    assert damaged == [] and lines == [{**line_of(4), "step": 1, "loss": 0.5, "counted": 4}]
 
 
 def test_a_digest_does_not_depend_on_itself():

@@ -103,7 +103,7 @@ def test_the_folder_is_synced_after_the_rename(tmp_path, monkeypatch):
     synced, fsync = [], os.fsync
 
     def note(handle: int) -> None:
-        synced.append((os.readlink(f"/proc/self/fd/{handle}"), {path.name for path in tmp_path.iterdir()}))
+        synced.append((str(Path(f"/proc/self/fd/{handle}").readlink()), {path.name for path in tmp_path.iterdir()}))
         fsync(handle)
 
     monkeypatch.setattr(os, "fsync", note)
