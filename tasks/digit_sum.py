@@ -46,6 +46,7 @@ from tasks.cli.recipes import digit_sum
 from tasks.run import both_frameworks
 from tasks.run.ensembles import make_members, train_group
 from tasks.run.report import write_page
+from tasks.run.summary import draw_or_note
 from tasks.run.worker import Request, Worker
 
 PROGRAM = "python -m tasks.digit_sum"
@@ -309,9 +310,9 @@ def _draw(plan: Plan, folder: RunFolder, rows: list[dict], backend: str) -> list
     pictures = []
     for cell in plan.experiments:
         lines = EnsembleFolder(folder.path / cell).read_metrics()
-        path = folder.path / f"loss-{cell}.png"
-        draw_losses(lines, plan.lengths, f"Digit sum, {cell}, {backend}: loss over steps", path)
-        pictures.append(path)
+        pictures.append(folder.path / f"loss-{cell}.png")
+        title = f"Digit sum, {cell}, {backend}: loss over steps"
+        draw_or_note(pictures[-1].name, lambda: draw_losses(lines, plan.lengths, title, pictures[-1]))  # noqa: B023
     path = folder.path / "accuracy.png"
     draw_accuracy(rows, f"Digit sum, {backend}: accuracy and length of the sequence", path)
     return [*pictures, path]

@@ -105,16 +105,16 @@ def check_refused(main, *argv: object, says: tuple[str, ...] | str, folder: Path
 
 
 @contextlib.contextmanager
-def stop_at(step: int):
-    """What Ctrl-C after so many steps does, without the signal."""
+def stop_at(step: int, program=None):
+    """What Ctrl-C after so many steps does, without the signal; in the module `program` of `tasks.run`."""
 
     @contextlib.contextmanager
-    def signals(several):
+    def signals(several=1):
         calls = itertools.count(1)
         yield lambda: next(calls) >= step
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tasks.run.train, "stop_signals", signals)
+        patch.setattr(program or tasks.run.train, "stop_signals", signals)
         yield
 
 

@@ -30,14 +30,16 @@ def draw_losses(lines: list[dict], lengths: tuple[int, ...], title: str, path: P
     highest = 0.0
     for axes, length in zip(panels, lengths, strict=False):
         for split, color in (("train", TRAIN), ("dev", DEV)):
-            runs: dict[str, list[tuple[int, float]]] = {}
+            runs: dict[str, dict[int, float]] = {}
             for line in lines:
-                if line["split"] == split and line["run"].startswith(f"L{length}-"):
-                    runs.setdefault(line["run"], []).append(
-                        (line["step"], np.nan if line["loss"] is None else line["loss"])
-                    )
-            each = np.array([[loss for _, loss in run] for run in runs.values()])  # [seeds, evaluations]
-            steps = [step for step, _ in next(iter(runs.values()))]
+                if line["split"] == split and line.get("run", "").startswith(f"L{length}-"):
+                    loss = np.nan if line["loss"] is None else line["loss"]
+                    runs.setdefault(line["run"], {})[line["step"]] = loss
+            # A damaged file may lack lines: a mean needs all seeds.
+            steps = sorted(set.intersection(*map(set, runs.values()))) if runs else []
+            if not steps:
+                continue
+            each = np.array([[run[step] for step in steps] for run in runs.values()])  # [seeds, evaluations]
             axes.plot(steps, each.T, color=color, alpha=0.2, linewidth=0.7)
             axes.plot(steps, each.mean(axis=0), color=color, linewidth=1.7, label=split)
             highest = max(highest, float(np.nanmax(each[:, 0])), float(np.nanpercentile(each, 98)))

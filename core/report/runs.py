@@ -104,9 +104,9 @@ def read_run(path: Path, label: str) -> Run:
     result = folder.read_result()
     problems, metrics, predictions = [], [], None
     try:
-        metrics, damaged = folder.metrics.parse()
-        if damaged:
-            problems.append(f"metrics.jsonl: {damaged}: left out of the curves")
+        metrics, problem = folder.metrics.read(result.get("files", {}).get("metrics.jsonl"))
+        if problem:
+            problems.append(f"metrics.jsonl: {problem}")
         if not metrics:
             problems.append("metrics.jsonl is missing or empty: no curves are shown")
     except UserError:

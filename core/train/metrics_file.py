@@ -9,7 +9,7 @@ import shutil
 import warnings
 from pathlib import Path
 
-from core.checked_json import parse_json
+from core.checked_json import file_digest_of, parse_json
 from core.errors import Note, UserError
 from core.files import write_bytes_atomic
 from core.train.array_file import in_this_format
@@ -21,7 +21,7 @@ OPTIONAL = ("counted", "tokens", "tokens_per_second", "device_share", "steps", "
 
 
 class MetricsFile:
-    """The metrics of a run. Lines are appended as a whole; damaged ones are skipped in a Note."""
+    """The metrics of a run. Lines are appended as a whole."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -41,17 +41,17 @@ class MetricsFile:
         data = self._data()
         return f"{len(data)}:{hashlib.sha256(data).hexdigest()}"
 
-    def read(self) -> list[dict]:
-        """Return all sound lines. A torn last line, which a killed process leaves, is ignored."""
-        lines, damaged = self.parse()
-        if damaged:
-            warnings.warn(Note(f"{self.path}: {damaged}: left out"), stacklevel=2)
-        return lines
+    def read(self, digest: str | None = None) -> tuple[list[dict], str]:
+        """Return all sound lines, and what is wrong with the file, "" for nothing.
 
-    def parse(self) -> tuple[list[dict], str]:
-        """Return all sound lines, and which others are damaged, "" for none."""
-        lines, damaged = parse_metrics(self._data())
-        return lines, _named(damaged)
+        A torn last line, which a killed process leaves, is ignored. `digest` is that of the file, if it is known.
+        """
+        data = self._data()
+        lines, damaged = parse_metrics(data)
+        if damaged:
+            return lines, f"{_named(damaged)}: left out"
+        changed = digest is not None and file_digest_of(data) != digest
+        return lines, "changed since the run finished: figures may be wrong" if changed else ""
 
     def recover(self, step: int, mark: str) -> None:
         """Drop the lines after `step`, which a resume repeats.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import os
 import shlex
+import warnings
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import numpy as np
 
 from core.checked_json import file_digest_of, read_checked_json, write_checked_json
 from core.data.vocabulary import Vocabulary
-from core.errors import UserError
+from core.errors import Note, UserError
 from core.files import remove_unfinished, row_writer, write_text_atomic
 from core.models.model import Model, check_parameters
 from core.spec.experiment import FORMAT_VERSION, Experiment, parse_experiment
@@ -142,7 +143,10 @@ class RunFolder:
 
     def read_metrics(self) -> list[dict]:
         """Read all sound lines; others are skipped in a Note, an incomplete last line (after a crash) without."""
-        return self.metrics.read()
+        lines, problem = self.metrics.read(self._digest("metrics.jsonl"))
+        if problem:
+            warnings.warn(Note(f"{self.metrics.path}: {problem}"), stacklevel=2)
+        return lines
 
     def recover(self, step: int, mark: str = "") -> None:
         """Drop what was written after the checkpoint of `step`: metrics lines, and unfinished files.
@@ -193,7 +197,7 @@ class RunFolder:
 
     def write_result(self, result: dict) -> None:
         """Write `result.json`, with the digests of the files that it is read with."""
-        read = [path for path in [self.path / "predictions.csv"] if path.is_file()]
+        read = [path for path in (self.path / "predictions.csv", self.metrics.path) if path.is_file()]
         files = {path.name: file_digest_of(path.read_bytes()) for path in read}
         write_checked_json(self.path / "result.json", {"format": FORMAT_VERSION, **result, "files": files})
 
@@ -208,9 +212,13 @@ class RunFolder:
 
     def read_predictions(self) -> Predictions:
         """Read `predictions.csv`, with its digest if the run is finished."""
-        finished = (self.path / "result.json").is_file()
-        digest = self.read_result().get("files", {}).get("predictions.csv") if finished else None
-        return Predictions.read(self.path / "predictions.csv", digest)
+        return Predictions.read(self.path / "predictions.csv", self._digest("predictions.csv"))
+
+    def _digest(self, name: str) -> str | None:
+        """Return the digest of a file of a finished run, None before its end and before format 3."""
+        if not (self.path / "result.json").is_file():
+            return None
+        return self.read_result().get("files", {}).get(name)
 
     def write_mistakes(self, rows: list[tuple[str, ...]]) -> None:
         """Write `mistakes.csv`: id, label, predicted, its probability, text."""

@@ -107,7 +107,8 @@ def train_group(name: str, members: list[Member], worker: Worker, folder: Ensemb
     ensemble.load(state.best, {}, 0)
     lines: dict[str, list[dict]] = {member.name: [] for member in members}
     for line in folder.read_metrics():
-        lines[line["run"]].append(line)
+        if line.get("run") in lines:
+            lines[line["run"]].append(line)
     found = {}
     tests = evaluate_each(ensemble, members[0].experiment.model.head, [member.data.test for member in members])
     for number, (member, own, test) in enumerate(zip(members, state.members, tests, strict=True)):

@@ -201,10 +201,9 @@ def test_a_damaged_line_is_left_out_and_told(tmp_path, line):
     path = tmp_path / "metrics.jsonl"
     first, last = (metrics_text(lines_of(*steps)).encode() for steps in ((1, 2), (4, 5)))
     path.write_bytes(first + line + b"\n" + last)
-    with pytest.warns(Note, match="line 3 is damaged: left out"):
-        assert MetricsFile(path).read() == lines_of(1, 2, 4, 5)
+    assert MetricsFile(path).read() == (lines_of(1, 2, 4, 5), "line 3 is damaged: left out")
     path.write_bytes(first + line)  # torn by a kill: no line yet
-    assert MetricsFile(path).read() == lines_of(1, 2)
+    assert MetricsFile(path).read() == (lines_of(1, 2), "")
 
 
 def test_recovery_keeps_what_follows_a_damaged_line(tmp_path):
@@ -216,13 +215,13 @@ def test_recovery_keeps_what_follows_a_damaged_line(tmp_path):
     metrics.path.write_bytes(damaged)
     with pytest.warns(Note, match="line 2 is damaged.*a copy of all as metrics-damaged-1.jsonl"):
         metrics.recover(4, mark)
-    assert metrics.read() == lines_of(1, 3, 4)
+    assert metrics.read() == (lines_of(1, 3, 4), "")
     assert (tmp_path / "metrics-damaged-1.jsonl").read_bytes() == damaged
     # A changed figure is noticed too, by the mark; and a missing file.
     metrics.path.write_bytes(sound.replace(b"0.575", b"0.375"))
     with pytest.warns(Note, match="changed since the checkpoint"):
         metrics.recover(4, mark)
-    assert [line["loss"] for line in metrics.read()][1] == 0.375
+    assert [line["loss"] for line in metrics.read()[0]][1] == 0.375
     assert (tmp_path / "metrics-damaged-2.jsonl").exists()
     metrics.path.unlink()
     with pytest.warns(Note, match="missing"):
@@ -241,6 +240,14 @@ def test_recovery_after_a_kill_says_nothing(tmp_path, recwarn):
         metrics.recover(2, mark)
         assert metrics.path.read_bytes() == sound
     assert not recwarn.list and [path.name for path in tmp_path.iterdir()] == ["metrics.jsonl"]
+
+
+def test_changed_metrics_of_a_finished_run_are_told(folder):  # noqa: F811
+    assert [line["loss"] for line in folder.read_metrics()] == [0.6375, 0.575, 0.575, 0.5125]
+    path = folder.metrics.path
+    path.write_bytes(path.read_bytes().replace(b"0.5125", b"0.3125"))
+    with pytest.warns(Note, match="metrics.jsonl: changed since the run finished"):
+        assert folder.read_metrics()[-1]["loss"] == 0.3125
 
 
 def test_metrics_of_the_first_format():

@@ -164,7 +164,10 @@ def test_record_and_vocabulary_come_back(folder):
     assert folder.read_record() == (EXPERIMENT, EXECUTION)
     assert folder.read_vocabulary(MODEL).tokens[2] == "caf\u00e9"
     result = folder.read_result()
-    assert result.pop("files").keys() == {"predictions.csv"} and result == {"format": FORMAT_VERSION, **RESULT}
+    assert result.pop("files").keys() == {"predictions.csv", "metrics.jsonl"} and result == {
+        "format": FORMAT_VERSION,
+        **RESULT,
+    }
 
 
 def test_predictions(folder):
