@@ -12,13 +12,11 @@ from __future__ import annotations
 import argparse
 import itertools
 import os
-import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
 import numpy as np
-from rich.markup import escape
 
 import backends
 from core.data.sources.digit_sums import BOOK_LENGTHS, SUMS
@@ -39,8 +37,10 @@ from core.train.run_folder import RunFolder, read_json
 from tasks.cli.console import INTERRUPTED, Parser, console, fact, launch
 from tasks.cli.framework import load_backend
 from tasks.cli.options import DEVICE_HELP, TEXT_FLAGS, add_options, apply_options, given
-from tasks.cli.paths import new_name
+from tasks.cli.paths import new_name, quoted
 from tasks.cli.recipes import digit_sum
+from tasks.cli.streams import keep_training
+from tasks.cli.terminal import literal
 from tasks.run import both_frameworks
 from tasks.run.ensembles import make_members, train_group
 from tasks.run.report import write_page
@@ -111,6 +111,8 @@ class Plan:
 
 def main(argv: list[str]) -> int:
     arguments = _parser().parse_args(argv)
+    if not arguments.agreement:
+        keep_training()
     request, backend = Request.read(arguments), arguments.backend
     if arguments.resume:
         _refuse_with_resume(arguments)
@@ -240,7 +242,7 @@ def _train(plan: Plan, folder: RunFolder, backend: str, arguments: argparse.Name
         found = train_group(cell, plan.members(cell), who[cell], EnsembleFolder(folder.path / cell), SUMS)
         if found is None:
             console.print("stopped, checkpoint saved. Resume with:")
-            console.print(escape(f"  {PROGRAM} --resume {shlex.quote(str(folder.path))}"))
+            console.print(literal(f"  {PROGRAM} --resume {quoted(folder.path)}"))
             return INTERRUPTED
         results[cell] = found
     rows = [_row(plan, cell, length, results[cell]) for cell in plan.experiments for length in plan.lengths]
@@ -253,7 +255,7 @@ def _train(plan: Plan, folder: RunFolder, backend: str, arguments: argparse.Name
     if gated:
         run = folder.path / gated / f"L{plan.lengths[0]}-seed{plan.seeds[0]}"
         digits = " ".join(["6", "7", "0", "0", "1", *"0" * 30][: max(plan.lengths[0], 3)])
-        fact("next", f"python -m tasks.gates {shlex.quote(str(run))} --sequence {digits}", command=True)
+        fact("next", f"python -m tasks.gates {quoted(run)} --sequence {digits}", command=True)
     # Written last, since this file marks the run as finished.
     write_json_atomic(
         folder.path / "results.json",

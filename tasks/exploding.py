@@ -14,7 +14,6 @@ from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
-from rich.markup import escape
 
 from core.analysis.gradient_flow import one_layer_to_the_last_state, state_gradients
 from core.engine import machine
@@ -34,6 +33,8 @@ from tasks.cli.console import Parser, console, fact, launch
 from tasks.cli.options import DEVICE_HELP, TEXT_FLAGS, add_options, apply_options
 from tasks.cli.paths import new_name
 from tasks.cli.recipes import digit_sum, exploding
+from tasks.cli.streams import keep_training
+from tasks.cli.terminal import literal
 from tasks.run import both_frameworks
 from tasks.run.ensembles import make_members, train_once
 from tasks.run.report import write_page
@@ -96,6 +97,7 @@ def _numbers(values: np.ndarray) -> list[list[float | None]]:
 def main(argv: list[str]) -> int:
     parser = _parser()
     arguments = parser.parse_args(argv)
+    keep_training()
     request = Request.read(arguments)
     if arguments.resume:
         return _resume(parser, arguments)
@@ -323,7 +325,7 @@ def _report(base: Experiment, results: dict) -> None:
     )
     for way, test in own.test.items():
         console.print(
-            escape(
+            literal(
                 f"{way:<12} best dev accuracy {own.dev[way]:.3f}, test {np.mean(test):.3f}"
                 f" (means; test by seed {' '.join(f'{value:.2f}' for value in test)})"
             )

@@ -9,7 +9,6 @@ run folder per backend, and the report:
 from __future__ import annotations
 
 import os
-import shlex
 import signal
 import subprocess
 import sys
@@ -18,16 +17,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.markup import escape
-
 import backends
 from backends import launchers
 from core.errors import UserError
 from core.files import write_json_atomic
 from core.spec.experiment import FORMAT_VERSION, Experiment, parse_experiment
 from core.train.run_folder import RunFolder, read_json
-from tasks.cli.console import INTERRUPTED, console, errors
-from tasks.cli.paths import new_name
+from tasks.cli.console import INTERRUPTED, console
+from tasks.cli.paths import new_name, quoted
+from tasks.cli.terminal import error, literal
 from tasks.run.report import write_report
 from tasks.run.train import Task, TrainOptions, check_task
 from tasks.run.worker import Request
@@ -202,7 +200,7 @@ def _run(work: Work, folder: RunFolder, request: Request) -> int:
         if code == 2 and _is_empty(folder.path):
             return code  # the process has printed the reason
         console.print("stopped, all runs are kept. Resume with:")
-        console.print(escape(f"  python -m {work.program} --resume {shlex.quote(str(folder.path))}"))
+        console.print(literal(f"  python -m {work.program} --resume {quoted(folder.path)}"))
         return INTERRUPTED if stopped else code if code > 0 else 1
     console.print()
     names = list(backends.NAMES)
@@ -235,7 +233,7 @@ def _run_child(work: Work, argv: list[str]) -> tuple[int, bool]:
         forward_to(process)
         code = process.wait()
     if code < 0 and not received:
-        errors.print(f"[red]error:[/] the training process was killed by signal {-code}")
+        error(f"the training process was killed by signal {-code}")
     return code, bool(received) or code == INTERRUPTED
 
 

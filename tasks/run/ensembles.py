@@ -6,7 +6,6 @@ import math
 from datetime import datetime
 from pathlib import Path
 
-from rich.markup import escape
 from rich.progress import TextColumn
 
 from core.engine import machine
@@ -20,6 +19,7 @@ from core.train.results import result_of
 from core.train.setup import read_data
 from core.train.steps import total_steps
 from tasks.cli.console import bar, console, errors
+from tasks.cli.terminal import literal
 from tasks.run.signals import stop_signals
 from tasks.run.worker import Worker
 
@@ -43,7 +43,7 @@ class EnsembleDisplay:
         self._every = max(total // 5, 1)
         self._next = done + self._every
         self._bar = bar(TextColumn("{task.fields[figures]}"))
-        self._task = self._bar.add_task(escape(title), total=total, completed=done, figures="")
+        self._task = self._bar.add_task(literal(title), total=total, completed=done, figures="")
         self.lines: list[dict] = []
         self.stats: list[EnsembleStats] = []
         """Statistics of every step, kept only if there is no folder."""
@@ -73,7 +73,7 @@ class EnsembleDisplay:
         self._bar.update(self._task, figures=", ".join(figures) + " (means)")
         if not errors.is_terminal and step >= self._next:
             self._next = step + self._every
-            console.print(escape(f"{self.title}  step {step}/{self.total}  {', '.join(figures)} (means)"))
+            console.print(literal(f"{self.title}  step {step}/{self.total}  {', '.join(figures)} (means)"))
 
 
 def train_group(name: str, members: list[Member], worker: Worker, folder: EnsembleFolder, classes: tuple[str, ...]):
