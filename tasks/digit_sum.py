@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
@@ -21,6 +22,7 @@ import numpy as np
 import backends
 from core.data.sources.digit_sums import BOOK_LENGTHS, SUMS
 from core.data.stack import Stack
+from core.engine.memory import check_memory, host_limit
 from core.errors import UserError
 from core.files import write_json_atomic
 from core.models.encoders.recurrent import Cell, RecurrentEncoder
@@ -90,6 +92,12 @@ class Plan:
             }
         )
 
+    def check_memory(self) -> None:
+        """Raise UserError if the data of a length, or the models of a cell, do not fit into memory."""
+        for length, base in itertools.product(self.lengths, self.experiments.values()):
+            own = replace(base, {"data.length": length, "text.max_length": length}, f"--lengths {length}")
+            check_memory(own, host_limit(), models=len(self.lengths) * len(self.seeds))
+
     def tree(self) -> dict:
         return {
             "format": FORMAT_VERSION,
@@ -124,11 +132,13 @@ def main(argv: list[str]) -> int:
             )
         folder = RunFolder.open(Path(arguments.resume))
         plan = Plan.read(folder.file("plan.json"))
+        plan.check_memory()
         if (folder.path / "results.json").is_file():
             raise UserError(f"{folder.path}: run is already finished; see its results.json")
         backend = backend or read_json(folder.file("plan.json")).get("backend", "")
         return _train(plan, folder, backend, arguments)
     plan = _plan(arguments)
+    plan.check_memory()
     if arguments.agreement:
         return _agreement(plan, arguments)
     if backend == both_frameworks.BOTH:
@@ -223,7 +233,7 @@ def _plan(arguments: argparse.Namespace) -> Plan:
 def _data_seed(text: str) -> int:
     if text == "fresh":
         return int.from_bytes(os.urandom(4), "little")
-    if text.isdigit() and int(text) < 2**32:
+    if re.fullmatch("[0-9]{1,10}", text) and int(text) < 2**32:
         return int(text)
     raise UserError(f"--data-seed {text}: expected an integer from 0 to {2**32 - 1}, or fresh")
 

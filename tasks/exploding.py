@@ -17,6 +17,7 @@ import numpy as np
 
 from core.analysis.gradient_flow import one_layer_to_the_last_state, state_gradients
 from core.engine import machine
+from core.engine.memory import check_memory, host_limit
 from core.errors import UserError
 from core.files import write_json_atomic
 from core.models.encoders.recurrent import RecurrentEncoder
@@ -102,6 +103,7 @@ def main(argv: list[str]) -> int:
     if arguments.resume:
         return _resume(parser, arguments)
     base = _base(arguments)
+    check_memory(base, host_limit(), models=len(arguments.seeds))
     if arguments.backend == both_frameworks.BOTH:
         return both_frameworks.start_with_options(BOTH_BACKENDS, "exploding", argv, request, arguments.out)
     own_cell = _encoder(base).cell

@@ -31,6 +31,9 @@ ERROR_DELAY = 2.0
 PATH_ERRORS = (errno.ENAMETOOLONG, errno.EACCES, errno.EPERM, errno.ELOOP)
 """System errors about a path that become one line, since no caller checks for them."""
 
+NOT_READ = ("integer string conversion", "decoding a JSON")
+"""Texts of Python's errors for JSON that it refuses to read."""
+
 ARGUMENT = 80
 """Maximum number of characters of an argument in an error."""
 
@@ -70,6 +73,12 @@ def run_program(main: Callable[[list[str]], int], argv: list[str]) -> int:
             if error.reason != "surrogates not allowed":
                 raise
             terminal.error(f"{_shown(error.object)} is not UTF-8: rename the file or the folder")
+            return 2
+        except (ValueError, RecursionError) as error:
+            # Of a JSON file, where no caller expects them.
+            if not any(part in str(error) for part in NOT_READ):
+                raise
+            terminal.error("a JSON file has a number of thousands of digits, or is nested too deeply: restore it")
             return 2
         except OSError as error:
             if error.errno not in PATH_ERRORS or error.filename is None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from backends import implementations
+from core.engine.memory import check_memory, host_limit
 from core.errors import UserError
 from core.spec.experiment import Experiment, read_experiment
 from core.train.setup import absolute_source
@@ -106,6 +107,7 @@ def _train(program: Program, argv: list[str]) -> int:
     check_task(task, base, arguments.config or "--recipe")
     experiment = absolute_source(program.complete(apply_options(base, arguments), arguments))
     check_task(task, experiment, "--set task")
+    check_memory(experiment, host_limit())
     if arguments.backend == both_frameworks.BOTH:
         return both_frameworks.start(task, experiment, options)
     return start(task, experiment, options)

@@ -5,13 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from backends import implementations
 from core.data.sources.lookup import read_texts, shorten
 from core.errors import UserError
 from core.models.heads.scores import Evaluation
-from core.models.model import parameter_table
+from core.models.model import parameter_count
 from core.plots.confusion import draw_confusion, numbering
 from core.strings import count_reasons
 from core.train.misclassified import most_confident, with_texts
@@ -69,7 +67,7 @@ def describe(run: Run) -> None:
         fact("classes", _classes(execution["classes"], data["train"]["per_class"]))
     if "tokenized_by" in execution:
         fact("text", f"tokenized by {execution['tokenized_by']}{'' if experiment.text.jieba_hmm else ', HMM off'}")
-    size = sum(int(np.prod(row.shape)) for row in parameter_table(model))
+    size = parameter_count(model)
     fact("model", f"{model.describe()}, {size:,} parameters")
     if "vectors" in execution:
         fact("vectors", _vectors(execution["vectors"], model.embedding.trainable))
