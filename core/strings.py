@@ -70,10 +70,10 @@ def message(text: str, longest: int = MESSAGE) -> str:
     The problem is at its start and the fix at its end, so the middle is left out: first that of long words, such as a
     value from a file, then that of the line.
     """
-    words = text.split()
-    if sum(map(len, words)) + len(words) > longest:
-        words = [middle(word, WORD) for word in words]
-    return one_line(middle(" ".join(words), longest))
+    line = " ".join(text.split())
+    if len(line) > longest:
+        line = " ".join(middle(word, WORD) for word in line.split())
+    return one_line(middle(line, longest))
 
 
 def count_reasons(counts: dict[str, int]) -> str:

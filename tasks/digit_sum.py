@@ -22,7 +22,6 @@ import numpy as np
 import backends
 from core.data.sources.digit_sums import BOOK_LENGTHS, SUMS
 from core.data.stack import Stack
-from core.engine.memory import check_memory, host_limit
 from core.errors import UserError
 from core.files import write_json_atomic
 from core.models.encoders.recurrent import Cell, RecurrentEncoder
@@ -92,12 +91,6 @@ class Plan:
             }
         )
 
-    def check_memory(self) -> None:
-        """Raise UserError if the data of a length, or the models of a cell, do not fit into memory."""
-        for length, base in itertools.product(self.lengths, self.experiments.values()):
-            own = replace(base, {"data.length": length, "text.max_length": length}, f"--lengths {length}")
-            check_memory(own, host_limit(), models=len(self.lengths) * len(self.seeds))
-
     def tree(self) -> dict:
         return {
             "format": FORMAT_VERSION,
@@ -132,18 +125,16 @@ def main(argv: list[str]) -> int:
             )
         folder = RunFolder.open(Path(arguments.resume))
         plan = Plan.read(folder.file("plan.json"))
-        plan.check_memory()
         if (folder.path / "results.json").is_file():
             raise UserError(f"{folder.path}: run is already finished; see its results.json")
         backend = backend or read_json(folder.file("plan.json")).get("backend", "")
         return _train(plan, folder, backend, arguments)
     plan = _plan(arguments)
-    plan.check_memory()
     if arguments.agreement:
         return _agreement(plan, arguments)
+    for cell in plan.experiments:
+        check_members(plan.members(cell))  # raises before anything is imported or written
     if backend == both_frameworks.BOTH:
-        for cell in plan.experiments:
-            check_members(plan.members(cell))
         drawn = of_kind(next(iter(plan.experiments.values())).data, DigitSums).seed
         again = [*argv, "--data-seed", str(drawn)] if arguments.data_seed == "fresh" else argv
         return both_frameworks.start_with_options(BOTH_BACKENDS, "digit_sum", again, request, arguments.out)
@@ -151,8 +142,6 @@ def main(argv: list[str]) -> int:
     who = _workers(plan, backend, arguments)
     path = Path(arguments.out) if arguments.out else new_name(Path("runs"), f"digit_sum-{backend}")
     RunFolder.check_free(path)
-    for cell in plan.experiments:
-        check_members(plan.members(cell))  # raises before anything is written
     folder = RunFolder.create(path)
     write_json_atomic(path / "plan.json", {**plan.tree(), "backend": next(iter(who.values())).backend.NAME})
     return _train(plan, folder, backend, arguments)

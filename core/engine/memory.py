@@ -111,13 +111,13 @@ def check_memory(
             f"`training.batch_size` {training.batch_size}, `text.max_length` {experiment.text.max_length}: a batch of"
             f" {tokens:,} tokens takes about {amount(need.activations)} of memory, {has}: lower `training.batch_size`"
         )
-    count = need.parameters // value_size(training)
-    several = f" of {models:,} models" if models > 1 else ""
     fields = _large_fields(model, lambda other: training_need(other, training, tokens, models).on(limit))
     named = ", ".join(f"`{field}` {_shown(value)}" for field, value in fields.items())
+    several = f" of {models:,} models" if models > 1 else ""
     raise UserError(
-        f"{named or model.describe()}: training takes at least {amount(need.on(limit))} of memory ({_number(count)}"
-        f" parameters{several} in {training.array_dtype}, with gradients, state of {training.optimizer.kind}, checkpoint), {has}:"
+        f"{named or model.describe()}: training takes at least {amount(need.on(limit))} of memory for"
+        f" {_number(models * parameter_count(model))} parameters{several} in {training.array_dtype}, with gradients and"
+        f" the state of {training.optimizer.kind}, and {has}:"
         f" lower {' or '.join(f'`{field}`' for field in fields) or 'the sizes of the model'}"
     )
 

@@ -32,8 +32,8 @@ class Terminal(Console):
         return getattr(file, "styled", file)
 
     @file.setter
-    def file(self, file: IO[str]) -> None:
-        self._file = file
+    def file(self, new_file: IO[str]) -> None:
+        self._file = new_file
 
     @property
     def size(self) -> ConsoleDimensions:
@@ -41,8 +41,8 @@ class Terminal(Console):
         return ConsoleDimensions(max(width, LEAST_WIDTH), height)
 
     @size.setter
-    def size(self, size: tuple[int, int]) -> None:
-        self._width, self._height = size
+    def size(self, new_size: tuple[int, int]) -> None:
+        self._width, self._height = new_size
 
 
 console = Terminal(highlight=False, soft_wrap=True, emoji=False)

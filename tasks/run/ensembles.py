@@ -10,6 +10,7 @@ from rich.progress import TextColumn
 
 from core.engine import machine
 from core.engine.contract import Ensemble, EnsembleStats
+from core.engine.memory import check_memory, host_limit
 from core.spec.experiment import Experiment, with_class_weights
 from core.train.ensemble import EnsembleSession, EnsembleState, evaluate_each, train_together
 from core.train.ensemble_folder import EnsembleFolder
@@ -25,9 +26,13 @@ from tasks.run.worker import Worker
 
 
 def make_members(experiments: dict[str, Experiment]) -> list[Member]:
-    """Return the members with their data; members with equal data settings share it."""
+    """Return the members with their data; members with equal data settings share it.
+
+    Raises UserError if they do not fit into memory.
+    """
     made, members = {}, []
     for name, experiment in experiments.items():
+        check_memory(experiment, host_limit(), models=len(experiments))
         if experiment.data not in made:
             made[experiment.data] = read_data(experiment, Path())[0]
         data = made[experiment.data]
