@@ -17,7 +17,7 @@ from typing import NoReturn
 from backends import launchers
 from core.engine.processes import PeerLost
 from core.errors import Note, UserError
-from core.strings import middle
+from core.strings import middle, shorten
 from tasks.cli import streams, terminal
 from tasks.cli.streams import OUTPUT, PIPE_CLOSED, OutputLost, Streams
 from tasks.cli.terminal import console, errors
@@ -33,6 +33,9 @@ PATH_ERRORS = (errno.ENAMETOOLONG, errno.EACCES, errno.EPERM, errno.ELOOP)
 
 NOT_READ = ("integer string conversion", "decoding a JSON")
 """Texts of Python's errors for JSON that it refuses to read."""
+
+OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "ResourceExhausted", "bad_alloc")
+"""Texts of the frameworks' errors if an allocation fails."""
 
 ARGUMENT = 80
 """Maximum number of characters of an argument in an error."""
@@ -74,12 +77,19 @@ def run_program(main: Callable[[list[str]], int], argv: list[str]) -> int:
                 raise
             terminal.error(f"{_shown(error.object)} is not UTF-8: rename the file or the folder")
             return 2
-        except (ValueError, RecursionError) as error:
-            # Of a JSON file, where no caller expects them.
-            if not any(part in str(error) for part in NOT_READ):
-                raise
-            terminal.error("a JSON file has a number of thousands of digits, or is nested too deeply: restore it")
-            return 2
+        except (MemoryError, RuntimeError, SystemError, ValueError) as error:
+            # No caller expects them: data decides on most of the memory, and a JSON file of a run is our own.
+            text = str(error)
+            if isinstance(error, MemoryError) or any(part in text for part in OUT_OF_MEMORY):
+                cause = shorten(text, ARGUMENT) or "MemoryError"
+                terminal.error(
+                    f"out of memory ({cause}): lower `training.batch_size`, `text.max_length` or the sizes of the model"
+                )
+                return 2
+            if any(part in text for part in NOT_READ):
+                terminal.error("a JSON file has a number of thousands of digits, or is nested too deeply: restore it")
+                return 2
+            raise
         except OSError as error:
             if error.errno not in PATH_ERRORS or error.filename is None:
                 raise

@@ -121,6 +121,8 @@ def test_errors_are_one_line_with_the_fix(message, kept, capsys):
         (ValueError("Exceeds the limit (4300 digits) for integer string conversion"), "thousands of digits"),
         (RecursionError("maximum recursion depth exceeded while decoding a JSON array"), "nested too deeply"),
         (UnicodeEncodeError("utf-8", "runs/caf\udce9", 8, 9, "surrogates not allowed"), r"'runs/caf\xe9' is not UTF-8"),
+        (MemoryError("Unable to allocate 30 GiB"), "out of memory (Unable to allocate 30 GiB): lower --batch-size"),
+        (RuntimeError(f"CUDA out of memory.{' words' * 500}"), "out of memory (CUDA out of memory. words"),
         (PermissionError(13, "Permission denied", "x\x1b" * 900), "Permission denied"),
     ],
 )
@@ -131,6 +133,14 @@ def test_errors_of_the_system_are_one_line(error, says, capsys):
     assert run_program(main, []) == 2
     err = capsys.readouterr().err
     assert says in err and err.count("\n") == 1 and len(err) <= MESSAGE + 8 and "\x1b" not in err
+
+
+def test_other_errors_of_a_program_keep_their_traceback():
+    def main(argv):
+        raise ValueError("a mistake of ours")
+
+    with pytest.raises(ValueError, match="of ours"):
+        run_program(main, [])
 
 
 @pytest.mark.parametrize("name", ["plain", "two words", "it's", "a\nb\x1b[2J'\\c", "right\u202e", "\x9b"])
