@@ -25,6 +25,7 @@ import numpy as np
 import backends
 from backends import implementations
 from core.engine import machine
+from core.engine.memory import check_memory, host_limit
 from core.errors import UserError
 from core.files import write_json_atomic
 from core.models.encoders.encoder import Encoder
@@ -238,6 +239,7 @@ def _base(arguments: argparse.Namespace) -> Experiment:
         fact("vectors", "pretrained vectors replaced by random ones, which does not affect parity")
     if arguments.plant:
         base = replace(base, fault(arguments.plant).needs, f"--plant {arguments.plant}")
+    check_memory(base, host_limit())
     return base
 
 
