@@ -12,8 +12,11 @@ MESSAGE = 600
 WORD = 120
 """Maximum number of characters of a word in a message that is too long."""
 
-_INVISIBLE = r"\x7f-\x9f\u202a-\u202e\u2066-\u2069"
-"""DEL, the C1 control characters, and the characters that change the writing direction of the text after them."""
+_INVISIBLE = r"\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff"
+"""DEL, C1 control characters, changes of the writing direction, and bytes that are not UTF-8.
+
+Python prints such bytes as they are in the locale C, and 0x9b is a control character.
+"""
 CONTROL = re.compile(rf"[\x00-\x1f{_INVISIBLE}]")
 _NOT_PRINTABLE = re.compile(rf"[\x00-\x08\x0b-\x1f{_INVISIBLE}]")
 REPLACEMENT = "\ufffd"

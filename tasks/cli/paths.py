@@ -37,4 +37,7 @@ def quoted(text: str | Path) -> str:
 
 
 def _escape(code: int) -> str:
+    if 0xDC80 <= code <= 0xDCFF:  # a byte that is not UTF-8
+        code -= 0xDC00
+        return f"\\x{code:02x}"
     return f"\\x{code:02x}" if code < 128 else f"\\u{code:04x}"

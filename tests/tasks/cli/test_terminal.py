@@ -19,10 +19,10 @@ from tasks.cli.console import bar, fact, run_program
 from tasks.cli.paths import quoted
 from tasks.cli.terminal import Terminal, literal
 
-HOSTILE = "a\x1b]0;title\x07b\x9b2Jc\x7f\rd\u202eright\u2066e [red]f[/] :cat:"
-SAFE = "a\ufffd]0;title\ufffdb\ufffd2Jc\ufffd\ufffdd\ufffdright\ufffde [red]f[/] :cat:"
+HOSTILE = "\udc9bz\x85a\x1b]0;title\x07b\x9b2Jc\x7f\rd\u202eright\u2066e [red]f[/] :cat:"
+SAFE = "\ufffdz\ufffda\ufffd]0;title\ufffdb\ufffd2Jc\ufffd\ufffdd\ufffdright\ufffde [red]f[/] :cat:"
 """Markup and emoji of the text itself stay as they are."""
-BAD = tuple("\x1b\x07\x9b\x7f\r\u202e\u2066")
+BAD = tuple("\udc9b\x85\x1b\x07\x9b\x7f\r\u202e\u2066")
 
 
 def table() -> Table:
@@ -143,9 +143,12 @@ def test_other_errors_of_a_program_keep_their_traceback():
         run_program(main, [])
 
 
-@pytest.mark.parametrize("name", ["plain", "two words", "it's", "a\nb\x1b[2J'\\c", "right\u202e", "\x9b"])
+@pytest.mark.parametrize("name", ["plain", "two words", "it's", "a\nb\x1b[2J'\\c", "right\u202e", "\x9b", "caf\udce9"])
 def test_quoted_paths_can_be_pasted_into_bash(name):
     text = quoted(name)
     assert not any(own in text for own in (*BAD, "\n"))
     command = ["bash", "-c", f"printf %s {text}"]
-    assert subprocess.run(command, capture_output=True, env={"LC_ALL": "C.UTF-8"}).stdout.decode() == name
+    assert (
+        subprocess.run(command, capture_output=True, env={"LC_ALL": "C.UTF-8"}).stdout.decode(errors="surrogateescape")
+        == name
+    )
