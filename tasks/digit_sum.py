@@ -12,13 +12,12 @@ from __future__ import annotations
 import argparse
 import itertools
 import os
-import shlex
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
 import numpy as np
-from rich.markup import escape
 
 import backends
 from core.checked_json import read_checked_json, write_checked_json
@@ -41,8 +40,10 @@ from core.train.run_lock import held
 from tasks.cli.console import INTERRUPTED, Parser, console, fact, launch
 from tasks.cli.framework import load_backend
 from tasks.cli.options import DEVICE_HELP, TEXT_FLAGS, add_options, apply_options, given
-from tasks.cli.paths import new_name
+from tasks.cli.paths import new_name, quoted
 from tasks.cli.recipes import digit_sum
+from tasks.cli.streams import keep_training
+from tasks.cli.terminal import literal
 from tasks.run import both_frameworks
 from tasks.run.ensembles import make_members, train_group
 from tasks.run.report import write_page
@@ -106,6 +107,8 @@ class Plan:
 
 def main(argv: list[str]) -> int:
     arguments = _parser().parse_args(argv)
+    if not arguments.agreement:
+        keep_training()
     request, backend = Request.read(arguments), arguments.backend
     if arguments.resume:
         _refuse_with_resume(arguments)
@@ -125,9 +128,9 @@ def main(argv: list[str]) -> int:
     plan = _plan(arguments)
     if arguments.agreement:
         return _agreement(plan, arguments)
+    for cell in plan.experiments:
+        check_members(plan.members(cell))  # raises before anything is imported or written
     if backend == both_frameworks.BOTH:
-        for cell in plan.experiments:
-            check_members(plan.members(cell))
         drawn = of_kind(next(iter(plan.experiments.values())).data, DigitSums).seed
         again = [*argv, "--data-seed", str(drawn)] if arguments.data_seed == "fresh" else argv
         return both_frameworks.start_with_options(BOTH_BACKENDS, "digit_sum", again, request, arguments.out)
@@ -135,8 +138,6 @@ def main(argv: list[str]) -> int:
     who = _workers(plan, backend, arguments)
     path = Path(arguments.out) if arguments.out else new_name(Path("runs"), f"digit_sum-{backend}")
     RunFolder.check_free(path)
-    for cell in plan.experiments:
-        check_members(plan.members(cell))  # raises before anything is written
     folder = RunFolder.create(path)
     write_checked_json(path / PLAN, {**plan.tree(), "backend": next(iter(who.values())).backend.NAME})
     with held(path):
@@ -218,7 +219,7 @@ def _plan(arguments: argparse.Namespace) -> Plan:
 def _data_seed(text: str) -> int:
     if text == "fresh":
         return int.from_bytes(os.urandom(4), "little")
-    if text.isdigit() and int(text) < 2**32:
+    if re.fullmatch("[0-9]{1,10}", text) and int(text) < 2**32:
         return int(text)
     raise UserError(f"--data-seed {text}: expected an integer from 0 to {2**32 - 1}, or fresh")
 
@@ -237,7 +238,7 @@ def _train(plan: Plan, folder: RunFolder, backend: str, arguments: argparse.Name
         found = train_group(cell, plan.members(cell), who[cell], EnsembleFolder(folder.path / cell), SUMS)
         if found is None:
             console.print("stopped, checkpoint saved. Resume with:")
-            console.print(escape(f"  {PROGRAM} --resume {shlex.quote(str(folder.path))}"))
+            console.print(literal(f"  {PROGRAM} --resume {quoted(folder.path)}"))
             return INTERRUPTED
         results[cell] = found
     rows = [_row(plan, cell, length, results[cell]) for cell in plan.experiments for length in plan.lengths]
@@ -250,7 +251,7 @@ def _train(plan: Plan, folder: RunFolder, backend: str, arguments: argparse.Name
     if gated:
         run = folder.path / gated / f"L{plan.lengths[0]}-seed{plan.seeds[0]}"
         digits = " ".join(["6", "7", "0", "0", "1", *"0" * 30][: max(plan.lengths[0], 3)])
-        fact("next", f"python -m tasks.gates {shlex.quote(str(run))} --sequence {digits}", command=True)
+        fact("next", f"python -m tasks.gates {quoted(run)} --sequence {digits}", command=True)
     # Written last, since this file marks the run as finished.
     write_checked_json(
         folder.path / "results.json",

@@ -14,11 +14,11 @@ from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
-from rich.markup import escape
 
 from core.analysis.gradient_flow import one_layer_to_the_last_state, state_gradients
 from core.checked_json import write_checked_json
 from core.engine import machine
+from core.engine.memory import check_memory, host_limit
 from core.errors import UserError
 from core.models.encoders.recurrent import RecurrentEncoder
 from core.plots.textbook import Norms, draw_norms, draw_vanishing
@@ -34,6 +34,8 @@ from tasks.cli.console import Parser, console, fact, launch
 from tasks.cli.options import DEVICE_HELP, TEXT_FLAGS, add_options, apply_options
 from tasks.cli.paths import new_name
 from tasks.cli.recipes import digit_sum, exploding
+from tasks.cli.streams import keep_training
+from tasks.cli.terminal import literal
 from tasks.run import both_frameworks
 from tasks.run.ensembles import make_members, train_once
 from tasks.run.report import write_page
@@ -96,10 +98,12 @@ def _numbers(values: np.ndarray) -> list[list[float | None]]:
 def main(argv: list[str]) -> int:
     parser = _parser()
     arguments = parser.parse_args(argv)
+    keep_training()
     request = Request.read(arguments)
     if arguments.resume:
         return _resume(parser, arguments)
     base = _base(arguments)
+    check_memory(base, host_limit(), models=len(arguments.seeds))
     if arguments.backend == both_frameworks.BOTH:
         return both_frameworks.start_with_options(BOTH_BACKENDS, "exploding", argv, request, arguments.out)
     own_cell = _encoder(base).cell
@@ -324,7 +328,7 @@ def _report(base: Experiment, results: dict) -> None:
     )
     for way, test in own.test.items():
         console.print(
-            escape(
+            literal(
                 f"{way:<12} best dev accuracy {own.dev[way]:.3f}, test {np.mean(test):.3f}"
                 f" (means; test by seed {' '.join(f'{value:.2f}' for value in test)})"
             )

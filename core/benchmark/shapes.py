@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from core.engine.memory import amount, host_limit
 from core.errors import UserError
 from core.models.embedding import Embedding
 from core.models.encoders.recurrent import GATES, Cell, RecurrentEncoder
@@ -47,6 +49,13 @@ class Shape:
         return RecurrentEncoder(
             cell=cell, hidden_size=self.hidden, num_layers=self.layers, bidirectional=self.bidirectional
         )
+
+    @property
+    def least_memory(self) -> int:
+        """Bytes of input, output and weights in float32, with one gate."""
+        encoder = self.encoder("srn")
+        weights = sum(math.prod(row.shape) for row in encoder.parameters(self.inputs))
+        return 4 * (weights + self.batch * self.length * (self.inputs + encoder.output_size(self.inputs)))
 
     def flops(self, cell: Cell, tokens: int, training: bool) -> float:
         """Return the operations of the matrix products for `tokens` real tokens, without padding.
@@ -98,7 +107,7 @@ SHAPES = {
 }
 """Shapes by name: two examples of the textbook, and three sizes of text classifiers."""
 
-WRITTEN = re.compile(r"(\d+)x(\d+),(\d+)/(\d+)(,bi)?(?:,(\d+))?")
+WRITTEN = re.compile(r"([0-9]{1,9})x([0-9]{1,9}),([0-9]{1,9})/([0-9]{1,9})(,bi)?(?:,([0-9]{1,9}))?")
 
 
 def parse_shape(text: str) -> Shape:
@@ -120,4 +129,11 @@ def parse_shape(text: str) -> Shape:
     layers = int(layers or 1)
     if min(batch, length, inputs, hidden) < 1 or not 1 <= layers <= 16:
         raise UserError(f"`shapes` {text}: sizes must be at least 1, and layers from 1 to 16")
-    return Shape(text, batch, length, inputs, hidden, bool(both), layers)
+    shape = Shape(text, batch, length, inputs, hidden, bool(both), layers)
+    limit = host_limit()
+    if limit is not None and shape.least_memory > limit.size:
+        raise UserError(
+            f"`shapes` {text}: takes at least {amount(shape.least_memory)} of memory, {limit.owner} has"
+            f" {amount(limit.size)}: give smaller sizes"
+        )
+    return shape

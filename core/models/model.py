@@ -8,6 +8,8 @@ classify single texts without a framework.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from pydantic import model_validator
 
@@ -51,6 +53,11 @@ def parameter_table(model: Model) -> list[Parameter]:
         *model.encoder.parameters(model.embedding.output_size),
         *model.head.parameters(model.features),
     ]
+
+
+def parameter_count(model: Model) -> int:
+    """Return the number of values in all parameters."""
+    return sum(math.prod(row.shape) for row in parameter_table(model))
 
 
 def initial_parameters(model: Model, seed: int, dtype: str) -> dict[str, np.ndarray]:

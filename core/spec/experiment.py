@@ -10,6 +10,7 @@ that field.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -99,6 +100,7 @@ def parse_experiment(tree: object, where: str) -> Experiment:
 
     Raises UserError naming `where`, the first invalid field and its constraint.
     """
+    _check_integers(tree, where)
     if not isinstance(tree, dict):
         raise UserError(
             f"{where}: got {type(tree).__name__}, expected an experiment as a JSON object: give such a file"
@@ -121,6 +123,24 @@ def upgrade(tree: Mapping[str, object], version: int) -> dict[str, object]:
     if version < 3 and isinstance(text, dict):  # the `words` tokenizer of format 2 dropped all signs but ! and ?
         upgraded["text"] = {"signs": False, **text}
     return upgraded
+
+
+def _check_integers(tree: object, where: str) -> None:
+    """Raise UserError for an integer that no field needs and that arrays and files cannot hold."""
+    nodes: list[tuple[str, object]] = [("", tree)]
+    while nodes:
+        path, node = nodes.pop()
+        if isinstance(node, dict):
+            nodes += [(f"{path}.{name}" if path else str(name), own) for name, own in node.items()]
+        elif isinstance(node, list | tuple):
+            nodes += [(path, own) for own in node]
+        elif isinstance(node, int) and abs(node) > LARGEST:
+            digits = int(abs(node).bit_length() * math.log10(2)) + 1
+            raise UserError(f"{where}: {path}: got an integer of about {digits:,} digits, expected at most 2^63")
+
+
+LARGEST = 2**63
+"""Largest integer in a spec; some fields have lower limits."""
 
 
 KINDS = {
@@ -161,6 +181,8 @@ def read_experiment(path: str | Path) -> Experiment:
         raise UserError(
             f"{path}: not JSON (line {error.lineno}, column {error.colno}: {error.msg}): correct the file"
         ) from None
+    except (ValueError, RecursionError):
+        raise UserError(f"{path}: got thousands of digits or nested sections, expected a spec: correct it") from None
     if isinstance(tree, dict) and "experiment" in tree:
         tree = tree["experiment"]
     return parse_experiment(tree, str(path))

@@ -13,6 +13,7 @@ from core.data.download import Progress, no_progress
 from core.data.pretrained_vectors import PACKAGES, Vectors, check_width, look_up, open_vectors
 from core.data.sources import digit_sums
 from core.data.tokenizers import segmenter
+from core.engine.memory import check_memory, host_limit
 from core.engine.processes import ProcessGroup, local_rank_0_first
 from core.errors import UserError
 from core.files import user_path
@@ -60,6 +61,7 @@ def prepare_start(
         vectors = open_vectors_of(experiment)
         data, data_record = read_data(experiment, cache, progress=progress)
     experiment = fitted(experiment, data)
+    check_memory(experiment, host_limit(), lengths=data.train.lengths[:0])
     parameters, vectors_record = starting_values(experiment, data, vectors, progress)
     execution = {"classes": data.classes, **tokenized_by(experiment), "data": data_record, **vectors_record}
     return Setup(experiment, data, Checkpoint(parameters), execution)

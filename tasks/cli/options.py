@@ -149,7 +149,10 @@ def add_options(
 
 def _numbers(text: str) -> list[int]:
     """Parse comma-separated integers."""
-    return [int(part) for part in text.split(",")]
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected integers such as 3,4,5") from None
 
 
 def given(arguments: argparse.Namespace) -> list[str]:
@@ -194,6 +197,8 @@ def apply_options(experiment: Experiment, arguments: argparse.Namespace) -> Expe
             changes[field] = json.loads(text)
         except json.JSONDecodeError:
             changes[field] = text
+        except (ValueError, RecursionError):
+            raise UserError(f"--set {field}: got a value of {len(text):,} characters, expected a shorter one") from None
     try:
         return replace(experiment, changes, "options")
     except UserError as error:

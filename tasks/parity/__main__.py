@@ -21,11 +21,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.markup import escape
 
 import backends
 from backends import implementations
 from core.engine import machine
+from core.engine.memory import check_memory, host_limit
 from core.errors import UserError
 from core.files import write_json_atomic
 from core.models.encoders.encoder import Encoder
@@ -54,6 +54,7 @@ from tasks.cli.framework import load_backend
 from tasks.cli.options import add_options, apply_options
 from tasks.cli.paths import cache_folder, new_name
 from tasks.cli.recipes import RECIPES, recipe
+from tasks.cli.terminal import literal
 from tasks.parity.cases import GRID, PARITY_SPEC, TRAINING, VARIANTS, every_feature, with_unequal_weights
 from tasks.parity.features import not_exercised
 from tasks.parity.table import ParityProgress, print_findings, worst
@@ -238,6 +239,7 @@ def _base(arguments: argparse.Namespace) -> Experiment:
         fact("vectors", "pretrained vectors replaced by random ones, which does not affect parity")
     if arguments.plant:
         base = replace(base, fault(arguments.plant).needs, f"--plant {arguments.plant}")
+    check_memory(base, host_limit())
     return base
 
 
@@ -306,7 +308,7 @@ def _check_training(name: str, comparison: Comparison, report: Report, progress:
         if trained.clipped is not None:
             curve += f"clipped in {trained.clipped}, "
     verdict = "[green]pass[/]" if all(finding.passed for finding in findings) else "[red]FAIL[/]"
-    progress.finished(f"{verdict}  {escape(title)}: {curve}{seconds:.0f} s")
+    progress.finished(f"{verdict}  {literal(title)}: {curve}{seconds:.0f} s")
 
 
 def _conclude(report: Report, arguments: argparse.Namespace, where: str, seconds: float, out: Path) -> int:
@@ -347,8 +349,8 @@ def _detection(name: str, where: str, findings: list[Finding]) -> str:
     if failed is None:
         return f"[red]NOT detected[/]: {name} in {where} passed all rungs"
     return (
-        f"detected: {name} in {where}, on rung {failed.rung} ({escape(failed.compared)}, {failed.dtype}):"
-        f" {escape(failed.first or failed.where)}"
+        f"detected: {name} in {where}, on rung {failed.rung} ({literal(failed.compared)}, {failed.dtype}):"
+        f" {literal(failed.first or failed.where)}"
     )
 
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from rich.markup import escape
-
 from core.parity.findings import Finding
 from tasks.cli.console import bar, console, errors
+from tasks.cli.terminal import literal
 
 
 def print_findings(findings: Iterable[Finding]) -> None:
@@ -22,19 +21,19 @@ def print_findings(findings: Iterable[Finding]) -> None:
     previous = None
     for finding in findings:
         if (finding.rung, finding.quantity) != previous:
-            console.print(f"[bold]rung {finding.rung}[/]  [bold]{escape(finding.quantity)}[/]")
+            console.print(f"[bold]rung {finding.rung}[/]  [bold]{literal(finding.quantity)}[/]")
             previous = (finding.rung, finding.quantity)
         limit = "" if finding.limit is None else f"{finding.limit:.0e}" if finding.limit else "0"
         console.print(
-            f"      {escape(finding.compared):<{widest}}  {finding.dtype:<{wide}}  {finding.absolute:8.1e}"
-            f"  {finding.relative:8.1e}  {limit:>5}  {verdict(finding)}  {escape(finding.where)}"
+            f"      {literal(finding.compared):<{widest}}  {finding.dtype:<{wide}}  {finding.absolute:8.1e}"
+            f"  {finding.relative:8.1e}  {limit:>5}  {verdict(finding)}  {literal(finding.where)}"
         )
     for finding in findings:
         if not finding.passed:
-            first = escape(finding.first or finding.where)
+            first = literal(finding.first or finding.where)
             console.print(
-                f"[red]failed[/]  rung {finding.rung}, {escape(finding.compared)}, {finding.dtype},"
-                f" {escape(finding.quantity)}: first above the limit: [bold]{first}[/]"
+                f"[red]failed[/]  rung {finding.rung}, {literal(finding.compared)}, {finding.dtype},"
+                f" {literal(finding.quantity)}: first above the limit: [bold]{first}[/]"
             )
     console.print()
 
@@ -94,7 +93,7 @@ class ParityProgress:
         self._bar.stop()
 
     def rung(self, what: str, done: int, total: int) -> None:
-        self._bar.update(self._rung, description=escape(what), completed=done, total=total)
+        self._bar.update(self._rung, description=literal(what), completed=done, total=total)
 
     def finished(self, line: str = "") -> None:
         self._bar.advance(self._all)

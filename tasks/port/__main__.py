@@ -11,8 +11,6 @@ import argparse
 import os
 from pathlib import Path
 
-from rich.markup import escape
-
 from backends import weight_files
 from core.parity.layers import Sides
 from core.weights.choices import Choices
@@ -20,6 +18,7 @@ from core.weights.convert import NEUTRAL_MODULES, Port, convert, difference, to_
 from core.weights.witness import Fit, Space, candidates, layouts_to_try, search
 from core.weights.witness_logits import Witness
 from tasks.cli.console import console, fact, launch
+from tasks.cli.terminal import literal
 from tasks.port import certificate, layers
 from tasks.port.against import witness_of
 from tasks.port.arguments import choices_of, free_name, parse, record_of
@@ -64,7 +63,7 @@ def main(argv: list[str]) -> int:
     files["witness"] = Path(arguments.logits or arguments.against.rpartition(":")[0])
     proof = certificate.Proof(port, fits, witness, findings, files, sides, seed)
     fact("proof", str(certificate.write(proof, out)))
-    console.print(f"[green]{escape(certificate.claim(proof))}[/]")
+    console.print(f"[green]{literal(certificate.claim(proof))}[/]")
     return 0
 
 
@@ -123,12 +122,12 @@ def _claim_conversion(arguments: argparse.Namespace, port: Port, sides: Sides) -
     names = [*sides, "the NumPy reference"]
     same = f"{', '.join(names[:-1])} and {names[-1]} compute the same with the converted weights"
     computed = same if sides else "nothing computed, since no framework is installed"
-    console.print(f"[green]converted {len(port.rows)} arrays[/]: {escape(computed)}")
+    console.print(f"[green]converted {len(port.rows)} arrays[/]: {literal(computed)}")
     record = record_of(arguments)
     if record is not None and not (arguments.pooling or arguments.activation or arguments.encoder_activation):
-        console.print(f"the model is that of {escape(str(record))}")
+        console.print(f"the model is that of {literal(str(record))}")
     else:
-        console.print(f"not checked: {escape(NOT_CHECKED)}")
+        console.print(f"not checked: {literal(NOT_CHECKED)}")
 
 
 if __name__ == "__main__":

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rich.markup import escape
-
 from core.weights.convert import Port
 from core.weights.witness import Fit
 from core.weights.witness_logits import TOLERANCE, Witness
 from tasks.cli.console import console, fact
 from tasks.cli.flags import name_flags
+from tasks.cli.terminal import literal
 
 LISTED = 12
 """Maximum number of skipped entries to list."""
@@ -62,7 +61,7 @@ def listed(heading: str, entries: dict[str, str]) -> None:
 
 def failed(text: str) -> None:
     """Print what failed."""
-    console.print(f"[red]failed[/]   {escape(text)}")
+    console.print(f"[red]failed[/]   {literal(text)}")
 
 
 def left_out(unplaced: dict[str, str]) -> str:

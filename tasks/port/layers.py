@@ -7,7 +7,6 @@ from pathlib import Path
 from types import ModuleType
 
 import numpy as np
-from rich.markup import escape
 
 import backends
 from backends import weight_files
@@ -15,6 +14,7 @@ from core.errors import UserError
 from core.weights.layers import Layer, Layers, all_arrays, find_layers, random_input
 from tasks.cli.console import console, fact
 from tasks.cli.framework import load_backend
+from tasks.cli.terminal import literal
 from tasks.port.describe import failed, left_out, listed
 
 LIMIT = 1e-12
@@ -52,8 +52,8 @@ def main(arguments: argparse.Namespace, out: Path, seed: int) -> int:
         fact("left out", f"{left_out(layers.reasons)}: {unchanged}, not compared")
     fact("", f"random input in float64, seed {seed} (repeat with --draw {seed})")
     claim = f"each computes the same in {original} and {arguments.to}, largest difference {max(differences):.1e}"
-    console.print(f"[green]converted {len(layers.found)} layers[/]: {escape(claim)}")
-    console.print(f"not checked: {escape(WIRING)}")
+    console.print(f"[green]converted {len(layers.found)} layers[/]: {literal(claim)}")
+    console.print(f"not checked: {literal(WIRING)}")
     return 0
 
 
@@ -91,5 +91,5 @@ def _describe(layers: Layers, differences: list[float], source: str) -> None:
         text = "  ".join(f"{cell:<{width}}" for cell, width in zip(row, wide, strict=True))
         result = "[green]pass[/]" if difference <= LIMIT else "[red]FAIL[/]"
         note = f"  {layer.note}" if layer.note else ""
-        console.print(f"{escape(text)}  {difference:10.1e}  {result}{escape(note)}")
+        console.print(f"{literal(text)}  {difference:10.1e}  {result}{literal(note)}")
     console.print()

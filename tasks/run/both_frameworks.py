@@ -9,7 +9,6 @@ run folder per backend, and the report:
 from __future__ import annotations
 
 import os
-import shlex
 import signal
 import subprocess
 import sys
@@ -18,8 +17,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.markup import escape
-
 import backends
 from backends import launchers
 from core.checked_json import read_checked_json, write_checked_json
@@ -27,8 +24,9 @@ from core.errors import UserError
 from core.spec.experiment import FORMAT_VERSION, Experiment, parse_experiment
 from core.train.run_folder import CHECKED_SINCE, PLAN, RECORD, RunFolder
 from core.train.run_lock import LOCK, held
-from tasks.cli.console import INTERRUPTED, console, errors
-from tasks.cli.paths import new_name
+from tasks.cli.console import INTERRUPTED, console
+from tasks.cli.paths import new_name, quoted
+from tasks.cli.terminal import error, literal
 from tasks.run.report import write_report
 from tasks.run.signals import stop_numbers
 from tasks.run.train import Task, TrainOptions, check_task
@@ -172,7 +170,7 @@ def _resume(work: Work, check: Callable[[dict, str], None], run: str, request: R
     for own in (folder.path / name for name in backends.NAMES):
         if work.not_resumable(own):
             what = "cannot be resumed" if work.record is None else "ended before its spec was written"
-            raise UserError(f"{own}: {what}: remove it with rm -r {shlex.quote(str(own))}")
+            raise UserError(f"{own}: {what}: remove it with rm -r {quoted(own)}")
     _check_installed()
     device, implementation = request.device, request.implementation
     if device == "auto":
@@ -207,7 +205,7 @@ def _run(work: Work, folder: RunFolder, request: Request) -> int:
         if code == 2 and _is_empty(folder.path):
             return code  # the process has printed the reason
         console.print("stopped, all runs are kept. Resume with:")
-        console.print(escape(f"  python -m {work.program} --resume {shlex.quote(str(folder.path))}"))
+        console.print(literal(f"  python -m {work.program} --resume {quoted(folder.path)}"))
         return INTERRUPTED if stopped else code if code > 0 else 1
     console.print()
     names = list(backends.NAMES)
@@ -240,7 +238,7 @@ def _run_child(work: Work, argv: list[str]) -> tuple[int, bool]:
         forward_to(process)
         code = process.wait()
     if code < 0 and not received:
-        errors.print(f"[red]error:[/] the training process was killed by signal {-code}")
+        error(f"the training process was killed by signal {-code}")
     return code, bool(received) or code == INTERRUPTED
 
 

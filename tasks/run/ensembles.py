@@ -6,11 +6,11 @@ import math
 from datetime import datetime
 from pathlib import Path
 
-from rich.markup import escape
 from rich.progress import TextColumn
 
 from core.engine import machine
 from core.engine.contract import Ensemble, EnsembleStats
+from core.engine.memory import check_memory, host_limit
 from core.spec.experiment import Experiment, with_class_weights
 from core.train.ensemble import EnsembleSession, EnsembleState, evaluate_each, train_together
 from core.train.ensemble_folder import EnsembleFolder
@@ -21,14 +21,19 @@ from core.train.run_folder import RunFolder
 from core.train.setup import read_data
 from core.train.steps import total_steps
 from tasks.cli.console import bar, console, errors
+from tasks.cli.terminal import literal
 from tasks.run.signals import stop_signals
 from tasks.run.worker import Worker
 
 
 def make_members(experiments: dict[str, Experiment]) -> list[Member]:
-    """Return the members with their data; members with equal data settings share it."""
+    """Return the members with their data; members with equal data settings share it.
+
+    Raises UserError if they do not fit into memory.
+    """
     made, members = {}, []
     for name, experiment in experiments.items():
+        check_memory(experiment, host_limit(), models=len(experiments))
         if experiment.data not in made:
             made[experiment.data] = read_data(experiment, Path())[0]
         data = made[experiment.data]
@@ -44,7 +49,7 @@ class EnsembleDisplay:
         self._every = max(total // 5, 1)
         self._next = done + self._every
         self._bar = bar(TextColumn("{task.fields[figures]}"))
-        self._task = self._bar.add_task(escape(title), total=total, completed=done, figures="")
+        self._task = self._bar.add_task(literal(title), total=total, completed=done, figures="")
         self.lines: list[dict] = []
         self.stats: list[EnsembleStats] = []
         """Statistics of every step, kept only if there is no folder."""
@@ -74,7 +79,7 @@ class EnsembleDisplay:
         self._bar.update(self._task, figures=", ".join(figures) + " (means)")
         if not errors.is_terminal and step >= self._next:
             self._next = step + self._every
-            console.print(escape(f"{self.title}  step {step}/{self.total}  {', '.join(figures)} (means)"))
+            console.print(literal(f"{self.title}  step {step}/{self.total}  {', '.join(figures)} (means)"))
 
 
 def train_group(name: str, members: list[Member], worker: Worker, folder: EnsembleFolder, classes: tuple[str, ...]):

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from backends import implementations
+from core.engine.memory import check_memory, host_limit
 from core.errors import UserError
 from core.spec.experiment import Experiment, read_experiment
 from core.train.setup import absolute_source
@@ -14,6 +15,7 @@ from tasks.cli.console import Parser
 from tasks.cli.options import DEVICE_HELP, add_options, apply_options, given
 from tasks.cli.paths import cache_folder
 from tasks.cli.recipes import TASK_RECIPES, recipe
+from tasks.cli.streams import keep_training
 from tasks.run import both_frameworks
 from tasks.run.evaluate import evaluate_run
 from tasks.run.evaluators import EVALUATORS, NUMPY
@@ -87,6 +89,7 @@ def _train(program: Program, argv: list[str]) -> int:
     bases = {name: recipe(name, task.name) for name in recipes}
     add_options(parser, bases, program.without, {"--data": program.data_help})
     arguments = parser.parse_args(argv)
+    keep_training()
     cache = cache_folder(arguments.cache_dir)
     options = TrainOptions(Request.read(arguments), cache, arguments.out, arguments.tensorboard)
     if arguments.resume:
@@ -104,6 +107,7 @@ def _train(program: Program, argv: list[str]) -> int:
     check_task(task, base, arguments.config or "--recipe")
     experiment = absolute_source(program.complete(apply_options(base, arguments), arguments))
     check_task(task, experiment, "--set task")
+    check_memory(experiment, host_limit())
     if arguments.backend == both_frameworks.BOTH:
         return both_frameworks.start(task, experiment, options)
     return start(task, experiment, options)

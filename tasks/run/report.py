@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rich.markup import escape
-
 from core.data.sources.lookup import read_texts, shorten
 from core.errors import UserError
 from core.files import write_bytes_atomic
 from core.report.compare import Pair, order, warnings_of
 from core.report.page import page, pairs_of, run_figures
 from core.report.runs import Run, read_run
-from tasks.cli.console import DataProgress, console, errors, fact
+from tasks.cli.console import DataProgress, console, fact
 from tasks.cli.flags import name_flags
+from tasks.cli.terminal import literal, note
 
 COLUMNS = ("framework", "model", "test accuracy", "dev accuracy", "s per epoch", "tokens/s", "peak memory")
 """Columns of the table of runs that fit a terminal."""
@@ -36,7 +35,7 @@ def write_report(paths: list[Path], labels: list[str], out: Path, cache: Path) -
     texts, no_texts = _texts(pairs, cache)
     write_page(out, page(runs, pairs, texts, no_texts))
     for line in warnings_of(runs):
-        errors.print(f"[yellow]note:[/] {escape(line)}")
+        note(line)
     _show(runs, pairs)
     fact("report", str(out))
 
@@ -105,12 +104,12 @@ def _show(runs: list[Run], pairs: list[Pair]) -> None:
     widths = {name: max(len(name), *(len(row[name]) for row in rows)) for name in rows[0]}
     console.print("[bold]" + "  ".join(name.ljust(width) for name, width in widths.items()).rstrip() + "[/]")
     for row in rows:
-        console.print(escape("  ".join(row[name].ljust(width) for name, width in widths.items()).rstrip()))
+        console.print(literal("  ".join(row[name].ljust(width) for name, width in widths.items()).rstrip()))
     for pair in pairs[:MAX_PAIRS]:
         names = f"{pair.first.label} and {pair.second.label}"
         if pair.incomparable:
-            console.print(escape(f"{names}: predictions not compared: {pair.incomparable}"))
+            console.print(literal(f"{names}: predictions not compared: {pair.incomparable}"))
         else:
-            console.print(escape(f"{names}: {pair.agree:,} of {pair.documents:,} predictions agree"))
+            console.print(literal(f"{names}: {pair.agree:,} of {pair.documents:,} predictions agree"))
     if len(pairs) > MAX_PAIRS:
         console.print(f"... and {len(pairs) - MAX_PAIRS} more pairs in the report")

@@ -7,11 +7,9 @@ import signal
 import threading
 from contextlib import ExitStack, contextmanager
 
-from rich.markup import escape
-
 from core.engine.processes import PeerLost, ended_peer
 from tasks.cli.console import console, errors
-from tasks.cli.flags import name_flags
+from tasks.cli.terminal import error
 
 
 def stop_numbers() -> tuple[int, ...]:
@@ -74,7 +72,7 @@ def _end_if_stuck(processes: int, received: list[int]):
     def watch() -> None:
         while number := os.read(reader, 1):
             if number[0] == signal.SIGTERM and not left.wait(STUCK) and not received:
-                errors.print(f"[red]error:[/] {escape(name_flags(ended_peer(processes, 'it does not answer')))}")
+                error(ended_peer(processes, "it does not answer"))
                 os._exit(2)
         os.close(reader)
 

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
-from rich.markup import escape
 
 from backends import implementations
 from core.data.sources.lookup import read_texts, shorten
 from core.errors import UserError
 from core.models.heads.scores import Evaluation
-from core.models.model import parameter_table
+from core.models.model import parameter_count
 from core.plots.confusion import draw_confusion, numbering
 from core.strings import count_reasons
 from core.train.misclassified import most_confident, with_texts
 from core.train.record import Run
 from core.train.run_folder import RunFolder
-from tasks.cli.console import DataProgress, console, errors, fact
-from tasks.cli.flags import name_flags
+from tasks.cli.console import DataProgress, console, fact
+from tasks.cli.paths import quoted
+from tasks.cli.terminal import literal, note
 
 CONFUSION = "confusion.png"
 
@@ -35,6 +32,10 @@ SHOWN, LINE = 5, 90
 
 NAME = 40
 """Maximum characters of a class name to print."""
+
+
+LEGEND = 2000
+"""Maximum characters of the note with the numbers of classes."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ def describe(run: Run) -> None:
         fact("classes", _classes(execution["classes"], data["train"]["per_class"]))
     if "tokenized_by" in execution:
         fact("text", f"tokenized by {execution['tokenized_by']}{'' if experiment.text.jieba_hmm else ', HMM off'}")
-    size = sum(int(np.prod(row.shape)) for row in parameter_table(model))
+    size = parameter_count(model)
     fact("model", f"{model.describe()}, {size:,} parameters")
     if "vectors" in execution:
         fact("vectors", _vectors(execution["vectors"], model.embedding.trainable))
@@ -99,8 +100,8 @@ def report(task: Task, folder: RunFolder, result: dict, example: str) -> None:
     )
     fact("curves", str(folder.path / "curves.png"), WIDTH)
     fact("confusion matrix", str(folder.path / CONFUSION), WIDTH)
-    text = f'"{task.example}"' if task.example else shlex.quote(example or "a text")
-    fact("next", f"python -m {task.program} predict {shlex.quote(str(folder.path))} {text}", WIDTH, command=True)
+    text = f'"{task.example}"' if task.example else quoted(example or "a text")
+    fact("next", f"python -m {task.program} predict {quoted(folder.path)} {text}", WIDTH, command=True)
 
 
 def draw_or_note(name: str, draw: Callable[[], None]) -> None:
@@ -111,7 +112,7 @@ def draw_or_note(name: str, draw: Callable[[], None]) -> None:
         raise
     except Exception as error:
         reason = f"{type(error).__name__}: {shorten(str(error), LINE)}"
-        errors.print(f"[yellow]note:[/] {name} was not drawn ({escape(reason)})")
+        note(f"{name} was not drawn ({reason})")
 
 
 def save_confusion(run: Run, found: Evaluation) -> None:
@@ -120,7 +121,7 @@ def save_confusion(run: Run, found: Evaluation) -> None:
         found.confusion, run.execution["classes"], f"{run.title}: test", run.folder.path / CONFUSION
     )
     if legend:
-        errors.print(f"[yellow]note:[/] {escape(numbering(legend, CONFUSION))}")
+        note(numbering(legend, CONFUSION), LEGEND)
 
 
 def save_mistakes(run: Run, found: Evaluation, cache: Path) -> str:
@@ -135,7 +136,7 @@ def save_mistakes(run: Run, found: Evaluation, cache: Path) -> str:
             try:
                 wrong = with_texts(wrong, read_texts(run.experiment, fingerprint, names, cache, progress))
             except UserError as error:
-                errors.print(f"[yellow]note:[/] mistakes.csv has no texts: {escape(name_flags(str(error)))}")
+                note(f"mistakes.csv has no texts: {error}")
     run.folder.write_mistakes([own.cells for own in wrong])
     if not wrong:
         return ""
@@ -145,7 +146,7 @@ def save_mistakes(run: Run, found: Evaluation, cache: Path) -> str:
     width = max(map(len, labels))
     room = min(LINE, max(console.width - width - 12, 20)) if console.is_terminal else LINE
     for own, label in zip(wrong[:SHOWN], labels, strict=True):
-        console.print(escape(f"  {label.ljust(width)}  {own.probability:.4f}  {shorten(own.text, room)}"))
+        console.print(literal(f"  {label.ljust(width)}  {own.probability:.4f}  {shorten(own.text, room)}"))
     fact("errors", str(run.folder.path / "mistakes.csv"))
     return shorten(wrong[0].text, LINE // 2).removesuffix(" \u2026").lstrip("- ")
 

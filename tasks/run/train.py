@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import shlex
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-
-from rich.markup import escape
 
 from backends import launchers
 from core.engine.contract import Engine
@@ -24,7 +21,8 @@ from core.train.setup import StoppedRun, prepare_resume, prepare_start, read_che
 from core.train.steps import total_steps
 from core.train.trainer import Session, train
 from tasks.cli.console import INTERRUPTED, DataProgress, TrainingDisplay, console, fact
-from tasks.cli.paths import new_name
+from tasks.cli.paths import new_name, quoted
+from tasks.cli.terminal import literal
 from tasks.run import event_files
 from tasks.run.signals import stop_signals
 from tasks.run.summary import CONFUSION, Task, describe, draw_or_note, report, save_confusion, save_mistakes
@@ -134,7 +132,7 @@ def _train(run: Run, engine: Engine, group: ProcessGroup, tensorboard: bool) -> 
         observer = during.enter_context(TrainingDisplay(experiment.training.epochs, steps, step))
         if tensorboard and group.rank == 0:
             log = during.enter_context(event_files.EventLog(run.folder.path, step))
-            fact("events", f"tensorboard --logdir {shlex.quote(str(log.folder))}")
+            fact("events", f"tensorboard --logdir {quoted(log.folder)}")
             observer = event_files.Observers(observer, log)
         session = Session(experiment, data.train, data.dev, run.folder, run.state)
         state = train(engine, session, observer, should_stop, group)
@@ -146,7 +144,7 @@ def _show_stopped(task: Task, run: Run) -> None:
     step, (_, steps) = run.state.step, total_steps(run.experiment, run.data.train)
     draw_or_note("curves.png", lambda: _draw_curves(run, f"{run.title} (stopped at step {step})"))
     console.print(f"stopped at step {step} of {steps}, checkpoint saved. Resume with:")
-    console.print(escape(f"  python -m {task.program} --resume {shlex.quote(str(run.folder.path))}"))
+    console.print(literal(f"  python -m {task.program} --resume {quoted(run.folder.path)}"))
 
 
 def _draw_curves(run: Run, title: str, test: dict | None = None) -> None:

@@ -12,6 +12,7 @@ from backends.implementations import IMPLEMENTATIONS, SIDE_BY_SIDE
 from core.engine import devices
 from core.engine.contract import Engine, Ensemble
 from core.engine.executor import Executor
+from core.engine.memory import check_memory, device_limit
 from core.spec.experiment import Experiment
 from core.train.members import Member, starting_values
 from core.train.record import executor_record
@@ -85,8 +86,13 @@ class Worker:
         return cls(backend, Executor(device, implementation_on(device, request, backend, experiment, SIDE_BY_SIDE)))
 
     def engine(self, setup: Setup) -> Engine:
-        """Return an engine with the parameters and moments of the setup's checkpoint."""
+        """Return an engine with the parameters and moments of the setup's checkpoint.
+
+        Raises UserError if the device has too little memory to train it.
+        """
         spec, checkpoint = setup.experiment, setup.checkpoint
+        limit = device_limit(self.executor.device, self.backend.gpus)
+        check_memory(spec, limit, lengths=setup.data.train.lengths, shards=self.executor.group.size)
         engine = self.backend.Engine(spec.model, spec.training, checkpoint.parameters, self.executor)
         if checkpoint.state.step or checkpoint.moments:
             engine.load(checkpoint.parameters, checkpoint.moments, checkpoint.state.step)

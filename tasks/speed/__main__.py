@@ -16,8 +16,6 @@ from collections.abc import Iterable, Mapping
 from itertools import chain, cycle, islice
 from pathlib import Path
 
-from rich.markup import escape
-
 import backends
 from backends import implementations
 from core.benchmark.shapes import SHAPES, parse_shape
@@ -33,6 +31,7 @@ from core.train.setup import absolute_source, fitted, read_data
 from tasks.cli.console import DataProgress, Parser, bar, console, errors, fact, launch
 from tasks.cli.paths import cache_folder, new_name
 from tasks.cli.recipes import RECIPES, recipe
+from tasks.cli.terminal import literal, warning
 from tasks.speed.environments import ENVIRONMENTS, IMPLEMENTATIONS, Environment, peak_environment, workers
 from tasks.speed.measure import LENGTHS, PASSES, STEPS, Measurement, Plan
 from tasks.speed.results import describe_disturbance, describe_run, panels, peaks, tree
@@ -195,7 +194,7 @@ def _show(stages: Iterable[str], total: int) -> None:
     with progress:
         task = progress.add_task("starting", total=total)
         for done, stage in enumerate(stages):
-            progress.update(task, description=escape(stage), completed=done, refresh=errors.is_terminal)
+            progress.update(task, description=literal(stage), completed=done, refresh=errors.is_terminal)
             name, _, what = stage.partition(": ")
             if what == "warming up" and not errors.is_terminal:
                 fact("timing", name)
@@ -216,9 +215,9 @@ def _conclude(measured: Measurement, about: dict, out: Path) -> None:
         fact("plot", str(out / "speed.png"))
     fact("figures", str(out / "speed.json"))
     console.print(f"finished in {about['seconds']:.0f} s")
-    warning = describe_disturbance(measured.rounds)
-    if warning:
-        errors.print(f"[yellow]warning:[/] {escape(warning)}")
+    disturbed = describe_disturbance(measured.rounds)
+    if disturbed:
+        warning(disturbed)
 
 
 if __name__ == "__main__":

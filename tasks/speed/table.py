@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from itertools import chain
 
 from rich.box import SIMPLE_HEAD
-from rich.markup import escape
 from rich.table import Table
 
 from core.benchmark.shapes import Shape
 from core.benchmark.timing import LayerRow, StepRow
 from tasks.cli.console import console, fact
+from tasks.cli.terminal import literal
 from tasks.speed.measure import LENGTHS, PASSES, Measurement, Plan
 from tasks.speed.results import RIVALS, compare, kernels
 
@@ -86,7 +86,7 @@ def _table(title: str, left: Sequence[str], columns: Mapping[str, Sequence[str]]
         table.add_column(name, justify="right", no_wrap=True)
     for names, own in lines.items():
         cells = chain(*(own.get(key, [""] * len(headings)) for key, headings in columns.items()))
-        table.add_row(*map(escape, names), *cells, style="bold" if names[-1] in ("fast", "whole step") else "")
+        table.add_row(*map(literal, names), *cells, style="bold" if names[-1] in ("fast", "whole step") else "")
     return table
 
 

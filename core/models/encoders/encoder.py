@@ -63,6 +63,10 @@ class Encoder(Spec):
         """Return the number of output features F."""
 
     @abstractmethod
+    def values_per_token(self, inputs: int) -> int:
+        """Return the number of values per token that every implementation keeps for the backward pass."""
+
+    @abstractmethod
     def parameters(self, inputs: int) -> list[Parameter]:
         """Return the rows of the parameter table, in the order of the forward pass."""
 

@@ -97,6 +97,9 @@ class RecurrentEncoder(Encoder):
     def output_size(self, inputs: int) -> int:
         return self.hidden_size * self.directions
 
+    def values_per_token(self, inputs: int) -> int:
+        return self.num_layers * self.directions * GATES[self.cell] * self.hidden_size
+
     def layer_input_size(self, layer: int, inputs: int) -> int:
         return inputs if layer == 0 else self.output_size(inputs)
 

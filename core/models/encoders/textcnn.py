@@ -49,6 +49,9 @@ class TextCNNEncoder(Encoder):
     def output_size(self, inputs: int) -> int:
         return sum(self.channels)
 
+    def values_per_token(self, inputs: int) -> int:
+        return sum(self.channels)
+
     def parameters(self, inputs: int) -> list[Parameter]:
         """Return `encoder.conv{j}.weight` [C_j, I, k_j], `encoder.conv{j}.bias` [C_j] per kernel j."""
         rows = []

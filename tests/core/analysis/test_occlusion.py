@@ -172,6 +172,8 @@ def test_explanations_are_printed_and_written_as_a_page(run, capsys, tmp_path):
         and "https:" not in content
         and "src=" not in content
     )
+    policies = [own["content"] for tag, own in found.tags if own.get("http-equiv") == "Content-Security-Policy"]
+    assert len(policies) == 1 and policies[0].startswith("default-src 'none';")
     titles = [float(attributes["title"]) for tag, attributes in found.tags if tag == "span" and "title" in attributes]
     assert len(titles) == 8 and max(map(abs, titles)) > 0
     code, _, err = call(capsys, run, text, "--html", page)

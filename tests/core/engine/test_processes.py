@@ -228,7 +228,7 @@ def test_programs_without_distributed_launch_are_refused(launcher, monkeypatch, 
 
 def test_other_ranks_print_only_their_own_errors(monkeypatch):
     waited = []
-    monkeypatch.setattr(tasks.cli.console.time, "sleep", waited.append)
+    monkeypatch.setattr(tasks.cli.entry.time, "sleep", waited.append)
     monkeypatch.setattr(tasks.cli.console.console, "quiet", False)
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setenv("WORLD_SIZE", "2")

@@ -1,0 +1,74 @@
+"""Consoles of standard output and standard error, and messages in one line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import IO
+
+from rich.console import Console, ConsoleDimensions, ConsoleOptions, RenderableType
+from rich.markup import escape
+from rich.segment import Segment
+
+from core.strings import MESSAGE, message, one_line, printable
+from tasks.cli.flags import name_flags
+
+LEAST_WIDTH = 20
+"""Width of a narrower terminal; rich prints nothing for a width of 0."""
+
+
+class Terminal(Console):
+    """A console that replaces control characters in all that it prints, but not in its own styles."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        for segment in super().render(renderable, options):
+            # The segments of a control move the cursor, for progress bars.
+            plain = segment.control or segment.text.isprintable()
+            yield segment if plain else Segment(printable(segment.text), segment.style)
+
+    @property
+    def file(self) -> IO[str]:
+        """The stream, without the replacement of escape sequences in plain text (`tasks/cli/streams.py`)."""
+        file = super().file
+        return getattr(file, "styled", file)
+
+    @file.setter
+    def file(self, new_file: IO[str]) -> None:
+        self._file = new_file
+
+    @property
+    def size(self) -> ConsoleDimensions:
+        width, height = super().size
+        return ConsoleDimensions(max(width, LEAST_WIDTH), height)
+
+    @size.setter
+    def size(self, new_size: tuple[int, int]) -> None:
+        self._width, self._height = new_size
+
+
+console = Terminal(highlight=False, soft_wrap=True, emoji=False)
+"""Standard output. Lines are not wrapped, so that other tools can process them; `:cat:` is no emoji."""
+
+errors = Terminal(stderr=True, highlight=False, soft_wrap=True, emoji=False)
+
+
+def literal(text: str) -> str:
+    """Return text that a console prints as it is, on one line: without markup and control characters."""
+    return escape(one_line(text))
+
+
+def error(text: str, who: str = "") -> None:
+    """Print an error; `who` precedes it."""
+    errors.print(f"{who}[red]error:[/] {_message(text)}")
+
+
+def warning(text: str) -> None:
+    errors.print(f"[yellow]warning:[/] {_message(text)}")
+
+
+def note(text: str, longest: int = MESSAGE, on: Console = errors) -> None:
+    """Print a note of at most `longest` characters."""
+    on.print(f"[yellow]note:[/] {_message(text, longest)}")
+
+
+def _message(text: str, longest: int = MESSAGE) -> str:
+    return escape(message(name_flags(text), longest))
