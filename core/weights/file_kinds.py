@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 
 from core.errors import UserError
 from core.weights.torch_files import MAGIC
+from core.zip_directory import read_members
 
 _PADDLE_TABLE = b"StructuredToParameterName@@"
 _FOREIGN = {b"\x89HDF": "an HDF5 file", b"\x1f\x8b": "a gzip file", b"GGUF": "a GGUF file", b"BZh": "a bzip2 file"}
@@ -46,9 +46,9 @@ def kind_of_content(path: str | Path) -> str | None:
 
 def _kind_of_zip(path: Path) -> str | None:
     try:
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+        with path.open("rb") as file:
+            names = [member.name for member in read_members(file)]
+    except (OSError, ValueError):
         return None
     inner = {name.partition("/")[2] for name in names}
     if "data.pkl" in inner:

@@ -1,0 +1,148 @@
+"""Members of a zip archive, by its central directory.
+
+Python's `zipfile` creates an object of a kilobyte for every entry of the directory, and its members may overlap, so a
+small archive can claim any size. Here, the number of entries is limited, and `Archive` returns every byte of the file
+at most once.
+
+Source: PKWARE's APPNOTE 6.3.10, sections 4.3 and 4.5.3.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from collections.abc import Callable
+from typing import BinaryIO, NamedTuple
+
+BYTES_PER_MEMBER = 100
+"""Smallest honest size of a member with its two headers."""
+_SPARE = 2000
+_END, _END64, _LOCATOR = b"PK\x05\x06", b"PK\x06\x06", b"PK\x06\x07"
+_ENTRY = struct.Struct("<4s4xHH4xIIIHHH8xI")
+_LOCAL = struct.Struct("<4s22xHH")
+_STORED, _DEFLATED = 0, 8
+
+
+class BadZip(ValueError):
+    """A damaged or hostile archive."""
+
+
+class Member(NamedTuple):
+    """An entry of the directory: `packed` and `size` in bytes, `offset` that of the local header."""
+
+    name: str
+    encrypted: bool
+    method: int
+    crc: int
+    packed: int
+    size: int
+    offset: int
+
+
+def read_members(file: BinaryIO, most: int | None = None) -> list[Member]:
+    """Return all entries. Raises BadZip for a damaged directory or more than `most` entries.
+
+    By default, `most` is proportional to the size of the file.
+    """
+    size = file.seek(0, io.SEEK_END)
+    start, length, shift = _locate(file, size)
+    most = _SPARE + size // BYTES_PER_MEMBER if most is None else most
+    file.seek(start)
+    data, place, members = file.read(length), 0, []
+    while place < length:
+        if len(members) == most:
+            raise BadZip(f"more than {most:,} members")
+        if place + _ENTRY.size > length:
+            raise BadZip("truncated directory")
+        mark, flags, method, crc, packed, unpacked, name, extra, comment, offset = _ENTRY.unpack_from(data, place)
+        if mark != b"PK\x01\x02":
+            raise BadZip("damaged directory")
+        place += _ENTRY.size
+        text = data[place : place + name].decode("utf-8" if flags & 0x800 else "cp437")
+        if 0xFFFFFFFF in (packed, unpacked, offset):
+            more = data[place + name : place + name + extra]
+            unpacked, packed, offset = _wide(more, (unpacked, packed, offset))
+        members.append(Member(text, bool(flags & 1), method, crc, packed, unpacked, offset + shift))
+        place += name + extra + comment
+    return members
+
+
+def _locate(file: BinaryIO, size: int) -> tuple[int, int, int]:
+    """Return start and length of the directory, and the number of bytes before the archive."""
+    tail = min(size, 22 + 65535)
+    file.seek(size - tail)
+    data = file.read(tail)
+    place = data.rfind(_END)
+    if place < 0 or place + 22 > len(data):
+        raise BadZip("no end of a zip archive: truncated")
+    length, offset = struct.unpack_from("<II", data, place + 12)
+    end = size - tail + place
+    if end >= 20:
+        file.seek(end - 20)
+        locator = file.read(20)
+        if locator.startswith(_LOCATOR):
+            (end,) = struct.unpack_from("<Q", locator, 8)
+            file.seek(min(end, size))
+            record = file.read(56)
+            if len(record) < 56 or not record.startswith(_END64):
+                raise BadZip("damaged end of a zip64 archive")
+            length, offset = struct.unpack_from("<QQ", record, 40)
+    shift = end - length - offset
+    if shift < 0:
+        raise BadZip("truncated directory")
+    return end - length, length, shift
+
+
+def _wide(extra: bytes, values: tuple[int, int, int]) -> list[int]:
+    """Replace the values that do not fit 32 bits by those of the zip64 field."""
+    place = 0
+    while place + 4 <= len(extra):
+        kind, length = struct.unpack_from("<HH", extra, place)
+        if kind == 1:
+            numbers = iter(struct.unpack_from(f"<{min(length, len(extra) - place - 4) // 8}Q", extra, place + 4))
+            return [next(numbers, value) if value == 0xFFFFFFFF else value for value in values]
+        place += 4 + length
+    return list(values)
+
+
+class Archive:
+    """The members of an archive in memory. Memory that unpacking creates is charged to `create`."""
+
+    def __init__(self, data: bytes, create: Callable[[int], None]) -> None:
+        self.members = read_members(io.BytesIO(data))
+        self._data, self._left, self._create = memoryview(data), len(data), create
+
+    def read(self, member: Member) -> memoryview:
+        """Return the content of a member after checking its CRC-32. Raises BadZip.
+
+        Stored content is a view of the file. All calls together return each byte of the file at most once.
+        """
+        packed = self._packed(member)
+        if member.method == _STORED and not member.encrypted:
+            content = packed
+        elif member.method == _DEFLATED and not member.encrypted:
+            self._create(member.size)
+            unpack = zlib.decompressobj(-zlib.MAX_WBITS)
+            content = memoryview(unpack.decompress(packed, member.size + 1))
+        else:
+            raise BadZip(f"{member.name[:60]} is encrypted or uses an unknown compression")
+        if len(content) != member.size:
+            raise BadZip(f"{member.name[:60]} has not the size that its directory claims")
+        if zlib.crc32(content) != member.crc:
+            raise BadZip(f"checksum mismatch, CRC-32 of {member.name[:60]}")
+        return content
+
+    def _packed(self, member: Member) -> memoryview:
+        header = self._data[member.offset : member.offset + _LOCAL.size]
+        if len(header) < _LOCAL.size:
+            raise BadZip(f"{member.name[:60]} is truncated")
+        mark, name, extra = _LOCAL.unpack(header)
+        start = member.offset + _LOCAL.size + name + extra
+        packed = self._data[start : start + member.packed]
+        if mark != b"PK\x03\x04" or len(packed) < member.packed:
+            raise BadZip(f"{member.name[:60]} is truncated")
+        self._left -= member.packed
+        if self._left < 0:
+            raise BadZip("members overlap")
+        return packed
