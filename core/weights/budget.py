@@ -10,7 +10,7 @@ from core.errors import UserError
 
 MEMORY, MEMORY_PER_BYTE = 128 * 10**6, 8
 """Limit of created bytes: a constant, and bytes per byte of the file."""
-OPERATIONS, BYTES_PER_OPERATION = 10**6, 4
+OPERATIONS, BYTES_PER_OPERATION = 10**6, 8
 """Limit of operations: a constant, and bytes of the file per further operation. A million takes about a second."""
 
 

@@ -26,11 +26,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from core.errors import UserError
 from core.models.model import Model, parameter_table
 from core.spec.experiment import Experiment, replace
 from core.weights.choices import Choices
-from core.weights.finders import Part, find_embedding, find_recurrent, join
+from core.weights.finders import Part, check_finite, find_embedding, find_recurrent, join
 from core.weights.finders_head import HeadFinder
 from core.weights.finders_textcnn import find_convolutions, find_tables, has_convolutions, in_layout_of
 from core.weights.paddle_files import layer_name
@@ -115,8 +114,7 @@ def convert(state: StateDict, layout: str, choices: Choices | None = None) -> Po
     if model.head.one_logit:
         assumed.append(f"the single output of {modules['head']} is the logit of class 1 of two")
     for name, source in sources.items():
-        if not np.isfinite(arrays[name]).all():
-            raise UserError(f"{where}: {source} contains NaN or infinity: give finite weights")
+        check_finite(arrays[name], source, where)
     dtype = np.result_type(*arrays.values())
     if any(array.dtype != dtype for array in arrays.values()):
         notes.append("float32 arrays converted to float64, as others are float64")

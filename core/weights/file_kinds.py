@@ -49,7 +49,7 @@ def _kind_of_zip(path: Path) -> str | None:
         with path.open("rb") as file:
             names = [member.name for member in read_members(file)]
     except (OSError, ValueError):
-        return None
+        return "npz" if path.suffix.lower() == ".npz" else None
     inner = {name.partition("/")[2] for name in names}
     if "data.pkl" in inner:
         return "torch"

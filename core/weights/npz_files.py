@@ -28,7 +28,7 @@ _FLAT = (
 
 _LONGEST_HEADER = 1 << 16
 """Most bytes of a header of a `.npy` file, which NumPy limits to 10,000 characters."""
-_OPERATIONS = 20
+_OPERATIONS = 50
 """Charge of an array, whose header Python parses."""
 
 

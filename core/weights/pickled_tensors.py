@@ -23,8 +23,8 @@ _TYPES = {
     "ByteStorage": "u1",
     "BoolStorage": "b1",
 }
-_OPERATIONS, _MEMORY = 20, 300
-"""Charge of a tensor, which is looked at several times."""
+_OPERATIONS, _MEMORY = 10, 300
+"""Charge of a tensor, whose form is checked."""
 
 
 class Storage:

@@ -30,6 +30,8 @@ from core.weights.pickled_arrays import Damaged, NumberType, PickledArray, damag
 
 _LONGEST_INTEGER, _LONGEST_NAME = 1000, 1000
 """Most characters of an integer in decimals and of a name. Python prints no integer of more than 4,300 digits."""
+_CALL = 2
+"""Operations of a call, besides that of its opcode."""
 
 
 def load(data: bytes, budget: Budget) -> object:
@@ -104,6 +106,7 @@ class SafeUnpickler(pickle._Unpickler):
         arguments, function = self.stack.pop(), self.stack[-1]
         if not isinstance(arguments, tuple) or not callable(function):
             raise Damaged("a call of something that is no function")
+        self.budget.operate(_CALL)
         self.budget.create(8 * len(arguments))
         opaque = isinstance(function, Opaque)
         self.stack[-1] = function(*arguments) if opaque else function(self.budget, *arguments)

@@ -24,6 +24,8 @@ KERNEL = re.compile(r"\d\.(weight(_v)?|parametrizations\.weight\.original1)$")
 _DEEPEST = 3
 _LONGEST_NAME = 200
 """Most characters of a name, or of the path to a state dict."""
+_OPERATIONS = 20
+"""Charge of an entry of a state dict, whose name and shape are looked at several times."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ def gather(
         if (error := whole_module(tree, where)) is not None:
             raise error
         part = "" if entry is None else f" in `entry` {entry}"
-        names = ", ".join(_name(key, where) for key in list(tree)[:6]) or "nothing"
+        names = ", ".join(_name(key, where)[:60] for key in list(tree)[:6]) or "nothing"
         raise UserError(
             f"{where}: no recurrent layer{part}, with names like lstm.weight_ih_l0, no convolutions, and no arrays"
             f" named weight: rename the arrays, or give another file (first entries: {names})"
@@ -93,6 +95,7 @@ def gather(
     widened: dict[str, int] = {}
     unread: dict[str, str] = {}
     for key, value in part.items():
+        budget.operate(_OPERATIONS)
         name, array = _name(key, where), as_array(value)
         kind = None if array is None else _WIDENED.get(array.dtype.name)
         if array is None or (kind is None and array.dtype.name not in ("float32", "float64")):

@@ -30,8 +30,8 @@ from core.zip_directory import Archive
 LINEAR_LAYOUT = "out_in"
 MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 """First bytes of a file before torch 1.6."""
-_STORAGE = 300
-"""Bytes of the record of a storage."""
+_STORAGE, _NODE = 300, 5
+"""Bytes of the record of a storage, and operations of an attribute of a TorchScript module."""
 
 
 class _Unpickler(SafeUnpickler):
@@ -143,7 +143,7 @@ def _attributes(tree: object, budget: Budget, prefix: str = "", depth: int = 0):
     """
     state = tree.state if isinstance(tree, Opaque) else None
     for name, value in state.items() if isinstance(state, dict) and depth < 20 else ():
-        budget.operate()
+        budget.operate(_NODE)
         budget.create(100 + len(prefix))
         if isinstance(value, Opaque):
             yield from _attributes(value, budget, f"{prefix}{name}.", depth + 1)
