@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Callable
 from typing import BinaryIO, NamedTuple
 
-BYTES_PER_MEMBER = 100
+BYTES_PER_MEMBER = 150
 """Smallest honest size of a member with its two headers."""
 _SPARE = 2000
 _END, _END64, _LOCATOR = b"PK\x05\x06", b"PK\x06\x06", b"PK\x06\x07"
@@ -46,8 +46,10 @@ def read_members(file: BinaryIO, most: int | None = None) -> list[Member]:
     By default, `most` is proportional to the size of the file.
     """
     size = file.seek(0, io.SEEK_END)
-    start, length, shift = _locate(file, size)
+    start, length, shift, count = _locate(file, size)
     most = _SPARE + size // BYTES_PER_MEMBER if most is None else most
+    if count > most:
+        raise BadZip(f"{count:,} members, expected at most {most:,}")
     file.seek(start)
     data, place, members = file.read(length), 0, []
     while place < length:
@@ -68,15 +70,15 @@ def read_members(file: BinaryIO, most: int | None = None) -> list[Member]:
     return members
 
 
-def _locate(file: BinaryIO, size: int) -> tuple[int, int, int]:
-    """Return start and length of the directory, and the number of bytes before the archive."""
+def _locate(file: BinaryIO, size: int) -> tuple[int, int, int, int]:
+    """Return start and length of the directory, the bytes before the archive, and the claimed number of members."""
     tail = min(size, 22 + 65535)
     file.seek(size - tail)
     data = file.read(tail)
     place = data.rfind(_END)
     if place < 0 or place + 22 > len(data):
         raise BadZip("no end of a zip archive: truncated")
-    length, offset = struct.unpack_from("<II", data, place + 12)
+    count, length, offset = struct.unpack_from("<HII", data, place + 10)
     end = size - tail + place
     if end >= 20:
         file.seek(end - 20)
@@ -87,11 +89,11 @@ def _locate(file: BinaryIO, size: int) -> tuple[int, int, int]:
             record = file.read(56)
             if len(record) < 56 or not record.startswith(_END64):
                 raise BadZip("damaged end of a zip64 archive")
-            length, offset = struct.unpack_from("<QQ", record, 40)
+            count, length, offset = struct.unpack_from("<QQQ", record, 32)
     shift = end - length - offset
     if shift < 0:
         raise BadZip("truncated directory")
-    return end - length, length, shift
+    return end - length, length, shift, count
 
 
 def _wide(extra: bytes, values: tuple[int, int, int]) -> list[int]:

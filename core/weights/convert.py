@@ -26,10 +26,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from core.errors import UserError
 from core.models.model import Model, parameter_table
 from core.spec.experiment import Experiment, replace
 from core.weights.choices import Choices
-from core.weights.finders import Part, check_finite, find_embedding, find_recurrent, join
+from core.weights.finders import Part, check_finite, find_embedding, find_recurrent, join, shown
 from core.weights.finders_head import HeadFinder
 from core.weights.finders_textcnn import find_convolutions, find_tables, has_convolutions, in_layout_of
 from core.weights.paddle_files import layer_name
@@ -97,6 +98,7 @@ def convert(state: StateDict, layout: str, choices: Choices | None = None) -> Po
         arrays |= part.arrays
         sources |= part.sources
         modules |= part.modules
+    _refuse_empty(every, parts, where)
     changes |= embedding.changes  # with two tables, each has half of the encoder's input size
     assumed = [line for part in parts for line in part.assumed]
     for field, value in (("pooling", choices.pooling), ("activation", choices.activation)):
@@ -144,6 +146,15 @@ def convert(state: StateDict, layout: str, choices: Choices | None = None) -> Po
         notes=[*state.notes, *notes],
         assumed=assumed,
     )
+
+
+def _refuse_empty(arrays: dict[str, np.ndarray], parts: tuple[Part, ...], where: str) -> None:
+    """Raise UserError for a layer without inputs or outputs, such as a head of 0 classes."""
+    for source in (source for part in parts for source in part.sources.values()):
+        if arrays[source].size == 0:
+            raise UserError(
+                f"{where}: {shown(source, arrays[source])} is empty, expected a layer with inputs and outputs: give another file"
+            )
 
 
 def head_finder(state: StateDict, layout: str, choices: Choices) -> HeadFinder:

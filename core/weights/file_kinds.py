@@ -28,7 +28,7 @@ def kind_of_content(path: str | Path) -> str | None:
         return "torch"
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 2**32:
         return "safetensors"
-    if head.startswith(b"PK\x03\x04"):
+    if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         return _kind_of_zip(Path(path))
     for start, what in _FOREIGN.items():
         if head.startswith(start):
@@ -50,11 +50,13 @@ def _kind_of_zip(path: Path) -> str | None:
             names = [member.name for member in read_members(file)]
     except (OSError, ValueError):
         return "npz" if path.suffix.lower() == ".npz" else None
+    if not names:
+        raise UserError(f"{path}: an empty zip archive, expected a state dict: save model.state_dict()")
     inner = {name.partition("/")[2] for name in names}
     if "data.pkl" in inner:
         return "torch"
     if {"archive_format", "serialized_exported_program.json", "serialized_state_dict.pt"} & (inner | set(names)):
         raise UserError(f"{path}: a torch.export archive, expected a state dict: save model.state_dict()")
-    if names and all(name.endswith(".npy") for name in names):
+    if all(name.endswith(".npy") for name in names):
         return "npz"
     return None

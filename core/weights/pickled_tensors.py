@@ -25,6 +25,8 @@ _TYPES = {
 }
 _OPERATIONS, _MEMORY = 10, 300
 """Charge of a tensor, whose form is checked."""
+_DIMENSIONS = 32
+"""Most dimensions of a tensor, which every version of NumPy has."""
 
 
 class Storage:
@@ -74,7 +76,9 @@ def _tensor(budget: Budget, storage, offset, shape, strides, *more):
     budget.create(_MEMORY)
     if not isinstance(storage, Storage) or not isinstance(shape, tuple) or not isinstance(strides, tuple):
         raise Damaged("a tensor of unknown form")
-    if len(shape) != len(strides) or len(shape) > 32:
+    if len(shape) > _DIMENSIONS:
+        raise Damaged(f"a tensor of {len(shape):,} dimensions, expected at most {_DIMENSIONS}")
+    if len(shape) != len(strides):
         raise Damaged("a tensor of unknown form")
     if any(type(size) is not int or not 0 <= size < 2**40 for size in (offset, *shape, *strides)):
         raise Damaged("a tensor of unknown form")

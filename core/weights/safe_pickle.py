@@ -64,6 +64,7 @@ class SafeUnpickler(pickle._Unpickler):
     stack: list
     append: Callable[[object], None]
     pop_mark: Callable[[], list]
+    read: Callable[[int], bytes]
     readline: Callable[[], bytes]
     memo: dict[int, object]
 
@@ -96,6 +97,9 @@ class SafeUnpickler(pickle._Unpickler):
     def load_long(self) -> None:
         self.append(_integer(self.readline()[:-1].removesuffix(b"L")))
 
+    def load_long4(self) -> None:
+        raise Damaged(f"an integer of {int.from_bytes(self.read(4), 'little'):,} bytes, expected at most 255")
+
     def load_put(self) -> None:
         index = _integer(self.readline()[:-1])
         if not 0 <= index < 2**32:
@@ -108,8 +112,11 @@ class SafeUnpickler(pickle._Unpickler):
             raise Damaged("a call of something that is no function")
         self.budget.operate(_CALL)
         self.budget.create(8 * len(arguments))
-        opaque = isinstance(function, Opaque)
-        self.stack[-1] = function(*arguments) if opaque else function(self.budget, *arguments)
+        given = arguments if isinstance(function, Opaque) else (self.budget, *arguments)
+        try:
+            self.stack[-1] = function(*given)
+        except TypeError:
+            raise Damaged("a call with arguments of an unknown form") from None
 
     def load_dict(self) -> None:
         items = self.pop_mark()
@@ -173,16 +180,14 @@ NONE NEWTRUE NEWFALSE BININT BININT1 BININT2 LONG1 FLOAT BINFLOAT STRING BINSTRI
 UNICODE BINUNICODE SHORT_BINUNICODE BINUNICODE8 BINBYTES SHORT_BINBYTES BINBYTES8
 EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 EMPTY_LIST LIST APPEND APPENDS EMPTY_DICT
 """
-"""Opcodes handled as in Python: they move values on the stack or call `find_class` results.
-
-LONG4 is excluded, as its integers can be too long for Python to print.
-"""
+"""Opcodes handled as in Python: they move values on the stack or call `find_class` results."""
 _CODES = {opcode.name: code for code, opcode in _BY_CODE.items()}
 _INSTEAD = {"BYTEARRAY8": "BINBYTES8", "EMPTY_SET": "EMPTY_LIST", "FROZENSET": "LIST", "ADDITEMS": "APPENDS"}
 """Opcodes handled as another one, as Python allocates bytearrays unread and hashes sets."""
 _OWN = {
     "INT": SafeUnpickler.load_int,
     "LONG": SafeUnpickler.load_long,
+    "LONG4": SafeUnpickler.load_long4,
     "PUT": SafeUnpickler.load_put,
     "REDUCE": SafeUnpickler.load_reduce,
     "DICT": SafeUnpickler.load_dict,

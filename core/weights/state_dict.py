@@ -6,6 +6,7 @@ its decoded tree to `gather`, which finds the state dict, also if a checkpoint n
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -49,11 +50,19 @@ class StateDict:
 def read_bytes(path: str | Path) -> bytes:
     """Read a file. Raises UserError if it cannot be read."""
     try:
+        # A sparse file of a few bytes can claim any size.
+        if Path(path).stat().st_size > _memory():
+            raise MemoryError
         return Path(path).read_bytes()
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}): check the path") from None
     except MemoryError:
         raise UserError(f"{path}: larger than the memory of this machine: use a machine with more memory") from None
+
+
+def _memory() -> float:
+    """Return the memory of this machine in bytes, infinity where the system does not tell."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else float("inf")
 
 
 def gather(
@@ -103,7 +112,7 @@ def gather(
             into = unread if (unknown if array is None else array.size > 1) else skipped
             into[name] = describe(value, as_array)
             continue
-        budget.create(array.nbytes)
+        budget.create(array.nbytes * (1 if kind is None else 3))
         if kind is not None:
             label, widen = kind
             widened[label] = widened.get(label, 0) + 1
