@@ -113,6 +113,7 @@ class Archive:
 
     def __init__(self, data: bytes, create: Callable[[int], None]) -> None:
         self.members = read_members(io.BytesIO(data))
+        self._seen: set[int] = set()
         self._data, self._left, self._create = memoryview(data), len(data), create
 
     def read(self, member: Member) -> memoryview:
@@ -121,6 +122,7 @@ class Archive:
         Stored content is a view of the file. All calls together return each byte of the file at most once.
         """
         packed = self._packed(member)
+        self._seen.add(member.offset)
         if member.method == _STORED and not member.encrypted:
             content = packed
         elif member.method == _DEFLATED and not member.encrypted:
@@ -132,8 +134,15 @@ class Archive:
         if len(content) != member.size:
             raise BadZip(f"{member.name[:60]} has not the size that its directory claims")
         if zlib.crc32(content) != member.crc:
-            raise BadZip(f"checksum mismatch, CRC-32 of {member.name[:60]}")
+            wrong = "checksum mismatch" if member.crc else "no checksum"  # as set_crc32_options(False) of torch writes
+            raise BadZip(f"{wrong}, CRC-32 of {member.name[:60]}")
         return content
+
+    def check(self) -> None:
+        """Check the CRC-32 of every member that was not read yet. Raises BadZip."""
+        for member in self.members:
+            if member.offset not in self._seen:
+                self.read(member)
 
     def _packed(self, member: Member) -> memoryview:
         header = self._data[member.offset : member.offset + _LOCAL.size]

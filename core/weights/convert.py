@@ -153,7 +153,8 @@ def _refuse_empty(arrays: dict[str, np.ndarray], parts: tuple[Part, ...], where:
     for source in (source for part in parts for source in part.sources.values()):
         if arrays[source].size == 0:
             raise UserError(
-                f"{where}: {shown(source, arrays[source])} is empty, expected a layer with inputs and outputs: give another file"
+                f"{where}: {shown(source, arrays[source])} is empty, expected at least one input and output: give"
+                f" another file"
             )
 
 

@@ -110,6 +110,7 @@ def _read_zip(data: bytes, budget: Budget) -> tuple[object, bool]:
         # torch aligns its records, other programs do not.
         aligned = np.frombuffer(content, np.uint8).ctypes.data % 8 == 0
         storage.data = content if aligned else bytes(content)
+    archive.check()
     return tree, "constants.pkl" in records
 
 
