@@ -22,6 +22,8 @@ _END, _END64, _LOCATOR = b"PK\x05\x06", b"PK\x06\x06", b"PK\x06\x07"
 _ENTRY = struct.Struct("<4s4xHH4xIIIHHH8xI")
 _LOCAL = struct.Struct("<4s22xHH")
 _STORED, _DEFLATED = 0, 8
+_BLOCK = 1 << 18
+"""Packed bytes per call of zlib, which copies what it does not consume."""
 
 
 class BadZip(ValueError):
@@ -126,9 +128,7 @@ class Archive:
         if member.method == _STORED and not member.encrypted:
             content = packed
         elif member.method == _DEFLATED and not member.encrypted:
-            self._create(member.size)
-            unpack = zlib.decompressobj(-zlib.MAX_WBITS)
-            content = memoryview(unpack.decompress(packed, member.size + 1))
+            content = self._inflate(packed, member)
         else:
             raise BadZip(f"{member.name[:60]} is encrypted or uses an unknown compression")
         if len(content) != member.size:
@@ -137,6 +137,18 @@ class Archive:
             wrong = "checksum mismatch" if member.crc else "no checksum"  # as set_crc32_options(False) of torch writes
             raise BadZip(f"{wrong}, CRC-32 of {member.name[:60]}")
         return content
+
+    def _inflate(self, packed: memoryview, member: Member) -> memoryview:
+        """Return unpacked content, at most one byte longer than claimed, with its memory allocated once."""
+        self._create(member.size)
+        content, place, unpack = bytearray(member.size), 0, zlib.decompressobj(-zlib.MAX_WBITS)
+        for start in range(0, len(packed), _BLOCK):
+            piece = unpack.decompress(packed[start : start + _BLOCK], member.size - place + 1)
+            content[place : place + len(piece)] = piece
+            place += len(piece)
+            if place > member.size:
+                break
+        return memoryview(content)[:place].toreadonly()
 
     def check(self) -> None:
         """Check the CRC-32 of every member that was not read yet. Raises BadZip."""

@@ -12,7 +12,7 @@ import numpy as np
 
 from core.errors import UserError
 from core.weights.budget import Budget
-from core.weights.pickled_arrays import short
+from core.weights.pickled_arrays import aligned, short
 from core.weights.state_dict import StateDict, gather, read_bytes
 from core.zip_directory import Archive
 
@@ -58,11 +58,11 @@ def read_arrays(data: bytes, budget: Budget, names: tuple[str, ...] | None = Non
         name = member.name.removesuffix(".npy")
         if names is None or name in names:
             budget.operate(_OPERATIONS)
-            found[name] = _array(archive.read(member), budget, short(name))
+            found[name] = _array(archive.read(member), short(name))
     return found
 
 
-def _array(content: memoryview, budget: Budget, name: str) -> np.ndarray:
+def _array(content: memoryview, name: str) -> np.ndarray:
     """Return the array of a `.npy` file."""
     head = io.BytesIO(content[:_LONGEST_HEADER])
     major, _ = np.lib.format.read_magic(head)
@@ -72,9 +72,8 @@ def _array(content: memoryview, budget: Budget, name: str) -> np.ndarray:
         raise ValueError(f"{name} is an array of {'objects' if dtype.hasobject else 'nothing'}")
     if any(axis < 0 for axis in shape) or math.prod(shape) * dtype.itemsize != len(content) - head.tell():
         raise ValueError(f"{name} has not the size of its shape {short(str(shape))}")
-    # A member can begin at any byte, but frameworks expect aligned arrays.
-    budget.create(len(content))
-    return np.frombuffer(bytes(content), dtype, offset=head.tell()).reshape(shape, order="F" if fortran else "C")
+    data = aligned(content[head.tell() :])
+    return np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C")
 
 
 def _state(tree: dict[str, np.ndarray], budget: Budget, entry: str | None) -> StateDict:

@@ -87,6 +87,14 @@ class NumberType:
         self.numpy = self.numpy.newbyteorder(state[1])
 
 
+def aligned(content: memoryview) -> memoryview | bytes:
+    """Return memory of a file, copied if it does not begin at a multiple of 8 bytes.
+
+    A record of a zip archive can begin at any byte, but frameworks expect aligned arrays.
+    """
+    return content if np.frombuffer(content, np.uint8).ctypes.data % 8 == 0 else bytes(content)
+
+
 def ndarray(*_):
     raise Damaged("an array built in an unknown way")
 

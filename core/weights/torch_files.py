@@ -21,7 +21,7 @@ import numpy as np
 from core.errors import UserError
 from core.weights.budget import Budget
 from core.weights.opaque import Opaque
-from core.weights.pickled_arrays import Damaged, PickledArray, damaged, short
+from core.weights.pickled_arrays import Damaged, PickledArray, aligned, damaged, short
 from core.weights.pickled_tensors import CALLS, PickledTensor, Storage
 from core.weights.safe_pickle import SafeUnpickler
 from core.weights.state_dict import StateDict, gather, read_bytes
@@ -106,10 +106,7 @@ def _read_zip(data: bytes, budget: Budget) -> tuple[object, bool]:
     order = ">" if "byteorder" in records and read("byteorder") == b"big" else "<"
     tree = _Unpickler(io.BytesIO(read("data.pkl")), budget, storages, order).load()
     for storage in storages.values():
-        content = read(f"data/{storage.name}")
-        # torch aligns its records, other programs do not.
-        aligned = np.frombuffer(content, np.uint8).ctypes.data % 8 == 0
-        storage.data = content if aligned else bytes(content)
+        storage.data = aligned(read(f"data/{storage.name}"))
     archive.check()
     return tree, "constants.pkl" in records
 
