@@ -2,7 +2,7 @@
 
 Python's `zipfile` creates an object of a kilobyte for every entry of the directory, and its members may overlap, so a
 small archive can claim any size. Here, the number of entries is limited, and `Archive` returns every byte of the file
-at most once.
+at most once. `MemberStream` reads one member of any size.
 
 Source: PKWARE's APPNOTE 6.3.10, sections 4.3 and 4.5.3.
 """
@@ -41,6 +41,10 @@ class Member(NamedTuple):
     size: int
     offset: int
 
+    @property
+    def readable(self) -> bool:
+        return not self.encrypted and self.method in (_STORED, _DEFLATED)
+
 
 def read_members(file: BinaryIO, most: int | None = None) -> list[Member]:
     """Return all entries. Raises BadZip for a damaged directory or more than `most` entries.
@@ -63,13 +67,24 @@ def read_members(file: BinaryIO, most: int | None = None) -> list[Member]:
         if mark != b"PK\x01\x02":
             raise BadZip("damaged directory")
         place += _ENTRY.size
-        text = data[place : place + name].decode("utf-8" if flags & 0x800 else "cp437")
+        text = data[place : place + name].decode("utf-8" if flags & 0x800 else "cp437", "backslashreplace")
         if 0xFFFFFFFF in (packed, unpacked, offset):
             more = data[place + name : place + name + extra]
             unpacked, packed, offset = _wide(more, (unpacked, packed, offset))
         members.append(Member(text, bool(flags & 1), method, crc, packed, unpacked, offset + shift))
         place += name + extra + comment
     return members
+
+
+def is_zip(file: BinaryIO) -> bool:
+    """Return whether a file ends like a zip archive."""
+    try:
+        _locate(file, file.seek(0, io.SEEK_END))
+    except BadZip:
+        return False
+    finally:
+        file.seek(0)
+    return True
 
 
 def _locate(file: BinaryIO, size: int) -> tuple[int, int, int, int]:
@@ -110,6 +125,14 @@ def _wide(extra: bytes, values: tuple[int, int, int]) -> list[int]:
     return list(values)
 
 
+def _start(header: bytes | memoryview, member: Member) -> int:
+    """Return where the packed content of a member begins, after its local `header`."""
+    if len(header) < _LOCAL.size or header[:4] != b"PK\x03\x04":
+        raise BadZip(f"{member.name[:60]} is truncated")
+    _, name, extra = _LOCAL.unpack(header)
+    return member.offset + _LOCAL.size + name + extra
+
+
 class Archive:
     """The members of an archive in memory. Memory that unpacking creates is charged to `create`."""
 
@@ -123,14 +146,11 @@ class Archive:
 
         Stored content is a view of the file. All calls together return each byte of the file at most once.
         """
+        if not member.readable:
+            raise BadZip(f"{member.name[:60]} is encrypted or uses an unknown compression")
         packed = self._packed(member)
         self._seen.add(member.offset)
-        if member.method == _STORED and not member.encrypted:
-            content = packed
-        elif member.method == _DEFLATED and not member.encrypted:
-            content = self._inflate(packed, member)
-        else:
-            raise BadZip(f"{member.name[:60]} is encrypted or uses an unknown compression")
+        content = packed if member.method == _STORED else self._inflate(packed, member)
         if len(content) != member.size:
             raise BadZip(f"{member.name[:60]} has not the size that its directory claims")
         if zlib.crc32(content) != member.crc:
@@ -157,15 +177,42 @@ class Archive:
                 self.read(member)
 
     def _packed(self, member: Member) -> memoryview:
-        header = self._data[member.offset : member.offset + _LOCAL.size]
-        if len(header) < _LOCAL.size:
-            raise BadZip(f"{member.name[:60]} is truncated")
-        mark, name, extra = _LOCAL.unpack(header)
-        start = member.offset + _LOCAL.size + name + extra
+        start = _start(self._data[member.offset : member.offset + _LOCAL.size], member)
         packed = self._data[start : start + member.packed]
-        if mark != b"PK\x03\x04" or len(packed) < member.packed:
+        if len(packed) < member.packed:
             raise BadZip(f"{member.name[:60]} is truncated")
         self._left -= member.packed
         if self._left < 0:
             raise BadZip("members overlap")
         return packed
+
+
+class MemberStream:
+    """The content of a member of an archive on disk, as a stream. Raises BadZip, for a wrong CRC-32 at its end."""
+
+    def __init__(self, file: BinaryIO, member: Member) -> None:
+        if not member.readable:
+            raise BadZip(f"{member.name[:60]} is encrypted or uses an unknown compression")
+        file.seek(min(member.offset, file.seek(0, io.SEEK_END)))
+        file.seek(_start(file.read(_LOCAL.size), member))
+        self._file, self._member = file, member
+        self._packed, self._left, self._crc = member.packed, member.size, 0
+        self._unpack = zlib.decompressobj(-zlib.MAX_WBITS) if member.method == _DEFLATED else None
+
+    def read(self, size: int) -> bytes:
+        """Return the next bytes, none only at the end."""
+        data = b""
+        while not data and self._left:
+            packed = self._unpack.unconsumed_tail if self._unpack else b""
+            if not packed:
+                packed = self._file.read(min(size, self._packed))
+                self._packed -= len(packed)
+                if not packed or (self._unpack and self._unpack.eof):
+                    raise BadZip(f"{self._member.name[:60]} is truncated")
+            data = self._unpack.decompress(packed, size) if self._unpack else packed
+            data = data[: self._left]
+            self._left -= len(data)
+            self._crc = zlib.crc32(data, self._crc)
+        if not self._left and self._crc != self._member.crc:
+            raise BadZip(f"checksum mismatch, CRC-32 of {self._member.name[:60]}")
+        return data

@@ -17,6 +17,8 @@ READ = 1 << 20
 """Bytes per read of the stream."""
 LONGEST_HEADER = 1 << 16
 """Most bytes of an extended header, which holds a long name."""
+_DIGITS = 20
+"""Most digits of a size in an extended header."""
 _REGULAR = b"0\x007"
 _WITHOUT_CONTENT = b"123456"
 """Links, devices, folders and pipes: their size is not that of content."""
@@ -61,7 +63,7 @@ class TarStream:
         while len(block) == BLOCK and any(block):
             self._headers -= 1
             if self._headers < 0:
-                raise OverLimit(f"more than {self._most:,} members")
+                raise OverLimit(f"more than {self._most:,} members, the limit")
             if not _is_header(block):
                 raise BadTar("damaged header")
             kind, size = block[156:157], _number(block[124:136])
@@ -75,10 +77,8 @@ class TarStream:
             else:
                 if kind == b"S" or any(key.startswith("GNU.sparse.") for key in sizes):
                     shown = (name or _name(block))[:100]
-                    raise OverLimit(
-                        f"{shown if shown.isprintable() else ascii(shown)} is sparse, of {size:,} bytes or more"
-                    )
-                size = int(sizes["size"]) if sizes.get("size", "").isdecimal() else size
+                    raise BadTar(f"{shown if shown.isprintable() else ascii(shown)} is a sparse file")
+                size = _decimal(sizes["size"]) if "size" in sizes else size
                 size = 0 if kind in _WITHOUT_CONTENT else size
                 self._content, self._padding = size, -size % BLOCK
                 yield Member(name or _name(block), size, kind in _REGULAR)
@@ -100,7 +100,7 @@ class TarStream:
 
     def _extended(self, size: int) -> bytes:
         if size > LONGEST_HEADER:
-            raise OverLimit(f"a header of {size:,} bytes, more than {LONGEST_HEADER:,}")
+            raise BadTar(f"a header of {size:,} bytes, expected at most {LONGEST_HEADER:,}")
         data = self._exactly(size)
         self._skip(-size % BLOCK)
         return data
@@ -133,7 +133,7 @@ class TarStream:
         block = self._source(size)
         self._left -= len(block)
         if self._left < 0:
-            raise OverLimit(f"unpacks to more than {self._longest / 10**6:,.0f} MB")
+            raise OverLimit(f"unpacks to more than {self._longest / 10**6:,.0f} MB, the limit for its size")
         self._buffer, self._place = self._buffer[self._place :] + block, 0
         return bool(block)
 
@@ -163,6 +163,12 @@ def _number(field: bytes) -> int:
         raise BadTar("damaged header") from None
 
 
+def _decimal(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= _DIGITS):
+        raise BadTar("damaged extended header")
+    return int(text)
+
+
 def _text(field: bytes) -> str:
     return field.partition(b"\0")[0].decode("utf-8", "surrogateescape")
 
@@ -177,7 +183,7 @@ def _pax(data: bytes) -> dict[str, str]:
     found, place = {}, 0
     while place < len(data) and data[place]:
         length, space, _ = data[place : place + 20].partition(b" ")
-        if not length.isdigit() or not space or int(length) <= len(length) + 1:
+        if not space or _decimal(length.decode("latin-1")) <= len(length) + 1:
             raise BadTar("damaged extended header")
         key, _, value = data[place + len(length) + 1 : place + int(length) - 1].partition(b"=")
         found[key.decode("utf-8", "replace")] = value.decode("utf-8", "surrogateescape")

@@ -25,12 +25,12 @@ def opened(path: Path, to_the_end: bool = True) -> Iterator[tuple[TarStream, Cal
     Raises UserError: the file cannot be read, is no tar archive, is damaged, or claims more than the limits.
     """
     try:
-        size = path.stat().st_size
         with path.open("rb") as raw:
             compressed = raw.read(2) == b"\x1f\x8b"
             raw.seek(0)
             with gzip.GzipFile(fileobj=raw) if compressed else raw as stream:
                 try:
+                    size = path.stat().st_size
                     longest = UNPACKED + UNPACKED_PER_BYTE * size if compressed else size
                     tar = TarStream(stream.read, MEMBERS, longest)
                 except (BadTar, zlib.error, gzip.BadGzipFile):
@@ -40,7 +40,7 @@ def opened(path: Path, to_the_end: bool = True) -> Iterator[tuple[TarStream, Cal
                 if compressed and to_the_end:
                     tar.finish()
     except OverLimit as error:
-        raise UserError(f"{path}: {error}, the limit for its {size:,} bytes: use a new copy of the dataset") from None
+        raise UserError(f"{path}: {error}: use a new copy of the dataset") from None
     except DAMAGED as error:
         raise UserError(f"{path}: truncated or damaged ({error}): download or copy the archive again") from None
     except OSError as error:
