@@ -17,7 +17,7 @@ from typing import BinaryIO, NamedTuple
 
 BYTES_PER_MEMBER = 150
 """Smallest honest size of a member with its two headers."""
-_SPARE = 2000
+SPARE = 2000
 _END, _END64, _LOCATOR = b"PK\x05\x06", b"PK\x06\x06", b"PK\x06\x07"
 _ENTRY = struct.Struct("<4s4xHH4xIIIHHH8xI")
 _LOCAL = struct.Struct("<4s22xHH")
@@ -53,7 +53,7 @@ def read_members(file: BinaryIO, most: int | None = None) -> list[Member]:
     """
     size = file.seek(0, io.SEEK_END)
     start, length, shift, count = _locate(file, size)
-    most = _SPARE + size // BYTES_PER_MEMBER if most is None else most
+    most = SPARE + size // BYTES_PER_MEMBER if most is None else most
     if count > most:
         raise BadZip(f"{count:,} members, expected at most {most:,}")
     file.seek(start)

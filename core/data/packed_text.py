@@ -12,7 +12,7 @@ from typing import IO
 from core.errors import UserError
 from core.zip_directory import BadZip, Member, MemberStream, is_zip, read_members
 
-UNPACKED, UNPACKED_PER_BYTE = 16 * 10**6, 16
+UNPACKED, UNPACKED_PER_BYTE = 16 * 10**6, 10
 """Limit of the unpacked bytes: a constant, and bytes per byte of the file; vectors in text have 3."""
 
 MEMBERS = 10_000

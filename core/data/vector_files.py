@@ -164,7 +164,7 @@ def _numbers(text: bytes, where: str) -> np.ndarray:
     with np.errstate(over="ignore"):
         vector = np.array(values, dtype=np.float32)
     if not np.isfinite(vector).all():
-        shown = text.split(b" ")[int(np.flatnonzero(~np.isfinite(vector))[0])].decode()
+        shown = text.split(b" ")[int(np.flatnonzero(~np.isfinite(vector))[0])][:40].decode("utf-8", "replace").strip()
         raise UserError(f"{where}: {shown} is not a finite float32: download the file again, or remove the line")
     return vector
 
