@@ -168,7 +168,7 @@ class Archive:
             place += len(piece)
             if place > member.size:
                 break
-        return memoryview(content)[:place].toreadonly()
+        return memoryview(content)[:place]
 
     def check(self) -> None:
         """Check the CRC-32 of every member that was not read yet. Raises BadZip."""

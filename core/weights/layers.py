@@ -58,7 +58,8 @@ class Layer:
                 place = STATISTICS["out_in"].index(leaf) if leaf in STATISTICS["out_in"] else None
                 name = leaf if place is None else STATISTICS[layout][place]
                 turned = self.kind == "Linear" and array.ndim == 2 and layout == "in_out"
-                found[name] = np.ascontiguousarray(array.T if turned else array)
+                # A copy, as PyTorch warns about memory of a file, which it cannot write.
+                found[name] = np.array(array.T if turned else array, order="C")
         return found
 
     @property
@@ -220,4 +221,4 @@ def all_arrays(layers: Layers, layout: str) -> Arrays:
     found = {
         join(layer.name, leaf): array for layer in layers.found for leaf, array in layer.state(layout, complete).items()
     }
-    return {**found, **layers.unplaced}
+    return found | {name: np.array(array) for name, array in layers.unplaced.items()}

@@ -104,7 +104,9 @@ def _read_zip(data: bytes, budget: Budget) -> tuple[object, bool]:
 
     storages: dict[str, Storage] = {}
     order = ">" if "byteorder" in records and read("byteorder") == b"big" else "<"
-    tree = _Unpickler(io.BytesIO(read("data.pkl")), budget, storages, order).load()
+    pickle = read("data.pkl")
+    budget.create(len(pickle))  # BytesIO copies it
+    tree = _Unpickler(io.BytesIO(pickle), budget, storages, order).load()
     for storage in storages.values():
         storage.data = aligned(read(f"data/{storage.name}"))
     archive.check()

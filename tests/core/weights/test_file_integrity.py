@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import zipfile
 import zlib
 
@@ -10,7 +11,7 @@ import pytest
 
 from backends import weight_files
 from core.errors import UserError
-from core.weights import torch_files
+from core.weights import budget, state_dict, torch_files
 from core.weights.layers import find_layers
 from tests.conftest import loaded
 from tests.core.weights.hostile import (
@@ -96,3 +97,32 @@ def test_layers_with_numbers_that_are_not_finite_are_refused(array, value):
     state[array].flat[0] = value
     with pytest.raises(UserError, match=rf"^my.pt: {array} contains NaN or infinity: give finite weights$"):
         find_layers(torch_files.StateDict("my.pt", state), "out_in")
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".old.pt", ".pdparams", ".npz", ".safetensors"])
+def test_a_state_dict_needs_only_the_proportional_limits(suffix, tmp_path, rng, monkeypatch):
+    monkeypatch.setattr(budget, "MEMORY", 0)
+    monkeypatch.setattr(budget, "OPERATIONS", 0)
+    state = {f"l{number}.weight": rng.normal(size=(32, 32)).astype(np.float32) for number in range(20)}
+    path = tmp_path / f"a{suffix}"
+    if suffix.endswith(".pt"):
+        torch = loaded("torch").framework.torch
+        tensors = {name: torch.from_numpy(array) for name, array in state.items()}
+        torch.save({"model": tensors, "again": tensors}, path, _use_new_zipfile_serialization=suffix == ".pt")
+    elif suffix == ".npz":
+        np.savez_compressed(path, **state)
+    elif suffix == ".safetensors":
+        weight_files.writer("safetensors").write_state(path, state)
+    else:
+        path.write_bytes(pickle.dumps({**state, "same": state["l0.weight"]}, protocol=2))
+    found = weight_files.reader(weight_files.kind_of_source(path)).read_state(
+        path, "model" if suffix.endswith(".pt") else None
+    )
+    assert all(np.array_equal(found.arrays[name], array) for name, array in state.items())
+
+
+def test_a_file_larger_than_memory_is_named(tmp_path, monkeypatch):
+    (tmp_path / "a.pt").write_bytes(bytes(100))
+    monkeypatch.setattr(state_dict, "_memory", lambda: 99)
+    with pytest.raises(UserError, match="larger than the memory of this machine: use a machine with more memory"):
+        torch_files.read_state(tmp_path / "a.pt")
