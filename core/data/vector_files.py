@@ -6,31 +6,23 @@ header line `COUNT DIM`. Memory use is one block of the file and the requested v
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import re
-import zipfile
-import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 
 from core.data.download import Progress, no_progress
+from core.data.packed_text import Stream, name_of, opened
 from core.errors import UserError
 
 BLOCK = 1 << 20
 """Bytes per read, and the maximum length of a line in bytes."""
 
-SUFFIXES = (".txt", ".vec")
-"""Suffixes of zip members that are read as vectors when no member is named."""
-
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1f]")
-DAMAGED = (zipfile.BadZipFile, gzip.BadGzipFile, EOFError, zlib.error)
 FORMATS = "give vectors in GloVe's or word2vec's text format"
 
 
@@ -45,7 +37,7 @@ class VectorText:
 
     @property
     def name(self) -> str:
-        return _name(self.path, self.member)
+        return name_of(self.path, self.member)
 
     def read(self, words: set[str], progress: Progress = no_progress) -> tuple[dict[str, np.ndarray], str]:
         """Return the vectors [dim] float32 of the `words` in the file, and a fingerprint.
@@ -59,7 +51,7 @@ class VectorText:
         found: dict[str, np.ndarray] = {}
         digest = hashlib.sha256()
         number, skipped = 0, int(self.count is not None)
-        with _opened(self.path, self.member) as (stream, tell, size):
+        with opened(self.path, self.member) as (stream, tell, size):
             for number, line in enumerate(_lines(stream, digest.update, self.name), 1):
                 if number <= skipped:
                     continue
@@ -99,9 +91,9 @@ def open_text(path: Path, member: str | None) -> VectorText:
     Raises UserError: the file cannot be read, is empty, damaged or binary; line 1 is not a word with numbers; a zip
     with none or several text files and `member` None; no such member.
     """
-    with _opened(path, member) as (stream, _, _):
+    with opened(path, member) as (stream, _, _):
         beginning = stream.read(BLOCK)
-    name = _name(path, member)
+    name = name_of(path, member)
     if not beginning:
         raise UserError(f"{name}: empty: {FORMATS}")
     first, _, rest = beginning.removeprefix(BYTE_ORDER_MARK).partition(b"\n")
@@ -114,58 +106,16 @@ def open_text(path: Path, member: str | None) -> VectorText:
     if b"\0" in beginning:
         raise UserError(f"{name}: not a text file: {FORMATS}")
     count, dim = (int(part) for part in header.groups()) if header else (None, _width(first.rstrip(b" \r")))
+    if dim > BLOCK // 2:
+        raise UserError(
+            f"{name}: line 1 claims {dim:,} numbers per word, but a line has at most {BLOCK:,} bytes: {FORMATS}"
+        )
     if not dim or count == 0:
         raise UserError(f"{name}: line 1 is neither a word with its numbers nor COUNT DIM: {FORMATS}")
     return VectorText(path, member, dim, count)
 
 
-@contextmanager
-def _opened(path: Path, member: str | None) -> Iterator[tuple[IO[bytes] | gzip.GzipFile, Callable[[], int], int]]:
-    """Yield a byte stream of the text, a function returning its position, and its size."""
-    name = _name(path, member)
-    try:
-        with path.open("rb") as raw:
-            start = raw.read(2)
-            raw.seek(0)
-            kind = {b"PK": ".zip", b"\x1f\x8b": ".gz"}.get(start, "")
-            suffix = path.suffix.lower()
-            if suffix in (".zip", ".gz") and suffix != kind:
-                found = "empty" if not start else f"damaged, or not a {suffix} file despite its name"
-                raise UserError(f"{path}: {found}: download or copy it again")
-            if member is not None and kind != ".zip":
-                raise UserError(f"{path}: not a zip, so it has no member {member}: omit ::{member}")
-            if kind == ".gz":
-                with gzip.GzipFile(fileobj=raw) as stream:
-                    yield stream, raw.tell, path.stat().st_size
-            elif suffix == ".zip" or (kind == ".zip" and zipfile.is_zipfile(path)):
-                with zipfile.ZipFile(raw) as packed:
-                    info = _member(packed, path, member)
-                    with packed.open(info) as stream:
-                        yield stream, stream.tell, info.file_size
-            else:
-                yield raw, raw.tell, path.stat().st_size
-    except DAMAGED as error:
-        raise UserError(f"{name}: truncated or damaged ({error}): download or copy the file again") from None
-    except OSError as error:
-        raise UserError(f"{name}: cannot be read ({error.strerror or error}): check its permissions") from None
-
-
-def _member(packed: zipfile.ZipFile, path: Path, member: str | None) -> zipfile.ZipInfo:
-    files = [info for info in packed.infolist() if not info.is_dir() and not info.filename.startswith("__MACOSX/")]
-    if member is None:
-        chosen = [info for info in files if info.filename.lower().endswith(SUFFIXES)]
-    else:
-        chosen = [info for info in files if info.filename == member]
-    if len(chosen) != 1:
-        shown = ", ".join(info.filename for info in (chosen or files)[:8]) or "no file"
-        wrong = f"no member {member}" if member is not None else f"{len(chosen) or 'no'} text files, expected one"
-        raise UserError(f"{path}: {wrong}: name one as {path.name}::MEMBER (members: {shown})")
-    if chosen[0].flag_bits & 1 or chosen[0].compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise UserError(f"{path}: {chosen[0].filename} is encrypted or uses an unsupported compression: unpack the zip")
-    return chosen[0]
-
-
-def _lines(stream: IO[bytes] | gzip.GzipFile, update: Callable[[bytes], None], name: str) -> Iterator[bytes]:
+def _lines(stream: Stream, update: Callable[[bytes], None], name: str) -> Iterator[bytes]:
     """Yield lines without line endings, to the end of the stream, where checksums are verified."""
     rest, number, first = b"", 0, True
     while block := stream.read(BLOCK):
@@ -186,10 +136,6 @@ def _lines(stream: IO[bytes] | gzip.GzipFile, update: Callable[[bytes], None], n
             f"{name}: the last line, {number + 1}, has no line ending, so the file may be truncated: download or copy"
             f" it again, or add a final line break if it is complete"
         )
-
-
-def _name(path: Path, member: str | None) -> str:
-    return str(path) if member is None else f"{path}::{member}"
 
 
 def _width(line: bytes) -> int:
@@ -218,7 +164,7 @@ def _numbers(text: bytes, where: str) -> np.ndarray:
     with np.errstate(over="ignore"):
         vector = np.array(values, dtype=np.float32)
     if not np.isfinite(vector).all():
-        shown = text.split(b" ")[int(np.flatnonzero(~np.isfinite(vector))[0])].decode()
+        shown = text.split(b" ")[int(np.flatnonzero(~np.isfinite(vector))[0])][:40].decode("utf-8", "replace").strip()
         raise UserError(f"{where}: {shown} is not a finite float32: download the file again, or remove the line")
     return vector
 

@@ -30,7 +30,7 @@ from core.errors import UserError
 from core.models.model import Model, parameter_table
 from core.spec.experiment import Experiment, replace
 from core.weights.choices import Choices
-from core.weights.finders import Part, find_embedding, find_recurrent, join
+from core.weights.finders import Part, check_finite, find_embedding, find_recurrent, join, shown
 from core.weights.finders_head import HeadFinder
 from core.weights.finders_textcnn import find_convolutions, find_tables, has_convolutions, in_layout_of
 from core.weights.paddle_files import layer_name
@@ -98,6 +98,7 @@ def convert(state: StateDict, layout: str, choices: Choices | None = None) -> Po
         arrays |= part.arrays
         sources |= part.sources
         modules |= part.modules
+    _refuse_empty(every, parts, where)
     changes |= embedding.changes  # with two tables, each has half of the encoder's input size
     assumed = [line for part in parts for line in part.assumed]
     for field, value in (("pooling", choices.pooling), ("activation", choices.activation)):
@@ -115,8 +116,7 @@ def convert(state: StateDict, layout: str, choices: Choices | None = None) -> Po
     if model.head.one_logit:
         assumed.append(f"the single output of {modules['head']} is the logit of class 1 of two")
     for name, source in sources.items():
-        if not np.isfinite(arrays[name]).all():
-            raise UserError(f"{where}: {source} contains NaN or infinity: give finite weights")
+        check_finite(arrays[name], source, where)
     dtype = np.result_type(*arrays.values())
     if any(array.dtype != dtype for array in arrays.values()):
         notes.append("float32 arrays converted to float64, as others are float64")
@@ -146,6 +146,16 @@ def convert(state: StateDict, layout: str, choices: Choices | None = None) -> Po
         notes=[*state.notes, *notes],
         assumed=assumed,
     )
+
+
+def _refuse_empty(arrays: dict[str, np.ndarray], parts: tuple[Part, ...], where: str) -> None:
+    """Raise UserError for a layer without inputs or outputs, such as a head of 0 classes."""
+    for source in (source for part in parts for source in part.sources.values()):
+        if arrays[source].size == 0:
+            raise UserError(
+                f"{where}: {shown(source, arrays[source])} is empty, expected at least one input and output: give"
+                f" another file"
+            )
 
 
 def head_finder(state: StateDict, layout: str, choices: Choices) -> HeadFinder:

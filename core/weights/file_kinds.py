@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 
 from core.errors import UserError
 from core.weights.torch_files import MAGIC
+from core.zip_directory import read_members
 
 _PADDLE_TABLE = b"StructuredToParameterName@@"
 _FOREIGN = {b"\x89HDF": "an HDF5 file", b"\x1f\x8b": "a gzip file", b"GGUF": "a GGUF file", b"BZh": "a bzip2 file"}
@@ -28,7 +28,7 @@ def kind_of_content(path: str | Path) -> str | None:
         return "torch"
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 2**32:
         return "safetensors"
-    if head.startswith(b"PK\x03\x04"):
+    if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         return _kind_of_zip(Path(path))
     for start, what in _FOREIGN.items():
         if head.startswith(start):
@@ -46,15 +46,17 @@ def kind_of_content(path: str | Path) -> str | None:
 
 def _kind_of_zip(path: Path) -> str | None:
     try:
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
-        return None
+        with path.open("rb") as file:
+            names = [member.name for member in read_members(file)]
+    except (OSError, ValueError):
+        return "npz" if path.suffix.lower() == ".npz" else None
+    if not names:
+        raise UserError(f"{path}: an empty zip archive, expected a state dict: save model.state_dict()")
     inner = {name.partition("/")[2] for name in names}
     if "data.pkl" in inner:
         return "torch"
     if {"archive_format", "serialized_exported_program.json", "serialized_state_dict.pt"} & (inner | set(names)):
         raise UserError(f"{path}: a torch.export archive, expected a state dict: save model.state_dict()")
-    if names and all(name.endswith(".npy") for name in names):
+    if all(name.endswith(".npy") for name in names):
         return "npz"
     return None

@@ -6,7 +6,7 @@ UserError that names the option to give.
 
 from __future__ import annotations
 
-import itertools
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,8 +15,11 @@ import numpy as np
 from core.errors import UserError
 from core.models.encoders.recurrent import FRAMEWORK_CELLS, GATES, direction_suffixes
 from core.weights.paddle_files import is_cell_name, layer_name
+from core.weights.state_dict import listed
 
 Arrays = dict[str, np.ndarray]
+PROJECTION = re.compile(r"weight_hr_l|weight_ho$")
+"""Names of arrays of a projection."""
 CELLS = {GATES[cell]: cell for cell in FRAMEWORK_CELLS}
 
 
@@ -60,7 +63,7 @@ def find_recurrent(arrays: Arrays, where: str, wanted: str | None) -> Part:
     module, leaves, duplicates = _choose_recurrent(arrays, where, wanted)
     at = f"{where}: {join(module, '')}"
     for name in arrays:
-        if name.startswith(join(module, "")) and ("weight_hr_l" in name or name.endswith("weight_ho")):
+        if name.startswith(join(module, "")) and PROJECTION.search(name):
             raise UserError(f"{where}: {name} is a projection, not supported: build the layer without proj_size")
     for leaf in ("weight_hh_l0", "weight_ih_l0"):
         if leaf not in leaves:
@@ -86,7 +89,8 @@ def find_recurrent(arrays: Arrays, where: str, wanted: str | None) -> Part:
         "model.encoder.bidirectional": both,
         "model.embedding.dim": inputs,
     }
-    for layer, suffix in itertools.product(range(layers), direction_suffixes(both)):
+    # A name can claim any number of layers, so this generator must not be turned into a list.
+    for layer, suffix in ((layer, suffix) for layer in range(layers) for suffix in direction_suffixes(both)):
         width = inputs if layer == 0 else hidden * (1 + both)
         shapes = {"weight_ih": (rows, width), "weight_hh": (rows, hidden), "bias_ih": (rows,), "bias_hh": (rows,)}
         for kind, shape in shapes.items():
@@ -115,6 +119,12 @@ def find_recurrent(arrays: Arrays, where: str, wanted: str | None) -> Part:
     return part
 
 
+def check_finite(array: np.ndarray, name: str, where: str) -> None:
+    """Raise UserError if an array that a model takes has NaN or infinity. `name` is that in the file."""
+    if not np.isfinite(array).all():
+        raise UserError(f"{where}: {name} contains NaN or infinity: give finite weights")
+
+
 def _some(leaves: dict[str, str]) -> str:
     return f"{', '.join([*leaves][:3])}, ..."
 
@@ -141,7 +151,7 @@ def _choose_recurrent(arrays: Arrays, where: str, wanted: str | None) -> tuple[s
             f"{where}: no recurrent layer among the float arrays, expected a name like lstm.weight_ih_l0: give another"
             f" file"
         )
-    choices = ", ".join(module or "(the top)" for module in found)
+    choices = listed([module or "(the top)" for module in found])
     if wanted is not None and wanted not in found:
         raise UserError(f"`encoder` {wanted}: no recurrent layer of that name in {where}: choose one of {choices}")
     if wanted is None and len(found) > 1:
@@ -160,7 +170,7 @@ def find_embedding(arrays: Arrays, where: str, inputs: int, wanted: str | None) 
         and array.shape[1] == inputs
         and name.removesuffix("weight") + "bias" not in arrays
     ]
-    choices = ", ".join(found)
+    choices = listed(found)
     if wanted is not None:
         module = wanted.removesuffix(".weight")
         if module not in found:

@@ -11,6 +11,7 @@ import numpy as np
 from core.errors import UserError
 from core.weights.choices import Choices
 from core.weights.finders import Arrays, Part, join, shown
+from core.weights.state_dict import listed
 
 OTHER_LAYOUT = {"out_in": "in_out", "in_out": "out_in"}
 SHOWN_LAYOUT = {"out_in": "[out, in]", "in_out": "[in, out]"}
@@ -43,8 +44,7 @@ class HeadFinder:
         for argument, name in (("hidden", hidden), ("head", head)):
             if name is not None and name not in linear:
                 raise UserError(
-                    f"`{argument}` {name}: no linear layer of that name in {self.where}: choose one of"
-                    f" {', '.join(linear)}"
+                    f"`{argument}` {name}: no linear layer of that name in {self.where}: choose one of {listed(linear)}"
                 )
         if hidden is not None and head is None:
             raise UserError("`hidden` without `head`: give both")
@@ -56,7 +56,7 @@ class HeadFinder:
         fitting = [order for order in orders if self._is_chain(order, self.layout)]
         if fitting:
             return fitting
-        listed = ", ".join(shown(join(name, "weight"), self.arrays[join(name, "weight")]) for name in linear) or "none"
+        found = listed([shown(join(name, "weight"), self.arrays[join(name, "weight")]) for name in linear]) or "none"
         if any(self._is_chain(order, OTHER_LAYOUT[self.layout]) for order in orders):
             other = OTHER_LAYOUT[self.layout]
             advice = f"give `layout` {other}, as they form one as {SHOWN_LAYOUT[other]}"
@@ -64,7 +64,7 @@ class HeadFinder:
             advice = "name them with `head` NAME, and `hidden` NAME for a layer below it" if linear else "add them"
         raise UserError(
             f"{self.where}: the linear layers, read as {SHOWN_LAYOUT[self.layout]}, form no chain from the encoder's"
-            f" {self.features} outputs through at most one hidden layer to the classes ({listed}): {advice}"
+            f" {self.features} outputs through at most one hidden layer to the classes ({found}): {advice}"
         )
 
     def find(self) -> Part:

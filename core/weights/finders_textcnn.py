@@ -15,6 +15,7 @@ import numpy as np
 
 from core.errors import UserError
 from core.weights.finders import Arrays, Part, find_embedding, join, shown
+from core.weights.state_dict import listed
 
 NUMBERED = re.compile(r"(.*?)\.?(\d+)\.weight$")
 FROZEN = ("constant", "static", "frozen")
@@ -42,7 +43,7 @@ def find_convolutions(arrays: Arrays, where: str, wanted: str | None, activation
     of a wrong shape.
     """
     groups = _groups(arrays)
-    choices = ", ".join(groups)
+    choices = listed(list(groups))
     if wanted == "encoder" and "encoder.conv" in groups:  # neutral names
         wanted = "encoder.conv"
     if wanted is not None and wanted not in groups:

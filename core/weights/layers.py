@@ -14,13 +14,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from core.errors import UserError
 from core.weights.convert import WRAPPERS, unwrapped
-from core.weights.finders import Arrays, find_recurrent, join
+from core.weights.finders import PROJECTION, Arrays, check_finite, find_recurrent, join
 from core.weights.finders_head import SHOWN_LAYOUT
 from core.weights.paddle_files import is_cell_name, layer_name
 from core.weights.reparametrized import folded
@@ -57,7 +58,8 @@ class Layer:
                 place = STATISTICS["out_in"].index(leaf) if leaf in STATISTICS["out_in"] else None
                 name = leaf if place is None else STATISTICS[layout][place]
                 turned = self.kind == "Linear" and array.ndim == 2 and layout == "in_out"
-                found[name] = np.ascontiguousarray(array.T if turned else array)
+                # A copy, as PyTorch warns about memory of a file, which it cannot write.
+                found[name] = np.array(array.T if turned else array, order="C")
         return found
 
     @property
@@ -97,25 +99,35 @@ def find_layers(state: StateDict, layout: str, embeddings: tuple[str, ...] = ())
         if layer is not None:
             layers.found.append(layer)
         for leaf, array in own.items():
-            if leaf not in used:
+            if leaf in used:
+                check_finite(array, join(module, leaf), state.where)
+            else:
                 layers.unplaced[join(module, leaf)] = array
                 layers.reasons[join(module, leaf)] = f"{array.dtype.name} {list(array.shape)}"
     layers.reasons |= state.unread
-    order = {name: place for place, name in enumerate(arrays)}
-    layers.found.sort(key=lambda layer: min(place for name, place in order.items() if _belongs(name, layer)))
+    first: dict[str, int] = {}
+    known = {layer.name for layer in layers.found}
+    for place, name in enumerate(arrays):
+        for module in _above(name):
+            if module in known:
+                first.setdefault(module, place)
+    layers.found.sort(key=lambda layer: first[layer.name])
     return layers
 
 
-def _belongs(name: str, layer: Layer) -> bool:
-    return name.startswith(join(layer.name, "")) if layer.name else True
+def _above(name: str) -> Iterator[str]:
+    """Yield the modules that contain an array, the innermost first and the top level last."""
+    while name:
+        name = name.rpartition(".")[0]
+        yield name
 
 
 def _take_recurrent(layers: Layers, arrays: Arrays, where: str) -> Arrays:
     """Add the recurrent layers; return the other arrays, also those of recurrent layers of an unknown form."""
-    left = arrays
-    for module in dict.fromkeys(known.rpartition(".")[0] for name in arrays if (known := layer_name(name))):
+    used: set[str] = set()
+    for module, candidates in _recurrent(arrays).items():
         try:
-            part = find_recurrent(arrays, where, module)
+            part = find_recurrent(candidates, where, module)
         except UserError as error:
             layers.notes.append(f"{module or 'top level'}: {str(error).removeprefix(f'{where}: ')}")
             continue
@@ -128,8 +140,24 @@ def _take_recurrent(layers: Layers, arrays: Arrays, where: str) -> Arrays:
             written = {name.removesuffix("_l0") for name in written}
         missing = "zeros for the biases that the file lacks" if len(written) < len(own) else ""
         layers.found.append(Layer(module, kind, own, frozenset(written), missing))
-        left = {name: array for name, array in left.items() if name not in part.used}
-    return left
+        for source in part.sources.values():
+            check_finite(arrays[source], source, where)
+        used |= part.used
+    return {name: array for name, array in arrays.items() if name not in used}
+
+
+def _recurrent(arrays: Arrays) -> dict[str, Arrays]:
+    """Return the arrays of every recurrent layer by module, with the projections in or below it."""
+    found: dict[str, Arrays] = {}
+    for name, array in arrays.items():
+        if known := layer_name(name):
+            found.setdefault(known.rpartition(".")[0], {})[name] = array
+    for name, array in arrays.items():
+        if PROJECTION.search(name):
+            for module in _above(name):
+                if module in found:
+                    found[module][name] = array
+    return found
 
 
 def _layer(module: str, own: Arrays, layout: str, embedding: bool) -> Layer | None:
@@ -193,4 +221,4 @@ def all_arrays(layers: Layers, layout: str) -> Arrays:
     found = {
         join(layer.name, leaf): array for layer in layers.found for leaf, array in layer.state(layout, complete).items()
     }
-    return {**found, **layers.unplaced}
+    return found | {name: np.array(array) for name, array in layers.unplaced.items()}

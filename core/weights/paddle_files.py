@@ -17,7 +17,8 @@ from pathlib import Path
 import numpy as np
 
 from core.errors import UserError
-from core.weights.pickled_arrays import PickledArray
+from core.weights.budget import Budget
+from core.weights.pickled_arrays import PickledArray, damaged
 from core.weights.safe_pickle import load
 from core.weights.state_dict import StateDict, gather, read_bytes
 
@@ -35,12 +36,18 @@ def read_state(path: str | Path, entry: str | None = None) -> StateDict:
 
     Raises UserError (`core/weights/safe_pickle.py`).
     """
-    where = str(path)
-    tree = load(read_bytes(path), where)
-    if isinstance(tree, dict):
-        tree.pop(_NAME_TABLE, None)
-        _join_pieces(tree, where)
-    return gather(tree, where, _as_array, entry)
+    data = read_bytes(path)
+    budget = Budget(str(path), len(data))
+    tree = load(data, budget)
+    try:
+        if isinstance(tree, dict):
+            tree.pop(_NAME_TABLE, None)
+            _join_pieces(tree, budget)
+        return gather(tree, budget, _as_array, entry)
+    except UserError:
+        raise
+    except Exception as error:  # inconsistent arrays can raise any exception
+        raise damaged(budget.where, "a pickle of arrays", error, data) from None
 
 
 def _as_array(leaf: object) -> np.ndarray | None:
@@ -51,19 +58,24 @@ def _as_array(leaf: object) -> np.ndarray | None:
     return leaf.array() if isinstance(leaf, PickledArray) and leaf.data is not None else None
 
 
-def _join_pieces(tree: dict, where: str) -> None:
+def _join_pieces(tree: dict, budget: Budget) -> None:
     """Join, in place, the arrays that `paddle.save` divided into pieces."""
     table = tree.pop(_PIECES, {})
     try:
         for name, row in table.items():
-            pieces = [_as_array(tree.pop(piece)) for piece in row["slices"]]
+            names, shape = row["slices"], row["OriginShape"]
+            # A deeply nested tuple as a name or as a length would exhaust the stack.
+            if not all(isinstance(piece, str) for piece in names) or not all(isinstance(axis, int) for axis in shape):
+                raise ValueError(name)
+            pieces = [_as_array(tree.pop(piece)) for piece in names]
             arrays = [piece for piece in pieces if piece is not None]
             if len(arrays) < len(pieces):
                 raise ValueError(name)
-            tree[name] = np.concatenate(arrays).reshape(row["OriginShape"])
-    except (AttributeError, KeyError, TypeError, ValueError):
+            budget.create(sum(array.nbytes for array in arrays))
+            tree[name] = np.concatenate(arrays).reshape(shape)
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError):
         raise UserError(
-            f"{where}: damaged, an array saved in pieces cannot be joined: copy or save the file again"
+            f"{budget.where}: damaged, an array saved in pieces cannot be joined: copy or save the file again"
         ) from None
 
 

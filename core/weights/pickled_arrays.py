@@ -6,6 +6,9 @@ import math
 
 import numpy as np
 
+from core.errors import UserError
+from core.weights.budget import Budget
+
 _NUMBER_TYPES = frozenset(["f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1"])
 _LONGEST_AXIS = 2**31
 
@@ -20,6 +23,14 @@ def short(text: str) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
+def damaged(where: str, kind: str, error: Exception, data: bytes) -> UserError:
+    """Return the one-line error for a file that is not of the expected kind."""
+    # The text of a KeyError is that of its key, which can be a tuple of 2**40 equal elements.
+    found = short(" ".join(str(error).split())) if not isinstance(error, KeyError) else ""
+    reason = f"damaged, or not {kind} ({found or type(error).__name__})" if data else "the file is empty"
+    return UserError(f"{where}: {reason}, expected a state dict: copy or save the file again")
+
+
 class PickledArray:
     """A pickled array. `array()` returns a view of the file's memory in the stored number type."""
 
@@ -28,9 +39,10 @@ class PickledArray:
     def __init__(self) -> None:
         self.data = None
 
-    def fill(self, shape: object, dtype: object, fortran: object, data: object) -> PickledArray:
+    def fill(self, budget: Budget, shape: object, dtype: object, fortran: object, data: object) -> PickledArray:
         """Check sizes and type before storing the data. Raises Damaged."""
         if isinstance(data, str):
+            budget.create(len(data))
             data = data.encode("latin-1")  # a byte string of Python 2
         if self.data is not None or not isinstance(dtype, NumberType) or not isinstance(data, bytes):
             raise Damaged("an array that is not made of plain numbers")
@@ -45,11 +57,11 @@ class PickledArray:
         self.shape, self.dtype, self.fortran, self.data = shape, dtype.numpy, bool(fortran), data
         return self
 
-    def build(self, state: object) -> None:
+    def build(self, budget: Budget, state: object) -> None:
         """Load the state of a NumPy array: (version, shape, dtype, is_fortran, bytes)."""
         if not isinstance(state, tuple) or len(state) != 5:
             raise Damaged("an array state of unknown form")
-        self.fill(*state[1:])
+        self.fill(budget, *state[1:])
 
     def array(self) -> np.ndarray:
         if self.data is None:
@@ -69,17 +81,25 @@ class NumberType:
             raise Damaged(f"an array of the type {short(repr(code))}, which is not a plain number")
         self.numpy = np.dtype(code)
 
-    def build(self, state: object) -> None:
-        if not isinstance(state, tuple) or len(state) < 2 or state[1] not in ("<", ">", "=", "|"):
+    def build(self, budget: Budget, state: object) -> None:
+        if not isinstance(state, tuple) or not 2 <= len(state) <= 10 or state[1] not in ("<", ">", "=", "|"):
             raise Damaged("an array type of unknown form")
         self.numpy = self.numpy.newbyteorder(state[1])
+
+
+def aligned(content: memoryview) -> memoryview | bytes:
+    """Return memory of a file, copied if it does not begin at a multiple of 8 bytes.
+
+    A record of a zip archive can begin at any byte, but frameworks expect aligned arrays.
+    """
+    return content if np.frombuffer(content, np.uint8).ctypes.data % 8 == 0 else bytes(content)
 
 
 def ndarray(*_):
     raise Damaged("an array built in an unknown way")
 
 
-def reconstruct(kind, shape, code):
+def reconstruct(_, kind, shape, code):
     if kind is not ndarray:
         raise Damaged("an array of an unknown kind")
     return PickledArray()

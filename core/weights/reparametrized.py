@@ -18,7 +18,7 @@ import re
 import numpy as np
 
 from core.errors import UserError
-from core.weights.finders import shown
+from core.weights.finders import check_finite, shown
 
 Arrays = dict[str, np.ndarray]
 _DIRECTION = re.compile(r"(.*)_v")
@@ -33,7 +33,8 @@ def folded(arrays: Arrays, where: str) -> tuple[Arrays, list[str]]:
     Raises UserError for every other reparametrization, as its stored arrays are not those that the model computes with.
     """
     _refuse_others(arrays, where)
-    found, notes = dict(arrays), []
+    computed: dict[str, tuple[str, np.ndarray]] = {}
+    norms, notes = set(), []
     names: dict[str, tuple[str, str]] = {}
     for name in arrays:
         if match := _ORIGINAL.fullmatch(name):
@@ -48,16 +49,18 @@ def folded(arrays: Arrays, where: str) -> tuple[Arrays, list[str]]:
             )
         if norm not in arrays:
             raise UserError(f"{where}: {direction} without {norm}: save all arrays of the layer")
-        computed, note = _weight_norm(arrays, norm, direction, where)
-        found = {weight if name == direction else name: array for name, array in found.items() if name != norm}
-        found[weight] = computed
+        array, note = _weight_norm(arrays, norm, direction, where)
+        computed[direction] = weight, array
+        norms.add(norm)
         notes.append(f"{weight} computed from its weight norm, {note}")
-    return found, notes
+    return dict(computed.get(name, (name, array)) for name, array in arrays.items() if name not in norms), notes
 
 
 def _weight_norm(arrays: Arrays, norm: str, direction: str, where: str) -> tuple[np.ndarray, str]:
     """Return g v / |v|, and over which axis the norms were kept."""
     g, v = arrays[norm], arrays[direction]
+    check_finite(g, norm, where)
+    check_finite(v, direction, where)
     if g.size == 1:  # the kept axis, if any, has length 1
         kept: tuple[int, ...] = ()
     elif g.ndim == v.ndim:

@@ -12,6 +12,8 @@ import safetensors.numpy
 from core.errors import UserError
 from core.files import write_bytes_atomic
 from core.spec.experiment import FORMAT_VERSION
+from core.weights.budget import Budget
+from core.weights.pickled_arrays import short
 from core.weights.state_dict import StateDict, gather, read_bytes
 
 LINEAR_LAYOUT = "out_in"
@@ -27,21 +29,26 @@ def read_state(path: str | Path, entry: str | None = None) -> StateDict:
     be read or is damaged.
     """
     where, data = str(path), read_bytes(path)
+    budget = Budget(where, len(data))
     try:
         parts = safetensors.deserialize(data)
-    except safetensors.SafetensorError as error:
-        raise UserError(f"{where}: damaged or not a safetensors file ({error}): copy or save it again") from None
-    tree = {}
-    for name, part in parts:
-        if part["dtype"] in _TYPES:
-            tree[name] = np.frombuffer(part["data"], _TYPES[part["dtype"]]).reshape(part["shape"])
-        else:
-            tree[name] = f"{part['dtype']} {list(part['shape'])}"
-    moments = [name for name in tree if name.startswith("optimizer/")]
-    state = gather({name: value for name, value in tree.items() if name not in set(moments)}, where, _as_array, entry)
+        tree = dict(map(_array_of, parts))
+    except (safetensors.SafetensorError, ValueError, OverflowError) as error:  # more axes than NumPy has
+        found = short(" ".join(str(error).split()))
+        raise UserError(f"{where}: damaged or not a safetensors file ({found}): copy or save it again") from None
+    moments = {name for name in tree if name.startswith("optimizer/")}
+    state = gather({name: value for name, value in tree.items() if name not in moments}, budget, _as_array, entry)
     if moments:
         state.skipped[f"optimizer/... ({len(moments)} arrays)"] = "optimizer state"
     return dataclasses.replace(state, ordered=False)  # safetensors sorts them
+
+
+def _array_of(item: tuple[str, dict]) -> tuple[str, np.ndarray | str]:
+    """Return name and array of a tensor, a description instead of the array for an unknown number type."""
+    name, part = item
+    if part["dtype"] not in _TYPES:
+        return name, f"{part['dtype']} {list(part['shape'])}"
+    return name, np.frombuffer(part["data"], _TYPES[part["dtype"]]).reshape(part["shape"])
 
 
 def _as_array(leaf: object) -> np.ndarray | None:

@@ -6,14 +6,16 @@ its decoded tree to `gather`, which finds the state dict, also if a checkpoint n
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from core.errors import UserError
+from core.weights.budget import Budget
 from core.weights.opaque import Opaque, whole_module
 
 TOP = "."
@@ -21,6 +23,10 @@ TOP = "."
 KERNEL = re.compile(r"\d\.(weight(_v)?|parametrizations\.weight\.original1)$")
 """Names of numbered convolution kernels, also with weight norm."""
 _DEEPEST = 3
+_LONGEST_NAME = 200
+"""Most characters of a name, or of the path to a state dict."""
+_OPERATIONS = 20
+"""Charge of an entry of a state dict, whose name and shape are looked at several times."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +50,9 @@ class StateDict:
 def read_bytes(path: str | Path) -> bytes:
     """Read a file. Raises UserError if it cannot be read."""
     try:
+        # A sparse file of a few bytes can claim any size.
+        if Path(path).stat().st_size > _memory():
+            raise MemoryError
         return Path(path).read_bytes()
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}): check the path") from None
@@ -51,15 +60,21 @@ def read_bytes(path: str | Path) -> bytes:
         raise UserError(f"{path}: larger than the memory of this machine: use a machine with more memory") from None
 
 
+def _memory() -> float:
+    """Return the memory of this machine in bytes, infinity where the system does not tell."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else float("inf")
+
+
 def gather(
-    tree: object, where: str, as_array: Callable[[object], np.ndarray | None], entry: str | None = None
+    tree: object, budget: Budget, as_array: Callable[[object], np.ndarray | None], entry: str | None = None
 ) -> StateDict:
-    """Find the state dict in a decoded file.
+    """Find the state dict in a decoded file. `budget` is that of the file: names can share one array many times.
 
     `as_array` converts a leaf to an array (uint16 means bfloat16, as in Paddle's files), or returns None. `entry` names
     the entry to use (`model`, `checkpoint.model`, `.` for the top level) if several contain encoder weights. Raises
     UserError if there is none, or several and no `entry`.
     """
+    where = budget.where
     if not isinstance(tree, dict):
         raise whole_module(tree, where) or UserError(
             f"{where}: got {describe(tree, as_array)}, expected a state dict: save the model's state_dict()"
@@ -74,13 +89,13 @@ def gather(
         if (error := whole_module(tree, where)) is not None:
             raise error
         part = "" if entry is None else f" in `entry` {entry}"
-        names = ", ".join(_name(key, where) for key in list(tree)[:6]) or "nothing"
+        names = ", ".join(_name(key, where)[:60] for key in list(tree)[:6]) or "nothing"
         raise UserError(
             f"{where}: no recurrent layer{part}, with names like lstm.weight_ih_l0, no convolutions, and no arrays"
             f" named weight: rename the arrays, or give another file (first entries: {names})"
         )
     if len(found) > 1:
-        parts = ", ".join(_name(path, where) for path in found)
+        parts = listed([_name(path, where) for path in found])
         raise UserError(f"{where}: several state dicts, {parts}: choose one with `entry` NAME")
     ((path, (trail, part)),) = found.items()
     notes = [] if path == TOP else [f"state dict read from entry {path} of the file"]
@@ -89,6 +104,7 @@ def gather(
     widened: dict[str, int] = {}
     unread: dict[str, str] = {}
     for key, value in part.items():
+        budget.operate(_OPERATIONS)
         name, array = _name(key, where), as_array(value)
         kind = None if array is None else _WIDENED.get(array.dtype.name)
         if array is None or (kind is None and array.dtype.name not in ("float32", "float64")):
@@ -96,6 +112,7 @@ def gather(
             into = unread if (unknown if array is None else array.size > 1) else skipped
             into[name] = describe(value, as_array)
             continue
+        budget.create(array.nbytes * (1 if kind is None else 3))
         if kind is not None:
             label, widen = kind
             widened[label] = widened.get(label, 0) + 1
@@ -121,7 +138,7 @@ def _dicts(tree: dict) -> Iterator[tuple[tuple, dict]]:
         below = []
         for trail, part in level:
             for key, value in part.items():
-                if isinstance(value, dict) and id(value) not in seen:
+                if isinstance(value, dict) and _printable(key) and id(value) not in seen:
                     seen.add(id(value))
                     below.append(((*trail, key), value))
         level = below
@@ -159,9 +176,20 @@ def _beside(tree: dict, trail: tuple, where: str) -> Iterator[tuple[str, object]
 def _name(key: object, where: str) -> str:
     """Return a key as text. Raises UserError for a key that cannot be printed on one line."""
     name = str(key)
-    if not name.isprintable() or len(name) > 200:
-        raise UserError(f"{where}: unprintable name {ascii(name)[:60]}, expected a state dict: give another file")
+    if not _printable(name):
+        raise UserError(f"{where}: unprintable name {ascii(name[:60])[:60]}, expected a state dict: give another file")
     return name
+
+
+def _printable(key: object) -> bool:
+    name = str(key)
+    return len(name) <= _LONGEST_NAME and name.isprintable()
+
+
+def listed(names: Sequence[str], most: int = 8) -> str:
+    """Return names in one line, at most `most`, and the number of the others."""
+    more = [f"and {len(names) - most} more"] if len(names) > most else []
+    return ", ".join([*names[:most], *more])
 
 
 def describe(value: object, as_array: Callable[[object], np.ndarray | None]) -> str:

@@ -10,6 +10,9 @@ import numpy as np
 
 from core.batch import pad
 from core.errors import UserError
+from core.weights.budget import Budget
+from core.weights.npz_files import read_arrays
+from core.weights.state_dict import read_bytes
 
 TOLERANCE = {"float32": 1e-5, "float64": 1e-10}
 """Largest difference, relative to the largest logit, by precision of the witness."""
@@ -44,8 +47,10 @@ class Witness:
 def read_witness(path: Path) -> Witness:
     """Read `ids` [B, L], `lengths` [B] (optional) and `logits` [B, C] of an `.npz` file. Raises UserError."""
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in ("ids", "lengths", "logits") if name in file}
+        data = read_bytes(path)
+        arrays = read_arrays(data, Budget(str(path), len(data)), ("ids", "lengths", "logits"))
+    except UserError:
+        raise
     except Exception as error:  # a damaged file can raise any exception
         reason = " ".join(str(error).split())[:100] or type(error).__name__
         raise UserError(f"{path}: cannot be read as .npz ({reason}): save it with numpy.savez") from None

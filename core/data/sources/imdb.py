@@ -7,21 +7,18 @@ line 0 of `train/urls_pos.txt` names its film. The 50,000 unlabeled reviews of `
 from __future__ import annotations
 
 import csv
-import gzip
 import hashlib
 import importlib.metadata
 import os
 import re
-import tarfile
-import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
 from core.data.documents import Document, Source
 from core.data.download import Progress, fetch, file_digest, no_progress
+from core.data.sources.tar_archive import opened
 from core.errors import UserError
 from core.files import user_path
 
@@ -39,7 +36,10 @@ SPLITS = ("train", "test")
 REVIEW = re.compile(r"(?:^|/)(train|test)/(pos|neg)/(\d+)_(\d+)\.txt$", re.ASCII)
 URLS = re.compile(r"(?:^|/)(train|test)/urls_(pos|neg)\.txt$")
 FILM = re.compile(rb"/title/(tt\d+)")
-DAMAGED = (tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error)
+LONGEST_REVIEW, LONGEST_URLS = 1 << 20, 1 << 21
+"""Most bytes of a review, and of a file of URLs; the dataset has 14,000 and 640,000."""
+DIGITS = 9
+"""Most digits of the number and of the rating of a review."""
 
 
 def open_source(source: str, cache_dir: str | Path, progress: Progress = no_progress) -> Source:
@@ -106,60 +106,38 @@ def _official(cache_dir: Path, progress: Progress) -> Source:
 
 def _archive(path: Path, kind: Literal["official", "path"], description: str, progress: Progress) -> Source:
     # The first header suffices to reject a file of another kind without reading all of it.
-    with _opened(path, to_the_end=False):
+    with opened(path, to_the_end=False):
         pass
     fingerprint = f"sha256:{file_digest(path, 'sha256')}"
     return Source(kind, description, fingerprint, 4 * PER_CLASS, lambda: _read_archive(path, progress), CLASSES)
-
-
-@contextmanager
-def _opened(path: Path, to_the_end: bool = True) -> Iterator[tuple[tarfile.TarFile, Callable[[], int]]]:
-    """Yield the archive as a stream, and a function returning the number of bytes consumed."""
-    try:
-        with path.open("rb") as raw:
-            compressed = raw.read(2) == b"\x1f\x8b"
-            raw.seek(0)
-            with gzip.GzipFile(fileobj=raw) if compressed else raw as stream:
-                try:
-                    tar = tarfile.open(fileobj=stream, mode="r|")  # noqa: SIM115 (closed by the with below)
-                except (tarfile.TarError, zlib.error, gzip.BadGzipFile, UnicodeDecodeError):
-                    raise UserError(f"{path}: not a tar archive: give an aclImdb .tar.gz, .tar or folder") from None
-                with tar:
-                    yield tar, raw.tell
-                # The gzip checksum follows the last member: read to the end to verify it.
-                while compressed and to_the_end and stream.read(1 << 20):
-                    pass
-    except DAMAGED as error:
-        raise UserError(f"{path}: truncated or damaged ({error}): download or copy the archive again") from None
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror or error}): check its permissions") from None
 
 
 def _read_archive(path: Path, progress: Progress) -> Iterator[Document]:
     """Read all members (65 MB of text), then yield documents: film names may follow the reviews."""
     reviews, urls = {}, {}
     size = path.stat().st_size
-    with _opened(path) as (tar, tell):
+    with opened(path) as (tar, tell):
         for number, member in enumerate(tar):
             if number % 500 == 0:
                 progress(f"reading {path.name}", tell(), size)
-                # tarfile keeps every member, although a stream cannot seek back: free them.
-                tar.members.clear()  # pyright: ignore[reportAttributeAccessIssue]
-            if not member.isreg():
+            if not member.regular:
                 continue
             if match := REVIEW.search(member.name):
-                reviews[_key(match)] = (member.name, _content(tar, member))
+                name = match[0].removeprefix("/")  # what is before it can be unprintable
+                _check_size(path, name, member.size, LONGEST_REVIEW)
+                reviews[_key(match, path)] = (name, tar.content())
             elif match := URLS.search(member.name):
-                urls[match.groups()] = _content(tar, member)
+                _check_size(path, match[0].removeprefix("/"), member.size, LONGEST_URLS)
+                urls[match.groups()] = tar.content()
     progress(f"reading {path.name}", size, size)
     yield from _documents(path, reviews, urls)
 
 
-def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
-    """Return the content of a regular file."""
-    file = tar.extractfile(member)
-    assert file is not None, member.name
-    return file.read()
+def _check_size(path: Path, name: str, size: int, most: int) -> None:
+    if size > most:
+        raise UserError(
+            f"{path}: {name[:100]} has {size:,} bytes, expected at most {most:,}: use a new copy of the dataset"
+        )
 
 
 def _folder(path: Path, progress: Progress) -> Source:
@@ -187,7 +165,8 @@ def _review_files(path: Path, root: Path) -> list[tuple[str, str]]:
         for split in SPLITS:
             for kind in LABELS:
                 with os.scandir(root / split / kind) as entries:
-                    files += [(f"{split}/{kind}/{entry.name}", entry.path) for entry in entries]
+                    # A pipe that is named like a review would block forever.
+                    files += [(f"{split}/{kind}/{entry.name}", entry.path) for entry in entries if entry.is_file()]
                 urls = root / split / f"urls_{kind}.txt"
                 if urls.is_file():
                     files.append((f"{split}/{urls.name}", str(urls)))
@@ -207,20 +186,27 @@ def _read_folder(path: Path, root: Path, progress: Progress) -> Iterator[Documen
         if number % 500 == 0:
             progress(f"reading {path.name}", number, len(files))
         try:
-            content = Path(file).read_bytes()
+            with open(file, "rb") as stream:  # noqa: PTH123 (50,000 files)
+                content = stream.read(LONGEST_URLS + 1)
         except OSError as error:
             raise UserError(f"{file}: cannot be read ({error.strerror}): check its permissions") from None
         if match := REVIEW.search(relative):
-            reviews[_key(match)] = (relative, content)
+            _check_size(path, relative, len(content), LONGEST_REVIEW)
+            reviews[_key(match, path)] = (relative, content)
         elif match := URLS.search(relative):
             urls[match.groups()] = content
     progress(f"reading {path.name}", len(files), len(files))
     yield from _documents(path, reviews, urls)
 
 
-def _key(match: re.Match) -> tuple[int, int, int, int]:
-    """Return the sort key: train before test, positive before negative, number, rating."""
+def _key(match: re.Match, path: Path) -> tuple[int, int, int, int]:
+    """Return the sort key: train before test, positive before negative, number, rating. Raises UserError."""
     split, kind, number, rating = match.groups()
+    if max(len(number), len(rating)) > DIGITS:
+        raise UserError(
+            f"{path}: {match[0][:60]}... has a number of {max(len(number), len(rating)):,} digits, expected at most"
+            f" {DIGITS}: use a new copy of the dataset"
+        )
     return SPLITS.index(split), -LABELS[kind], int(number), int(rating)
 
 

@@ -27,6 +27,7 @@ from core.spec.experiment import Experiment, replace
 from core.train.run_folder import RunFolder
 from core.train.state import TrainingState
 from core.weights import paddle_files, safe_pickle
+from core.weights.budget import Budget
 from core.weights.convert import Choices, convert
 from core.weights.state_dict import StateDict
 from tasks.port import verify
@@ -650,7 +651,7 @@ def good_file(kind: str, folder: Path, rng: np.random.Generator) -> Path:
 
 def test_an_odd_escape_in_a_pickle_warns_nobody(recwarn):
     """Python deprecates it, and would say so to the user of a damaged file."""
-    assert safe_pickle.load(b"S'a\\\x2e'\n.", "here") == "a\\."
+    assert safe_pickle.load(b"S'a\\\x2e'\n.", Budget("here", 9)) == "a\\."
     assert not list(recwarn)
 
 
