@@ -81,13 +81,16 @@ def _with_columns(experiment: Experiment, given: list[str]) -> Experiment:
     prefix = "data."
     fields = {path.removeprefix(prefix) for path in given}
     changes: dict[str, object] = {}
-    for own in infer_columns(of_kind(experiment.data, Table), fields):
+    format_found, columns = infer_columns(of_kind(experiment.data, Table), fields)
+    if format_found:
+        fact("inferred", f"format {format_found} (by its content)")
+    for own in columns:
         changes[prefix + own.field] = own.value
-        several = not isinstance(own.value, str)
         if own.field not in fields:
             flag = next(flag for flag, (path, *_) in COLUMNS.items() if path == prefix + own.field)
-            value = ",".join(own.value) if several else own.value
-            fact("inferred", f"{flag} {shlex.quote(value)} ({own.reason}{'; joined by a space' if several else ''})")
+            names = [own.value] if isinstance(own.value, str) else own.value
+            joined = "; joined by a space" if len(names) > 1 else ""
+            fact("inferred", f"{flag} {shlex.quote(','.join(names))} ({own.reason}{joined})")
     return replace(experiment, changes)
 
 

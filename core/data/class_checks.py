@@ -96,14 +96,11 @@ def note_similar_labels(classes: Sequence[str], counts: Sequence[int]) -> None:
     groups = defaultdict(list)
     for name, count in zip(classes, counts, strict=True):
         groups[_key(name)].append(f"{shorten(name, NAME)!r} ({count:,})")
-    alike = [" and ".join(names) for names in groups.values() if len(names) > 1]
+    alike = [", ".join(names) for names in groups.values() if len(names) > 1]
     if alike:
-        more = f", and {len(alike) - SHOWN} more groups" if len(alike) > SHOWN else ""
+        shown = "; ".join(alike[:SHOWN]) + (f"; and {len(alike) - SHOWN} more groups" if len(alike) > SHOWN else "")
         warnings.warn(
-            Note(
-                f"labels {'; '.join(alike[:SHOWN])}{more} are different classes, but look the same: write them alike if"
-                f" they are one class"
-            ),
+            Note(f"labels that look the same are different classes: {shown}: write them alike if they are one class"),
             stacklevel=2,
         )
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import codecs
 import gzip
 import stat
-import warnings
 import zlib
 from collections.abc import Iterator
 from functools import lru_cache
@@ -15,7 +14,7 @@ from typing import IO
 
 from core.data.download import Progress, no_progress
 from core.data.encodings import Decoding, Recoder, detect_encoding, is_wide
-from core.errors import Note, UserError
+from core.errors import UserError, note_once
 
 PACKED = (gzip.BadGzipFile, EOFError, zlib.error)
 """Errors of a damaged .gz file."""
@@ -114,7 +113,7 @@ def decoding_of(path: Path, requested: str) -> Decoding:
         known = path.stat()
         found = _decoding(path, requested, (known.st_mtime_ns, known.st_size, known.st_ino))
     if found.reason:
-        warnings.warn(Note(f"{path}: read as {found.name} ({found.reason})"), stacklevel=2)
+        note_once(f"{path.absolute()}: read as {found.name} ({found.reason})")
     return found
 
 

@@ -73,7 +73,7 @@ class Table(Splits):
     def _columns_differ(self):
         for field, names in (("text_column", self.text_columns), ("columns", self.columns or ("",))):
             if not names or len(set(names)) < len(names):
-                raise ValueError(f"{field} is {', '.join(names) or 'empty'}, expected names that differ")
+                raise ValueError(f"`data.{field}`: got {', '.join(names) or 'no name'}, expected names that differ")
         return self
 
 

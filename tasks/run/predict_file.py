@@ -27,7 +27,7 @@ Prediction = tuple[int, str, np.ndarray | None]
 
 
 def is_table(file: str | None) -> bool:
-    """Return whether a file is a table: by its name, or as Excel, Parquet or JSON by its content."""
+    """Return whether a file is a table: by its name or, except for delimited lines, by its content."""
     return file is not None and has_columns(Path(file))
 
 

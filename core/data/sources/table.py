@@ -25,15 +25,18 @@ from core.errors import UserError
 from core.files import user_path
 from core.spec.data import Table
 
-SUFFIXES = (".csv", ".tsv", ".tab", ".jsonl", ".ndjson", ".json", ".xlsx", ".xls", ".xlsb", ".ods", ".parquet")
-
 PEEKED = 100
 """Number of rows from which the columns are inferred."""
 
 
 def is_table(path: Path) -> bool:
-    """Return whether a file is a table, by its name or, for Excel, Parquet and JSON, by its content."""
-    return path.name.lower().removesuffix(".gz").endswith(SUFFIXES) or is_named_format(path)
+    """Return whether a file is a table, by its name or, except for delimited lines, by its content."""
+    return any(has_suffix(path, own) for own in Format) or is_named_format(path)
+
+
+def has_suffix(path: Path, kind: Format) -> bool:
+    """Return whether a file has a usual suffix of a format."""
+    return path.name.lower().removesuffix(".gz").endswith(kind.suffixes)
 
 
 def read_rows(
@@ -60,7 +63,7 @@ def read_rows(
     if kind is Format.EXCEL:
         records, unit = excel.read_records(path), "row of the sheet"
     else:
-        dialect = delimited.detect_dialect(path, encoding, set(wanted).issubset, names and len(names))
+        dialect = delimited.detect_dialect(path, encoding, set(wanted).issubset, len(names) if names else None)
         records, unit = delimited.read_records(path, encoding, dialect, names is None, progress), "line"
     return _rows_of(path, delimited.without_blanks(records), unit, wanted, names)
 
@@ -121,7 +124,7 @@ def peek(path: Path, encoding: str, suits: delimited.Suits, names: Sequence[str]
     if kind is Format.EXCEL:
         records = excel.read_records(path)
     else:
-        dialect = delimited.detect_dialect(path, encoding, suits, names and len(names))
+        dialect = delimited.detect_dialect(path, encoding, suits, len(names) if names else None)
         records = delimited.read_records(path, encoding, dialect, names is None)
     rows = [delimited.stripped(cells) for _, cells in islice(delimited.without_blanks(records), PEEKED)]
     return Beginning(kind, rows[0] if rows else [], rows[1:])

@@ -6,16 +6,19 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from core.data.download import Progress, no_progress
+from core.data.sources.formats.detect import Format
 from core.data.sources.formats.rows import shown_names
-from core.data.sources.header import LABEL_NAMES, TEXT_NAMES, Inferred, infer_text_columns, usual_name
-from core.data.sources.table import Beginning, join_texts, peek, read_rows
+from core.data.sources.header import LABEL_NAMES, TEXT_NAMES, Inferred, infer_text_columns, is_header, usual_name
+from core.data.sources.table import Beginning, has_suffix, join_texts, peek, read_rows
 from core.errors import UserError
 from core.files import user_path
 from core.spec.data import Table
 
 
-def infer_columns(data: Table, given: Collection[str]) -> list[Inferred]:
-    """Return the text and label columns of `data.source` that are not the ones of `data`.
+def infer_columns(data: Table, given: Collection[str]) -> tuple[str, list[Inferred]]:
+    """Return the format of `data.source`, and the text and label columns that are not the ones of `data`.
+
+    The format is "" if the name of the file tells it.
 
     The fields of `given` keep their values, except that a text column `a,b` is divided if there is none of that name.
     Without usual names the fields keep their defaults, and reading names the columns that exist. Raises UserError:
@@ -38,7 +41,9 @@ def infer_columns(data: Table, given: Collection[str]) -> list[Inferred]:
         Inferred("text_column", _text_column(data, names, given), _reason(names)),
         Inferred("label_column", _label_column(data, names, given), _reason(names)),
     ]
-    return [own for own in found if own.value != getattr(data, own.field)]
+    kind = beginning.format
+    told = kind is Format.DELIMITED or has_suffix(path, kind)
+    return "" if told else kind.value, [own for own in found if own.value != getattr(data, own.field)]
 
 
 def read_texts(
@@ -56,17 +61,21 @@ def read_texts(
     if column is not None:
         wanted = _divided(column, beginning.names)
     names = None if set(wanted) <= set(beginning.names) else _names_without_header(beginning, table)
+    missing = [name for name in wanted if name not in (names or beginning.names)]
+    if missing and beginning.names:
+        there = f"{'columns' if beginning.format.has_names else 'first row'}: {shown_names(beginning.names)}"
+        header = "" if beginning.format.has_names else ", or add a header line"
+        raise UserError(f"{path}: no column {missing[0]!r} ({there}): set `data.text_column`{header}")
     for row in read_rows(path, wanted, encoding, progress, names):
         yield row.number, join_texts(row.cells)
 
 
 def _names_without_header(beginning: Beginning, table: Table) -> tuple[str, ...] | None:
-    """Return the names of the columns of a table without a header line, None if it must have one."""
-    if table.columns is None or beginning.format.has_names:
+    """Return the names of all columns of a table without a header line, None if it must have one."""
+    if table.columns is None or beginning.format.has_names or is_header(beginning.names):
         return None
     unlabeled = tuple(name for name in table.columns if name != table.label_column)
-    known = {len(names): names for names in (table.text_columns, unlabeled, table.columns)}
-    return known.get(len(beginning.names), table.columns)
+    return {len(names): names for names in (table.text_columns, unlabeled, table.columns)}.get(len(beginning.names))
 
 
 def _divided(column: str, names: Sequence[str]) -> tuple[str, ...]:
@@ -82,14 +91,17 @@ def _reason(names: Sequence[str]) -> str:
 def _text_column(data: Table, names: Sequence[str], given: Collection[str]) -> str | tuple[str, ...]:
     column = data.text_column
     if "text_column" in given:
-        divided = _divided(column, names) if isinstance(column, str) else column
-        return divided if len(divided) > 1 else divided[0]
+        return column if not isinstance(column, str) else _one_or_several(_divided(column, names))
     label = data.label_column if "label_column" in given else usual_name(names, LABEL_NAMES)
     without = () if label is None else (label,)
     if data.columns is not None:
-        found = infer_text_columns(names, without)
-        return found[0] if len(found) == 1 else found or column
+        return _one_or_several(infer_text_columns(names, without) or data.text_columns)
     return usual_name(names, TEXT_NAMES, without) or column
+
+
+def _one_or_several(names: tuple[str, ...]) -> str | tuple[str, ...]:
+    first, *more = names
+    return names if more else first
 
 
 def _label_column(data: Table, names: Sequence[str], given: Collection[str]) -> str:

@@ -28,6 +28,17 @@ JSON_ARRAY = re.compile(r"\[\s*(?:$|[\[\]{\"])")
 JSON_OBJECT = re.compile(r"\{\s*(?:$|[}\"'])")
 
 
+SUFFIXES = {
+    "delimited": (".csv", ".tsv", ".tab"),
+    "a JSON array": (".json",),
+    "JSON Lines": (".jsonl", ".ndjson"),
+    "fastText": (),
+    "Excel": (".xlsx", ".xls", ".xlsb", ".ods"),
+    "Parquet": (".parquet",),
+}
+"""Usual suffixes of file names by format, without .gz. Texts for fastText have no suffix of their own."""
+
+
 class Format(Enum):
     """Formats of tables, each read by a module of its name in this folder."""
 
@@ -37,6 +48,11 @@ class Format(Enum):
     FASTTEXT = "fastText"
     EXCEL = "Excel"
     PARQUET = "Parquet"
+
+    @property
+    def suffixes(self) -> tuple[str, ...]:
+        """Return the usual suffixes of file names, without .gz."""
+        return SUFFIXES[self.value]
 
     @property
     def has_names(self) -> bool:
@@ -53,7 +69,11 @@ def detect_format(path: Path, encoding: str) -> Format:
     binary = _binary_format(path)
     if binary is not None:
         return binary
-    start = next(TextLines(path, encoding).blocks(), "")
+    return _text_format(next(TextLines(path, encoding).blocks(), ""))
+
+
+def _text_format(start: str) -> Format:
+    """Return the format of a text by its beginning."""
     first = start.lstrip()[:1000]
     if JSON_ARRAY.match(first):
         return Format.JSON_ARRAY
@@ -73,7 +93,7 @@ def check_file(path: Path) -> None:
 
 
 def is_named_format(path: Path) -> bool:
-    """Return whether a file is surely a table by its first bytes: Excel, Parquet or JSON. False if it is unreadable."""
+    """Return whether a file is a table by its first bytes: Excel, Parquet, JSON or fastText. False if unreadable."""
     try:
         check_file(path)
         if _binary_format(path) is not None:
@@ -81,8 +101,8 @@ def is_named_format(path: Path) -> bool:
         start = _first_bytes(path, START)
     except (UserError, OSError, *PACKED):
         return False
-    text = start.removeprefix(codecs.BOM_UTF8).decode("latin-1").lstrip()
-    return "\0" not in text and bool(JSON_ARRAY.match(text) or JSON_OBJECT.match(text))
+    text = start.removeprefix(codecs.BOM_UTF8).decode("latin-1")
+    return "\0" not in text and _text_format(text) is not Format.DELIMITED
 
 
 def _binary_format(path: Path) -> Format | None:

@@ -6,18 +6,17 @@ import importlib.util
 import json
 import subprocess
 import sys
-import warnings
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from core.data.sources.formats.rows import missing_package
-from core.errors import Note, UserError
+from core.errors import UserError, note_once
 
 UNPACKED = 1_000_000_000
 """Maximum bytes that the parts of a workbook may unpack to."""
 
-MEMORY = 4_000_000_000
+MEMORY = 2_000_000_000
 """Maximum bytes of address space of the process that reads a workbook."""
 
 WORKER = Path(__file__).with_name("excel_worker.py")
@@ -47,8 +46,8 @@ def read_records(path: Path) -> Iterator[tuple[int, list[str]]]:
                     yield number, found
             if process.wait():
                 raise UserError(
-                    f"{path}: cannot be read as an Excel file: it is damaged, or a cell far from the others makes it"
-                    f" need more than {MEMORY // 10**9} GB of memory: save it as .csv (UTF-8)"
+                    f"{path}: not a valid Excel file, or it needs more than {MEMORY // 10**9} GB of memory, as with a"
+                    f" cell far from the others: save it as .csv (UTF-8)"
                 )
         finally:
             process.kill()
@@ -67,8 +66,5 @@ def _check_size(path: Path) -> None:
 
 def _note_sheets(path: Path, names: list[str]) -> None:
     if len(names) > 1:
-        more = ", ..." if len(names) > 6 else ""
-        rest = f"{', '.join(names[1:6])}{more}"
-        warnings.warn(
-            Note(f"{path}: read the sheet {names[0]!r}, the first of {len(names)} (not {rest})"), stacklevel=2
-        )
+        rest = ", ".join(map(repr, names[1:6])) + (", ..." if len(names) > 6 else "")
+        note_once(f"{path.absolute()}: read the first sheet, {names[0]!r}, without {rest}")

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 BATCH = 1000
 """Rows per batch."""
 
+STRINGS = ("string", "large_string", "binary", "large_binary")
+
 UNPACKED = 1_000_000_000
 """Maximum bytes that a column of a row group may unpack to."""
 
@@ -53,17 +55,18 @@ def _open(path: Path) -> ParquetFile:
     from pyarrow.parquet import ParquetFile
 
     with ParquetFile(path) as file:
-        names = file.schema_arrow.names
+        names = [field.name for field in file.schema_arrow if str(field.type) in STRINGS]
     # A dictionary keeps a long value that many rows share in memory once.
     return ParquetFile(path, read_dictionary=names)
 
 
 def _values(column: Any) -> list[object]:
     """Return the values of a column of a batch. Equal values of a dictionary are one object."""
-    if hasattr(column, "dictionary"):
-        known = [*map(_plain, column.dictionary.to_pylist())]
-        return [None if place is None else known[place] for place in column.indices.to_pylist()]
-    return [*map(_plain, column.to_pylist())]
+    if not hasattr(column, "dictionary"):
+        return [*map(_plain, column.to_pylist())]
+    places = column.indices.to_pylist()
+    known = {place: None if place is None else _plain(column.dictionary[place].as_py()) for place in set(places)}
+    return [known[place] for place in places]
 
 
 def _plain(value: object) -> object:

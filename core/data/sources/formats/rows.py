@@ -48,8 +48,8 @@ class Header:
         where = f"{self.path}: row {number} ({self.unit} {place})"
         if len(cells) != len(self.names):
             raise UserError(
-                f"{where}: got {len(cells)} cells, expected {len(self.names)} as in {self.source}: in a .csv, quote"
-                f" texts that contain the separator or a line break"
+                f"{where}: got {len(cells)} cells, expected {len(self.names)} as in {self.source}"
+                f" ({shown_names(self.names)}): in a .csv, quote texts that contain the separator or a line break"
             )
         if any(len(cell) > LONGEST for cell in cells):
             raise UserError(f"{where}: {TOO_LONG}: shorten it")
