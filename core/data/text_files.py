@@ -57,9 +57,9 @@ class TextLines:
                 yield self._decoded(line, "utf-8" if wide else encoding)
             self.progress(f"reading {self.path.name}", size, size)
 
-    def blocks(self) -> Iterator[str]:
-        """Yield the decoded text in blocks, for formats that are not made of lines."""
-        decoder = codecs.getincrementaldecoder(self.decoding.encoding)()
+    def blocks(self, errors: str = "strict") -> Iterator[str]:
+        """Yield the decoded text in blocks, for formats that are not made of lines; `errors` as in `bytes.decode`."""
+        decoder = codecs.getincrementaldecoder(self.decoding.encoding)(errors)
         with _errors_of(self.path), self.path.open("rb") as raw:
             size, first = self.path.stat().st_size, True
             for block in chain(_blocks(_unpacked(raw)), [b""]):

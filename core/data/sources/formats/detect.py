@@ -69,7 +69,7 @@ def detect_format(path: Path, encoding: str) -> Format:
     binary = _binary_format(path)
     if binary is not None:
         return binary
-    return _text_format(next(TextLines(path, encoding).blocks(), ""))
+    return _text_format(next(TextLines(path, encoding).blocks("replace"), ""))
 
 
 def _text_format(start: str) -> Format:
