@@ -6,7 +6,7 @@ import unicodedata
 import warnings
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 
@@ -14,9 +14,6 @@ from core.data.splits import CODES
 from core.errors import Note, UserError
 from core.spec.data import MovieReviews, PairedFiles, Table
 from core.strings import shorten
-
-if TYPE_CHECKING:
-    from core.data.corpus import Corpus
 
 PARTS = ("train", "dev", "test")
 
@@ -29,8 +26,17 @@ SHOWN = 5
 TRUTH = {"false": 0.0, "true": 1.0}
 
 
+class Labeled(Protocol):
+    """The part of a corpus (`core/data/corpus.py`) that is checked."""
+
+    labels: np.ndarray
+    splits: np.ndarray
+    classes: list[str]
+    names: list[str]
+
+
 def check_classes(
-    corpus: Corpus, rows: dict[str, np.ndarray], data: MovieReviews | PairedFiles | Table, classes: int | None
+    corpus: Labeled, rows: dict[str, np.ndarray], data: MovieReviews | PairedFiles | Table, classes: int | None
 ) -> None:
     """Check the `rows` of train, dev and test.
 

@@ -177,10 +177,19 @@ def test_splits_of_one_file_contain_every_class(place):
     """Of one file alone; a text that is there twice counts once, and what was guessed is said and recorded."""
     rng = fresh_rng()
     rows = labelled(rng, 20)
-    write_csv(Path("t.csv"), [*rows, *rows[:7]], ("body", "kind"), delimiter=";", lineterminator="\r\n")
+    write_csv(Path("t.csv"), [*rows, *rows[:7]], ("body", "category"), delimiter=";", lineterminator="\r\n")
     argv = [part for part in TINY if part not in ("--epochs", 2)]
-    columns = ("--text-column", "body", "--label-column", "kind", "--split-seed", int(rng.integers(1000)))
-    argv = ("t.csv", *columns, *argv, *place.where, "--backend", place.backend, "--out", "r")
+    argv = (
+        "t.csv",
+        "--split-seed",
+        int(rng.integers(1000)),
+        *argv,
+        *place.where,
+        "--backend",
+        place.backend,
+        "--out",
+        "r",
+    )
     done = run_main(tasks.classify.main, *argv)
     assert done.code == 0, done.err
     assert "inferred --tokenizer words (space-separated script)" in done.out
