@@ -29,10 +29,17 @@ TRUTH = {"false": 0.0, "true": 1.0}
 class Labeled(Protocol):
     """The part of a corpus (`core/data/corpus.py`) that is checked."""
 
-    labels: np.ndarray
-    splits: np.ndarray
-    classes: list[str]
-    names: list[str]
+    @property
+    def labels(self) -> np.ndarray: ...
+
+    @property
+    def splits(self) -> np.ndarray: ...
+
+    @property
+    def classes(self) -> list[str]: ...
+
+    @property
+    def names(self) -> list[str]: ...
 
 
 def check_classes(

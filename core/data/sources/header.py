@@ -88,7 +88,10 @@ def data_hint(first: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         return ""
     shown = ", ".join(shorten(cell, 30) for cell in first[:6])
     names = ",".join(_guessed_names([[cell, *column] for cell, column in zip(first, columns, strict=True)]))
-    return f"the first row looks like data ({shown}): name the columns by `data.columns`, e.g. {names}"
+    return (
+        f"the first row looks like data ({shown}): name the columns by `data.columns`, e.g. {names}; if it is a header,"
+        f" set `data.text_column` and `data.label_column`"
+    )
 
 
 def _guessed_names(columns: list[list[str]]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import gzip
+import json
 import re
 import zipfile
 from enum import Enum
@@ -102,7 +103,18 @@ def is_named_format(path: Path) -> bool:
     except (UserError, OSError, *PACKED):
         return False
     text = start.removeprefix(codecs.BOM_UTF8).decode("latin-1")
-    return "\0" not in text and _text_format(text) is not Format.DELIMITED
+    found = Format.DELIMITED if "\0" in text else _text_format(text)
+    return found is not Format.DELIMITED and (found is not Format.JSON_LINES or _is_json(text))
+
+
+def _is_json(text: str) -> bool:
+    """Return whether the first line is JSON; a line of text may begin with a brace. A long line is not checked."""
+    first, end, _ = text.strip().partition("\n")
+    try:
+        json.loads(first)
+    except ValueError:
+        return not end and len(text) == START
+    return True
 
 
 def _binary_format(path: Path) -> Format | None:

@@ -149,6 +149,21 @@ def test_old_specs_of_tables_read():
             Table(source="t.csv", **wrong)
 
 
+def test_lines_that_begin_like_json_are_no_table(tmp_path):
+    path = tmp_path / "t.txt"
+    for content, found in [
+        ("{ so } it goes\n", False),
+        ("{}\n", True),
+        ('{"text": "a"\n', False),
+        ('{"text": "' + "a" * 9000 + '"}', True),
+        ("[sic] good\n", False),
+        ('[\n{"text": 1}]', True),
+        ("\0{}", False),
+    ]:
+        path.write_text(content)
+        assert is_table(path) is found, content
+
+
 # Excel
 
 needs_calamine = pytest.mark.skipif(importlib.util.find_spec("python_calamine") is None, reason="no python-calamine")
