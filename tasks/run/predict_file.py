@@ -39,7 +39,7 @@ def rows_of(
     first = next(rows, None)
     if first is None:
         raise UserError(f"{path}: no text to predict for: expected rows below the header")
-    return chain([first], rows)
+    return ((row.number, text) for row, text in chain([first], rows))
 
 
 def predictions_of(

@@ -18,7 +18,7 @@ from core.data.download import Progress, file_digest, no_progress
 from core.data.encodings import check_encoding
 from core.data.sources.formats import delimited, excel, fasttext, json_rows, parquet
 from core.data.sources.formats.detect import Format, check_file, detect_format, is_named_format
-from core.data.sources.formats.rows import LONGEST, Header, Row
+from core.data.sources.formats.rows import LONGEST, Header, Pairs, Row, whole_cells
 from core.data.sources.header import check_no_header, data_hint
 from core.data.text_files import TextLines
 from core.errors import UserError
@@ -66,6 +66,20 @@ def read_rows(
         dialect = delimited.detect_dialect(path, encoding, set(wanted).issubset, len(names) if names else None)
         records, unit = delimited.read_records(path, encoding, dialect, names is None, progress), "line"
     return _rows_of(path, delimited.without_blanks(records), unit, wanted, names)
+
+
+def read_whole_rows(
+    path: Path,
+    columns: Sequence[str],
+    encoding: str,
+    progress: Progress = no_progress,
+    names: Sequence[str] | None = None,
+) -> Iterator[Row]:
+    """Yield the rows like `read_rows`, but of a Parquet file too with the values of all columns."""
+    check_encoding(encoding)
+    if detect_format(path, encoding) is Format.PARQUET:
+        return parquet.read_rows(path, list(columns), progress, whole=True)
+    return read_rows(path, columns, encoding, progress, names)
 
 
 def _json_values(kind: Format, lines: TextLines) -> Iterator[tuple[int, object]]:
@@ -119,7 +133,7 @@ def peek(path: Path, encoding: str, suits: delimited.Suits, names: Sequence[str]
         return Beginning(kind, list(fasttext.NAMES), [])
     if kind in (Format.JSON_LINES, Format.JSON_ARRAY):
         values = islice(_json_values(kind, TextLines(path, encoding)), PEEKED)
-        found = dict.fromkeys(name for _, own in values if isinstance(own, json_rows.Pairs) for name in own.names)
+        found = dict.fromkeys(name for _, own in values if isinstance(own, Pairs) for name in own.names)
         return Beginning(kind, list(found), [])
     if kind is Format.EXCEL:
         records = excel.read_records(path)
@@ -198,4 +212,4 @@ def survey(data: Table, progress: Progress = no_progress) -> tuple[list[str], in
     return sample, count
 
 
-__all__ = ["LONGEST", "Beginning", "Row", "is_table", "join_texts", "open_table", "peek", "read_rows", "survey"]
+__all__ = ["LONGEST", "Row", "is_table", "open_table", "read_rows", "read_whole_rows", "survey", "whole_cells"]

@@ -9,7 +9,7 @@ from core.data.download import Progress, no_progress
 from core.data.sources.formats.detect import Format
 from core.data.sources.formats.rows import shown_names
 from core.data.sources.header import LABEL_NAMES, TEXT_NAMES, Inferred, infer_text_columns, is_header, usual_name
-from core.data.sources.table import Beginning, has_suffix, join_texts, peek, read_rows
+from core.data.sources.table import Beginning, Row, has_suffix, join_texts, peek, read_whole_rows
 from core.errors import UserError
 from core.files import user_path
 from core.spec.data import Table
@@ -48,8 +48,8 @@ def infer_columns(data: Table, given: Collection[str]) -> tuple[str, list[Inferr
 
 def read_texts(
     path: Path, data: object, column: str | None, encoding: str | None, progress: Progress = no_progress
-) -> Iterator[tuple[int, str]]:
-    """Yield the row numbers, from 1, and texts of a table to predict for.
+) -> Iterator[tuple[Row, str]]:
+    """Yield the rows, with the values of all columns, and the texts of a table to predict for.
 
     `column` and `encoding` default to those of the run's `data`. A table without a header line has the columns of
     `data`, or its text columns alone. Raises UserError like `read_rows`.
@@ -66,8 +66,8 @@ def read_texts(
         there = f"{'columns' if beginning.format.has_names else 'first row'}: {shown_names(beginning.names)}"
         header = "" if beginning.format.has_names else ", or add a header line"
         raise UserError(f"{path}: no column {missing[0]!r} ({there}): set `data.text_column`{header}")
-    for row in read_rows(path, wanted, encoding, progress, names):
-        yield row.number, join_texts(row.cells)
+    for row in read_whole_rows(path, wanted, encoding, progress, names):
+        yield row, join_texts(row.cells)
 
 
 def _names_without_header(beginning: Beginning, table: Table) -> tuple[str, ...] | None:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from core.data.sources.formats.rows import Row, cell_text, shown_names
+from core.data.sources.formats.rows import Pairs, Row, cell_text, shown_names
 from core.data.text_files import TextLines
 from core.errors import UserError
 
@@ -15,14 +15,6 @@ LARGEST = 20_000_000
 """Maximum characters of one object of an array."""
 
 BLANK = re.compile(r"\s*")
-
-
-class Pairs(list):
-    """Ordered fields of a JSON object, including repeated names."""
-
-    @property
-    def names(self) -> list[str]:
-        return list(dict.fromkeys(name for name, _ in self))
 
 
 def read_rows(path: Path, values: Iterator[tuple[int, object]], columns: list[str]) -> Iterator[Row]:
@@ -44,7 +36,7 @@ def read_rows(path: Path, values: Iterator[tuple[int, object]], columns: list[st
                 fields = ", or set `data.text_column` and `data.label_column`" if number == 1 else ""
                 raise UserError(f"{where}: no field {column!r} (fields: {shown_names(pairs.names)}): add it{fields}")
             cells.append(cell_text(found[0], where, column))
-        yield Row(number, cells)
+        yield Row(number, cells, [name for name, _ in pairs], [value for _, value in pairs])
     if not number:
         raise UserError(f"{path}: empty: write one object per row")
 

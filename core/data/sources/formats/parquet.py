@@ -29,8 +29,8 @@ def names_of(path: Path) -> list[str]:
         return list(file.schema_arrow.names)
 
 
-def read_rows(path: Path, columns: list[str], progress: Progress = no_progress) -> Iterator[Row]:
-    """Yield the rows. A missing value is "", and a whole number has no decimals.
+def read_rows(path: Path, columns: list[str], progress: Progress = no_progress, whole: bool = False) -> Iterator[Row]:
+    """Yield the rows, with the values of all columns if `whole`. A missing cell is "", a whole number has no decimals.
 
     Raises UserError like `names_of` and `Header`, and for a column that is too large or holds several values per row.
     """
@@ -38,14 +38,17 @@ def read_rows(path: Path, columns: list[str], progress: Progress = no_progress) 
     with _errors_of(path), _open(path) as file:
         names = file.schema_arrow.names
         Header(path, names, columns, source="the Parquet file")
-        _check_size(path, file, columns)
+        read = list(names) if whole else columns
+        places = [read.index(column) for column in columns]
+        _check_size(path, file, read)
         total = file.metadata.num_rows
-        for batch in file.iter_batches(BATCH, columns=columns):
-            values = [_values(batch.column(batch.schema.get_field_index(column))) for column in columns]
-            for cells in zip(*values, strict=True):
+        for batch in file.iter_batches(BATCH, columns=read):
+            values = [_values(batch.column(batch.schema.get_field_index(column))) for column in read]
+            for own in zip(*values, strict=True):
                 number += 1
                 where = f"{path}: row {number}"
-                yield Row(number, [cell_text(cell, where, name) for cell, name in zip(cells, columns, strict=True)])
+                cells = [cell_text(own[place], where, name) for place, name in zip(places, columns, strict=True)]
+                yield Row(number, cells, read, own)
             progress(f"reading {path.name}", number, total)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,12 +18,51 @@ TOO_LONG = f"a cell of more than {LONGEST:,} characters"
 LABEL_FIELDS = ("`data.text_column`", "`data.label_column`")
 
 
+class Pairs(list):
+    """Ordered fields of a JSON object, including repeated names."""
+
+    @property
+    def names(self) -> list[str]:
+        return list(dict.fromkeys(name for name, _ in self))
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """One row: `number` below the header, from 1, and stripped `cells` of the requested columns."""
 
     number: int
     cells: list[str]
+    names: Sequence[str] = ()
+    """Names of all columns that were read."""
+    values: Sequence[object] = ()
+    """Values of these columns, unchanged (see `whole_cells`)."""
+
+
+def whole_cells(row: Row, columns: Sequence[str]) -> list[str]:
+    """Return the cells of all columns of a row, unchanged, in the order of `columns`: "" for a missing one.
+
+    A list or an object is written as JSON.
+    """
+    if list(row.names) != list(columns):
+        found = dict(zip(row.names, row.values, strict=True))
+        return [_shown(found.get(name)) for name in columns]
+    return [_shown(value) for value in row.values]
+
+
+def _shown(value: object) -> str:
+    if value is None or isinstance(value, str):
+        text = value or ""
+    else:
+        text = json.dumps(_without_pairs(value), ensure_ascii=False, default=str)
+        text = str(json.loads(text)) if text.startswith('"') else text  # a date
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _without_pairs(value: object) -> object:
+    """Return a value of JSON with its objects as dictionaries."""
+    if isinstance(value, Pairs):
+        return {name: _without_pairs(own) for name, own in value}
+    return [_without_pairs(own) for own in value] if isinstance(value, list) else value
 
 
 class Header:
@@ -53,7 +93,7 @@ class Header:
             )
         if any(len(cell) > LONGEST for cell in cells):
             raise UserError(f"{where}: {TOO_LONG}: shorten it")
-        return Row(number, [cells[place].strip() for place in self.places])
+        return Row(number, [cells[place].strip() for place in self.places], self.names, cells)
 
 
 def shown_names(names: Sequence[str]) -> str:

@@ -88,7 +88,7 @@ def test_format_is_told_if_the_name_does_not(tmp_path):
 
 
 def test_texts_to_predict_for(tmp_path):
-    """With the run's columns, or the places of a run without a header line."""
+    """With the run's columns, or the places of a run without a header line; and all columns unchanged."""
     path = tmp_path / "n.csv"
 
     def read(content: str, data: object, column: str | None = None) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import datetime
 import gzip
 import importlib.util
 import io
@@ -15,7 +16,7 @@ import pytest
 from core.data import text_files
 from core.data.sources.formats import excel
 from core.data.sources.formats.detect import Format, detect_format, is_named_format
-from core.data.sources.table import is_table, read_rows
+from core.data.sources.table import is_table, read_rows, read_whole_rows, whole_cells
 from core.errors import Note, UserError
 from core.spec.data import Table
 from tests.conftest import one_line
@@ -245,6 +246,7 @@ def test_parquet_under_any_name(rng, tmp_path):
         "text": pa.array([own[0] for own in cells], pa.large_string()),
         "id": pa.array(range(len(cells))),
         "share": pa.array([None, 2.0, 2.5, float("nan")] + [0.0] * (len(cells) - 4)),
+        "day": pa.array([datetime.date(2026, 1, 2)] * len(cells)),
         "list": pa.array([[1]] * len(cells)),
     }
     path = tmp_path / str(rng.choice(SUFFIXES))
@@ -252,6 +254,8 @@ def test_parquet_under_any_name(rng, tmp_path):
     found = rows(path, [*COLUMNS, "id", "share"])
     assert [own[:2] for own in found] == stripped(cells) and [own[2] for own in found[:2]] == ["0", "1"]
     assert [own[3] for own in found[:5]] == ["", "2", "2.5", "", "0"]
+    whole = next(read_whole_rows(path, ["text"], "utf-8"))
+    assert whole_cells(whole, ["list", "day", "share", "id"]) == ["[1]", "2026-01-02", "", "0"]
     with pytest.raises(UserError, match="no column 'texts' in the Parquet file .*label, text, id, share"):
         rows(path, ["texts"])
     with pytest.raises(UserError, match="row 1: 'list' holds more than one value"):
