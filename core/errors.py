@@ -4,6 +4,9 @@ A message names the spec field or argument to change in backticks: "lower `train
 the command-line flag (`tasks/cli/flags.py`).
 """
 
+import warnings
+from functools import cache
+
 
 class UserError(Exception):
     """An error caused by user input: one line that names the problem, its location and the fix.
@@ -14,3 +17,9 @@ class UserError(Exception):
 
 class Note(UserWarning):
     """A one-line notice that is not an error, issued by `warnings.warn`."""
+
+
+@cache
+def note_once(text: str) -> None:
+    """Issue a Note, once per process: Python forgets which warnings it showed when a framework is imported."""
+    warnings.warn(Note(text), stacklevel=2)

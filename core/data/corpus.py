@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from core.batch import UNK
+from core.data.class_checks import check_classes
 from core.data.dataset import Prepared
 from core.data.documents import Source
 from core.data.download import Progress, no_progress
@@ -30,7 +31,7 @@ from core.errors import UserError
 from core.files import remove_unfinished, write_bytes_atomic
 from core.spec.data import MovieReviews, PairedFiles, Table
 from core.spec.text import Text
-from core.strings import count_reasons, in_order, shorten
+from core.strings import count_reasons, in_order
 
 CORPUS_FORMAT = 2
 """Format version of the cache file, included in its key."""
@@ -41,9 +42,6 @@ ARRAYS = ("ids", "offsets", "labels", "splits", "groups")
 
 
 DIGEST_SIZE = hashlib.sha256().digest_size
-
-
-PARTS = ("train", "dev", "test")
 
 
 NO_TOKENS, NO_LABEL = "without tokens", "without a label"
@@ -164,7 +162,7 @@ def prepare(
     """Split, build the vocabulary from the training split, encode and truncate.
 
     The result depends on the arguments alone. Raises UserError if the number of labels is not `classes` (None: at least
-    two), if a held-out split would lack a label, or if a provided split has a label that train lacks.
+    two), if a split has no text, or if train lacks a label.
     """
     labels, marks, skipped = corpus.labels, corpus.splits, dict(corpus.skipped)
     if data.duplicates == "drop":
@@ -178,7 +176,7 @@ def prepare(
                 f" (skipped in all splits: {count_reasons(skipped)}): add other texts"
             )
     rows, summary = split_rows(marks, labels, corpus.groups, data)
-    _check_classes(corpus, rows, data, classes)
+    check_classes(corpus, rows, data, classes)
     train_ids = _joined(corpus, rows["train"])
     vocabulary = Vocabulary.build(corpus.tokens, np.bincount(train_ids, minlength=len(corpus.tokens)), text)
     del train_ids
@@ -204,53 +202,6 @@ def prepare(
             "unknown_share": round(float((dataset.tokens == UNK).mean()), 6),
         }
     return Prepared(vocabulary, sets["train"], sets["dev"], sets["test"], corpus.classes, summary)
-
-
-def _check_classes(
-    corpus: Corpus, rows: dict[str, np.ndarray], data: MovieReviews | PairedFiles | Table, classes: int | None
-) -> None:
-    names = [repr(shorten(name, 60)) for name in corpus.classes]
-    present = {part: np.bincount(corpus.labels[rows[part]], minlength=len(names)) for part in PARTS}
-    where = f"{data.source}: "
-    if not len(rows["train"]):
-        raise UserError(
-            f"{where}no text remains for training: all are also in the dev or test split, or have conflicting labels:"
-            f" set `data.duplicates` keep, or add texts"
-        )
-    own = {part: bool((corpus.splits == CODES[part]).any()) for part in PARTS}
-    for part in PARTS:
-        missing = np.flatnonzero((present["train"] == 0) & (present[part] > 0))
-        if own[part] and len(missing):
-            name = corpus.names[next(row for row in rows[part] if corpus.labels[row] == missing[0])]
-            if data.kind == "table":
-                name = f"{getattr(data, part)}: row {name.rpartition('/')[2]}"
-            raise UserError(
-                f"{name}: label {names[missing[0]]} does not occur in the training split: correct it, or add"
-                f" training texts with that label"
-            )
-    if classes is not None and len(names) != classes:
-        raise UserError(
-            f"the model has {classes} classes, but the data has {len(names)} labels ({', '.join(names)}):"
-            f" set head.classes"
-        )
-    if len(names) == 1:
-        raise UserError(
-            f"{where}all texts have the label {names[0]}, expected at least two labels: add texts with another label"
-        )
-    for part in PARTS:
-        missing = np.flatnonzero(present[part] == 0)
-        if len(missing) and not (own[part] and part != "train"):
-            label = missing[0]
-            there = sum(int(count[label]) for count in present.values())
-            wanted = ["train", *(other for other in PARTS[1:] if not own[other])]
-            others = f" (and none with {len(missing) - 1:,} other labels)" if len(missing) > 1 else ""
-            limit = "" if data.train_limit is None else ", or raise `data.train_limit`"
-            raise UserError(
-                f"{where}the {part} split has no text with label {names[label]}{others}; {there} usable in all, but"
-                f" each of {', '.join(wanted)} needs one: add texts with that label, or remove it{limit}"
-            )
-        if not len(rows[part]):
-            raise UserError(f"the {part} split has no text: add texts")
 
 
 def _joined(corpus: Corpus, rows: np.ndarray) -> np.ndarray:

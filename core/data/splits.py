@@ -106,15 +106,18 @@ def _split_by_group(rows: np.ndarray, groups: np.ndarray, share: float, seed: in
 def _split_at_random(rows: np.ndarray, labels: np.ndarray, shares: list[float], seed: int) -> list[np.ndarray]:
     """Return the remaining rows, then one split per share, stratified by class.
 
-    Every split has at least one row of a class that has enough rows for all splits.
+    Every split has at least one row of a class that has enough rows for all splits. A smaller class is not divided: its
+    rows remain, for training.
     """
     parts = [[] for _ in range(len(shares) + 1)]
     for label in np.unique(labels[rows]):
         own = rows[labels[rows] == label]
         shuffled = own[generator(seed, "split", int(label)).permutation(len(own))]
-        least = int(len(own) > sum(share > 0 for share in shares))
-        sizes = [max(round(share * len(own)), least * (share > 0)) for share in shares]
-        while least and sum(sizes) >= len(own):  # shares near a half, rounded up
+        if len(own) > sum(share > 0 for share in shares):
+            sizes = [max(round(share * len(own)), int(share > 0)) for share in shares]
+        else:
+            sizes = [0] * len(shares)
+        while sum(sizes) >= len(own):  # shares near a half, rounded up
             sizes[sizes.index(max(sizes))] -= 1
         *held_out, rest = np.split(shuffled, np.cumsum(sizes))
         for part, piece in zip(parts, [rest, *held_out], strict=True):

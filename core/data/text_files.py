@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import stat
-import warnings
 import zlib
 from collections.abc import Iterator
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import IO
 
 from core.data.download import Progress, no_progress
 from core.data.encodings import Decoding, Recoder, detect_encoding, is_wide
-from core.errors import Note, UserError
+from core.errors import UserError, note_once
 
 PACKED = (gzip.BadGzipFile, EOFError, zlib.error)
 """Errors of a damaged .gz file."""
+
+GZIP = b"\x1f\x8b"
+"""First bytes of a .gz file."""
 
 LONGEST_LINE = 20_000_000
 """Largest number of bytes of a line."""
@@ -39,7 +43,7 @@ class TextLines:
         encoding = self.decoding.encoding
         with _errors_of(self.path), self.path.open("rb") as raw:
             size = self.path.stat().st_size
-            file = _unpacked(self.path, raw)
+            file = _unpacked(raw)
             wide = is_wide(encoding)
             lines = Recoder(_blocks(file), encoding) if wide else file
             while line := self._next(lines.readline):
@@ -52,6 +56,23 @@ class TextLines:
                     self.progress(f"reading {self.path.name}", raw.tell(), size)
                 yield self._decoded(line, "utf-8" if wide else encoding)
             self.progress(f"reading {self.path.name}", size, size)
+
+    def blocks(self, errors: str = "strict") -> Iterator[str]:
+        """Yield the decoded text in blocks, for formats that are not made of lines; `errors` as in `bytes.decode`."""
+        decoder = codecs.getincrementaldecoder(self.decoding.encoding)(errors)
+        with _errors_of(self.path), self.path.open("rb") as raw:
+            size, first = self.path.stat().st_size, True
+            for block in chain(_blocks(_unpacked(raw)), [b""]):
+                self.progress(f"reading {self.path.name}", raw.tell(), size)
+                try:
+                    text = decoder.decode(block, not block)
+                except UnicodeDecodeError as error:
+                    self.number += error.object.count(b"\n", 0, error.start) + 1
+                    raise self._invalid("") from None
+                self.number += text.count("\n")
+                if text:
+                    yield text.removeprefix("\ufeff") if first else text
+                    first = False
 
     def _next(self, readline) -> bytes:
         try:
@@ -92,14 +113,14 @@ def decoding_of(path: Path, requested: str) -> Decoding:
         known = path.stat()
         found = _decoding(path, requested, (known.st_mtime_ns, known.st_size, known.st_ino))
     if found.reason:
-        warnings.warn(Note(f"{path}: read as {found.name} ({found.reason})"), stacklevel=2)
+        note_once(f"{path.absolute()}: read as {found.name} ({found.reason})")
     return found
 
 
 @lru_cache(maxsize=64)
 def _decoding(path: Path, requested: str, _: tuple[int, int, int]) -> Decoding:
     with path.open("rb") as raw:
-        return detect_encoding(_blocks(_unpacked(path, raw)), requested)
+        return detect_encoding(_blocks(_unpacked(raw)), requested)
 
 
 def check_regular(path: Path) -> None:
@@ -113,13 +134,15 @@ def check_regular(path: Path) -> None:
         raise UserError(f"{path}: {what}, not a file: give the path of a file")
 
 
-def is_packed(path: Path) -> bool:
-    """Return whether the name of a file ends in .gz."""
-    return path.name.lower().endswith(".gz")
+def is_packed(raw: IO[bytes]) -> bool:
+    """Return whether an opened file is a .gz file, by its first two bytes."""
+    start = raw.read(len(GZIP))
+    raw.seek(0)
+    return start == GZIP
 
 
-def _unpacked(path: Path, raw: IO[bytes]) -> IO[bytes]:
-    return gzip.open(raw) if is_packed(path) else raw  # type: ignore[return-value]
+def _unpacked(raw: IO[bytes]) -> IO[bytes]:
+    return gzip.open(raw) if is_packed(raw) else raw  # type: ignore[return-value]
 
 
 def _blocks(file: IO[bytes]) -> Iterator[bytes]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from core.schema import Spec
 
@@ -48,7 +48,7 @@ class PairedFiles(Splits):
 
 
 class Table(Splits):
-    """Labeled texts in the rows of a CSV, TSV or JSONL file, plain or .gz."""
+    """Labeled texts in the rows of a table. Its format is that of its content (`core/data/sources/formats`)."""
 
     kind: Literal["table"] = "table"
     source: str
@@ -56,10 +56,25 @@ class Table(Splits):
     dev: str | None = None
     test: str | None = None
     """Paths of dev and test files with the same columns; if None, held out from `source`."""
-    text_column: str = "text"
+    columns: tuple[str, ...] | None = None
+    """Names of the columns of a CSV, TSV or Excel file without a header line; None if its first row names them."""
+    text_column: str | tuple[str, ...] = "text"
+    """Column of the texts; of several, the cells that are not empty are joined by a space, in this order."""
     label_column: str = "label"
     encoding: str = "utf-8"
     duplicates: Literal["keep", "drop"] = "drop"
+
+    @property
+    def text_columns(self) -> tuple[str, ...]:
+        """Return the columns of the texts."""
+        return (self.text_column,) if isinstance(self.text_column, str) else self.text_column
+
+    @model_validator(mode="after")
+    def _columns_differ(self):
+        for field, names in (("text_column", self.text_columns), ("columns", self.columns or ("",))):
+            if not names or len(set(names)) < len(names):
+                raise ValueError(f"`data.{field}`: got {', '.join(names) or 'no name'}, expected names that differ")
+        return self
 
 
 class DigitSums(Spec):

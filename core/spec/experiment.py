@@ -148,6 +148,7 @@ KINDS = {
     "encoder": tuple(encoders.FAMILIES),
     "optimizer": ("adam", "sgd"),
     "class_weights": ("balanced", "weights"),
+    "text_column": ("str", "tuple[str, ...]"),
 }
 """Kinds of the spec sections that have several."""
 

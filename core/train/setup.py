@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from core.data.class_checks import note_similar_labels
 from core.data.corpus import load_corpus, prepare
 from core.data.dataset import Prepared
 from core.data.download import Progress, no_progress
@@ -60,6 +61,8 @@ def prepare_start(
         # Vectors are checked first, before reading the data, which takes longer.
         vectors = open_vectors_of(experiment)
         data, data_record = read_data(experiment, cache, progress=progress)
+    if group.rank == 0 and experiment.data.kind == "table":
+        note_similar_labels(data.classes, np.bincount(data.train.labels, minlength=len(data.classes)).tolist())
     experiment = fitted(experiment, data)
     check_memory(experiment, host_limit(), lengths=data.train.lengths[:0])
     parameters, vectors_record = starting_values(experiment, data, vectors, progress)

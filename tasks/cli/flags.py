@@ -9,6 +9,7 @@ from tasks.cli.options import OPTIONS
 FIELD_FLAGS = {path: option.flag for options in OPTIONS.values() for option in options for path in option.paths}
 """Map each spec field to its flag: `training.clip_norm` to `--clip-norm`."""
 TABLE_FLAGS = {
+    "data.columns": "--columns",
     "data.text_column": "--text-column",
     "data.label_column": "--label-column",
     "data.encoding": "--encoding",

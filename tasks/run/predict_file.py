@@ -10,7 +10,8 @@ import numpy as np
 
 from core.data.download import Progress
 from core.data.encode import encode_worded
-from core.data.sources.table import format_of, read_rows
+from core.data.sources.table import is_table as has_columns
+from core.data.sources.table_columns import read_texts
 from core.data.vocabulary import Vocabulary
 from core.errors import UserError
 from core.files import incremental_writer, row_writer
@@ -26,21 +27,19 @@ Prediction = tuple[int, str, np.ndarray | None]
 
 
 def is_table(file: str | None) -> bool:
-    """Return whether a file is a table, by its name."""
-    return file is not None and format_of(Path(file)) is not None
+    """Return whether a file is a table: by its name or, except for delimited lines, by its content."""
+    return file is not None and has_columns(Path(file))
 
 
 def rows_of(
     path: Path, experiment: Experiment, column: str | None, encoding: str | None, progress: Progress
 ) -> Iterator[tuple[int, str]]:
     """Return the row numbers, from 1, and texts of a table; column and encoding default to the run's."""
-    data = experiment.data
-    name: str = column or getattr(data, "text_column", "text")
-    rows = read_rows(path, [name], encoding or getattr(data, "encoding", "utf-8"), progress)
+    rows = read_texts(path, experiment.data, column, encoding, progress)
     first = next(rows, None)
     if first is None:
         raise UserError(f"{path}: no text to predict for: expected rows below the header")
-    return ((row.number, row.cells[0]) for row in chain([first], rows))
+    return ((row.number, text) for row, text in chain([first], rows))
 
 
 def predictions_of(

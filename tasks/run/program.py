@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from backends import implementations
+from core.data.sources.table import is_table
 from core.engine.memory import check_memory, host_limit
 from core.errors import UserError
+from core.files import user_path
 from core.spec.experiment import Experiment, read_experiment
 from core.train.setup import absolute_source
 from tasks.cli.console import Parser
@@ -31,6 +34,15 @@ def _no_arguments(parser: Parser) -> None:
 
 
 def _unchanged(experiment: Experiment, arguments: argparse.Namespace) -> Experiment:
+    return experiment
+
+
+def refuse_table(experiment: Experiment, arguments: argparse.Namespace) -> Experiment:
+    """Return the experiment. Raises UserError for a table as its data, with the command that trains on it."""
+    source = arguments.data
+    if source is not None and (path := user_path(source)).is_file() and is_table(path):
+        command = f"python -m tasks.classify {shlex.quote(source)}"
+        raise UserError(f"--data {source}: a table; this program reads reviews only: train on it with: {command}")
     return experiment
 
 
@@ -122,8 +134,8 @@ def _predict(program: Program, argv: list[str]) -> int:
     )
     parser.add_argument("run", metavar="RUN", help="run folder")
     parser.add_argument("text", metavar="TEXT", nargs="*", help="text to classify, in quotes")
-    parser.add_argument("--file", metavar="FILE", help="one text per line, or .csv, .tsv, .jsonl; optionally .gz")
-    parser.add_argument("--text-column", metavar="NAME", help="text column of a table [the run's, or text]")
+    parser.add_argument("--file", metavar="FILE", help="one text per line, or a table of any format")
+    parser.add_argument("--text-column", metavar="NAME", help="text column of a table [the run's]")
     parser.add_argument("--encoding", metavar="NAME", help="encoding of --file [the run's, or utf-8]")
     parser.add_argument("--out", metavar="FILE", help="write predictions to this CSV file")
     parser.add_argument("--explain", action="store_true", help="show each word's effect on the prediction")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from backends import implementations
+from core.data.class_checks import untested
 from core.data.sources.lookup import read_texts, shorten
 from core.errors import UserError
 from core.models.heads.scores import Evaluation
@@ -66,6 +67,8 @@ def describe(run: Run) -> None:
         fact("", f"skipped: {count_reasons(data['left_out'])}")
     if experiment.known_classes is None:
         fact("classes", _classes(execution["classes"], data["train"]["per_class"]))
+        for line in _lacking(execution["classes"], data):
+            fact("", line)
     if "tokenized_by" in execution:
         fact("text", f"tokenized by {execution['tokenized_by']}{'' if experiment.text.jieba_hmm else ', HMM off'}")
     size = parameter_count(model)
@@ -81,6 +84,19 @@ def _classes(classes: list[str], counts: list[int]) -> str:
     named = ", ".join(f"{shorten(classes[number], NAME)} {counts[number]:,}" for number in order[:8])
     more = f", and {len(classes) - 8} more, down to {counts[order[-1]]:,}" if len(classes) > 8 else ""
     return f"{len(classes)}: {named}{more}"
+
+
+def _lacking(classes: list[str], data: dict) -> list[str]:
+    """Return a line for each set of classes that dev or test, or both, lack."""
+    splits: dict[tuple[str, ...], list[str]] = {}
+    for split, names in untested(classes, {split: data[split]["per_class"] for split in ("train", "dev", "test")}):
+        splits.setdefault(tuple(names), []).append(split)
+    lines = []
+    for names, lacking in splits.items():
+        shown = ", ".join(shorten(name, NAME) for name in names[:8])
+        more = f", and {len(names) - 8} more" if len(names) > 8 else ""
+        lines.append(f"{' and '.join(lacking)} {'have' if len(lacking) > 1 else 'has'} no text of: {shown}{more}")
+    return lines
 
 
 def report(task: Task, folder: RunFolder, result: dict, example: str) -> None:

@@ -21,6 +21,7 @@ import pytest
 import backends
 import core.train.setup
 import tasks.classify
+import tasks.compare
 import tasks.reviews_zh
 from core.data import corpus, tokenizers
 from core.data.corpus import load_corpus
@@ -176,10 +177,19 @@ def test_splits_of_one_file_contain_every_class(place):
     """Of one file alone; a text that is there twice counts once, and what was guessed is said and recorded."""
     rng = fresh_rng()
     rows = labelled(rng, 20)
-    write_csv(Path("t.csv"), [*rows, *rows[:7]], ("body", "kind"), delimiter=";", lineterminator="\r\n")
+    write_csv(Path("t.csv"), [*rows, *rows[:7]], ("body", "category"), delimiter=";", lineterminator="\r\n")
     argv = [part for part in TINY if part not in ("--epochs", 2)]
-    columns = ("--text-column", "body", "--label-column", "kind", "--split-seed", int(rng.integers(1000)))
-    argv = ("t.csv", *columns, *argv, *place.where, "--backend", place.backend, "--out", "r")
+    argv = (
+        "t.csv",
+        "--split-seed",
+        int(rng.integers(1000)),
+        *argv,
+        *place.where,
+        "--backend",
+        place.backend,
+        "--out",
+        "r",
+    )
     done = run_main(tasks.classify.main, *argv)
     assert done.code == 0, done.err
     assert "inferred --tokenizer words (space-separated script)" in done.out
@@ -192,6 +202,76 @@ def test_splits_of_one_file_contain_every_class(place):
     assert experiment.data.source == str(Path("t.csv").absolute()) and experiment.data.text_column == "body"
     found = {int(row["id"].removeprefix("train/")): row["label"] for row in table_of(Path("r/predictions.csv"))}
     assert all(" ".join(rows[number - 1][1].split()) == label for number, label in found.items())
+
+
+TABLES = {
+    "imdb.csv": ("review,sentiment\n", '"{text}, <br />so",{label}\n', ("review", "sentiment")),
+    "chnsenticorp.tsv": ("qid\tlabel\ttext_a\n", "7\t{label}\t{text}\n", ("text_a", "label")),
+    "weibo.csv": ("label,review\n", "{label},{text}\n", ("review", "label")),
+    "zh.csv": ("\u6807\u7b7e;\u5185\u5bb9\n", "{label};{text}\n", ("\u5185\u5bb9", "\u6807\u7b7e")),
+    "train.ft.txt": ("", "__label__{label} {text}\n", ("text", "label")),
+    "array": ("[", '{{"content": "{text}", "category": "{label}"}},\n', ("content", "category")),
+}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_tables_of_usual_sets_need_no_option(place, name):
+    start, line, (text, label) = TABLES[name]
+    words = {"neg": "bad", "pos": "good"}
+    content = start + "".join(
+        line.format(text=f"{words[own]} film {number}", label=own) for number in range(15) for own in words
+    )
+    Path(name).write_text(content[:-2] + "]" if start == "[" else content, encoding="utf-8")
+    done = place.train(name, "--tokenizer", "words", "--out", "r")
+    assert done.code == 0, done.err
+    told = [line.split(" (")[0] for line in done.out.splitlines() if line.startswith("inferred")]
+    shown = {"--text-column": text, "--label-column": label}
+    formats = {"array": "inferred format a JSON array", "train.ft.txt": "inferred format fastText"}
+    expected = [f"inferred {flag} {shlex.quote(own)}" for flag, own in shown.items() if own not in ("text", "label")]
+    assert told == [formats[own] for own in (name,) if own in formats] + expected
+    experiment, execution = RunFolder.open(Path("r")).read_record()
+    assert (experiment.data.text_column, experiment.data.label_column) == (text, label)
+    assert execution["classes"] == ["neg", "pos"]
+    found = run_main(tasks.classify.main, "predict", "r", "--file", name)
+    assert found.code == 0 and found.out.count("\n") == 30, found.err
+    done = run_main(tasks.classify.main, "evaluate", "r", *place.where)
+    assert done.code == 0 and "predictions match" in done.out
+
+
+def test_table_without_header_line(place):
+    rows = [(number % 2, f"Title {number}", f"text {number % 2}, too") for number in range(40)]
+    write_csv(Path("t.csv"), rows[1:], rows[0])
+    done = place.train("t.csv", "--columns", "label,title,text", "--out", "r")
+    assert done.code == 0, done.err
+    assert "inferred --text-column title,text (columns: label, title, text; joined by a space)" in done.out
+    data = RunFolder.open(Path("r")).read_record()[0].data
+    assert data.columns == ("label", "title", "text") and data.text_column == ("title", "text")
+    done = run_main(tasks.classify.main, "predict", "r", "--file", "t.csv", "--out", "o.csv")
+    assert done.code == 0 and table_of(Path("o.csv"))[3]["text"] == "Title 3 text 1, too", done.err
+    done = run_main(tasks.classify.main, "--config", "r/experiment.json", *place.where, "--out", "again")
+    assert done.code == 0 and RunFolder.open(Path("again")).read_record()[0].data == data, done.err
+
+
+@pytest.mark.parametrize("weights", ["balanced", "none"])
+def test_rare_classes_and_similar_labels(place, weights):
+    """A class in train only, in two classes and in more, through all files of a run and its report."""
+    rows = [(f"text {number}", "Yes" if number % 3 else "no") for number in range(30)]
+    for name, own in (
+        ("two", [("a yes", "Yes"), *((text, "no") for text, _ in rows)]),
+        ("more", [*rows, ("a", "yes ")]),
+    ):
+        write_csv(Path(f"{name}.csv"), own)
+        done = place.train(f"{name}.csv", "--class-weights", weights, "--out", name)
+        assert done.code == 0, done.err
+        rare = "Yes" if name == "two" else "yes"
+        assert f"         dev and test have no text of: {rare}\n" in done.out
+        note = "note: labels that look the same are different classes: 'Yes' (16), 'yes' (1): write them alike"
+        assert (note in done.err) == (name == "more"), done.err
+        result = RunFolder.open(Path(name)).read_result()["test"]
+        assert 0 <= result["macro_f1"] <= 1 and sum(map(sum, result["confusion"])) == result["documents"]
+        assert run_main(tasks.classify.main, "evaluate", name, *place.where).code == 0
+    done = run_main(tasks.compare.main, "two", "more", "--out", "page.html")
+    assert done.code == 0, done.err
 
 
 @pytest.mark.parametrize(
@@ -495,7 +575,6 @@ def test_order_of_many_rows(place):
         ("text\n", (), ("n.csv: no text to predict for", "expected rows")),
         ("", (), "n.csv: empty"),
         ("text\ngood\n", ("--text-column", "words"), "no column 'words'"),
-        ("text\ngood\n", ("--encoding", "utf-16"), ("encoding 'utf-16'", "UTF-8")),
         ("text\ngood\n", ("--out", "n.csv"), ("--out n.csv: exists", "another name")),
         ("text\ngood\n", ("--out", "no/o.csv"), ("--out no/o.csv", "there is no folder")),
         ("text\ngood\n", ("--file", "gone.csv"), "gone.csv: no such file"),
@@ -503,7 +582,11 @@ def test_order_of_many_rows(place):
         ("text\ngood\n", ("--backend", "tensorflow"), "unknown backend 'tensorflow'"),
         ("text\ngood\n", ("--explain",), ("--out", "--explain")),
         ("text\ngood\n", ("a text",), ("TEXT", "--file")),
-        ("text\n\xff\n", ("--encoding", "ascii"), ("n.csv: line 2", "not ASCII at byte 0")),
+        (
+            "text\n" + "\u00c3\u00a9\n" * 9 + "\xff\n",
+            (),
+            ("n.csv: line 11", "not UTF-8 at byte 0"),
+        ),
     ],
 )
 def test_unreadable_table_for_predict(place, refused, content, argv, says):
@@ -546,38 +629,44 @@ MISTAKES = {
     "header only": ("train.csv", "text,label\n", (), "train.csv: no row below"),
     "no texts": ("train.csv", "text,label\n...,a\n,b\nc,\n", (), ("2 without tokens", "1 without a label")),
     "one class": ("train.csv", "text,label\na,p\nb,p\n", (), ("train.csv: all texts have the label 'p'", "two")),
-    "one example": (
+    "rare everywhere": (
         "train.csv",
-        rows_with(("once", "rare")),
+        "text,label\na,b\nc,d\n",
         (),
-        ("'rare'; 1 usable in all", "train, dev, test needs one"),
+        "the dev split has no text, as every label has fewer",
     ),
     "torn": (
         "train.csv",
         rows_with(("x", "c"), ("X", "d")),
         (),
-        ("label 'c' (and none with 1 other labels); 0 usable in all"),
+        ("label 'c' (and none with 1 other labels)", "conflicting labels"),
     ),
-    "rare in test": ("train.csv", rows_with(), ("--test", "t.csv"), ("t.csv: row 2: label 'c'", "does not occur")),
-    "one in train": (
+    "damaged": (
         "train.csv",
-        rows_with(("d", "c")),
-        ("--test", "t.csv"),
-        ("'c'; 2 usable in all", "train, dev needs"),
+        rows_with().encode() + 9 * "\u00e9,a\n".encode() + b"caf\xe9,a\n",
+        (),
+        ("line 31", "--encoding"),
     ),
+    "no table": ("train.xlsx", b"PK\5\6" + bytes(18), (), "train.xlsx: a zip archive, not a table"),
+    "no header": ("train.csv", rows_with().partition("\n")[2], (), ("looks like data (text 0, a)", "--columns, e.g.")),
+    "a header": ("train.csv", rows_with(), ("--columns", "x,y"), ("is a header line (text, label)", "omit --columns")),
+    "columns of objects": ("train.csv", '[{"a": 1}]', ("--columns", "x,y"), ("a JSON array names its columns (a)",)),
+    "columns twice": (
+        "train.csv",
+        rows_with(),
+        ("--columns", "x,x"),
+        "--columns: got x, x, expected names that differ",
+    ),
+    "columns too few": ("train.csv", "1,a,b\n", ("--columns", "label,text"), "got 3 cells, expected 2 as in --columns"),
+    "rare in test": ("train.csv", rows_with(), ("--test", "t.csv"), ("t.csv: row 2: label 'c'", "does not occur")),
     "too many cells": ("train.csv", rows_with() + "a,b,c\n", (), "row 21 (line 22): got 3 cells"),
     "fault in test": ("train.csv", rows_with(), ("--test", "bad.tsv"), "bad.tsv: row 2 (line 3): got 3 cells"),
-    "latin": ("train.csv", rows_with().encode() + b"caf\xe9,a\n", (), ("line 22", "--encoding")),
-    "UTF-16": ("train.csv", rows_with().encode("utf-16"), (), "UTF-16"),
     "encoding": ("train.csv", rows_with(), ("--encoding", "utf9"), "encoding 'utf9'"),
-    "encoding 16": ("train.csv", rows_with(), ("--encoding", "utf-16"), "save the file as UTF-8"),
     "same column": ("train.csv", rows_with(), ("--label-column", "text"), "both text and label"),
     "same file": ("train.csv", rows_with(), ("--test", "./train.csv"), "given for two splits"),
     "same held out": ("train.csv", rows_with(), ("--test", "t.csv", "--dev", "t.csv"), "given for two splits"),
     "no test": ("train.csv", rows_with(), ("--test", "none.csv"), "none.csv: no such file"),
     "empty dev": ("train.csv", rows_with(), ("--dev", "header.csv"), "header.csv: no row below"),
-    "unknown": ("train.xlsx", rows_with(), (), "train.xlsx: unknown table format"),
-    "no gz": ("train.csv.gz", rows_with(), (), "truncated or damaged"),
     "half gz": ("train.csv.gz", gzip.compress(rows_with().encode())[:-9], (), "truncated or damaged"),
     "JSON": ("train.jsonl", '{"text": "a", "label": "b"}\n[]', (), ("row 2 (line 2)", "not an object")),
     "limit": (

@@ -685,6 +685,13 @@ def test_wrong_command_lines_are_refused(refused, argv, says):
     refused(*argv, says=says)
 
 
+def test_table_as_data_names_the_program_for_tables(refused, tmp_path):
+    path = tmp_path / "my texts.dat"
+    path.write_text('[{"review": "good", "sentiment": "positive"}]')
+    refused("--data", path, says=("a table", f"python -m tasks.classify '{path}'"))
+    refused("--data", path.rename(tmp_path / "t.csv"), says=f"python -m tasks.classify {tmp_path / 't.csv'}")
+
+
 @pytest.mark.parametrize(("name", "package"), [("paddle", "paddlepaddle"), ("torch", "torch")])
 def test_framework_that_is_not_installed(place, refused, monkeypatch, name, package, tmp_path):
     runs = {key: shutil.copytree(run, tmp_path / key) for key, run in place.runs.items()}

@@ -1,202 +1,147 @@
-"""Labeled texts from tables, plain or `.gz`.
+"""Labeled texts from tables: CSV, TSV, JSON, fastText, Excel and Parquet files.
 
-Formats: CSV (`.csv`, RFC 4180), TSV (`.tsv`, `.tab`) and JSONL (`.jsonl`, `.ndjson`). Files are read row by row and may
-exceed memory. Errors name the invalid row.
+`formats/detect.py` finds the format by the content. Text files, plain or .gz, are read row by row and may exceed
+memory. Errors name the invalid row.
 """
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 
 from core.data.documents import Document, Source, SplitName
 from core.data.download import Progress, file_digest, no_progress
 from core.data.encodings import check_encoding
+from core.data.sources.formats import delimited, excel, fasttext, json_rows, parquet
+from core.data.sources.formats.detect import Format, check_file, detect_format, is_named_format
+from core.data.sources.formats.rows import LONGEST, Header, Pairs, Row, whole_cells
+from core.data.sources.header import check_no_header, data_hint
 from core.data.text_files import TextLines
 from core.errors import UserError
 from core.files import user_path
 from core.spec.data import Table
-from core.strings import shorten
 
-FORMATS = {".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
-DELIMITERS = (",", ";", "\t", "|")
-"""Delimiters of a `.csv`; the first that yields the required columns in the header is used."""
-
-LONGEST = 5_000_000
-"""Maximum characters per cell of a table. A longer one indicates an unclosed quote."""
-
-TOO_LONG = f"a cell of more than {LONGEST:,} characters"
-
-csv.field_size_limit(LONGEST)  # process-wide; the default is 131,072
+PEEKED = 100
+"""Number of rows from which the columns are inferred."""
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One row: `number` below the header, from 1, and stripped `cells` of the requested columns."""
-
-    number: int
-    cells: list[str]
+def is_table(path: Path) -> bool:
+    """Return whether a file is a table, by its name or, except for delimited lines, by its content."""
+    return any(has_suffix(path, own) for own in Format) or is_named_format(path)
 
 
-def format_of(path: Path) -> str | None:
-    """Return `csv`, `tsv` or `jsonl` by the file name, None for another suffix."""
-    name = path.name.lower().removesuffix(".gz")
-    return FORMATS.get(Path(name).suffix)
+def has_suffix(path: Path, kind: Format) -> bool:
+    """Return whether a file has a usual suffix of a format."""
+    return path.name.lower().removesuffix(".gz").endswith(kind.suffixes)
 
 
 def read_rows(
-    path: Path, columns: list[str], encoding: str, progress: Progress = no_progress, optional: tuple[str, ...] = ()
+    path: Path,
+    columns: Sequence[str],
+    encoding: str,
+    progress: Progress = no_progress,
+    names: Sequence[str] | None = None,
 ) -> Iterator[Row]:
-    """Yield rows with the cells of `columns`, then `optional` ("" for a missing column).
+    """Yield the rows with the cells of `columns`.
 
-    Raises UserError: a missing or repeated column, an empty file, a row with more or fewer cells than the header, a
-    cell that is too long, an unclosed quote, bytes that are not in `encoding`, NUL, a damaged .gz.
+    `names` are those of all columns of a CSV, TSV or Excel file without a header line. Raises UserError: a missing or
+    repeated column, an empty file, a row with more or fewer cells than the header, a cell that is too long, an unclosed
+    quote, bytes that are not in the encoding, NUL, a damaged file.
     """
-    parse = {"csv": _csv, "tsv": _tsv, "jsonl": _jsonl}[_check_file(path)]
     check_encoding(encoding)
-    return parse(path, TextLines(path, encoding, progress), columns, optional)
+    kind, wanted = detect_format(path, encoding), list(columns)
+    if kind is Format.PARQUET:
+        return parquet.read_rows(path, wanted, progress)
+    if kind is Format.FASTTEXT:
+        return fasttext.read_rows(path, TextLines(path, encoding, progress), wanted)
+    if kind in (Format.JSON_LINES, Format.JSON_ARRAY):
+        return json_rows.read_rows(path, _json_values(kind, TextLines(path, encoding, progress)), wanted)
+    if kind is Format.EXCEL:
+        records, unit = excel.read_records(path), "row of the sheet"
+    else:
+        dialect = delimited.detect_dialect(path, encoding, set(wanted).issubset, len(names) if names else None)
+        records, unit = delimited.read_records(path, encoding, dialect, names is None, progress), "line"
+    return _rows_of(path, delimited.without_blanks(records), unit, wanted, names)
 
 
-def _csv(path: Path, lines: TextLines, columns: list[str], optional: tuple[str, ...]) -> Iterator[Row]:
-    stream = iter(lines)
-    first, delimiters = _first_line(path, stream), DELIMITERS
-    if told := re.fullmatch(r"sep=([,;|:\t])\r?\n?", first):  # Excel's separator line
-        first, delimiters = _first_line(path, stream), (told[1],)
-    while first.count('"') % 2 and len(first) < LONGEST and (more := next(stream, "")):
-        first += more  # a column name that contains a line break
-    above = lines.number
-    try:
-        found = [next(csv.reader(io.StringIO(first, newline=""), delimiter=delimiter)) for delimiter in delimiters]
-    except csv.Error as error:
-        raise UserError(f"{path}: the first line is not a valid header ({error}): name the columns there") from None
-    suited = [place for place, header in enumerate(found) if set(columns) <= set(_stripped(header))]
-    delimiter = delimiters[suited[0] if suited else 0]
-    header = _Header(path, _stripped(found[suited[0] if suited else 0]), columns, optional)
-    reader = csv.reader(stream, delimiter=delimiter, strict=True)
-    number = 0
-    try:
-        for cells in reader:
-            if not cells or (len(cells) == 1 < len(header.names) and not cells[0].strip()):
-                continue  # a blank line
-            number += 1
-            yield header.row(number, reader.line_num + above, cells)
-    except csv.Error as error:
-        what, advice = str(error), "close every quote, and double quotes within a quoted cell"
-        if "field limit" in what:
-            what = TOO_LONG
-        elif "new-line character" in what:
-            what, advice = "a CR outside of quotes", "quote that cell, or remove the CR"
-        raise UserError(f"{path}: row {number + 1} (ends in line {lines.number}): {what}: {advice}") from None
+def read_whole_rows(
+    path: Path,
+    columns: Sequence[str],
+    encoding: str,
+    progress: Progress = no_progress,
+    names: Sequence[str] | None = None,
+) -> Iterator[Row]:
+    """Yield the rows like `read_rows`, but of a Parquet file too with the values of all columns."""
+    check_encoding(encoding)
+    if detect_format(path, encoding) is Format.PARQUET:
+        return parquet.read_rows(path, list(columns), progress, whole=True)
+    return read_rows(path, columns, encoding, progress, names)
 
 
-def _tsv(path: Path, lines: TextLines, columns: list[str], optional: tuple[str, ...]) -> Iterator[Row]:
-    """Yield one row per line. Quotes are ordinary characters, except around an entire cell."""
-    stream = iter(lines)
-    header = _Header(path, _stripped(_cells(_first_line(path, stream))), columns, optional)
-    number = 0
-    for line in stream:
-        if "\t" not in line and not line.strip():
-            continue
-        number += 1
-        yield header.row(number, lines.number, _cells(line))
+def _json_values(kind: Format, lines: TextLines) -> Iterator[tuple[int, object]]:
+    values_of = json_rows.values_of_array if kind is Format.JSON_ARRAY else json_rows.values_of_lines
+    return values_of(lines.path, lines)
 
 
-def _cells(line: str) -> list[str]:
-    cells = line.rstrip("\r\n").split("\t")
-    for place, cell in enumerate(cells):
-        if len(cell) > 1 and cell[0] == cell[-1] == '"':
-            cells[place] = cell[1:-1].replace('""', '"')
-    return cells
+def _rows_of(
+    path: Path, records: Iterator[tuple[int, list[str]]], unit: str, columns: list[str], names: Sequence[str] | None
+) -> Iterator[Row]:
+    """Yield the rows of records, whose first one is the header unless there are `names`."""
+    first = next(records, None)
+    if first is None:
+        what = "the first line must name the columns" if names is None else "add labeled texts"
+        raise UserError(f"{path}: empty: {what}")
+    if names is None:
+        cells = delimited.stripped(first[1])
+        if not set(columns) <= set(cells) and (hint := data_hint(cells, [own for _, own in islice(records, PEEKED)])):
+            raise UserError(f"{path}: no column {_missing(columns, cells)!r}: {hint}")
+        header = Header(path, cells, columns, unit)
+    else:
+        check_no_header(path, first[1], names)
+        header, records = Header(path, names, columns, unit, "`data.columns`"), chain([first], records)
+    for number, (place, cells) in enumerate(records, 1):
+        yield header.row(number, place, cells)
 
 
-def _jsonl(path: Path, lines: TextLines, columns: list[str], optional: tuple[str, ...]) -> Iterator[Row]:
-    number = 0
-    for line in lines:
-        if not line.strip():
-            continue
-        number += 1
-        where = f"{path}: row {number} (line {lines.number})"
-        try:
-            pairs = json.loads(line, object_pairs_hook=_Pairs)
-        except (ValueError, RecursionError) as error:
-            raise UserError(f"{where}: not JSON ({error}): write one object per line") from None
-        if not isinstance(pairs, _Pairs):
-            raise UserError(f"{where}: not an object with {' and '.join(columns)}: write one object per line")
-        cells = []
-        for column in (*columns, *optional):
-            values = [value for name, value in pairs if name == column]
-            if len(values) > 1:
-                raise UserError(f"{where}: {column!r} occurs {len(values)} times: keep one")
-            if not values and column in columns:
-                there = ", ".join(dict.fromkeys(name for name, _ in pairs)) or "none"
-                raise UserError(f"{where}: no field {column!r} (fields: {there}): add it")
-            cells.append(_string(values[0] if values else None, where, column))
-        yield Row(number, cells)
-    if not number:
-        raise UserError(f"{path}: empty: write one object per line")
+def _missing(columns: list[str], names: list[str]) -> str:
+    return next(column for column in columns if column not in names)
 
 
-class _Pairs(list):
-    """Ordered fields of a JSON object, including repeated names."""
+@dataclass(frozen=True)
+class Beginning:
+    """The format of a table, the names of its columns, and its first rows if they have no names themselves.
+
+    In a file without a header line, `names` are the cells of its first row.
+    """
+
+    format: Format
+    names: list[str]
+    rows: list[list[str]]
 
 
-def _string(value: object, where: str, column: str) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, list):
-        raise UserError(f"{where}: {column!r} holds more than one value: give a string or a number")
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    text = str(value).strip()
-    if "\0" in text:
-        raise UserError(f"{where}: {column!r} contains a NUL character: remove it")
-    if len(text) > LONGEST:
-        raise UserError(f"{where}: {column!r}: {TOO_LONG}: shorten it")
-    # An escaped lone surrogate is not a character and cannot be written as UTF-8.
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-
-
-def _first_line(path: Path, stream: Iterator[str]) -> str:
-    first = next(stream, "")
-    if not first.strip():
-        raise UserError(f"{path}: empty: the first line must name the columns")
-    return first
-
-
-def _stripped(cells: list[str]) -> list[str]:
-    return [cell.strip() for cell in cells]
-
-
-class _Header:
-    """The columns of a table, and the places of those to read. Raises UserError if one is missing or repeated."""
-
-    def __init__(self, path: Path, names: list[str], columns: list[str], optional: tuple[str, ...]) -> None:
-        for column in (*columns, *optional):
-            if names.count(column) > 1:
-                raise UserError(f"{path}: {names.count(column)} columns are named {column!r}: rename all but one")
-            if column not in names and column in columns:
-                there = ", ".join(shorten(name, 40) for name in names[:20])
-                fields = " and ".join(("`data.text_column`", "`data.label_column`")[: len(columns)])
-                raise UserError(f"{path}: no column {column!r} in the header ({there}): set {fields}")
-        self.path, self.names = path, names
-        self.places = [names.index(column) if column in names else None for column in (*columns, *optional)]
-
-    def row(self, number: int, line: int, cells: list[str]) -> Row:
-        """Return row `number`, which ends in `line`. Raises UserError for wrong cells."""
-        if len(cells) != len(self.names):
-            raise UserError(
-                f"{self.path}: row {number} (line {line}): got {len(cells)} cells, expected {len(self.names)} as in the"
-                f" header: in a .csv, quote texts that contain the separator or a line break"
-            )
-        if any(len(cell) > LONGEST for cell in cells):
-            raise UserError(f"{self.path}: row {number} (line {line}): {TOO_LONG}: shorten it")
-        return Row(number, [cells[place].strip() if place is not None else "" for place in self.places])
+def peek(path: Path, encoding: str, suits: delimited.Suits, names: Sequence[str] | None = None) -> Beginning:
+    """Read the beginning of a table. `suits` tells of the cells of a first row whether they can be its header."""
+    check_encoding(encoding)
+    kind = detect_format(path, encoding)
+    if kind is Format.PARQUET:
+        return Beginning(kind, parquet.names_of(path), [])
+    if kind is Format.FASTTEXT:
+        return Beginning(kind, list(fasttext.NAMES), [])
+    if kind in (Format.JSON_LINES, Format.JSON_ARRAY):
+        values = islice(_json_values(kind, TextLines(path, encoding)), PEEKED)
+        found = dict.fromkeys(name for _, own in values if isinstance(own, Pairs) for name in own.names)
+        return Beginning(kind, list(found), [])
+    if kind is Format.EXCEL:
+        records = excel.read_records(path)
+    else:
+        dialect = delimited.detect_dialect(path, encoding, suits, len(names) if names else None)
+        records = delimited.read_records(path, encoding, dialect, names is None)
+    rows = [delimited.stripped(cells) for _, cells in islice(delimited.without_blanks(records), PEEKED)]
+    return Beginning(kind, rows[0] if rows else [], rows[1:])
 
 
 def open_table(data: Table, progress: Progress = no_progress) -> Source:
@@ -206,33 +151,21 @@ def open_table(data: Table, progress: Progress = no_progress) -> Source:
     """
     parts: dict[SplitName, Path] = {part: user_path(path) for part, path in _parts(data).items() if path is not None}
     for path in parts.values():
-        _check_file(path)
+        check_file(path)
     for part, path in parts.items():
         if any(path.samefile(other) for own, other in parts.items() if own < part):
             raise UserError(f"{path}: given for two splits: give different files, or omit one to hold it out")
-    if data.text_column == data.label_column:
-        raise UserError(f"column {data.text_column!r}: given for both text and label: name two columns")
+    if data.label_column in data.text_columns:
+        raise UserError(f"column {data.label_column!r}: given for both text and label: name two columns")
     check_encoding(data.encoding)
     digests = [f"{part} {file_digest(path, 'sha256')}" for part, path in parts.items()]
-    how = [data.text_column, data.label_column, data.encoding]
+    how = [data.text_column, data.label_column, data.encoding, *([data.columns] if data.columns else [])]
     fingerprint = hashlib.sha256(json.dumps([digests, how]).encode()).hexdigest()
     for path in parts.values():
-        if next(read_rows(path, [data.text_column, data.label_column], data.encoding), None) is None:
+        if next(_labeled(path, data), None) is None:
             raise UserError(f"{path}: no row below the header: add labeled texts")
     description = ", ".join(str(path) if part in ("", "train") else f"{part} {path}" for part, path in parts.items())
     return Source("path", description, f"table:{fingerprint}", None, _reader(data, parts, progress), lenient=True)
-
-
-def _check_file(path: Path) -> str:
-    """Return the format of a table. Raises UserError if the file is none."""
-    if not path.is_file():
-        what = "a folder, not a table" if path.is_dir() else "not a file" if path.exists() else "no such file"
-        raise UserError(f"{path}: {what}: give the path of a table")
-    kind = format_of(path)
-    if kind is None:
-        known = ", ".join(FORMATS)
-        raise UserError(f"{path}: unknown table format: use a suffix of {known}, optionally with .gz")
-    return kind
 
 
 def _parts(data: Table) -> dict[SplitName, str | None]:
@@ -240,12 +173,23 @@ def _parts(data: Table) -> dict[SplitName, str | None]:
     return {"train" if data.test is not None else "": data.source, "dev": data.dev, "test": data.test}
 
 
+def _labeled(path: Path, data: Table, progress: Progress = no_progress) -> Iterator[tuple[int, str, str]]:
+    """Yield the number, text and label of every row."""
+    for row in read_rows(path, [*data.text_columns, data.label_column], data.encoding, progress, data.columns):
+        *texts, label = row.cells
+        yield row.number, join_texts(texts), " ".join(label.split())
+
+
+def join_texts(cells: Sequence[str]) -> str:
+    """Return the text of the cells of its columns: those that are not empty, joined by a space."""
+    return " ".join(cell for cell in cells if cell)
+
+
 def _reader(data: Table, parts: dict[SplitName, Path], progress: Progress) -> Callable[[], Iterator[Document]]:
     def read() -> Iterator[Document]:
         for part, path in parts.items():
-            for row in read_rows(path, [data.text_column, data.label_column], data.encoding, progress):
-                text, label = row.cells
-                yield Document(f"{part or 'train'}/{row.number}", text, " ".join(label.split()), part)
+            for number, text, label in _labeled(path, data, progress):
+                yield Document(f"{part or 'train'}/{number}", text, label, part)
 
     return read
 
@@ -261,8 +205,11 @@ def survey(data: Table, progress: Progress = no_progress) -> tuple[list[str], in
     """
     open_table(data)
     sample, count = [], 0
-    for row in read_rows(user_path(data.source), [data.text_column, data.label_column], data.encoding, progress):
+    for _, text, _ in _labeled(user_path(data.source), data, progress):
         count += 1
         if count <= SAMPLE:
-            sample.append(row.cells[0])
+            sample.append(text)
     return sample, count
+
+
+__all__ = ["LONGEST", "Row", "is_table", "open_table", "read_rows", "read_whole_rows", "survey", "whole_cells"]
