@@ -56,8 +56,8 @@ class Corpus:
 
     Text n is `ids[offsets[n]:offsets[n + 1]]`. `tokens`: the string of every provisional id, in order of first
     occurrence; `ids` [total] int32; `offsets` [N + 1] int64; `labels` [N] int64, indices into `classes`; `names`: N
-    strings; `splits` [N] int8 by `splits.CODES`; `groups` [N] int32, the film number, -1 if unknown; `texts` [N] uint64,
-    digests of the texts. `skipped` counts skipped texts by reason.
+    strings; `splits` [N] int8 by `splits.CODES`; `groups` [N] int32, the film number, -1 if unknown; `texts` [N]
+    uint64, digests of the texts. `skipped` counts skipped texts by reason.
     """
 
     tokens: list[str]
