@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import TextIO
 
 from core.errors import UserError
+
+NEGATIVE = re.compile(r"-\d+([.,]\d+)?([eE][-+]?\d+)?")
 
 
 def write_bytes_atomic(path: str | Path, data: bytes) -> None:
@@ -68,6 +71,15 @@ def incremental_writer(path: str | Path) -> Iterator[TextIO]:
             f"{path}: cannot be written ({error.strerror or error}); no partial file remains: free disk space, check"
             f" the folder's permissions, or choose another folder"
         ) from None
+
+
+def as_spreadsheet_text(cell: str) -> str:
+    """Return a cell that a spreadsheet shows as text: one that it would take for a formula gets an apostrophe.
+
+    Negative numbers stay numbers.
+    """
+    formula = cell.startswith(("=", "+", "-", "@", "\t", "\r")) and not NEGATIVE.fullmatch(cell)
+    return f"'{cell}" if formula else cell
 
 
 def row_writer(file: TextIO) -> Callable[[Sequence[object]], object]:

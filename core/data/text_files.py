@@ -52,7 +52,7 @@ class _Lines:
 
     def decoded(self, line: bytes, encoding: str, name: str = "") -> str:
         """Decode a line; `name` is the file's encoding if the line was recoded from a wide one."""
-        if self.number == 1 and b"\r" in line.rstrip(b"\r\n"):
+        if self.number == 1 and b"\r" in line.rstrip(b"\r") and not line.endswith(b"\n"):
             raise UserError(f"{self.name}: lines end in CR alone (old Mac format): save it with LF or CRLF")
         if b"\0" in line:
             raise UserError(f"{self.where}: a NUL byte, so not text: save the file as UTF-8 text")
@@ -151,10 +151,22 @@ def decoding_of(path: Path, requested: str) -> Decoding:
     """
     check_regular(path)
     with _errors_of(str(path)):
-        known = path.stat()
-        found = _decoding(path, requested, (known.st_mtime_ns, known.st_size, known.st_ino))
-    _tell(str(path), found)
+        status = path.stat()
+        version = status.st_mtime_ns, status.st_size, status.st_ino
+        found = _decoding(path, requested, version)
+    if (version, found) not in _told:
+        _told.add((version, found))
+        _tell(str(path), found)
     return found
+
+
+_told: set[tuple[tuple[int, int, int], Decoding]] = set()
+"""Versions of files whose encoding was told; training reads each file several times."""
+
+
+def forget_notes() -> None:
+    """Tell the encodings of files again: a new program starts."""
+    _told.clear()
 
 
 def _tell(name: str, found: Decoding) -> None:

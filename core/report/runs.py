@@ -38,7 +38,7 @@ class Predictions:
     def read(cls, path: Path) -> Predictions:
         """Read the file. Raises UserError if it is missing or damaged."""
         try:
-            with path.open(encoding="utf-8", newline="") as stream:
+            with path.open(encoding="utf-8-sig", newline="") as stream:
                 header, *rows = list(csv.reader(stream))
             if header[:3] != ["id", "label", "predicted"] or len({row[0] for row in rows}) != len(rows) or not rows:
                 raise ValueError

@@ -22,7 +22,14 @@ from pydantic import TypeAdapter, ValidationError
 
 from core.data.vocabulary import Vocabulary
 from core.errors import UserError
-from core.files import remove_unfinished, row_writer, write_bytes_atomic, write_json_atomic, write_text_atomic
+from core.files import (
+    as_spreadsheet_text,
+    remove_unfinished,
+    row_writer,
+    write_bytes_atomic,
+    write_json_atomic,
+    write_text_atomic,
+)
 from core.models.heads.scores import Evaluation
 from core.models.model import Model, check_parameters
 from core.spec.experiment import FORMAT_VERSION, Experiment, describe, parse_experiment
@@ -258,16 +265,17 @@ class RunFolder:
         write_text_atomic(self.path / "predictions.csv", stream.getvalue())
 
     def write_mistakes(self, rows: list[tuple[str, ...]]) -> None:
-        """Write `mistakes.csv`: id, label, predicted, its probability, text."""
+        """Write `mistakes.csv`, for spreadsheets: id, label, predicted, its probability, text."""
         stream = io.StringIO()
+        stream.write("\ufeff")
         write = row_writer(stream)
         for row in [("id", "label", "predicted", "probability", "text"), *rows]:
-            write(row)
+            write([as_spreadsheet_text(cell) for cell in row])
         write_text_atomic(self.path / "mistakes.csv", stream.getvalue())
 
     def read_predictions(self) -> dict[str, str]:
         """Read the predicted class by id."""
-        with self.file("predictions.csv").open(encoding="utf-8", newline="") as stream:
+        with self.file("predictions.csv").open(encoding="utf-8-sig", newline="") as stream:
             return {row["id"]: row["predicted"] for row in csv.DictReader(stream)}
 
 

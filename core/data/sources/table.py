@@ -11,7 +11,7 @@ import hashlib
 import io
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,6 +42,10 @@ class Row:
 
     number: int
     cells: list[str]
+    names: Sequence[str] = ()
+    """Names of all columns."""
+    values: Sequence[object] = ()
+    """Values of all columns, unchanged (see `whole_cells`)."""
 
 
 def format_of(path: Path) -> str | None:
@@ -137,7 +141,7 @@ def _jsonl(path: Path, lines: TextLines, columns: list[str], optional: tuple[str
                 there = ", ".join(dict.fromkeys(name for name, _ in pairs)) or "none"
                 raise UserError(f"{where}: no field {column!r} (fields: {there}): add it")
             cells.append(_string(values[0] if values else None, where, column))
-        yield Row(number, cells)
+        yield Row(number, cells, [name for name, _ in pairs], [value for _, value in pairs])
     if not number:
         raise UserError(f"{path}: empty: write one object per line")
 
@@ -196,7 +200,36 @@ class _Header:
             )
         if any(len(cell) > LONGEST for cell in cells):
             raise UserError(f"{self.path}: row {number} (line {line}): {TOO_LONG}: shorten it")
-        return Row(number, [cells[place].strip() if place is not None else "" for place in self.places])
+        own = [cells[place].strip() if place is not None else "" for place in self.places]
+        return Row(number, own, self.names, cells)
+
+
+def whole_cells(row: Row, columns: list[str]) -> list[str]:
+    """Return the cells of all columns of a row, unchanged, in the order of `columns`: "" for a missing one.
+
+    A list or an object of JSONL is written as JSON.
+    """
+    if row.names != columns:
+        found = dict(zip(row.names, row.values, strict=True))
+        return [_shown(found.get(name)) for name in columns]
+    return [_shown(value) for value in row.values]
+
+
+def _shown(value: object) -> str:
+    if value is None or isinstance(value, str):
+        text = value or ""
+    elif isinstance(value, list):
+        text = json.dumps(_plain(value), ensure_ascii=False)
+    else:
+        text = json.dumps(value)
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _plain(value: object) -> object:
+    """Return a value of JSONL with its objects as dictionaries."""
+    if isinstance(value, _Pairs):
+        return {name: _plain(own) for name, own in value}
+    return [_plain(own) for own in value] if isinstance(value, list) else value
 
 
 def open_table(data: Table, progress: Progress = no_progress) -> Source:
