@@ -74,7 +74,7 @@ def detect_encoding(blocks: Iterable[bytes], requested: str, whole: bool = True)
     """Return how to decode these bytes; without `whole` they are the beginning of more.
 
     A byte order mark wins. Bytes that are valid UTF-8 and not all ASCII are UTF-8: other encodings hardly ever form it
-    by chance. So do those of damaged UTF-8, whose reader names the invalid line. Otherwise the bytes are in the
+    by chance. Damaged UTF-8 is UTF-8 too, and its reader names the invalid line. Otherwise the bytes are in the
     `requested` encoding if they can be. If they cannot, the encoding is guessed by charset-normalizer from
     `FEWEST` bytes beyond ASCII. Raises UserError for an unknown `requested` encoding.
     """
@@ -100,7 +100,7 @@ def detect_encoding(blocks: Iterable[bytes], requested: str, whole: bool = True)
     if facts.utf8:
         return as_utf8
     if _is_damaged_utf8(bytes(facts.sample)):
-        return Decoding(as_utf8.encoding, as_utf8.reason and "mostly valid UTF-8")
+        return Decoding(as_utf8.encoding)
     if facts.requested:
         return Decoding(requested)
     return _guessed(bytes(facts.sample), requested)
