@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import codecs
 import io
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 
+from core.data.encoding_guess import guess_encoding
 from core.errors import UserError
 
 MARKS = (
@@ -20,17 +20,11 @@ MARKS = (
 )
 """Byte order marks and their codecs; UTF-32 comes first, as its mark begins with that of UTF-16."""
 
-CANDIDATES = ("gb18030", "big5", "cp932", "cp949", "cp1252", "cp1251")
-"""Encodings to guess from: Chinese, Japanese, Korean, Western, Cyrillic. More of them make short texts ambiguous."""
-
 SAMPLE = 1 << 16
 """Bytes of lines with other bytes than ASCII from which an encoding is guessed."""
 
 DAMAGED = 1 / 3
 """Largest share of invalid characters in damaged UTF-8. With more, a text is in another encoding."""
-
-FEWEST = 4
-"""Fewest bytes beyond ASCII from which an encoding is guessed."""
 
 INVALID = "\udcff"
 """Stands for bytes that a wide encoding cannot contain; no UTF-8 contains it, so decoding its line fails."""
@@ -75,8 +69,8 @@ def detect_encoding(blocks: Iterable[bytes], requested: str, whole: bool = True)
 
     A byte order mark wins. Bytes that are valid UTF-8 and not all ASCII are UTF-8: other encodings hardly ever form it
     by chance. Damaged UTF-8 is UTF-8 too, and its reader names the invalid line. Otherwise the bytes are in the
-    `requested` encoding if they can be. If they cannot, the encoding is guessed by charset-normalizer from
-    `FEWEST` bytes beyond ASCII. Raises UserError for an unknown `requested` encoding.
+    `requested` encoding if they can be. If they cannot, the encoding is guessed. Raises UserError for an unknown
+    `requested` encoding.
     """
     check_encoding(requested)
     stream = iter(blocks)
@@ -103,24 +97,8 @@ def detect_encoding(blocks: Iterable[bytes], requested: str, whole: bool = True)
         return Decoding(as_utf8.encoding)
     if facts.requested:
         return Decoding(requested)
-    return _guessed(bytes(facts.sample), requested)
-
-
-def _guessed(sample: bytes, requested: str) -> Decoding:
-    beyond = re.findall(rb"[\x80-\xff]+", sample)
-    if sum(map(len, beyond)) < FEWEST:
-        return Decoding(requested)
-    from charset_normalizer import from_bytes
-
-    # Single bytes within ASCII words are accents, which some short texts hide from charset-normalizer.
-    accents = sum(map(len, beyond)) < 0.4 * len(sample) and 2 * sum(len(run) == 1 for run in beyond) > len(beyond)
-    for threshold in (0.2, 0.5):
-        for end in range(4):  # the sample may end within a character
-            candidates = ["cp1252"] if accents else list(CANDIDATES)
-            found = from_bytes(sample[: len(sample) - end], cp_isolation=candidates, threshold=threshold).best()
-            if found is not None:
-                return Decoding(found.encoding, f"guessed, as it is not {requested.upper()}")
-    return Decoding(requested)
+    guess = guess_encoding(bytes(facts.sample))
+    return Decoding(guess, f"guessed, as it is not {requested.upper()}") if guess else Decoding(requested)
 
 
 def _is_damaged_utf8(sample: bytes) -> bool:

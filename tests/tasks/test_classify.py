@@ -570,7 +570,12 @@ MISTAKES = {
     "too many cells": ("train.csv", rows_with() + "a,b,c\n", (), "row 21 (line 22): got 3 cells"),
     "fault in test": ("train.csv", rows_with(), ("--test", "bad.tsv"), "bad.tsv: row 2 (line 3): got 3 cells"),
     "latin": ("train.csv", rows_with().encode() + b"caf\xe9,a\n", (), ("line 22", "--encoding")),
-    "truncated UTF-16": ("train.csv", rows_with().encode("utf-16")[:-1], ("--encoding", "utf-16"), "line 21: not UTF-16"),
+    "truncated UTF-16": (
+        "train.csv",
+        rows_with().encode("utf-16")[:-1],
+        ("--encoding", "utf-16"),
+        "line 21: not UTF-16",
+    ),
     "encoding": ("train.csv", rows_with(), ("--encoding", "utf9"), "encoding 'utf9'"),
     "same column": ("train.csv", rows_with(), ("--label-column", "text"), "both text and label"),
     "same file": ("train.csv", rows_with(), ("--test", "./train.csv"), "given for two splits"),

@@ -6,7 +6,8 @@ import codecs
 
 import pytest
 
-from core.data.encodings import CANDIDATES, SAMPLE, Decoding, check_encoding, detect_encoding
+from core.data.encoding_guess import CANDIDATES
+from core.data.encodings import SAMPLE, Decoding, check_encoding, detect_encoding
 from core.errors import UserError
 from tests.conftest import fresh_rng, one_line
 
@@ -111,6 +112,28 @@ def test_damaged_utf_8_is_not_guessed():
 def test_a_nul_byte_is_no_utf_16(text):
     assert found(text.encode(), "utf-8") == ("utf-8", "")
     assert found(text.encode(), "gb18030")[0] == ("gb18030" if text.isascii() else "utf-8")
+
+
+SHORT = {
+    "gb18030": [
+        "\u5f88\u597d\u770b\n\u670d\u52a1\u592a\u5dee",
+        "\u670d\u52a1\u592a\u5dee\u4e86",
+        "\u6211\u975e\u5e38\u559c\u6b22",
+    ],
+    "big5": ["\u670d\u52d9\u592a\u5dee\u4e86", "\u6211\u975e\u5e38\u559c\u6b61"],
+    "cp949": ["\uc11c\ube44\uc2a4\uac00 \ucd5c\uc545", "\uc7ac\ubbf8\uc788\uc5b4\uc694"],
+    "cp932": ["\u6700\u60aa\u306e\u30b5\u30fc\u30d3\u30b9", "\u3068\u3066\u3082\u9762\u767d\u3044"],
+    "cp1251": [
+        "\u043f\u043b\u043e\u0445\u043e",
+        "\u0423\u0436\u0430\u0441\u043d\u044b\u0439 \u0441\u0435\u0440\u0432\u0438\u0441",
+    ],
+}
+
+
+@pytest.mark.parametrize("encoding", SHORT)
+def test_short_texts_are_guessed(encoding):
+    for text in SHORT[encoding]:
+        assert found(text.encode(encoding))[0] == encoding, text
 
 
 def test_few_bytes_are_not_guessed():
