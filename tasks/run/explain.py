@@ -28,11 +28,11 @@ FAINT = 0.08
 class Explained:
     """A text with its number, prediction and explanation."""
 
-    number: int
     encoded: EncodedText
     explanation: Explanation
     prediction: str
     """Name of the predicted class."""
+    number: int = 1
 
     @property
     def shares(self) -> list[float]:

@@ -138,7 +138,7 @@ class Predictor:
     def _explained(self, row: Text) -> Explained:
         encoded = encode_text(row.text, self.vocabulary, self.experiment.text, f"text {row.number}")
         explanation = explain(self.engine.logits, encoded.ids)
-        own = Explained(row.number, encoded, explanation, self.execution["classes"][explanation.predicted])
+        own = Explained(encoded, explanation, self.execution["classes"][explanation.predicted], row.number)
         self._print(explanation.probabilities, row.text)
         show(own)
         return own

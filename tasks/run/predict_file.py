@@ -81,7 +81,8 @@ def texts_of_table(
     columns = list(first.names) if first is not None else []
     if format_of(path) == "jsonl":  # each object has its own fields
         columns = list(dict.fromkeys(field for row in read_rows(path, [name], encoding) for field in row.names))
-    found = (Text(row.number, row.cells[0], whole_cells(row, columns)) for row in chain([first] * bool(columns), rows))
+    given = chain([] if first is None else [first], rows)
+    found = (Text(row.number, row.cells[0], whole_cells(row, columns)) for row in given)
     return Texts("row", columns, found).checked(f"{path}: ")
 
 
