@@ -183,31 +183,36 @@ class _Bytes:
                     self.valid[name] = False
 
 
-class _Recoded(io.RawIOBase):
-    """What `blocks` hold in a wide encoding, as UTF-8."""
+class _Joined(io.RawIOBase):
+    """The bytes of `blocks`, one after the other."""
 
-    def __init__(self, blocks: Iterator[bytes], encoding: str) -> None:
+    def __init__(self, blocks: Iterator[bytes]) -> None:
         self._blocks, self._rest = blocks, memoryview(b"")
-        self._decoder: codecs.IncrementalDecoder | None = codecs.getincrementaldecoder(encoding)("seqtwin-invalid")
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer) -> int:  # pyright: ignore[reportIncompatibleMethodOverride]
-        while not self._rest and self._decoder is not None:
+        while not self._rest:
             block = next(self._blocks, None)
-            text = self._decoder.decode(block or b"", block is None)
-            self._rest = memoryview(text.encode("utf-8", "surrogatepass"))
             if block is None:
-                self._decoder = None
+                return 0
+            self._rest = memoryview(block)
         size = min(len(buffer), len(self._rest))
         buffer[:size], self._rest = self._rest[:size], self._rest[size:]
         return size
 
 
-def recoded(blocks: Iterator[bytes], encoding: str) -> io.BufferedReader:
+def joined(blocks: Iterator[bytes]) -> io.BufferedReader:
+    """Return a stream of blocks, of which each is read when it is needed."""
+    return io.BufferedReader(_Joined(blocks), 1 << 16)
+
+
+def recoded(blocks: Iterable[bytes], encoding: str) -> io.BufferedReader:
     """Return a stream that reads as UTF-8 what `blocks` hold in a wide encoding, so that lines end in one byte.
 
     Invalid bytes become `INVALID`.
     """
-    return io.BufferedReader(_Recoded(blocks, encoding), 1 << 16)
+    decoder = codecs.getincrementaldecoder(encoding)("seqtwin-invalid")
+    texts = chain((decoder.decode(block) for block in blocks), (decoder.decode(b"", True) for _ in range(1)))
+    return joined(text.encode("utf-8", "surrogatepass") for text in texts)

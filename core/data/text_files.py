@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import io
 import stat
 import warnings
 import zlib
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import IO
 
 from core.data.download import Progress, no_progress
-from core.data.encodings import Decoding, check_encoding, detect_encoding, is_wide, recoded
+from core.data.encodings import Decoding, check_encoding, detect_encoding, is_wide, joined, recoded
 from core.errors import Note, UserError
 
 PACKED = (gzip.BadGzipFile, EOFError, zlib.error)
@@ -112,7 +111,7 @@ class StreamLines(_Lines):
             if self._found is not None and is_wide(self._found.encoding):
                 lines, name = recoded(blocks, self._found.encoding), self._found.name
             else:
-                lines, name = _joined(blocks), ""
+                lines, name = joined(blocks), ""
             while line := self.next_line(lines.readline):
                 yield self.decoded(line, "utf-8" if name else self._codec, name)
 
@@ -211,27 +210,6 @@ def _unpacked(path: Path, raw: IO[bytes]) -> IO[bytes]:
 def _blocks(file: IO[bytes]) -> Iterator[bytes]:
     while block := file.read(BLOCK):
         yield block
-
-
-class _Joined(io.RawIOBase):
-    """The bytes of `blocks`."""
-
-    def __init__(self, blocks: Iterator[bytes]) -> None:
-        self._blocks, self._rest = blocks, memoryview(b"")
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer) -> int:  # pyright: ignore[reportIncompatibleMethodOverride]
-        if not self._rest:
-            self._rest = memoryview(next(self._blocks, b""))
-        size = min(len(buffer), len(self._rest))
-        buffer[:size], self._rest = self._rest[:size], self._rest[size:]
-        return size
-
-
-def _joined(blocks: Iterator[bytes]) -> io.BufferedReader:
-    return io.BufferedReader(_Joined(blocks), 1 << 16)
 
 
 class _errors_of:
