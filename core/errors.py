@@ -21,5 +21,8 @@ class Note(UserWarning):
 
 @cache
 def note_once(text: str) -> None:
-    """Issue a Note, once per process: Python forgets which warnings it showed when a framework is imported."""
+    """Issue a Note, once per program: training reads a file several times.
+
+    Python's own record of warnings is lost when a framework is imported. `note_once.cache_clear()` forgets them.
+    """
     warnings.warn(Note(text), stacklevel=2)

@@ -6,6 +6,7 @@ import csv
 import errno
 import json
 import os
+import re
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -25,6 +26,8 @@ TEMPORARY = ".tmp"
 
 YOUNG = 10.0
 """Seconds for which an unlocked temporary file is kept in a folder of several processes."""
+
+NEGATIVE = re.compile(r"-\d+([.,]\d+)?([eE][-+]?\d+)?")
 
 
 def write_bytes_atomic(path: str | Path, data: bytes) -> None:
@@ -111,6 +114,15 @@ def sync_folder(folder: Path) -> None:
             raise
     finally:
         os.close(handle)
+
+
+def as_spreadsheet_text(cell: str) -> str:
+    """Return a cell that a spreadsheet shows as text: one that it would take for a formula gets an apostrophe.
+
+    Negative numbers stay numbers.
+    """
+    formula = cell.startswith(("=", "+", "-", "@", "\t", "\r")) and not NEGATIVE.fullmatch(cell)
+    return f"'{cell}" if formula else cell
 
 
 def row_writer(file: IO[str]) -> Callable[[Sequence[object]], object]:

@@ -82,5 +82,6 @@ def message(text: str, longest: int = MESSAGE) -> str:
 def count_reasons(counts: dict[str, int]) -> str:
     """Join counts by reason, as in `2 duplicates, 1 without tokens`."""
     return ", ".join(
-        f"{count:,} {reason}{'s' if reason == 'duplicate' and count != 1 else ''}" for reason, count in counts.items()
+        f"{count:,} {reason if count == 1 else re.sub(r'^duplicate', 'duplicates', reason)}"
+        for reason, count in counts.items()
     )

@@ -33,11 +33,11 @@ from core.spec.data import MovieReviews, PairedFiles, Table
 from core.spec.text import Text
 from core.strings import count_reasons, in_order
 
-CORPUS_FORMAT = 2
+CORPUS_FORMAT = 3
 """Format version of the cache file, included in its key."""
 
 
-ARRAYS = ("ids", "offsets", "labels", "splits", "groups")
+ARRAYS = ("ids", "offsets", "labels", "splits", "groups", "texts")
 """Fields of a corpus that are cached unchanged."""
 
 
@@ -54,8 +54,8 @@ class Corpus:
 
     Text n is `ids[offsets[n]:offsets[n + 1]]`. `tokens`: the string of every provisional id, in order of first
     occurrence; `ids` [total] int32; `offsets` [N + 1] int64; `labels` [N] int64, indices into `classes`; `names`: N
-    strings; `splits` [N] int8 by `splits.CODES`; `groups` [N] int32, the film number, -1 if unknown. `skipped` counts
-    skipped texts by reason.
+    strings; `splits` [N] int8 by `splits.CODES`; `groups` [N] int32, the film number, -1 if unknown; `texts` [N]
+    uint64, digests of the texts. `skipped` counts skipped texts by reason.
     """
 
     tokens: list[str]
@@ -66,6 +66,7 @@ class Corpus:
     names: list[str]
     splits: np.ndarray
     groups: np.ndarray
+    texts: np.ndarray
     skipped: dict[str, int]
 
     def __len__(self) -> int:
@@ -117,7 +118,7 @@ def build_corpus(source: Source, text: Text, progress: Progress = no_progress, a
     found: defaultdict[str, int] = defaultdict(count().__next__)
     number_of = numbers.__getitem__
     ids, offsets, labels = array("i"), array("q", [0]), array("i")
-    splits, groups, names, skipped = array("b"), array("i"), [], Counter()
+    splits, groups, texts, names, skipped = array("b"), array("i"), bytearray(), [], Counter()
     progress(activity, 0, source.total)
     for document in source.documents():
         tokens = tokenize(document.text)
@@ -134,6 +135,7 @@ def build_corpus(source: Source, text: Text, progress: Progress = no_progress, a
         labels.append(found[document.label])
         splits.append(CODES[document.split])
         groups.append(films[document.group] if document.group else -1)
+        texts += hashlib.blake2b(" ".join(document.text.split()).encode(), digest_size=8).digest()
         names.append(document.name)
         if len(names) % 250 == 0:
             progress(activity, len(names), source.total)
@@ -152,6 +154,7 @@ def build_corpus(source: Source, text: Text, progress: Progress = no_progress, a
         names=names,
         splits=np.frombuffer(splits, dtype=np.int8),
         groups=np.frombuffer(groups, dtype=np.int32),
+        texts=np.frombuffer(texts, dtype=np.uint64),
         skipped=dict(skipped),
     )
 
@@ -166,9 +169,9 @@ def prepare(
     """
     labels, marks, skipped = corpus.labels, corpus.splits, dict(corpus.skipped)
     if data.duplicates == "drop":
-        keep, dropped = without_duplicates(corpus.ids, corpus.offsets, labels, marks)
+        keep, dropped = without_duplicates(corpus.ids, corpus.offsets, labels, marks, corpus.texts)
         marks = np.where(keep, marks, np.int8(-1))
-        skipped |= dropped
+        skipped |= {reason.replace("TOKENIZER", text.tokenizer): number for reason, number in dropped.items()}
     for part in ("dev", "test"):
         if getattr(data, part, None) is not None and not (marks == CODES[part]).any():
             raise UserError(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import codecs
+import io
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 
+from core.data.encoding_guess import guess_encoding
 from core.errors import UserError
 
 MARKS = (
@@ -18,14 +20,16 @@ MARKS = (
 )
 """Byte order marks and their codecs; UTF-32 comes first, as its mark begins with that of UTF-16."""
 
-CANDIDATES = ("gb18030", "big5", "cp932", "cp949", "cp1252", "cp1251")
-"""Encodings to guess from: Chinese, Japanese, Korean, Western, Cyrillic. More of them make short texts ambiguous."""
-
 SAMPLE = 1 << 16
 """Bytes of lines with other bytes than ASCII from which an encoding is guessed."""
 
-DAMAGED = 0.1
+DAMAGED = 1 / 3
 """Largest share of invalid characters in damaged UTF-8. With more, a text is in another encoding."""
+
+INVALID = "\udcff"
+"""Stands for bytes that a wide encoding cannot contain; no UTF-8 contains it, so decoding its line fails."""
+
+codecs.register_error("seqtwin-invalid", lambda error: (INVALID, error.end))  # type: ignore[attr-defined]
 
 
 @dataclass(frozen=True)
@@ -60,122 +64,155 @@ def is_wide(encoding: str) -> bool:
     return codecs.lookup(encoding).name.startswith(("utf-16", "utf-32"))
 
 
-def detect_encoding(blocks: Iterable[bytes], requested: str) -> Decoding:
-    """Return how to decode these bytes.
+def detect_encoding(blocks: Iterable[bytes], requested: str, whole: bool = True) -> Decoding:
+    """Return how to decode these bytes; without `whole` they are the beginning of more.
 
     A byte order mark wins. Bytes that are valid UTF-8 and not all ASCII are UTF-8: other encodings hardly ever form it
-    by chance. Otherwise the bytes are in the `requested` encoding if they can be. If they cannot, the encoding is
-    guessed by charset-normalizer, except for damaged UTF-8, whose reader names the invalid line. Raises UserError for
-    an unknown `requested` encoding.
+    by chance. Damaged UTF-8 is UTF-8 too, and its reader names the invalid line. Otherwise the bytes are in the
+    `requested` encoding if they can be. If they cannot, the encoding is guessed. Raises UserError for an unknown
+    `requested` encoding.
     """
     check_encoding(requested)
     stream = iter(blocks)
     first = next(stream, b"")
+    wanted = codecs.lookup(requested).name
     for mark, encoding in MARKS:
         if first.startswith(mark):
-            same = codecs.lookup(requested).name in (encoding.removesuffix("-sig"), encoding)
+            same = wanted in (encoding.removesuffix("-sig"), encoding)
             return Decoding(encoding, "" if same else "its byte order mark")
+    # Python's decoders need a mark for these, or take it as little-endian.
+    requested = {"utf-16": "utf-16-le", "utf-32": "utf-32-le"}.get(wanted, requested)
     facts = _Bytes(requested)
     for block in chain([first], stream):
         facts.add(block)
-    facts.end()
-    asked_utf8 = codecs.lookup(requested).name in ("utf-8", "utf-8-sig")
-    if facts.ascii and not facts.zeros:
-        return Decoding("utf-8", "ASCII") if is_wide(requested) and facts.size else Decoding(requested)
-    if facts.utf8 and not facts.zeros:
-        return Decoding(requested) if asked_utf8 else Decoding("utf-8", "valid UTF-8")
-    if facts.requested and not (asked_utf8 and facts.zeros):
-        return Decoding(requested)
-    sample = bytes(facts.sample)
+    facts.end(whole)
     if facts.zeros:
-        return _wide(sample, requested)
-    if _is_damaged_utf8(sample):
-        return Decoding(requested) if asked_utf8 else Decoding("utf-8", "mostly valid UTF-8")
-    from charset_normalizer import from_bytes
-
-    found = from_bytes(sample, cp_isolation=list(CANDIDATES)).best()
-    if found is None:
+        return _with_zeros(facts, requested)
+    as_utf8 = Decoding(requested) if wanted in ("utf-8", "utf-8-sig") else Decoding("utf-8", "valid UTF-8")
+    if facts.ascii:
+        return Decoding("utf-8", "ASCII") if is_wide(requested) and facts.size else Decoding(requested)
+    if facts.utf8:
+        return as_utf8
+    if _is_damaged_utf8(bytes(facts.sample)):
+        return Decoding(as_utf8.encoding)
+    if facts.requested:
         return Decoding(requested)
-    return Decoding(found.encoding, f"guessed, as it is not {requested.upper()}")
+    guess = guess_encoding(bytes(facts.sample))
+    return Decoding(guess, f"guessed, as it is not {requested.upper()}") if guess else Decoding(requested)
 
 
 def _is_damaged_utf8(sample: bytes) -> bool:
-    """Return whether most lines, or nearly all characters, are valid UTF-8."""
+    """Return whether most lines, or most characters beyond ASCII, are valid UTF-8."""
     text = sample.decode("utf-8", "replace")
-    lines = text.splitlines()
-    valid = sum("\ufffd" not in line for line in lines)
-    return 2 * valid >= len(lines) or text.count("\ufffd") <= DAMAGED * sum(not own.isascii() for own in text)
+    lines = text.split("\n")
+    valid = sum("\ufffd" not in line for line in lines if not line.isascii())
+    invalid = sum("\ufffd" in line for line in lines)
+    return valid > max(invalid, 1) or text.count("\ufffd") <= DAMAGED * sum(not own.isascii() for own in text)
 
 
-def _wide(sample: bytes, requested: str) -> Decoding:
-    """Return UTF-16 without a mark if every other byte is mostly zero, as in Western texts."""
-    for place, encoding in ((1, "utf-16-le"), (0, "utf-16-be")):
-        own, other = sample[place::2], sample[1 - place :: 2]
-        if own.count(0) > 0.5 * len(own) and not other.count(0):
-            return Decoding(encoding, f"guessed, as it is not {requested.upper()}")
-    return Decoding(requested)
+def _with_zeros(facts: _Bytes, requested: str) -> Decoding:
+    """Return how to decode bytes with NUL: as UTF-16 without a mark, or so that the reader names the line."""
+    sample = bytes(facts.head)
+    high, low = sample[::2].count(0), sample[1::2].count(0)
+    order = "utf-16-be" if high > low else "utf-16-le"
+    if is_wide(requested):
+        swapped = requested == "utf-16-le" and order == "utf-16-be"
+        return Decoding(order, "its byte order") if swapped else Decoding(requested)
+    if facts.valid[order] and max(high, low) > 0.25 * len(sample) and not min(high, low):
+        return Decoding(order, f"guessed, as it is not {requested.upper()}")
+    other = facts.utf8 and not facts.ascii and codecs.lookup(requested).name not in ("utf-8", "utf-8-sig")
+    return Decoding("utf-8", "valid UTF-8") if other else Decoding(requested)
 
 
 class _Bytes:
-    """What the bytes of a file are: ASCII, UTF-8, the requested encoding; and a sample for guessing."""
+    """What the bytes of a file are: ASCII, UTF-8, the requested encoding, UTF-16; head and sample for guessing."""
 
     def __init__(self, requested: str) -> None:
-        self.ascii = self.utf8 = self.requested = True
-        self.zeros, self.size, self.sample = False, 0, bytearray()
-        self._decoders = {name: codecs.getincrementaldecoder(name)() for name in {"utf-8", requested}}
-        self._names = {"utf8": "utf-8", "requested": requested}
+        self.ascii, self.zeros, self.size = True, False, 0
+        self.head, self.sample, self._rest = bytearray(), bytearray(), b""
+        names = {"utf-8", requested, "utf-16-le", "utf-16-be"}
+        self._requested = requested
+        self.valid = dict.fromkeys(names, True)
+        self._decoders = {name: codecs.getincrementaldecoder(name)() for name in names}
+
+    @property
+    def utf8(self) -> bool:
+        return self.valid["utf-8"]
+
+    @property
+    def requested(self) -> bool:
+        return self.valid[self._requested]
 
     def add(self, block: bytes) -> None:
         self.size += len(block)
         plain = block.isascii()
-        self.ascii &= plain
-        self.zeros |= b"\0" in block
-        if len(self.sample) < SAMPLE and (self.zeros or not plain):
-            lines = [block] if self.zeros else [line for line in block.splitlines(True) if not line.isascii()]
-            for line in lines:
-                if len(self.sample) >= SAMPLE:
-                    break
-                self.sample += line[:SAMPLE]
+        self.ascii = self.ascii and plain
+        self.zeros = self.zeros or b"\0" in block
+        if len(self.head) < SAMPLE:
+            self.head += block[:SAMPLE]
+        elif not self.zeros:  # UTF-16 would have a zero in every space and line feed
+            self.valid |= dict.fromkeys({"utf-16-le", "utf-16-be"} - {self._requested}, False)
+        if len(self.sample) < SAMPLE:
+            self._take_sample(block, plain)
         self._decode(block, False)
 
-    def end(self) -> None:
-        self._decode(b"", True)
+    def end(self, whole: bool) -> None:
+        """Complete the facts after the last block."""
+        if not self._rest.isascii() and len(self.sample) < SAMPLE:
+            self.sample += self._rest
+        if whole:
+            self._decode(b"", True)
+
+    def _take_sample(self, block: bytes, plain: bool) -> None:
+        """Take whole lines with other bytes than ASCII."""
+        if plain and self._rest.isascii():
+            self._rest = block[block.rfind(b"\n") + 1 :][:SAMPLE]
+            return
+        *lines, rest = (self._rest + block).split(b"\n")
+        self._rest = rest[:SAMPLE]
+        for line in lines:
+            if not line.isascii() and len(self.sample) < SAMPLE:
+                self.sample += line[:SAMPLE] + b"\n"
 
     def _decode(self, block: bytes, final: bool) -> None:
-        valid = {}
-        for field, name in self._names.items():
-            if not getattr(self, field):
-                continue
-            if name not in valid:
+        for name, decoder in self._decoders.items():
+            if self.valid[name]:
                 try:
-                    self._decoders[name].decode(block, final)
-                    valid[name] = True
+                    decoder.decode(block, final)
                 except UnicodeError:
-                    valid[name] = False
-            setattr(self, field, valid[name])
+                    self.valid[name] = False
 
 
-class Recoder:
-    """A binary stream that reads as UTF-8 what `file` holds in a wide encoding, so that lines end in one byte."""
+class _Joined(io.RawIOBase):
+    """The bytes of `blocks`, one after the other."""
 
-    def __init__(self, blocks: Iterator[bytes], encoding: str) -> None:
-        self._blocks, self._decoder, self._rest = blocks, codecs.getincrementaldecoder(encoding)(), b""
+    def __init__(self, blocks: Iterator[bytes]) -> None:
+        self._blocks, self._rest = blocks, memoryview(b"")
 
-    def readline(self, limit: int) -> bytes:
-        """Return the next line with its line feed, at most about `limit` bytes, b"" at the end."""
-        parts: list[bytes] = []
-        size = 0
-        while True:
-            head, feed, rest = self._rest.partition(b"\n")
-            parts.append(head + feed)
-            size += len(parts[-1])
-            self._rest = rest
-            if feed or size >= limit:
-                return b"".join(parts)
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer) -> int:  # pyright: ignore[reportIncompatibleMethodOverride]
+        while not self._rest:
             block = next(self._blocks, None)
             if block is None:
-                self._rest = self._decoder.decode(b"", True).encode("utf-8", "replace")
-                if not self._rest:
-                    return b"".join(parts)
-            else:
-                self._rest = self._decoder.decode(block).encode("utf-8", "replace")
+                return 0
+            self._rest = memoryview(block)
+        size = min(len(buffer), len(self._rest))
+        buffer[:size], self._rest = self._rest[:size], self._rest[size:]
+        return size
+
+
+def joined(blocks: Iterator[bytes]) -> io.BufferedReader:
+    """Return a stream of blocks, of which each is read when it is needed."""
+    return io.BufferedReader(_Joined(blocks), 1 << 16)
+
+
+def recoded(blocks: Iterable[bytes], encoding: str) -> io.BufferedReader:
+    """Return a stream that reads as UTF-8 what `blocks` hold in a wide encoding, so that lines end in one byte.
+
+    Invalid bytes become `INVALID`.
+    """
+    decoder = codecs.getincrementaldecoder(encoding)("seqtwin-invalid")
+    texts = chain((decoder.decode(block) for block in blocks), (decoder.decode(b"", True) for _ in range(1)))
+    return joined(text.encode("utf-8", "surrogatepass") for text in texts)

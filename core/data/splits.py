@@ -17,7 +17,8 @@ CODES = {"": 0, "train": 1, "test": 2, "dev": 3}
 DUPLICATE = "duplicate"
 CONFLICTING = "with conflicting labels"
 ELSEWHERE = "also in the {} split"
-"""Reasons for skipping a text (`core.strings.count_reasons`)."""
+ONLY_TOKENS = " only after the TOKENIZER tokenizer"
+"""Reasons for skipping a text (`core.strings.count_reasons`), and their end if the texts themselves differ."""
 
 
 def split_rows(
@@ -54,13 +55,14 @@ def split_rows(
 
 
 def without_duplicates(
-    ids: np.ndarray, offsets: np.ndarray, labels: np.ndarray, marks: np.ndarray
+    ids: np.ndarray, offsets: np.ndarray, labels: np.ndarray, marks: np.ndarray, texts: np.ndarray
 ) -> tuple[np.ndarray, dict[str, int]]:
     """Return the rows to keep, [N] bool, and the number of skipped rows by reason.
 
     Texts are duplicates if their tokens are equal. The first of several duplicates is kept, none if their labels
     differ. A text of a provided test split is kept there, with its duplicates, and removed from the other splits; the
-    same then holds for dev.
+    same then holds for dev. `texts` are digests [N] of the texts, to count those apart that only the tokenizer made
+    equal.
     """
     digests = np.frombuffer(
         b"".join(
@@ -70,23 +72,35 @@ def without_duplicates(
         dtype=np.uint64,
     )
     keep, found = np.ones(len(labels), dtype=bool), Counter()
+
+    def count(reason: str, skipped: np.ndarray, same_text: np.ndarray) -> None:
+        found[reason] += int((skipped & same_text).sum())
+        found[reason + ONLY_TOKENS] += int((skipped & ~same_text).sum())
+
     held_out = np.zeros(len(labels), dtype=bool)
     for part in ("test", "dev"):
         own = (marks == CODES[part]) & keep
         held_out |= own
         elsewhere = keep & ~held_out & np.isin(digests, digests[own])
         keep &= ~elsewhere
-        found[ELSEWHERE.format(part)] += int(elsewhere.sum())
+        count(ELSEWHERE.format(part), elsewhere, np.isin(texts, texts[own]))
     rows = np.flatnonzero(keep & ~held_out)
-    _, first, text, counts = np.unique(digests[rows], return_index=True, return_inverse=True, return_counts=True)
-    torn = np.zeros(len(first), dtype=bool)
-    torn[text[labels[rows] != labels[rows][first][text]]] = True
-    again = np.ones(len(rows), dtype=bool)
-    again[first] = False
-    keep[rows[again | torn[text]]] = False
-    found[DUPLICATE] += int((again & ~torn[text]).sum())
-    found[CONFLICTING] += int(counts[torn].sum())
+    again, torn = _repeated(digests[rows], labels[rows])
+    same_again, same_torn = _repeated(texts[rows], labels[rows])
+    keep[rows[again | torn]] = False
+    count(DUPLICATE, again & ~torn, same_again)
+    count(CONFLICTING, torn, same_torn)
     return keep, {reason: count for reason, count in found.items() if count}
+
+
+def _repeated(digests: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return which texts repeat an earlier one, and which occur with several labels, both [N] bool."""
+    _, first, text = np.unique(digests, return_index=True, return_inverse=True)
+    torn = np.zeros(len(first), dtype=bool)
+    torn[text[labels != labels[first][text]]] = True
+    again = np.ones(len(digests), dtype=bool)
+    again[first] = False
+    return again, torn[text]
 
 
 def _split_by_group(rows: np.ndarray, groups: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:

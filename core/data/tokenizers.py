@@ -1,4 +1,4 @@
-"""Tokenizers: `whitespace` (textbook), `words` (English), `jieba` (Chinese), `characters`."""
+"""Tokenizers: `whitespace` (textbook), `words` (English), `jieba` (Chinese), `characters`, `letters`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable, Iterable
 from functools import cache
 
+from core.data.signs import ASCII_SIGNS, KEYCAP, REWRITTEN, SIGNS, SUFFIX
 from core.errors import UserError
 from core.spec.text import Text
 
@@ -28,6 +29,9 @@ OTHER_UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3041-\u30ff"
 """Scripts without spaces between words: Thai, Lao, Burmese, Khmer, Japanese kana."""
 UNSPACED = CHINESE + OTHER_UNSPACED
 
+SPACE = "\u2581"
+"""Token of `letters` for white space between other characters, as in SentencePiece."""
+
 APOSTROPHES = str.maketrans({"\u2019": "'", "\u2018": "'", "\u02bc": "'", "\uff07": "'", "\x92": "'"})
 """Typographic apostrophes, including the Windows-1252 one decoded as Latin-1, to ASCII."""
 
@@ -40,8 +44,10 @@ def make_tokenizer(spec: Text) -> Tokenizer:
     """
     if spec.tokenizer == "jieba":
         return _jieba(spec.lowercase, spec.jieba_hmm)
-    make = {"whitespace": _whitespace, "words": _words, "characters": _characters}[spec.tokenizer]
-    return make(spec.lowercase)
+    if spec.tokenizer == "words" and spec.signs:
+        return _words_and_signs(spec.lowercase)
+    known = {"whitespace": _whitespace, "words": _words, "characters": _characters, "letters": _letters}
+    return known[spec.tokenizer](spec.lowercase)
 
 
 def segmenter(spec: Text) -> str:
@@ -101,6 +107,17 @@ def _word_pattern() -> re.Pattern[str]:
 
 
 @cache
+def _sign_patterns() -> tuple[re.Pattern[str], re.Pattern[str]]:
+    """Return the word pattern with signs as tokens, for ASCII texts (which it takes half the time) and for others."""
+    plain, run = r"[^\W_]+", rf"[^\W_]+(?:[{_marks()}]+[^\W_]*)*"
+    word, possessive = r"{0}(?:'(?![sS]\b){0})*" + SUFFIX.replace("{", "{{").replace("}", "}}"), r"'(?<=\w')[sS]\b"
+    return (
+        re.compile(rf"{word.format(plain)}|{possessive}|{ASCII_SIGNS}", re.ASCII),
+        re.compile(rf"{KEYCAP}|{word.format(run)}|{possessive}|{SIGNS}"),
+    )
+
+
+@cache
 def _character_pattern() -> re.Pattern[str]:
     """Match a character of a script without spaces, a word of another script, or any other sign."""
     return re.compile(rf"[{UNSPACED}]|[^\W{UNSPACED}]+(?:[{_marks()}]+[^\W{UNSPACED}]*)*|[^\w\s]")
@@ -117,16 +134,42 @@ def _words(lowercase: bool) -> Tokenizer:
     words_of = _word_pattern().findall
 
     def tokenize(text: str) -> list[str]:
-        if "&" in text:
-            text = html.unescape(text)
-        if "<" in text:
-            text = LINE_BREAK.sub(" ", text)
-        if lowercase:
-            text = text.lower()
+        text = _plain(text, lowercase)
         if not text.isascii():
             # NFC joins a letter and a combining accent: as two characters, the second would not match \w.
             text = unicodedata.normalize("NFC", text.translate(APOSTROPHES))
         return words_of(text)
+
+    return tokenize
+
+
+def _plain(text: str, lowercase: bool) -> str:
+    """Return a text without HTML entities and line breaks."""
+    if "&" in text:
+        text = html.unescape(text)
+    if "<" in text:
+        text = LINE_BREAK.sub(" ", text)
+    return text.lower() if lowercase else text
+
+
+def _words_and_signs(lowercase: bool) -> Tokenizer:
+    ascii_pattern, pattern = _sign_patterns()
+    in_ascii, tokens_of = ascii_pattern.findall, pattern.findall
+    rewritten = APOSTROPHES | REWRITTEN
+
+    def tokenize(text: str) -> list[str]:
+        text = _plain(text, lowercase)
+        if text.isascii():
+            return in_ascii(text)
+        return tokens_of(unicodedata.normalize("NFC", text.translate(rewritten)))
+
+    return tokenize
+
+
+def _letters(lowercase: bool) -> Tokenizer:
+    def tokenize(text: str) -> list[str]:
+        text = unicodedata.normalize("NFC", text.lower() if lowercase else text)
+        return list(SPACE.join(text.split()))
 
     return tokenize
 

@@ -15,11 +15,12 @@ class Text(Spec):
     Padding needs no field: it is on the right, and results never depend on it.
     """
 
-    tokenizer: Literal["whitespace", "words", "jieba", "characters"] = "words"
+    tokenizer: Literal["whitespace", "words", "jieba", "characters", "letters"] = "words"
     """Tokenizer of the texts.
 
-    `whitespace`: the textbook's (lower-case, `<br />` to a space, split). `words`: English words, `!` and `?`. `jieba`:
-    Chinese segmentation. `characters`: single characters of scripts without spaces, words of other scripts.
+    `whitespace`: the textbook's (lower-case, `<br />` to a space, split). `words`: English words and `signs`. `jieba`:
+    Chinese segmentation. `characters`: single characters of scripts without spaces, words of other scripts. `letters`:
+    every code point of any script (code, domains, names), with one token for white space.
     """
     jieba_hmm: bool = True
     """Let jieba find words that its dictionary lacks, by a hidden Markov model.
@@ -27,7 +28,14 @@ class Text(Spec):
     Without it, `rjieba`, if installed, gives the same segments in a tenth of the time.
     """
     signs: bool = True
-    """Keep emoji, emoticons and signs as tokens of `words`. Runs of formats 1 and 2 lack them."""
+    """Keep emoji, emoticons and signs as tokens of `words`. Without them, `!` and `?` are its only signs.
+
+    A sentiment often depends on them alone. An emoji is one token with its skin tone and all that is joined to it,
+    without variation selectors. Emoticons (`:)`, `:-D`, `<3`, `^_^`), `...`, `$`, `%`, `+` and other symbols are
+    tokens, as are `c++`, `c#` and a run of stars. `#tag` is `#` and `tag`, `@user` is `@` and `user`: the word is the
+    same token with and without its sign. `-` is a token only in front of a number. `&`, dashes, brackets, quotes and
+    other punctuation are separators.
+    """
     lowercase: bool = True
     vocab_size: int = Field(default=30000, ge=3)
     """Maximum vocabulary size, including PAD and UNK."""

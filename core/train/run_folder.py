@@ -19,7 +19,7 @@ import numpy as np
 from core.checked_json import file_digest_of, read_checked_json, write_checked_json
 from core.data.vocabulary import Vocabulary
 from core.errors import Note, UserError
-from core.files import remove_unfinished, row_writer, write_text_atomic
+from core.files import as_spreadsheet_text, remove_unfinished, row_writer, write_text_atomic
 from core.models.model import Model, check_parameters
 from core.spec.experiment import FORMAT_VERSION, Experiment, parse_experiment
 from core.train.array_file import read_arrays, write_arrays
@@ -221,11 +221,12 @@ class RunFolder:
         return self.read_result().get("files", {}).get(name)
 
     def write_mistakes(self, rows: list[tuple[str, ...]]) -> None:
-        """Write `mistakes.csv`: id, label, predicted, its probability, text."""
+        """Write `mistakes.csv`, for spreadsheets: id, label, predicted, its probability, text."""
         stream = io.StringIO()
+        stream.write("\ufeff")
         write = row_writer(stream)
         for row in [("id", "label", "predicted", "probability", "text"), *rows]:
-            write(row)
+            write([as_spreadsheet_text(cell) for cell in row])
         write_text_atomic(self.path / "mistakes.csv", stream.getvalue())
 
 

@@ -13,6 +13,7 @@ from core.data.encode import EncodedText
 from core.errors import UserError
 from core.files import write_text_atomic
 from core.report.html import render
+from core.strings import CONTROL
 from tasks.cli.console import console
 
 SUPPORTS, OPPOSES = (0, 114, 178), (213, 94, 0)
@@ -25,12 +26,13 @@ FAINT = 0.08
 
 @dataclass(frozen=True)
 class Explained:
-    """A text with its prediction and explanation."""
+    """A text with its number, prediction and explanation."""
 
     encoded: EncodedText
     explanation: Explanation
     prediction: str
     """Name of the predicted class."""
+    number: int = 1
 
     @property
     def shares(self) -> list[float]:
@@ -54,11 +56,19 @@ class Explained:
         return [f"{tokens[place]} {effects[place]:+.2f}" for place in self.explanation.strongest(NAMED)]
 
 
+@dataclass(frozen=True)
+class Unexplained:
+    """A text without tokens, and thus without a prediction."""
+
+    number: int
+    text: str
+
+
 def show(explained: Explained) -> None:
     """Print the encoded words, colored by effect, and the strongest words with their effects."""
     line = Text("  ")
     for token, _, share in explained.words:
-        line.append(token, style=_style(share))
+        line.append(CONTROL.sub("\ufffd", token), style=_style(share))
         line.append(" ")
     if explained.encoded.cut:
         line.append(f"({explained.encoded.cut} more truncated)", style="dim")
@@ -82,7 +92,7 @@ def check_page(path: Path, flag: str = "--html") -> None:
         raise UserError(f"{flag} {path}: there is no folder {path.parent}; create it, or choose another name")
 
 
-def write_page(path: Path, run: str, computed_by: str, found: list[Explained]) -> None:
+def write_page(path: Path, run: str, computed_by: str, found: list[Explained | Unexplained]) -> None:
     """Write one page with all texts; it needs no network or scripts, and supports dark mode."""
     title = f"Words that influenced the prediction: {Path(run).name}"
     colors = {"supports": SUPPORTS, "opposes": OPPOSES}

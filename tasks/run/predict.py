@@ -2,32 +2,49 @@
 
 from __future__ import annotations
 
-import gzip
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from io import BytesIO
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 from rich.markup import escape
 
 from core.analysis.occlusion import explain
-from core.data.download import no_progress
-from core.data.encode import encode_text, encode_texts
-from core.data.encodings import check_encoding
-from core.data.text_files import PACKED
+from core.data.download import Progress, no_progress
+from core.data.encode import encode_text
+from core.data.encodings import check_encoding, is_wide
+from core.data.text_files import LONGEST_LINE, StreamLines, open_lines
 from core.data.tokenizers import make_tokenizer
 from core.errors import UserError
-from core.models.heads.scores import probabilities_of
 from core.spec.experiment import Experiment
-from core.train.metrics import all_logits
+from core.strings import CONTROL
 from core.train.run_folder import RunFolder
 from tasks.cli.console import DataProgress, errors, fact
 from tasks.cli.flags import name_flags
 from tasks.run.evaluators import NUMPY, evaluator
-from tasks.run.explain import Explained, check_page, show, write_page
-from tasks.run.predict_file import is_table, predictions_of, rows_of, write_predictions
+from tasks.run.explain import Explained, Unexplained, check_page, show, write_page
+from tasks.run.predict_file import (
+    CHUNK,
+    Prediction,
+    Text,
+    Texts,
+    encoding_of,
+    is_table,
+    predictions_of,
+    result_columns,
+    texts_of_arguments,
+    texts_of_lines,
+    texts_of_table,
+    write_predictions,
+)
 from tasks.run.worker import Request
+
+SHOWN = 5
+"""Number of texts without tokens whose numbers are printed."""
 
 
 @dataclass(frozen=True)
@@ -42,13 +59,39 @@ class PredictOptions:
     interactive: bool = False
     out: str | None = None
     """Path of the CSV file of predictions."""
+    raw: bool = False
+    """Write cells unchanged that a spreadsheet would take for formulas."""
     text_column: str | None = None
     encoding: str | None = None
-    """Encoding of the input file; those of the run if None, as for `text_column`."""
+    """Encoding of the input; that of the run if None, as for `text_column`."""
+
+
+@dataclass
+class Counts:
+    """Numbers of texts: all, those without tokens, and the first of these."""
+
+    texts: int = 0
+    empty: int = 0
+    first: list[int] = field(default_factory=list)
+
+    def add(self, number: int, empty: bool) -> None:
+        self.texts += 1
+        self.empty += empty
+        if empty and len(self.first) < SHOWN:
+            self.first.append(number)
+
+    def describe(self, unit: str) -> str:
+        """Return which texts have no prediction."""
+        numbers = ", ".join(map(str, self.first)) + (", ..." if self.empty > len(self.first) else "")
+        which = f"{unit}{'s' if self.empty > 1 else ''} {numbers}"
+        return f"no prediction for {self.empty:,} of {self.texts:,} texts: no tokens ({which})"
 
 
 class Predictor:
-    """Print a run's predictions as label, probability and text, with explanations if wanted."""
+    """A run's predictions: label, probability and text, with explanations if wanted.
+
+    A text without tokens has an empty label and an empty probability.
+    """
 
     def __init__(self, run: str, request: Request, wanted: PredictOptions) -> None:
         self.run, self.wanted = run, wanted
@@ -57,136 +100,148 @@ class Predictor:
         self.vocabulary = folder.read_vocabulary(self.experiment.model)
         self.engine = evaluator(folder, self.experiment, request)
         self.computed_by = f"{request.backend or NUMPY} on {self.engine.device}"
+        self.counts = Counts()
 
-    def write(self, rows: Iterator[tuple[int, str]], out: Path) -> None:
-        """Write the predictions of all rows to a CSV file."""
-        found = predictions_of(rows, self.engine.logits, self.vocabulary, self.experiment)
-        total, empty = write_predictions(out, found, self.execution["classes"])
-        fact("written", f"{out}: predictions for {total:,} texts ({self.computed_by})")
-        if empty:
-            _note_empty(empty, total)
+    def write(self, texts: Texts, out: Path) -> None:
+        """Write the predictions to a CSV file."""
+        classes = self.execution["classes"]
+        write_predictions(out, texts.columns, self._predictions(texts), classes, self.wanted.raw)
+        fact("written", f"{out}: predictions for {self.counts.texts:,} texts ({self.computed_by})")
+        for name, free in result_columns(texts.columns, classes).items():
+            if name != free:
+                note(f"the file has a column {name}, so the prediction's is {free}")
+        self._note_empty(texts)
 
-    def predict(self, texts: list[str]) -> None:
-        dataset = encode_texts(texts, self.vocabulary, self.experiment.text)
-        for text, row in zip(texts, probabilities_of(all_logits(self.engine.logits, dataset)), strict=True):
-            self._print(row, text)
+    def predict(self, texts: Texts) -> None:
+        """Print the predictions."""
+        for row, shares in self._predictions(texts):
+            self._print(shares, row.text)
+        self._note_empty(texts)
 
-    def explain(self, texts: list[str]) -> list[Explained]:
-        encoded = [
-            encode_text(text, self.vocabulary, self.experiment.text, f"text {number}")
-            for number, text in enumerate(texts, start=1)
-        ]
-        found = []
-        for text, own in zip(texts, encoded, strict=True):
-            explanation = explain(self.engine.logits, own.ids)
-            found.append(Explained(own, explanation, self.execution["classes"][explanation.predicted]))
-            self._print(explanation.probabilities, text)
-            show(found[-1])
+    def explain(self, texts: Texts) -> list[Explained | Unexplained]:
+        """Print the predictions with explanations; return these if they are wanted as a page."""
+        found: list[Explained | Unexplained] = []
+        tokenize = make_tokenizer(self.experiment.text)
+        for row in texts.rows:
+            empty = not tokenize(row.text)
+            self.counts.add(row.number, empty)
+            if empty:
+                self._print(None, row.text)
+                own = Unexplained(row.number, row.text)
+            else:
+                own = self._explained(row)
+            if self.wanted.page is not None:
+                found.append(own)
+        self._note_empty(texts)
         return found
 
-    def _print(self, probabilities: np.ndarray, text: str) -> None:
-        best = int(probabilities.argmax())
-        line = f"{self.execution['classes'][best]}\t{probabilities[best]:.4f}\t{' '.join(text.split())}"
+    def _explained(self, row: Text) -> Explained:
+        encoded = encode_text(row.text, self.vocabulary, self.experiment.text, f"text {row.number}")
+        explanation = explain(self.engine.logits, encoded.ids)
+        own = Explained(encoded, explanation, self.execution["classes"][explanation.predicted], row.number)
+        self._print(explanation.probabilities, row.text)
+        show(own)
+        return own
+
+    def _predictions(self, texts: Texts) -> Iterator[Prediction]:
+        for row, shares in predictions_of(texts.rows, self.engine.logits, self.vocabulary, self.experiment):
+            self.counts.add(row.number, shares is None)
+            yield row, shares
+
+    def _print(self, probabilities: np.ndarray | None, text: str) -> None:
+        cells = ["", "", text]
+        if probabilities is not None:
+            best = int(probabilities.argmax())
+            cells = [self.execution["classes"][best], f"{probabilities[best]:.4f}", text]
+        line = "\t".join(CONTROL.sub("\ufffd", " ".join(cell.split())) for cell in cells)
         print(line, flush=self.wanted.interactive)
+
+    def _note_empty(self, texts: Texts) -> None:
+        if self.counts.empty:
+            note(self.counts.describe(texts.unit))
+
+
+def note(text: str) -> None:
+    errors.print(f"[yellow]note:[/] {escape(text)}")
 
 
 def predict(run: str, texts: list[str], request: Request, wanted: PredictOptions = PredictOptions()) -> int:
     """Predict for every text from arguments, a file or standard input. Return the exit code."""
-    file = wanted.file
     if wanted.page is not None:
         check_page(Path(wanted.page))
     if wanted.interactive:
-        return _predict_interactively(Predictor(run, request, wanted))
-    # Read the input before the slow import of a framework.
+        return predict_interactively(Predictor(run, request, wanted), wanted.encoding)
     experiment, _ = RunFolder.open(Path(run)).read_record()
     if wanted.out is not None:
         check_page(Path(wanted.out), "--out")
-    table = Path(file) if file is not None and is_table(file) else None
-    if table is None and wanted.text_column is not None:
-        raise UserError(f"--text-column {wanted.text_column}: {file} has no columns; give a .csv, .tsv or .jsonl file")
-    if table is not None and wanted.out is not None:
-        with DataProgress() as progress:
-            rows = rows_of(table, experiment, wanted.text_column, wanted.encoding, progress)
-            Predictor(run, request, wanted).write(rows, Path(wanted.out))
-        return 0
-    if table is not None:
-        rows = rows_of(table, experiment, wanted.text_column, wanted.encoding, no_progress)
-        texts = _with_words([text for _, text in rows], experiment)
-    elif file is not None:
-        texts = read_lines(Path(file), wanted.encoding or "utf-8")
-    elif not texts:
-        texts = _lines(_read_input(), "standard input")
-    predictor = Predictor(run, request, wanted)
-    if wanted.out is not None:
-        predictor.write(iter(enumerate(texts, start=1)), Path(wanted.out))
-        return 0
-    if not wanted.explain:
-        predictor.predict(texts)
-        return 0
-    if not texts:
-        raise UserError("no text to predict for: give at least one")
-    found = predictor.explain(texts)
+    with DataProgress() if wanted.out is not None else nullcontext(no_progress) as progress:
+        # The input is opened before the slow import of a framework.
+        given = _given(texts, experiment, wanted, progress)
+        if wanted.out is not None:
+            Predictor(run, request, wanted).write(given, Path(wanted.out))
+            return 0
+        given = _some_with_tokens(given, experiment)
+        predictor = Predictor(run, request, wanted)
+        if not wanted.explain:
+            predictor.predict(given)
+            return 0
+        found = predictor.explain(given)
     if wanted.page is not None:
         write_page(Path(wanted.page), run, predictor.computed_by, found)
         fact("page", wanted.page)
     return 0
 
 
-def _with_words(texts: list[str], experiment: Experiment) -> list[str]:
-    tokenize = make_tokenizer(experiment.text)
-    found = [text for text in texts if tokenize(text)]
-    if 0 < len(found) < len(texts):
-        _note_empty(len(texts) - len(found), len(texts))
-    return found
+def _given(texts: list[str], experiment: Experiment, wanted: PredictOptions, progress: Progress) -> Texts:
+    """Return the texts of arguments, a file or standard input. Raises UserError if there is none."""
+    file = wanted.file
+    if file is not None and is_table(file):
+        return texts_of_table(Path(file), experiment, wanted.text_column, wanted.encoding, progress)
+    if wanted.text_column is not None:
+        raise UserError(f"--text-column {wanted.text_column}: {file} has no columns; give a .csv, .tsv or .jsonl file")
+    encoding = encoding_of(experiment, wanted.encoding)
+    if file is not None:
+        return texts_of_lines(open_lines(Path(file), encoding, progress))
+    if texts:
+        return texts_of_arguments(texts)
+    if sys.stdin.isatty():
+        print("type one text per line, then press Ctrl-D", file=sys.stderr)
+    return texts_of_lines(StreamLines(sys.stdin.buffer, "standard input", encoding))
 
 
-def _note_empty(empty: int, total: int) -> None:
-    errors.print(f"[yellow]note:[/] no prediction for {empty:,} of {total:,} texts: no tokens")
+def _some_with_tokens(texts: Texts, experiment: Experiment) -> Texts:
+    """Return the texts. Raises UserError if none of the first has tokens and no more follow."""
+    tokenize, first = make_tokenizer(experiment.text), []
+    for row in texts.rows:
+        first.append(row)
+        if len(first) == CHUNK or tokenize(row.text):
+            return Texts(texts.unit, texts.columns, chain(first, texts.rows))
+    which = f"{texts.unit} {first[0].number}" if len(first) == 1 else f"{len(first):,} {texts.unit}s"
+    raise UserError(f"{which}: the {experiment.text.tokenizer} tokenizer finds no tokens: give at least one word")
 
 
-def _predict_interactively(predictor: Predictor) -> int:
-    """Predict for each line of standard input until it ends; report and skip lines without tokens."""
-    live = sys.stdin.isatty()
+def predict_interactively(predictor: Predictor, encoding: str | None) -> int:
+    """Predict for each line of standard input until it ends; blank lines are skipped."""
+    live, answer = sys.stdin.isatty(), predictor.explain if predictor.wanted.explain else predictor.predict
+    requested = encoding_of(predictor.experiment, encoding)
+    check_encoding(requested)
+    if is_wide(requested):
+        raise UserError(f"--encoding {requested}: not for --interactive: use utf-8, gb18030 or cp1252")
+    number = 0
     while True:
         if live:
             print("text> ", end="", file=sys.stderr, flush=True)
-        line = sys.stdin.readline()
+        line = sys.stdin.buffer.readline(LONGEST_LINE)
         if not line:
             if live:
                 print(file=sys.stderr)
             return 0
-        if not line.strip():
-            continue
+        lines = StreamLines(BytesIO(line), "standard input", requested)
+        lines.number, number = number, number + 1
         try:
-            (predictor.explain if predictor.wanted.explain else predictor.predict)([line.rstrip("\n")])
+            text = "".join(lines).strip("\r\n")
+            if text.strip():
+                answer(Texts("line", [], iter([Text(number, text, [])])))
         except UserError as error:
             errors.print(f"[red]error:[/] {escape(name_flags(str(error)))}")
-
-
-def read_lines(path: Path, encoding: str = "utf-8") -> list[str]:
-    """Return the non-blank lines of a text file, plain or .gz. Raises UserError with file and offset."""
-    try:
-        data = path.read_bytes()
-        data = gzip.decompress(data) if path.name.lower().endswith(".gz") else data
-    except PACKED as error:
-        raise UserError(f"{path}: truncated or damaged ({error}): copy or compress it again") from None
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
-    return _lines(data, str(path), encoding)
-
-
-def _read_input() -> bytes:
-    if sys.stdin.isatty():
-        print("type one text per line, then press Ctrl-D", file=sys.stderr)
-    return sys.stdin.buffer.read()
-
-
-def _lines(data: bytes, where: str, encoding: str = "utf-8") -> list[str]:
-    check_encoding(encoding)
-    try:
-        text = data.decode(encoding).removeprefix("\ufeff")
-    except UnicodeDecodeError as error:
-        name = encoding.upper()
-        raise UserError(f"{where}: not {name} at byte {error.start}; convert it, e.g. with iconv -t utf-8") from None
-    # Not splitlines: it also splits at form feeds and Unicode separators, which occur within texts.
-    return [line.removesuffix("\r") for line in text.split("\n") if line.strip()]
+        predictor.counts = Counts()

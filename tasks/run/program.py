@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from backends import implementations
 from core.data.sources.table import is_table
 from core.engine.memory import check_memory, host_limit
-from core.errors import UserError
+from core.errors import UserError, note_once
 from core.files import user_path
 from core.spec.experiment import Experiment, read_experiment
 from core.train.setup import absolute_source
@@ -73,6 +73,7 @@ class Program:
 
 def run(program: Program, argv: list[str]) -> int:
     """Run a command. Return the exit code."""
+    note_once.cache_clear()
     command, rest = (argv[0], argv[1:]) if argv and argv[0] in COMMANDS else ("train", argv)
     if command == "train" and rest and not rest[0].startswith("-") and not program.usage:
         raise UserError(f"unknown command {rest[0]!r}: choose one of {', '.join(COMMANDS)} (see {program.name} --help)")
@@ -129,15 +130,17 @@ def _predict(program: Program, argv: list[str]) -> int:
     parser = Parser(
         prog=f"{program.name} predict",
         description="Classify texts: print label, probability and text, tab-separated, for each.",
-        epilog="Without TEXT or --file, lines are read from standard input; blank lines are skipped. --out writes a"
-        " CSV with row, text, predicted label and the probability of each class.",
+        epilog="Without TEXT or --file, lines are read from standard input; blank lines are skipped. A text without"
+        " tokens has an empty label. --out writes a CSV with the columns of a table (else row and text), the predicted"
+        " label and the probability of each class.",
     )
     parser.add_argument("run", metavar="RUN", help="run folder")
     parser.add_argument("text", metavar="TEXT", nargs="*", help="text to classify, in quotes")
     parser.add_argument("--file", metavar="FILE", help="one text per line, or a table of any format")
     parser.add_argument("--text-column", metavar="NAME", help="text column of a table [the run's]")
-    parser.add_argument("--encoding", metavar="NAME", help="encoding of --file [the run's, or utf-8]")
+    parser.add_argument("--encoding", metavar="NAME", help="encoding of the input [the run's, or utf-8]")
     parser.add_argument("--out", metavar="FILE", help="write predictions to this CSV file")
+    parser.add_argument("--raw", action="store_true", help="with --out: keep cells that begin with = + - @")
     parser.add_argument("--explain", action="store_true", help="show each word's effect on the prediction")
     parser.add_argument("--html", metavar="FILE", help="also write the explanations as a page")
     parser.add_argument("--interactive", action="store_true", help="classify texts as you type them")
@@ -151,14 +154,19 @@ def _predict(program: Program, argv: list[str]) -> int:
         raise UserError("--interactive reads texts as they are typed: omit TEXT, --file, --out and --html")
     if arguments.out and explain:
         raise UserError("--out and --explain exclude each other: give one")
-    if (arguments.text_column or arguments.encoding) and not arguments.file:
-        raise UserError("--text-column and --encoding apply to --file: add --file, or omit them")
+    if arguments.text_column and not arguments.file:
+        raise UserError("--text-column applies to --file: add --file, or omit it")
+    if arguments.encoding and arguments.text:
+        raise UserError("--encoding applies to --file and standard input, got TEXT: omit one")
+    if arguments.raw and not arguments.out:
+        raise UserError("--raw applies to --out: add --out, or omit it")
     wanted = PredictOptions(
         file=arguments.file,
         explain=explain,
         page=arguments.html,
         interactive=arguments.interactive,
         out=arguments.out,
+        raw=arguments.raw,
         text_column=arguments.text_column,
         encoding=arguments.encoding,
     )

@@ -71,7 +71,7 @@ def write_jsonl(path: Path, rows) -> Path:
 
 
 def table_of(path: Path) -> list[dict[str, str]]:
-    with path.open(encoding="utf-8", newline="") as stream:
+    with path.open(encoding="utf-8-sig", newline="") as stream:
         return list(csv.DictReader(stream))
 
 
@@ -114,7 +114,7 @@ def place(tmp_path_factory) -> Place:
     root = tmp_path_factory.mktemp("classify")
     rng = fresh_rng()
     rows = labelled(rng)
-    extra = [("...", CLASSES[0]), ("", CLASSES[0]), ("a text without a label", " "), rows[0]]
+    extra = [("()", CLASSES[0]), ("", CLASSES[0]), ("a text without a label", " "), rows[0]]
     write_csv(root / "train.csv", [*rows[:30], *extra, *rows[30:]])
     write_csv(root / "test.csv", labelled(rng, 6))
     write_jsonl(root / "dev.jsonl.gz", labelled(rng, 4))
@@ -479,7 +479,7 @@ def test_evaluation_of_moved_files(place, refused):
 # Predicting for a file
 
 
-NEW = ["a wonderful film", "...", 'awful, "hated"\nand dull', "", "good\rplot", f"{CHINESE} caf\u00e9 \U0001f600"]
+NEW = ["a wonderful film", "()", 'awful, "hated"\nand dull', "", "good\rplot", f"{CHINESE} caf\u00e9 \U0001f600"]
 
 
 def new_file(name: str) -> Path:
@@ -510,17 +510,18 @@ def test_predictions_for_a_table(place, name, computed_by):
     argv = ("predict", run, "--file", new_file(name), "--out", "o.csv", "--backend", computed_by, "--device", "cpu")
     done = run_main(tasks.classify.main, *argv)
     assert done.code == 0 and "written  o.csv: predictions for 6 texts" in done.out, done.err
-    assert done.err == "note: no prediction for 2 of 6 texts: no tokens\n"
+    assert done.err == "note: no prediction for 2 of 6 texts: no tokens (rows 2, 4)\n"
     rows = table_of(Path("o.csv"))
-    assert list(rows[0]) == ["row", "text", "predicted", *(f"p_{name}" for name in CLASSES)]
-    assert [row["row"] for row in rows] == list("123456")
+    other = "id" if ".tsv" in name else "label"
+    assert list(rows[0]) == ["text", other, "predicted", *(f"p_{name}" for name in CLASSES)]
+    assert [row[other] for row in rows] == (list("012345") if other == "id" else ["?"] * 6)
     flat = ".tsv" in name
     assert [row["text"] for row in rows] == [" ".join(text.split()) if flat else text for text in NEW]
     alone = run_main(tasks.classify.main, "predict", run, *(NEW[place] for place in (0, 2, 4, 5)))
     answers = iter(alone.out.splitlines())
     for row in rows:
         shares = [row[f"p_{name}"] for name in CLASSES]
-        if row["text"] in ("...", ""):
+        if row["text"] in ("()", ""):
             assert [row["predicted"], *shares] == [""] * 4
             continue
         assert sum(map(float, shares)) == pytest.approx(1, abs=2e-6)
@@ -538,32 +539,32 @@ def test_predictions_for_lines_and_arguments(place):
         assert done.code == 0, done.err
     rows = table_of(Path("0.csv"))
     assert rows == table_of(Path("1.csv")) and len(rows) == 6 and rows[1]["predicted"] == ""
-    assert run_main(tasks.classify.main, "predict", place.any_run, "good", "...", "--out", "2.csv").code == 0
+    assert run_main(tasks.classify.main, "predict", place.any_run, "good", "()", "--out", "2.csv").code == 0
     assert [row["predicted"] != "" for row in table_of(Path("2.csv"))] == [True, False]
 
 
 def test_table_without_out(place):
-    """Rows without words are passed over, and counted."""
+    """Rows without tokens have an empty label, and are counted."""
     done = run_main(tasks.classify.main, "predict", place.any_run, "--file", new_file("n.csv"))
-    assert done.code == 0 and done.err == "note: no prediction for 2 of 6 texts: no tokens\n"
-    assert [line.split("\t")[2] for line in done.out.splitlines()] == [
-        " ".join(text.split()) for text in NEW if text not in ("", "...")
-    ]
+    assert done.code == 0 and done.err == "note: no prediction for 2 of 6 texts: no tokens (rows 2, 4)\n"
+    found = [line.split("\t") for line in done.out.split("\n")[:-1]]
+    assert [text for _, _, text in found] == [" ".join(text.split()) for text in NEW]
+    assert [(label, share) == ("", "") for label, share, _ in found] == [text in ("", "()") for text in NEW]
 
 
 def test_order_of_many_rows(place):
     """More than are computed together; a fault behind them leaves nothing."""
     rng = fresh_rng()
-    words = np.array(["wonderful", "awful", "so-so", "film", "plot", "..."])
+    words = np.array(["wonderful", "awful", "so-so", "film", "plot", "()"])
     rows = [(" ".join(rng.choice(words, rng.integers(1, 4))), number) for number in range(2 * CHUNK + 500)]
     write_csv(Path("n.csv"), rows, ("body", "id"))
     argv = ("predict", place.any_run, "--file", "n.csv", "--text-column", "body", "--out")
     assert run_main(tasks.classify.main, *argv, "o.csv").code == 0
     found = table_of(Path("o.csv"))
-    assert [(int(row["row"]), row["text"]) for row in found] == [(n, text) for n, (text, _) in enumerate(rows, start=1)]
-    said = Counter((row["text"], row["predicted"]) for row in found)
+    assert [(row["body"], int(row["id"])) for row in found] == rows
+    said = Counter((row["body"], row["predicted"]) for row in found)
     assert len(said) == len({text for text, _ in said})
-    assert all((row["predicted"] == "") == (set(row["text"].split()) == {"..."}) for row in found)
+    assert all((row["predicted"] == "") == (set(row["body"].split()) == {"()"}) for row in found)
 
 
 @pytest.mark.parametrize(
@@ -575,10 +576,11 @@ def test_order_of_many_rows(place):
         ("text\n", (), ("n.csv: no text to predict for", "expected rows")),
         ("", (), "n.csv: empty"),
         ("text\ngood\n", ("--text-column", "words"), "no column 'words'"),
+        ("text\ngood\n", ("--encoding", "utf-88"), ("encoding 'utf-88'", "UTF-8".lower())),
         ("text\ngood\n", ("--out", "n.csv"), ("--out n.csv: exists", "another name")),
         ("text\ngood\n", ("--out", "no/o.csv"), ("--out no/o.csv", "there is no folder")),
         ("text\ngood\n", ("--file", "gone.csv"), "gone.csv: no such file"),
-        ("text\ngood\n", ("--file", "."), ".: cannot be read"),
+        ("text\ngood\n", ("--file", "."), ".: a folder, not a file"),
         ("text\ngood\n", ("--backend", "tensorflow"), "unknown backend 'tensorflow'"),
         ("text\ngood\n", ("--explain",), ("--out", "--explain")),
         ("text\ngood\n", ("a text",), ("TEXT", "--file")),
@@ -610,6 +612,7 @@ def test_disk_full_during_predict(place, refused, monkeypatch):
 @pytest.mark.parametrize("option", ["--text-column", "--encoding"])
 def test_options_of_a_file_without_file(place, refused, option):
     refused("predict", place.any_run, "good", option, "utf-8", says=(option, "--file"))
+    refused("predict", place.any_run, "good", "--raw", says=("--raw", "--out"))
 
 
 # What is refused
@@ -627,7 +630,7 @@ MISTAKES = {
     "named twice": ("train.csv", "text,label,label\na,b,c\n", (), "2 columns are named 'label'"),
     "empty": ("train.csv", "", (), "train.csv: empty"),
     "header only": ("train.csv", "text,label\n", (), "train.csv: no row below"),
-    "no texts": ("train.csv", "text,label\n...,a\n,b\nc,\n", (), ("2 without tokens", "1 without a label")),
+    "no texts": ("train.csv", "text,label\n(),a\n,b\nc,\n", (), ("2 without tokens", "1 without a label")),
     "one class": ("train.csv", "text,label\na,p\nb,p\n", (), ("train.csv: all texts have the label 'p'", "two")),
     "rare everywhere": (
         "train.csv",
@@ -661,6 +664,12 @@ MISTAKES = {
     "rare in test": ("train.csv", rows_with(), ("--test", "t.csv"), ("t.csv: row 2: label 'c'", "does not occur")),
     "too many cells": ("train.csv", rows_with() + "a,b,c\n", (), "row 21 (line 22): got 3 cells"),
     "fault in test": ("train.csv", rows_with(), ("--test", "bad.tsv"), "bad.tsv: row 2 (line 3): got 3 cells"),
+    "truncated UTF-16": (
+        "train.csv",
+        rows_with().encode("utf-16")[:-1],
+        ("--encoding", "utf-16"),
+        "line 21: not UTF-16",
+    ),
     "encoding": ("train.csv", rows_with(), ("--encoding", "utf9"), "encoding 'utf9'"),
     "same column": ("train.csv", rows_with(), ("--label-column", "text"), "both text and label"),
     "same file": ("train.csv", rows_with(), ("--test", "./train.csv"), "given for two splits"),

@@ -769,14 +769,15 @@ def test_invalid_config(place, refused, tmp_path, content, says):
 
 
 @pytest.mark.parametrize(
-    ("content", "offset"), [(b"good\ncaf\xe9 film\n", 8), (b"\xef\xbb\xbfcaf\xe9\n", 6), (b"good\n\xff\xfe", 5)]
+    ("content", "line", "offset"),
+    [(b"good\ncaf\xe9 film\n", 2, 3), (b"\xef\xbb\xbfcaf\xe9\n", 1, 3), (b"good\n\xff\xfe", 2, 0)],
 )
-def test_text_file_that_is_not_utf8(place, refused, tmp_path, monkeypatch, content, offset):
+def test_text_file_that_is_not_utf8(place, refused, tmp_path, monkeypatch, content, line, offset):
     (tmp_path / "texts").write_bytes(content)
-    says = (str(tmp_path / "texts"), f"not UTF-8 at byte {offset};")
-    refused("predict", place.any_run, "--file", tmp_path / "texts", says=says)
+    says = f"line {line}: not UTF-8 at byte {offset} of the line"
+    refused("predict", place.any_run, "--file", tmp_path / "texts", says=(f"{tmp_path / 'texts'}: ", says))
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
-    refused("predict", place.any_run, says=("standard input", f"not UTF-8 at byte {offset};"))
+    refused("predict", place.any_run, says=("standard input: ", says))
 
 
 def test_unknown_implementation(place, refused):
@@ -791,11 +792,14 @@ def test_numpy_has_no_gpu(place, refused):
 
 def test_empty_texts(place, refused, tmp_path, monkeypatch):
     refused("predict", place.any_run, "", says="text 1: the words tokenizer finds no tokens")
-    refused("predict", place.any_run, "fine", "...", says="text 2: the words tokenizer finds no tokens")
+    refused("predict", place.any_run, "..", "()", says="2 texts: the words tokenizer finds no tokens")
+    done = call("predict", place.any_run, "fine", "()")
+    assert done.code == 0 and done.err == "note: no prediction for 1 of 2 texts: no tokens (text 2)\n"
+    assert done.out.count("\n") == 2 and done.out.endswith("\n\t\t()\n")
     (tmp_path / "texts").write_bytes(b"\n  \n")
     refused("predict", place.any_run, "--file", tmp_path / "texts", says="no text")
     refused("predict", place.any_run, "--file", tmp_path / "none", says=(str(tmp_path / "none"), "No such file"))
-    refused("predict", place.any_run, "--file", tmp_path, says=(str(tmp_path), "directory"))
+    refused("predict", place.any_run, "--file", tmp_path, says=(str(tmp_path), "a folder"))
     refused("predict", place.any_run, "text", "--file", tmp_path / "texts", says="--file")
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"")))
     refused("predict", place.any_run, says="no text")

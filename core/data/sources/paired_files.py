@@ -8,6 +8,7 @@ from pathlib import Path
 
 from core.data.documents import Document, Source
 from core.data.download import file_digest
+from core.data.text_files import TextLines
 from core.errors import UserError
 from core.files import user_path
 
@@ -44,14 +45,8 @@ def open_lines(source: str) -> Source:
 
 
 def _read(paths: dict[str, Path]) -> Iterator[Document]:
-    """Yield the documents of both files. Raises UserError for a line that is not UTF-8."""
+    """Yield the documents of both files. Raises UserError like `TextLines`."""
     for label, path in paths.items():
-        with path.open("rb") as file:
-            for number, line in enumerate(file, start=1):
-                try:
-                    text = line.decode("utf-8-sig" if number == 1 else "utf-8")
-                except UnicodeDecodeError as error:
-                    raise UserError(
-                        f"{path}: line {number} is not UTF-8 at byte {error.start}: convert the file"
-                    ) from None
-                yield Document(f"{path.stem}/{number}", text.strip(), label)
+        lines = TextLines(path, "utf-8", advice="convert the file to UTF-8")
+        for line in lines:
+            yield Document(f"{path.stem}/{lines.number}", line.strip(), label)

@@ -387,7 +387,7 @@ def test_bad_input_is_refused(run, reviews, tmp_path, refused, rng):
     refused(run, "--sequence", says=("--sequence", "--help"))
     refused(run, "--sequence", " ", says=("--sequence is empty",))
     refused(run, "--text", " ", says=("--text: the whitespace tokenizer finds no tokens"))
-    refused(reviews, "--text", "...", says=("--text: the words tokenizer finds no tokens"))
+    refused(reviews, "--text", "()", says=("--text: the words tokenizer finds no tokens"))
     refused(run, "--sequence", 1, "--layer", 1, says=(str(run), "no layer 1", "give layer 0"))
     refused(reviews, "--text", "a", "--layer", -1, says=("no layer -1", "one of layers 0 to 1"))
     refused(run, "--sequence", 1, "--layer", "x", says=("--layer", "--help"))

@@ -187,7 +187,7 @@ def test_explanations_are_printed_and_written_as_a_page(run, capsys, tmp_path):
 
 
 def test_interactive_predictions(run):
-    """Each at once, before the next is read; what has no words is said and passed over."""
+    """Each at once, before the next is read; a text without tokens has an empty label."""
     process = subprocess.Popen(
         [sys.executable, "-m", "tasks.imdb", "predict", str(run), "--interactive"],
         cwd=ROOT,
@@ -202,8 +202,8 @@ def test_interactive_predictions(run):
         assert process.stdout.readline().rstrip("\n").endswith(f"\t{text}")
     process.stdin.write("<br />\nthe film")
     out, err = process.communicate(timeout=30)
-    assert process.returncode == 0 and out.count("\t") == 2 and out.strip().endswith("\tthe film")
-    assert len(err.strip().splitlines()) == 1 and "finds no tokens" in err
+    assert process.returncode == 0 and out.startswith("\t\t<br />\n") and out.endswith("\tthe film\n")
+    assert out.count("\n") == 2 and err == "note: no prediction for 1 of 1 texts: no tokens (line 5)\n"
 
 
 def test_interactive_takes_no_texts(run, capsys):

@@ -24,7 +24,7 @@ from core.report.runs import Predictions, Run
 from core.spec.experiment import Experiment
 from core.strings import shorten
 from tasks.cli.recipes import digit_sum
-from tasks.run.explain import Explained, write_page
+from tasks.run.explain import Explained, Unexplained, write_page
 from tests.core.report.pages import Page, stands_alone
 
 ROOT = Path(__file__).parents[3]
@@ -117,7 +117,7 @@ def exploding(folder: Path) -> str:
 def explanations(folder: Path) -> str:
     encoded = EncodedText(np.arange(2), [hostile("token"), hostile("unknown")], [], cut=3)
     explanation = Explanation(np.array([0.25, 0.75]), 1, np.array([0.5, -0.25]))
-    found = [Explained(encoded, explanation, hostile("class"))]
+    found = [Explained(encoded, explanation, hostile("class")), Unexplained(2, hostile("text"))]
     write_page(folder / "page.html", f"runs/<img src=x>\"'& {SCRIPT.replace('/', '|')}", hostile("engine"), found)
     return (folder / "page.html").read_text(encoding="utf-8")
 

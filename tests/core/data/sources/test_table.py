@@ -28,7 +28,7 @@ from core.errors import UserError
 from core.files import row_writer, user_path
 from core.spec.data import PairedFiles, Table
 from core.spec.text import Text
-from core.strings import in_order, shorten
+from core.strings import count_reasons, in_order, shorten
 from tests.conftest import fresh_rng, one_line
 
 COLUMNS = ["text", "label"]
@@ -445,7 +445,7 @@ def test_no_text_is_in_two_splits(parts):
         worded = [own for own in documents if own.text and own.label]
         empty = sum(not own.text for own in documents)
         assert corpus.skipped == {"without tokens": empty, "without a label": len(documents) - len(worded) - empty}
-        keep, found = without_duplicates(corpus.ids, corpus.offsets, corpus.labels, corpus.splits)
+        keep, found = without_duplicates(corpus.ids, corpus.offsets, corpus.labels, corpus.splits, corpus.texts)
         held = {part: {own.text for own in worded if own.split == part} for part in ("test", "dev")}
         labels = {}
         for own in worded:
@@ -473,12 +473,42 @@ def test_no_text_is_in_two_splits(parts):
 
 
 def test_skipped_texts_are_counted_by_reason():
-    told = [("a b", "p", ""), ("A  b!?", "p", ""), ("a, b", "p", ""), ("c", "p", ""), ("c", "n", ""), ("d", "n", "")]
+    """Apart from those that only the tokenizer makes equal."""
+    told = [
+        *[("a b", "p", ""), ("A  b!?", "p", ""), ("a, b", "p", ""), ("a  b ", "p", "")],
+        *[("c", "p", ""), ("c", "n", ""), ("c.", "n", ""), ("d", "n", ""), ("(f)", "p", ""), ("f", "n", "")],
+        *[("t", "p", "test"), ("t", "p", ""), ("T", "n", ""), ("v", "p", "dev"), ("v.", "n", "")],
+    ]
     documents = [Document(str(n), text, label, split) for n, (text, label, split) in enumerate(told)]
     corpus = build_corpus(source_of(documents), Text())
-    keep, found = without_duplicates(corpus.ids, corpus.offsets, corpus.labels, corpus.splits)
-    assert keep.tolist() == [True, True, False, False, False, True]  # "!" and "?" are words
-    assert found == {"duplicate": 1, "with conflicting labels": 2}
+    keep, found = without_duplicates(corpus.ids, corpus.offsets, corpus.labels, corpus.splits, corpus.texts)
+    # "!" and "?" are tokens
+    assert [told[row][0] for row in np.flatnonzero(keep)] == ["a b", "A  b!?", "d", "t", "v"]
+    only = " only after the TOKENIZER tokenizer"
+    assert found == {
+        "duplicate": 1,
+        f"duplicate{only}": 1,
+        "with conflicting labels": 2,
+        f"with conflicting labels{only}": 3,
+        "also in the test split": 1,
+        f"also in the test split{only}": 1,
+        f"also in the dev split{only}": 1,
+    }
+
+
+def test_texts_that_differ_in_an_emoji_are_no_duplicates():
+    """Without signs they are counted apart, with the tokenizer named."""
+    texts = [
+        (f"ok {row} {face}", label) for row in range(63) for face, label in (("\U0001f602", "1"), ("\U0001f620", "0"))
+    ]
+    texts += [(f"{word} {row}", label) for row in range(9) for word, label in (("good", "1"), ("bad", "0"))]
+    documents = [Document(str(n), text, label) for n, (text, label) in enumerate(texts)]
+    skipped = []
+    for text in (Text(), Text(signs=False)):
+        prepared = prepare(build_corpus(source_of(documents), text), Table(source="x"), text, 2)
+        skipped.append(prepared.summary["left_out"])
+    assert skipped == [{}, {"with conflicting labels only after the words tokenizer": 126}]
+    assert count_reasons({"duplicate": 1, "duplicate only": 2}) == "1 duplicate, 2 duplicates only"
 
 
 @pytest.mark.parametrize("shares", [(0.1, 0.1), (0.49, 0.49), (0.3, 0.01), (0.45, 0.05)])
