@@ -22,8 +22,8 @@ _END, _END64, _LOCATOR = b"PK\x05\x06", b"PK\x06\x06", b"PK\x06\x07"
 _ENTRY = struct.Struct("<4s4xHH4xIIIHHH8xI")
 _LOCAL = struct.Struct("<4s22xHH")
 _STORED, _DEFLATED = 0, 8
-_BLOCK = 1 << 18
-"""Packed bytes per call of zlib, which copies what it does not consume."""
+BLOCK = 1 << 18
+"""Packed bytes per call of zlib, which copies what it does not consume. A call returns at most 16 times as many."""
 
 
 class BadZip(ValueError):
@@ -161,13 +161,18 @@ class Archive:
     def _inflate(self, packed: memoryview, member: Member) -> memoryview:
         """Return unpacked content, at most one byte longer than claimed, with its memory allocated once."""
         self._create(member.size)
-        content, place, unpack = bytearray(member.size), 0, zlib.decompressobj(-zlib.MAX_WBITS)
-        for start in range(0, len(packed), _BLOCK):
-            piece = unpack.decompress(packed[start : start + _BLOCK], member.size - place + 1)
+        content, place, start = bytearray(member.size), 0, 0
+        unpack = zlib.decompressobj(-zlib.MAX_WBITS)
+        while place <= member.size and not unpack.eof:
+            given: bytes | memoryview = unpack.unconsumed_tail
+            if not given:
+                given, start = packed[start : start + BLOCK], start + BLOCK
+            # Without input, zlib returns what is left of a match.
+            piece = unpack.decompress(given, min(member.size - place + 1, 16 * BLOCK))
+            if not piece and not given:
+                break
             content[place : place + len(piece)] = piece
             place += len(piece)
-            if place > member.size:
-                break
         return memoryview(content)[:place]
 
     def check(self) -> None:
@@ -207,9 +212,10 @@ class MemberStream:
             if not packed:
                 packed = self._file.read(min(size, self._packed))
                 self._packed -= len(packed)
-                if not packed or (self._unpack and self._unpack.eof):
-                    raise BadZip(f"{self._member.name[:60]} is truncated")
+            # Without input, zlib returns what is left of a match.
             data = self._unpack.decompress(packed, size) if self._unpack else packed
+            if not data and (not packed or (self._unpack and self._unpack.eof)):
+                raise BadZip(f"{self._member.name[:60]} is truncated")
             data = data[: self._left]
             self._left -= len(data)
             self._crc = zlib.crc32(data, self._crc)

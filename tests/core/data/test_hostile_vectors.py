@@ -9,10 +9,11 @@ import zipfile
 
 import pytest
 
+from core import zip_directory
 from core.data import packed_text
 from core.data.pretrained_vectors import open_vectors
 from core.errors import UserError
-from core.zip_directory import BadZip, MemberStream, read_members
+from core.zip_directory import Archive, BadZip, MemberStream, read_members
 from tests.core.weights.hostile import changed_after, crowded, zipped
 
 LINES = b"film 1\n" * 400_000
@@ -79,6 +80,18 @@ def test_members_are_read_as_zipfile_does(method, size, rng):
         while block := stream.read(size):
             found += block
         assert found == contents[member.name] and stream.read(size) == b""
+
+
+def test_a_member_that_ends_within_a_match(monkeypatch):
+    """zlib can hold output when it has consumed all input."""
+    monkeypatch.setattr(zip_directory, "BLOCK", 1)
+    for length in range(1, 700, 3):
+        data = zipped({"a": b"a" * length}, zipfile.ZIP_DEFLATED)
+        file, archive = io.BytesIO(data), Archive(data, lambda _: None)
+        (member,) = read_members(file)
+        stream = MemberStream(file, member)
+        assert b"".join(iter(lambda stream=stream: stream.read(1), b"")) == b"a" * length
+        assert bytes(archive.read(member)) == b"a" * length
 
 
 def test_large_archives_and_archives_after_other_bytes():
