@@ -14,8 +14,8 @@ import numpy as np
 
 from core.data.download import Progress, no_progress
 from core.data.encode import encode_worded
-from core.data.sources.formats.detect import Format
-from core.data.sources.table import Row, peek, whole_cells
+from core.data.sources.formats.detect import Format, detect_format
+from core.data.sources.table import Row, whole_cells
 from core.data.sources.table import is_table as has_columns
 from core.data.sources.table_columns import read_texts
 from core.data.text_files import StreamLines, TextLines
@@ -84,7 +84,7 @@ def texts_of_table(
     rows = read(progress)
     first = next(rows, None)
     columns = list(first[0].names) if first is not None else []
-    if peek(path, encoding_of(experiment, encoding), lambda _: True).format in (Format.JSON_LINES, Format.JSON_ARRAY):
+    if detect_format(path, encoding_of(experiment, encoding)) in (Format.JSON_LINES, Format.JSON_ARRAY):
         # Each object has its own fields.
         columns = list(dict.fromkeys(field for row, _ in read(no_progress) for field in row.names))
     given = chain([] if first is None else [first], rows)

@@ -80,7 +80,7 @@ def test_resume_in_the_other_framework_predict_explain_evaluate_compare(place):
     [
         (("--encoder", "textcnn", "--pooling", "last"), "head.pooling last is not supported by encoder.kind textcnn"),
         (("--encoder", "textcnn", "--cell", "gru"), "--cell: model.encoder of kind textcnn has no cell"),
-        (("--encoder", "textcnn", "--kernels", "2,x"), "argument --kernels: invalid"),
+        (("--encoder", "textcnn", "--kernels", "2,x"), "argument --kernels: got '2,x'"),
         (("--encoder", "textcnn", "--impl", "fast"), "supports only builtin, loop: use --impl builtin"),
         (("--encoder", "cnn"), "--encoder cnn: choose one of recurrent, textcnn"),
         (("--kernels", "2,3"), "--kernels: model.encoder of kind recurrent has no kernels"),

@@ -130,20 +130,15 @@ READERS = {
 def test_predictions_are_read_with_and_without_a_mark(folder):
     """They are raw, since programs read them; a spreadsheet saves them with a mark."""
     classes = ["=x", "-1"]
-    folder.write_predictions(["a", "b"], np.array([0, 1]), np.array([1, 0]), np.array([[0.25, 0.75]] * 2), classes)
+    folder.write_predictions(Predictions(["a", "b"], classes, classes[::-1], np.array([[0.25, 0.75]] * 2), classes))
+    (folder.path / "result.json").unlink()
     path = folder.path / "predictions.csv"
     content = path.read_bytes()
     assert content == b"id,label,predicted,p_=x,p_-1\na,=x,-1,0.250000,0.750000\nb,-1,=x,0.250000,0.750000\n"
     for start in (b"", b"\xef\xbb\xbf"):
         path.write_bytes(start + content)
-        assert folder.read_predictions() == {"a": "-1", "b": "=x"}
-        found = Predictions.read(path)
-        assert (found.names, found.labels, found.predicted, found.classes) == (
-            ["a", "b"],
-            classes,
-            classes[::-1],
-            classes,
-        )
+        found = folder.read_predictions()
+        assert found.by_name == {"a": "-1", "b": "=x"} and (found.labels, found.classes) == (classes, classes)
 
 
 def test_misclassified_texts_are_for_spreadsheets(folder):
