@@ -40,7 +40,7 @@ MAY_IMPORT = {
     "core.data": ("core", "core.models", "core.spec"),
     "core.weights": ("core", "core.models", "core.spec"),
     "core.engine": ("core", "core.models", "core.spec"),
-    "core.train": ("core", "core.models", "core.spec", "core.data", "core.engine"),
+    "core.train": ("core", "core.models", "core.spec", "core.data", "core.weights", "core.engine"),
     "core.parity": ("core", "core.models", "core.spec", "core.data", "core.engine", "core.train"),
     "core.analysis": ("core", "core.models", "core.spec", "core.data", "core.engine", "core.train"),
     "core.benchmark": ("core", "core.models", "core.spec", "core.engine"),

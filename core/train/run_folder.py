@@ -22,11 +22,11 @@ from core.errors import Note, UserError
 from core.files import as_spreadsheet_text, remove_unfinished, row_writer, write_text_atomic
 from core.models.model import Model, check_parameters
 from core.spec.experiment import FORMAT_VERSION, Experiment, parse_experiment
-from core.train.array_file import read_arrays, write_arrays
 from core.train.metrics_file import MetricsFile
 from core.train.predictions_file import Predictions
 from core.train.run_schema import check_complete, check_execution, check_result
 from core.train.state import TrainingState
+from core.weights.array_file import read_arrays, write_arrays
 
 CHECKED_SINCE = 3
 """First format whose files have digests, and whose records have every field."""

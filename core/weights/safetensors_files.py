@@ -12,6 +12,7 @@ import safetensors.numpy
 from core.errors import UserError
 from core.files import write_bytes_atomic
 from core.spec.experiment import FORMAT_VERSION
+from core.weights.array_file import RECORD, read_arrays
 from core.weights.budget import Budget
 from core.weights.pickled_arrays import short
 from core.weights.state_dict import StateDict, gather, read_bytes
@@ -33,6 +34,9 @@ def read_state(path: str | Path, entry: str | None = None) -> StateDict:
     try:
         parts = safetensors.deserialize(data)
         tree = dict(map(_array_of, parts))
+        with safetensors.safe_open(path, framework="numpy") as file:
+            if RECORD in (file.metadata() or {}):  # of a run, with a digest
+                read_arrays(Path(path))
     except (safetensors.SafetensorError, ValueError, OverflowError) as error:  # more axes than NumPy has
         found = short(" ".join(str(error).split()))
         raise UserError(f"{where}: damaged or not a safetensors file ({found}): copy or save it again") from None

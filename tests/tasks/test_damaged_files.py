@@ -199,7 +199,7 @@ def result_of(command: Command, done: Done, folder: Path) -> list[object]:
     said = re.sub(r"\d[\d.,]* ?(s|MB|tokens/s|%)\b", "", done.out.replace(str(folder.parent), ""))
     said = "\n".join(line for line in said.splitlines() if not line.startswith(("trained in", "epoch", "machine")))
     files = [(folder / name).read_bytes() if (folder / name).exists() else None for name in command.results]
-    return [done.code, said, *(re.sub(rb"seqtwin-[\w-]+|[\d.:-]+(?= ?s\b)", b"", own or b"") for own in files)]
+    return [done.code, said, *(re.sub(rb"[\d-]+ \d\d:\d\d UTC", b"", own or b"") for own in files)]
 
 
 def warnings_in(result: list[object]) -> int:

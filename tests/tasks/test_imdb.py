@@ -34,8 +34,9 @@ import core.train.setup
 import tasks.imdb
 from backends import implementations
 from core.data.sources import imdb
-from core.train import array_file, trainer
+from core.train import trainer
 from core.train.run_folder import RunFolder
+from core.weights import array_file
 from tasks.cli.console import run_program
 from tasks.cli.options import OPTIONS
 from tasks.cli.recipes import RECIPES, recipe
@@ -529,7 +530,8 @@ OPTIMISERS = {
 
 KILLED = """
 import io, os, signal
-from core.train import array_file, loop
+from core.train import loop
+from core.weights import array_file
 saves, at = [], int(sys.argv.pop(1))
 class Half(io.FileIO):
     def write(self, data):

@@ -29,8 +29,8 @@ from core.errors import Note, UserError
 from core.models.model import initial_parameters
 from core.parity.layers import engine_of
 from core.spec.experiment import Experiment, parse_experiment, read_experiment, replace
-from core.train.array_file import read_arrays, write_arrays
 from core.train.run_folder import RunFolder
+from core.weights.array_file import read_arrays, write_arrays
 from tasks.cli.options import DEVICE_HELP
 from tests.conftest import loaded, make_dataset, one_line, run_main
 from tests.finished_runs import EACH

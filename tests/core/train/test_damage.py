@@ -12,10 +12,10 @@ import pytest
 from core.checked_json import digest_of
 from core.errors import Note, UserError
 from core.spec.experiment import replace
-from core.train.array_file import read_arrays, write_arrays
 from core.train.metrics_file import MetricsFile, metrics_text, parse_metrics
 from core.train.run_folder import RunFolder
 from core.train.state import TrainingState
+from core.weights.array_file import read_arrays, write_arrays
 from tests.conftest import fresh_rng, one_line
 from tests.core.train.test_run_folder import (
     EXPERIMENT,
