@@ -44,12 +44,16 @@ def read_checked_json(path: Path, since: int) -> dict:
         if type(version) is not int or version < since:
             return tree
         raise UserError(f"{path}: damaged, its digest is missing: restore the file")
-    expected = tree.pop(DIGEST)
-    if expected is not None and expected != digest_of(tree):
+    check_digest(tree, path)
+    return {key: value for key, value in tree.items() if key != DIGEST}
+
+
+def check_digest(tree: dict, path: Path) -> None:
+    """Raise UserError if an object has a digest other than null, and not this one."""
+    if tree.get(DIGEST) is not None and tree[DIGEST] != digest_of(tree):
         raise UserError(
             f'{path}: changed since it was written: restore the file (if you edited it, set its "{DIGEST}" to null)'
         )
-    return tree
 
 
 def read_json(path: Path) -> dict:

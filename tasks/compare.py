@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tasks.cli.console import Parser, launch
 from tasks.cli.paths import cache_folder, new_name
+from tasks.cli.streams import keep_working
 from tasks.run.report import _labels, check_page, write_report
 
 PROGRAM = "python -m tasks.compare"
@@ -26,6 +27,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--labels", metavar="NAME", nargs="+", help="labels of the runs [folder names]")
     parser.add_argument("--cache-dir", metavar="DIR", help="cache of downloads and tokenized texts [~/.cache/seqtwin]")
     arguments = parser.parse_args(argv)
+    keep_working("the comparison")
     paths = [Path(run) for run in arguments.runs]
     labels = _labels(paths, arguments.labels)
     out = Path(arguments.out) if arguments.out else new_name(Path("runs"), "compare") / "report.html"

@@ -42,7 +42,7 @@ from tasks.cli.framework import load_backend
 from tasks.cli.options import DEVICE_HELP, TEXT_FLAGS, add_options, apply_options, given
 from tasks.cli.paths import new_name, quoted
 from tasks.cli.recipes import digit_sum
-from tasks.cli.streams import keep_training
+from tasks.cli.streams import keep_working
 from tasks.cli.terminal import literal
 from tasks.run import both_frameworks
 from tasks.run.ensembles import make_members, train_group
@@ -108,7 +108,7 @@ class Plan:
 def main(argv: list[str]) -> int:
     arguments = _parser().parse_args(argv)
     if not arguments.agreement:
-        keep_training()
+        keep_working()
     request, backend = Request.read(arguments), arguments.backend
     if arguments.resume:
         _refuse_with_resume(arguments)

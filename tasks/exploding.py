@@ -34,7 +34,7 @@ from tasks.cli.console import Parser, console, fact, launch
 from tasks.cli.options import DEVICE_HELP, TEXT_FLAGS, add_options, apply_options
 from tasks.cli.paths import new_name
 from tasks.cli.recipes import digit_sum, exploding
-from tasks.cli.streams import keep_training
+from tasks.cli.streams import keep_working
 from tasks.cli.terminal import literal
 from tasks.run import both_frameworks
 from tasks.run.ensembles import make_members, train_once
@@ -98,7 +98,7 @@ def _numbers(values: np.ndarray) -> list[list[float | None]]:
 def main(argv: list[str]) -> int:
     parser = _parser()
     arguments = parser.parse_args(argv)
-    keep_training()
+    keep_working()
     request = Request.read(arguments)
     if arguments.resume:
         return _resume(parser, arguments)

@@ -30,6 +30,7 @@ from core.schema import of_kind
 from core.spec.text import Text
 from core.train.run_folder import RunFolder
 from tasks.cli.console import Parser, fact, launch
+from tasks.cli.streams import keep_working
 
 PROGRAM = "python -m tasks.gates"
 DIRECTIONS = ("forward", "reverse")
@@ -41,6 +42,7 @@ SLUG = 40
 
 def main(argv: list[str]) -> int:
     arguments = _parser().parse_args(argv)
+    keep_working("the program")
     if arguments.direction not in DIRECTIONS:
         raise UserError(f"--direction {arguments.direction}: choose one of {', '.join(DIRECTIONS)}")
     if (arguments.sequence is None) == (arguments.text is None):

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import ValidationError, model_validator
 
+from core.checked_json import check_digest
 from core.errors import UserError
 from core.models import encoders
 from core.models.model import Model
@@ -169,7 +170,7 @@ def describe(error: ValidationError) -> str:
 def read_experiment(path: str | Path) -> Experiment:
     """Read an experiment from JSON: a spec, or `experiment.json` of a run folder.
 
-    Raises UserError if the file is missing, not JSON, or not an experiment.
+    Raises UserError if the file is missing, not JSON, not an experiment, or a record that changed since it was written.
     """
     path = Path(path)
     try:
@@ -185,5 +186,6 @@ def read_experiment(path: str | Path) -> Experiment:
     except (ValueError, RecursionError):
         raise UserError(f"{path}: got thousands of digits or nested sections, expected a spec: correct it") from None
     if isinstance(tree, dict) and "experiment" in tree:
+        check_digest(tree, path)
         tree = tree["experiment"]
     return parse_experiment(tree, str(path))

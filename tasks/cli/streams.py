@@ -1,7 +1,7 @@
 """Standard input, output and error of a program, which may be closed, full, or a pipe whose reader has gone.
 
-Programs that print results end when standard output is lost. A training run goes on without printing, since its results
-are in the run folder. The loss of standard error never ends a program.
+Programs that only print results end when standard output is lost. Those that write files, such as a training run, go on
+without printing. The loss of standard error never ends a program.
 
 Everything that is printed passes here. Control characters in plain text are replaced (`core.strings.printable`), as
 text, labels and names come from files; rich's own styles pass through `styled`.
@@ -151,20 +151,21 @@ class Streams:
 
     def __init__(self, tell: Callable[[str, str], None]) -> None:
         self._tell = tell
-        self.trains = False
+        self.work = ""
+        """What continues if standard output is lost, "" for a program that ends then."""
         self.output = Output(sys.stdout, OUTPUT, self._on_loss)
         self.error = Output(sys.stderr, ERROR, self._on_loss)
 
     def _on_loss(self, name: str, cause: OSError) -> None:
-        if self.trains:
-            self._tell(name, f"{name} cannot be written ({cause.strerror or cause}), training continues without it")
+        if self.work:
+            self._tell(name, f"{name} cannot be written ({cause.strerror or cause}), {self.work} continues without it")
         elif name == OUTPUT:
             raise OutputLost(cause)
 
     def flush(self) -> None:
         """Write what is buffered. Raises OutputLost if it cannot be written, or could not before."""
         self.output.flush()
-        if self.output.lost is not None and not self.trains:
+        if self.output.lost is not None and not self.work:
             raise OutputLost(self.output.lost)
 
 
@@ -187,10 +188,10 @@ def guarded(tell: Callable[[str, str], None]) -> Iterator[Streams]:
         sys.stdin, sys.stdout, sys.stderr = before
 
 
-def keep_training() -> None:
-    """Go on if standard output is lost: the results of this program are in its run folder."""
+def keep_working(work: str = "training") -> None:
+    """Go on if standard output is lost: the results of this program are in files."""
     for streams in _current[-1:]:
-        streams.trains = True
+        streams.work = work
 
 
 def open_missing() -> None:

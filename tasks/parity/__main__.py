@@ -54,6 +54,7 @@ from tasks.cli.framework import load_backend
 from tasks.cli.options import add_options, apply_options
 from tasks.cli.paths import cache_folder, new_name
 from tasks.cli.recipes import RECIPES, recipe
+from tasks.cli.streams import keep_working
 from tasks.cli.terminal import literal
 from tasks.parity.cases import GRID, PARITY_SPEC, TRAINING, VARIANTS, every_feature, with_unequal_weights
 from tasks.parity.features import not_exercised
@@ -124,6 +125,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--cache-dir", metavar="DIR", help="cache of downloads and tokenized texts [~/.cache/seqtwin]")
     add_options(parser, {"ladder": PARITY_SPEC})
     arguments = parser.parse_args(argv)
+    keep_working("the comparison")
     _check(arguments)
     base = _base(arguments)
     sides = _sides(arguments, base.model.encoder)

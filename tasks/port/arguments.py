@@ -13,6 +13,7 @@ from core.weights.choices import Choices
 from core.weights.finders_head import OTHER_LAYOUT
 from core.weights.witness import ACTIVATIONS, PADDINGS, POOLINGS
 from tasks.cli.console import Parser, fact
+from tasks.cli.streams import keep_working
 
 PROGRAM = "python -m tasks.port"
 
@@ -20,6 +21,7 @@ PROGRAM = "python -m tasks.port"
 def parse(argv: list[str]) -> argparse.Namespace:
     """Return the checked arguments. Raises UserError."""
     arguments = _parser().parse_args(argv)
+    keep_working("the conversion")
     for flag, value, allowed in (
         ("--to", arguments.to, tuple(weight_files.SUFFIXES)),
         ("--names", arguments.names, ("source", "neutral")),

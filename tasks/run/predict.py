@@ -11,7 +11,6 @@ from itertools import chain
 from pathlib import Path
 
 import numpy as np
-from rich.markup import escape
 
 from core.analysis.occlusion import explain
 from core.data.download import Progress, no_progress
@@ -23,8 +22,9 @@ from core.errors import UserError
 from core.spec.experiment import Experiment
 from core.strings import CONTROL
 from core.train.run_folder import RunFolder
-from tasks.cli.console import DataProgress, errors, fact
-from tasks.cli.flags import name_flags
+from tasks.cli import terminal
+from tasks.cli.console import DataProgress, fact
+from tasks.cli.terminal import note
 from tasks.run.evaluators import NUMPY, evaluator
 from tasks.run.explain import Explained, Unexplained, check_page, show, write_page
 from tasks.run.predict_file import (
@@ -161,10 +161,6 @@ class Predictor:
             note(self.counts.describe(texts.unit))
 
 
-def note(text: str) -> None:
-    errors.print(f"[yellow]note:[/] {escape(text)}")
-
-
 def predict(run: str, texts: list[str], request: Request, wanted: PredictOptions = PredictOptions()) -> int:
     """Predict for every text from arguments, a file or standard input. Return the exit code."""
     if wanted.page is not None:
@@ -198,7 +194,7 @@ def _given(texts: list[str], experiment: Experiment, wanted: PredictOptions, pro
     if file is not None and is_table(file):
         return texts_of_table(Path(file), experiment, wanted.text_column, wanted.encoding, progress)
     if wanted.text_column is not None:
-        raise UserError(f"--text-column {wanted.text_column}: {file} has no columns; give a .csv, .tsv or .jsonl file")
+        raise UserError(f"--text-column {wanted.text_column}: {file} has no columns; give a table")
     encoding = encoding_of(experiment, wanted.encoding)
     if file is not None:
         return texts_of_lines(open_lines(Path(file), encoding, progress))
@@ -243,5 +239,5 @@ def predict_interactively(predictor: Predictor, encoding: str | None) -> int:
             if text.strip():
                 answer(Texts("line", [], iter([Text(number, text, [])])))
         except UserError as error:
-            errors.print(f"[red]error:[/] {escape(name_flags(str(error)))}")
+            terminal.error(str(error))
         predictor.counts = Counts()

@@ -18,7 +18,7 @@ from tasks.cli.console import Parser
 from tasks.cli.options import DEVICE_HELP, add_options, apply_options, given
 from tasks.cli.paths import cache_folder
 from tasks.cli.recipes import TASK_RECIPES, recipe
-from tasks.cli.streams import keep_training
+from tasks.cli.streams import keep_working
 from tasks.run import both_frameworks
 from tasks.run.evaluate import evaluate_run
 from tasks.run.evaluators import EVALUATORS, NUMPY
@@ -102,7 +102,7 @@ def _train(program: Program, argv: list[str]) -> int:
     bases = {name: recipe(name, task.name) for name in recipes}
     add_options(parser, bases, program.without, {"--data": program.data_help})
     arguments = parser.parse_args(argv)
-    keep_training()
+    keep_working()
     cache = cache_folder(arguments.cache_dir)
     options = TrainOptions(Request.read(arguments), cache, arguments.out, arguments.tensorboard)
     if arguments.resume:

@@ -31,6 +31,7 @@ from core.train.setup import absolute_source, fitted, read_data
 from tasks.cli.console import DataProgress, Parser, bar, console, errors, fact, launch
 from tasks.cli.paths import cache_folder, new_name
 from tasks.cli.recipes import RECIPES, recipe
+from tasks.cli.streams import keep_working
 from tasks.cli.terminal import literal, warning
 from tasks.speed.environments import ENVIRONMENTS, IMPLEMENTATIONS, Environment, peak_environment, workers
 from tasks.speed.measure import LENGTHS, PASSES, STEPS, Measurement, Plan
@@ -42,6 +43,7 @@ PROGRAM = "python -m tasks.speed"
 
 def main(argv: list[str]) -> int:
     arguments = _parser().parse_args(argv)
+    keep_working("the measurement")
     threads = arguments.threads or machine.usable_cores()
     plan, skipped = _plan(arguments)
     environments = _environments(plan, _backends(arguments.backends), skipped)

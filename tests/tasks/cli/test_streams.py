@@ -16,7 +16,7 @@ import pytest
 from core.errors import UserError
 from tasks.cli import streams
 from tasks.cli.console import console, errors, fact, run_program
-from tasks.cli.streams import PIPE_CLOSED, keep_training
+from tasks.cli.streams import PIPE_CLOSED, keep_working
 from tests.conftest import INSTALLED, ROOT
 
 posix = pytest.mark.skipif(os.name != "posix", reason="needs a POSIX shell")
@@ -63,7 +63,7 @@ def run(monkeypatch):
 
         def main(argv: list[str]) -> int:
             if trains:
-                keep_training()
+                keep_working()
             prints(done)
             return 0
 
