@@ -5,7 +5,7 @@ the command-line flag (`tasks/cli/flags.py`).
 """
 
 import warnings
-from functools import cache
+from collections.abc import Hashable
 
 
 class UserError(Exception):
@@ -19,10 +19,19 @@ class Note(UserWarning):
     """A one-line notice that is not an error, issued by `warnings.warn`."""
 
 
-@cache
-def note_once(text: str) -> None:
-    """Issue a Note, once per program: training reads a file several times.
+_noted: set[Hashable] = set()
 
-    Python's own record of warnings is lost when a framework is imported. `note_once.cache_clear()` forgets them.
+
+def note_once(text: str, about: Hashable) -> None:
+    """Issue a Note, once per program for what it is `about`: training reads a file several times.
+
+    Python's own record of warnings is lost when a framework is imported.
     """
-    warnings.warn(Note(text), stacklevel=2)
+    if about not in _noted:
+        _noted.add(about)
+        warnings.warn(Note(text), stacklevel=2)
+
+
+def forget_notes() -> None:
+    """Issue notes again: a new program starts."""
+    _noted.clear()

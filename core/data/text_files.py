@@ -7,7 +7,7 @@ import gzip
 import io
 import stat
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
@@ -149,7 +149,7 @@ class StreamLines(_Lines):
                 whole = len(block) < BLOCK
                 known = block if whole else block[: block.rfind(b"\n") + 1] or block
                 self._found = detect_encoding([known], self.requested, whole)
-                _tell(self.name, self._found)
+                _tell(self.name, self._found, id(self))
             yield block
 
 
@@ -174,13 +174,13 @@ def decoding_of(path: Path, requested: str) -> Decoding:
         status = path.stat()
         version = status.st_mtime_ns, status.st_size, status.st_ino
         found = _decoding(path, requested, version)
-    _tell(str(path), found)
+    _tell(str(path), found, path.absolute())
     return found
 
 
-def _tell(name: str, found: Decoding) -> None:
+def _tell(name: str, found: Decoding, about: Hashable) -> None:
     if found.reason:
-        note_once(f"{name}: read as {found.name} ({found.reason})")
+        note_once(f"{name}: read as {found.name} ({found.reason})", (about, found))
 
 
 @lru_cache(maxsize=64)

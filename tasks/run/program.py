@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from backends import implementations
 from core.data.sources.table import is_table
 from core.engine.memory import check_memory, host_limit
-from core.errors import UserError, note_once
+from core.errors import UserError, forget_notes
 from core.files import user_path
 from core.spec.experiment import Experiment, read_experiment
 from core.train.setup import absolute_source
@@ -73,7 +73,7 @@ class Program:
 
 def run(program: Program, argv: list[str]) -> int:
     """Run a command. Return the exit code."""
-    note_once.cache_clear()
+    forget_notes()
     command, rest = (argv[0], argv[1:]) if argv and argv[0] in COMMANDS else ("train", argv)
     if command == "train" and rest and not rest[0].startswith("-") and not program.usage:
         raise UserError(f"unknown command {rest[0]!r}: choose one of {', '.join(COMMANDS)} (see {program.name} --help)")

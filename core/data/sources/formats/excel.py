@@ -67,4 +67,4 @@ def _check_size(path: Path) -> None:
 def _note_sheets(path: Path, names: list[str]) -> None:
     if len(names) > 1:
         rest = ", ".join(map(repr, names[1:6])) + (", ..." if len(names) > 6 else "")
-        note_once(f"{path}: read the first sheet, {names[0]!r}, without {rest}")
+        note_once(f"{path}: read the first sheet, {names[0]!r}, without {rest}", path.absolute())
