@@ -67,7 +67,8 @@ def device_share(lines: list[dict]) -> float | None:
 
     The device is idle while it waits for batches and reads of statistics. Returns None without measurements.
     """
-    known = [line for line in lines if line["split"] == "train" and line.get("device_share") is not None]
+    timed = [line for line in lines if {"tokens", "tokens_per_second"} <= line.keys()]
+    known = [line for line in timed if line["split"] == "train" and line.get("device_share") is not None]
     # Speeds are rounded to tenths, so a very slow step (of a suspended process) has speed 0.
     seconds = [line["tokens"] / max(line["tokens_per_second"], 0.05) for line in known]
     worked = sum(line["device_share"] * taken for line, taken in zip(known, seconds, strict=True))

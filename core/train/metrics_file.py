@@ -115,7 +115,7 @@ def is_sound(line: object) -> bool:
     if not isinstance(line.get("run", ""), str):
         return False
     numbers = {name: line[name] for name in (*QUANTITIES, *OPTIONAL) if name in line}
-    if line["split"] == "train" and line.get("counted", 1) in (0, None):
+    if line["split"] == "train" and (type(line.get("counted")) is not int or line["counted"] < 1):
         return False
     nullable = ("loss", "grad_norm", "device_share")
     return all(_is_number(value) or (value is None and name in nullable) for name, value in numbers.items())

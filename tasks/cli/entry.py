@@ -34,7 +34,7 @@ PATH_ERRORS = (errno.ENAMETOOLONG, errno.EACCES, errno.EPERM, errno.ELOOP)
 NOT_READ = ("integer string conversion", "decoding a JSON")
 """Texts of Python's errors for JSON that it refuses to read."""
 
-OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "ResourceExhausted", "bad_alloc")
+OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "ResourceExhausted", "bad_alloc", "calculation overflowed")
 """Texts of the frameworks' errors if an allocation fails."""
 
 ARGUMENT = 80
