@@ -2,11 +2,11 @@
 
 A package imports only packages listed above it:
 
-- `errors`, `files`, `strings`, `rng`, `schema`, `batch`: foundations
+- `errors`, `files`, `checked_json`, `zip_directory`, `strings`, `rng`, `schema`, `batch`: foundations
 - `models`: spec, parameter table and NumPy reference of every model family
 - `spec`: the specification of an experiment (model, text, training, data), stored as JSON
 - `data`: loading, tokenizing, splitting and batching; `data/sources` has one file per kind of data
-- `weights`: import and export of weight files written by other programs
+- `weights`: import and export of weight files written by other programs, and the arrays of checkpoints
 - `engine`: the interface of a backend, devices, process groups, the NumPy engine
 - `train`: training loop, metrics, run folder, preparation and results of a run
 - `parity`: the definition of numerical parity, level by level, and the faults that its checks must detect

@@ -277,6 +277,16 @@ def test_cache_gives_the_same_corpus(rng, tmp_path, monkeypatch):
     assert equal(first, second)
 
 
+def test_the_rest_of_a_killed_build_is_removed_from_the_cache(rng, tmp_path, monkeypatch):
+    documents = made_up(rng, per_part=20)
+    monkeypatch.setattr(corpus_module, "open_data", lambda *_: source_of(documents))
+    left = tmp_path / ".corpus-words-0.npz.x.tmp"
+    left.write_bytes(b"half")
+    os.utime(left, (1, 1))
+    load_corpus(MovieReviews(), Text(), tmp_path)
+    assert [path.suffix for path in tmp_path.iterdir()] == [".npz"]
+
+
 def test_cache_key_has_content_and_tokenizer(rng, tmp_path, monkeypatch):
     documents = made_up(rng, per_part=20)
     for fingerprint in ("one", "two"):
