@@ -46,22 +46,11 @@ def encode_text(string: str, vocabulary: Vocabulary, text: Text, where: str) -> 
     return EncodedText(ids, shown, unknown, cut=len(tokens) - len(kept))
 
 
-def encode_texts(texts: list[str], vocabulary: Vocabulary, text: Text) -> Dataset:
-    """Encode texts for prediction as a data set with labels 0 and names "1", "2", ...
-
-    Raises UserError for an empty list and for a text without tokens.
-    """
-    if not texts:
-        raise UserError("no text to predict for: give at least one")
-    dataset, rows = encode_worded(texts, vocabulary, text)
-    if len(rows) < len(texts):
-        number = next(row for row in range(len(texts)) if row >= len(rows) or rows[row] != row) + 1
-        raise UserError(f"text {number}: the {text.tokenizer} tokenizer finds no tokens: give at least one word")
-    return dataset
-
-
 def encode_worded(texts: list[str], vocabulary: Vocabulary, text: Text) -> tuple[Dataset, list[int]]:
-    """Encode the texts that have tokens, like `encode_texts`; return their indices as well."""
+    """Encode the texts that have tokens as a data set for prediction, and return their indices.
+
+    Labels are 0, and names the numbers of the texts, from "1".
+    """
     tokenize = make_tokenizer(text)
     sequences, rows = [], []
     for row, string in enumerate(texts):

@@ -12,7 +12,7 @@ from pathlib import Path
 from core.checked_json import file_digest_of, parse_json
 from core.errors import Note, UserError
 from core.files import write_bytes_atomic
-from core.weights.array_file import in_this_format
+from core.train.state import in_this_format
 
 QUANTITIES = ("epoch", "loss", "accuracy")
 """Numbers of every line; a loss that is not finite is null."""

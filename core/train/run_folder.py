@@ -19,13 +19,14 @@ import numpy as np
 from core.checked_json import file_digest_of, read_checked_json, write_checked_json
 from core.data.vocabulary import Vocabulary
 from core.errors import Note, UserError
-from core.files import as_spreadsheet_text, remove_unfinished, row_writer, write_text_atomic
+from core.files import TEMPORARY, as_spreadsheet_text, remove_unfinished, row_writer, write_text_atomic
 from core.models.model import Model, check_parameters
 from core.spec.experiment import FORMAT_VERSION, Experiment, parse_experiment
 from core.train.metrics_file import MetricsFile
 from core.train.predictions_file import Predictions
+from core.train.run_lock import LOCK
 from core.train.run_schema import check_complete, check_execution, check_result
-from core.train.state import TrainingState
+from core.train.state import TrainingState, in_this_format
 from core.weights.array_file import read_arrays, write_arrays
 
 CHECKED_SINCE = 3
@@ -80,13 +81,14 @@ class RunFolder:
 
     @property
     def is_empty(self) -> bool:
-        """Whether the folder holds nothing but hidden files, as of a run that was killed before it wrote its spec."""
-        return all(own.name.startswith(".") for own in self.path.iterdir())
+        """Whether nothing is there but the lock and temporary files of a run that ended before it wrote its spec."""
+        return all(
+            own.name == LOCK or (own.name.startswith(".") and own.suffix == TEMPORARY) for own in self.path.iterdir()
+        )
 
     def _how_to_remove(self) -> str:
-        return (
-            f"holds no run (it ended before its spec was written): remove it with rm -r {shlex.quote(str(self.path))}"
-        )
+        command = f"rm -r {shlex.quote(str(self.path))}"
+        return f"holds no run, or one that ended before its spec was written: remove it with {command}"
 
     def file(self, name: str) -> Path:
         """Return the path of a file. Raises UserError if it is missing."""
@@ -191,7 +193,8 @@ class RunFolder:
 
     def read_arrays(self, name: str) -> tuple[dict[str, np.ndarray], Any]:
         """Read a file of `write_arrays`: arrays and state."""
-        return read_arrays(self.file(name))
+        arrays, state = read_arrays(self.file(name))
+        return arrays, in_this_format(state)
 
     # Results.
 

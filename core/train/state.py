@@ -6,6 +6,7 @@ import json
 import math
 import re
 from dataclasses import dataclass, field, fields
+from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -13,6 +14,18 @@ from core.errors import UserError
 from core.models.heads.scores import Evaluation
 from core.spec.experiment import describe
 from core.strings import shorten
+
+RENAMED = {"best_accuracy": "best_score", "examples": "counted", "correct": "right"}
+"""Keys of metrics and training states in format 1, and their names since format 2."""
+
+
+def in_this_format(tree: Any) -> Any:
+    """Convert JSON of an older format to the keys of this one."""
+    if isinstance(tree, list):
+        return [in_this_format(entry) for entry in tree]
+    if isinstance(tree, dict):
+        return {RENAMED.get(key, key): in_this_format(entry) for key, entry in tree.items()}
+    return tree
 
 
 @dataclass

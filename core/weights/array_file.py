@@ -22,18 +22,6 @@ DTYPES = {"F32", "F64"}
 RECORD = "seqtwin"
 """The only key of the file's metadata. safetensors writes several keys in random order."""
 
-RENAMED = {"best_accuracy": "best_score", "examples": "counted", "correct": "right"}
-"""Keys of metrics and training states in format 1, and their names since format 2."""
-
-
-def in_this_format(tree: Any) -> Any:
-    """Convert JSON of an older format to the keys of this one."""
-    if isinstance(tree, list):
-        return [in_this_format(entry) for entry in tree]
-    if isinstance(tree, dict):
-        return {RENAMED.get(key, key): in_this_format(entry) for key, entry in tree.items()}
-    return tree
-
 
 def array_digest(arrays: dict[str, np.ndarray], state: object) -> str:
     """Return the SHA-256 of names, types, shapes and bytes of the arrays, and of the state."""
@@ -77,7 +65,7 @@ def read_arrays(path: Path) -> tuple[dict[str, np.ndarray], Any]:
         raise UserError(f"{path}: damaged or not a checkpoint ({error}): restore the file") from None
     if "digest" in record and record["digest"] != array_digest(arrays, record["state"]):
         raise UserError(f"{path}: damaged, its content does not match its digest: restore the file")
-    return arrays, in_this_format(record["state"])
+    return arrays, record["state"]
 
 
 def _record(metadata: dict[str, str]) -> dict:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import io
-import tracemalloc
 import zipfile
 
 import pytest
@@ -12,9 +11,9 @@ import pytest
 from core import zip_directory
 from core.data import packed_text
 from core.data.pretrained_vectors import open_vectors
-from core.errors import UserError
 from core.zip_directory import Archive, BadZip, MemberStream, read_members
 from tests.core.weights.hostile import changed_after, crowded, zipped
+from tests.peak_memory import refusal
 
 LINES = b"film 1\n" * 400_000
 ONE = zipped({"a.txt": b"film 1\n"}, zipfile.ZIP_DEFLATED)
@@ -55,14 +54,7 @@ def test_a_hostile_file_ends_in_one_line_within_its_limit(title, tmp_path, monke
     data, said = HOSTILE[title]
     path = tmp_path / title
     path.write_bytes(data)
-    tracemalloc.start()
-    try:
-        with pytest.raises(UserError) as error:
-            open_vectors(str(path)).read({"film"}, lambda *_: None)
-        _, peak = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    message = str(error.value)
+    message, peak = refusal(lambda: open_vectors(str(path)).read({"film"}, lambda *_: None))
     assert said in message and message.startswith(str(path))
     assert message.isprintable() and len(message) < 1000
     assert peak < 20 * 10**6, f"{peak:,} bytes"

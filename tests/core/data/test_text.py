@@ -17,7 +17,7 @@ from core.batch import PAD, UNK
 from core.data import corpus as corpus_module
 from core.data.corpus import Corpus, build_corpus, load_corpus, prepare
 from core.data.documents import Document, Source
-from core.data.encode import encode_texts
+from core.data.encode import encode_worded
 from core.data.splits import split_rows
 from core.data.tokenizers import make_tokenizer
 from core.data.vocabulary import Vocabulary, truncate
@@ -412,11 +412,10 @@ def test_prepare_refuses_wrong_classes(rng):
         prepare(few, MovieReviews(), Text())
 
 
-def test_encode_texts():
+def test_texts_without_tokens_are_not_encoded():
     vocabulary = Vocabulary.build(["good", "film"], [2, 1], Text())
-    dataset = encode_texts(["Good film!", "a good good film"], vocabulary, Text(max_length=3))
+    texts = ["Good film!", " () ", "a good good film"]
+    dataset, rows = encode_worded(texts, vocabulary, Text(max_length=3))
     assert dataset.tokens.dtype == np.int32 and dataset.tokens.tolist() == [2, 3, UNK, UNK, 2, 2]
-    assert (dataset.offsets.tolist(), dataset.names) == ([0, 3, 6], ["1", "2"])
-    for texts, message in ((["good", " .. "], "text 2: the words tokenizer finds no tokens"), ([], "no text")):
-        with pytest.raises(UserError, match=message):
-            encode_texts(texts, vocabulary, Text())
+    assert (dataset.offsets.tolist(), dataset.names, rows) == ([0, 3, 6], ["1", "3"], [0, 2])
+    assert encode_worded(["()"], vocabulary, Text())[1] == []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ from core.weights import budget, torch_files
 from core.weights.convert import Port, convert
 from core.weights.layers import find_layers
 from tests.core.weights.hostile_table import HOSTILE
+from tests.peak_memory import refusal
 
 MEMORY, OPERATIONS = 2 * 10**6, 10**4
 """Constants of the budget in these tests: smaller ones, so that small files exceed them."""
@@ -37,14 +37,7 @@ def test_a_hostile_file_ends_in_one_line_within_its_budget(title, tmp_path, smal
     data, said = HOSTILE[title]
     path = tmp_path / title
     path.write_bytes(data)
-    tracemalloc.start()
-    try:
-        with pytest.raises(UserError) as error:
-            read(path)
-        _, peak = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    message = str(error.value)
+    message, peak = refusal(lambda: read(path))
     assert said in message and message.startswith(f"{path}: "), message
     assert message.isprintable() and len(message) < 700
     assert peak < 2 * MEMORY + 12 * len(data), f"{peak:,} bytes"

@@ -6,7 +6,6 @@ import gzip
 import io
 import os
 import tarfile
-import tracemalloc
 
 import pytest
 
@@ -15,6 +14,7 @@ from core.data.sources import imdb, tar_archive
 from core.data.sources.imdb import open_source
 from core.data.tar_stream import BadTar, OverLimit, TarStream
 from core.errors import UserError
+from tests.peak_memory import refusal
 
 REVIEW = "aclImdb/train/pos/0_9.txt"
 END = bytes(1024)
@@ -99,14 +99,7 @@ def test_a_hostile_archive_ends_in_one_line_within_its_limits(title, tmp_path, s
     data, said = HOSTILE[title]
     path = tmp_path / title
     path.write_bytes(data)
-    tracemalloc.start()
-    try:
-        with pytest.raises(UserError) as error:
-            list(open_source(str(path), tmp_path).documents())
-        _, peak = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    message = str(error.value)
+    message, peak = refusal(lambda: list(open_source(str(path), tmp_path).documents()))
     assert said in message and message.startswith(f"{path}: ")
     assert message.isprintable() and len(message) < 600
     assert peak < 8 * 10**6, f"{peak:,} bytes"
