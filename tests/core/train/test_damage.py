@@ -17,12 +17,11 @@ from core.train.run_folder import RunFolder
 from core.train.state import TrainingState
 from core.weights.array_file import read_arrays, write_arrays
 from tests.conftest import fresh_rng, one_line
-from tests.core.train.test_run_folder import (
+from tests.core.train.complete_run import (
     EXPERIMENT,
     MODEL,
     READERS,
     STATE,
-    folder,  # noqa: F401 (a fixture)
     line_of,
     random_arrays,
     random_moments,
@@ -33,7 +32,7 @@ from tests.run_files import edited
 
 
 @pytest.mark.parametrize("name", READERS)
-def test_any_flipped_bit_is_noticed(folder, name):  # noqa: F811
+def test_any_flipped_bit_is_noticed(folder, name):
     """Or gives the same content, as another kind of white space does."""
     path, read, rng = folder.path / name, READERS[name], fresh_rng()
     sound, content = path.read_bytes(), read(folder)
@@ -58,7 +57,7 @@ def _plain(found):
     )
 
 
-def test_a_digest_is_of_the_content(folder):  # noqa: F811
+def test_a_digest_is_of_the_content(folder):
     """Neither order nor layout of the keys matter; null is an edited file; without one the file is damaged."""
     path = folder.path / "experiment.json"
     before = folder.read_record()
@@ -83,7 +82,7 @@ def test_equal_content_gives_equal_bytes(tmp_path, rng):
     parameters, moments = random_arrays(rng), random_moments(rng)
     contents = []
     for name in ("one", "two", "three"):
-        folder = RunFolder.create(tmp_path / name)  # noqa: F811
+        folder = RunFolder.create(tmp_path / name)
         folder.write_best(dict(reversed(parameters.items())), 5)
         folder.write_last(parameters, moments, dataclasses.replace(STATE))
         contents.append([path.read_bytes() for path in sorted(folder.path.iterdir())])
@@ -94,7 +93,7 @@ def test_equal_content_gives_equal_bytes(tmp_path, rng):
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_weights_that_are_not_finite_are_refused(folder, rng, value):  # noqa: F811
+def test_weights_that_are_not_finite_are_refused(folder, rng, value):
     parameters = random_arrays(rng)
     parameters["head.weight"][1, 2] = value
     folder.write_best(parameters, 5)
@@ -106,7 +105,7 @@ def test_weights_that_are_not_finite_are_refused(folder, rng, value):  # noqa: F
 
 
 @pytest.mark.parametrize(("dtype", "name"), [("float16", "F16"), ("int32", "I32")])
-def test_types_that_no_run_has(folder, rng, dtype, name):  # noqa: F811
+def test_types_that_no_run_has(folder, rng, dtype, name):
     folder.write_best({key: array.astype(dtype) for key, array in random_arrays(rng).items()}, 5)
     with pytest.raises(UserError, match=f"got type {name}, expected F32 or F64"):
         folder.read_best(MODEL)
@@ -134,7 +133,7 @@ def test_states_that_no_run_has(name):
         TrainingState.read(tree, "here")
 
 
-def test_a_state_with_nan(folder, rng):  # noqa: F811
+def test_a_state_with_nan(folder, rng):
     path = folder.path / "last.safetensors"
     arrays, state = read_arrays(path)
     write_arrays(path, arrays, {**state, "seconds": math.nan})
@@ -150,7 +149,7 @@ def _paths(tree: dict, above: str = ""):
 
 
 @pytest.mark.parametrize("part", _paths(EXPERIMENT.model_dump(mode="json")))
-def test_no_default_fills_a_record(folder, part):  # noqa: F811
+def test_no_default_fills_a_record(folder, part):
     """A spec that a user writes may leave fields out; the record of a run holds them all."""
     with edited(folder.path / "experiment.json") as tree:
         *above, name = ["experiment", *part.split(".")]
@@ -164,7 +163,7 @@ def test_no_default_fills_a_record(folder, part):  # noqa: F811
 
 
 @pytest.mark.parametrize("section", ["model", "model.head", "training.schedule", "text"])
-def test_an_old_record_without_a_section(folder, section):  # noqa: F811
+def test_an_old_record_without_a_section(folder, section):
     with edited(folder.path / "experiment.json") as tree:
         tree["format"] = tree["experiment"]["format"] = 2
         del tree["digest"]
@@ -176,7 +175,7 @@ def test_an_old_record_without_a_section(folder, section):  # noqa: F811
         folder.read_record()
 
 
-def test_an_old_record_without_a_newer_field(folder):  # noqa: F811
+def test_an_old_record_without_a_newer_field(folder):
     with edited(folder.path / "experiment.json") as tree:
         tree["format"] = tree["experiment"]["format"] = 2
         del tree["digest"], tree["experiment"]["text"]["signs"], tree["experiment"]["training"]["dropout_masks"]
@@ -242,7 +241,7 @@ def test_recovery_after_a_kill_says_nothing(tmp_path, recwarn):
     assert not recwarn.list and [path.name for path in tmp_path.iterdir()] == ["metrics.jsonl"]
 
 
-def test_changed_metrics_of_a_finished_run_are_told(folder):  # noqa: F811
+def test_changed_metrics_of_a_finished_run_are_told(folder):
     assert [line["loss"] for line in folder.read_metrics()] == [0.6375, 0.575, 0.575, 0.5125]
     path = folder.metrics.path
     path.write_bytes(path.read_bytes().replace(b"0.5125", b"0.3125"))
