@@ -68,20 +68,6 @@ def read_rows(
     return _rows_of(path, delimited.without_blanks(records), unit, wanted, names)
 
 
-def read_whole_rows(
-    path: Path,
-    columns: Sequence[str],
-    encoding: str,
-    progress: Progress = no_progress,
-    names: Sequence[str] | None = None,
-) -> Iterator[Row]:
-    """Yield the rows like `read_rows`, but of a Parquet file too with the values of all columns."""
-    check_encoding(encoding)
-    if detect_format(path, encoding) is Format.PARQUET:
-        return parquet.read_rows(path, list(columns), progress, whole=True)
-    return read_rows(path, columns, encoding, progress, names)
-
-
 def _json_values(kind: Format, lines: TextLines) -> Iterator[tuple[int, object]]:
     values_of = json_rows.values_of_array if kind is Format.JSON_ARRAY else json_rows.values_of_lines
     return values_of(lines.path, lines)
@@ -212,4 +198,4 @@ def survey(data: Table, progress: Progress = no_progress) -> tuple[list[str], in
     return sample, count
 
 
-__all__ = ["LONGEST", "Row", "is_table", "open_table", "read_rows", "read_whole_rows", "survey", "whole_cells"]
+__all__ = ["LONGEST", "Row", "is_table", "open_table", "read_rows", "survey", "whole_cells"]

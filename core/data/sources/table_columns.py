@@ -6,10 +6,11 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from core.data.download import Progress, no_progress
+from core.data.sources.formats import parquet
 from core.data.sources.formats.detect import Format
 from core.data.sources.formats.rows import shown_names
 from core.data.sources.header import LABEL_NAMES, TEXT_NAMES, Inferred, infer_text_columns, is_header, usual_name
-from core.data.sources.table import Beginning, Row, has_suffix, join_texts, peek, read_whole_rows
+from core.data.sources.table import Beginning, Row, has_suffix, join_texts, peek, read_rows
 from core.errors import UserError
 from core.files import user_path
 from core.spec.data import Table
@@ -66,7 +67,11 @@ def read_texts(
         there = f"{'columns' if beginning.format.has_names else 'first row'}: {shown_names(beginning.names)}"
         header = "" if beginning.format.has_names else ", or add a header line"
         raise UserError(f"{path}: no column {missing[0]!r} ({there}): set `data.text_column`{header}")
-    for row in read_whole_rows(path, wanted, encoding, progress, names):
+    if beginning.format is Format.PARQUET:  # whose other columns are read only here
+        rows = parquet.read_rows(path, list(wanted), progress, whole=True)
+    else:
+        rows = read_rows(path, wanted, encoding, progress, names)
+    for row in rows:
         yield row, join_texts(row.cells)
 
 

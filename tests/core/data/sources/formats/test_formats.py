@@ -16,7 +16,8 @@ import pytest
 from core.data import text_files
 from core.data.sources.formats import excel
 from core.data.sources.formats.detect import Format, detect_format, is_named_format
-from core.data.sources.table import is_table, read_rows, read_whole_rows, whole_cells
+from core.data.sources.table import is_table, read_rows, whole_cells
+from core.data.sources.table_columns import read_texts
 from core.errors import Note, UserError
 from core.spec.data import Table
 from tests.conftest import one_line
@@ -254,7 +255,7 @@ def test_parquet_under_any_name(rng, tmp_path):
     found = rows(path, [*COLUMNS, "id", "share"])
     assert [own[:2] for own in found] == stripped(cells) and [own[2] for own in found[:2]] == ["0", "1"]
     assert [own[3] for own in found[:5]] == ["", "2", "2.5", "", "0"]
-    whole = next(read_whole_rows(path, ["text"], "utf-8"))
+    whole, _ = next(read_texts(path, None, "text", None))
     assert whole_cells(whole, ["list", "day", "share", "id"]) == ["[1]", "2026-01-02", "", "0"]
     with pytest.raises(UserError, match="no column 'texts' in the Parquet file .*label, text, id, share"):
         rows(path, ["texts"])
