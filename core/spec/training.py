@@ -84,9 +84,14 @@ class Training(Spec):
     The mean divides by the number of texts, not by the sum of their weights. `balanced`: N / (C * n_c), where n_c of
     the N training texts have class c. It is replaced by these numbers before training: the spec of a run holds them.
     """
-    clip_mode: Literal["none", "global", "tensor"] = "global"
-    """Gradient clipping by min(1, clip_norm / norm), with the global norm or each tensor's norm."""
+    clip_mode: Literal["none", "global", "tensor", "value"] = "global"
+    """Gradient clipping.
+
+    `global`, `tensor`: by min(1, clip_norm / norm), with the global norm or each tensor's norm. `value`: every entry to
+    [-clip_norm, clip_norm]. The recorded norm is always the global one before clipping.
+    """
     clip_norm: float = Field(default=1.0, gt=0.0)
+    """Maximum norm, or with `clip_mode` `value` the maximum of an entry."""
     batch_size: int = Field(default=32, ge=1)
     bucket_batches: int = Field(default=50, ge=0)
     """Bucket size in batches; sequences of a bucket are sorted by length to reduce padding.

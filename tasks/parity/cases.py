@@ -220,6 +220,7 @@ TRAINING: dict[str, dict[str, object]] = {
     "weight decay": {**SMALLER, "training.optimizer": {"kind": "adam", "learning_rate": 0.01, "weight_decay": 0.1}},
     "sgd with weight decay": {**SMALLER, "training.optimizer": {**MOMENTUM, "momentum": 0.0, "weight_decay": 0.01}},
     "clip by tensor": {**SMALLER, "training.clip_mode": "tensor", "training.clip_norm": 0.02},
+    "clip by value": {**SMALLER, "training.clip_mode": "value", "training.clip_norm": 0.001},
     "no clipping": {**SMALLER, "training.clip_mode": "none"},
     "sum of losses": {**SMALLER, "training.loss_reduction": "sum", "training.clip_norm": 1.0},
     "one-hot look-up": {

@@ -30,6 +30,7 @@ FEATURES: dict[str, Callable[[Experiment], object]] = {
     "learning-rate schedule": lambda e: e.training.schedule.kind != "constant",
     "clipping by the global norm": lambda e: e.training.clip_mode == "global",
     "clipping by tensor": lambda e: e.training.clip_mode == "tensor",
+    "clipping by value": lambda e: e.training.clip_mode == "value",
 }
 """Whether a spec exercises a feature, by the feature's name. A hidden layer has its own dropout, that of the head."""
 

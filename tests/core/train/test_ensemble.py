@@ -186,7 +186,7 @@ def test_training_equals_that_of_single_models(name, implementation, variant, rn
     assert set(moments) == {f"{kind}/{key}" for kind, key in itertools.product(kinds, trainable)}
 
 
-@pairwise(name=INSTALLED, implementation=implementations.SIDE_BY_SIDE, mode=["global", "tensor"])
+@pairwise(name=INSTALLED, implementation=implementations.SIDE_BY_SIDE, mode=["global", "tensor", "value"])
 def test_clipping_with_one_token_a_model(name, implementation, mode, rng):
     """Nothing is added up then, and a framework may hand both biases of a layer the very same gradient."""
     members = make_members(rng, "srn, tensor")
