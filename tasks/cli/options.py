@@ -56,6 +56,7 @@ OPTIONS = {
         Option("--biases", ("model.encoder.biases",), "bias vectors per recurrent layer"),
         Option("--hidden", ("model.encoder.hidden_size",), "hidden units per direction"),
         Option("--layers", ("model.encoder.num_layers",), "recurrent layers"),
+        Option("--residual", ("model.encoder.residual",), "residual connections between recurrent layers"),
         Option("--bidirectional", ("model.encoder.bidirectional",), "bidirectional encoder"),
         Option("--kernels", ("model.encoder.kernels",), "TextCNN kernel widths, in tokens"),
         Option("--channels", ("model.encoder.channels",), "output channels of each kernel"),

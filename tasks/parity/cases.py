@@ -85,6 +85,7 @@ class TextCNNCase:
         return small_model(dtype, encoder, self.pooling, self.lookup, (*self.changes, *changes.items()))
 
 
+RESIDUAL = ("model.encoder.residual", True)
 STATIC_COPY = ("model.embedding.static_copy", True)
 
 GRID = [
@@ -107,6 +108,7 @@ VARIANTS: list[Case | TextCNNCase] = [
         Case(cell, layers, layers > 1, "last", lookup, (("model.encoder.biases", "one"),))
         for cell, layers, lookup in (("srn", 1, "one_hot"), ("gru", 2, "index"), ("lstm", 1, "index"))
     ),
+    *(Case(cell, 3, cell != "gru", "mean", "index", (RESIDUAL,)) for cell in ("srn", "gru", "lstm", "residual_srn")),
     Case("gru", 1, True, "mean", "index", (("training.class_weights", (0.5, 3.0, 1.25)),)),
     Case(
         "lstm",
@@ -238,6 +240,12 @@ TRAINING: dict[str, dict[str, object]] = {
         "model.head.pooling": "max",
         "model.head.hidden_size": 32,
         "training.schedule": {"kind": "one_cycle", "warmup_share": 0.02},
+    },
+    "three residual layers": {
+        **SMALLER,
+        "model.encoder.num_layers": 3,
+        "model.encoder.residual": True,
+        "model.encoder.dropout": 0.25,
     },
     "one direction, last state": {
         **SMALLER,

@@ -16,6 +16,7 @@ FEATURES: dict[str, Callable[[Experiment], object]] = {
     "dropout between layers": lambda e: _layers(e) > 1 and getattr(e.model.encoder, "dropout", 0),
     "dropout in the head": lambda e: e.model.head.dropout,
     "several layers": lambda e: _layers(e) > 1,
+    "residual layers": lambda e: _layers(e) > 1 and getattr(e.model.encoder, "residual", False),
     "hidden layer of the head": lambda e: e.model.head.hidden_size,
     "one logit": lambda e: e.model.head.one_logit,
     "one-hot lookup": lambda e: e.model.embedding.lookup == "one_hot",

@@ -64,6 +64,7 @@ VARIANTS = {
         "training.clip_norm": 0.1,
         "training.optimizer": {"kind": "sgd", "learning_rate": 0.1, "momentum": 0.9, "weight_decay": 0.01},
     },
+    "lstm, three residual layers": {"model.encoder.num_layers": 3, "model.encoder.residual": True},
     "lstm, hidden head, max": {
         "model.head.pooling": "max",
         "model.head.hidden_size": 4,
