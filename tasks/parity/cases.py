@@ -85,6 +85,21 @@ class TextCNNCase:
         return small_model(dtype, encoder, self.pooling, self.lookup, (*self.changes, *changes.items()))
 
 
+@dataclass(frozen=True)
+class BagCase:
+    """Describe a small bag of word vectors."""
+
+    pooling: str
+    lookup: str = "index"
+    changes: Changes = ()
+
+    def __str__(self) -> str:
+        return f"bag-{self.pooling}-{self.lookup}{_suffix(self.changes)}"
+
+    def experiment(self, dtype: str, **changes: object) -> Experiment:
+        return small_model(dtype, {"kind": "none"}, self.pooling, self.lookup, (*self.changes, *changes.items()))
+
+
 RESIDUAL = ("model.encoder.residual", True)
 STATIC_COPY = ("model.embedding.static_copy", True)
 
@@ -95,7 +110,7 @@ GRID = [
     )
 ]
 
-VARIANTS: list[Case | TextCNNCase] = [
+VARIANTS: list[Case | TextCNNCase | BagCase] = [
     Case("lstm", 1, True, "mean", "index", (("model.head.hidden_size", 4),)),
     Case("gru", 1, True, "last", "index", (("model.head.hidden_size", 4), ("model.head.activation", "tanh"))),
     Case("lstm", 1, True, "max", "index", (("model.head.classes", 2), ("model.head.one_logit", True))),
@@ -138,7 +153,12 @@ TEXTCNN = [
 ]
 """Kernels of one token and longer than texts, both activations, static copy, frozen embedding."""
 
-VARIANTS += TEXTCNN
+BAG = [
+    BagCase("mean", changes=(("model.head.hidden_size", 4),)),
+    BagCase("max", "one_hot", (STATIC_COPY,)),
+]
+
+VARIANTS += TEXTCNN + BAG
 
 
 PARITY_SPEC = replace(
@@ -259,6 +279,7 @@ TRAINING: dict[str, dict[str, object]] = {
         "model.embedding.static_copy": True,
         "model.head.pooling": "max",
     },
+    "bag of words": {**SMALLER, "model.encoder": {"kind": "none"}, "model.head.hidden_size": 16},
     "digit sums, srn": {
         **DIGIT_SUM,
         "data": {"kind": "digits", "length": 20},

@@ -65,6 +65,16 @@ VARIANTS = {
         "training.optimizer": {"kind": "sgd", "learning_rate": 0.1, "momentum": 0.9, "weight_decay": 0.01},
     },
     "lstm, three residual layers": {"model.encoder.num_layers": 3, "model.encoder.residual": True},
+    "bag, hidden head": {"model.encoder": {"kind": "none"}, "model.head.pooling": "mean", "model.head.hidden_size": 4},
+    "textcnn longer than some texts": {
+        "model.encoder": {"kind": "textcnn", "kernels": (3,), "channels": (4,)},
+        "model.head.pooling": "max",
+    },
+    "bag, one-hot": {
+        "model.encoder": {"kind": "none"},
+        "model.head.pooling": "mean",
+        "model.embedding.lookup": "one_hot",
+    },
     "lstm, hidden head, max": {
         "model.head.pooling": "max",
         "model.head.hidden_size": 4,
@@ -114,13 +124,20 @@ def build(name: str, implementation: str, members: list[Member], values=None):
     seeds = [member.experiment.training.seed for member in members]
     values = starting_values(members) if values is None else values
     return backends.load(name).Ensemble(
-        experiment.model, experiment.training, seeds, values, Executor("cpu", implementation)
+        experiment.model, experiment.training, seeds, values, executor(implementation, experiment)
     )
 
 
 def engine(name: str, implementation: str, member: Member, values: dict):
     experiment = member.experiment
-    return backends.load(name).Engine(experiment.model, experiment.training, values, Executor("cpu", implementation))
+    return backends.load(name).Engine(
+        experiment.model, experiment.training, values, executor(implementation, experiment)
+    )
+
+
+def executor(implementation: str, experiment: Experiment) -> Executor:
+    """The implementation, or `loop` for an encoder without it."""
+    return Executor("cpu", implementation if implementation in experiment.model.encoder.implementations else "loop")
 
 
 def close(found: np.ndarray, wanted: np.ndarray, limit: float = 1e-13) -> None:
