@@ -64,6 +64,8 @@ OPTIONS = {
         Option("--embedding-dim", ("model.embedding.dim",), "embedding dimension"),
         Option("--lookup", ("model.embedding.lookup",), "embedding lookup"),
         Option("--vectors", ("model.embedding.vectors",), "pretrained word vectors: glove-6b-50d or PATH"),
+        Option("--vectors-missing", ("model.embedding.vectors_missing",), "initial rows of words without a vector"),
+        Option("--vectors-scale", ("model.embedding.vectors_scale",), "factor of the pretrained vectors"),
         Option("--static-copy", ("model.embedding.static_copy",), "concatenate a frozen copy of the embedding"),
         Option("--train-embedding", ("model.embedding.trainable",), "train the embedding"),
         Option(
@@ -107,7 +109,12 @@ OPTIONS = {
 }
 
 
-TEXT_FLAGS = (*(option.flag for part in ("text", "data") for option in OPTIONS[part]), "--vectors")
+TEXT_FLAGS = (
+    *(option.flag for part in ("text", "data") for option in OPTIONS[part]),
+    "--vectors",
+    "--vectors-missing",
+    "--vectors-scale",
+)
 """Flags that apply only to text data."""
 
 

@@ -10,6 +10,7 @@ from backends import implementations
 from core.data.class_checks import untested
 from core.data.sources.lookup import read_texts, shorten
 from core.errors import UserError
+from core.models.embedding import Embedding
 from core.models.heads.scores import Evaluation
 from core.models.model import parameter_count
 from core.plots.confusion import draw_confusion, numbering
@@ -74,7 +75,7 @@ def describe(run: Run) -> None:
     size = parameter_count(model)
     fact("model", f"{model.describe()}, {size:,} parameters")
     if "vectors" in execution:
-        fact("vectors", _vectors(execution["vectors"], model.embedding.trainable))
+        fact("vectors", _vectors(execution["vectors"], model.embedding))
     fact("run", str(run.folder.path))
 
 
@@ -167,11 +168,16 @@ def save_mistakes(run: Run, found: Evaluation, cache: Path) -> str:
     return shorten(wrong[0].text, LINE // 2).removesuffix(" \u2026").lstrip("- ")
 
 
-def _vectors(record: dict, trainable: bool) -> str:
+MISSING = {"init": "initialized randomly", "zero": "zero", "mean": "their mean"}
+"""Initial rows of words without a vector, by `vectors_missing`."""
+
+
+def _vectors(record: dict, embedding: Embedding) -> str:
     found, words = record["found"], record["found"] + record["missing"]
+    scaled = f", scaled by {embedding.vectors_scale:g}" if embedding.vectors_scale != 1.0 else ""
     return (
         f"{record['source']}: {found:,} of {words:,} words found ({100 * found / words:.1f} %),"
-        f" the rest initialized randomly; {'trainable' if trainable else 'frozen'}"
+        f" the rest {MISSING[embedding.vectors_missing]}{scaled}; {'trainable' if embedding.trainable else 'frozen'}"
     )
 
 
