@@ -108,6 +108,11 @@ class Training(Spec):
     """Steps between evaluations on dev, in addition to `eval_epochs`."""
     eval_epochs: bool = True
     """Evaluate on dev at the end of each epoch. Dev is always evaluated after the last step."""
+    eval_start: bool = False
+    """Evaluate on dev before the first step as well, as step 0 of the metrics.
+
+    The untrained model is never the best checkpoint, and does not count for `patience`.
+    """
     patience: int | None = Field(default=None, ge=1)
     """Early-stopping patience, in evaluations.
 

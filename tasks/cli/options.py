@@ -93,6 +93,7 @@ OPTIONS = {
         Option("--shuffle", ("training.shuffle",), "reshuffle every epoch"),
         Option("--epochs", ("training.epochs",), "training epochs"),
         Option("--eval-interval", ("training.eval_interval",), "evaluate on dev every N steps"),
+        Option("--eval-start", ("training.eval_start",), "evaluate on dev before the first step, too"),
         Option("--patience", ("training.patience",), "early-stopping patience, in evaluations"),
         Option("--seed", ("training.seed",), "seed of initialization, shuffling and dropout"),
         Option("--dtype", ("training.dtype",), "training precision; tf32 needs a GPU"),
@@ -109,12 +110,8 @@ OPTIONS = {
 }
 
 
-TEXT_FLAGS = (
-    *(option.flag for part in ("text", "data") for option in OPTIONS[part]),
-    "--vectors",
-    "--vectors-missing",
-    "--vectors-scale",
-)
+VECTOR_FLAGS = ("--vectors", "--vectors-missing", "--vectors-scale")
+TEXT_FLAGS = (*(option.flag for part in ("text", "data") for option in OPTIONS[part]), *VECTOR_FLAGS)
 """Flags that apply only to text data."""
 
 
