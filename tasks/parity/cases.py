@@ -123,6 +123,10 @@ VARIANTS: list[Case | TextCNNCase | BagCase] = [
         Case(cell, layers, layers > 1, "last", lookup, (("model.encoder.biases", "one"),))
         for cell, layers, lookup in (("srn", 1, "one_hot"), ("gru", 2, "index"), ("lstm", 1, "index"))
     ),
+    Case("lstm", 1, True, "ends", "index"),
+    Case("srn", 2, False, "ends", "one_hot", (("model.head.hidden_size", 4),)),
+    Case("gru", 1, True, "attention", "index"),
+    Case("lstm", 2, False, "attention", "index", (("model.head.hidden_size", 4), ("training.loss_reduction", "sum"))),
     *(Case(cell, 3, cell != "gru", "mean", "index", (RESIDUAL,)) for cell in ("srn", "gru", "lstm", "residual_srn")),
     Case("gru", 1, True, "mean", "index", (("training.class_weights", (0.5, 3.0, 1.25)),)),
     Case(
@@ -155,6 +159,7 @@ TEXTCNN = [
 
 BAG = [
     BagCase("mean", changes=(("model.head.hidden_size", 4),)),
+    BagCase("attention"),
     BagCase("max", "one_hot", (STATIC_COPY,)),
 ]
 
@@ -267,6 +272,8 @@ TRAINING: dict[str, dict[str, object]] = {
         "model.encoder.residual": True,
         "model.encoder.dropout": 0.25,
     },
+    "outputs at both ends": {**SMALLER, "model.head.pooling": "ends"},
+    "attention pooling": {**SMALLER, "model.encoder.cell": "gru", "model.head.pooling": "attention"},
     "one direction, last state": {
         **SMALLER,
         "model.encoder.bidirectional": False,

@@ -18,7 +18,7 @@ from core.models.types import Arrays, Dropout
 
 
 class BagEncoder(Encoder):
-    poolings: ClassVar[tuple[str, ...]] = ("mean", "max")
+    poolings: ClassVar[tuple[str, ...]] = ("mean", "max", "attention")
     part: ClassVar[str] = "no encoder"
 
     kind: Literal["none"] = "none"

@@ -65,7 +65,7 @@ class LayerSizes:
 
 
 class RecurrentEncoder(Encoder):
-    poolings: ClassVar[tuple[str, ...]] = ("last", "mean", "max")
+    poolings: ClassVar[tuple[str, ...]] = ("last", "mean", "max", "ends", "attention")
     part: ClassVar[str] = "recurrent"
 
     kind: Literal["recurrent"] = "recurrent"

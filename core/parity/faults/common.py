@@ -6,7 +6,7 @@ from types import ModuleType
 
 import numpy as np
 
-from core.parity.faults.fault import Fault, Patches
+from core.parity.faults.fault import Fault, Patches, padding_as_real
 
 
 def _pad_vector(side: ModuleType) -> Patches:
@@ -26,6 +26,23 @@ def _mean_over_padded_length(side: ModuleType) -> Patches:
         return original(self, block, split, inputs) * block.windows.mask.sum(axis=1) / block.values.shape[1]
 
     return [(head, "pool", pool)]
+
+
+def _ends_of_padded_rows(side: ModuleType) -> Patches:
+    head = side.heads.pooled.PooledHead
+    original = head.pool
+    patches, seen = padding_as_real(side)
+
+    def pool(self, block, split, inputs):
+        return original(self, block, split, seen["inputs"])
+
+    return [*patches, (head, "pool", pool)]
+
+
+def _attention_over_padding(side: ModuleType) -> Patches:
+    attention = side.heads.pooled.Attention
+    original = attention.forward
+    return [(attention, "forward", lambda self, x, mask: original(self, x, mask * 0.0 + 1.0))]
 
 
 def _unscaled_dropout(side: ModuleType) -> Patches:
@@ -128,6 +145,20 @@ FAULTS = {
         "pooled",
         _mean_over_padded_length,
         {"model.head.pooling": "mean"},
+    ),
+    "ends-of-padded-rows": Fault(
+        "`ends` pooling reads the last column instead of the last real token",
+        1,
+        "pooled",
+        _ends_of_padded_rows,
+        {"model.head.pooling": "ends"},
+    ),
+    "attention-over-padding": Fault(
+        "attention pooling gives weights to padding",
+        1,
+        "head.attention",
+        _attention_over_padding,
+        {"model.head.pooling": "attention"},
     ),
     "unscaled-dropout": Fault(
         "kept units are not scaled by 1 / (1 - rate)", 1, "embedding (with dropout)", _unscaled_dropout, DROPPING

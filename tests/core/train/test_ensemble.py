@@ -65,6 +65,8 @@ VARIANTS = {
         "training.optimizer": {"kind": "sgd", "learning_rate": 0.1, "momentum": 0.9, "weight_decay": 0.01},
     },
     "lstm, three residual layers": {"model.encoder.num_layers": 3, "model.encoder.residual": True},
+    "lstm, ends": {"model.head.pooling": "ends"},
+    "gru, attention": {"model.encoder.cell": "gru", "model.head.pooling": "attention"},
     "bag, hidden head": {"model.encoder": {"kind": "none"}, "model.head.pooling": "mean", "model.head.hidden_size": 4},
     "textcnn longer than some texts": {
         "model.encoder": {"kind": "textcnn", "kernels": (3,), "channels": (4,)},

@@ -210,7 +210,7 @@ def test_patience(backend, data, tmp_path, patience):
 
 
 def test_evaluation_before_the_first_step(backend, data, tmp_path):
-    """Of the untrained model: a line at step 0, no best checkpoint and no patience spent; a resume does not repeat it."""
+    """A line at step 0, no best checkpoint and no patience spent; a resume does not repeat it."""
     experiment = replace(SMALL, {"training.eval_start": True, "training.patience": 2, "training.epochs": 2})
     start = initial_parameters(SMALL.model, SMALL.training.seed, "float64")
     wanted = evaluate(ReferenceEngine(SMALL.model, start).logits, SMALL.model.head, data[1])
