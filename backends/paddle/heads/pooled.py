@@ -25,14 +25,15 @@ class Attention(nn.Layer):
     def __init__(self, features: int, dtype: str, models: int | None):
         """Create the layers for F = `features`. With `models`, every weight is [models, ...]."""
         super().__init__()
-        self.inner = Linear(features, features, dtype, models)
+        self.weight = empty(*stacked_shape(models, features, features), dtype=dtype)
         self.score = empty(*stacked_shape(models, 1, features), dtype=dtype)
         self.rounds = False
-        """True if the input of the score is rounded to bfloat16."""
+        """True if the inputs of both products are rounded to bfloat16."""
 
     def forward(self, x: paddle.Tensor, mask: paddle.Tensor) -> paddle.Tensor:
         """Return weights [B, L, 1], exactly 0 where `mask` [B, L, 1] is 0, for x [B, L, F]."""
-        inner = paddle.tanh(self.inner(x.reshape([-1, x.shape[-1]])))
+        flat = x.reshape([-1, x.shape[-1]])
+        inner = paddle.tanh(linear(rounded(flat, self.rounds), self.weight, None))
         scores = linear(rounded(inner, self.rounds), self.score, None).reshape(mask.shape)
         scores = paddle.where(mask > 0, scores, paddle.full_like(scores, float("-inf")))
         # Paddle's `softmax` clips at -64, also minus infinity: padding would get a weight of 1.6e-28.
@@ -40,7 +41,7 @@ class Attention(nn.Layer):
         return terms / terms.sum(axis=1, keepdim=True)
 
     def named(self, prefix: str) -> dict[str, paddle.Tensor]:
-        return {**self.inner.named(prefix), f"{prefix}.score.weight": self.score}
+        return {f"{prefix}.weight": self.weight, f"{prefix}.score.weight": self.score}
 
 
 class PooledHead(nn.Layer):

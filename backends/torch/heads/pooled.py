@@ -25,21 +25,22 @@ class Attention(nn.Module):
     def __init__(self, features: int, dtype: torch.dtype, models: int | None):
         """Create the layers for F = `features`. With `models`, every weight is [models, ...]."""
         super().__init__()
-        self.inner = Linear(features, features, dtype, models)
+        self.weight = empty(*stacked_shape(models, features, features), dtype=dtype)
         self.score = empty(*stacked_shape(models, 1, features), dtype=dtype)
         self.rounds = False
-        """True if the input of the score is rounded to bfloat16."""
+        """True if the inputs of both products are rounded to bfloat16."""
 
     def forward(self, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """Return weights [B, L, 1], exactly 0 where `mask` [B, L, 1] is 0, for x [B, L, F]."""
-        inner = torch.tanh(self.inner(x.reshape(-1, x.shape[-1])))
+        flat = x.reshape(-1, x.shape[-1])
+        inner = torch.tanh(linear(rounded(flat, self.rounds), self.weight, None))
         scores = linear(rounded(inner, self.rounds), self.score, None).reshape(mask.shape)
         scores = torch.where(mask > 0, scores, torch.full_like(scores, float("-inf")))
         terms = torch.exp(scores - scores.detach().amax(dim=1, keepdim=True))
         return terms / terms.sum(dim=1, keepdim=True)
 
     def named(self, prefix: str) -> dict[str, nn.Parameter]:
-        return {**self.inner.named(prefix), f"{prefix}.score.weight": self.score}
+        return {f"{prefix}.weight": self.weight, f"{prefix}.score.weight": self.score}
 
 
 class PooledHead(nn.Module):

@@ -17,7 +17,7 @@ from core.models.precision import Rounding, exactly
 from core.models.types import Arrays, Dropout, activate
 from core.schema import DropoutRate
 
-ATTENTION, SCORE = "head.attention", "head.attention.score.weight"
+ATTENTION = "head.attention"
 
 
 class PooledHead(Head):
@@ -31,7 +31,8 @@ class PooledHead(Head):
 
     `last` concatenates the forward state at the last real token and the reverse state at the first token. `ends`
     concatenates the complete outputs at the first and at the last real token, 2F features (d2l's BiRNN). `attention`
-    is the mean weighted by a_t = softmax(v . tanh(W x_t + b)) over the real tokens t (Yang et al. 2016), with W [F, F].
+    is the mean weighted by a_t = softmax(v . tanh(W x_t)) over the real tokens t, with W [F, F] (Lin et al. 2017, with
+    one row of weights).
     """
     classes: int = Field(default=2, ge=2)
     one_logit: bool = False
@@ -76,14 +77,13 @@ class PooledHead(Head):
     def parameters(self, features: int) -> list[Parameter]:
         """Return the rows of `attention` and of the optional hidden layer, then `head.weight` [C, P], `head.bias` [C].
 
-        Attention has W, `head.attention.weight` [F, F], b, `head.attention.bias` [F], and v,
-        `head.attention.score.weight` [1, F]. The hidden layer has `head.hidden.weight` [F', P] and `head.hidden.bias`
-        [F']. P is `pooled_size`.
+        Attention has W, `head.attention.weight` [F, F], and v, `head.attention.score.weight` [1, F]. The hidden layer
+        has `head.hidden.weight` [F', P] and `head.hidden.bias` [F']. P is `pooled_size`.
         """
         rows, size = [], self.pooled_size(features)
         if self.pooling == "attention":
-            rows += linear_parameters(ATTENTION, features, features, self.init)
-            rows.append(Parameter(SCORE, (1, features), self.init, fan=features))
+            rows.append(Parameter(f"{ATTENTION}.weight", (features, features), self.init, fan=features))
+            rows.append(Parameter(f"{ATTENTION}.score.weight", (1, features), self.init, fan=features))
         if self.hidden_size is not None:
             rows += linear_parameters("head.hidden", self.hidden_size, size, self.init)
         return rows + linear_parameters("head", self.outputs, self.hidden_size or size, self.init)
@@ -170,8 +170,8 @@ def _pool(pooling: str, block: Block, split: int) -> np.ndarray:
 def attention_weights(arrays: Arrays, block: Block, rounded: Rounding = exactly) -> np.ndarray:
     """Return the weights [B, L, 1] of `attention` pooling, which add up to 1 over a text and are 0 at padding."""
     x, mask = block.values, block.windows.mask
-    inner = np.tanh(rounded(x) @ rounded(arrays[f"{ATTENTION}.weight"]).T + arrays[f"{ATTENTION}.bias"])
-    scores = rounded(inner) @ rounded(arrays[SCORE]).T
+    inner = np.tanh(rounded(x) @ rounded(arrays[f"{ATTENTION}.weight"]).T)
+    scores = rounded(inner) @ rounded(arrays[f"{ATTENTION}.score.weight"]).T
     largest = np.where(mask, np.real(scores), -np.inf).max(axis=1, keepdims=True)
     terms = np.where(mask, np.exp(np.where(mask, scores - largest, 0.0)), 0.0)
     # The sum is cumulative, as the order in which `sum` adds depends on the padded width.
