@@ -46,8 +46,8 @@ from tasks.cli.streams import keep_working
 from tasks.cli.terminal import literal
 from tasks.run import both_frameworks
 from tasks.run.ensembles import make_members, train_group
+from tasks.run.present.pictures import draw_or_note
 from tasks.run.report import write_page
-from tasks.run.summary import draw_or_note
 from tasks.run.worker import Request, Worker
 
 PROGRAM = "python -m tasks.digit_sum"
@@ -56,17 +56,8 @@ DEFAULTS = {"cells": ["srn", "gru", "lstm"], "lengths": [10, 15, 20, 25, 30, 35]
 FLAGS = {"cells": "--cell", "lengths": "--lengths", "seeds": "--seeds"}
 QUICK = {"lengths": [10, 20], "seeds": [0, 1]}
 QUICK_EPOCHS = 60
-EXCLUDED_FLAGS = (
-    "--encoder",
-    "--kernels",
-    "--channels",
-    "--cell",
-    "--seed",
-    "--patience",
-    "--eval-start",
-    "--dropout-masks",
-)
-EXCLUDED_FLAGS += TEXT_FLAGS
+EXCLUDED_FLAGS = ("--encoder", "--kernels", "--channels", "--cell", "--seed", "--dropout-masks")
+EXCLUDED_FLAGS += ("--patience", "--eval-start", *TEXT_FLAGS)
 """Options of the table that this program defines itself, or that do not apply to it."""
 AGREEMENT_STEPS = 200
 

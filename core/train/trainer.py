@@ -194,9 +194,7 @@ class _Loop(TrainingLoop):
         self._record(found, is_best)
 
     def _evaluated(self) -> Evaluation:
-        found = evaluate(
-            self.engine.logits, self.experiment.model.head, self.dev_set, self.observer.on_evaluating, self.group
-        )
+        found = evaluate(self.engine, self.experiment.model.head, self.dev_set, self.observer.on_evaluating, self.group)
         check_finite(found.loss, "the loss on dev", self.state.step)
         return found
 
@@ -204,7 +202,7 @@ class _Loop(TrainingLoop):
         """Write the metrics of an evaluation on dev, save and show it."""
         state = self.state
         line = {"step": state.step, "epoch": self.epoch, "split": "dev", "loss": found.loss, "accuracy": found.accuracy}
-        self.folder.append_metrics([line])
+        self.folder.append_metrics([{**line, **found.quantities()}])
         self.save()
         self.observer.on_evaluation(self.epoch, state.step, found, is_best)
         self.clock = time.perf_counter()

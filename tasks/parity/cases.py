@@ -18,6 +18,9 @@ Changes = tuple[tuple[str, object], ...]
 def small_model(dtype: str, encoder: dict[str, object], pooling: str, lookup: str, changes: Changes) -> Experiment:
     """Return a model of a few units with dropout, whose gradients can be compared entry by entry."""
     experiment = replace(Experiment(), {"model.encoder": encoder, "model.head.pooling": pooling})
+    for path, value in changes:
+        if path == "model.head":  # another kind, which has other fields
+            experiment = replace(experiment, {path: value})
     return replace(
         experiment,
         {
@@ -100,6 +103,31 @@ class BagCase:
         return small_model(dtype, {"kind": "none"}, self.pooling, self.lookup, (*self.changes, *changes.items()))
 
 
+@dataclass(frozen=True)
+class TaggerCase:
+    """Describe a small tagger: an encoder and changes to the head and the rest of the spec."""
+
+    cell: str
+    layers: int
+    bidirectional: bool
+    changes: Changes = ()
+
+    def __str__(self) -> str:
+        return f"tagger-{self.cell}-{self.layers}-{'bi' if self.bidirectional else 'one'}{_suffix(self.changes)}"
+
+    def experiment(self, dtype: str, **changes: object) -> Experiment:
+        encoder = {
+            "kind": "recurrent",
+            "cell": self.cell,
+            "hidden_size": 3,
+            "num_layers": self.layers,
+            "bidirectional": self.bidirectional,
+            "dropout": 0.25,
+        }
+        head = ("model.head", {"kind": "tokens", "classes": 3, "dropout": 0.25})
+        return small_model(dtype, encoder, "last", "index", (head, *self.changes, *changes.items()))
+
+
 RESIDUAL = ("model.encoder.residual", True)
 STATIC_COPY = ("model.embedding.static_copy", True)
 
@@ -110,7 +138,7 @@ GRID = [
     )
 ]
 
-VARIANTS: list[Case | TextCNNCase | BagCase] = [
+VARIANTS: list[Case | TextCNNCase | TaggerCase | BagCase] = [
     Case("lstm", 1, True, "mean", "index", (("model.head.hidden_size", 4),)),
     Case("gru", 1, True, "last", "index", (("model.head.hidden_size", 4), ("model.head.activation", "tanh"))),
     Case("lstm", 1, True, "max", "index", (("model.head.classes", 2), ("model.head.one_logit", True))),
@@ -164,6 +192,16 @@ BAG = [
 ]
 
 VARIANTS += TEXTCNN + BAG
+
+
+TAGGERS = [
+    TaggerCase("srn", 1, False),
+    TaggerCase("gru", 1, True, (("model.head.hidden_size", 4),)),
+    TaggerCase("lstm", 2, True, (("model.head.hidden_size", 4), ("model.head.activation", "tanh"))),
+    TaggerCase("lstm", 1, True, (("training.class_weights", (0.5, 3.0, 1.25)), ("training.loss_reduction", "sum"))),
+]
+
+VARIANTS += TAGGERS
 
 
 PARITY_SPEC = replace(

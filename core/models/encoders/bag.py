@@ -19,6 +19,7 @@ from core.models.types import Arrays, Dropout
 
 class BagEncoder(Encoder):
     poolings: ClassVar[tuple[str, ...]] = ("mean", "max", "attention")
+    per_token: ClassVar[bool] = True
     part: ClassVar[str] = "no encoder"
 
     kind: Literal["none"] = "none"

@@ -180,7 +180,7 @@ def test_best_checkpoint_on_dev_is_kept(backend, data, tmp_path):
     assert state.evaluations == len(watcher.evaluations) == 18
     assert [step for _, step, _, is_best in watcher.evaluations if is_best][-1] == best["step"]
     kept = folder.read_best(experiment.model)
-    found = evaluate(ReferenceEngine(experiment.model, kept).logits, experiment.model.head, data[1])
+    found = evaluate(ReferenceEngine(experiment.model, kept), experiment.model.head, data[1])
     assert found.accuracy == best["accuracy"] and found.loss == pytest.approx(best["loss"], rel=1e-9)
     last, _, _ = folder.read_last(experiment.model)
     assert largest_difference(last, engine.parameters()) == 0
@@ -213,7 +213,7 @@ def test_evaluation_before_the_first_step(backend, data, tmp_path):
     """A line at step 0, no best checkpoint and no patience spent; a resume does not repeat it."""
     experiment = replace(SMALL, {"training.eval_start": True, "training.patience": 2, "training.epochs": 2})
     start = initial_parameters(SMALL.model, SMALL.training.seed, "float64")
-    wanted = evaluate(ReferenceEngine(SMALL.model, start).logits, SMALL.model.head, data[1])
+    wanted = evaluate(ReferenceEngine(SMALL.model, start), SMALL.model.head, data[1])
     _, folder, state, watcher = run(backend, experiment, data, tmp_path / "run")
     lines = lines_of(folder, "dev")
     assert [line["step"] for line in lines] == [0, 6, 12] and lines[0]["epoch"] == 0
