@@ -32,7 +32,7 @@ def small_model(dtype: str, encoder: dict[str, object], pooling: str, lookup: st
             "model.head.classes": 3,
             "training.dtype": dtype,
             "training.clip_norm": 0.5,
-            **dict(changes),
+            **{path: value for path, value in changes if path != "model.head"},
         },
     )
 
