@@ -47,6 +47,7 @@ ADDED: dict[int, tuple[str, ...]] = {
         "model.embedding.vectors_scale",
         "model.encoder.residual",
         "training.eval_start",
+        "training.word_dropout",
     )
 }
 """Fields that a record of an older format lacks, by the format that added them.

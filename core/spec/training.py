@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from core.schema import Share, Spec
+from core.schema import DropoutRate, Share, Spec
 from core.spec.class_weights import ClassWeights
 
 Dtype = Literal["float32", "float64", "tf32", "bfloat16"]
@@ -119,6 +119,8 @@ class Training(Spec):
     Training stops after this many evaluations without improvement: a higher dev accuracy, or an equal one at a lower
     loss.
     """
+    word_dropout: DropoutRate = 0.0
+    """Probability with which a training step reads UNK instead of a real token (`core/word_dropout.py`)."""
     seed: int = Field(default=0, ge=0, lt=2**63)
     dtype: Dtype = "float32"
     """Precision of arrays and matrix products.

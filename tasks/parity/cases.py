@@ -155,6 +155,7 @@ VARIANTS: list[Case | TextCNNCase | TaggerCase | BagCase] = [
     Case("srn", 2, False, "ends", "one_hot", (("model.head.hidden_size", 4),)),
     Case("gru", 1, True, "attention", "index"),
     Case("lstm", 2, False, "attention", "index", (("model.head.hidden_size", 4), ("training.loss_reduction", "sum"))),
+    Case("gru", 1, True, "mean", "index", (("training.word_dropout", 0.4),)),
     *(Case(cell, 3, cell != "gru", "mean", "index", (RESIDUAL,)) for cell in ("srn", "gru", "lstm", "residual_srn")),
     Case("gru", 1, True, "mean", "index", (("training.class_weights", (0.5, 3.0, 1.25)),)),
     Case(
@@ -245,6 +246,7 @@ EVERY_FEATURE = {
     "model.encoder.num_layers": 2,
     "model.encoder.dropout": 0.25,
     "model.head.hidden_size": 4,
+    "training.word_dropout": 0.1,
     "training.batch_size": 6,
     "training.epochs": 2,
     "training.loss_reduction": "sum",
@@ -310,6 +312,7 @@ TRAINING: dict[str, dict[str, object]] = {
         "model.encoder.residual": True,
         "model.encoder.dropout": 0.25,
     },
+    "word dropout": {**SMALLER, "training.word_dropout": 0.2},
     "outputs at both ends": {**SMALLER, "model.head.pooling": "ends"},
     "attention pooling": {**SMALLER, "model.encoder.cell": "gru", "model.head.pooling": "attention"},
     "one direction, last state": {

@@ -15,6 +15,7 @@ FEATURES: dict[str, Callable[[Experiment], object]] = {
     "dropout on the embedding": lambda e: e.model.embedding.dropout,
     "dropout between layers": lambda e: _layers(e) > 1 and getattr(e.model.encoder, "dropout", 0),
     "dropout in the head": lambda e: e.model.head.dropout,
+    "word dropout": lambda e: e.training.word_dropout,
     "several layers": lambda e: _layers(e) > 1,
     "residual layers": lambda e: _layers(e) > 1 and getattr(e.model.encoder, "residual", False),
     "hidden layer of the head": lambda e: e.model.head.hidden_size,

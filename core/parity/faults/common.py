@@ -71,6 +71,15 @@ def _dropout_in_evaluation(side: ModuleType) -> Patches:
     return [(side.engine.Engine, "activations", activations)]
 
 
+def _word_dropout_in_evaluation(side: ModuleType) -> Patches:
+    original = side.engine.Engine.activations
+
+    def activations(self, batch, step=None):
+        return original(self, self._with_dropped_words(batch, 0) if step is None else batch, step)
+
+    return [(side.engine.Engine, "activations", activations)]
+
+
 def _one_mask_for_all_places(side: ModuleType) -> Patches:
     original = side.engine.training_dropout
 
@@ -167,6 +176,13 @@ FAULTS = {
         "dropout uses the masks of step 1 in every step", 3, "step 2", _same_masks_every_step, DROPPING
     ),
     "dropout-in-evaluation": Fault("dropout stays on in evaluation", 1, "embedding", _dropout_in_evaluation, DROPPING),
+    "word-dropout-in-evaluation": Fault(
+        "words are dropped in evaluation, too",
+        1,
+        "embedding",
+        _word_dropout_in_evaluation,
+        {"training.word_dropout": 0.5},
+    ),
     "one-mask-for-all-places": Fault(
         "all places of dropout use one stream of masks",
         1,

@@ -104,6 +104,7 @@ VARIANTS = {
         "model.head.dropout": 0.3,
         "model.encoder.num_layers": 2,
     },
+    "word dropout": {"training.word_dropout": 0.3},
 }
 
 

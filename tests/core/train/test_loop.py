@@ -313,6 +313,7 @@ def test_resumed_run_equals_uninterrupted_run(backend, data, tmp_path, rng, opti
     changes = {
         **OPTIMISERS[optimiser],
         **DROPPING,
+        "training.word_dropout": 0.2,
         "training.dropout_masks": masks,
         "training.schedule.kind": "one_cycle",
         "training.eval_interval": 4,
