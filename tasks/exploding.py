@@ -54,6 +54,7 @@ EXCLUDED_FLAGS = (
     "--seed",
     "--patience",
     "--eval-start",
+    "--watch-gradients",
     "--dropout-masks",
     "--clip",
     "--layers",

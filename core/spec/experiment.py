@@ -47,6 +47,7 @@ ADDED: dict[int, tuple[str, ...]] = {
         "model.embedding.vectors_scale",
         "model.encoder.residual",
         "training.eval_start",
+        "training.watch_gradients",
         "training.word_dropout",
     )
 }

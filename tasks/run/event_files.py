@@ -24,7 +24,7 @@ class EventLog:
     """Write scalars during training (`core.train.trainer.Observer`).
 
     `loss/train`, `accuracy/train` and `tokens_per_second` are means over the steps of an interval; `loss/dev` and
-    `accuracy/dev` are those of an evaluation. If a resumed run starts from `from_step`, TensorBoard hides the events
+    `accuracy/dev` are those of an evaluation; `gradient/NAME` is a norm (`training.watch_gradients`). If a resumed run starts from `from_step`, TensorBoard hides the events
     that an earlier segment wrote beyond it.
     """
 
@@ -49,7 +49,8 @@ class EventLog:
 
     def on_interval(self, interval: Interval) -> None:
         figures = {"loss/train": interval.loss, "accuracy/train": interval.accuracy}
-        self._write(interval.step, {**figures, "tokens_per_second": interval.tokens_per_second})
+        norms = {f"gradient/{name}": norm for name, norm in interval.grad_norms.items()}
+        self._write(interval.step, {**figures, "tokens_per_second": interval.tokens_per_second, **norms})
 
     def on_evaluating(self, done: int, total: int) -> None:
         pass
