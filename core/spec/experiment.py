@@ -75,6 +75,16 @@ class Experiment(Spec):
         return self
 
     @model_validator(mode="after")
+    def _scalars_are_digits(self):
+        if self.model.embedding.lookup != "scalar":
+            return self
+        if self.data.kind != "digits":
+            raise ValueError(f"model.embedding.lookup scalar needs data.kind digits, got {self.data.kind}: use index")
+        if self.training.word_dropout:
+            raise ValueError("model.embedding.lookup scalar has no value for UNK: set training.word_dropout 0")
+        return self
+
+    @model_validator(mode="after")
     def _a_weight_for_each_class(self):
         weights, classes = self.training.class_weights, self.model.head.classes
         if weights is not None and not classes:

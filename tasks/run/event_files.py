@@ -23,9 +23,9 @@ def check_installed() -> None:
 class EventLog:
     """Write scalars during training (`core.train.trainer.Observer`).
 
-    `loss/train`, `accuracy/train` and `tokens_per_second` are means over the steps of an interval; `loss/dev` and
-    `accuracy/dev` are those of an evaluation; `gradient/NAME` is a norm (`training.watch_gradients`). If a resumed run starts from `from_step`, TensorBoard hides the events
-    that an earlier segment wrote beyond it.
+    `loss/train`, `accuracy/train` and `tokens_per_second` are means over the steps of an interval, as are the norms
+    `gradient/NAME` of `training.watch_gradients`; `loss/dev` and `accuracy/dev` are those of an evaluation. If a
+    resumed run starts from `from_step`, TensorBoard hides the events that an earlier segment wrote beyond it.
     """
 
     def __init__(self, run: Path, from_step: int) -> None:
