@@ -59,6 +59,17 @@ class Experiment(Spec):
         return self
 
     @model_validator(mode="after")
+    def _tokens_of_tagged_data(self):
+        if self.data.kind == "tagged":
+            needed = "letters" if self.data.labels == "boundaries" else "whitespace"
+            if self.text.tokenizer != needed:
+                raise ValueError(
+                    f"text.tokenizer {self.text.tokenizer} does not give the tokens of data.labels {self.data.labels}:"
+                    f" set text.tokenizer {needed}"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _a_weight_for_each_class(self):
         weights, classes = self.training.class_weights, self.model.head.classes
         if isinstance(weights, tuple) and self.known_classes is not None and len(weights) != classes:
@@ -75,7 +86,7 @@ class Experiment(Spec):
     @property
     def known_classes(self) -> int | None:
         """Required number of classes; None if the data determines `head.classes`."""
-        return None if self.data.kind == "table" else self.model.head.classes
+        return None if self.data.kind in ("table", "tagged") else self.model.head.classes
 
 
 def replace(experiment: Experiment, changes: Mapping[str, object], where: str = "experiment") -> Experiment:

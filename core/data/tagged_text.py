@@ -1,0 +1,89 @@
+"""Tokens of tagged sentences and of new ones: characters, their form in the vocabulary, pieces of long sentences."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from core.batch import UNK
+from core.data.tokenizers import half_width
+from core.data.vocabulary import Vocabulary
+from core.errors import UserError
+from core.models.heads.spans import WORD_TAGS
+from core.spec.experiment import Experiment
+from core.spec.text import Text
+
+BREAKS = frozenset("。！？；：，、．.!?;:,")
+"""Tokens after which a sentence that is longer than `text.max_length` is divided."""
+
+
+def form(token: str, text: Text) -> str:
+    """Return the form of a token in the vocabulary: NFC, with the width and the case of the specification."""
+    token = unicodedata.normalize("NFC", token)
+    if text.half_width:
+        token = half_width(token)
+    return token.lower() if text.lowercase else token
+
+
+def word_tags(size: int) -> tuple[str, ...]:
+    """Return the tags of the characters of a word of `size` characters: S, or B, M ..., E."""
+    begin, middle, end, single = WORD_TAGS
+    return (single,) if size == 1 else (begin, *[middle] * (size - 2), end)
+
+
+def pieces(tokens: Sequence[str], longest: int) -> list[int]:
+    """Return the ends of the pieces, each of at most `longest` tokens, that a sentence is divided into.
+
+    A piece ends after the last of `BREAKS` in its second half if there is one. The division depends on the tokens
+    alone, so that a new sentence is divided like those of the training set.
+    """
+    ends, start = [], 0
+    while len(tokens) - start > longest:
+        places = range(start + longest, start + max(longest // 2, 1), -1)
+        end = next((place for place in places if tokens[place - 1] in BREAKS), start + longest)
+        ends.append(end)
+        start = end
+    return [*ends, len(tokens)]
+
+
+@dataclass(frozen=True)
+class EncodedSentence:
+    """A new sentence for a tagging model."""
+
+    ids: np.ndarray
+    """Ids [L] int64 of all tokens."""
+    tokens: list[str]
+    """Tokens [L] as written."""
+    unknown: np.ndarray
+    """[L] bool: out-of-vocabulary tokens."""
+    spaced: np.ndarray
+    """[L] bool: tokens after white space, between which a word cannot continue."""
+    ends: list[int]
+    """Ends of the pieces that the model reads one by one."""
+
+
+def tokens_of(string: str, experiment: Experiment) -> tuple[list[str], list[bool]]:
+    """Return the tokens of a new sentence, and which of them follow white space.
+
+    With `data.labels` boundaries these are its characters without white space, otherwise its words between white space.
+    """
+    words = unicodedata.normalize("NFC", string).split()
+    if getattr(experiment.data, "labels", "tags") == "tags":
+        return words, [True] * len(words)
+    return (
+        [character for word in words for character in word],
+        [place == 0 for word in words for place in range(len(word))],
+    )
+
+
+def encode_sentence(string: str, vocabulary: Vocabulary, experiment: Experiment, where: str) -> EncodedSentence:
+    """Tokenize and encode a new sentence. Raises UserError, naming `where`, if it has no tokens."""
+    tokens, spaced = tokens_of(string, experiment)
+    if not tokens:
+        raise UserError(f"{where}: only white space: give a sentence")
+    forms = [form(token, experiment.text) for token in tokens]
+    ids = vocabulary.encode(forms)
+    return EncodedSentence(ids, tokens, ids == UNK, np.array(spaced), pieces(forms, experiment.text.max_length))
