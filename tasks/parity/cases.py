@@ -133,8 +133,9 @@ TEXTCNN = [
     TextCNNCase((2, 7, 3), (2, 2, 2), "relu", changes=(("model.embedding.trainable", False),)),
     TextCNNCase((2, 3), (3, 2), "tanh", changes=(("model.head.hidden_size", 4), ("training.loss_reduction", "sum"))),
     TextCNNCase((3,), (4,), "relu", changes=(("model.head.classes", 2), ("model.head.one_logit", True))),
+    TextCNNCase((4, 1, 9), (3, 2, 2), "tanh", changes=(("model.encoder.padding", "same"),)),
 ]
-"""Kernels of one token and longer than texts, both activations, static copy, frozen embedding."""
+"""Kernels of one token and longer than texts, both activations, static copy, frozen embedding, centered windows."""
 
 VARIANTS += TEXTCNN
 
