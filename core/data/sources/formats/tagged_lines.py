@@ -22,8 +22,8 @@ BLANKS = re.compile(r"[ \t]+")
 PEEKED = 200
 """Number of lines by which the format is detected."""
 
-SHARE = 0.9
-"""Share of cells with an inner slash above which lines are `word/tag` lines."""
+SHARE = 0.5
+"""Share of cells with an inner slash above which lines are `word/tag` lines, and of lines with several columns."""
 
 
 class Layout(Enum):
@@ -53,9 +53,9 @@ def detect_layout(path: Path, encoding: str) -> Layout:
     if not lines:
         raise UserError(f"{path}: no tagged sentence: give lines of a token and a tag, or of word/tag")
     cells = [cell for line in lines for cell in BLANKS.split(line)]
-    if sum(bool(_word_and_tag(cell)) for cell in cells) >= SHARE * len(cells):
+    if sum(bool(_word_and_tag(cell)) for cell in cells) > SHARE * len(cells):
         return Layout.SLASHES
-    if sum(len(BLANKS.split(line)) > 1 for line in lines) >= SHARE * len(lines):
+    if sum(len(BLANKS.split(line)) > 1 for line in lines) > SHARE * len(lines):
         return Layout.COLUMNS
     raise UserError(
         f"{path}: neither a token and a tag per line (as in CoNLL files) nor word/tag lines: convert it to one of these"
