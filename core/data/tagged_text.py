@@ -13,7 +13,6 @@ from core.data.tokenizers import half_width
 from core.data.vocabulary import Vocabulary
 from core.errors import UserError
 from core.models.heads.spans import WORD_TAGS
-from core.spec.experiment import Experiment
 from core.spec.text import Text
 
 BREAKS = frozenset("。！？；：，、．.!?;:,")
@@ -65,13 +64,13 @@ class EncodedSentence:
     """Ends of the pieces that the model reads one by one."""
 
 
-def tokens_of(string: str, experiment: Experiment) -> tuple[list[str], list[bool]]:
+def tokens_of(string: str, text: Text) -> tuple[list[str], list[bool]]:
     """Return the tokens of a new sentence, and which of them follow white space.
 
-    With `data.labels` boundaries these are its characters without white space, otherwise its words between white space.
+    With `text.tokenizer` letters these are its characters without white space, otherwise its words between white space.
     """
     words = unicodedata.normalize("NFC", string).split()
-    if getattr(experiment.data, "labels", "tags") == "tags":
+    if text.tokenizer == "whitespace":
         return words, [True] * len(words)
     return (
         [character for word in words for character in word],
@@ -79,11 +78,11 @@ def tokens_of(string: str, experiment: Experiment) -> tuple[list[str], list[bool
     )
 
 
-def encode_sentence(string: str, vocabulary: Vocabulary, experiment: Experiment, where: str) -> EncodedSentence:
+def encode_sentence(string: str, vocabulary: Vocabulary, text: Text, where: str) -> EncodedSentence:
     """Tokenize and encode a new sentence. Raises UserError, naming `where`, if it has no tokens."""
-    tokens, spaced = tokens_of(string, experiment)
+    tokens, spaced = tokens_of(string, text)
     if not tokens:
         raise UserError(f"{where}: only white space: give a sentence")
-    forms = [form(token, experiment.text) for token in tokens]
+    forms = [form(token, text) for token in tokens]
     ids = vocabulary.encode(forms)
-    return EncodedSentence(ids, tokens, ids == UNK, np.array(spaced), pieces(forms, experiment.text.max_length))
+    return EncodedSentence(ids, tokens, ids == UNK, np.array(spaced), pieces(forms, text.max_length))

@@ -61,11 +61,11 @@ class Experiment(Spec):
     @model_validator(mode="after")
     def _tokens_of_tagged_data(self):
         if self.data.kind == "tagged":
-            needed = "letters" if self.data.labels == "boundaries" else "whitespace"
-            if self.text.tokenizer != needed:
+            allowed = ("letters",) if self.data.labels == "boundaries" else ("whitespace", "letters")
+            if self.text.tokenizer not in allowed:
                 raise ValueError(
                     f"text.tokenizer {self.text.tokenizer} does not give the tokens of data.labels {self.data.labels}:"
-                    f" set text.tokenizer {needed}"
+                    f" set text.tokenizer {' or '.join(allowed)}"
                 )
         return self
 

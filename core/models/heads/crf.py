@@ -51,16 +51,22 @@ class Decoded:
     """The best sequence of each row, and how sure it is.
 
     `tags` [B, L] int64; `margins` [B, L]: by how much the score of the best sequence falls if the tag of this token
-    must be another one; `marginals` [B, L, C]: probabilities of the tags. All are arbitrary at padding.
+    must be another one; `scores` [B, L, C]: logarithms of the probabilities of each tag, up to a constant per token.
+    All are arbitrary at padding.
     """
 
     tags: np.ndarray
     margins: np.ndarray
-    marginals: np.ndarray
+    scores: np.ndarray
+
+    @property
+    def probabilities(self) -> np.ndarray:
+        """Probabilities [B, L, C] of the tags of each token."""
+        return np.exp(self.scores - log_sum_exp(self.scores, axis=2)[:, :, None])
 
 
 def decode(logits: np.ndarray, lengths: np.ndarray, chain: Chain) -> Decoded:
-    """Return the most likely sequences by the Viterbi algorithm, with max-marginals and marginals, in float64.
+    """Return the most likely sequences by the Viterbi algorithm, with margins and marginal scores, in float64.
 
     Of equal sequences the one with the lower last tag wins, then the one with the lower tag before it, and so on.
     """
@@ -70,9 +76,14 @@ def decode(logits: np.ndarray, lengths: np.ndarray, chain: Chain) -> Decoded:
     through = best + best_after
     top = np.partition(through, -2, axis=2)
     summed, summed_after = _both_ways(logits, lengths, chain, log_sum_exp)
-    total = summed + summed_after
-    marginals = np.exp(total - log_sum_exp(total, axis=2)[:, :, None])
-    return Decoded(_trace(best, lengths, chain), top[:, :, -1] - top[:, :, -2], marginals)
+    return Decoded(_trace(best, lengths, chain), top[:, :, -1] - top[:, :, -2], summed + summed_after)
+
+
+def decode_independently(logits: np.ndarray) -> Decoded:
+    """Return the most likely tag of each token by its logits alone, in float64. The first of equal tags wins."""
+    scores = logits.astype(np.float64)
+    top = np.partition(scores, -2, axis=2)
+    return Decoded(scores.argmax(axis=2), top[:, :, -1] - top[:, :, -2], scores)
 
 
 def _trace(best: np.ndarray, lengths: np.ndarray, chain: Chain) -> np.ndarray:

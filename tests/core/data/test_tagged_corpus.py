@@ -134,14 +134,12 @@ def test_forms_of_tokens():
 
 def test_encode_sentence(tmp_path, rng):
     found = prepared(Tagged(source=write(tmp_path / "a.txt", make_lines(rng, 40)), labels="boundaries"))
-    spec = {"data": {"kind": "tagged", "labels": "boundaries"}, "text.tokenizer": "letters", "text.max_length": 4}
-    experiment = replace(Experiment(), spec)
-    own = encode_sentence(" 我爱 北京x", found.vocabulary, experiment, "text 1")
+    letters, words = Text(tokenizer="letters", max_length=4), Text(tokenizer="whitespace")
+    own = encode_sentence(" 我爱 北京x", found.vocabulary, letters, "text 1")
     assert own.tokens == list("我爱北京x") and own.unknown.tolist() == [False] * 4 + [True]
     assert np.flatnonzero(own.spaced).tolist() == [0, 2] and own.ends == [4, 5]
     with pytest.raises(UserError, match="only white space"):
-        encode_sentence(" \u3000", found.vocabulary, experiment, "text 1")
-    words = replace(experiment, {"data": {"kind": "tagged"}, "text.tokenizer": "whitespace"})
+        encode_sentence(" \u3000", found.vocabulary, letters, "text 1")
     assert encode_sentence("我 爱 北京", found.vocabulary, words, "text 1").tokens == ["我", "爱", "北京"]
 
 

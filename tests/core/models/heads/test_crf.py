@@ -48,7 +48,7 @@ def test_crf_equals_the_enumeration_of_all_sequences(spread, rng):
             assert found.margins[row, t] == pytest.approx(scores[best] - without, rel=1e-9, abs=1e-9)
             for tag in range(CLASSES):
                 share = sum(np.exp(score - total) for own, score in scores.items() if own[t] == tag)
-                assert found.marginals[row, t, tag] == pytest.approx(share, abs=1e-11)
+                assert found.probabilities[row, t, tag] == pytest.approx(share, abs=1e-11)
 
 
 def test_padding_changes_no_bit(rng):
@@ -60,7 +60,7 @@ def test_padding_changes_no_bit(rng):
     assert np.array_equal(path_scores(logits, tags, lengths, chain), path_scores(wide, more, lengths, chain))
     one, other = decode(logits, lengths, chain), decode(wide, lengths, chain)
     for row, length in enumerate(lengths):
-        for name in ("tags", "margins", "marginals"):
+        for name in ("tags", "margins", "probabilities"):
             narrow, padded = (getattr(own, name)[row, :length] for own in (one, other))
             assert np.array_equal(narrow, padded), name
 
