@@ -194,6 +194,7 @@ def prepare(
             labels[chosen],
             [corpus.names[row] for row in chosen],
             final_ids,
+            tuple(corpus.classes),
         )
         sets[part] = dataset
         summary[part] = {
