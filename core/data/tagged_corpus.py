@@ -66,6 +66,27 @@ def units_of(sentence: Sentence, labels: str) -> tuple[list[str], list[str]]:
     return tokens, [tag for word in sentence.tokens for tag in word_tags(len(word))]
 
 
+def texts_of(source: TaggedSource, text: Text, names: set[str]) -> dict[str, str]:
+    """Return the tokens of the rows with these names, as text, by name."""
+    found, joined = {}, "" if text.tokenizer == "letters" else " "
+    wanted = {name.partition(".")[0] for name in names}
+    for split, sentence in source.sentences():
+        if (whole := name_of(split, sentence)) in wanted:
+            tokens, _ = units_of(sentence, source.data.labels)
+            starts = [0]
+            for number, (name, end) in enumerate(_pieces(whole, [form(own, text) for own in tokens], text)):
+                if name in names:
+                    found[name] = joined.join(tokens[starts[number] : end])
+                starts.append(end)
+    return found
+
+
+def _pieces(name: str, tokens: list[str], text: Text) -> list[tuple[str, int]]:
+    """Return the names and the ends of the pieces of a sentence."""
+    ends = pieces(tokens, text.max_length)
+    return [(f"{name}.{number}" if len(ends) > 1 else name, end) for number, end in enumerate(ends, 1)]
+
+
 def read_corpus(source: TaggedSource, text: Text) -> TaggedCorpus:
     """Read every sentence of `source`.
 
@@ -173,14 +194,15 @@ def _encoded(corpus: TaggedCorpus, chosen: np.ndarray, final_ids: np.ndarray, te
     places, names, divided = [], [], 0
     for row in chosen:
         where = corpus.row(row)
-        ends = [len(corpus.ids[where])]
-        if ends[0] > text.max_length:
-            ends = pieces([corpus.tokens[number] for number in corpus.ids[where]], text.max_length)
+        own = [(corpus.names[row], where.stop - where.start)]
+        if own[0][1] > text.max_length:
+            own = _pieces(corpus.names[row], [corpus.tokens[number] for number in corpus.ids[where]], text)
             divided += 1
-        starts = [0, *ends[:-1]]
-        for number, (start, end) in enumerate(zip(starts, ends, strict=True), 1):
-            places.append(slice(where.start + start, where.start + end))
-            names.append(corpus.names[row] + (f".{number}" if len(ends) > 1 else ""))
+        start = where.start
+        for name, end in own:
+            places.append(slice(start, where.start + end))
+            names.append(name)
+            start = where.start + end
     tokens = final_ids[np.concatenate([corpus.ids[place] for place in places])]
     tags = np.concatenate([corpus.tags[place] for place in places]).astype(np.int64)
     lengths = np.array([place.stop - place.start for place in places])

@@ -41,7 +41,7 @@ FORMAT_VERSION = 4
 """Version of the spec and run-folder formats. A reader rejects newer versions."""
 
 
-ADDED: dict[int, tuple[str, ...]] = {4: ()}
+ADDED: dict[int, tuple[str, ...]] = {4: ("text.half_width", "model.encoder.padding")}
 """Fields that a record of an older format lacks, by the format that added them.
 
 Their defaults are what the older version did.
@@ -79,6 +79,8 @@ class Experiment(Spec):
     @model_validator(mode="after")
     def _a_weight_for_each_class(self):
         weights, classes = self.training.class_weights, self.model.head.classes
+        if weights is not None and getattr(self.model.head, "crf", False):
+            raise ValueError("training.class_weights is not supported by model.head.crf: remove one of them")
         if weights is not None and not classes:
             raise ValueError(f"training.class_weights is not supported by head.kind {self.model.head.kind}: remove it")
         if isinstance(weights, tuple) and self.known_classes is not None and len(weights) != classes:

@@ -57,10 +57,7 @@ def _padded(x: paddle.Tensor, before: int, after: int) -> paddle.Tensor:
     Without them, a kernel that is wider than its input returns an empty tensor or ends the process
     (docs/differences.md, kernel_past_input).
     """
-    sides = [
-        paddle.zeros([x.shape[0], size, x.shape[2]], x.dtype) if size else None
-        for size in (before, after)
-    ]
+    sides = [paddle.zeros([x.shape[0], size, x.shape[2]], x.dtype) if size else None for size in (before, after)]
     parts = [part for part in (sides[0], x, sides[1]) if part is not None]
     return x if len(parts) == 1 else paddle.concat(parts, 1)
 

@@ -51,6 +51,10 @@ class TextCNNEncoder(Encoder):
     def implementations(self) -> tuple[str, ...]:
         return ("builtin", "loop")
 
+    @property
+    def per_token(self) -> bool:
+        return self.padding == "same"
+
     def context(self, width: int) -> int:
         """Return the number of tokens before t in the window of output t."""
         return (width - 1) // 2 if self.padding == "same" else 0

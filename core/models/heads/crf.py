@@ -60,9 +60,9 @@ class Decoded:
     scores: np.ndarray
 
     @property
-    def probabilities(self) -> np.ndarray:
-        """Probabilities [B, L, C] of the tags of each token."""
-        return np.exp(self.scores - log_sum_exp(self.scores, axis=2)[:, :, None])
+    def log_probabilities(self) -> np.ndarray:
+        """Logarithms of the probabilities of the tags of each token, [B, L, C]."""
+        return self.scores - log_sum_exp(self.scores, axis=2)[:, :, None]
 
 
 def decode(logits: np.ndarray, lengths: np.ndarray, chain: Chain) -> Decoded:

@@ -119,9 +119,7 @@ class SpanScores:
                 "f1": _ratio(2 * correct, true + predicted),
                 "count": int(true),
             }
-            for name, true, predicted, correct in zip(
-                self.names, self.true, self.predicted, self.correct, strict=True
-            )
+            for name, true, predicted, correct in zip(self.names, self.true, self.predicted, self.correct, strict=True)
         }
 
 

@@ -48,7 +48,7 @@ def test_crf_equals_the_enumeration_of_all_sequences(spread, rng):
             assert found.margins[row, t] == pytest.approx(scores[best] - without, rel=1e-9, abs=1e-9)
             for tag in range(CLASSES):
                 share = sum(np.exp(score - total) for own, score in scores.items() if own[t] == tag)
-                assert found.probabilities[row, t, tag] == pytest.approx(share, abs=1e-11)
+                assert np.exp(found.log_probabilities[row, t, tag]) == pytest.approx(share, abs=1e-11)
 
 
 def test_padding_changes_no_bit(rng):
@@ -60,7 +60,7 @@ def test_padding_changes_no_bit(rng):
     assert np.array_equal(path_scores(logits, tags, lengths, chain), path_scores(wide, more, lengths, chain))
     one, other = decode(logits, lengths, chain), decode(wide, lengths, chain)
     for row, length in enumerate(lengths):
-        for name in ("tags", "margins", "probabilities"):
+        for name in ("tags", "margins", "scores"):
             narrow, padded = (getattr(own, name)[row, :length] for own in (one, other))
             assert np.array_equal(narrow, padded), name
 
@@ -73,7 +73,8 @@ def test_values_of_pytorch_crf():
     tags = np.array([[0, 2, 1, 1], [2, 0, 0, 0]])
     found = log_partition(logits, lengths, chain) - path_scores(logits, tags, lengths, chain)
     np.testing.assert_allclose(found, RECORDED, rtol=1e-14)
-    assert [decode(logits, lengths, chain).tags[0].tolist(), decode(logits, lengths, chain).tags[1, :2].tolist()] == BEST
+    best = decode(logits, lengths, chain).tags
+    assert [best[0].tolist(), best[1, :2].tolist()] == BEST
 
 
 RECORDED, BEST = [8.185921131165248, 0.44962523203477467], [[2, 0, 2, 0], [2, 0]]

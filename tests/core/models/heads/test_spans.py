@@ -118,10 +118,8 @@ def test_impossible_steps_of_words(tags, places):
 
 def test_impossible_steps_of_entities():
     classes = ENTITIES
-    own = "B-PER E-LOC O B-PER I-PER E-PER O I-LOC".split()
+    own = ["B-PER", "E-LOC", "O", "B-PER", "I-PER", "E-PER", "O", "I-LOC"]
     found = impossible_steps(np.array([classes.index(tag) for tag in own]), np.array([0, 8]), classes)
     assert np.flatnonzero(found).tolist() == [1, 7]
     bio = ["O", "B-PER", "I-PER"]
     assert not impossible_steps(np.array([2, 0, 2, 2]), np.array([0, 4]), bio).any(), "BIO has no impossible sequence"
-
-
