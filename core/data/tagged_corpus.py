@@ -67,17 +67,22 @@ def units_of(sentence: Sentence, labels: str) -> tuple[list[str], list[str]]:
 
 
 def texts_of(source: TaggedSource, text: Text, names: set[str]) -> dict[str, str]:
-    """Return the tokens of the rows with these names, as text, by name."""
-    found, joined = {}, "" if text.tokenizer == "letters" else " "
-    wanted = {name.partition(".")[0] for name in names}
+    """Return the rows with these names as text, by name."""
+    joined = "" if text.tokenizer == "letters" else " "
+    return {name: joined.join(tokens) for name, tokens in tokens_of_rows(source, text, names).items()}
+
+
+def tokens_of_rows(source: TaggedSource, text: Text, names: set[str]) -> dict[str, list[str]]:
+    """Return the tokens of the rows with these names, by name. A row is a sentence, or a piece of a long one."""
+    found, wanted = {}, {name.partition(".")[0] for name in names}
     for split, sentence in source.sentences():
         if (whole := name_of(split, sentence)) in wanted:
             tokens, _ = units_of(sentence, source.data.labels)
-            starts = [0]
-            for number, (name, end) in enumerate(_pieces(whole, [form(own, text) for own in tokens], text)):
+            start = 0
+            for name, end in _pieces(whole, [form(own, text) for own in tokens], text):
                 if name in names:
-                    found[name] = joined.join(tokens[starts[number] : end])
-                starts.append(end)
+                    found[name] = tokens[start:end]
+                start = end
     return found
 
 

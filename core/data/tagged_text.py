@@ -86,3 +86,30 @@ def encode_sentence(string: str, vocabulary: Vocabulary, text: Text, where: str)
     forms = [form(token, text) for token in tokens]
     ids = vocabulary.encode(forms)
     return EncodedSentence(ids, tokens, ids == UNK, np.array(spaced), pieces(forms, text.max_length))
+
+
+def begins_of_words(tags: Sequence[str], spaced: Sequence[bool] | None = None) -> list[bool]:
+    """Return which tokens begin a word, by tags B M E S: the first, one after E or S or white space, and any B or S."""
+    begins = []
+    for place, tag in enumerate(tags):
+        after_space = spaced is not None and spaced[place]
+        begins.append(place == 0 or after_space or tag in "BS" or tags[place - 1] in "ES")
+    return begins
+
+
+def words_of(tokens: Sequence[str], tags: Sequence[str], spaced: Sequence[bool] | None = None) -> list[str]:
+    """Return the words of tokens with tags B M E S."""
+    words: list[str] = []
+    for token, begins in zip(tokens, begins_of_words(tags, spaced), strict=True):
+        if begins:
+            words.append(token)
+        else:
+            words[-1] += token
+    return words
+
+
+def rendered(tokens: Sequence[str], tags: Sequence[str], as_words: bool, spaced: Sequence[bool] | None = None) -> str:
+    """Return a tagged sentence as text: its words, or `token/tag`, separated by spaces."""
+    if as_words:
+        return " ".join(words_of(tokens, tags, spaced))
+    return " ".join(f"{token}/{tag}" for token, tag in zip(tokens, tags, strict=True))
