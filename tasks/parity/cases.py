@@ -270,6 +270,14 @@ def with_unequal_weights(experiment: Experiment) -> Experiment:
 
 MOMENTUM = {"kind": "sgd", "learning_rate": 0.5, "momentum": 0.9}
 
+TAGGING = {
+    **SMALLER,
+    "data": {"kind": "tagged", "labels": "boundaries"},
+    "text.tokenizer": "letters",
+    "model.head": {"kind": "tokens", "dropout": 0.5, "classes": 4},
+}
+"""Word segmentation of the packaged corpus."""
+
 TRAINING: dict[str, dict[str, object]] = {
     "bilstm (full size)": {},
     "bilstm": SMALLER,
@@ -308,6 +316,12 @@ TRAINING: dict[str, dict[str, object]] = {
         "model.encoder": {"kind": "textcnn", "kernels": (2, 3, 7), "channels": (16, 24, 8)},
         "model.embedding.static_copy": True,
         "model.head.pooling": "max",
+    },
+    "tags, bigru": {**TAGGING, "model.encoder.cell": "gru"},
+    "tags, bilstm with crf": {**TAGGING, "model.head": {"kind": "tokens", "dropout": 0.5, "classes": 4, "crf": True}},
+    "tags, centered windows": {
+        **TAGGING,
+        "model.encoder": {"kind": "textcnn", "kernels": (2, 5), "channels": (24, 24), "padding": "same"},
     },
     "digit sums, srn": {
         **DIGIT_SUM,
