@@ -116,7 +116,7 @@ def read_corpus(source: TaggedSource, text: Text) -> TaggedCorpus:
         names.append(name_of(split, sentence))
     if not names:
         raise UserError(f"{source.description}: no tagged sentence: give at least one for each split")
-    classes = list(WORD_TAGS) if labels == "boundaries" else in_order(set(found))
+    classes: list[str] = [*WORD_TAGS] if labels == "boundaries" else in_order(set(found))
     order = np.array([classes.index(tag) for tag in found], dtype=np.int32)
     return TaggedCorpus(
         tokens=list(numbers),

@@ -53,18 +53,17 @@ class WrongSentence:
         return found
 
 
-def hardest(test: Dataset, found: TokenEvaluation, limit: int = KEPT) -> list[WrongSentence]:
-    """Return at most `limit` sentences with a wrong tag, by decreasing loss."""
+def hardest(test: Dataset, found: TokenEvaluation, as_words: bool, limit: int = KEPT) -> list[WrongSentence]:
+    """Return at most `limit` sentences with a wrong tag, or with `as_words` a wrong word, by decreasing loss."""
     tags = sequences_of(test.targets, "tags")
     predicted = Ragged(found.predicted, tags.offsets)
     wrong = np.flatnonzero(np.add.reduceat(found.predicted != tags.values, tags.offsets[:-1]) > 0)
-    wrong = wrong[np.argsort(-found.text_losses[wrong], kind="stable")][:limit]
-    return [
-        WrongSentence(
-            test.names[row],
-            [found.names[number] for number in tags[row]],
-            [found.names[number] for number in predicted[row]],
-            float(np.exp(-found.text_losses[row] / len(tags[row]))),
-        )
-        for row in wrong
-    ]
+    chosen = []
+    for row in wrong[np.argsort(-found.text_losses[wrong], kind="stable")]:
+        true, own = ([found.names[number] for number in side[row]] for side in (tags, predicted))
+        if not as_words or begins_of_words(true) != begins_of_words(own):
+            share = float(np.exp(-found.text_losses[row] / len(true)))
+            chosen.append(WrongSentence(test.names[row], true, own, share))
+        if len(chosen) == limit:
+            break
+    return chosen

@@ -47,19 +47,21 @@ def open_tagged(data: Tagged, progress: Progress = no_progress) -> TaggedSource:
     Raises UserError: package not installed, a file missing or given for two splits.
     """
     check_encoding(data.encoding)
+    paths: dict[SplitName, Path]
     if data.source == "packaged":
         if data.dev is not None or data.test is not None:
             raise UserError("`data.source` packaged has no dev or test file: omit `data.dev` and `data.test`")
         path, version = _packaged_file()
         kind, description = "packaged", f"packaged: People's Daily, January 1998, {PACKAGE} {version}"
-        paths: dict[SplitName, Path] = {"": path}
+        paths = {"": path}
     else:
         given: dict[SplitName, str | None] = {
             "train" if data.test is not None else "": data.source,
             "dev": data.dev,
             "test": data.test,
         }
-        kind, paths = "path", {split: user_path(path) for split, path in given.items() if path is not None}
+        kind = "path"
+        paths = {split: user_path(path) for split, path in given.items() if path is not None}
         for path in paths.values():
             check_file(path)
         for split, path in paths.items():

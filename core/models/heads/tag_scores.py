@@ -89,7 +89,8 @@ def score_tags(outcomes: np.ndarray, tags: Ragged, names: tuple[str, ...]) -> To
     occur = occurrences > 0
     scheme, spans = scheme_of(names) if names else None, None
     if scheme is not None:
-        spans = score_spans(*(find_spans(own, tags.offsets, scheme) for own in (true, predicted)), scheme)
+        sides = [find_spans(own, tags.offsets, scheme) for own in (true, predicted)]
+        spans = score_spans(sides[0], sides[1], scheme)
     return TokenEvaluation(
         loss=float(outcomes[:, 2].mean()),
         accuracy=float(hits.sum() / len(true)),

@@ -83,9 +83,9 @@ def _print_table(found: TokenEvaluation) -> None:
 
 
 def _save_mistakes(run: Run, found: TokenEvaluation) -> None:
-    wrong = hardest(run.data.test, found)
     scheme = scheme_of(run.execution["classes"])
     as_words = scheme is not None and scheme.words
+    wrong = hardest(run.data.test, found, as_words)
     tokens = _tokens(run, {own.name for own in wrong})
     run.folder.write_mistakes([own.cells(tokens.get(own.name, []), as_words) for own in wrong])
     if not wrong:
