@@ -14,6 +14,8 @@ from core.data.dataset import Prepared
 from core.data.download import Progress, no_progress
 from core.data.pretrained_vectors import PACKAGES, Lookup, Vectors, check_width, look_up, open_vectors
 from core.data.sources import digit_sums
+from core.data.sources.tagged import open_tagged
+from core.data.tagged_corpus import prepare_tagged, read_corpus
 from core.data.tokenizers import segmenter
 from core.engine.memory import check_memory, host_limit
 from core.engine.processes import ProcessGroup, local_rank_0_first
@@ -135,7 +137,7 @@ def absolute_source(experiment: Experiment) -> Experiment:
     Absolute paths stay valid in every working directory.
     """
     data, vectors = experiment.data, experiment.model.embedding.vectors
-    names = () if data.kind == "table" else ("packaged", "official")
+    names = {"table": (), "tagged": ("packaged",)}.get(data.kind, ("packaged", "official"))
     paths = {field: getattr(data, field, None) for field in ("source", "dev", "test")}
     changes: dict[str, object] = {
         f"data.{field}": str(user_path(path).absolute())
@@ -225,6 +227,13 @@ def read_data(
     if experiment.data.kind == "digits":
         prepared, description = digit_sums.prepare(experiment.data), digit_sums.describe(experiment.data)
         record = {"kind": "digits", "description": description, "fingerprint": description}
+        return prepared, {**record, **prepared.summary}
+    if experiment.data.kind == "tagged":
+        tagged = open_tagged(experiment.data, progress)
+        if wanted is not None and tagged.fingerprint != wanted[0]:
+            raise UserError(f"{tagged.description}: {wanted[1]}")
+        prepared = prepare_tagged(read_corpus(tagged, experiment.text), experiment.data, experiment.text)
+        record = {"kind": tagged.kind, "description": tagged.description, "fingerprint": tagged.fingerprint}
         return prepared, {**record, **prepared.summary}
     corpus, source = load_corpus(experiment.data, experiment.text, cache, progress)
     if wanted is not None and source.fingerprint != wanted[0]:

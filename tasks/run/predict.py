@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass, field
 from io import BytesIO
 from itertools import chain
 from pathlib import Path
@@ -41,50 +40,9 @@ from tasks.run.predict_file import (
     texts_of_table,
     write_predictions,
 )
+from tasks.run.predict_options import Counts, PredictOptions
+from tasks.run.predict_tags import TagPredictor
 from tasks.run.worker import Request
-
-SHOWN = 5
-"""Number of texts without tokens whose numbers are printed."""
-
-
-@dataclass(frozen=True)
-class PredictOptions:
-    """Options of a prediction: input and output."""
-
-    file: str | None = None
-    """File of texts: a table, or one text per line."""
-    explain: bool = False
-    page: str | None = None
-    """Path of the page of explanations."""
-    interactive: bool = False
-    out: str | None = None
-    """Path of the CSV file of predictions."""
-    raw: bool = False
-    """Write cells unchanged that a spreadsheet would take for formulas."""
-    text_column: str | None = None
-    encoding: str | None = None
-    """Encoding of the input; that of the run if None, as for `text_column`."""
-
-
-@dataclass
-class Counts:
-    """Numbers of texts: all, those without tokens, and the first of these."""
-
-    texts: int = 0
-    empty: int = 0
-    first: list[int] = field(default_factory=list)
-
-    def add(self, number: int, empty: bool) -> None:
-        self.texts += 1
-        self.empty += empty
-        if empty and len(self.first) < SHOWN:
-            self.first.append(number)
-
-    def describe(self, unit: str) -> str:
-        """Return which texts have no prediction."""
-        numbers = ", ".join(map(str, self.first)) + (", ..." if self.empty > len(self.first) else "")
-        which = f"{unit}{'s' if self.empty > 1 else ''} {numbers}"
-        return f"no prediction for {self.empty:,} of {self.texts:,} texts: no tokens ({which})"
 
 
 class Predictor:
@@ -161,17 +119,17 @@ class Predictor:
             note(self.counts.describe(texts.unit))
 
 
-PREDICTORS = {"pooled": Predictor}
+PREDICTORS = {"pooled": Predictor, "tokens": TagPredictor}
 """Classes that predict with a run, by the kind of its head."""
 
 
-def predictor_of(run: str, request: Request, wanted: PredictOptions) -> Predictor:
+def predictor_of(run: str, request: Request, wanted: PredictOptions) -> Predictor | TagPredictor:
     """Return what predicts with a run."""
     experiment, _ = RunFolder.open(Path(run)).read_record()
     return PREDICTORS[experiment.model.head.kind](run, request, wanted)
 
 
-def predict(run: str, texts: list[str], request: Request, wanted: PredictOptions = PredictOptions()) -> int:
+def predict(run: str, texts: list[str], request: Request, wanted: PredictOptions) -> int:
     """Predict for every text from arguments, a file or standard input. Return the exit code."""
     if wanted.page is not None:
         check_page(Path(wanted.page))
@@ -226,7 +184,7 @@ def _some_with_tokens(texts: Texts, experiment: Experiment) -> Texts:
     raise UserError(f"{which}: the {experiment.text.tokenizer} tokenizer finds no tokens: give at least one word")
 
 
-def predict_interactively(predictor: Predictor, encoding: str | None) -> int:
+def predict_interactively(predictor: Predictor | TagPredictor, encoding: str | None) -> int:
     """Predict for each line of standard input until it ends; blank lines are skipped."""
     live, answer = sys.stdin.isatty(), predictor.explain if predictor.wanted.explain else predictor.predict
     requested = encoding_of(predictor.experiment, encoding)

@@ -66,7 +66,6 @@ class LayerSizes:
 
 class RecurrentEncoder(Encoder):
     poolings: ClassVar[tuple[str, ...]] = ("last", "mean", "max", "ends", "attention")
-    per_token: ClassVar[bool] = True
     part: ClassVar[str] = "recurrent"
 
     kind: Literal["recurrent"] = "recurrent"
@@ -95,6 +94,10 @@ class RecurrentEncoder(Encoder):
     def implementations(self) -> tuple[str, ...]:
         own = ("builtin", "packed") if self.cell in FRAMEWORK_CELLS else ()
         return ("fast", *own, "loop")
+
+    @property
+    def per_token(self) -> bool:
+        return True
 
     @property
     def directions(self) -> int:
