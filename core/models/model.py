@@ -123,8 +123,8 @@ def forward(
 
     `rounded` is applied to the weights and inputs of matrix products (`core.models.precision.rounding_of`).
     """
-    x, encoded = _encoded(model, parameters, batch, dropout, rounded)
-    return {"embedding": x, **encoded.layers, **model.head.forward(parameters, encoded, dropout, rounded)}
+    x, encoded = encode(model, parameters, batch, dropout, rounded)
+    return {"embedding": x, **encoded.layers, **model.head.forward(parameters, encoded, batch, dropout, rounded)}
 
 
 def margin(model: Model, parameters: Arrays, batch: Batch, dropout: Dropout, rounded: Rounding) -> float:
@@ -133,12 +133,13 @@ def margin(model: Model, parameters: Arrays, batch: Batch, dropout: Dropout, rou
     It is the smallest gap between the two largest values in max pooling, or the smallest distance of a ReLU input from
     zero. If it is below rounding error, two frameworks may validly take different sides.
     """
-    _, encoded = _encoded(model, parameters, batch, dropout, rounded)
+    _, encoded = encode(model, parameters, batch, dropout, rounded)
     return model.head.margin(parameters, model.encoder, encoded, dropout, rounded)
 
 
-def _encoded(
+def encode(
     model: Model, parameters: Arrays, batch: Batch, dropout: Dropout, rounded: Rounding
 ) -> tuple[np.ndarray, Encoded]:
+    """Return the word vectors [B, L, E] and the output of the encoder."""
     x = model.embedding.forward(parameters, batch, dropout)
     return x, model.encoder.forward(parameters, x, batch, dropout, rounded)

@@ -60,7 +60,7 @@ class Experiment(Spec):
 
     @model_validator(mode="after")
     def _a_weight_for_each_class(self):
-        weights, classes = self.training.class_weights, self.model.head.classes
+        weights, classes = self.training.class_weights, getattr(self.model.head, "classes", None)
         if isinstance(weights, tuple) and self.known_classes is not None and len(weights) != classes:
             raise ValueError(
                 f"training.class_weights has {len(weights)} numbers, but model.head.classes is {classes}:"
@@ -75,7 +75,7 @@ class Experiment(Spec):
     @property
     def known_classes(self) -> int | None:
         """Required number of classes; None if the data determines `head.classes`."""
-        return None if self.data.kind == "table" else self.model.head.classes
+        return None if self.data.kind == "table" else getattr(self.model.head, "classes", None)
 
 
 def replace(experiment: Experiment, changes: Mapping[str, object], where: str = "experiment") -> Experiment:

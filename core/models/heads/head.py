@@ -21,6 +21,8 @@ class Head(Spec):
 
     targets: ClassVar[tuple[str, ...]]
     """Names of the arrays in `Batch.targets` used by the loss."""
+    needs_states: ClassVar[bool] = False
+    """Whether `forward` reads the final states of the encoder (`Encoded.states`)."""
 
     @abstractmethod
     def check_encoder(self, encoder: Encoder) -> None:

@@ -75,7 +75,7 @@ class PooledHead(Head):
         )
         return hidden + linear_parameters("head", self.outputs, self.hidden_size or features, self.init)
 
-    def forward(self, arrays: Arrays, encoded: Encoded, dropout: Dropout, rounded: Rounding = exactly) -> Arrays:
+    def forward(self, arrays: Arrays, encoded: Encoded, batch: Batch, dropout: Dropout, rounded: Rounding = exactly) -> Arrays:
         """Return `pooled` [B, F], optionally `head.hidden` [B, F'], and `logits` [B, outputs]."""
         found = {"pooled": activate(encoded.activation, pool(self.pooling, encoded))}
         features = dropout(found["pooled"], "head.pooled", self.dropout)
