@@ -134,7 +134,7 @@ def margin(model: Model, parameters: Arrays, batch: Batch, dropout: Dropout, rou
     zero. If it is below rounding error, two frameworks may validly take different sides.
     """
     _, encoded = encode(model, parameters, batch, dropout, rounded)
-    return model.head.margin(parameters, model.encoder, encoded, dropout, rounded)
+    return model.head.margin(parameters, encoded, batch, dropout, rounded)
 
 
 def encode(

@@ -2,5 +2,6 @@
 
 from backends.paddle.heads.decoder import DecoderHead
 from backends.paddle.heads.pooled import PooledHead
+from backends.paddle.heads.tokens import TokenHead
 
-HEADS = {"pooled": PooledHead, "decoder": DecoderHead}
+HEADS = {"pooled": PooledHead, "tokens": TokenHead, "decoder": DecoderHead}

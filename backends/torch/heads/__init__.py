@@ -2,5 +2,6 @@
 
 from backends.torch.heads.decoder import DecoderHead
 from backends.torch.heads.pooled import PooledHead
+from backends.torch.heads.tokens import TokenHead
 
-HEADS = {"pooled": PooledHead, "decoder": DecoderHead}
+HEADS = {"pooled": PooledHead, "tokens": TokenHead, "decoder": DecoderHead}

@@ -6,13 +6,19 @@ from pydantic import Discriminator, Tag
 
 from core.models.heads.decoder import DecoderHead
 from core.models.heads.pooled import PooledHead
+from core.models.heads.tokens import TokenHead
 
-FAMILIES = {"pooled": PooledHead, "decoder": DecoderHead}
-"""Head classes by `kind`."""
-
-
-def _kind(value):
-    return value.get("kind", "pooled") if isinstance(value, dict) else getattr(value, "kind", "pooled")
+FAMILIES = {"pooled": PooledHead, "tokens": TokenHead, "decoder": DecoderHead}
+"""Head classes by `kind`; the first is the default."""
 
 
-AnyHead = Annotated[Annotated[PooledHead, Tag("pooled")] | Annotated[DecoderHead, Tag("decoder")], Discriminator(_kind)]
+def _kind(value: object) -> str:
+    first = next(iter(FAMILIES))
+    kind = value.get("kind", first) if isinstance(value, dict) else getattr(value, "kind", first)
+    return kind if isinstance(kind, str) else first
+
+
+AnyHead = Annotated[
+    Annotated[PooledHead, Tag("pooled")] | Annotated[TokenHead, Tag("tokens")] | Annotated[DecoderHead, Tag("decoder")],
+    Discriminator(_kind, custom_error_type="kind", custom_error_message=f"kind should be one of {', '.join(FAMILIES)}"),
+]
