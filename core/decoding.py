@@ -50,9 +50,7 @@ class Decoded:
         return self.ids[number, : self.lengths[number]]
 
 
-def decode(
-    engine: Decoder, batch: Batch, limit: int, beam: int = 1, length_penalty: float = LENGTH_PENALTY
-) -> Decoded:
+def decode(engine: Decoder, batch: Batch, limit: int, beam: int = 1, length_penalty: float = LENGTH_PENALTY) -> Decoded:
     """Decode the sources of a batch to at most `limit` tokens, including EOS.
 
     In each step the `beam` most probable hypotheses of a source are kept, by log p; a finished one keeps its place.

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from core.batch import PAD, Batch
+from core.strings import SPACE
 
 BOS, EOS = 2, 3
 """Ids that begin a decoder's input and end its output; PAD is 0 and UNK is 1, as for sources."""
 TARGET = "target"
 """Name of the targets: ids [B, M], each row ended by EOS and padded with PAD."""
+
+
+def join_tokens(ids: np.ndarray, tokens: Sequence[str]) -> str:
+    """Return the string of a target from its `ids` and the `tokens` of its vocabulary, special ones first.
+
+    Tokens of one character each are joined, with a space for `SPACE`; others are separated by spaces.
+    """
+    if all(len(token) == 1 for token in tokens[EOS + 1 :]):
+        return "".join(tokens[number] for number in ids).replace(SPACE, " ")
+    return " ".join(tokens[number] for number in ids)
 
 
 def target_lengths(batch: Batch) -> np.ndarray:

@@ -36,9 +36,7 @@ class ReferenceEngine:
         encoded = encode(self.model, self._parameters, batch, no_dropout, self.rounded)[1]
         return of_kind(self.model.head, DecoderHead).begin(self._parameters, encoded, batch, self.rounded)
 
-    def decode_step(
-        self, state: DecoderState, ids: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray | None, DecoderState]:
+    def decode_step(self, state: DecoderState, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray | None, DecoderState]:
         """Return logits [R, V], attention weights [R, S] or None, and the next state."""
         found, state = of_kind(self.model.head, DecoderHead).step(self._parameters, state, ids, self.rounded)
         return found["logits"][:, 0], found["attention"][:, 0] if "attention" in found else None, state

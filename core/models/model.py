@@ -106,12 +106,15 @@ def product_weights(model: Model) -> list[str]:
     return [row.name for row in parameter_table(model) if not row.is_bias and not row.looked_up]
 
 
-def dropout_places(model: Model, rows: int, width: int) -> Places:
-    """Return shape and rate of every dropout place, for a batch of `rows` sequences of `width`."""
+def dropout_places(model: Model, rows: int, width: int, outputs: int | None = None) -> Places:
+    """Return shape and rate of every dropout place, for a batch of `rows` sequences of `width`.
+
+    `outputs` is the width of the head's places (`Head.output_width`), by default that of the sequences.
+    """
     places = {
         **model.embedding.dropout_places(rows, width),
         **model.encoder.dropout_places(rows, width, model.embedding.output_size),
-        **model.head.dropout_places(rows, width, model.features),
+        **model.head.dropout_places(rows, width if outputs is None else outputs, model.features),
     }
     return {place: (shape, rate) for place, (shape, rate) in places.items() if rate > 0.0}
 

@@ -19,6 +19,7 @@ ARGUMENT_FLAGS = {
     "device": "--device",
     "implementation": "--impl",
     "out": "--out",
+    "split": "--split",
     "resume": "--resume",
     "shapes": "--shapes",
     "entry": "--state",

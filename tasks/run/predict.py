@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from io import BytesIO
 from itertools import chain
 from pathlib import Path
@@ -25,6 +25,7 @@ from core.train.run_folder import RunFolder
 from tasks.cli import terminal
 from tasks.cli.console import DataProgress, fact
 from tasks.cli.terminal import note
+from tasks.run.counts import Counts
 from tasks.run.evaluators import NUMPY, evaluator
 from tasks.run.explain import Explained, Unexplained, check_page, show, write_page
 from tasks.run.predict_file import (
@@ -42,9 +43,6 @@ from tasks.run.predict_file import (
     write_predictions,
 )
 from tasks.run.worker import Request
-
-SHOWN = 5
-"""Number of texts without tokens whose numbers are printed."""
 
 
 @dataclass(frozen=True)
@@ -64,27 +62,6 @@ class PredictOptions:
     text_column: str | None = None
     encoding: str | None = None
     """Encoding of the input; that of the run if None, as for `text_column`."""
-
-
-@dataclass
-class Counts:
-    """Numbers of texts: all, those without tokens, and the first of these."""
-
-    texts: int = 0
-    empty: int = 0
-    first: list[int] = field(default_factory=list)
-
-    def add(self, number: int, empty: bool) -> None:
-        self.texts += 1
-        self.empty += empty
-        if empty and len(self.first) < SHOWN:
-            self.first.append(number)
-
-    def describe(self, unit: str) -> str:
-        """Return which texts have no prediction."""
-        numbers = ", ".join(map(str, self.first)) + (", ..." if self.empty > len(self.first) else "")
-        which = f"{unit}{'s' if self.empty > 1 else ''} {numbers}"
-        return f"no prediction for {self.empty:,} of {self.texts:,} texts: no tokens ({which})"
 
 
 class Predictor:
@@ -168,6 +145,8 @@ PREDICTORS = {"pooled": Predictor}
 def predictor_of(run: str, request: Request, wanted: PredictOptions) -> Predictor:
     """Return what predicts with a run."""
     experiment, _ = RunFolder.open(Path(run)).read_record()
+    if experiment.model.head.kind not in PREDICTORS:
+        raise UserError(f"{run}: run of task {experiment.task}: use python -m tasks.{experiment.task} predict")
     return PREDICTORS[experiment.model.head.kind](run, request, wanted)
 
 
@@ -182,7 +161,7 @@ def predict(run: str, texts: list[str], request: Request, wanted: PredictOptions
         check_page(Path(wanted.out), "--out")
     with DataProgress() if wanted.out is not None else nullcontext(no_progress) as progress:
         # The input is opened before the slow import of a framework.
-        given = _given(texts, experiment, wanted, progress)
+        given = given_texts(texts, experiment, wanted, progress)
         if wanted.out is not None:
             predictor_of(run, request, wanted).write(given, Path(wanted.out))
             return 0
@@ -198,7 +177,7 @@ def predict(run: str, texts: list[str], request: Request, wanted: PredictOptions
     return 0
 
 
-def _given(texts: list[str], experiment: Experiment, wanted: PredictOptions, progress: Progress) -> Texts:
+def given_texts(texts: list[str], experiment: Experiment, wanted: PredictOptions, progress: Progress) -> Texts:
     """Return the texts of arguments, a file or standard input. Raises UserError if there is none."""
     file = wanted.file
     if file is not None and is_table(file):

@@ -140,9 +140,7 @@ class DecoderHead(nn.Layer):
         # Paddle's `log_softmax` and `cross_entropy` clip log-probabilities at -64 (`pooled.py`).
         shifted = logits - logits.detach().max(axis=-1, keepdim=True)
         log_probabilities = shifted - shifted.exp().sum(axis=-1, keepdim=True).log()
-        found = F.nll_loss(
-            log_probabilities.reshape([-1, logits.shape[-1]]), target.reshape([-1]), reduction="none"
-        )
+        found = F.nll_loss(log_probabilities.reshape([-1, logits.shape[-1]]), target.reshape([-1]), reduction="none")
         return found.reshape(target.shape) * inputs.decoder.mask[:, :, 0]
 
     def right(self, outputs: dict[str, paddle.Tensor], inputs: Inputs) -> paddle.Tensor:

@@ -42,7 +42,13 @@ def attention_parameters(kind: Score, states: int, features: int, init: Init) ->
 
 
 def attend(
-    kind: Score, arrays: Arrays, h: np.ndarray, keys: np.ndarray, values: np.ndarray, real: np.ndarray, rounded: Rounding
+    kind: Score,
+    arrays: Arrays,
+    h: np.ndarray,
+    keys: np.ndarray,
+    values: np.ndarray,
+    real: np.ndarray,
+    rounded: Rounding,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the attention weights [B, M, S] and the contexts [B, M, F].
 

@@ -15,23 +15,26 @@ c_0 = W_c [c_forward, c_reverse] + b_c without tanh, as cell states are unbounde
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
 
-from core.batch import PAD, Batch, real_mask
+from core.batch import PAD, Batch, Targets, real_mask
+from core.decoding import decode
 from core.errors import UserError
 from core.models.encoders.encoder import Encoded, Encoder, Places, States
 from core.models.encoders.recurrent import Cell, RecurrentEncoder, layer_weights, recurrent_states
 from core.models.heads.attention import KEY, Score, attend, attention_parameters
+from core.models.heads.decoder_scores import DecoderEvaluation, outcomes_of, summarize_outputs
 from core.models.heads.decoder_state import DecoderState
 from core.models.heads.head import Head
 from core.models.heads.pooled import cross_entropies
+from core.models.heads.tokens import sequences_of
 from core.models.parameters import Init, Parameter, linear_parameters
 from core.models.precision import Rounding, exactly
 from core.models.types import Arrays, Dropout, no_dropout
-from core.schema import DropoutRate, of_kind
+from core.schema import DropoutRate
 from core.target_sequences import EOS, TARGET, decoder_batch, step_batch, target_lengths
 
 TABLE = "target.embedding.weight"
@@ -43,6 +46,7 @@ class DecoderHead(Head):
 
     targets: ClassVar[tuple[str, ...]] = (TARGET,)
     needs_states: ClassVar[bool] = True
+    classes: ClassVar[int] = 0
 
     kind: Literal["decoder"] = "decoder"
     vocab_size: int = Field(default=1000, ge=LEAST_VOCABULARY)
@@ -81,11 +85,14 @@ class DecoderHead(Head):
         if self.bridge == "none" and encoder.bidirectional:
             raise ValueError("head.bridge none needs an encoder of one direction: use linear, or bidirectional false")
 
-    def check_targets(self, targets: dict) -> None:
-        tokens = targets[TARGET].values if hasattr(targets[TARGET], "values") else targets[TARGET]
-        low, high = int(tokens.min()), int(tokens.max())
-        if low < PAD or high >= self.vocab_size:
-            raise UserError(f"expected target ids in 0..{self.vocab_size - 1}, got {low}..{high}: encode them again")
+    def check_targets(self, targets: Targets, lengths: np.ndarray) -> None:
+        target = sequences_of(targets, TARGET)
+        ends = target.values[target.offsets[1:] - 1]
+        if target.lengths.min() < 1 or (ends != EOS).any():
+            raise UserError("a target does not end with EOS: encode the targets again")
+        low, high = int(target.values.min()), int(target.values.max())
+        if low <= PAD or high >= self.vocab_size:
+            raise UserError(f"expected target ids in 1..{self.vocab_size - 1}, got {low}..{high}: encode them again")
 
     @property
     def recurrent(self) -> RecurrentEncoder:
@@ -175,9 +182,7 @@ class DecoderHead(Head):
             found[f"decoder.l{number}"] = x
             last.append(states)
         if self.attention != "none":
-            weights, context = attend(
-                self.attention, arrays, x, state.keys, state.values, state.real, rounded
-            )
+            weights, context = attend(self.attention, arrays, x, state.keys, state.values, state.real, rounded)
             found["attention"] = weights * real[:, :, None]
             x = np.concatenate([x, context * real[:, :, None]], axis=-1)
         features = dropout(x, "head.features", self.dropout)
@@ -196,6 +201,9 @@ class DecoderHead(Head):
         }
         return {place: ((rows, width, size), self.dropout) for place, size in sizes.items()}
 
+    def output_width(self, batch: Batch) -> int:
+        return batch.targets[TARGET].shape[1]
+
     def counted(self, batch: Batch) -> int:
         return int(target_lengths(batch).sum())
 
@@ -205,10 +213,30 @@ class DecoderHead(Head):
         flat = cross_entropies(logits.reshape(-1, self.vocab_size), target.reshape(-1), class_weights)
         return np.where(target != PAD, flat.reshape(target.shape), 0.0)
 
-    def score(self, logits, targets):
-        raise NotImplementedError
+    def outcomes(self, logits: np.ndarray, batch: Batch, arrays: Arrays) -> np.ndarray:
+        raise TypeError("a decoder is evaluated with an engine: use `evaluated`")
 
-    def margin(self, arrays: Arrays, encoder: Encoder, encoded: Encoded, dropout: Dropout, rounded: Rounding) -> float:
+    def evaluated(self, engine: Any, batch: Batch, arrays: Arrays) -> np.ndarray:
+        """Return what `score` needs of every text, with greedy search (`core/models/heads/decoder_scores.py`)."""
+        return outcomes_of(engine.logits(batch), decode(engine, batch, self.max_output), batch, self.max_output)
+
+    def score(self, outcomes: np.ndarray, targets: Targets, classes: tuple[str, ...] = ()) -> DecoderEvaluation:
+        return summarize_outputs(outcomes, targets)
+
+    def answers(self, targets: Targets, lengths: np.ndarray) -> np.ndarray:
+        return np.ones(len(lengths), np.int64)
+
+    def random_targets(self, rng: np.random.Generator, lengths: np.ndarray) -> dict[str, np.ndarray]:
+        own = rng.permutation(np.arange(len(lengths)) % 5 + 1)
+        real = np.arange(own.max()) < own[:, None] - 1
+        target = np.where(real, rng.integers(EOS + 1, self.vocab_size, real.shape), PAD)
+        target[np.arange(len(own)), own - 1] = EOS
+        return {TARGET: target}
+
+    def constant_targets(self, batch: Batch, index: int) -> dict[str, np.ndarray]:
+        return {**batch.targets, TARGET: np.where(batch.targets[TARGET] != PAD, index, PAD)}
+
+    def margin(self, arrays: Arrays, encoded: Encoded, batch: Batch, dropout: Dropout, rounded: Rounding) -> float:
         return np.inf
 
     def describe(self) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,5 +27,7 @@ class DecoderState:
 def map_state(state: DecoderState, own: Any) -> DecoderState:
     """Apply `own(array, axis)` to every array of a state; `axis` is that of its rows."""
     layers = tuple(States(own(h, 1), None if c is None else own(c, 1)) for h, c in state.layers)
-    others = (None if array is None else own(array, 0) for array in (state.context, state.keys, state.values, state.real))
+    others = (
+        None if array is None else own(array, 0) for array in (state.context, state.keys, state.values, state.real)
+    )
     return DecoderState(layers, *others)
