@@ -66,7 +66,7 @@ def attention_figure(maps: list[AttentionMap], title: str) -> Figure:
     ratios = [columns for _, columns in sizes]
     image = None
     for axes, own, (rows, columns) in zip(
-        figure.subplots(1, len(maps), width_ratios=ratios, squeeze=False)[0], maps, sizes
+        figure.subplots(1, len(maps), width_ratios=ratios, squeeze=False)[0], maps, sizes, strict=True
     ):
         image = axes.imshow(own.weights[:rows, :columns], cmap="Blues", vmin=0.0, vmax=1.0)
         _label(axes.set_xticks, own.source[:columns])

@@ -190,28 +190,28 @@ def predict_command(program: str, argv: list[str]) -> int:
         raw=arguments.raw,
         encoding=arguments.encoding,
     )
-    return _predict(arguments.run, arguments.text, Request.read(arguments), wanted, arguments.beam, arguments.picture)
-
-
-def _predict(
-    run: str, texts: list[str], request: Request, wanted: PredictOptions, beam: int, picture: str | None
-) -> int:
-    for flag, path in (("--out", wanted.out), ("--picture", picture)):
+    for flag, path in (("--out", wanted.out), ("--picture", arguments.picture)):
         if path is not None:
             check_page(Path(path), flag)
-    predictor = OutputPredictor(run, request, wanted, beam)
+    predictor = OutputPredictor(arguments.run, Request.read(arguments), wanted, arguments.beam)
     if wanted.interactive:
         return predict_interactively(predictor, wanted.encoding)
+    maps = _predict(predictor, arguments.text)
+    if arguments.picture and maps:
+        draw_attention(maps[:DRAWN], f"attention of {arguments.run}", Path(arguments.picture))
+        fact("picture", arguments.picture)
+    return 0
+
+
+def _predict(predictor: OutputPredictor, texts: list[str]) -> list[AttentionMap]:
+    """Write, print or explain the outputs; return the attention maps of an explanation."""
+    wanted = predictor.wanted
     with DataProgress() if wanted.out is not None else nullcontext(no_progress) as progress:
         given = given_texts(texts, predictor.experiment, wanted, progress)
         if wanted.out is not None:
             predictor.write(given, Path(wanted.out))
-            return 0
-        if not wanted.explain:
+        elif wanted.explain:
+            return predictor.explain(given)
+        else:
             predictor.predict(given)
-            return 0
-        maps = predictor.explain(given)
-    if picture is not None and maps:
-        draw_attention(maps[:DRAWN], f"attention of {run}", Path(picture))
-        fact("picture", picture)
-    return 0
+    return []

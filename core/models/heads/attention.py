@@ -1,7 +1,7 @@
 """Attention of a decoder over the outputs of its encoder: parameters and NumPy reference.
 
-Notation: h [B, M, H] are the decoder's outputs, e [B, S, F] those of the encoder. Scores, Bahdanau et al. 2015 and Luong
-et al. 2015, without biases:
+Notation: h [B, M, H] are the outputs of the decoder, e [B, S, F] those of the encoder. Scores, without biases (Bahdanau
+et al. 2015, Luong et al. 2015):
 
 - `additive`: v . tanh(W_q h + W_k e), with W_q [H, H], W_k [H, F], v [H]
 - `dot`: h . (W_k e) / sqrt(H)
@@ -16,6 +16,7 @@ from typing import Literal
 
 import numpy as np
 
+from core.models.heads.decoder_state import DecoderState
 from core.models.parameters import Init, Parameter
 from core.models.precision import Rounding
 from core.models.types import Arrays
@@ -42,19 +43,13 @@ def attention_parameters(kind: Score, states: int, features: int, init: Init) ->
 
 
 def attend(
-    kind: Score,
-    arrays: Arrays,
-    h: np.ndarray,
-    keys: np.ndarray,
-    values: np.ndarray,
-    real: np.ndarray,
-    rounded: Rounding,
+    kind: Score, arrays: Arrays, h: np.ndarray, state: DecoderState, rounded: Rounding
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the attention weights [B, M, S] and the contexts [B, M, F].
+    """Return the attention weights [B, M, S] and the contexts [B, M, F] of h [B, M, H].
 
-    `keys` [B, S, H] are W_k e, `values` [B, S, F] are e, `real` [B, S] is True at real tokens. Supports complex steps.
-    The sums over S are sequential, so that padding does not change their rounding.
+    Supports complex steps. The sums over S are sequential, so that padding does not change their rounding.
     """
+    keys, values, real = state.keys, state.values, state.real
     if kind == "dot":
         products = [(h * keys[:, None, s]).sum(axis=-1) for s in range(keys.shape[1])]
         scores = np.stack(products, axis=-1) / np.sqrt(h.shape[-1])

@@ -182,7 +182,7 @@ class DecoderHead(Head):
             found[f"decoder.l{number}"] = x
             last.append(states)
         if self.attention != "none":
-            weights, context = attend(self.attention, arrays, x, state.keys, state.values, state.real, rounded)
+            weights, context = attend(self.attention, arrays, x, state, rounded)
             found["attention"] = weights * real[:, :, None]
             x = np.concatenate([x, context * real[:, :, None]], axis=-1)
         features = dropout(x, "head.features", self.dropout)
