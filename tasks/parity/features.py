@@ -16,7 +16,7 @@ FEATURES: dict[str, Callable[[Experiment], object]] = {
     "dropout between layers": lambda e: _layers(e) > 1 and getattr(e.model.encoder, "dropout", 0),
     "dropout in the head": lambda e: e.model.head.dropout,
     "several layers": lambda e: _layers(e) > 1,
-    "hidden layer of the head": lambda e: e.model.head.hidden_size,
+    "hidden layer of the head": lambda e: getattr(e.model.head, "hidden_size", None),
     "one logit": lambda e: getattr(e.model.head, "one_logit", False),
     "one-hot lookup": lambda e: e.model.embedding.lookup == "one_hot",
     "static copy of the embedding": lambda e: e.model.embedding.static_copy,
