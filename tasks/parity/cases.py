@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from core.spec.experiment import Experiment, replace
 from tasks.cli.recipes import DIGIT_SUM
+from tasks.parity.decoder_cases import DECODERS, PAIR_TRAINING, DecoderCase
 
 Changes = tuple[tuple[str, object], ...]
 """Pairs of dotted spec field and value."""
@@ -152,7 +153,7 @@ GRID = [
     )
 ]
 
-VARIANTS: list[Case | TextCNNCase | TaggerCase | BagCase] = [
+VARIANTS: list[Case | TextCNNCase | TaggerCase | BagCase | DecoderCase] = [
     Case("lstm", 1, True, "mean", "index", (("model.head.hidden_size", 4),)),
     Case("gru", 1, True, "last", "index", (("model.head.hidden_size", 4), ("model.head.activation", "tanh"))),
     Case("lstm", 1, True, "max", "index", (("model.head.classes", 2), ("model.head.one_logit", True))),
@@ -207,7 +208,7 @@ BAG = [
     BagCase("max", "one_hot", (STATIC_COPY,)),
 ]
 
-VARIANTS += TEXTCNN + BAG
+VARIANTS += TEXTCNN + BAG + DECODERS
 
 
 TAGGERS = [
@@ -378,5 +379,6 @@ TRAINING: dict[str, dict[str, object]] = {
         "model.encoder.cell": "residual_srn",
         "model.embedding.lookup": "one_hot",
     },
+    **PAIR_TRAINING,
 }
 """Training runs of `--all` on real reviews and the textbook's digits, as changes to `PARITY_SPEC`."""

@@ -67,7 +67,8 @@ def report(task: Task, run: Run, result: dict, example: str) -> None:
     )
     fact("curves", str(folder.path / "curves.png"), WIDTH)
     for name, picture in presenter(experiment).PICTURES.items():
-        fact(name, str(folder.path / picture), WIDTH)
+        if (folder.path / picture).is_file():
+            fact(name, str(folder.path / picture), WIDTH)
     text = f'"{task.example}"' if task.example else quoted(example or "a text")
     fact("next", f"python -m {task.program} predict {quoted(folder.path)} {text}", WIDTH, command=True)
 
