@@ -36,7 +36,8 @@ def case(request, rng):
     parameters = {name: 2.0 * array for name, array in parameters.items()}
     ids = rng.integers(1, 11, LENGTH)
     values = trace(experiment.model, parameters, ids, place)
-    weights = layer_weights(of_kind(experiment.model.encoder, RecurrentEncoder), parameters, place.layer)[int(place.reverse)]
+    encoder = of_kind(experiment.model.encoder, RecurrentEncoder)
+    weights = layer_weights(encoder, parameters, place.layer)[int(place.reverse)]
     return experiment, parameters, ids, place, values, weights
 
 

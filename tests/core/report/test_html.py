@@ -103,6 +103,7 @@ def exploding(folder: Path) -> str:
             "training": dict.fromkeys(WAYS, training),
             "state_gradients": {hostile("when"): {"<b> h": values}},
             "seeds": [hostile("seed")],
+            "powers": {hostile("when"): {"norms": values, "radius": [0.5, 0.5]}},
             "vanishing_epochs": hostile("epochs"),
             "versions": {hostile("library"): hostile("version")},
             "machine": {hostile("machine field"): hostile("machine")},
@@ -156,7 +157,7 @@ def test_hostile_strings_are_shown_whole_and_do_nothing(build, tmp_path):
         assert any(hostile("framework 0") in own.get("data-name", "") for _, own in found.tags)
     if build is exploding:
         (*_, alt) = (own["alt"] for tag, own in found.tags if tag == "img")
-        assert alt == f"{PICTURES['vanishing']}, {hostile('label 1')}"
+        assert alt == f"{PICTURES['powers']}, {hostile('label 1')}"
 
 
 @each_page
