@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -10,6 +11,46 @@ import numpy as np
 from core.errors import UserError
 
 PAD, UNK = 0, 1
+
+
+@dataclass(frozen=True)
+class Ragged:
+    """Integer sequences of unequal length, concatenated: sequence n is `values[offsets[n]:offsets[n + 1]]`.
+
+    `values` [total]; `offsets` [N + 1] int64.
+    """
+
+    values: np.ndarray
+    offsets: np.ndarray
+
+    @classmethod
+    def of(cls, sequences: list[np.ndarray]) -> Ragged:
+        """Concatenate sequences."""
+        lengths = [len(sequence) for sequence in sequences]
+        values = np.concatenate(sequences) if sequences else np.zeros(0, np.int64)
+        return cls(values, np.concatenate(([0], np.cumsum(lengths))).astype(np.int64))
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, number: int) -> np.ndarray:
+        return self.values[self.offsets[number] : self.offsets[number + 1]]
+
+    @property
+    def lengths(self) -> np.ndarray:
+        return np.diff(self.offsets)
+
+    def padded(self, rows: np.ndarray) -> np.ndarray:
+        """Return the sequences `rows`, in that order, padded with 0 to the longest, [len(rows), width] int64."""
+        return padded([self[row] for row in rows])
+
+    def first(self, size: int) -> Ragged:
+        """Return the first `size` sequences."""
+        return Ragged(self.values[: self.offsets[size]], self.offsets[: size + 1])
+
+
+Targets = Mapping[str, "np.ndarray | Ragged"]
+"""Targets of a data set by name: arrays of N rows, or a sequence per text."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +78,9 @@ class Batch:
     """Sequences of unequal length, padded on the right with PAD to the longest.
 
     `ids` [B, L] int64; `lengths` [B] int64 (1 <= length <= L); `targets`: arrays of B rows by name, for a classifier
-    `label` [B] int64. `shard` locates these rows in a larger batch, None for a full batch. `masks` holds the dropout
-    masks of the full batch by dropout place, if they were prefetched (`core/data/prefetch.py`).
+    `label` [B] int64; sequences are padded with 0, as `tags` [B, L] int64. `shard` locates these rows in a larger
+    batch, None for a full batch. `masks` holds the dropout masks of the full batch by dropout place, if they were
+    prefetched (`core/data/prefetch.py`).
     """
 
     ids: np.ndarray
@@ -80,10 +122,15 @@ def pad(sequences: list[np.ndarray], targets: dict[str, np.ndarray]) -> Batch:
         raise UserError("a batch needs at least one text, got none")
     if lengths.min() == 0:
         raise UserError(f"text {int(lengths.argmin()) + 1} has no tokens: every text needs at least one token")
-    ids = np.full((len(sequences), lengths.max()), PAD, dtype=np.int64)
+    return Batch(padded(sequences), lengths, targets)
+
+
+def padded(sequences: list[np.ndarray]) -> np.ndarray:
+    """Pad integer sequences on the right with PAD (0) to the longest one, [B, L] int64."""
+    found = np.full((len(sequences), max(map(len, sequences))), PAD, dtype=np.int64)
     for row, sequence in enumerate(sequences):
-        ids[row, : len(sequence)] = sequence
-    return Batch(ids, lengths, targets)
+        found[row, : len(sequence)] = sequence
+    return found
 
 
 @dataclass(frozen=True)

@@ -46,8 +46,8 @@ from tasks.cli.streams import keep_working
 from tasks.cli.terminal import literal
 from tasks.run import both_frameworks
 from tasks.run.ensembles import make_members, train_group
+from tasks.run.present.pictures import draw_or_note
 from tasks.run.report import write_page
-from tasks.run.summary import draw_or_note
 from tasks.run.worker import Request, Worker
 
 PROGRAM = "python -m tasks.digit_sum"

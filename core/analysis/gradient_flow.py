@@ -13,6 +13,8 @@ import numpy as np
 from core.batch import Batch
 from core.engine.executor import Executor
 from core.models.encoders.recurrent import RecurrentEncoder
+from core.models.heads import AnyHead
+from core.models.heads.pooled import PooledHead
 from core.models.model import Model, parameter_table, product_weights
 from core.models.parameters import Parameter
 from core.models.precision import rounding_of
@@ -26,7 +28,11 @@ def one_layer_to_the_last_state(model: Model) -> bool:
     encoder, head = model.encoder, model.head
     if not isinstance(encoder, RecurrentEncoder):
         return False
-    return encoder.num_layers == 1 and not encoder.bidirectional and head.pooling == "last" and head.hidden_size is None
+    return encoder.num_layers == 1 and not encoder.bidirectional and _last_state(head)
+
+
+def _last_state(head: AnyHead) -> bool:
+    return isinstance(head, PooledHead) and head.pooling == "last" and head.hidden_size is None
 
 
 @dataclass(frozen=True)

@@ -193,6 +193,7 @@ def prepare(
             labels[chosen],
             [corpus.names[row] for row in chosen],
             final_ids,
+            tuple(corpus.classes),
         )
         sets[part] = dataset
         summary[part] = {

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from core.batch import PAD, Batch, pad
+from core.batch import PAD, Batch, Ragged, Targets, pad
 from core.data.vocabulary import Vocabulary
 from core.errors import UserError
 from core.models.model import Model
@@ -20,13 +20,15 @@ class Dataset:
     """Concatenated encoded, truncated sequences.
 
     Sequence n is `tokens[offsets[n]:offsets[n + 1]]`. `tokens` [total] int32; `offsets` [N + 1] int64; `targets`:
-    arrays of N rows by name (for a classifier `label` [N] int64); `names`: N identifiers for predictions.csv.
+    arrays of N rows by name (for a classifier `label` [N] int64), or sequences (`Ragged`); `names`: N identifiers for
+    predictions.csv; `classes`: names of the classes, tags or output tokens, () if unknown.
     """
 
     tokens: np.ndarray
     offsets: np.ndarray
-    targets: dict[str, np.ndarray]
+    targets: Targets
     names: list[str]
+    classes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -34,7 +36,10 @@ class Dataset:
     @property
     def labels(self) -> np.ndarray:
         """Labels [N] int64 of a classifier's data."""
-        return self.targets["label"]
+        labels = self.targets["label"]
+        if isinstance(labels, Ragged):
+            raise TypeError("got a sequence of labels per text, expected one label per text")
+        return labels
 
     @property
     def lengths(self) -> np.ndarray:
@@ -43,7 +48,19 @@ class Dataset:
     def batch(self, rows: np.ndarray) -> Batch:
         """Return the sequences `rows`, in that order, as one padded batch."""
         sequences = [self.tokens[self.offsets[row] : self.offsets[row + 1]] for row in rows]
-        return pad(sequences, {name: array[rows] for name, array in self.targets.items()})
+        targets = {
+            name: own.padded(rows) if isinstance(own, Ragged) else own[rows] for name, own in self.targets.items()
+        }
+        return pad(sequences, targets)
+
+    def first(self, most: int) -> Dataset:
+        """Return the first `most` texts, or all if there are fewer."""
+        size = min(most, len(self))
+        end = self.offsets[size]
+        targets = {
+            name: own.first(size) if isinstance(own, Ragged) else own[:size] for name, own in self.targets.items()
+        }
+        return Dataset(self.tokens[:end], self.offsets[: size + 1], targets, self.names[:size], self.classes)
 
 
 @dataclass(frozen=True)
@@ -80,7 +97,7 @@ def check_dataset(dataset: Dataset, model: Model) -> None:
         raise UserError(
             f"expected token ids in 1..{vocab_size - 1}, got {low}..{high}: encode with the model's vocabulary"
         )
-    model.head.check_targets(dataset.targets)
+    model.head.check_targets(dataset.targets, dataset.lengths)
 
 
 def epoch_order(lengths: np.ndarray, training: Training, epoch: int) -> list[np.ndarray]:

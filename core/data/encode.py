@@ -61,7 +61,11 @@ def encode_worded(texts: list[str], vocabulary: Vocabulary, text: Text) -> tuple
 
 
 def _dataset(
-    sequences: Iterable[np.ndarray], labels: np.ndarray, names: list[str], final_ids: np.ndarray | None = None
+    sequences: Iterable[np.ndarray],
+    labels: np.ndarray,
+    names: list[str],
+    final_ids: np.ndarray | None = None,
+    classes: tuple[str, ...] = (),
 ) -> Dataset:
     """Join sequences one at a time (there may be millions).
 
@@ -73,4 +77,4 @@ def _dataset(
         offsets.append(len(joined) // 4)
     tokens = np.frombuffer(joined, dtype=np.int32)
     offsets = np.frombuffer(offsets, dtype=np.int64)
-    return Dataset(tokens if final_ids is None else final_ids[tokens], offsets, {"label": labels}, names)
+    return Dataset(tokens if final_ids is None else final_ids[tokens], offsets, {"label": labels}, names, classes)

@@ -20,6 +20,10 @@ class ReferenceEngine:
         self.model, self.rounded = model, rounded
         self._parameters = {name: array.astype(np.float64) for name, array in parameters.items()}
 
+    def parameters(self) -> Arrays:
+        """Return the parameters, float64."""
+        return self._parameters
+
     def logits(self, batch: Batch) -> np.ndarray:
         """Return logits [B, outputs] float64."""
         return forward(self.model, self._parameters, batch, rounded=self.rounded)["logits"]

@@ -124,7 +124,7 @@ def forward(
     `rounded` is applied to the weights and inputs of matrix products (`core.models.precision.rounding_of`).
     """
     x, encoded = _encoded(model, parameters, batch, dropout, rounded)
-    return {"embedding": x, **encoded.layers, **model.head.forward(parameters, encoded, dropout, rounded)}
+    return {"embedding": x, **encoded.layers, **model.head.forward(parameters, encoded, batch, dropout, rounded)}
 
 
 def margin(model: Model, parameters: Arrays, batch: Batch, dropout: Dropout, rounded: Rounding) -> float:
@@ -134,7 +134,7 @@ def margin(model: Model, parameters: Arrays, batch: Batch, dropout: Dropout, rou
     zero. If it is below rounding error, two frameworks may validly take different sides.
     """
     _, encoded = _encoded(model, parameters, batch, dropout, rounded)
-    return model.head.margin(parameters, model.encoder, encoded, dropout, rounded)
+    return model.head.margin(parameters, encoded, batch, dropout, rounded)
 
 
 def _encoded(

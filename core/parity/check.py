@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from core.batch import Batch, pad
+from core.batch import Batch, pad, real_mask
 from core.data.dataset import Dataset
+from core.models.heads.head import Head
 from core.models.types import Arrays
 from core.parity.findings import Finding, named
 from core.parity.instances import random_parameters, well_conditioned
@@ -38,15 +39,14 @@ def compare_predictions(
     All predictions for `dataset` must be equal, except for ties. `absolute` is the largest difference of a probability,
     `relative` the share of different predictions.
     """
-    dtype, findings = experiment.training.dtype, []
+    dtype, findings, head = experiment.training.dtype, [], experiment.model.head
+    texts = np.repeat(np.arange(len(dataset)), head.answers(dataset.targets, dataset.lengths))
     for source, parameters in trained.items():
         evaluations = {
-            name: evaluate(engine_of(side, experiment, parameters).logits, experiment.model.head, dataset)
-            for name, side in sides.items()
+            name: evaluate(engine_of(side, experiment, parameters), head, dataset) for name, side in sides.items()
         }
         own = evaluations.pop(source)
-        top = np.sort(own.probabilities, axis=1)
-        tie = top[:, -1] - top[:, -2] < TIE[dtype]
+        tie = own.margins < TIE[dtype]
         for name, evaluation in evaluations.items():
             differs = (evaluation.predicted != own.predicted) & ~tie
             distance = np.abs(evaluation.probabilities - own.probabilities).max(axis=1)
@@ -61,7 +61,7 @@ def compare_predictions(
                     where=f"{int(differs.sum())} differ" + (f", {int(tie.sum())} ties" if tie.any() else ""),
                     value=float(differs.mean()),
                     limit=0.0,
-                    first=named([dataset.names[row] for row in np.flatnonzero(differs)]),
+                    first=named([dataset.names[row] for row in np.unique(texts[differs])]),
                 )
             )
     return findings
@@ -82,7 +82,8 @@ def run_parity_check(
     experiment, sides = comparison.experiment, comparison.sides
     rng = generator(seed, "probe")
     parameters, batch = well_conditioned(
-        experiment, lambda: (random_parameters(experiment, rng), probe_batch(comparison.train_set, rng))
+        experiment,
+        lambda: (random_parameters(experiment, rng), probe_batch(comparison.train_set, rng, experiment.model.head)),
     )
     report("rung 1", 0, 1)
     findings = compare_forward(experiment, parameters, batch, sides)
@@ -96,21 +97,16 @@ def run_parity_check(
     routes = dataclasses.replace(comparison, steps=min(30, trained.steps))
     findings += compare_routes(routes, workspace, lambda done, total: report("rung 4", done, total))
     report("rung 5", 0, 1)
-    findings += compare_predictions(experiment, trained.parameters, first_texts(comparison.dev_set, EVALUATED), sides)
+    findings += compare_predictions(experiment, trained.parameters, comparison.dev_set.first(EVALUATED), sides)
     return findings, trained
 
 
-def probe_batch(dataset: Dataset, rng: np.random.Generator) -> Batch:
+def probe_batch(dataset: Dataset, rng: np.random.Generator, head: Head) -> Batch:
     """Return a batch of a few texts, the first truncated to one token."""
     rows = rng.choice(len(dataset), min(PROBE_ROWS, len(dataset)), replace=False)
     batch = dataset.batch(rows)
     sequences = [ids[:length] for ids, length in zip(batch.ids, batch.lengths, strict=True)]
-    return pad([sequences[0][:1], *sequences[1:]], batch.targets)
-
-
-def first_texts(dataset: Dataset, most: int) -> Dataset:
-    """Return the first `most` texts of a data set."""
-    size = min(most, len(dataset))
-    end = dataset.offsets[size]
-    targets = {name: array[:size] for name, array in dataset.targets.items()}
-    return Dataset(dataset.tokens[:end], dataset.offsets[: size + 1], targets, dataset.names[:size])
+    shorter, targets = pad([sequences[0][:1], *sequences[1:]], batch.targets), dict(batch.targets)
+    for name in head.aligned:
+        targets[name] = np.where(real_mask(shorter), targets[name][:, : shorter.ids.shape[1]], 0)
+    return dataclasses.replace(shorter, targets=targets)

@@ -48,7 +48,7 @@ def random_batch(experiment: Experiment, rng: np.random.Generator, rows: int = 5
     """Draw a batch of random ids, with lengths 1 to `longest` (both included); `rows` >= 2."""
     lengths = rng.permutation([1, longest, *rng.integers(2, longest, rows - 2)])
     ids = [rng.integers(1, experiment.model.embedding.vocab_size, length) for length in lengths]
-    return pad(ids, {"label": rng.integers(0, experiment.model.head.classes, rows)})
+    return pad(ids, experiment.model.head.random_targets(rng, lengths))
 
 
 def well_conditioned(

@@ -186,10 +186,10 @@ def compare_extreme_logits(experiment: Experiment, parameters: Arrays, batch: Ba
     for size in (0.0, 100.0):
         logits = np.array([size]) if outputs == 1 else np.linspace(size, -size, outputs)
         least = 0 if outputs == 1 else outputs - 1
-        labels = np.full_like(batch.targets["label"], least)  # equal labels: at 0 unequal ones can cancel
+        # Equal labels: at 0 unequal ones can cancel.
+        labeled = dataclasses.replace(batch, targets=experiment.model.head.constant_targets(batch, least))
         arrays = {**parameters, "head.weight": np.zeros_like(parameters["head.weight"])}
         arrays["head.bias"] = logits.astype(parameters["head.bias"].dtype)
-        labeled = dataclasses.replace(batch, targets={**batch.targets, "label": labels})
         at = f"logits of {size:.0f}"
         for name, side in sides.items():
             loss, own = engine_of(side, experiment, arrays).gradients(labeled, 0)

@@ -10,6 +10,7 @@ from itertools import chain
 
 import numpy as np
 
+from core.report.figures import NONE
 from core.report.runs import Run
 from core.spec.experiment import Experiment
 
@@ -44,8 +45,8 @@ class Disagreement:
 
     name: str
     label: str
-    predictions: tuple[tuple[str, float], ...]
-    """Per run, the predicted class and its probability."""
+    predictions: tuple[tuple[str, float | None], ...]
+    """Per run, the prediction and its probability, None for a sequence of tags or tokens."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +60,8 @@ class Pair:
     differ: int = 0
     only_first_right: int = 0
     only_second_right: int = 0
-    largest_difference: float = 0.0
-    """Largest difference of any probability, over all texts and classes."""
+    largest_difference: float | None = 0.0
+    """Largest difference of any probability, over all texts and classes; None without probabilities."""
     shown: tuple[Disagreement, ...] = ()
     """At most MOST_TEXTS, sorted by the lower of the two probabilities, highest first."""
 
@@ -86,6 +87,7 @@ class Pair:
 
 def agreement(pairs: Sequence[Pair], names: Sequence[str]) -> dict[str, str]:
     """Return a table row, by column: the agreement of models called `names`, summed over pairs."""
+    known = [pair.largest_difference for pair in pairs if pair.largest_difference is not None]
     agree, total = sum(pair.agree for pair in pairs), sum(pair.documents for pair in pairs)
     return {
         "agree": f"{agree:,}",
@@ -93,7 +95,7 @@ def agreement(pairs: Sequence[Pair], names: Sequence[str]) -> dict[str, str]:
         "share": f"{agree / total:.1%}",
         f"only {names[0]} right": f"{sum(pair.only_first_right for pair in pairs):,}",
         f"only {names[1]} right": f"{sum(pair.only_second_right for pair in pairs):,}",
-        "largest difference": f"{max(pair.largest_difference for pair in pairs):.2g}",
+        "largest difference": f"{max(known):.2g}" if known else NONE,
     }
 
 
@@ -127,9 +129,9 @@ def compare(first: Run, second: Run) -> Pair:
     found = []
     for row in rows:
         both = (one.predicted[row], one.probabilities[row]), (predicted[row], probabilities[row])
-        sure = tuple((name, float(own[one.classes.index(name) if name in one.classes else 0])) for name, own in both)
+        sure = tuple((name, float(own[one.classes.index(name)]) if one.classes else None) for name, own in both)
         found.append(Disagreement(one.names[row], one.labels[row], sure))
-    found.sort(key=lambda own: (-min(probability for _, probability in own.predictions), own.name))
+    found.sort(key=lambda own: (-min(probability or 0.0 for _, probability in own.predictions), own.name))
     return Pair(
         first,
         second,
@@ -137,7 +139,7 @@ def compare(first: Run, second: Run) -> Pair:
         differ=len(rows),
         only_first_right=right.count((True, False)),
         only_second_right=right.count((False, True)),
-        largest_difference=float(np.abs(one.probabilities - probabilities).max()),
+        largest_difference=float(np.abs(one.probabilities - probabilities).max()) if one.classes else None,
         shown=tuple(found[:MOST_TEXTS]),
     )
 

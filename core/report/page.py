@@ -12,6 +12,8 @@ from core.report.runs import Run
 
 FEW_CLASSES = 6
 """Confusion matrices with more classes are collapsed."""
+SCORES = {"macro F1": "macro_f1", "F1": "f1", "exact match": "exact_match", "BLEU": "bleu"}
+"""Figures of the test split beside accuracy and loss, which depend on the kind of model, by column."""
 WORDS = ("framework", "model", "recipe", "device", "implementation")
 """Text columns of the table of runs."""
 
@@ -39,9 +41,9 @@ def page(runs: list[Run], pairs: list[Pair], texts: dict[str, dict[str, str]], n
         notes=warnings_of(runs),
         runs=runs,
         labels=[run.label for run in runs],
-        rows=[([(place, run.label)], run_figures(run)) for place, run in enumerate(runs)],
+        rows=[([(place, run.label)], run_figures(run, scores_of(runs))) for place, run in enumerate(runs)],
         words=WORDS,
-        best=("test accuracy", run_figures(runs[0])["test accuracy"]) if comparable(runs) else None,
+        best=("test accuracy", run_figures(runs[0], [])["test accuracy"]) if comparable(runs) else None,
         documents=" and ".join(dict.fromkeys(f"{run.figure('test.documents'):,}" for run in runs)),
         differing=differing,
         trees=spec_trees(experiments),
@@ -81,14 +83,20 @@ def _lead(runs: list[Run], pairs: list[Pair], differing: int) -> str:
     return f"{found} {same}"
 
 
-def run_figures(run: Run) -> dict[str, str]:
-    """Return the row of a run in the table of runs, by column."""
+def scores_of(runs: list[Run]) -> list[str]:
+    """Return the columns of `SCORES` that any of the runs has."""
+    return [name for name, key in SCORES.items() if any(run.figure(f"test.{key}") is not None for run in runs)]
+
+
+def run_figures(run: Run, scores: list[str]) -> dict[str, str]:
+    """Return the row of a run in the table of runs, by column, with these columns of `SCORES`."""
+    own = {name: run.figure(f"test.{SCORES[name]}") for name in scores}
     seconds = run.seconds_per_epoch
     share = run.result["training"].get("device_share")  # missing in older runs
     return {
         "test accuracy": f"{run.figure('test.accuracy'):.4f}",
         "dev accuracy": f"{run.figure('dev.accuracy'):.4f}",
-        "macro F1": f"{run.figure('test.macro_f1'):.4f}",
+        **{name: NONE if value is None else f"{value:.4f}" for name, value in own.items()},
         "test loss": f"{run.figure('test.loss'):.4f}",
         "framework": run.framework,
         "model": run.experiment.model.encoder.label,

@@ -31,8 +31,8 @@ class Run:
     predictions: Predictions | None
     problems: list[str]
 
-    def figure(self, name: str) -> float:
-        """Return a figure of the result by its dotted name."""
+    def figure(self, name: str) -> Any:
+        """Return a figure of the result by its dotted name, None if this kind of model has none."""
         return _at(self.result, name)
 
     @property
@@ -71,6 +71,11 @@ class Run:
         matrix, size = self.result["test"].get("confusion"), len(self.execution["classes"])
         square = isinstance(matrix, list) and len(matrix) == size and all(len(row) == size for row in matrix)
         return matrix if square else None
+
+    @property
+    def predicts_classes(self) -> bool:
+        """Whether the model predicts one of a few classes, for a text or a token."""
+        return bool(self.execution["classes"])
 
     @property
     def models_together(self) -> int:

@@ -19,7 +19,7 @@ from pydantic import ValidationError, model_validator
 
 from core.checked_json import check_digest
 from core.errors import UserError
-from core.models import encoders
+from core.models import encoders, heads
 from core.models.model import Model
 from core.schema import Spec
 from core.spec.class_weights import balanced_weights
@@ -37,8 +37,15 @@ def with_class_weights(experiment: Experiment, labels: np.ndarray) -> Experiment
     return experiment.model_copy(update={"training": training})
 
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 """Version of the spec and run-folder formats. A reader rejects newer versions."""
+
+
+ADDED: dict[int, tuple[str, ...]] = {4: ()}
+"""Fields that a record of an older format lacks, by the format that added them.
+
+Their defaults are what the older version did.
+"""
 
 
 class Experiment(Spec):
@@ -61,6 +68,8 @@ class Experiment(Spec):
     @model_validator(mode="after")
     def _a_weight_for_each_class(self):
         weights, classes = self.training.class_weights, self.model.head.classes
+        if weights is not None and not classes:
+            raise ValueError(f"training.class_weights is not supported by head.kind {self.model.head.kind}: remove it")
         if isinstance(weights, tuple) and self.known_classes is not None and len(weights) != classes:
             raise ValueError(
                 f"training.class_weights has {len(weights)} numbers, but model.head.classes is {classes}:"
@@ -147,6 +156,7 @@ LARGEST = 2**63
 KINDS = {
     "data": DATA_KINDS,
     "encoder": tuple(encoders.FAMILIES),
+    "head": tuple(heads.FAMILIES),
     "optimizer": ("adam", "sgd"),
     "class_weights": ("balanced", "weights"),
     "text_column": ("str", "tuple[str, ...]"),

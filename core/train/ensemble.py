@@ -126,7 +126,7 @@ def evaluate_each(ensemble: Ensemble, head: Head, datasets: list[Dataset]) -> li
         logits = ensemble.logits(stack.batch(np.tile(rows, (len(datasets), 1))))
         found.append(logits.reshape(len(datasets), len(rows), -1))
     logits = np.concatenate(found, axis=1)
-    return [head.score(own, dataset.targets) for own, dataset in zip(logits, datasets, strict=True)]
+    return [head.score(own, dataset.targets, dataset.classes) for own, dataset in zip(logits, datasets, strict=True)]
 
 
 def train_together(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from core.data.dataset import Dataset, evaluation_batches
 from core.engine.processes import SINGLE_PROCESS, ProcessGroup
 from core.models.heads.head import Head
 from core.models.heads.scores import Evaluation
+from core.models.types import Arrays
 
 EVALUATION_BATCH = 128
 """Sequences per batch in evaluation; it affects speed, not predictions."""
@@ -24,42 +26,71 @@ def no_report(done: int, total: int) -> None:
     """Show nothing."""
 
 
+class Evaluator(Protocol):
+    """What computes an evaluation: an engine, or the NumPy reference."""
+
+    def logits(self, batch: Batch) -> np.ndarray: ...
+
+    def parameters(self) -> Arrays: ...
+
+
 def evaluate(
-    logits_of: Callable[[Batch], np.ndarray],
+    engine: Evaluator,
     head: Head,
     dataset: Dataset,
     report: Report = no_report,
     group: ProcessGroup = SINGLE_PROCESS,
 ) -> Evaluation:
-    """Evaluate every sequence by `logits_of` (an engine's `logits`).
+    """Evaluate every sequence.
 
     Several processes share the batches, and all return the complete result.
     """
-    return head.score(all_logits(logits_of, dataset, report, group), dataset.targets)
+    arrays = engine.parameters() if head.reads_parameters else {}
+
+    def outcomes(batch: Batch) -> np.ndarray:
+        return head.outcomes(engine.logits(batch), batch, arrays)
+
+    counts = head.answers(dataset.targets, dataset.lengths)
+    return head.score(collected(outcomes, counts, dataset, report, group), dataset.targets, dataset.classes)
 
 
-def all_logits(
-    logits_of: Callable[[Batch], np.ndarray],
+def all_logits(logits_of: Callable[[Batch], np.ndarray], dataset: Dataset) -> np.ndarray:
+    """Return logits [N, outputs] of a classifier in the order of the data set. Raises ValueError if it is empty."""
+    return collected(logits_of, np.ones(len(dataset), np.int64), dataset)
+
+
+def collected(
+    rows_of: Callable[[Batch], np.ndarray],
+    counts: np.ndarray,
     dataset: Dataset,
     report: Report = no_report,
     group: ProcessGroup = SINGLE_PROCESS,
 ) -> np.ndarray:
-    """Return logits [N, outputs] in the order of the data set. Raises ValueError if it is empty."""
-    logits, done = None, 0
+    """Return the rows [counts.sum(), K] of all texts, in the order of the data set.
+
+    `rows_of(batch)` returns those of a batch, `counts` [N] of them per text. Raises ValueError for an empty data set.
+    """
+    starts = np.cumsum(counts) - counts
+    found, done = None, 0
     for number, (rows, batch) in enumerate(evaluation_batches(dataset, EVALUATION_BATCH)):
         mine = number % group.size == group.rank
-        # A process without any batch computes the first one, to know the number of outputs.
+        # A process without any batch computes the first one, to know the number of columns.
         if mine or (number == 0 and group.rank * EVALUATION_BATCH >= len(dataset)):
-            found = logits_of(batch)
-            if logits is None:
-                logits = np.zeros((len(dataset), found.shape[1]), dtype=found.dtype)
+            own = rows_of(batch)
+            if found is None:
+                found = np.zeros((int(counts.sum()), own.shape[1]), dtype=own.dtype)
             if mine:
-                logits[rows] = found
+                found[positions(starts[rows], counts[rows])] = own
         done += len(rows)
         report(done, len(dataset))
-    if logits is None:
+    if found is None:
         raise ValueError("expected a data set with at least one sequence")
-    return logits if group.size == 1 else group.sum(logits)
+    return found if group.size == 1 else group.sum(found)
+
+
+def positions(starts: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Return the concatenated ranges [start, start + count)."""
+    return np.repeat(starts - (np.cumsum(counts) - counts), counts) + np.arange(counts.sum())
 
 
 def device_share(lines: list[dict]) -> float | None:

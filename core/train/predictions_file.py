@@ -14,7 +14,7 @@ from core.errors import UserError
 from core.files import write_text_atomic
 
 COLUMNS = ("id", "label", "predicted")
-"""The first columns; `p_CLASS` follows for each class."""
+"""The first columns; `p_CLASS` follows for each class, if a text has one."""
 
 
 @dataclass(frozen=True)
@@ -52,15 +52,17 @@ class Predictions:
             if digest is not None and file_digest_of(data) != digest:
                 raise ValueError
             header, *rows = list(csv.reader(io.StringIO(data.decode("utf-8-sig"), newline="")))
-            names, labels, predicted, *shares = zip(*rows, strict=True)
+            names, labels, predicted, *shares = zip(*rows, strict=True) if rows else ((), (), ())
             classes = [name.removeprefix("p_") for name in header[3:]]
-            probabilities = np.array(shares, dtype=np.float64).T
+            probabilities = np.array(shares, dtype=np.float64).reshape(len(classes), -1).T
+            if not classes:  # sequences of tags or tokens
+                probabilities = np.zeros((len(rows), 0))
             if (
                 tuple(header[:3]) != COLUMNS
                 or probabilities.shape != (len(rows), len(classes))
                 or not ((probabilities >= 0) & (probabilities <= 1)).all()
                 or len(set(names)) != len(rows)
-                or not {*labels, *predicted} <= set(classes)
+                or (classes and not {*labels, *predicted} <= set(classes))
             ):
                 raise ValueError
         except FileNotFoundError:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from core.data.dataset import Dataset
 from core.engine import machine
 from core.engine.contract import Engine
@@ -20,7 +22,7 @@ def evaluate_best(engine: Engine, run: Run, group: ProcessGroup, report: Report 
     """
     best = run.folder.read_best(run.experiment.model) if group.rank == 0 else engine.parameters()
     engine.load(broadcast(group, best), {}, 0)
-    return evaluate(engine.logits, run.experiment.model.head, run.data.test, report, group)
+    return evaluate(engine, run.experiment.model.head, run.data.test, report, group)
 
 
 def summarize_run(run: Run, found: Evaluation) -> dict:
@@ -31,14 +33,16 @@ def summarize_run(run: Run, found: Evaluation) -> dict:
     """
     check_finite(found.loss, "the loss on test", run.state.step)
     test = run.data.test
-    run.folder.write_predictions(predictions_of(test, found, run.execution["classes"]))
+    run.folder.write_predictions(predictions_of(test, found))
     return result_of(run, found, run.folder.read_metrics())
 
 
-def predictions_of(dataset: Dataset, found: Evaluation, classes: list[str]) -> Predictions:
-    """Return the predictions of an evaluated data set, with class names."""
-    labels, predicted = ([classes[index] for index in own] for own in (dataset.labels, found.predicted))
-    return Predictions(dataset.names, labels, predicted, found.probabilities, classes)
+def predictions_of(dataset: Dataset, found: Evaluation) -> Predictions:
+    """Return the predictions of an evaluated data set; probabilities if they are those of one class per text."""
+    labels, predicted = found.strings(dataset.targets, dataset.classes)
+    if len(found.probabilities) != len(dataset) or found.probabilities.shape[1] != len(dataset.classes):
+        return Predictions(dataset.names, labels, predicted, np.zeros((len(dataset), 0)), [])
+    return Predictions(dataset.names, labels, predicted, found.probabilities, list(dataset.classes))
 
 
 def result_of(run: Run, found: Evaluation, metrics: list[dict]) -> dict:
@@ -53,10 +57,7 @@ def result_of(run: Run, found: Evaluation, metrics: list[dict]) -> dict:
         "data": execution["data"]["description"],
         "test": {
             "documents": len(run.data.test),
-            "accuracy": found.accuracy,
-            "loss": found.loss,
-            "macro_f1": found.macro_f1,
-            "confusion": found.confusion.tolist(),
+            **found.figures(),
         },
         "dev": {"accuracy": state.best_score, "loss": state.best_loss, "step": state.best_step},
         "training": {

@@ -30,7 +30,7 @@ from core.train.state import TrainingState, in_this_format
 from core.weights.array_file import read_arrays, write_arrays
 
 CHECKED_SINCE = 3
-"""First format whose files have digests, and whose records have every field."""
+"""First format whose files have digests."""
 
 RECORD, PLAN = "experiment.json", "plan.json"
 """The first file of a run, and of a folder of several runs."""
@@ -119,7 +119,7 @@ class RunFolder:
                 f"{path}: got format {version!r}, this version of seqtwin reads up to {FORMAT_VERSION}: update seqtwin"
             )
         experiment = parse_experiment(tree.get("experiment"), str(path))
-        check_complete(tree["experiment"], experiment, path, sections_only=version < CHECKED_SINCE)
+        check_complete(tree["experiment"], experiment, path, version)
         execution: dict = tree.get("execution")  # type: ignore[assignment]
         check_execution(execution, experiment, path)
         return experiment, execution

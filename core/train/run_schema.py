@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from core.errors import UserError
-from core.spec.experiment import Experiment, describe
+from core.spec.experiment import ADDED, Experiment, describe
 
 Count = Annotated[int, Field(ge=0)]
 Number = Annotated[float, Field(ge=0)]
@@ -110,13 +110,19 @@ def check_result(tree: dict, path: Path) -> None:
         raise _damaged(path, describe(error)) from None
 
 
-def check_complete(tree: Any, experiment: Experiment, path: Path, sections_only: bool) -> None:
-    """Raise UserError if a stored spec lacks a field, for which a default would be used.
+COMPLETE_SINCE = 3
+"""First format whose records have every field."""
 
-    `sections_only`: an older format may lack fields, but no section.
+
+def check_complete(tree: Any, experiment: Experiment, path: Path, version: int) -> None:
+    """Raise UserError if a stored spec of format `version` lacks a field, for which a default would be used.
+
+    Formats before `COMPLETE_SINCE` may lack fields, but no section; others may lack those that were `ADDED` later.
     """
-    for name in _missing(tree, experiment.model_dump(mode="json"), sections_only):
-        raise _damaged(path, f"experiment.{name} is missing")
+    later = {name for added, names in ADDED.items() if added > version for name in names}
+    for name in _missing(tree, experiment.model_dump(mode="json"), sections_only=version < COMPLETE_SINCE):
+        if name not in later:
+            raise _damaged(path, f"experiment.{name} is missing")
 
 
 def _missing(tree: Any, full: dict, sections_only: bool) -> Iterator[str]:

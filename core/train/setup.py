@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from core.batch import Ragged
 from core.data.class_checks import note_similar_labels
 from core.data.corpus import load_corpus, prepare
 from core.data.dataset import Prepared
@@ -170,7 +171,10 @@ def fitted(experiment: Experiment, prepared: Prepared) -> Experiment:
     changes: dict[str, object] = {"model.embedding.vocab_size": len(prepared.vocabulary)}
     if experiment.known_classes is None:
         changes["model.head.classes"] = len(prepared.classes)
-    return with_class_weights(replace(experiment, changes), prepared.train.labels)
+    expected = prepared.train.targets[experiment.model.head.targets[0]]
+    return with_class_weights(
+        replace(experiment, changes), expected.values if isinstance(expected, Ragged) else expected
+    )
 
 
 def tokenized_by(experiment: Experiment) -> dict[str, str]:

@@ -177,9 +177,7 @@ class _Loop(TrainingLoop):
         """Evaluate on dev, keep the best parameters, and save."""
         self.log()
         state = self.state
-        found = evaluate(
-            self.engine.logits, self.experiment.model.head, self.dev_set, self.observer.on_evaluating, self.group
-        )
+        found = evaluate(self.engine, self.experiment.model.head, self.dev_set, self.observer.on_evaluating, self.group)
         check_finite(found.loss, "the loss on dev", state.step)
         is_best = state.take(found)
         if is_best:
@@ -190,7 +188,7 @@ class _Loop(TrainingLoop):
         while len(state.epoch_seconds) < state.step // self.steps_per_epoch:
             state.epoch_seconds.append(state.seconds - sum(state.epoch_seconds))
         line = {"step": state.step, "epoch": self.epoch, "split": "dev", "loss": found.loss, "accuracy": found.accuracy}
-        self.folder.append_metrics([line])
+        self.folder.append_metrics([{**line, **found.quantities()}])
         self.save()
         self.observer.on_evaluation(self.epoch, state.step, found, is_best)
         self.clock = time.perf_counter()

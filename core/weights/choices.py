@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from core.errors import UserError
+from core.models.heads.pooled import PooledHead
+from core.models.model import Model
+
 
 @dataclass(frozen=True)
 class Choices:
@@ -23,3 +27,10 @@ class Choices:
     """Activation of a TextCNN."""
     layouts: Mapping[str, str] = field(default_factory=dict)
     """Layouts of single linear layers by module, where they differ from that of the file or are known."""
+
+
+def classifier_head(model: Model, where: str) -> PooledHead:
+    """Return the head of a classifier of texts. Raises UserError for another one, which is not converted."""
+    if not isinstance(model.head, PooledHead):
+        raise UserError(f"{where}: head of kind {model.head.kind}, but only classifiers of texts are converted")
+    return model.head

@@ -29,7 +29,7 @@ import numpy as np
 from core.errors import UserError
 from core.models.model import Model, parameter_table
 from core.spec.experiment import Experiment, replace
-from core.weights.choices import Choices
+from core.weights.choices import Choices, classifier_head
 from core.weights.finders import Part, check_finite, find_embedding, find_recurrent, join, shown
 from core.weights.finders_head import HeadFinder
 from core.weights.finders_textcnn import find_convolutions, find_tables, has_convolutions, in_layout_of
@@ -105,15 +105,14 @@ def convert(state: StateDict, layout: str, choices: Choices | None = None) -> Po
         if value is not None:
             changes[f"model.head.{field}"] = value
     model = replace(Experiment(), changes, where).model
+    head = classifier_head(model, where)
     if choices.pooling is None:
+        assumed.append(f"{head.pooling} pooling, which the weights do not determine (`pooling` last, mean or max)")
+    if choices.activation is None and head.hidden_size is not None:
         assumed.append(
-            f"{model.head.pooling} pooling, which the weights do not determine (`pooling` last, mean or max)"
+            f"{head.activation} after {modules['head.hidden']}, which the weights do not determine (`activation`)"
         )
-    if choices.activation is None and model.head.hidden_size is not None:
-        assumed.append(
-            f"{model.head.activation} after {modules['head.hidden']}, which the weights do not determine (`activation`)"
-        )
-    if model.head.one_logit:
+    if head.one_logit:
         assumed.append(f"the single output of {modules['head']} is the logit of class 1 of two")
     for name, source in sources.items():
         check_finite(arrays[name], source, where)

@@ -18,7 +18,7 @@ from core.batch import Batch
 from core.errors import UserError
 from core.models.embedding import STATIC_TABLE, TABLE
 from core.models.model import Model, forward
-from core.weights.choices import Choices
+from core.weights.choices import Choices, classifier_head
 from core.weights.convert import Port, convert, head_finder
 from core.weights.finders_head import OTHER_LAYOUT, SHOWN_LAYOUT
 from core.weights.state_dict import StateDict
@@ -39,9 +39,10 @@ class Candidate:
     @property
     def open(self) -> dict[str, str]:
         """The choices that the weights do not determine, by name."""
-        model, found = self.port.model, {"pooling": self.port.model.head.pooling}
-        if model.head.hidden_size is not None:
-            found["hidden activation"] = model.head.activation
+        model, head = self.port.model, classifier_head(self.port.model, "weights")
+        found: dict[str, str] = {"pooling": head.pooling}
+        if head.hidden_size is not None:
+            found["hidden activation"] = head.activation
         if hasattr(model.encoder, "activation"):
             found["TextCNN activation"] = str(getattr(model.encoder, "activation"))  # noqa: B009
         found["padding"] = PADDINGS[self.padding]
@@ -85,7 +86,7 @@ def search(space: Space, witness: Witness) -> list[Fit]:
     fits = []
     for candidate in candidates(space):
         port = candidate.port
-        size, outputs = port.model.embedding.vocab_size, port.model.head.outputs
+        size, outputs = port.model.embedding.vocab_size, classifier_head(port.model, witness.where).outputs
         if witness.ids.min() < 0 or witness.ids.max() >= size:
             raise UserError(
                 f"{witness.where}: got ids {witness.ids.min()} to {witness.ids.max()}, expected 0 to {size - 1}, the"
@@ -106,10 +107,11 @@ def candidates(space: Space) -> Iterator[Candidate]:
         port = convert(space.state, space.layouts[0], choices)
         paddings = (space.padding,) if space.padding else tuple(PADDINGS)
         for model, padding in itertools.product(_models(port.model, choices), paddings):
+            head = classifier_head(model, "weights")
             own = dataclasses.replace(
                 choices,
-                pooling=model.head.pooling,
-                activation=model.head.activation,
+                pooling=head.pooling,
+                activation=head.activation,
                 encoder_activation=getattr(model.encoder, "activation", None),
             )
             yield Candidate(dataclasses.replace(port, model=model), own, padding)

@@ -132,7 +132,8 @@ class TrainingDisplay:
 
     def on_evaluation(self, epoch: float, step: int, evaluation: Evaluation, is_best: bool) -> None:
         star = "  [green]best so far[/]" if is_best else ""
+        more = "".join(f"  {name.replace('_', ' ')} {value:.4f}" for name, value in evaluation.quantities().items())
         self._lines.print(
             f"epoch {epoch:g}/{self.epochs}  step {step}  dev loss {evaluation.loss:.4f}"
-            f"  dev accuracy [bold]{evaluation.accuracy:.4f}[/]{star}"
+            f"  dev accuracy [bold]{evaluation.accuracy:.4f}[/]{more}{star}"
         )

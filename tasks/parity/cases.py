@@ -18,6 +18,9 @@ Changes = tuple[tuple[str, object], ...]
 def small_model(dtype: str, encoder: dict[str, object], pooling: str, lookup: str, changes: Changes) -> Experiment:
     """Return a model of a few units with dropout, whose gradients can be compared entry by entry."""
     experiment = replace(Experiment(), {"model.encoder": encoder, "model.head.pooling": pooling})
+    for path, value in changes:
+        if path == "model.head":  # another kind, which has other fields
+            experiment = replace(experiment, {path: value})
     return replace(
         experiment,
         {
@@ -85,6 +88,31 @@ class TextCNNCase:
         return small_model(dtype, encoder, self.pooling, self.lookup, (*self.changes, *changes.items()))
 
 
+@dataclass(frozen=True)
+class TaggerCase:
+    """Describe a small tagger: an encoder and changes to the head and the rest of the spec."""
+
+    cell: str
+    layers: int
+    bidirectional: bool
+    changes: Changes = ()
+
+    def __str__(self) -> str:
+        return f"tagger-{self.cell}-{self.layers}-{'bi' if self.bidirectional else 'one'}{_suffix(self.changes)}"
+
+    def experiment(self, dtype: str, **changes: object) -> Experiment:
+        encoder = {
+            "kind": "recurrent",
+            "cell": self.cell,
+            "hidden_size": 3,
+            "num_layers": self.layers,
+            "bidirectional": self.bidirectional,
+            "dropout": 0.25,
+        }
+        head = ("model.head", {"kind": "tokens", "classes": 3, "dropout": 0.25})
+        return small_model(dtype, encoder, "last", "index", (head, *self.changes, *changes.items()))
+
+
 STATIC_COPY = ("model.embedding.static_copy", True)
 
 GRID = [
@@ -94,7 +122,7 @@ GRID = [
     )
 ]
 
-VARIANTS: list[Case | TextCNNCase] = [
+VARIANTS: list[Case | TextCNNCase | TaggerCase] = [
     Case("lstm", 1, True, "mean", "index", (("model.head.hidden_size", 4),)),
     Case("gru", 1, True, "last", "index", (("model.head.hidden_size", 4), ("model.head.activation", "tanh"))),
     Case("lstm", 1, True, "max", "index", (("model.head.classes", 2), ("model.head.one_logit", True))),
@@ -137,6 +165,16 @@ TEXTCNN = [
 """Kernels of one token and longer than texts, both activations, static copy, frozen embedding."""
 
 VARIANTS += TEXTCNN
+
+
+TAGGERS = [
+    TaggerCase("srn", 1, False),
+    TaggerCase("gru", 1, True, (("model.head.hidden_size", 4),)),
+    TaggerCase("lstm", 2, True, (("model.head.hidden_size", 4), ("model.head.activation", "tanh"))),
+    TaggerCase("lstm", 1, True, (("training.class_weights", (0.5, 3.0, 1.25)), ("training.loss_reduction", "sum"))),
+]
+
+VARIANTS += TAGGERS
 
 
 PARITY_SPEC = replace(

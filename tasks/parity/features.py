@@ -17,7 +17,7 @@ FEATURES: dict[str, Callable[[Experiment], object]] = {
     "dropout in the head": lambda e: e.model.head.dropout,
     "several layers": lambda e: _layers(e) > 1,
     "hidden layer of the head": lambda e: e.model.head.hidden_size,
-    "one logit": lambda e: e.model.head.one_logit,
+    "one logit": lambda e: getattr(e.model.head, "one_logit", False),
     "one-hot lookup": lambda e: e.model.embedding.lookup == "one_hot",
     "static copy of the embedding": lambda e: e.model.embedding.static_copy,
     "frozen embedding": lambda e: not e.model.embedding.trainable,

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from backends import weight_files
 from core.parity.layers import Sides
-from core.weights.choices import Choices
+from core.weights.choices import Choices, classifier_head
 from core.weights.convert import NEUTRAL_MODULES, Port, convert, difference, to_state
 from core.weights.witness import Fit, Space, candidates, layouts_to_try, search
 from core.weights.witness_logits import Witness
@@ -98,7 +98,7 @@ def _write(arguments: argparse.Namespace, port: Port, out: Path) -> bool:
     fact("written", str(out))
     parts = ", ".join(f"{module or 'top level'} ({part})" for part, module in modules.items() if "conv" not in part)
     fact("load", f"{weight_files.LOADING[kind].format(path=out)}; {parts}", command=True)
-    head = port.model.head
+    head = classifier_head(port.model, str(out))
     again = Choices(
         pooling=head.pooling,
         activation=head.activation,

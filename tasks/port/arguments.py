@@ -9,7 +9,7 @@ from pathlib import Path
 from backends import weight_files
 from core.errors import UserError
 from core.spec.experiment import read_experiment
-from core.weights.choices import Choices
+from core.weights.choices import Choices, classifier_head
 from core.weights.finders_head import OTHER_LAYOUT
 from core.weights.witness import ACTIVATIONS, PADDINGS, POOLINGS
 from tasks.cli.console import Parser, fact
@@ -68,11 +68,12 @@ def choices_of(arguments: argparse.Namespace) -> Choices:
     if record is None:
         return choices
     model = read_experiment(record).model
+    head = classifier_head(model, str(record))
     fact("spec", f"pooling and activation from {record}, unless given")
     return dataclasses.replace(
         choices,
-        pooling=choices.pooling or model.head.pooling,
-        activation=choices.activation or model.head.activation,
+        pooling=choices.pooling or head.pooling,
+        activation=choices.activation or head.activation,
         encoder_activation=choices.encoder_activation or getattr(model.encoder, "activation", None),
     )
 

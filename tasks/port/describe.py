@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from core.weights.choices import classifier_head
 from core.weights.convert import Port
 from core.weights.witness import Fit
 from core.weights.witness_logits import TOLERANCE, Witness
@@ -27,7 +28,7 @@ NOT_CHECKED = "your model's own forward; give --against FILE:CLASS or --logits F
 def describe(port: Port, source: Path) -> None:
     """Print the model found, the mapping of every array and the assumptions."""
     model = port.model
-    head = model.head
+    head = classifier_head(model, str(source))
     dtype = next(iter(port.arrays.values())).dtype
     size = sum(array.size for array in port.arrays.values())
     logits = "one logit" if head.one_logit else f"{head.classes} classes"

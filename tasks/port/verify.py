@@ -57,5 +57,5 @@ def _instance(experiment: Experiment, arrays: Arrays, rng: np.random.Generator) 
     """
     batch = random_batch(experiment, rng)
     logits = forward(experiment.model, arrays, batch)["logits"]
-    least = (logits[:, 0] < 0).astype(np.int64) if experiment.model.head.one_logit else logits.argmin(axis=1)
+    least = (logits[:, 0] < 0).astype(np.int64) if logits.shape[1] == 1 else logits.argmin(axis=1)
     return arrays, dataclasses.replace(batch, targets={"label": least})

@@ -129,7 +129,7 @@ def train_group(name: str, members: list[Member], worker: Worker, folder: Ensemb
         best = {key: array[number] for key, array in state.best.items()}
         own_folder = folder.write_member(member, execution, best, own, lines[member.name])
         data = member.data.test
-        own_folder.write_predictions(predictions_of(data, test, list(classes)))
+        own_folder.write_predictions(predictions_of(data, test))
         run = Run(member.experiment, execution, member.data, own_folder, own)
         found[member.name] = result_of(run, test, lines[member.name])
         own_folder.write_result(found[member.name])

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from core.data.dataset import Dataset
+from core.models.heads.scores import Evaluation
 from core.spec.experiment import replace
 from core.train.metrics import evaluate
 from core.train.run_folder import RunFolder
@@ -34,27 +36,23 @@ def evaluate_run(run: str, request: Request, moved: dict[str, str], split: str, 
     dataset = getattr(prepared, split)
     with DataProgress() as progress:
         found = evaluate(
-            engine.logits,
+            engine,
             experiment.model.head,
             dataset,
             lambda done, total: progress(f"evaluating on {split}", done, total),
         )
-    console.print(
-        f"{split} accuracy {found.accuracy:.4f}  loss {found.loss:.6f}  macro F1 {found.macro_f1:.4f}"
-        f"  ({len(dataset):,} texts, {request.backend} on {engine.device})"
-    )
+    console.print(f"{split} {found.describe()}  ({len(dataset):,} texts, {request.backend} on {engine.device})")
     if split == "test" and (folder.path / "predictions.csv").is_file():
-        _compare(folder.read_predictions().by_name, execution, dataset, found)
+        _compare(folder.read_predictions().by_name, execution["backend"], dataset, found)
     return 0
 
 
-def _compare(written: dict[str, str], execution: dict, dataset, found) -> None:
+def _compare(written: dict[str, str], backend: str, dataset: Dataset, found: Evaluation) -> None:
     """Print how many predictions match those of the run, and how close to a tie the others are."""
-    predicted = [execution["classes"][index] for index in found.predicted]
+    _, predicted = found.strings(dataset.targets, dataset.classes)
     different = np.array([written.get(name) != label for name, label in zip(dataset.names, predicted, strict=True)])
     matching = int((~different).sum())
-    line = f"{matching:,} of {len(predicted):,} predictions match predictions.csv ({execution['backend']})"
-    if different.any():
-        top = np.sort(found.probabilities[different], axis=1)
-        line += f"; top-two margin of the others at most {float((top[:, -1] - top[:, -2]).max()):.1e}"
+    line = f"{matching:,} of {len(predicted):,} predictions match predictions.csv ({backend})"
+    if different.any() and len(found.margins) == len(different):
+        line += f"; top-two margin of the others at most {float(found.margins[different].max()):.1e}"
     console.print(line)

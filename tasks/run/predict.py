@@ -161,12 +161,22 @@ class Predictor:
             note(self.counts.describe(texts.unit))
 
 
+PREDICTORS = {"pooled": Predictor}
+"""Classes that predict with a run, by the kind of its head."""
+
+
+def predictor_of(run: str, request: Request, wanted: PredictOptions) -> Predictor:
+    """Return what predicts with a run."""
+    experiment, _ = RunFolder.open(Path(run)).read_record()
+    return PREDICTORS[experiment.model.head.kind](run, request, wanted)
+
+
 def predict(run: str, texts: list[str], request: Request, wanted: PredictOptions = PredictOptions()) -> int:
     """Predict for every text from arguments, a file or standard input. Return the exit code."""
     if wanted.page is not None:
         check_page(Path(wanted.page))
     if wanted.interactive:
-        return predict_interactively(Predictor(run, request, wanted), wanted.encoding)
+        return predict_interactively(predictor_of(run, request, wanted), wanted.encoding)
     experiment, _ = RunFolder.open(Path(run)).read_record()
     if wanted.out is not None:
         check_page(Path(wanted.out), "--out")
@@ -174,10 +184,10 @@ def predict(run: str, texts: list[str], request: Request, wanted: PredictOptions
         # The input is opened before the slow import of a framework.
         given = _given(texts, experiment, wanted, progress)
         if wanted.out is not None:
-            Predictor(run, request, wanted).write(given, Path(wanted.out))
+            predictor_of(run, request, wanted).write(given, Path(wanted.out))
             return 0
         given = _some_with_tokens(given, experiment)
-        predictor = Predictor(run, request, wanted)
+        predictor = predictor_of(run, request, wanted)
         if not wanted.explain:
             predictor.predict(given)
             return 0

@@ -1,42 +1,19 @@
-"""Print a run's description, its misclassified texts and its results."""
+"""Print a run's description and its results."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from backends import implementations
-from core.data.class_checks import untested
-from core.data.sources.lookup import read_texts, shorten
-from core.errors import UserError
-from core.models.heads.scores import Evaluation
 from core.models.model import parameter_count
-from core.plots.confusion import draw_confusion, numbering
 from core.strings import count_reasons
-from core.train.misclassified import most_confident, with_texts
 from core.train.record import Run
-from core.train.run_folder import RunFolder
-from tasks.cli.console import DataProgress, console, fact
+from tasks.cli.console import console, fact
 from tasks.cli.paths import quoted
-from tasks.cli.terminal import literal, note
-
-CONFUSION = "confusion.png"
+from tasks.run.present import presenter
 
 WIDTH = 16
 """Width of the label column in the last lines of a run."""
-
-
-SHOWN, LINE = 5, 90
-"""Number of misclassified texts to print, and maximum characters of each."""
-
-
-NAME = 40
-"""Maximum characters of a class name to print."""
-
-
-LEGEND = 2000
-"""Maximum characters of the note with the numbers of classes."""
 
 
 @dataclass(frozen=True)
@@ -65,10 +42,7 @@ def describe(run: Run) -> None:
     fact("", f"{counts}; dev split {data['dev_split']}; vocabulary {len(run.data.vocabulary):,}")
     if data.get("left_out"):
         fact("", f"skipped: {count_reasons(data['left_out'])}")
-    if experiment.known_classes is None:
-        fact("classes", _classes(execution["classes"], data["train"]["per_class"]))
-        for line in _lacking(execution["classes"], data):
-            fact("", line)
+    presenter(experiment).describe(run)
     if "tokenized_by" in execution:
         fact("text", f"tokenized by {execution['tokenized_by']}{'' if experiment.text.jieba_hmm else ', HMM off'}")
     size = parameter_count(model)
@@ -78,35 +52,11 @@ def describe(run: Run) -> None:
     fact("run", str(run.folder.path))
 
 
-def _classes(classes: list[str], counts: list[int]) -> str:
-    """Return the number of classes and the most frequent ones by name."""
-    order = sorted(range(len(classes)), key=lambda number: -counts[number])
-    named = ", ".join(f"{shorten(classes[number], NAME)} {counts[number]:,}" for number in order[:8])
-    more = f", and {len(classes) - 8} more, down to {counts[order[-1]]:,}" if len(classes) > 8 else ""
-    return f"{len(classes)}: {named}{more}"
-
-
-def _lacking(classes: list[str], data: dict) -> list[str]:
-    """Return a line for each set of classes that dev or test, or both, lack."""
-    splits: dict[tuple[str, ...], list[str]] = {}
-    for split, names in untested(classes, {split: data[split]["per_class"] for split in ("train", "dev", "test")}):
-        splits.setdefault(tuple(names), []).append(split)
-    lines = []
-    for names, lacking in splits.items():
-        shown = ", ".join(shorten(name, NAME) for name in names[:8])
-        more = f", and {len(names) - 8} more" if len(names) > 8 else ""
-        lines.append(f"{' and '.join(lacking)} {'have' if len(lacking) > 1 else 'has'} no text of: {shown}{more}")
-    return lines
-
-
-def report(task: Task, folder: RunFolder, result: dict, example: str) -> None:
+def report(task: Task, run: Run, result: dict, example: str) -> None:
     """Print the results of a finished run; `example` is the sample text if the task has none."""
-    test, dev, training = result["test"], result["dev"], result["training"]
+    folder, experiment, training = run.folder, run.experiment, result["training"]
     console.print()
-    console.print(
-        f"[bold]test accuracy {test['accuracy']:.4f}[/] on {test['documents']:,} held-out texts"
-        f" (dev {dev['accuracy']:.4f} at step {dev['step']}; macro F1 {test['macro_f1']:.4f})"
-    )
+    console.print(presenter(experiment).headline(result))
     epochs, memory, share = training["epoch_seconds"], result["peak_memory_mb"], training["device_share"]
     console.print(
         f"trained in {training['seconds']:.0f} s ({sum(epochs) / max(len(epochs), 1):.1f} s per epoch,"
@@ -115,56 +65,10 @@ def report(task: Task, folder: RunFolder, result: dict, example: str) -> None:
         + (f", peak memory {memory:,} MB)" if memory else ")")
     )
     fact("curves", str(folder.path / "curves.png"), WIDTH)
-    fact("confusion matrix", str(folder.path / CONFUSION), WIDTH)
+    for name, picture in presenter(experiment).PICTURES.items():
+        fact(name, str(folder.path / picture), WIDTH)
     text = f'"{task.example}"' if task.example else quoted(example or "a text")
     fact("next", f"python -m {task.program} predict {quoted(folder.path)} {text}", WIDTH, command=True)
-
-
-def draw_or_note(name: str, draw: Callable[[], None]) -> None:
-    """Draw a picture; if that fails, print a note: a picture must not cost the result of a run."""
-    try:
-        draw()
-    except UserError:
-        raise
-    except Exception as error:
-        reason = f"{type(error).__name__}: {shorten(str(error), LINE)}"
-        note(f"{name} was not drawn ({reason})")
-
-
-def save_confusion(run: Run, found: Evaluation) -> None:
-    """Draw the confusion matrix, and print a note if its classes are numbered."""
-    legend = draw_confusion(
-        found.confusion, run.execution["classes"], f"{run.title}: test", run.folder.path / CONFUSION
-    )
-    if legend:
-        note(numbering(legend, CONFUSION), LEGEND)
-
-
-def save_mistakes(run: Run, found: Evaluation, cache: Path) -> str:
-    """Write `mistakes.csv`, the most confident misclassifications with their texts, and print a few.
-
-    Return the beginning of the first text, "" if there is none.
-    """
-    wrong = most_confident(run.data.test, found, run.execution["classes"])
-    if wrong:
-        names, fingerprint = {own.name for own in wrong}, run.execution["data"]["fingerprint"]
-        with DataProgress() as progress:
-            try:
-                wrong = with_texts(wrong, read_texts(run.experiment, fingerprint, names, cache, progress))
-            except UserError as error:
-                note(f"mistakes.csv has no texts: {error}")
-    run.folder.write_mistakes([own.cells for own in wrong])
-    if not wrong:
-        return ""
-    number = int((found.predicted != run.data.test.labels).sum())
-    console.print(f"\nmost confident misclassifications ({len(wrong[:SHOWN])} of {number:,}):")
-    labels = [f"true: {shorten(own.label, NAME)}, predicted: {shorten(own.predicted, NAME)}" for own in wrong[:SHOWN]]
-    width = max(map(len, labels))
-    room = min(LINE, max(console.width - width - 12, 20)) if console.is_terminal else LINE
-    for own, label in zip(wrong[:SHOWN], labels, strict=True):
-        console.print(literal(f"  {label.ljust(width)}  {own.probability:.4f}  {shorten(own.text, room)}"))
-    fact("errors", str(run.folder.path / "mistakes.csv"))
-    return shorten(wrong[0].text, LINE // 2).removesuffix(" \u2026").lstrip("- ")
 
 
 def _vectors(record: dict, trainable: bool) -> str:

@@ -24,8 +24,10 @@ from tasks.cli.console import INTERRUPTED, DataProgress, TrainingDisplay, consol
 from tasks.cli.paths import new_name, quoted
 from tasks.cli.terminal import literal
 from tasks.run import event_files
+from tasks.run.present import presenter
+from tasks.run.present.pictures import draw_or_note
 from tasks.run.signals import stop_signals
-from tasks.run.summary import CONFUSION, Task, describe, draw_or_note, report, save_confusion, save_mistakes
+from tasks.run.summary import Task, describe, report
 from tasks.run.worker import Request, Worker
 
 
@@ -113,10 +115,9 @@ def _run(task: Task, run: Run, engine: Engine, group: ProcessGroup, options: Tra
         return 0
     result = summarize_run(run, found)
     draw_or_note("curves.png", lambda: _draw_curves(run, run.title, result["test"]))
-    draw_or_note(CONFUSION, lambda: save_confusion(run, found))
-    example = save_mistakes(run, found, options.cache)
+    example = presenter(run.experiment).save(run, found, options.cache)
     run.folder.write_result(result)
-    report(task, run.folder, result, example)
+    report(task, run, result, example)
     return 0
 
 

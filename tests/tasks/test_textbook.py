@@ -180,7 +180,7 @@ def test_stacked_models_learn_like_single_models(name, tiny_run):
         engine.train_step(batch, step, rate)
         if step + 1 == 80:
             break
-    found = evaluate(engine.logits, experiment.model.head, prepared.dev)
+    found = evaluate(engine, experiment.model.head, prepared.dev)
     assert found.loss == pytest.approx(dev[1]["loss"], rel=2e-4)
 
 

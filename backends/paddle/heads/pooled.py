@@ -87,11 +87,7 @@ class PooledHead(nn.Layer):
             # In Paddle 3.3, the gradient of `binary_cross_entropy_with_logits` is wrong at a logit of exactly 0
             # (docs/differences.md, zero_logit).
             logits = paddle.concat([paddle.zeros_like(logits), logits], axis=1)
-        # Paddle's `log_softmax` and `cross_entropy` clip log-probabilities at -64, even in float64, and
-        # `cross_entropy` of Paddle 2.6 checks the labels on the host in each call.
-        shifted = logits - logits.detach().max(axis=1, keepdim=True)
-        log_probabilities = shifted - shifted.exp().sum(axis=1, keepdim=True).log()
-        found = F.nll_loss(log_probabilities, labels, reduction="none")
+        found = F.nll_loss(log_probabilities_of(logits), labels, reduction="none")
         # The functions' `weight` argument is not used, as their mean divides by the sum of weights.
         return found if weights is None else found * weights[labels]
 
@@ -100,6 +96,16 @@ class PooledHead(nn.Layer):
         logits, labels = outputs["logits"], inputs.targets["label"]
         predicted = (logits[:, 0] > 0).astype(labels.dtype) if logits.shape[1] == 1 else logits.argmax(axis=1)
         return (predicted == labels).astype("int64")
+
+
+def log_probabilities_of(logits: paddle.Tensor) -> paddle.Tensor:
+    """Return the log-softmax of logits [N, C].
+
+    Paddle's `log_softmax` and `cross_entropy` clip log-probabilities at -64, even in float64, and `cross_entropy` of
+    Paddle 2.6 checks the labels on the host in each call.
+    """
+    shifted = logits - logits.detach().max(axis=1, keepdim=True)
+    return shifted - shifted.exp().sum(axis=1, keepdim=True).log()
 
 
 def class_weights(training: spec.Training, device) -> paddle.Tensor | None:

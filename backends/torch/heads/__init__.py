@@ -1,5 +1,6 @@
 """Head families by the `kind` of the spec."""
 
 from backends.torch.heads.pooled import PooledHead
+from backends.torch.heads.tokens import TokenHead
 
-HEADS = {"pooled": PooledHead}
+HEADS = {"pooled": PooledHead, "tokens": TokenHead}

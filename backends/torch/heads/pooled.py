@@ -85,7 +85,7 @@ class PooledHead(nn.Module):
         if logits.shape[1] == 1:
             found = F.binary_cross_entropy_with_logits(logits[:, 0], labels.to(logits.dtype), reduction="none")
         else:
-            found = F.nll_loss(F.log_softmax(logits, dim=1), labels, reduction="none")
+            found = F.nll_loss(log_probabilities_of(logits), labels, reduction="none")
         # The functions' `weight` argument is not used, as their mean divides by the sum of weights.
         return found if weights is None else found * weights[labels]
 
@@ -94,6 +94,11 @@ class PooledHead(nn.Module):
         logits, labels = outputs["logits"], inputs.targets["label"]
         predicted = (logits[:, 0] > 0).to(labels.dtype) if logits.shape[1] == 1 else logits.argmax(dim=1)
         return (predicted == labels).to(labels.dtype)
+
+
+def log_probabilities_of(logits: torch.Tensor) -> torch.Tensor:
+    """Return the log-softmax of logits [N, C]."""
+    return F.log_softmax(logits, dim=1)
 
 
 def class_weights(training: spec.Training, device: torch.device) -> torch.Tensor | None:

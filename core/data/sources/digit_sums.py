@@ -62,7 +62,7 @@ def prepare(data: DigitSums) -> Prepared:
         count, length = digits.shape
         tokens = (digits.reshape(-1) + FIRST_ID).astype(np.int32)
         names = [f"{part}/{row}" for row in range(count)]
-        datasets[part] = Dataset(tokens, np.arange(count + 1) * length, {"label": labels}, names)
+        datasets[part] = Dataset(tokens, np.arange(count + 1) * length, {"label": labels}, names, tuple(SUMS))
         summary[part] = {"documents": count, "per_class": np.bincount(labels, minlength=len(SUMS)).tolist()}
     counts = np.bincount(parts["train"][0].reshape(-1), minlength=len(DIGITS))
     vocabulary = Vocabulary([PAD_TOKEN, UNK_TOKEN, *DIGITS], [0, 0, *counts])

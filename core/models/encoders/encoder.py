@@ -50,6 +50,8 @@ class Encoder(Spec):
 
     poolings: ClassVar[tuple[str, ...]]
     """Poolings that a head may apply to the output."""
+    per_token: ClassVar[bool] = False
+    """True if the output has the features of every token."""
     part: ClassVar[str]
     """Name among the parts of a training step (`core/benchmark/step_profile.py`)."""
 
@@ -77,13 +79,6 @@ class Encoder(Spec):
     @abstractmethod
     def dropout_places(self, rows: int, width: int, inputs: int) -> Places:
         """Return the dropout places, including rate 0, for `rows` sequences of `width`."""
-
-    def margin(self, encoded: Encoded, pooled: np.ndarray) -> float:
-        """Return the smallest distance from a kink of the encoder.
-
-        `pooled` [B, F] before activation.
-        """
-        return np.inf
 
     @property
     @abstractmethod

@@ -66,6 +66,7 @@ class LayerSizes:
 
 class RecurrentEncoder(Encoder):
     poolings: ClassVar[tuple[str, ...]] = ("last", "mean", "max")
+    per_token: ClassVar[bool] = True
     part: ClassVar[str] = "recurrent"
 
     kind: Literal["recurrent"] = "recurrent"

@@ -77,9 +77,6 @@ class TextCNNEncoder(Encoder):
     def dropout_places(self, rows: int, width: int, inputs: int) -> Places:
         return {}
 
-    def margin(self, encoded: Encoded, pooled: np.ndarray) -> float:
-        return float(np.abs(pooled).min()) if self.activation == "relu" else np.inf
-
     @property
     def label(self) -> str:
         return f"TextCNN {'+'.join(map(str, self.kernels))}"

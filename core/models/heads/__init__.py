@@ -1,9 +1,23 @@
 """Head families. A new one needs a file here, an entry in `FAMILIES`, a file per backend."""
 
+from typing import Annotated
+
+from pydantic import Discriminator, Tag
+
 from core.models.heads.pooled import PooledHead
+from core.models.heads.tokens import TokenHead
 
-FAMILIES = {"pooled": PooledHead}
-"""Head classes by `kind`."""
+FAMILIES = {"pooled": PooledHead, "tokens": TokenHead}
+"""Head classes by `kind`; the first is the default."""
 
-AnyHead = PooledHead
-"""The only head family; a second one makes this a union, as for encoders."""
+
+def _kind(value: object) -> str:
+    first = next(iter(FAMILIES))
+    kind = value.get("kind", first) if isinstance(value, dict) else getattr(value, "kind", first)
+    return kind if isinstance(kind, str) else first
+
+
+AnyHead = Annotated[
+    Annotated[PooledHead, Tag("pooled")] | Annotated[TokenHead, Tag("tokens")],
+    Discriminator(_kind, custom_error_type="kind", custom_error_message=f"kind should be one of {', '.join(FAMILIES)}"),
+]

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from core.batch import Batch
+from core.batch import Batch, Targets
 from core.models.encoders.encoder import Encoded, Encoder, Places
 from core.models.heads.scores import Evaluation
 from core.models.parameters import Parameter
@@ -20,22 +20,30 @@ class Head(Spec):
     """Base class of all head families. `features` is the size F of the encoder's output."""
 
     targets: ClassVar[tuple[str, ...]]
-    """Names of the arrays in `Batch.targets` used by the loss."""
+    """Names of the arrays in `Batch.targets` used by the loss; the first are the expected answers."""
+    aligned: ClassVar[tuple[str, ...]] = ()
+    """Those with one entry per token of the text."""
+    reads_parameters: ClassVar[bool] = False
+    """True if `outcomes` needs the model's parameters."""
 
     @abstractmethod
     def check_encoder(self, encoder: Encoder) -> None:
         """Raise ValueError if the head does not support this encoder."""
 
     @abstractmethod
-    def check_targets(self, targets: Arrays) -> None:
-        """Raise UserError if targets of a data set are out of range."""
+    def check_targets(self, targets: Targets, lengths: np.ndarray) -> None:
+        """Raise UserError if targets of a data set with texts of `lengths` [N] are out of range."""
+
+    def values_per_token(self, features: int) -> int:
+        """Return the number of values per token that every implementation keeps for the backward pass."""
+        return 0
 
     @abstractmethod
     def parameters(self, features: int) -> list[Parameter]:
         """Return the rows of the parameter table, in the order of the forward pass."""
 
     @abstractmethod
-    def forward(self, arrays: Arrays, encoded: Encoded, dropout: Dropout, rounded: Rounding) -> Arrays:
+    def forward(self, arrays: Arrays, encoded: Encoded, batch: Batch, dropout: Dropout, rounded: Rounding) -> Arrays:
         """Return every output by name, including `logits`."""
 
     @abstractmethod
@@ -47,16 +55,38 @@ class Head(Spec):
         """Return the number of predictions of a batch, the divisor of a mean loss."""
 
     @abstractmethod
+    def answers(self, targets: Targets, lengths: np.ndarray) -> np.ndarray:
+        """Return the number of predictions per text of a data set with texts of `lengths` [N], [N] int64."""
+
+    @abstractmethod
     def losses(self, outputs: Arrays, batch: Batch, class_weights: np.ndarray | None = None) -> np.ndarray:
-        """Return the loss of every prediction, [N]. Supports complex steps."""
+        """Return losses [B, ...] whose sum over `counted` is the mean loss. Supports complex steps."""
 
     @abstractmethod
-    def score(self, logits: np.ndarray, targets: Arrays) -> Evaluation:
-        """Return the metrics of a data set, computed in NumPy."""
+    def outcomes(self, logits: np.ndarray, batch: Batch, arrays: Arrays) -> np.ndarray:
+        """Return what `score` needs of every prediction of a batch, in the order of its rows, [predictions, K].
+
+        `logits` are those of an engine; `arrays`: the model's parameters if the head `reads_parameters`.
+        """
 
     @abstractmethod
-    def margin(self, arrays: Arrays, encoder: Encoder, encoded: Encoded, dropout: Dropout, rounded: Rounding) -> float:
+    def score(self, outcomes: np.ndarray, targets: Targets, classes: tuple[str, ...] = ()) -> Evaluation:
+        """Return the metrics of a data set, computed in NumPy, from the outcomes of all its predictions.
+
+        `classes` are the names of the classes, if they are known.
+        """
+
+    @abstractmethod
+    def margin(self, arrays: Arrays, encoded: Encoded, batch: Batch, dropout: Dropout, rounded: Rounding) -> float:
         """Return the distance of the nearest kink: a tie of two maxima, or a ReLU input of zero."""
+
+    @abstractmethod
+    def random_targets(self, rng: np.random.Generator, lengths: np.ndarray) -> dict[str, np.ndarray]:
+        """Draw targets of a batch with texts of `lengths` [B], for parity checks."""
+
+    @abstractmethod
+    def constant_targets(self, batch: Batch, index: int) -> dict[str, np.ndarray]:
+        """Return targets of a batch whose every expected answer is class `index`."""
 
     @abstractmethod
     def describe(self) -> str:

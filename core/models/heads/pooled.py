@@ -7,11 +7,11 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from core.batch import Batch
+from core.batch import Batch, Ragged, Targets
 from core.errors import UserError
 from core.models.encoders.encoder import Block, Encoded, Encoder, Places
 from core.models.heads.head import Head
-from core.models.heads.scores import Evaluation, summarize
+from core.models.heads.scores import ClassEvaluation, summarize
 from core.models.parameters import Init, Parameter, linear_parameters
 from core.models.precision import Rounding, exactly
 from core.models.types import Arrays, Dropout, activate
@@ -54,12 +54,8 @@ class PooledHead(Head):
             allowed, kind = " or ".join(encoder.poolings), encoder.model_dump()["kind"]
             raise ValueError(f"head.pooling {self.pooling} is not supported by encoder.kind {kind}: use {allowed}")
 
-    def check_targets(self, targets: Arrays) -> None:
-        low, high = int(targets["label"].min()), int(targets["label"].max())
-        if low < 0 or high >= self.classes:
-            raise UserError(
-                f"expected labels in 0..{self.classes - 1}, got {low}..{high}: correct them, or set head.classes"
-            )
+    def check_targets(self, targets: Targets, lengths: np.ndarray) -> None:
+        check_range("labels", array_of(targets, "label"), self.classes)
 
     @property
     def outputs(self) -> int:
@@ -75,7 +71,9 @@ class PooledHead(Head):
         )
         return hidden + linear_parameters("head", self.outputs, self.hidden_size or features, self.init)
 
-    def forward(self, arrays: Arrays, encoded: Encoded, dropout: Dropout, rounded: Rounding = exactly) -> Arrays:
+    def forward(
+        self, arrays: Arrays, encoded: Encoded, batch: Batch, dropout: Dropout, rounded: Rounding = exactly
+    ) -> Arrays:
         """Return `pooled` [B, F], optionally `head.hidden` [B, F'], and `logits` [B, outputs]."""
         found = {"pooled": activate(encoded.activation, pool(self.pooling, encoded))}
         features = dropout(found["pooled"], "head.pooled", self.dropout)
@@ -97,15 +95,28 @@ class PooledHead(Head):
     def counted(self, batch: Batch) -> int:
         return len(batch.lengths)
 
+    def answers(self, targets: Targets, lengths: np.ndarray) -> np.ndarray:
+        return np.ones(len(lengths), np.int64)
+
     def losses(self, outputs: Arrays, batch: Batch, class_weights: np.ndarray | None = None) -> np.ndarray:
         return cross_entropies(outputs["logits"], batch.targets["label"], class_weights)
 
-    def score(self, logits: np.ndarray, targets: Arrays) -> Evaluation:
-        return summarize(logits, targets["label"])
+    def outcomes(self, logits: np.ndarray, batch: Batch, arrays: Arrays) -> np.ndarray:
+        """Return the logits [B, outputs]."""
+        return logits
 
-    def margin(self, arrays: Arrays, encoder: Encoder, encoded: Encoded, dropout: Dropout, rounded: Rounding) -> float:
+    def score(self, outcomes: np.ndarray, targets: Targets, classes: tuple[str, ...] = ()) -> ClassEvaluation:
+        return summarize(outcomes, array_of(targets, "label"))
+
+    def random_targets(self, rng: np.random.Generator, lengths: np.ndarray) -> dict[str, np.ndarray]:
+        return {"label": rng.integers(0, self.classes, len(lengths))}
+
+    def constant_targets(self, batch: Batch, index: int) -> dict[str, np.ndarray]:
+        return {**batch.targets, "label": np.full_like(batch.targets["label"], index)}
+
+    def margin(self, arrays: Arrays, encoded: Encoded, batch: Batch, dropout: Dropout, rounded: Rounding) -> float:
         pooled = pool(self.pooling, encoded)
-        smallest = encoder.margin(encoded, pooled)
+        smallest = float(np.abs(pooled).min()) if encoded.activation == "relu" else np.inf
         if self.pooling == "max":
             for block in encoded.blocks:
                 for values, count in zip(block.values, block.windows.counts[:, 0], strict=True):
@@ -120,6 +131,21 @@ class PooledHead(Head):
     def describe(self) -> str:
         hidden = "" if self.hidden_size is None else f", hidden layer {self.hidden_size} ({self.activation})"
         return f"{self.pooling} pooling{hidden}"
+
+
+def array_of(targets: Targets, name: str) -> np.ndarray:
+    """Return a target with one entry per text. Raises TypeError for sequences."""
+    found = targets[name]
+    if isinstance(found, Ragged):
+        raise TypeError(f"{name}: got a sequence per text, expected one entry")
+    return found
+
+
+def check_range(what: str, values: np.ndarray, classes: int) -> None:
+    """Raise UserError for class numbers outside 0..classes - 1."""
+    low, high = int(values.min()), int(values.max())
+    if low < 0 or high >= classes:
+        raise UserError(f"expected {what} in 0..{classes - 1}, got {low}..{high}: correct them, or set head.classes")
 
 
 def pool(pooling: str, encoded: Encoded) -> np.ndarray:

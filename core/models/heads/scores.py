@@ -3,29 +3,73 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+
+from core.batch import Targets
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Metrics and predictions of a data set.
+    """Metrics and predictions of a data set; a head may add its own.
 
-    `loss` (mean cross-entropy), `accuracy`, `macro_f1` (mean over the classes that occur as labels or predictions),
-    `confusion` [C, C] (rows: true class), `probabilities` [N, C] and `predicted` [N], in the order of the data set.
+    `loss` (mean cross-entropy), `accuracy`, `probabilities` [N, C] and `predicted` [N] of all N predictions, in the
+    order of the data set.
     """
 
     loss: float
     accuracy: float
-    macro_f1: float
-    confusion: np.ndarray
     probabilities: np.ndarray
     predicted: np.ndarray
 
     @property
     def score(self) -> float:
-        """Criterion of the best checkpoint, higher is better; the loss breaks ties."""
+        """Criterion of the best checkpoint, from 0 to 1, higher is better; the loss breaks ties."""
         return self.accuracy
+
+    @property
+    def margins(self) -> np.ndarray:
+        """Difference of the two largest probabilities of every prediction, [N]."""
+        top = np.sort(self.probabilities, axis=1)
+        return top[:, -1] - top[:, -2]
+
+    def figures(self) -> dict[str, Any]:
+        """Return the metrics for `result.json`."""
+        return {"accuracy": self.accuracy, "loss": self.loss}
+
+    def quantities(self) -> dict[str, float]:
+        """Return the metrics that a line of `metrics.jsonl` has beside loss and accuracy."""
+        return {}
+
+    def strings(self, targets: Targets, classes: tuple[str, ...]) -> tuple[list[str], list[str]]:
+        """Return the expected and the predicted answer of every text, with the names of the classes."""
+        raise NotImplementedError
+
+    def describe(self) -> str:
+        """Return the metrics in one line."""
+        return f"accuracy {self.accuracy:.4f}  loss {self.loss:.6f}"
+
+
+@dataclass(frozen=True)
+class ClassEvaluation(Evaluation):
+    """Metrics of a classifier of texts or tokens.
+
+    `macro_f1`: mean over the classes that occur as labels or predictions; `confusion` [C, C], rows: true class.
+    """
+
+    macro_f1: float
+    confusion: np.ndarray
+
+    def figures(self) -> dict[str, Any]:
+        return {**super().figures(), "macro_f1": self.macro_f1, "confusion": self.confusion.tolist()}
+
+    def strings(self, targets: Targets, classes: tuple[str, ...]) -> tuple[list[str], list[str]]:
+        labels = targets["label"]
+        return [classes[index] for index in labels], [classes[index] for index in self.predicted]
+
+    def describe(self) -> str:
+        return f"{super().describe()}  macro F1 {self.macro_f1:.4f}"
 
 
 def probabilities_of(logits: np.ndarray) -> np.ndarray:
@@ -41,7 +85,7 @@ def _log_probabilities(logits: np.ndarray) -> np.ndarray:
     return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
 
 
-def summarize(logits: np.ndarray, labels: np.ndarray) -> Evaluation:
+def summarize(logits: np.ndarray, labels: np.ndarray) -> ClassEvaluation:
     """Compute metrics from logits [N, outputs] and labels [N]. Ties predict the lower class."""
     log_probabilities = _log_probabilities(logits)
     classes = log_probabilities.shape[1]
@@ -50,7 +94,7 @@ def summarize(logits: np.ndarray, labels: np.ndarray) -> Evaluation:
     hits, occurrences = np.diag(confusion), confusion.sum(axis=1) + confusion.sum(axis=0)
     occur = occurrences > 0
     f1 = 2 * hits[occur] / occurrences[occur]
-    return Evaluation(
+    return ClassEvaluation(
         loss=float(-log_probabilities[np.arange(len(labels)), labels].mean()),
         accuracy=float(hits.sum() / len(labels)),
         macro_f1=float(f1.mean()),

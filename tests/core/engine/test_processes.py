@@ -36,7 +36,7 @@ from core.engine.processes import SINGLE_PROCESS, local_rank_0_first, peer_lost
 from core.errors import UserError
 from core.parity.instances import random_batch, random_parameters
 from core.train import metrics
-from core.train.metrics import all_logits
+from core.train.metrics import collected
 from core.train.run_folder import RunFolder
 from tasks.parity.cases import Case
 from tests.conftest import INSTALLED, fresh_rng, loaded, make_dataset, run_main
@@ -125,16 +125,16 @@ def test_gradients_of_shards_add_up(backend, rng, case):
 def test_logits_of_shards_add_up(rng, monkeypatch):
     monkeypatch.setattr(metrics, "EVALUATION_BATCH", 4)
     dataset = make_dataset(rng, 10)
-    answers = []
+    answers, ones = [], np.ones(10, np.int64)
 
     def logits_of(batch: Batch) -> np.ndarray:
         answers.append(len(batch.labels))
         return np.stack([batch.ids.sum(1), batch.lengths], 1) / 7.0
 
-    whole = all_logits(logits_of, dataset)
+    whole = collected(logits_of, ones, dataset)
     for size in (2, 3, 5):
         answers.clear()
-        parts = [all_logits(logits_of, dataset, group=Silent(rank, size)) for rank in range(size)]
+        parts = [collected(logits_of, ones, dataset, group=Silent(rank, size)) for rank in range(size)]
         assert np.array_equal(sum(parts), whole)
         assert len(answers) == max(size, 3)  # one more for who has none
 

@@ -178,7 +178,7 @@ def test_training_equals_that_of_single_models(name, implementation, variant, rn
             close(parameters[key][number], array, 1e-11)
         for key, array in single.moments().items():
             close(moments[key][number], array, 1e-11)
-        wanted = evaluate(single.logits, member.experiment.model.head, member.data.test)
+        wanted = evaluate(single, member.experiment.model.head, member.data.test)
         close(found[number].probabilities, wanted.probabilities, 1e-11)
     table = parameter_table(members[0].experiment.model)
     kinds = moment_kinds(members[0].experiment.training.optimizer)
@@ -236,7 +236,7 @@ def test_best_checkpoint_is_kept_and_resume_is_exact(name, rng):
         own = state.members[number]
         assert (own.best_step, own.best_score) == (best["step"], best["accuracy"]) and own.tokens > 12 * 4
         values = {key: array[number] for key, array in state.best.items()}
-        again = evaluate(engine(name, "loop", member, values).logits, member.experiment.model.head, member.data.dev)
+        again = evaluate(engine(name, "loop", member, values), member.experiment.model.head, member.data.dev)
         assert again.accuracy == best["accuracy"] and again.loss == pytest.approx(best["loss"], rel=1e-12)
         first = next(line for line in mine if line["split"] == "train")
         assert first["steps"] == 4 and first["counted"] == 16

@@ -180,7 +180,7 @@ def test_best_checkpoint_on_dev_is_kept(backend, data, tmp_path):
     assert state.evaluations == len(watcher.evaluations) == 18
     assert [step for _, step, _, is_best in watcher.evaluations if is_best][-1] == best["step"]
     kept = folder.read_best(experiment.model)
-    found = evaluate(ReferenceEngine(experiment.model, kept).logits, experiment.model.head, data[1])
+    found = evaluate(ReferenceEngine(experiment.model, kept), experiment.model.head, data[1])
     assert found.accuracy == best["accuracy"] and found.loss == pytest.approx(best["loss"], rel=1e-9)
     last, _, _ = folder.read_last(experiment.model)
     assert largest_difference(last, engine.parameters()) == 0

@@ -1,0 +1,68 @@
+"""Tagging head: a class per token, by a linear layer at every position."""
+
+from __future__ import annotations
+
+from backends.paddle.dropout import Dropout
+from backends.paddle.framework import paddle
+from backends.paddle.heads.pooled import ACTIVATIONS, log_probabilities_of
+from backends.paddle.linear import Linear
+from backends.paddle.runtime import Inputs
+from core import spec
+from core.models.encoders.encoder import Encoded
+
+nn, F = paddle.nn, paddle.nn.functional
+
+
+class TokenHead(nn.Layer):
+    """An optional hidden layer and a linear layer to logits, at every token."""
+
+    def __init__(
+        self,
+        head: spec.TokenHead,
+        features: int,
+        dtype: str,
+        implementation: str,
+        models: int | None = None,
+    ):
+        """Create the layers for F = `features`. With `models`, every weight is [models, ...]."""
+        super().__init__()
+        self.rate = head.dropout
+        self.activation = ACTIVATIONS[head.activation]
+        self.hidden = None if head.hidden_size is None else Linear(features, head.hidden_size, dtype, models)
+        self.output = Linear(head.hidden_size or features, head.classes, dtype, models)
+
+    def forward(self, encoded: Encoded, inputs: Inputs, dropout: Dropout) -> dict[str, paddle.Tensor]:
+        """Return optionally `head.hidden` [B, L, F'], and `logits` [B, L, C], zero at padding."""
+        blocks = [block.values for block in encoded.blocks]
+        values = blocks[0] if len(blocks) == 1 else paddle.concat(blocks, axis=-1)
+        features, found = dropout(ACTIVATIONS[encoded.activation](values), "head.tokens", self.rate), {}
+        if self.hidden is not None:
+            found["head.hidden"] = self.activation(per_token(self.hidden, features)) * inputs.mask
+            features = dropout(found["head.hidden"], "head.hidden", self.rate)
+        found["logits"] = per_token(self.output, features) * inputs.mask
+        return found
+
+    def named(self) -> dict[str, paddle.Tensor]:
+        hidden = {} if self.hidden is None else self.hidden.named("head.hidden")
+        return {**hidden, **self.output.named("head")}
+
+    def losses(self, outputs: dict[str, paddle.Tensor], inputs: Inputs, weights: paddle.Tensor | None) -> paddle.Tensor:
+        """Return cross-entropies [B, L], 0 at padding.
+
+        Class weights `weights` [C] multiply the losses (`core/models/heads/tokens.py`).
+        """
+        logits, tags = outputs["logits"], inputs.targets["tags"]
+        log_probabilities = log_probabilities_of(logits.reshape([-1, logits.shape[-1]]))
+        found = F.nll_loss(log_probabilities, tags.flatten(), reduction="none")
+        found = found if weights is None else found * weights[tags.flatten()]
+        return found.reshape(tags.shape) * inputs.mask[:, :, 0]
+
+    def right(self, outputs: dict[str, paddle.Tensor], inputs: Inputs) -> paddle.Tensor:
+        """Return 1 for correct tags, 0 for others and padding, [B, L] int64."""
+        tags = inputs.targets["tags"]
+        return (outputs["logits"].argmax(axis=-1) == tags).astype("int64") * inputs.mask[:, :, 0].astype("int64")
+
+
+def per_token(layer: Linear, x: paddle.Tensor) -> paddle.Tensor:  # [B, L, F] -> [B, L, outputs]
+    """Apply a linear layer at every position."""
+    return layer(x.reshape([-1, x.shape[-1]])).reshape([*x.shape[:2], -1])

@@ -1,0 +1,118 @@
+"""Show the runs of classifiers of texts: classes, accuracy, confusion matrix, misclassified texts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from core.data.class_checks import untested
+from core.data.sources.lookup import read_texts
+from core.errors import UserError
+from core.models.heads.scores import ClassEvaluation
+from core.plots.confusion import draw_confusion, numbering
+from core.strings import shorten
+from core.train.misclassified import most_confident, with_texts
+from core.train.record import Run
+from tasks.cli.console import DataProgress, console, fact
+from tasks.cli.terminal import literal, note
+from tasks.run.present.pictures import LINE, draw_or_note
+
+CONFUSION = "confusion.png"
+
+PICTURES = {"confusion matrix": CONFUSION}
+"""Files of the pictures beside the curves, by name."""
+
+SHOWN = 5
+"""Number of misclassified texts to print."""
+
+
+NAME = 40
+"""Maximum characters of a class name to print."""
+
+
+LEGEND = 2000
+"""Maximum characters of the note with the numbers of classes."""
+
+
+def describe(run: Run) -> None:
+    """Print the classes that the data determined, and those that dev or test lack."""
+    if run.experiment.known_classes is not None:
+        return
+    classes, data = run.execution["classes"], run.execution["data"]
+    fact("classes", _classes(classes, data["train"]["per_class"]))
+    for line in _lacking(classes, data):
+        fact("", line)
+
+
+def headline(result: dict) -> str:
+    """Return the main line of a result."""
+    test, dev = result["test"], result["dev"]
+    return (
+        f"[bold]test accuracy {test['accuracy']:.4f}[/] on {test['documents']:,} held-out texts"
+        f" (dev {dev['accuracy']:.4f} at step {dev['step']}; macro F1 {test['macro_f1']:.4f})"
+    )
+
+
+def save(run: Run, found: ClassEvaluation, cache: Path) -> str:
+    """Draw the confusion matrix, write and print the most confident errors.
+
+    Return the beginning of the first text, "" if there is none.
+    """
+    draw_or_note(CONFUSION, lambda: save_confusion(run, found))
+    return save_mistakes(run, found, cache)
+
+
+def save_confusion(run: Run, found: ClassEvaluation) -> None:
+    """Draw the confusion matrix, and print a note if its classes are numbered."""
+    legend = draw_confusion(
+        found.confusion, run.execution["classes"], f"{run.title}: test", run.folder.path / CONFUSION
+    )
+    if legend:
+        note(numbering(legend, CONFUSION), LEGEND)
+
+
+def save_mistakes(run: Run, found: ClassEvaluation, cache: Path) -> str:
+    """Write `mistakes.csv`, the most confident misclassifications with their texts, and print a few.
+
+    Return the beginning of the first text, "" if there is none.
+    """
+    wrong = most_confident(run.data.test, found, run.execution["classes"])
+    if wrong:
+        names, fingerprint = {own.name for own in wrong}, run.execution["data"]["fingerprint"]
+        with DataProgress() as progress:
+            try:
+                wrong = with_texts(wrong, read_texts(run.experiment, fingerprint, names, cache, progress))
+            except UserError as error:
+                note(f"mistakes.csv has no texts: {error}")
+    run.folder.write_mistakes([own.cells for own in wrong])
+    if not wrong:
+        return ""
+    number = int((found.predicted != run.data.test.labels).sum())
+    console.print(f"\nmost confident misclassifications ({len(wrong[:SHOWN])} of {number:,}):")
+    labels = [f"true: {shorten(own.label, NAME)}, predicted: {shorten(own.predicted, NAME)}" for own in wrong[:SHOWN]]
+    width = max(map(len, labels))
+    room = min(LINE, max(console.width - width - 12, 20)) if console.is_terminal else LINE
+    for own, label in zip(wrong[:SHOWN], labels, strict=True):
+        console.print(literal(f"  {label.ljust(width)}  {own.probability:.4f}  {shorten(own.text, room)}"))
+    fact("errors", str(run.folder.path / "mistakes.csv"))
+    return shorten(wrong[0].text, LINE // 2).removesuffix(" \u2026").lstrip("- ")
+
+
+def _classes(classes: list[str], counts: list[int]) -> str:
+    """Return the number of classes and the most frequent ones by name."""
+    order = sorted(range(len(classes)), key=lambda number: -counts[number])
+    named = ", ".join(f"{shorten(classes[number], NAME)} {counts[number]:,}" for number in order[:8])
+    more = f", and {len(classes) - 8} more, down to {counts[order[-1]]:,}" if len(classes) > 8 else ""
+    return f"{len(classes)}: {named}{more}"
+
+
+def _lacking(classes: list[str], data: dict) -> list[str]:
+    """Return a line for each set of classes that dev or test, or both, lack."""
+    splits: dict[tuple[str, ...], list[str]] = {}
+    for split, names in untested(classes, {split: data[split]["per_class"] for split in ("train", "dev", "test")}):
+        splits.setdefault(tuple(names), []).append(split)
+    lines = []
+    for names, lacking in splits.items():
+        shown = ", ".join(shorten(name, NAME) for name in names[:8])
+        more = f", and {len(names) - 8} more" if len(names) > 8 else ""
+        lines.append(f"{' and '.join(lacking)} {'have' if len(lacking) > 1 else 'has'} no text of: {shown}{more}")
+    return lines
