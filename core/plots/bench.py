@@ -34,7 +34,7 @@ def bench_png(series: Sequence[Series], title: str) -> bytes:
 
     names = list(dict.fromkeys(own.title for own in series))
     backends = list(dict.fromkeys(own.backend for own in series))
-    figure = Figure(figsize=(10, 1.6 + 0.42 * len(names)), layout="constrained")
+    figure = Figure(figsize=(10, 2.0 + 0.42 * len(names)), layout="constrained")
     FigureCanvasAgg(figure)
     figure.suptitle(title, fontsize=10)
     left, right = figure.subplots(1, 2)
@@ -56,9 +56,9 @@ def bench_png(series: Sequence[Series], title: str) -> bytes:
     left.set_ylim(len(names) - 0.5, -0.5)
     left.set_xlabel("test accuracy: dots are seeds, bars their mean")
     if len(backends) > 1:
-        left.legend(fontsize=8)
-    right.set_xscale("log")
-    right.margins(x=0.25, y=0.12)
+        figure.legend(fontsize=8, loc="outside lower center", ncols=len(backends))
+    right.margins(x=0.2, y=0.12)
+    right.set_xlim(left=0)
     right.set_xlabel("seconds of training, mean")
     right.set_ylabel("test accuracy, mean")
     for axes in (left, right):
