@@ -63,8 +63,8 @@ def textcnn_pooling():
 @difference(
     SECTION,
     "d2l's BiRNN: which values start how, and which are trained",
-    torch='The loop over the LSTM\'s arrays tests for `"weight"`: all weight matrices are drawn anew, by Xavier. The GloVe vectors are'
-    " frozen, as the text says.",
+    torch='The loop over the LSTM\'s arrays tests for `"weight"`: all weight matrices are drawn anew, by Xavier. The'
+    " GloVe vectors are frozen, as the text says.",
     paddle='The loop tests for `"weigth"`: no array of the LSTM is changed. `stop_gradient = False` leaves the vectors'
     " trainable.",
     effect=f"Two bidirectional layers of 100 units on {WORDS} words of 100 dimensions: PyTorch's loop changes {{torch}}"
@@ -109,8 +109,8 @@ def birnn_start():
     torch="Logs of PyTorch's `cross_entropy` show the true loss.",
     paddle="The book's program logs Paddle's `cross_entropy`, which counts at most 64 per text: [see"
     " above](#log_softmax_floor).",
-    effect="The SRN of `python -m tasks.exploding`, without clipping, trained in Paddle, eight seeds. Loss of the {texts}"
-    " texts of step 250, before the step: true {low:,.0f} to {high:,.0f}, by Paddle's function {capped_low:,.0f} to"
+    effect="The SRN of `python -m tasks.exploding`, without clipping, trained in Paddle, eight seeds. Loss of the"
+    " {texts} texts of step 250, before the step: true {low:,.0f} to {high:,.0f}, by Paddle's function {capped_low:,.0f} to"
     " {capped_high:,.0f}; with seed 0 {true_0:,.0f} and {capped_0:,.0f}.",
     ours="The true loss is computed and logged in both frameworks; see"
     " [the textbook's experiments](textbook.md#the-loss-as-the-book-sees-it).",
