@@ -110,8 +110,8 @@ def birnn_start():
     paddle="The book's program logs Paddle's `cross_entropy`, which counts at most 64 per text: [see"
     " above](#log_softmax_floor).",
     effect="The SRN of `python -m tasks.exploding`, without clipping, trained in Paddle, eight seeds. Loss of the"
-    " {texts} texts of step 250, before the step: true {low:,.0f} to {high:,.0f}, by Paddle's function {capped_low:,.0f} to"
-    " {capped_high:,.0f}; with seed 0 {true_0:,.0f} and {capped_0:,.0f}.",
+    " {texts} texts of step 250, before the step: true {low:,.0f} to {high:,.0f}, by Paddle's function"
+    " {capped_low:,.0f} to {capped_high:,.0f}; with seed 0 {true_0:,.0f} and {capped_0:,.0f}.",
     ours="The true loss is computed and logged in both frameworks; see"
     " [the textbook's experiments](textbook.md#the-loss-as-the-book-sees-it).",
     size="step 250: {true_0:,.0f} is reported as {capped_0:,.0f}",
@@ -130,8 +130,8 @@ def exploding_loss():
     logits = np.split(ensemble.logits(batch).astype(np.float64), len(seeds))
     labels = np.split(batch.labels, len(seeds))
     pairs = list(zip(logits, labels, strict=True))
-    true = [torch_entropy(torch.tensor(x), torch.tensor(y), reduction="sum").item() for x, y in pairs]
-    capped = [paddle_entropy(paddle.to_tensor(x), paddle.to_tensor(y), reduction="sum").item() for x, y in pairs]
+    true = [float(torch_entropy(torch.tensor(x), torch.tensor(y), reduction="sum")) for x, y in pairs]
+    capped = [float(paddle_entropy(paddle.to_tensor(x), paddle.to_tensor(y), reduction="sum")) for x, y in pairs]
     return {
         "texts": len(labels[0]),
         "low": min(true),
