@@ -151,7 +151,8 @@ def _title(entries: Sequence[Entry]) -> str:
 def _lead(entries: Sequence[Entry]) -> str:
     first = entries[0].runs[0]
     data, training = first.execution["data"], first.experiment.training
-    texts = ", ".join(f"{data[split]['documents']:,} {split}" for split in ("train", "dev", "test"))
+    counts = {split: data.get(split, {}).get("documents") for split in ("train", "dev", "test")}
+    texts = ", ".join(f"{number:,} {split}" for split, number in counts.items() if number is not None)
     best, worst = (own(entries, key=lambda entry: mean(entry.accuracies)) for own in (max, min))
     found = f"{data['description']}: {texts} texts; {count(len(entries[0].runs), 'seed')}."
     if best is not worst:
