@@ -143,7 +143,7 @@ PAGES = {
     comparison: (*OF_A_RUN, *DATA),
     digit_sums: (*OF_A_RUN[3:], "label 0", "cell", "framework 0", "framework 1", "root", "task"),
     exploding: (*OF_A_RUN[5:-2], "label 0", "label 1", "root", "when", "seed", "epochs", "dtype", "recipe 0"),
-    bench: (*OF_A_RUN[:2], *OF_A_RUN[3:-2], "recipe 1", "title 0", "title 1", "about", "backend 0", "backend 1", "data", "split"),
+    bench: (*OF_A_RUN[:2], *OF_A_RUN[3:-2], "recipe 1", "title 1", "about", "backend 0", "backend 1", "data", "split"),
     explanations: ("token", "unknown", "engine", "class"),
 }
 WITH_IMAGES = (exploding, bench)
