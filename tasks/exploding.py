@@ -45,9 +45,11 @@ EXCLUDED_FLAGS = (
     "--channels",
     "--seed",
     "--patience",
+    "--eval-start",
     "--dropout-masks",
     "--clip",
     "--layers",
+    "--residual",
     "--pooling",
     "--bidirectional",
 )

@@ -40,7 +40,8 @@ def draw_curves(metrics: list[dict], title: str, path: Path, reduction: str, tes
         axes.plot(steps, values, color=TRAIN, alpha=0.18, linewidth=0.6)
         axes.plot(steps, running_mean(values), color=TRAIN, linewidth=1.6, label="train (running mean)")
         if dev:
-            best = max(dev, key=lambda line: (line["accuracy"], -line["loss"]))
+            trained = [line for line in dev if line["step"]] or dev  # step 0 is no checkpoint
+            best = max(trained, key=lambda line: (line["accuracy"], -line["loss"]))
             label = f"dev, {best[quantity]:.3f} at the best checkpoint"
             axes.plot([line["step"] for line in dev], [line[quantity] for line in dev], "o-", color=DEV, label=label)
             axes.plot(best["step"], best[quantity], "o", color=DEV, fillstyle="none", markersize=12)

@@ -7,18 +7,19 @@ from pathlib import Path
 
 import numpy as np
 
-from core.batch import Ragged
+from core.batch import PAD, Ragged
 from core.data.class_checks import note_similar_labels
 from core.data.corpus import load_corpus, prepare
 from core.data.dataset import Prepared
 from core.data.download import Progress, no_progress
-from core.data.pretrained_vectors import PACKAGES, Vectors, check_width, look_up, open_vectors
+from core.data.pretrained_vectors import PACKAGES, Lookup, Vectors, check_width, look_up, open_vectors
 from core.data.sources import digit_sums
 from core.data.tokenizers import segmenter
 from core.engine.memory import check_memory, host_limit
 from core.engine.processes import ProcessGroup, local_rank_0_first
 from core.errors import UserError
 from core.files import user_path
+from core.models.embedding import STATIC_TABLE, TABLE, Embedding
 from core.models.model import initial_parameters
 from core.spec.data import TEXTS
 from core.spec.experiment import Experiment, replace, with_class_weights
@@ -192,9 +193,23 @@ def starting_values(
     if vectors is None:
         return parameters, {}
     found = look_up(vectors, prepared.vocabulary, experiment.text.lowercase, progress)
-    parameters["embedding.weight"][found.ids] = found.values
+    insert_vectors(parameters, experiment.model.embedding, found)
     record = {"found": len(found.ids), "missing": len(found.missing), "fingerprint": found.fingerprint}
     return parameters, {"vectors": {"source": vectors.name, **record}}
+
+
+def insert_vectors(parameters: dict[str, np.ndarray], embedding: Embedding, found: Lookup) -> None:
+    """Write pretrained vectors into the embedding table, and its static copy, in place.
+
+    `vectors_missing` determines the other rows; that of PAD stays zero.
+    """
+    table = parameters[TABLE]
+    values = found.values.astype(table.dtype) * embedding.vectors_scale
+    if embedding.vectors_missing != "init":
+        table[PAD + 1 :] = 0.0 if embedding.vectors_missing == "zero" else values.mean(axis=0, dtype=np.float64)
+    table[found.ids] = values
+    if embedding.static_copy:
+        parameters[STATIC_TABLE][:] = table
 
 
 def read_data(

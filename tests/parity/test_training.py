@@ -257,7 +257,14 @@ def test_parameters_that_no_side_trains_are_named(data):
 
 def test_features_that_a_spec_does_not_use():
     every = with_unequal_weights(every_feature(PARITY_SPEC))
-    left = {"one logit", "one-hot lookup", "frozen embedding", "SGD with momentum"}
+    left = {
+        "one logit",
+        "one-hot lookup",
+        "frozen embedding",
+        "SGD with momentum",
+        "clipping by value",
+        "residual layers",
+    }
     assert set(not_exercised([PARITY_SPEC, every])) == left
     assert {"weight decay", "class weights", "hidden layer of the head"} <= set(not_exercised([PARITY_SPEC]))
     assert not_exercised([PARITY_SPEC, every, *(replace(PARITY_SPEC, own) for own in TRAINING.values())]) == []
