@@ -16,6 +16,11 @@ from tasks.run.signals import stop_numbers
 ROOT = Path(__file__).parents[2]
 
 
+def command(program: str, argv: list[str]) -> list[str]:
+    """Return the command that starts a program in a new process."""
+    return [sys.executable, "-m", program, *argv]
+
+
 def run_child(program: str, argv: list[str]) -> tuple[int, bool]:
     """Run `python -m PROGRAM` in a child process; return its exit code and whether it was told to stop.
 
@@ -27,7 +32,7 @@ def run_child(program: str, argv: list[str]) -> tuple[int, bool]:
     sys.stdout.flush()  # lines printed so far come before those of the child
     with _signals(received) as forward_to:
         process = subprocess.Popen(
-            [sys.executable, "-m", program, *argv],
+            command(program, argv),
             env={**os.environ, "PYTHONPATH": path},
             start_new_session=os.name == "posix",
         )

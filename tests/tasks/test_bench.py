@@ -149,7 +149,7 @@ def test_both_frameworks_are_compared(table, in_this_process, tmp_path):
 def test_models_differ_in_encoder_and_pooling_only():
     for task in ("imdb", "reviews_zh"):
         base = recipe("default", task)
-        specs = {name: experiment_of(name, base) for name in MODELS if name != "bow"}
+        specs = {name: experiment_of(name, base) for name in MODELS}
         assert len({own.model.encoder.label for own in specs.values()}) == len(specs)
         for name, own in specs.items():
             head = own.model.head.model_copy(update={"pooling": base.model.head.pooling})
