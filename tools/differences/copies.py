@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 
 from backends.paddle.framework import paddle
@@ -14,11 +16,13 @@ from tasks.run.gradient_norms import members
 from tasks.run.worker import Request, Worker
 from tools.differences import difference
 from tools.differences.loss import paddle_entropy, torch_entropy
+from tools.differences.small import apart, failure
 
 SECTION = "Hand-written copies"
 D2L = "https://github.com/d2l-ai/d2l-zh/blob/master/chapter_natural-language-processing-applications"
 RNN = f"[sentiment-analysis-rnn]({D2L}/sentiment-analysis-rnn.md)"
 CNN = f"[sentiment-analysis-cnn]({D2L}/sentiment-analysis-cnn.md)"
+NNDL = "https://github.com/nndl/practice-in-paddle"
 WORDS, WIDTH, LENGTH, TEXTS = 500, 100, 200, 16
 KERNELS, CHANNELS = (3, 4, 5), 100
 
@@ -100,6 +104,72 @@ def birnn_start():
         "paddle_std": other.weight_ih_l0.std().item(),
         "torch_words": WORDS * WIDTH * words.weight.requires_grad,
         "paddle_words": WORDS * WIDTH * (not tables.weight.stop_gradient),
+    }
+
+
+GATES = {"c": ("i", "f", "o", "c"), "a": ("i", "f", "o", "a")}
+"""The gates and the candidate of the book's two LSTMs, by the candidate's letter."""
+
+
+def book_lstm(module, letter: str):
+    """Return an LSTM of 4 units on 3 inputs in a framework's module, with the names of the book's arrays."""
+
+    class Layer(paddle.nn.Layer if module is paddle else torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            for gate in GATES[letter]:
+                for name, shape in (("W", [3, 4]), ("U", [4, 4]), ("b", [1, 4])):
+                    xavier = paddle.nn.initializer.XavierUniform()
+                    array = (
+                        self.create_parameter(shape, default_initializer=xavier)
+                        if module is paddle
+                        else torch.nn.Parameter(torch.randn(shape))
+                    )
+                    setattr(self, f"{name}_{gate}", array)
+
+    return Layer()
+
+
+def last_state(arrays: dict[str, np.ndarray], letter: str, x: np.ndarray) -> np.ndarray:
+    """Compute the last hidden state [1, 4] for inputs x [L, 3], as the book does."""
+    h = c = np.zeros((1, 4))
+    for row in x:
+        i, f, o, g = (row @ arrays[f"W_{k}"] + h @ arrays[f"U_{k}"] + arrays[f"b_{k}"] for k in GATES[letter])
+        c = c / (1 + np.exp(-f)) + np.tanh(g) / (1 + np.exp(-i))
+        h = np.tanh(c) / (1 + np.exp(-o))
+    return h
+
+
+@difference(
+    SECTION,
+    "The book's LSTM of figure 6.13: renamed arrays stay random",
+    torch="A model with other names would not load: `load_state_dict` raises an error.",
+    paddle="The book trains an LSTM with `W_c`, `U_c`, `b_c` and loads it into one that calls them `W_a`, `U_a`, `b_a`."
+    " `set_state_dict` warns and leaves those at their starting values: the figure shows the gates of another model.",
+    effect="An LSTM with the book's names: {loaded} of {arrays} arrays are loaded in Paddle, with {warnings} warnings;"
+    " PyTorch: {torch}. For a random input of 10 steps, the last hidden state is off by {off:.2f}.",
+    ours="A checkpoint has exactly the arrays of the spec's table, or is refused; `tasks.gates` reads the run itself:"
+    f" [the textbook's experiments](textbook.md#gates). The book's program: [chapter 6]({NNDL}).",
+    size="{loaded} of {arrays} arrays loaded, with a warning",
+    claim=lambda f: f["loaded"] == f["arrays"] - 3 and f["torch"] == "RuntimeError" and f["off"] > 0.01,
+)
+def renamed_arrays():
+    """Load the book's first LSTM into its second one, in both frameworks."""
+    paddle.seed(0)
+    first, second = book_lstm(paddle, "c"), book_lstm(paddle, "a")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        second.set_state_dict(first.state_dict())
+    given = {name: array.numpy() for name, array in first.state_dict().items()}
+    found = {name: array.numpy() for name, array in second.state_dict().items()}
+    x = np.random.default_rng(0).normal(0.0, 1.0, (10, 3))
+    one, other = book_lstm(torch, "c"), book_lstm(torch, "a")
+    return {
+        "arrays": len(found),
+        "loaded": sum(name in given and bool((given[name] == array).all()) for name, array in found.items()),
+        "warnings": sum("W_a" in str(own.message) or "_a" in str(own.message) for own in caught),
+        "torch": failure(other.load_state_dict, one.state_dict()),
+        "off": apart(last_state(given, "c", x), last_state(found, "a", x)),
     }
 
 
