@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from backends.engine_base import EngineBase
 from backends.torch.dropout import Dropout, no_dropout, training_dropout
 from backends.torch.fast import RowGradient
 from backends.torch.framework import torch
+from backends.torch.heads.decoder import select
 from backends.torch.heads.pooled import class_weights
 from backends.torch.model import Model
 from backends.torch.optimizer import OPTIMIZERS, clip, squares_of
 from backends.torch.precision import prepare, reads_rounded
-from backends.torch.runtime import DeviceClock, Inputs, native_device, set_precision, to_numpy
+from backends.torch.runtime import DeviceClock, Inputs, native_device, set_precision, to_numpy, to_tensor
 from core import spec
 from core.batch import Batch
 from core.engine.executor import Executor
 from core.models.model import product_weights
+from core.target_sequences import step_batch
 
 
 class Engine(EngineBase):
@@ -71,6 +75,21 @@ class Engine(EngineBase):
 
     def logits(self, batch: Batch) -> np.ndarray:
         return to_numpy(self._forward(batch, no_dropout)["logits"])
+
+    @reads_rounded
+    def begin_decoding(self, batch: Batch) -> Any:
+        with torch.no_grad():
+            return self._model.begin_decoding(self._place(batch))
+
+    @reads_rounded
+    def decode_step(self, state: Any, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray | None, Any]:
+        with torch.no_grad():
+            found, state = self._model.head.steps(state, self._place(step_batch(ids)), no_dropout)
+        logits, weights = found["logits"], found.get("attention")
+        return to_numpy(logits[:, 0]), None if weights is None else to_numpy(weights[:, 0]), state
+
+    def select(self, state: Any, rows: np.ndarray) -> Any:
+        return select(state, to_tensor(rows, self._native_device))
 
     def activations(self, batch: Batch, step: int | None = None) -> dict[str, np.ndarray]:
         if step is None:

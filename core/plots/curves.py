@@ -51,6 +51,9 @@ def draw_curves(metrics: list[dict], title: str, path: Path, reduction: str, tes
         axes.set_ylabel(quantity)
         axes.grid(alpha=0.25)
         low, high = np.percentile(values, [1, 99]) if len(values) else (0, 1)
+        # An overfit model's dev loss rises above all training losses: that turn must be in sight.
+        seen = np.array([line[quantity] for line in dev], dtype=np.float64)
+        low, high = min([low, *seen[np.isfinite(seen)]]), max([high, *seen[np.isfinite(seen)]])
         if quantity == "accuracy":
             axes.set_ylim(max(low - 0.03, 0), 1.005)
         else:

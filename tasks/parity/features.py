@@ -18,7 +18,7 @@ FEATURES: dict[str, Callable[[Experiment], object]] = {
     "word dropout": lambda e: e.training.word_dropout,
     "several layers": lambda e: _layers(e) > 1,
     "residual layers": lambda e: _layers(e) > 1 and getattr(e.model.encoder, "residual", False),
-    "hidden layer of the head": lambda e: e.model.head.hidden_size,
+    "hidden layer of the head": lambda e: getattr(e.model.head, "hidden_size", None),
     "one logit": lambda e: getattr(e.model.head, "one_logit", False),
     "one-hot lookup": lambda e: e.model.embedding.lookup == "one_hot",
     "scalar lookup": lambda e: e.model.embedding.lookup == "scalar",

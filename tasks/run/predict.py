@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass, field
 from io import BytesIO
 from itertools import chain
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -41,50 +41,9 @@ from tasks.run.predict_file import (
     texts_of_table,
     write_predictions,
 )
+from tasks.run.predict_options import Counts, PredictOptions
+from tasks.run.predict_tags import TagPredictor
 from tasks.run.worker import Request
-
-SHOWN = 5
-"""Number of texts without tokens whose numbers are printed."""
-
-
-@dataclass(frozen=True)
-class PredictOptions:
-    """Options of a prediction: input and output."""
-
-    file: str | None = None
-    """File of texts: a table, or one text per line."""
-    explain: bool = False
-    page: str | None = None
-    """Path of the page of explanations."""
-    interactive: bool = False
-    out: str | None = None
-    """Path of the CSV file of predictions."""
-    raw: bool = False
-    """Write cells unchanged that a spreadsheet would take for formulas."""
-    text_column: str | None = None
-    encoding: str | None = None
-    """Encoding of the input; that of the run if None, as for `text_column`."""
-
-
-@dataclass
-class Counts:
-    """Numbers of texts: all, those without tokens, and the first of these."""
-
-    texts: int = 0
-    empty: int = 0
-    first: list[int] = field(default_factory=list)
-
-    def add(self, number: int, empty: bool) -> None:
-        self.texts += 1
-        self.empty += empty
-        if empty and len(self.first) < SHOWN:
-            self.first.append(number)
-
-    def describe(self, unit: str) -> str:
-        """Return which texts have no prediction."""
-        numbers = ", ".join(map(str, self.first)) + (", ..." if self.empty > len(self.first) else "")
-        which = f"{unit}{'s' if self.empty > 1 else ''} {numbers}"
-        return f"no prediction for {self.empty:,} of {self.texts:,} texts: no tokens ({which})"
 
 
 class Predictor:
@@ -161,17 +120,19 @@ class Predictor:
             note(self.counts.describe(texts.unit))
 
 
-PREDICTORS = {"pooled": Predictor}
+PREDICTORS = {"pooled": Predictor, "tokens": TagPredictor}
 """Classes that predict with a run, by the kind of its head."""
 
 
-def predictor_of(run: str, request: Request, wanted: PredictOptions) -> Predictor:
+def predictor_of(run: str, request: Request, wanted: PredictOptions) -> Predictor | TagPredictor:
     """Return what predicts with a run."""
     experiment, _ = RunFolder.open(Path(run)).read_record()
+    if experiment.model.head.kind not in PREDICTORS:
+        raise UserError(f"{run}: run of task {experiment.task}: use python -m tasks.{experiment.task} predict")
     return PREDICTORS[experiment.model.head.kind](run, request, wanted)
 
 
-def predict(run: str, texts: list[str], request: Request, wanted: PredictOptions = PredictOptions()) -> int:
+def predict(run: str, texts: list[str], request: Request, wanted: PredictOptions) -> int:
     """Predict for every text from arguments, a file or standard input. Return the exit code."""
     if wanted.page is not None:
         check_page(Path(wanted.page))
@@ -182,7 +143,7 @@ def predict(run: str, texts: list[str], request: Request, wanted: PredictOptions
         check_page(Path(wanted.out), "--out")
     with DataProgress() if wanted.out is not None else nullcontext(no_progress) as progress:
         # The input is opened before the slow import of a framework.
-        given = _given(texts, experiment, wanted, progress)
+        given = given_texts(texts, experiment, wanted, progress)
         if wanted.out is not None:
             predictor_of(run, request, wanted).write(given, Path(wanted.out))
             return 0
@@ -198,7 +159,7 @@ def predict(run: str, texts: list[str], request: Request, wanted: PredictOptions
     return 0
 
 
-def _given(texts: list[str], experiment: Experiment, wanted: PredictOptions, progress: Progress) -> Texts:
+def given_texts(texts: list[str], experiment: Experiment, wanted: PredictOptions, progress: Progress) -> Texts:
     """Return the texts of arguments, a file or standard input. Raises UserError if there is none."""
     file = wanted.file
     if file is not None and is_table(file):
@@ -226,7 +187,19 @@ def _some_with_tokens(texts: Texts, experiment: Experiment) -> Texts:
     raise UserError(f"{which}: the {experiment.text.tokenizer} tokenizer finds no tokens: give at least one word")
 
 
-def predict_interactively(predictor: Predictor, encoding: str | None) -> int:
+class AnyPredictor(Protocol):
+    """What predicts interactively, for models of every kind."""
+
+    wanted: PredictOptions
+    experiment: Experiment
+    counts: Counts
+
+    def predict(self, texts: Texts) -> object: ...
+
+    def explain(self, texts: Texts) -> object: ...
+
+
+def predict_interactively(predictor: AnyPredictor, encoding: str | None) -> int:
     """Predict for each line of standard input until it ends; blank lines are skipped."""
     live, answer = sys.stdin.isatty(), predictor.explain if predictor.wanted.explain else predictor.predict
     requested = encoding_of(predictor.experiment, encoding)

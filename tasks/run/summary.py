@@ -71,7 +71,8 @@ def report(task: Task, run: Run, result: dict, example: str) -> None:
     if run.experiment.training.watch_gradients:
         fact("gradients", str(folder.path / GRADIENTS), WIDTH)
     for name, picture in presenter(experiment).PICTURES.items():
-        fact(name, str(folder.path / picture), WIDTH)
+        if (folder.path / picture).is_file():
+            fact(name, str(folder.path / picture), WIDTH)
     text = f'"{task.example}"' if task.example else quoted(example or "a text")
     fact("next", f"python -m {task.program} predict {quoted(folder.path)} {text}", WIDTH, command=True)
 

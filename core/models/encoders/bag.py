@@ -19,7 +19,6 @@ from core.models.types import Arrays, Dropout
 
 class BagEncoder(Encoder):
     poolings: ClassVar[tuple[str, ...]] = ("mean", "max", "attention")
-    per_token: ClassVar[bool] = True
     part: ClassVar[str] = "no encoder"
 
     kind: Literal["none"] = "none"
@@ -28,6 +27,10 @@ class BagEncoder(Encoder):
     def implementations(self) -> tuple[str, ...]:
         """All compute the same; `fast` has the compiled pooling and the embedding gradient by rows."""
         return ("fast", "builtin", "loop")
+
+    @property
+    def per_token(self) -> bool:
+        return True
 
     def output_size(self, inputs: int) -> int:
         return inputs

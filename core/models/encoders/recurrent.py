@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import Field
 
 from core.batch import Batch, Windows
-from core.models.encoders.encoder import Block, Encoded, Encoder, Places
+from core.models.encoders.encoder import Block, Encoded, Encoder, Places, States
 from core.models.parameters import Init, Parameter
 from core.models.precision import Rounding, exactly
 from core.models.types import Arrays, Dropout
@@ -66,7 +66,6 @@ class LayerSizes:
 
 class RecurrentEncoder(Encoder):
     poolings: ClassVar[tuple[str, ...]] = ("last", "mean", "max", "ends", "attention")
-    per_token: ClassVar[bool] = True
     part: ClassVar[str] = "recurrent"
 
     kind: Literal["recurrent"] = "recurrent"
@@ -95,6 +94,10 @@ class RecurrentEncoder(Encoder):
     def implementations(self) -> tuple[str, ...]:
         own = ("builtin", "packed") if self.cell in FRAMEWORK_CELLS else ()
         return ("fast", *own, "loop")
+
+    @property
+    def per_token(self) -> bool:
+        return True
 
     @property
     def directions(self) -> int:
@@ -140,14 +143,15 @@ class RecurrentEncoder(Encoder):
     def forward(
         self, arrays: Arrays, x: np.ndarray, batch: Batch, dropout: Dropout, rounded: Rounding = exactly
     ) -> Encoded:
-        layers = {}
+        layers, states = {}, []
         for layer in range(self.num_layers):
             if layer > 0:
                 x = dropout(x, f"encoder.l{layer - 1}", self.dropout)
             weights = layer_weights(self, arrays, layer, rounded)
-            found = recurrent_layer(self.cell, weights, rounded(x), batch.lengths)
+            found, last = recurrent_states(self.cell, weights, rounded(x), batch.lengths)
             x = layers[f"encoder.l{layer}"] = self.output_of(layer, x, found)
-        return Encoded((Block(x, Windows(batch)),), layers, self.hidden_size)
+            states.append(last)
+        return Encoded((Block(x, Windows(batch)),), layers, self.hidden_size, states=tuple(states))
 
     def output_of(self, layer: int, x: Any, found: Any) -> Any:
         """Return a layer's output [B, L, H * directions], from its input x and what its cells computed from it."""
@@ -219,16 +223,24 @@ CELLS = {"srn": srn_step, "lstm": lstm_step, "gru": gru_step, "residual_srn": re
 
 
 def recurrent_layer(cell: Cell, weights: list[DirectionWeights], x: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """Compute one layer, x [B, L, I] -> [B, L, H * directions], zero at padding.
+    """Compute one layer from zero states, x [B, L, I] -> [B, L, H * directions] (`recurrent_states`)."""
+    return recurrent_states(cell, weights, x, lengths)[0]
 
-    `weights` are those of each direction, forward first; `lengths` [B]. The state is not updated at padding. The
-    reverse direction iterates from the right, so its state is zero up to the last real token.
+
+def recurrent_states(
+    cell: Cell, weights: list[DirectionWeights], x: np.ndarray, lengths: np.ndarray, start: States | None = None
+) -> tuple[np.ndarray, States]:
+    """Compute one layer, x [B, L, I] -> [B, L, H * directions], zero at padding, and its final states.
+
+    `weights` are those of each direction, forward first; `lengths` [B]; `start` None for zero states. The state is not
+    updated at padding. The reverse direction iterates from the right, so its state is that of the start up to the last
+    real token.
     """
-    sides, size = [], weights[0].weight_hh.shape[1]
+    sides, h_n, c_n, size = [], [], [], weights[0].weight_hh.shape[1]
     for side, own in enumerate(weights):
         walk = range(x.shape[1]) if side == 0 else reversed(range(x.shape[1]))
-        h = np.zeros((x.shape[0], size), dtype=x.dtype)
-        c = np.zeros_like(h)
+        h = np.zeros((x.shape[0], size), dtype=x.dtype) if start is None else start.h[side]
+        c = np.zeros_like(h) if start is None or start.c is None else start.c[side]
         outputs = np.zeros((*x.shape[:2], size), dtype=x.dtype)
         for t in walk:
             real = (t < lengths)[:, None]
@@ -236,7 +248,9 @@ def recurrent_layer(cell: Cell, weights: list[DirectionWeights], x: np.ndarray, 
             h, c = np.where(real, new_h, h), np.where(real, new_c, c)
             outputs[:, t] = np.where(real, new_h, 0.0)
         sides.append(outputs)
-    return np.concatenate(sides, axis=-1)
+        h_n.append(h)
+        c_n.append(c)
+    return np.concatenate(sides, axis=-1), States(np.stack(h_n), np.stack(c_n) if cell == "lstm" else None)
 
 
 def layer_weights(

@@ -1,0 +1,50 @@
+"""Options of a prediction, and counts of its texts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+SHOWN = 5
+"""Number of texts without tokens whose numbers are printed."""
+
+
+@dataclass(frozen=True)
+class PredictOptions:
+    """Options of a prediction: input and output."""
+
+    file: str | None = None
+    """File of texts: a table, or one text per line."""
+    explain: bool = False
+    page: str | None = None
+    """Path of the page of explanations."""
+    interactive: bool = False
+    out: str | None = None
+    """Path of the CSV file of predictions."""
+    raw: bool = False
+    """Write cells unchanged that a spreadsheet would take for formulas."""
+    text_column: str | None = None
+    encoding: str | None = None
+    """Encoding of the input; that of the run if None, as for `text_column`."""
+    token: int | None = None
+    """Number of the token whose tag is explained, from 1; the least certain one if None."""
+
+
+@dataclass
+class Counts:
+    """Numbers of texts: all, those without tokens, and the first of these."""
+
+    texts: int = 0
+    empty: int = 0
+    first: list[int] = field(default_factory=list)
+
+    def add(self, number: int, empty: bool) -> None:
+        self.texts += 1
+        self.empty += empty
+        if empty and len(self.first) < SHOWN:
+            self.first.append(number)
+
+    def describe(self, unit: str) -> str:
+        """Return which texts have no prediction."""
+        numbers = ", ".join(map(str, self.first)) + (", ..." if self.empty > len(self.first) else "")
+        which = f"{unit}{'s' if self.empty > 1 else ''} {numbers}"
+        return f"no prediction for {self.empty:,} of {self.texts:,} texts: no tokens ({which})"
