@@ -153,9 +153,7 @@ def add_options(
         group = parser.add_argument_group(title)
         for option in offered:
             shown = {name: _shown(_get(tree, option.paths[0]), option.null) for name, tree in trees.items()}
-            values = {name: value for name, value in shown.items() if value}  # a recipe of another kind lacks the field
-            described = "; ".join(f"{name}: {value}" for name, value in values.items())
-            default = next(iter(values.values()), "") if len(set(values.values())) < 2 else described
+            default = _defaults(shown)
             text = f"{(helps or {}).get(option.flag, option.help)}{f' [{default}]' if default else ''}"
             if option.field.type is bool:
                 group.add_argument(option.flag, action=argparse.BooleanOptionalAction, default=None, help=text)
@@ -169,6 +167,19 @@ def add_options(
         metavar="FIELD=VALUE",
         help="set any spec field by dotted name",
     )
+
+
+def _defaults(shown: dict[str, str]) -> str:
+    """Return the default of the first recipe, and the recipes with another one; "" for a field that a recipe lacks."""
+    recipes_of: dict[str, list[str]] = {}
+    for name, value in shown.items():
+        if value:
+            recipes_of.setdefault(value, []).append(name)
+    first = next(iter(shown.values()))
+    named = (f"{', '.join(names)}: {value}" for value, names in recipes_of.items() if value != first)
+    if not first and len(recipes_of) == 1:
+        return next(iter(recipes_of))
+    return "; ".join([first, *named] if first else named)
 
 
 def _numbers(text: str) -> list[int]:

@@ -6,6 +6,7 @@ import math
 
 from core.errors import UserError
 from core.spec.experiment import Experiment, replace
+from tasks.cli.published import PUBLISHED
 
 RECIPES: dict[str, dict[str, object]] = {
     # Chosen by dev accuracy among presets that train within five minutes on two cores: see docs/results.md.
@@ -44,6 +45,7 @@ RECIPES: dict[str, dict[str, object]] = {
         "model.head.pooling": "mean",
         "model.head.init": {"scheme": "xavier_uniform", "scale": 1.0},
         "training.batch_size": 128,
+        "training.bucket_batches": 0,
         "training.epochs": 3,
         "training.optimizer.learning_rate": 1e-3,
         "training.clip_mode": "none",
@@ -92,6 +94,19 @@ RECIPES["textcnn"] = textcnn(
     100,
     **{"training.epochs": 3, "training.optimizer.learning_rate": 1.5e-3},
 )
+
+
+RECIPES |= PUBLISHED
+
+RECIPES["bow"] = {
+    **{path: value for path, value in RECIPES["default"].items() if not path.startswith("model.encoder")},
+    "model.encoder": {"kind": "none"},
+    "model.head.pooling": "mean",
+    "model.head.hidden_size": 96,
+}
+
+# Figure 6.16 of nndl: dev every 10 steps, where the dev loss turns at step 200 or so.
+RECIPES["textbook-curve"] = {**RECIPES["textbook"], "training.eval_start": True, "training.eval_interval": 10}
 
 
 REVIEWS_ZH: dict[str, dict[str, object]] = {
