@@ -146,6 +146,11 @@ TAG["pos"] = {
     "model.embedding.vocab_size": 60000,
 }
 
+TAG["textcnn"] = {
+    **{path: value for path, value in TAG["segment"].items() if not path.startswith("model.encoder")},
+    "model.encoder": {"kind": "textcnn", "kernels": (3, 5), "channels": (128, 128), "padding": "same"},
+}
+
 TASK_RECIPES = {"imdb": RECIPES, "reviews_zh": REVIEWS_ZH, "classify": CLASSIFY, "tag": TAG}
 
 XAVIER = {"scheme": "xavier_uniform", "scale": 1.0}
