@@ -9,6 +9,8 @@ LONGEST = 400
 """Maximum number of characters of a displayed text."""
 MESSAGE = 600
 """Maximum number of characters of an error or a note."""
+SPACE = "\u2581"
+"""Token of the tokenizer `letters` for white space between other characters, as in SentencePiece."""
 WORD = 120
 """Maximum number of characters of a word in a message that is too long."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from backends import kernels
@@ -9,15 +11,17 @@ from backends.engine_base import EngineBase
 from backends.paddle.dropout import Dropout, no_dropout, training_dropout
 from backends.paddle.fast import RowGradient
 from backends.paddle.framework import paddle
+from backends.paddle.heads.decoder import select
 from backends.paddle.heads.pooled import class_weights
 from backends.paddle.model import Model
 from backends.paddle.optimizer import OPTIMIZERS, clip
 from backends.paddle.precision import prepare, reads_rounded
-from backends.paddle.runtime import DeviceClock, Inputs, native_device, set_precision, to_numpy
+from backends.paddle.runtime import DeviceClock, Inputs, native_device, set_precision, to_numpy, to_tensor
 from core import spec
 from core.batch import Batch
 from core.engine.executor import Executor
 from core.models.model import product_weights
+from core.target_sequences import step_batch
 
 
 class Engine(EngineBase):
@@ -63,8 +67,25 @@ class Engine(EngineBase):
     def logits(self, batch: Batch) -> np.ndarray:
         return to_numpy(self._forward(batch, no_dropout)["logits"])
 
+    @reads_rounded
+    def begin_decoding(self, batch: Batch) -> Any:
+        with paddle.no_grad():
+            return self._model.begin_decoding(self._place(batch))
+
+    @reads_rounded
+    def decode_step(self, state: Any, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray | None, Any]:
+        with paddle.no_grad():
+            found, state = self._model.head.steps(state, self._place(step_batch(ids)), no_dropout)
+        logits, weights = found["logits"], found.get("attention")
+        return to_numpy(logits[:, 0]), None if weights is None else to_numpy(weights[:, 0]), state
+
+    def select(self, state: Any, rows: np.ndarray) -> Any:
+        return select(state, to_tensor(rows, self._native_device))
+
     def activations(self, batch: Batch, step: int | None = None) -> dict[str, np.ndarray]:
-        dropout = no_dropout if step is None else training_dropout(self.training, step)
+        if step is None:
+            return {name: to_numpy(tensor) for name, tensor in self._forward(batch, no_dropout).items()}
+        batch, dropout = self._with_dropped_words(batch, step), training_dropout(self.training, step)
         return {name: to_numpy(tensor) for name, tensor in self._forward(batch, dropout).items()}
 
     def gradients(self, batch: Batch, step: int) -> tuple[float, dict[str, np.ndarray]]:
@@ -94,6 +115,7 @@ class Engine(EngineBase):
         """
         for parameter in self._model.named.values():
             parameter.clear_gradient(set_to_zero=False)
+        batch = self._with_dropped_words(batch, step)
         shard = batch.sharded(self._group.rank, self._group.size)
         inputs = self._place(shard)
         self._clock.start()

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from backends.torch.dropout import Dropout
+from backends.torch.dropout import Dropout, no_dropout
 from backends.torch.embedding import Embedding
 from backends.torch.encoders import ENCODERS
 from backends.torch.framework import torch
 from backends.torch.heads import HEADS
 from backends.torch.runtime import Inputs, to_tensor
 from core import spec
+from core.models.heads.decoder_state import DecoderState
 from core.models.model import parameter_table
 
 nn, F = torch.nn, torch.nn.functional
@@ -34,6 +35,8 @@ class Model(nn.Module):
             model.encoder, model.embedding.output_size, native, implementation, models
         )
         self.head = HEADS[model.head.kind](model.head, model.features, native, implementation, models)
+        if model.head.needs_states:
+            self.encoder.returns_states = True
         self.named = {**self.embedding.named(), **self.encoder.named(), **self.head.named()}
         # The other parameters are not frozen: Paddle's recurrent layers need a gradient for all weights or for none.
         self.trainable = {row.name: self.named[row.name] for row in parameter_table(model) if row.trainable}
@@ -43,6 +46,10 @@ class Model(nn.Module):
         x = self.embedding(inputs, dropout)
         encoded = self.encoder(x, inputs, dropout)
         return {"embedding": x, **encoded.layers, **self.head(encoded, inputs, dropout)}
+
+    def begin_decoding(self, inputs: Inputs) -> DecoderState:
+        """Encode the sources; return the state of the decoder head before its first step."""
+        return self.head.begin(self.encoder(self.embedding(inputs, no_dropout), inputs, no_dropout), inputs)
 
     def assign(self, arrays: dict[str, np.ndarray]) -> None:
         """Copy arrays into the parameters, in place."""

@@ -14,6 +14,7 @@ from core.batch import Batch, first_index, last_index, packing, reversal_index
 from core.engine import devices, tf32
 from core.engine.devices import Build, Gpu
 from core.models.encoders.encoder import Encoder
+from core.target_sequences import decoder_batch
 
 NAME = "torch"
 
@@ -131,6 +132,11 @@ class Inputs:
     def mask(self) -> torch.Tensor:
         """Real tokens, [B, L, 1], 1 or 0."""
         return self.windows(1).mask
+
+    @cached_property
+    def decoder(self) -> Inputs:
+        """The input of a decoder in training (`core.target_sequences.decoder_batch`)."""
+        return Inputs(decoder_batch(self._batch), self._dtype, self._device)
 
     @cached_property
     def reversal(self) -> torch.Tensor:

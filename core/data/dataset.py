@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -78,6 +78,17 @@ class Prepared:
     test: Dataset
     classes: list[str]
     summary: dict
+    target_vocabulary: Vocabulary | None = None
+    """Vocabulary of the targets of a decoder."""
+    more: dict[str, Dataset] = field(default_factory=dict)
+    """Additional test sets by name."""
+
+    def split(self, name: str) -> Dataset:
+        """Return a data set by its name. Raises UserError for an unknown one."""
+        sets = {"test": self.test, "dev": self.dev, "train": self.train, **self.more}
+        if name not in sets:
+            raise UserError(f"`split` {name}: choose one of {', '.join(sets)}")
+        return sets[name]
 
 
 def check_dataset(dataset: Dataset, model: Model) -> None:

@@ -15,6 +15,7 @@ from functools import cache
 from core.data.signs import ASCII_SIGNS, KEYCAP, REWRITTEN, SIGNS, SUFFIX
 from core.errors import UserError
 from core.spec.text import Text
+from core.strings import SPACE as SPACE
 
 TOKENIZER_VERSION = 3
 """Version in the key of cached corpora: increase it when a tokenizer's output changes."""
@@ -31,9 +32,6 @@ CHINESE = "\u3005-\u3007\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 OTHER_UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3041-\u30ff"
 """Scripts without spaces between words: Thai, Lao, Burmese, Khmer, Japanese kana."""
 UNSPACED = CHINESE + OTHER_UNSPACED
-
-SPACE = "\u2581"
-"""Token of `letters` for white space between other characters, as in SentencePiece."""
 
 APOSTROPHES = str.maketrans({"\u2019": "'", "\u2018": "'", "\u02bc": "'", "\uff07": "'", "\x92": "'"})
 """Typographic apostrophes, including the Windows-1252 one decoded as Latin-1, to ASCII."""

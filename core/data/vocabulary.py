@@ -7,31 +7,40 @@ from pathlib import Path
 
 import numpy as np
 
-from core.batch import PAD, UNK
+from core.batch import UNK
 from core.checked_json import read_checked_json, write_checked_json
 from core.errors import UserError
 from core.spec.text import Text
 
 PAD_TOKEN, UNK_TOKEN = "<pad>", "<unk>"
+SOURCE_TOKENS = (PAD_TOKEN, UNK_TOKEN)
+TARGET_TOKENS = (PAD_TOKEN, UNK_TOKEN, "<bos>", "<eos>")
+"""First tokens of a vocabulary, and of that of a decoder (`core/target_sequences.py`)."""
 FORMAT_VERSION = 2
 """Format 2 has a digest."""
 
 
 class Vocabulary:  # noqa: PLW1641 (Python makes what compares by value, and may grow, unhashable)
-    """Token n has id n: PAD, UNK, then tokens by decreasing count, ties by code point.
+    """Token n has id n: the `special` ones, PAD and UNK first, then tokens by decreasing count, ties by code point.
 
     `tokens` and `counts` have the length of the vocabulary. `counts[UNK]` is the number of out-of-vocabulary
     occurrences, `counts[PAD]` is 0.
     """
 
-    def __init__(self, tokens: Sequence[str], counts: Sequence[int]):
+    def __init__(self, tokens: Sequence[str], counts: Sequence[int], special: tuple[str, ...] = SOURCE_TOKENS):
         self.tokens = list(tokens)
         self.counts = [int(count) for count in counts]
-        # Excludes PAD and UNK: a text that contains "<pad>" literally must not become padding.
-        self._ids = {token: number for number, token in enumerate(self.tokens) if number > UNK}
+        # Excludes special tokens: a text that contains "<pad>" literally must not become padding.
+        self._ids = {token: number for number, token in enumerate(self.tokens) if number >= len(special)}
 
     @classmethod
-    def build(cls, tokens: Sequence[str], counts: Sequence[int] | np.ndarray, spec: Text) -> Vocabulary:
+    def build(
+        cls,
+        tokens: Sequence[str],
+        counts: Sequence[int] | np.ndarray,
+        spec: Text,
+        special: tuple[str, ...] = SOURCE_TOKENS,
+    ) -> Vocabulary:
         """Build from distinct `tokens` the vocabulary of the most frequent ones.
 
         Tokens need at least `spec.min_count` occurrences. Raises UserError if no token remains.
@@ -39,14 +48,15 @@ class Vocabulary:  # noqa: PLW1641 (Python makes what compares by value, and may
         counts = np.asarray(counts, dtype=np.int64)
         frequent = np.flatnonzero(counts >= max(spec.min_count, 1))
         pairs = ((-int(counts[n]), tokens[int(n)]) for n in frequent)
-        ranked = sorted(pair for pair in pairs if pair[1] not in (PAD_TOKEN, UNK_TOKEN))[: spec.vocab_size - 2]
+        ranked = sorted(pair for pair in pairs if pair[1] not in special)[: max(spec.vocab_size - len(special), 1)]
         if not ranked:
             raise UserError(
                 f"no token occurs {spec.min_count} times in the training texts: lower text.min_count or use more texts"
             )
         kept = [-count for count, _ in ranked]
         unknown = int(counts.sum()) - sum(kept)
-        return cls([PAD_TOKEN, UNK_TOKEN, *(token for _, token in ranked)], [0, unknown, *kept])
+        zeros = [0] * (len(special) - 2)
+        return cls([*special, *(token for _, token in ranked)], [0, unknown, *zeros, *kept], special)
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -67,15 +77,15 @@ class Vocabulary:  # noqa: PLW1641 (Python makes what compares by value, and may
         write_checked_json(path, tree, indent=None)
 
     @classmethod
-    def load(cls, path: str | Path) -> Vocabulary:
+    def load(cls, path: str | Path, special: tuple[str, ...] = SOURCE_TOKENS) -> Vocabulary:
         """Read a file written by `save`. Raises UserError if it is missing or not a vocabulary."""
         path = Path(path)
         advice = "restore it, or train again to write a new one"
         tree = read_checked_json(path, since=2)
-        wrong = _fault(tree)
+        wrong = _fault(tree, special)
         if wrong:
             raise UserError(f"{path}: not a vocabulary ({wrong}): {advice}")
-        return cls(tree["tokens"], tree["counts"])
+        return cls(tree["tokens"], tree["counts"], special)
 
 
 def truncate(ids: np.ndarray, spec: Text) -> np.ndarray:
@@ -94,7 +104,7 @@ def truncate(ids: np.ndarray, spec: Text) -> np.ndarray:
     return np.concatenate((ids[:head], ids[size - (limit - head) :]))
 
 
-def _fault(tree: object) -> str:
+def _fault(tree: object, special: tuple[str, ...]) -> str:
     """Return why a decoded JSON tree is not a vocabulary, "" if it is one."""
     if not isinstance(tree, dict) or "tokens" not in tree or "counts" not in tree:
         return "expected an object with tokens and counts"
@@ -107,8 +117,8 @@ def _fault(tree: object) -> str:
         return "counts must be a list of whole numbers"
     if len(tokens) != len(counts):
         return f"{len(tokens)} tokens but {len(counts)} counts"
-    if tokens[:2] != [PAD_TOKEN, UNK_TOKEN]:
-        return f"tokens {PAD} and {UNK} must be {PAD_TOKEN} and {UNK_TOKEN}"
+    if tokens[: len(special)] != list(special):
+        return f"its first tokens must be {', '.join(special)}"
     if len(set(tokens)) != len(tokens):
         return "a token occurs twice"
     return ""

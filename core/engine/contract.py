@@ -27,7 +27,7 @@ computes on framework tensors and exchanges NumPy arrays. It is a package with e
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -118,11 +118,27 @@ class Engine(Protocol):
         """Return logits [B, outputs] in the model's dtype, without dropout."""
         ...
 
+    def begin_decoding(self, batch: Batch) -> Any:
+        """Encode the sources of a batch; return the state of their decoder before the first step.
+
+        For a decoder head only. A state is opaque: it is read by `decode_step` and `select` of the same engine.
+        """
+
+    def decode_step(self, state: Any, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray | None, Any]:
+        """Take one step for R rows with their last tokens `ids` [R] (BOS at first), without dropout.
+
+        Returns logits [R, V], attention weights [R, S] over the source tokens or None, and the next state.
+        """
+        ...
+
+    def select(self, state: Any, rows: np.ndarray) -> Any:
+        """Return the state of these `rows` [R], in this order, with repetition."""
+
     def activations(self, batch: Batch, step: int | None = None) -> dict[str, np.ndarray]:
         """Return every layer's output, without dropout, or with the dropout of a training step.
 
-        `embedding` [B, L, E] (after dropout), `encoder.l{k}` [B, L, H * directions], `pooled` [B, F], `head.hidden` [B,
-        F'] if any, `logits` [B, outputs].
+        `embedding` [B, L, E] (after dropout), `encoder.l{k}` [B, L, H * directions], `head.attention` [B, L] if any,
+        `pooled` [B, P], `head.hidden` [B, F'] if any, `logits` [B, outputs].
         """
         ...
 

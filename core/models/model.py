@@ -106,12 +106,15 @@ def product_weights(model: Model) -> list[str]:
     return [row.name for row in parameter_table(model) if not (row.is_bias or row.looked_up or row.added)]
 
 
-def dropout_places(model: Model, rows: int, width: int) -> Places:
-    """Return shape and rate of every dropout place, for a batch of `rows` sequences of `width`."""
+def dropout_places(model: Model, rows: int, width: int, outputs: int | None = None) -> Places:
+    """Return shape and rate of every dropout place, for a batch of `rows` sequences of `width`.
+
+    `outputs` is the width of the head's places (`Head.output_width`), by default that of the sequences.
+    """
     places = {
         **model.embedding.dropout_places(rows, width),
         **model.encoder.dropout_places(rows, width, model.embedding.output_size),
-        **model.head.dropout_places(rows, width, model.features),
+        **model.head.dropout_places(rows, width if outputs is None else outputs, model.features),
     }
     return {place: (shape, rate) for place, (shape, rate) in places.items() if rate > 0.0}
 
@@ -123,7 +126,7 @@ def forward(
 
     `rounded` is applied to the weights and inputs of matrix products (`core.models.precision.rounding_of`).
     """
-    x, encoded = _encoded(model, parameters, batch, dropout, rounded)
+    x, encoded = encode(model, parameters, batch, dropout, rounded)
     return {"embedding": x, **encoded.layers, **model.head.forward(parameters, encoded, batch, dropout, rounded)}
 
 
@@ -133,12 +136,13 @@ def margin(model: Model, parameters: Arrays, batch: Batch, dropout: Dropout, rou
     It is the smallest gap between the two largest values in max pooling, or the smallest distance of a ReLU input from
     zero. If it is below rounding error, two frameworks may validly take different sides.
     """
-    _, encoded = _encoded(model, parameters, batch, dropout, rounded)
+    _, encoded = encode(model, parameters, batch, dropout, rounded)
     return model.head.margin(parameters, encoded, batch, dropout, rounded)
 
 
-def _encoded(
+def encode(
     model: Model, parameters: Arrays, batch: Batch, dropout: Dropout, rounded: Rounding
 ) -> tuple[np.ndarray, Encoded]:
+    """Return the word vectors [B, L, E] and the output of the encoder."""
     x = model.embedding.forward(parameters, batch, dropout)
     return x, model.encoder.forward(parameters, x, batch, dropout, rounded)

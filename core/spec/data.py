@@ -124,11 +124,40 @@ class DigitSums(Spec):
     """Seed of the distractor digit and its position; 0 reproduces the book's data."""
 
 
+GENERATED_PAIRS = ("addition", "reverse", "dates")
+"""Sources of pairs that are generated."""
+
+
+class Pairs(Splits):
+    """Pairs of a source and a target text, generated or read from a file (`core/data/sources/pairs.py`)."""
+
+    kind: Literal["pairs"] = "pairs"
+    source: str = "addition"
+    """`addition`, `reverse`, `dates`, or the path of a file with a source, a tab and a target per line."""
+    digits: int = Field(default=2, ge=1, le=9)
+    """Largest number of digits of a number in `addition`."""
+    longest: int = Field(default=10, ge=1, le=1000)
+    """Longest sequence in `reverse`."""
+    beyond: int = Field(default=20, ge=1, le=1000)
+    """Longest sequence in the test set `beyond` of `reverse`; it has no sequence of the trained lengths."""
+    examples: int = Field(default=5000, ge=10)
+    """Generated examples of all splits."""
+    seed: int = Field(default=0, ge=0, lt=2**32)
+    """Seed of the generated examples."""
+    reverse_source: bool = False
+    """Give the encoder the source from its last token to its first (Sutskever et al. 2014)."""
+    encoding: str = "utf-8"
+
+    @property
+    def generated(self) -> bool:
+        return self.source in GENERATED_PAIRS
+
+
 TEXTS = ("reviews", "lines", "table")
 """Kinds of text data."""
 
 
-DATA_KINDS = (*TEXTS, "tagged", "digits")
+DATA_KINDS = (*TEXTS, "tagged", "digits", "pairs")
 
 
 def _kind_of_data(value: object) -> str:
@@ -141,6 +170,7 @@ AnyData = Annotated[
     | Annotated[PairedFiles, Tag("lines")]
     | Annotated[Table, Tag("table")]
     | Annotated[Tagged, Tag("tagged")]
-    | Annotated[DigitSums, Tag("digits")],
+    | Annotated[DigitSums, Tag("digits")]
+    | Annotated[Pairs, Tag("pairs")],
     Discriminator(_kind_of_data),
 ]

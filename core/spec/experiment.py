@@ -41,7 +41,17 @@ FORMAT_VERSION = 4
 """Version of the spec and run-folder formats. A reader rejects newer versions."""
 
 
-ADDED: dict[int, tuple[str, ...]] = {4: ("text.half_width", "model.encoder.padding")}
+ADDED: dict[int, tuple[str, ...]] = {
+    4: (
+        "model.embedding.vectors_missing",
+        "model.embedding.vectors_scale",
+        "model.encoder.residual",
+        "training.eval_start",
+        "model.encoder.padding",
+        "text.half_width",
+        "training.word_dropout",
+    )
+}
 """Fields that a record of an older format lacks, by the format that added them.
 
 Their defaults are what the older version did.

@@ -48,7 +48,7 @@ def evaluate(
     arrays = engine.parameters() if head.reads_parameters else {}
 
     def outcomes(batch: Batch) -> np.ndarray:
-        return head.outcomes(engine.logits(batch), batch, arrays)
+        return head.evaluated(engine, batch, arrays)
 
     counts = head.answers(dataset.targets, dataset.lengths)
     return head.score(collected(outcomes, counts, dataset, report, group), dataset.targets, dataset.classes)

@@ -17,10 +17,12 @@ from typing import Any
 import numpy as np
 
 from core.checked_json import file_digest_of, read_checked_json, write_checked_json
-from core.data.vocabulary import Vocabulary
+from core.data.vocabulary import TARGET_TOKENS, Vocabulary
 from core.errors import Note, UserError
 from core.files import TEMPORARY, as_spreadsheet_text, remove_unfinished, row_writer, write_text_atomic
+from core.models.heads.decoder import DecoderHead
 from core.models.model import Model, check_parameters
+from core.schema import of_kind
 from core.spec.experiment import FORMAT_VERSION, Experiment, parse_experiment
 from core.train.metrics_file import MetricsFile
 from core.train.predictions_file import Predictions
@@ -34,6 +36,10 @@ CHECKED_SINCE = 3
 
 RECORD, PLAN = "experiment.json", "plan.json"
 """The first file of a run, and of a folder of several runs."""
+
+
+TARGET_VOCABULARY = "target_vocab.json"
+"""Vocabulary of the targets of a decoder."""
 
 
 class RunFolder:
@@ -126,6 +132,17 @@ class RunFolder:
 
     def write_vocabulary(self, vocabulary: Vocabulary) -> None:
         vocabulary.save(self.path / "vocab.json")
+
+    def write_target_vocabulary(self, vocabulary: Vocabulary) -> None:
+        vocabulary.save(self.path / TARGET_VOCABULARY)
+
+    def read_target_vocabulary(self, model: Model) -> Vocabulary:
+        """Read the vocabulary of a decoder's targets."""
+        path, size = self.file(TARGET_VOCABULARY), of_kind(model.head, DecoderHead).vocab_size
+        vocabulary = Vocabulary.load(path, TARGET_TOKENS)
+        if len(vocabulary) != size:
+            raise UserError(f"{path}: got {len(vocabulary)} entries, expected {size}: use the vocabulary of this run")
+        return vocabulary
 
     def read_vocabulary(self, model: Model) -> Vocabulary:
         path = self.file("vocab.json")
@@ -240,5 +257,5 @@ def _ignored(*_: Any, **__: Any) -> None:
 class ReadOnlyRunFolder(RunFolder):
     """The run folder of a process of rank > 0: reads only, all writes are ignored."""
 
-    write_record = write_vocabulary = append_metrics = recover = _ignored
+    write_record = write_vocabulary = write_target_vocabulary = append_metrics = recover = _ignored
     write_best = write_last = write_arrays = write_result = write_predictions = write_mistakes = _ignored

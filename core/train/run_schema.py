@@ -61,7 +61,7 @@ class _Test(_Part):
     documents: Annotated[int, Field(ge=1)]
     accuracy: Rate
     loss: Number
-    macro_f1: Rate
+    macro_f1: Rate | None = None
     confusion: list[list[Count]] | None = None
 
 

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from core.batch import Ragged
+from core.batch import PAD, Ragged
 from core.data.class_checks import note_similar_labels
 from core.data.corpus import load_corpus, prepare
 from core.data.dataset import Prepared
 from core.data.download import Progress, no_progress
-from core.data.pretrained_vectors import PACKAGES, Vectors, check_width, look_up, open_vectors
-from core.data.sources import digit_sums
+from core.data.pretrained_vectors import PACKAGES, Lookup, Vectors, check_width, look_up, open_vectors
+from core.data.sources import digit_sums, pairs
 from core.data.sources.tagged import open_tagged
 from core.data.tagged_corpus import prepare_tagged, read_corpus
 from core.data.tokenizers import segmenter
@@ -21,11 +21,14 @@ from core.engine.memory import check_memory, host_limit
 from core.engine.processes import ProcessGroup, local_rank_0_first
 from core.errors import UserError
 from core.files import user_path
+from core.models.embedding import STATIC_TABLE, TABLE, Embedding
+from core.models.heads.decoder import DecoderHead
 from core.models.model import initial_parameters
-from core.spec.data import TEXTS
+from core.schema import of_kind
+from core.spec.data import GENERATED_PAIRS, TEXTS, Pairs
 from core.spec.experiment import Experiment, replace, with_class_weights
 from core.train.optimizer_state import check_moments
-from core.train.run_folder import RunFolder
+from core.train.run_folder import TARGET_VOCABULARY, RunFolder
 from core.train.state import TrainingState
 from core.train.steps import total_steps
 
@@ -128,6 +131,9 @@ def check_vocabulary(folder: RunFolder, experiment: Experiment, data: Prepared) 
     """Raise UserError if `vocab.json` is not the vocabulary of the run's data."""
     if data.vocabulary != folder.read_vocabulary(experiment.model):
         raise UserError(f"{folder.path / 'vocab.json'}: does not match the data of this run: restore the file")
+    if data.target_vocabulary is not None and data.target_vocabulary != folder.read_target_vocabulary(experiment.model):
+        where = folder.path / TARGET_VOCABULARY
+        raise UserError(f"{where}: does not match the data of this run: restore the file")
 
 
 def absolute_source(experiment: Experiment) -> Experiment:
@@ -136,7 +142,8 @@ def absolute_source(experiment: Experiment) -> Experiment:
     Absolute paths stay valid in every working directory.
     """
     data, vectors = experiment.data, experiment.model.embedding.vectors
-    names = {"table": (), "tagged": ("packaged",)}.get(data.kind, ("packaged", "official"))
+    own = {"table": (), "tagged": ("packaged",), "pairs": GENERATED_PAIRS}
+    names = own.get(data.kind, ("packaged", "official"))
     paths = {field: getattr(data, field, None) for field in ("source", "dev", "test")}
     changes: dict[str, object] = {
         f"data.{field}": str(user_path(path).absolute())
@@ -171,6 +178,8 @@ def fitted(experiment: Experiment, prepared: Prepared) -> Experiment:
             f" give one number per class"
         )
     changes: dict[str, object] = {"model.embedding.vocab_size": len(prepared.vocabulary)}
+    if prepared.target_vocabulary is not None:
+        changes["model.head.vocab_size"] = len(prepared.target_vocabulary)
     if experiment.known_classes is None:
         changes["model.head.classes"] = len(prepared.classes)
     expected = prepared.train.targets[experiment.model.head.targets[0]]
@@ -181,7 +190,7 @@ def fitted(experiment: Experiment, prepared: Prepared) -> Experiment:
 
 def tokenized_by(experiment: Experiment) -> dict[str, str]:
     """Return the record entry of an external segmentation package, empty for none."""
-    package = segmenter(experiment.text) if experiment.data.kind in TEXTS else ""
+    package = segmenter(experiment.text) if experiment.data.kind in (*TEXTS, "pairs") else ""
     return {"tokenized_by": package} if package else {}
 
 
@@ -194,9 +203,23 @@ def starting_values(
     if vectors is None:
         return parameters, {}
     found = look_up(vectors, prepared.vocabulary, experiment.text.lowercase, progress)
-    parameters["embedding.weight"][found.ids] = found.values
+    insert_vectors(parameters, experiment.model.embedding, found)
     record = {"found": len(found.ids), "missing": len(found.missing), "fingerprint": found.fingerprint}
     return parameters, {"vectors": {"source": vectors.name, **record}}
+
+
+def insert_vectors(parameters: dict[str, np.ndarray], embedding: Embedding, found: Lookup) -> None:
+    """Write pretrained vectors into the embedding table, and its static copy, in place.
+
+    `vectors_missing` determines the other rows; that of PAD stays zero.
+    """
+    table = parameters[TABLE]
+    values = found.values.astype(table.dtype) * embedding.vectors_scale
+    if embedding.vectors_missing != "init":
+        table[PAD + 1 :] = 0.0 if embedding.vectors_missing == "zero" else values.mean(axis=0, dtype=np.float64)
+    table[found.ids] = values
+    if embedding.static_copy:
+        parameters[STATIC_TABLE][:] = table
 
 
 def read_data(
@@ -209,6 +232,11 @@ def read_data(
 
     `wanted` is the required fingerprint and the error message for another one.
     """
+    if (experiment.data.kind == "pairs") != (experiment.model.head.kind == "decoder"):
+        raise UserError(
+            f"data.kind is {experiment.data.kind} and model.head.kind is {experiment.model.head.kind}:"
+            " pairs need a decoder, and a decoder needs pairs"
+        )
     if experiment.data.kind == "digits":
         prepared, description = digit_sums.prepare(experiment.data), digit_sums.describe(experiment.data)
         record = {"kind": "digits", "description": description, "fingerprint": description}
@@ -220,6 +248,12 @@ def read_data(
         prepared = prepare_tagged(read_corpus(tagged, experiment.text), experiment.data, experiment.text)
         record = {"kind": tagged.kind, "description": tagged.description, "fingerprint": tagged.fingerprint}
         return prepared, {**record, **prepared.summary}
+    if isinstance(experiment.data, Pairs):
+        head = of_kind(experiment.model.head, DecoderHead)
+        prepared, record = pairs.prepare(experiment.data, experiment.text, head.max_output, progress)
+        if wanted is not None and record["fingerprint"] != wanted[0]:
+            raise UserError(f"{record['description']}: {wanted[1]}")
+        return prepared, record
     corpus, source = load_corpus(experiment.data, experiment.text, cache, progress)
     if wanted is not None and source.fingerprint != wanted[0]:
         # Checked before splitting, which may fail for other data.

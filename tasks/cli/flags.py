@@ -22,6 +22,7 @@ ARGUMENT_FLAGS = {
     "device": "--device",
     "implementation": "--impl",
     "out": "--out",
+    "split": "--split",
     "resume": "--resume",
     "token": "--token",
     "shapes": "--shapes",

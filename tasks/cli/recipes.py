@@ -151,7 +151,50 @@ TAG["textcnn"] = {
     "model.encoder": {"kind": "textcnn", "kernels": (3, 5), "channels": (128, 128), "padding": "same"},
 }
 
-TASK_RECIPES = {"imdb": RECIPES, "reviews_zh": REVIEWS_ZH, "classify": CLASSIFY, "tag": TAG}
+GENERATED: dict[str, object] = {
+    "text.tokenizer": "letters",
+    "text.vocab_size": 1000,
+    "text.max_length": 64,
+    "model": {
+        "embedding": {"dim": 64, "init": {"scheme": "normal", "scale": 0.3}},
+        "encoder": {"kind": "recurrent", "hidden_size": 128, "bidirectional": True},
+        "head": {
+            "kind": "decoder",
+            "attention": "additive",
+            "dim": 64,
+            "embedding_init": {"scheme": "normal", "scale": 0.3},
+            "max_output": 64,
+        },
+    },
+    "training.batch_size": 64,
+    "training.epochs": 30,
+    "training.optimizer.learning_rate": 3e-3,
+    "training.schedule.kind": "one_cycle",
+    "training.clip_mode": "global",
+    "training.clip_norm": 1.0,
+}
+"""Changes of all generated pairs."""
+
+TRANSLATE: dict[str, dict[str, object]] = {
+    "addition": {**GENERATED, "data": {"kind": "pairs", "source": "addition"}},
+    "reverse": {**GENERATED, "data": {"kind": "pairs", "source": "reverse"}},
+    "dates": {**GENERATED, "data": {"kind": "pairs", "source": "dates"}},
+    "file": {
+        **GENERATED,
+        "text.tokenizer": "words",
+        "text.vocab_size": 20000,
+        "data": {"kind": "pairs", "source": "FILE"},
+    },
+}
+"""Recipes of `tasks.translate`, by task."""
+
+TASK_RECIPES = {
+    "imdb": RECIPES,
+    "reviews_zh": REVIEWS_ZH,
+    "classify": CLASSIFY,
+    "tag": TAG,
+    "translate": TRANSLATE,
+}
 
 XAVIER = {"scheme": "xavier_uniform", "scale": 1.0}
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from core.spec.experiment import Experiment, replace
 from tasks.cli.recipes import DIGIT_SUM
+from tasks.parity.decoder_cases import DECODERS, PAIR_TRAINING, DecoderCase
 
 Changes = tuple[tuple[str, object], ...]
 """Pairs of dotted spec field and value."""
@@ -104,6 +105,21 @@ class TextCNNCase:
 
 
 @dataclass(frozen=True)
+class BagCase:
+    """Describe a small bag of word vectors."""
+
+    pooling: str
+    lookup: str = "index"
+    changes: Changes = ()
+
+    def __str__(self) -> str:
+        return f"bag-{self.pooling}-{self.lookup}{_suffix(self.changes)}"
+
+    def experiment(self, dtype: str, **changes: object) -> Experiment:
+        return small_model(dtype, {"kind": "none"}, self.pooling, self.lookup, (*self.changes, *changes.items()))
+
+
+@dataclass(frozen=True)
 class TaggerCase:
     """Describe a small tagger: an encoder and changes to the head and the rest of the spec."""
 
@@ -127,6 +143,7 @@ class TaggerCase:
         return small_model(dtype, encoder, "last", "index", (TAGS, *self.changes, *changes.items()))
 
 
+RESIDUAL = ("model.encoder.residual", True)
 STATIC_COPY = ("model.embedding.static_copy", True)
 
 GRID = [
@@ -136,7 +153,7 @@ GRID = [
     )
 ]
 
-VARIANTS: list[Case | TextCNNCase | TaggerCase] = [
+VARIANTS: list[Case | TextCNNCase | TaggerCase | BagCase | DecoderCase] = [
     Case("lstm", 1, True, "mean", "index", (("model.head.hidden_size", 4),)),
     Case("gru", 1, True, "last", "index", (("model.head.hidden_size", 4), ("model.head.activation", "tanh"))),
     Case("lstm", 1, True, "max", "index", (("model.head.classes", 2), ("model.head.one_logit", True))),
@@ -149,6 +166,12 @@ VARIANTS: list[Case | TextCNNCase | TaggerCase] = [
         Case(cell, layers, layers > 1, "last", lookup, (("model.encoder.biases", "one"),))
         for cell, layers, lookup in (("srn", 1, "one_hot"), ("gru", 2, "index"), ("lstm", 1, "index"))
     ),
+    Case("lstm", 1, True, "ends", "index"),
+    Case("srn", 2, False, "ends", "one_hot", (("model.head.hidden_size", 4),)),
+    Case("gru", 1, True, "attention", "index"),
+    Case("lstm", 2, False, "attention", "index", (("model.head.hidden_size", 4), ("training.loss_reduction", "sum"))),
+    Case("gru", 1, True, "mean", "index", (("training.word_dropout", 0.4),)),
+    *(Case(cell, 3, cell != "gru", "mean", "index", (RESIDUAL,)) for cell in ("srn", "gru", "lstm", "residual_srn")),
     Case("gru", 1, True, "mean", "index", (("training.class_weights", (0.5, 3.0, 1.25)),)),
     Case(
         "lstm",
@@ -179,7 +202,13 @@ TEXTCNN = [
 ]
 """Kernels of one token and longer than texts, both activations, static copy, frozen embedding, centered windows."""
 
-VARIANTS += TEXTCNN
+BAG = [
+    BagCase("mean", changes=(("model.head.hidden_size", 4),)),
+    BagCase("attention"),
+    BagCase("max", "one_hot", (STATIC_COPY,)),
+]
+
+VARIANTS += TEXTCNN + BAG + DECODERS
 
 
 TAGGERS = [
@@ -239,6 +268,7 @@ EVERY_FEATURE = {
     "model.encoder.num_layers": 2,
     "model.encoder.dropout": 0.25,
     "model.head.hidden_size": 4,
+    "training.word_dropout": 0.1,
     "training.batch_size": 6,
     "training.epochs": 2,
     "training.loss_reduction": "sum",
@@ -290,6 +320,7 @@ TRAINING: dict[str, dict[str, object]] = {
     "weight decay": {**SMALLER, "training.optimizer": {"kind": "adam", "learning_rate": 0.01, "weight_decay": 0.1}},
     "sgd with weight decay": {**SMALLER, "training.optimizer": {**MOMENTUM, "momentum": 0.0, "weight_decay": 0.01}},
     "clip by tensor": {**SMALLER, "training.clip_mode": "tensor", "training.clip_norm": 0.02},
+    "clip by value": {**SMALLER, "training.clip_mode": "value", "training.clip_norm": 0.001},
     "no clipping": {**SMALLER, "training.clip_mode": "none"},
     "sum of losses": {**SMALLER, "training.loss_reduction": "sum", "training.clip_norm": 1.0},
     "one-hot look-up": {
@@ -308,6 +339,15 @@ TRAINING: dict[str, dict[str, object]] = {
         "model.head.hidden_size": 32,
         "training.schedule": {"kind": "one_cycle", "warmup_share": 0.02},
     },
+    "three residual layers": {
+        **SMALLER,
+        "model.encoder.num_layers": 3,
+        "model.encoder.residual": True,
+        "model.encoder.dropout": 0.25,
+    },
+    "word dropout": {**SMALLER, "training.word_dropout": 0.2},
+    "outputs at both ends": {**SMALLER, "model.head.pooling": "ends"},
+    "attention pooling": {**SMALLER, "model.encoder.cell": "gru", "model.head.pooling": "attention"},
     "one direction, last state": {
         **SMALLER,
         "model.encoder.bidirectional": False,
@@ -320,6 +360,7 @@ TRAINING: dict[str, dict[str, object]] = {
         "model.embedding.static_copy": True,
         "model.head.pooling": "max",
     },
+    "bag of words": {**SMALLER, "model.encoder": {"kind": "none"}, "model.head.hidden_size": 16},
     "tags, bigru": {**TAGGING, "model.encoder.cell": "gru"},
     "tags, bilstm with crf": {**TAGGING, "model.head": {"kind": "tokens", "dropout": 0.5, "classes": 4, "crf": True}},
     "tags, centered windows": {
@@ -341,5 +382,6 @@ TRAINING: dict[str, dict[str, object]] = {
         "model.encoder.cell": "residual_srn",
         "model.embedding.lookup": "one_hot",
     },
+    **PAIR_TRAINING,
 }
 """Training runs of `--all` on real reviews and the textbook's digits, as changes to `PARITY_SPEC`."""

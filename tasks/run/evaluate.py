@@ -33,7 +33,7 @@ def evaluate_run(run: str, request: Request, moved: dict[str, str], split: str, 
     with DataProgress() as progress:
         prepared, _ = read_data(experiment, cache, wanted, progress)
     check_vocabulary(folder, experiment, prepared)
-    dataset = getattr(prepared, split)
+    dataset = prepared.split(split)
     with DataProgress() as progress:
         found = evaluate(
             engine,

@@ -8,6 +8,7 @@ from contextlib import nullcontext
 from io import BytesIO
 from itertools import chain
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -126,6 +127,8 @@ PREDICTORS = {"pooled": Predictor, "tokens": TagPredictor}
 def predictor_of(run: str, request: Request, wanted: PredictOptions) -> Predictor | TagPredictor:
     """Return what predicts with a run."""
     experiment, _ = RunFolder.open(Path(run)).read_record()
+    if experiment.model.head.kind not in PREDICTORS:
+        raise UserError(f"{run}: run of task {experiment.task}: use python -m tasks.{experiment.task} predict")
     return PREDICTORS[experiment.model.head.kind](run, request, wanted)
 
 
@@ -140,7 +143,7 @@ def predict(run: str, texts: list[str], request: Request, wanted: PredictOptions
         check_page(Path(wanted.out), "--out")
     with DataProgress() if wanted.out is not None else nullcontext(no_progress) as progress:
         # The input is opened before the slow import of a framework.
-        given = _given(texts, experiment, wanted, progress)
+        given = given_texts(texts, experiment, wanted, progress)
         if wanted.out is not None:
             predictor_of(run, request, wanted).write(given, Path(wanted.out))
             return 0
@@ -156,7 +159,7 @@ def predict(run: str, texts: list[str], request: Request, wanted: PredictOptions
     return 0
 
 
-def _given(texts: list[str], experiment: Experiment, wanted: PredictOptions, progress: Progress) -> Texts:
+def given_texts(texts: list[str], experiment: Experiment, wanted: PredictOptions, progress: Progress) -> Texts:
     """Return the texts of arguments, a file or standard input. Raises UserError if there is none."""
     file = wanted.file
     if file is not None and is_table(file):
@@ -184,7 +187,19 @@ def _some_with_tokens(texts: Texts, experiment: Experiment) -> Texts:
     raise UserError(f"{which}: the {experiment.text.tokenizer} tokenizer finds no tokens: give at least one word")
 
 
-def predict_interactively(predictor: Predictor | TagPredictor, encoding: str | None) -> int:
+class AnyPredictor(Protocol):
+    """What predicts interactively, for models of every kind."""
+
+    wanted: PredictOptions
+    experiment: Experiment
+    counts: Counts
+
+    def predict(self, texts: Texts) -> object: ...
+
+    def explain(self, texts: Texts) -> object: ...
+
+
+def predict_interactively(predictor: AnyPredictor, encoding: str | None) -> int:
     """Predict for each line of standard input until it ends; blank lines are skipped."""
     live, answer = sys.stdin.isatty(), predictor.explain if predictor.wanted.explain else predictor.predict
     requested = encoding_of(predictor.experiment, encoding)

@@ -75,6 +75,11 @@ class Program:
     complete: Callable[[Experiment, argparse.Namespace], Experiment] = field(default=_unchanged)
     """Sets those arguments in the experiment, and infers settings from the data."""
 
+    preset: Callable[[argparse.Namespace], str] | None = None
+    """Returns the recipe if none is given; None for the first one of the task."""
+    predict: Callable[[str, list[str]], int] | None = None
+    """Runs `predict`, with the name of the program and its arguments; None for a classifier."""
+
     @property
     def name(self) -> str:
         """Return the command that starts it."""
@@ -87,13 +92,16 @@ def run(program: Program, argv: list[str]) -> int:
     command, rest = (argv[0], argv[1:]) if argv and argv[0] in COMMANDS else ("train", argv)
     if command == "train" and rest and not rest[0].startswith("-") and not program.usage:
         raise UserError(f"unknown command {rest[0]!r}: choose one of {', '.join(COMMANDS)} (see {program.name} --help)")
+    if command == "predict" and program.predict is not None:
+        return program.predict(program.name, rest)
     return {"train": _train, "predict": _predict, "evaluate": _evaluate}[command](program, rest)
 
 
 def _train(program: Program, argv: list[str]) -> int:
     task = program.task
     recipes = TASK_RECIPES[task.name]
-    default = next(iter(recipes))
+    first = next(iter(recipes))
+    shown = first if program.preset is None else "that of the task"
     parser = Parser(
         prog=program.name,
         several=True,
@@ -104,7 +112,7 @@ def _train(program: Program, argv: list[str]) -> int:
     parser.add_argument("--backend", metavar="B", help=both_frameworks.BACKEND_HELP)
     parser.add_argument("--device", metavar="D", help=DEVICE_HELP)
     _impl_option(parser)
-    parser.add_argument("--recipe", metavar="R", help=f"hyperparameter preset: {', '.join(recipes)} [{default}]")
+    parser.add_argument("--recipe", metavar="R", help=f"hyperparameter preset: {', '.join(recipes)} [{shown}]")
     parser.add_argument("--config", metavar="FILE", help="spec file, e.g. a run's experiment.json")
     parser.add_argument("--out", metavar="DIR", help=f"run folder to create [runs/{task.name}-BACKEND-DATE-TIME]")
     parser.add_argument("--resume", metavar="RUN", help="resume a stopped run, with any --backend")
@@ -127,7 +135,8 @@ def _train(program: Program, argv: list[str]) -> int:
         return resume(task, arguments.resume, options)
     if arguments.config and arguments.recipe:
         raise UserError("--config and --recipe exclude each other: give one")
-    base = read_experiment(arguments.config) if arguments.config else recipe(arguments.recipe or default, task.name)
+    preset = first if program.preset is None else program.preset(arguments)
+    base = read_experiment(arguments.config) if arguments.config else recipe(arguments.recipe or preset, task.name)
     check_task(task, base, arguments.config or "--recipe")
     experiment = absolute_source(program.complete(apply_options(base, arguments), arguments))
     check_task(task, experiment, "--set task")
@@ -200,8 +209,6 @@ def _evaluate(program: Program, argv: list[str]) -> int:
     _backend_option(parser, f"backend: {', '.join(EVALUATORS)} [the run's]")
     _cache_option(parser)
     arguments = parser.parse_args(argv)
-    if arguments.split not in ("test", "dev", "train"):
-        raise UserError(f"--split {arguments.split}: choose one of test, dev, train")
     request = Request.read(arguments)
     cache = cache_folder(arguments.cache_dir)
     fields = {"--data": "data.source", "--dev": "data.dev", "--test": "data.test"}

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import io
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,6 +26,7 @@ from core.parity.layers import engine_of
 from core.parity.routes import compare_routes
 from core.parity.training import EARLY, MOVED, Comparison, compare_training, comparison_steps, curve_finding
 from core.spec.experiment import Experiment, replace
+from core.train.setup import fitted, read_data
 from tasks.cli.console import run_program
 from tasks.parity.cases import (
     GRID,
@@ -62,7 +64,7 @@ def experiment_of(changes: dict[str, object]) -> Experiment:
     small = dict(SMALL)
     if "training.optimizer" in kept:
         del small["training.optimizer.learning_rate"]
-    if "model.encoder" in kept:
+    if "model.encoder" in kept or "model" in kept:
         del small["model.encoder.hidden_size"]
     if kept.get("training.shuffle") is False:
         small["training.bucket_batches"] = 0
@@ -82,6 +84,14 @@ def with_tags(dataset: Dataset, rng) -> Dataset:
     return dataclasses.replace(dataset, targets=targets)
 
 
+def on_its_data(experiment: Experiment, data) -> tuple:
+    """Return the spec and its data sets: small texts, or the pairs that an encoder-decoder generates."""
+    if experiment.data.kind != "pairs":
+        return experiment, *data
+    prepared, _ = read_data(experiment, Path("unused"))
+    return fitted(experiment, prepared), prepared.train, prepared.dev
+
+
 def sides():
     return {name: backends.load(name) for name in INSTALLED}
 
@@ -97,9 +107,9 @@ def ignore(*_) -> None:
 @needs_both
 @pytest.mark.parametrize("name", TRAINING)
 def test_training_passes_all_rungs(name, data, tmp_path, rng):
-    experiment = experiment_of(TRAINING[name])
+    experiment, *sets = on_its_data(experiment_of(TRAINING[name]), data)
     findings, trained = run_parity_check(
-        Comparison(experiment, *data, sides(), 25), int(rng.integers(1 << 30)), tmp_path, ignore
+        Comparison(experiment, *sets, sides(), 25), int(rng.integers(1 << 30)), tmp_path, ignore
     )
     hold(findings)
     assert {finding.rung for finding in findings} == {1, 2, 3, 4, 5}
@@ -268,7 +278,14 @@ def test_parameters_that_no_side_trains_are_named(data):
 
 def test_features_that_a_spec_does_not_use():
     every = with_unequal_weights(every_feature(PARITY_SPEC))
-    left = {"one logit", "one-hot lookup", "frozen embedding", "SGD with momentum"}
+    left = {
+        "one logit",
+        "one-hot lookup",
+        "frozen embedding",
+        "SGD with momentum",
+        "clipping by value",
+        "residual layers",
+    }
     assert set(not_exercised([PARITY_SPEC, every])) == left
     assert {"weight decay", "class weights", "hidden layer of the head"} <= set(not_exercised([PARITY_SPEC]))
     assert not_exercised([PARITY_SPEC, every, *(replace(PARITY_SPEC, own) for own in TRAINING.values())]) == []
@@ -292,9 +309,9 @@ def test_a_prediction_that_differs_is_counted(data):
 
 
 def ladder_with(name: str, where: str, data, path) -> list[Finding]:
-    experiment = replace(experiment_of({}), fault(name).needs)
+    experiment, *sets = on_its_data(replace(experiment_of({}), fault(name).needs), data)
     with planted(backends.load(where), name):
-        return run_parity_check(Comparison(experiment, *data, sides(), 12), 0, path, ignore)[0]
+        return run_parity_check(Comparison(experiment, *sets, sides(), 12), 0, path, ignore)[0]
 
 
 @pytest.mark.slow
@@ -315,8 +332,8 @@ def test_planted_fault_is_caught_on_its_rung(planted_fault, name, data, tmp_path
         assert all(row.passed for row in findings if row.compared == f"{other} ~ reference")
     assert all(row.passed for row in findings if row.rung < expected.rung)
     (tmp_path / "again").mkdir()
-    experiment = replace(experiment_of({}), expected.needs)
-    hold(run_parity_check(Comparison(experiment, *data, sides(), 3), 0, tmp_path / "again", ignore)[0])
+    experiment, *sets = on_its_data(replace(experiment_of({}), expected.needs), data)
+    hold(run_parity_check(Comparison(experiment, *sets, sides(), 3), 0, tmp_path / "again", ignore)[0])
 
 
 @each_backend
@@ -504,9 +521,9 @@ def test_engines_with_faults_train(name, data):
     """A planted engine still trains: the fault is in what it computes, not in whether it runs."""
     experiment = experiment_of({})
     for chosen in FAULTS:
-        spec = replace(experiment, FAULTS[chosen].needs)
+        spec, train, _ = on_its_data(replace(experiment, FAULTS[chosen].needs), data)
         parameters = initial_parameters(spec.model, 0, spec.training.array_dtype)
         with planted(backends.load(name), chosen):
             engine = engine_of(backends.load(name), spec, parameters)
-            engine.train_step(data[0].batch(np.arange(6)), 0, 0.01)
+            engine.train_step(train.batch(np.arange(6)), 0, 0.01)
             assert np.isfinite(engine.collect()[0].loss)

@@ -1,6 +1,7 @@
 """Head families by the `kind` of the spec."""
 
+from backends.paddle.heads.decoder import DecoderHead
 from backends.paddle.heads.pooled import PooledHead
 from backends.paddle.heads.tokens import TokenHead
 
-HEADS = {"pooled": PooledHead, "tokens": TokenHead}
+HEADS = {"pooled": PooledHead, "tokens": TokenHead, "decoder": DecoderHead}

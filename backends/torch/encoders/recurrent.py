@@ -11,7 +11,7 @@ from backends.torch.framework import torch
 from backends.torch.precision import rounded
 from backends.torch.runtime import Inputs
 from core import spec
-from core.models.encoders.encoder import Block, Encoded
+from core.models.encoders.encoder import Block, Encoded, States
 from core.models.encoders.recurrent import WEIGHT_KINDS, direction_suffixes
 
 nn, F = torch.nn, torch.nn.functional
@@ -31,8 +31,11 @@ class RecurrentEncoder(nn.Module):
         """Create the layers. With `models`, every weight is [models, ...] (not in `builtin`)."""
         super().__init__()
         self.rate, self.hidden = encoder.dropout, encoder.hidden_size
+        self.output_of = encoder.output_of
         self.rounds = False
         """True if the input of every layer is rounded to bfloat16 (`precision.py`)."""
+        self.returns_states = False
+        """True if the head needs the final states."""
         self.suffixes = direction_suffixes(encoder.bidirectional)
         self.layers = nn.ModuleList(
             IMPLEMENTATIONS[implementation](encoder.layer_sizes(layer, inputs, models), dtype)
@@ -41,13 +44,15 @@ class RecurrentEncoder(nn.Module):
 
     def forward(self, x: torch.Tensor, inputs: Inputs, dropout: Dropout) -> Encoded:
         """Encode x [B, L, E]; layer outputs are [B, L, H * directions], zero at padding."""
-        layers = {}
+        layers, states = {}, []
         for number, layer in enumerate(self.layers):
             if number > 0:
                 x = dropout(x, f"encoder.l{number - 1}", self.rate)
-            x, _, _ = layer(rounded(x, self.rounds), inputs)
-            layers[f"encoder.l{number}"] = x
-        return Encoded((Block(x, inputs.windows(1)),), layers, self.hidden)
+            found, h_n, c_n = layer(rounded(x, self.rounds), inputs, states=self.returns_states)
+            x = layers[f"encoder.l{number}"] = self.output_of(number, x, found)
+            states.append(States(h_n, c_n))
+        states = tuple(states) if self.returns_states else ()
+        return Encoded((Block(x, inputs.windows(1)),), layers, self.hidden, states=states)
 
     def named(self) -> dict[str, nn.Parameter]:
         return {

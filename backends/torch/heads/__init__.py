@@ -1,6 +1,7 @@
 """Head families by the `kind` of the spec."""
 
+from backends.torch.heads.decoder import DecoderHead
 from backends.torch.heads.pooled import PooledHead
 from backends.torch.heads.tokens import TokenHead
 
-HEADS = {"pooled": PooledHead, "tokens": TokenHead}
+HEADS = {"pooled": PooledHead, "tokens": TokenHead, "decoder": DecoderHead}

@@ -8,14 +8,14 @@ import numpy as np
 
 from core.data.documents import Source
 from core.data.download import Progress, no_progress
-from core.data.sources import digit_sums
+from core.data.sources import digit_sums, pairs
 from core.data.sources.imdb import OFFICIAL_URL, open_source
 from core.data.sources.paired_files import open_lines
 from core.data.sources.table import open_table
 from core.data.sources.tagged import open_tagged
 from core.data.tagged_corpus import texts_of
 from core.errors import UserError
-from core.spec.data import MovieReviews, PairedFiles, Table
+from core.spec.data import MovieReviews, PairedFiles, Pairs, Table
 from core.spec.experiment import Experiment
 from core.strings import LONGEST, shorten
 
@@ -51,6 +51,11 @@ def read_texts(
         if tagged.fingerprint != fingerprint:
             raise UserError("the data changed since the run")
         return texts_of(tagged, experiment.text, names)
+    if isinstance(data, Pairs):
+        found, digest = pairs.read_pairs(data, progress)
+        if digest != fingerprint:
+            raise UserError("the data changed since the run")
+        return {own.name: own.source for own in found if own.name in names}
     if getattr(data, "source", "") == "official" and not (cache_dir / OFFICIAL_URL.rpartition("/")[2]).is_file():
         raise UserError("the official data is not in the cache")
     source = open_data(data, cache_dir, progress)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 
@@ -30,6 +30,15 @@ class Block:
     windows: Any
 
 
+class States(NamedTuple):
+    """The states of a recurrent layer after the last, or before the first, real token of each sequence."""
+
+    h: Any
+    """[directions, B, H]"""
+    c: Any = None
+    """Cell states of an LSTM [directions, B, H], otherwise None."""
+
+
 @dataclass(frozen=True)
 class Encoded:
     """The output of an encoder: the last layer in blocks, and every layer by name."""
@@ -43,6 +52,8 @@ class Encoded:
     """
     activation: Literal["none", "relu", "tanh"] = "none"
     """Activation applied after pooling."""
+    states: tuple[States, ...] = ()
+    """Final states of every recurrent layer; empty if the head does not need them (`Head.needs_states`)."""
 
 
 class Encoder(Spec):

@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import Field
 
 from core.batch import Batch, Windows
-from core.models.encoders.encoder import Block, Encoded, Encoder, Places
+from core.models.encoders.encoder import Block, Encoded, Encoder, Places, States
 from core.models.parameters import Init, Parameter
 from core.models.precision import Rounding, exactly
 from core.models.types import Arrays, Dropout
@@ -65,7 +65,7 @@ class LayerSizes:
 
 
 class RecurrentEncoder(Encoder):
-    poolings: ClassVar[tuple[str, ...]] = ("last", "mean", "max")
+    poolings: ClassVar[tuple[str, ...]] = ("last", "mean", "max", "ends", "attention")
     part: ClassVar[str] = "recurrent"
 
     kind: Literal["recurrent"] = "recurrent"
@@ -75,6 +75,11 @@ class RecurrentEncoder(Encoder):
     bidirectional: bool = True
     dropout: DropoutRate = 0.0
     """Dropout rate after every layer except the last."""
+    residual: bool = False
+    """Add its input to the output of every layer but the first, y_k = layer_k(x) + x (Wu et al. 2016).
+
+    x is the input after dropout. A layer has as many outputs as the one below, so that the widths are equal.
+    """
     forget_bias: float = 0.0
     """Initial offset of the forget gate's `bias_ih` (LSTM; Jozefowicz et al. 2015 recommend 1)."""
     biases: Literal["two", "one"] = "two"
@@ -138,13 +143,19 @@ class RecurrentEncoder(Encoder):
     def forward(
         self, arrays: Arrays, x: np.ndarray, batch: Batch, dropout: Dropout, rounded: Rounding = exactly
     ) -> Encoded:
-        layers = {}
+        layers, states = {}, []
         for layer in range(self.num_layers):
             if layer > 0:
                 x = dropout(x, f"encoder.l{layer - 1}", self.dropout)
             weights = layer_weights(self, arrays, layer, rounded)
-            x = layers[f"encoder.l{layer}"] = recurrent_layer(self.cell, weights, rounded(x), batch.lengths)
-        return Encoded((Block(x, Windows(batch)),), layers, self.hidden_size)
+            found, last = recurrent_states(self.cell, weights, rounded(x), batch.lengths)
+            x = layers[f"encoder.l{layer}"] = self.output_of(layer, x, found)
+            states.append(last)
+        return Encoded((Block(x, Windows(batch)),), layers, self.hidden_size, states=tuple(states))
+
+    def output_of(self, layer: int, x: Any, found: Any) -> Any:
+        """Return a layer's output [B, L, H * directions], from its input x and what its cells computed from it."""
+        return found + x if self.residual and layer > 0 else found
 
     def dropout_places(self, rows: int, width: int, inputs: int) -> Places:
         shape = rows, width, self.output_size(inputs)
@@ -157,7 +168,8 @@ class RecurrentEncoder(Encoder):
 
     def describe(self) -> str:
         direction = "bidirectional " if self.bidirectional else ""
-        return f"{self.num_layers} x {direction}{self.cell.upper()} {self.hidden_size}"
+        residual = ", residual" if self.residual else ""
+        return f"{self.num_layers} x {direction}{self.cell.upper()} {self.hidden_size}{residual}"
 
 
 def direction_suffixes(bidirectional: bool) -> tuple[str, ...]:
@@ -211,16 +223,24 @@ CELLS = {"srn": srn_step, "lstm": lstm_step, "gru": gru_step, "residual_srn": re
 
 
 def recurrent_layer(cell: Cell, weights: list[DirectionWeights], x: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """Compute one layer, x [B, L, I] -> [B, L, H * directions], zero at padding.
+    """Compute one layer from zero states, x [B, L, I] -> [B, L, H * directions] (`recurrent_states`)."""
+    return recurrent_states(cell, weights, x, lengths)[0]
 
-    `weights` are those of each direction, forward first; `lengths` [B]. The state is not updated at padding. The
-    reverse direction iterates from the right, so its state is zero up to the last real token.
+
+def recurrent_states(
+    cell: Cell, weights: list[DirectionWeights], x: np.ndarray, lengths: np.ndarray, start: States | None = None
+) -> tuple[np.ndarray, States]:
+    """Compute one layer, x [B, L, I] -> [B, L, H * directions], zero at padding, and its final states.
+
+    `weights` are those of each direction, forward first; `lengths` [B]; `start` None for zero states. The state is not
+    updated at padding. The reverse direction iterates from the right, so its state is that of the start up to the last
+    real token.
     """
-    sides, size = [], weights[0].weight_hh.shape[1]
+    sides, h_n, c_n, size = [], [], [], weights[0].weight_hh.shape[1]
     for side, own in enumerate(weights):
         walk = range(x.shape[1]) if side == 0 else reversed(range(x.shape[1]))
-        h = np.zeros((x.shape[0], size), dtype=x.dtype)
-        c = np.zeros_like(h)
+        h = np.zeros((x.shape[0], size), dtype=x.dtype) if start is None else start.h[side]
+        c = np.zeros_like(h) if start is None or start.c is None else start.c[side]
         outputs = np.zeros((*x.shape[:2], size), dtype=x.dtype)
         for t in walk:
             real = (t < lengths)[:, None]
@@ -228,7 +248,9 @@ def recurrent_layer(cell: Cell, weights: list[DirectionWeights], x: np.ndarray, 
             h, c = np.where(real, new_h, h), np.where(real, new_c, c)
             outputs[:, t] = np.where(real, new_h, 0.0)
         sides.append(outputs)
-    return np.concatenate(sides, axis=-1)
+        h_n.append(h)
+        c_n.append(c)
+    return np.concatenate(sides, axis=-1), States(np.stack(h_n), np.stack(c_n) if cell == "lstm" else None)
 
 
 def layer_weights(

@@ -4,10 +4,11 @@ from typing import Annotated
 
 from pydantic import Discriminator, Tag
 
+from core.models.heads.decoder import DecoderHead
 from core.models.heads.pooled import PooledHead
 from core.models.heads.tokens import TokenHead
 
-FAMILIES = {"pooled": PooledHead, "tokens": TokenHead}
+FAMILIES = {"pooled": PooledHead, "tokens": TokenHead, "decoder": DecoderHead}
 """Head classes by `kind`; the first is the default."""
 
 
@@ -18,6 +19,6 @@ def _kind(value: object) -> str:
 
 
 AnyHead = Annotated[
-    Annotated[PooledHead, Tag("pooled")] | Annotated[TokenHead, Tag("tokens")],
+    Annotated[PooledHead, Tag("pooled")] | Annotated[TokenHead, Tag("tokens")] | Annotated[DecoderHead, Tag("decoder")],
     Discriminator(_kind, custom_error_type="kind", custom_error_message=f"kind should be one of {', '.join(FAMILIES)}"),
 ]

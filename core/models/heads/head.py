@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -25,6 +25,8 @@ class Head(Spec):
     """Those with one entry per token of the text."""
     reads_parameters: ClassVar[bool] = False
     """True if `outcomes` needs the model's parameters."""
+    needs_states: ClassVar[bool] = False
+    """Whether `forward` reads the final states of the encoder (`Encoded.states`)."""
 
     @abstractmethod
     def check_encoder(self, encoder: Encoder) -> None:
@@ -50,6 +52,10 @@ class Head(Spec):
     def dropout_places(self, rows: int, width: int, features: int) -> Places:
         """Return the dropout places, including rate 0, for `rows` sequences of `width`."""
 
+    def output_width(self, batch: Batch) -> int:
+        """Return the width of the head's dropout places, by default that of the texts."""
+        return batch.ids.shape[1]
+
     @abstractmethod
     def counted(self, batch: Batch) -> int:
         """Return the number of predictions of a batch, the divisor of a mean loss."""
@@ -68,6 +74,10 @@ class Head(Spec):
 
         `logits` are those of an engine; `arrays`: the model's parameters if the head `reads_parameters`.
         """
+
+    def evaluated(self, engine: Any, batch: Batch, arrays: Arrays) -> np.ndarray:
+        """Return the outcomes of a batch with an engine; a head that decodes takes further steps with it."""
+        return self.outcomes(engine.logits(batch), batch, arrays)
 
     @abstractmethod
     def score(self, outcomes: np.ndarray, targets: Targets, classes: tuple[str, ...] = ()) -> Evaluation:

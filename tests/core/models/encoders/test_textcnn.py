@@ -113,7 +113,7 @@ def test_names_shapes_and_starting_values():
         ({"model.encoder.channels": (2, 3)}, "got 2 channels, expected 3"),
         ({"model.encoder.kernels": (0, 2, 3)}, "model.encoder.kernels"),
         ({"model.encoder.kernels": (1, 2, 65)}, "less than or equal to 64"),
-        ({"model.encoder": {"kind": "transformer"}}, "kind should be one of recurrent, textcnn"),
+        ({"model.encoder": {"kind": "transformer"}}, "kind should be one of recurrent, textcnn, none"),
     ],
 )
 def test_invalid_specs_are_refused(changes, says):
