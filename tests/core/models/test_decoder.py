@@ -61,7 +61,8 @@ def test_join_tokens():
 def test_recurrent_states_continue_a_sequence(cell, rng):
     """Two halves with the states between them are the whole, in both directions; and padding leaves states alone."""
     weights = [
-        DirectionWeights(*(rng.normal(size=(GATES[cell] * 3, *more)) for more in ((2,), (3,), (), ()))) for _ in range(2)
+        DirectionWeights(*(rng.normal(size=(GATES[cell] * 3, *more)) for more in ((2,), (3,), (), ())))
+        for _ in range(2)
     ]
     x, full = rng.normal(size=(4, 7, 2)), np.full(4, 7)
     for own, order in ((weights[:1], (slice(0, 3), slice(3, 7))),):
@@ -186,7 +187,10 @@ def test_evaluation_counts_tokens_and_outputs(rng):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"model.encoder": {"kind": "textcnn"}}, "head.kind decoder needs a recurrent encoder, got encoder.kind textcnn"),
+        (
+            {"model.encoder": {"kind": "textcnn"}},
+            "head.kind decoder needs a recurrent encoder, got encoder.kind textcnn",
+        ),
         ({"model.head.cell": "gru"}, "head.cell is gru, but encoder.cell is lstm"),
         ({"model.head.state_size": 4}, "head.state_size is 4, but encoder.hidden_size is 3"),
         ({"model.head.bridge": "none"}, "head.bridge none needs an encoder of one direction"),
