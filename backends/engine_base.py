@@ -8,6 +8,7 @@ from core import spec
 from core.batch import Batch
 from core.engine.contract import StepStats
 from core.engine.executor import Executor
+from core.word_dropout import drop_words
 
 
 class EngineBase:
@@ -21,6 +22,8 @@ class EngineBase:
         """Store the arguments of the constructor."""
         self.device, self.implementation, self.training = executor.device, executor.implementation, training
         self._group = executor.group
+        self.seeds = [training.seed]
+        """Seeds of dropout, one per model."""
         self._counted = model.head.counted
         self._pending: list[tuple[object, int]] = []
         """Statistics of every step since the last `collect`, on the device, and its predictions."""
@@ -55,6 +58,10 @@ class EngineBase:
     def load(self, parameters: dict[str, np.ndarray], moments: dict[str, np.ndarray], steps: int) -> None:
         self._model.assign(parameters)
         self._optimizer.load(moments, steps)
+
+    def _with_dropped_words(self, batch: Batch, step: int) -> Batch:
+        """Return the full batch as a training step reads it."""
+        return drop_words(batch, self.training.word_dropout, step, self.seeds)
 
     def _divisor(self, batch: Batch) -> int:
         """Return the divisor of the sum of losses."""

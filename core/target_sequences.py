@@ -21,8 +21,8 @@ def join_tokens(ids: np.ndarray, tokens: Sequence[str]) -> str:
     Tokens of one character each are joined, with a space for `SPACE`; others are separated by spaces.
     """
     if all(len(token) == 1 for token in tokens[EOS + 1 :]):
-        return "".join(tokens[number] for number in ids).replace(SPACE, " ")
-    return " ".join(tokens[number] for number in ids)
+        return "".join(tokens[int(number)] for number in ids).replace(SPACE, " ")
+    return " ".join(tokens[int(number)] for number in ids)
 
 
 def target_lengths(batch: Batch) -> np.ndarray:

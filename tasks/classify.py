@@ -8,98 +8,16 @@ python -m tasks.classify predict runs/classify-torch-... --file new.csv --out pr
 
 from __future__ import annotations
 
-import argparse
-import math
-import shlex
-
-from core.data.sources.table import survey
-from core.data.sources.table_columns import infer_columns
-from core.data.tokenizers import infer_tokenizer
-from core.errors import UserError
-from core.schema import of_kind
-from core.spec.data import Table
-from core.spec.experiment import Experiment, replace
-from tasks.cli.console import DataProgress, Parser, fact, launch
+from tasks.cli.console import Parser, launch
 from tasks.run.program import Program, run
+from tasks.run.table_options import COLUMNS, add_columns, complete
 from tasks.run.train import Task
-
-STEPS = 1200
-"""Target number of training steps: at least one epoch is trained, and at most `MAX_EPOCHS`."""
-MAX_EPOCHS = 40
-
-COLUMNS = {
-    "--test": ("data.test", "FILE", "test split [held out from TRAIN]"),
-    "--dev": ("data.dev", "FILE", "dev split [held out from TRAIN]"),
-    "--columns": ("data.columns", "NAMES", "column names, if the file has no header"),
-    "--text-column": ("data.text_column", "NAMES", "text column; several are joined [inferred]"),
-    "--label-column": ("data.label_column", "NAME", "label column, any strings [inferred]"),
-    "--encoding": ("data.encoding", "NAME", "file encoding, e.g. gb18030 [utf-8]"),
-}
 
 
 def add_arguments(parser: Parser) -> None:
     text = "labeled texts: CSV, TSV, JSON, fastText, Excel, Parquet"
     parser.add_argument("train", metavar="TRAIN", nargs="?", help=text)
-    for flag, (_, metavar, help_text) in COLUMNS.items():
-        parser.add_argument(flag, metavar=metavar, help=help_text)
-
-
-def complete(experiment: Experiment, arguments: argparse.Namespace) -> Experiment:
-    """Set the given files and columns; without --config, infer columns, tokenizer and epochs from the texts."""
-    given = {path: getattr(arguments, flag[2:].replace("-", "_")) for flag, (path, *_) in COLUMNS.items()}
-    given["data.source"] = arguments.train
-    if arguments.columns is not None:
-        given["data.columns"] = [name.strip() for name in arguments.columns.split(",")]
-    if arguments.train is None and not arguments.config:
-        raise UserError("missing training file TRAIN: run python -m tasks.classify TRAIN.csv (see --help)")
-    if experiment.data.kind != "table":
-        raise UserError(f"data.kind is {experiment.data.kind}, expected table: give a spec of tasks.classify")
-    given = {path: value for path, value in given.items() if value is not None}
-    experiment = replace(experiment, given, "options")
-    if arguments.config:
-        return experiment
-    experiment = _with_columns(experiment, [*given, *(_field(assignment) for assignment in arguments.set)])
-    data = of_kind(experiment.data, Table)
-    with DataProgress() as progress:
-        sample, rows = survey(data, progress)
-    changes: dict[str, object] = {}
-    if arguments.tokenizer is None and not _is_set(arguments, "text.tokenizer"):
-        tokenizer, why = infer_tokenizer(sample)
-        changes["text.tokenizer"] = tokenizer
-        fact("inferred", f"--tokenizer {tokenizer} ({why})")
-    if arguments.epochs is None and not _is_set(arguments, "training.epochs"):
-        held_out = (data.dev_share if data.dev is None else 0) + (data.test_share if data.test is None else 0)
-        texts = min(rows * (1 - held_out), data.train_limit or math.inf)
-        epochs = min(math.ceil(STEPS * experiment.training.batch_size / max(texts, 1)), MAX_EPOCHS)
-        changes["training.epochs"] = epochs
-        fact("inferred", f"--epochs {epochs} ({rows:,} rows)")
-    return replace(experiment, changes)
-
-
-def _with_columns(experiment: Experiment, given: list[str]) -> Experiment:
-    """Set the text and label columns that are not `given` by the usual names, and print them."""
-    prefix = "data."
-    fields = {path.removeprefix(prefix) for path in given}
-    changes: dict[str, object] = {}
-    format_found, columns = infer_columns(of_kind(experiment.data, Table), fields)
-    if format_found:
-        fact("inferred", f"format {format_found} (by its content)")
-    for own in columns:
-        changes[prefix + own.field] = own.value
-        if own.field not in fields:
-            flag = next(flag for flag, (path, *_) in COLUMNS.items() if path == prefix + own.field)
-            names = [own.value] if isinstance(own.value, str) else own.value
-            joined = "; joined by a space" if len(names) > 1 else ""
-            fact("inferred", f"{flag} {shlex.quote(','.join(names))} ({own.reason}{joined})")
-    return replace(experiment, changes)
-
-
-def _field(assignment: str) -> str:
-    return assignment.partition("=")[0]
-
-
-def _is_set(arguments: argparse.Namespace, field: str) -> bool:
-    return field in map(_field, arguments.set)
+    add_columns(parser)
 
 
 PROGRAM = Program(

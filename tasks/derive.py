@@ -1,6 +1,7 @@
-"""Derive forward passes of an SRN, an LSTM and a TextCNN step by step and check the code with them.
+"""Derive forward passes of an SRN, an LSTM, a padded batch and a TextCNN step by step and check the code.
 
 python -m tasks.derive
+python -m tasks.derive --what batch
 python -m tasks.derive --what textcnn
 python -m tasks.derive --cell lstm --backend torch
 python -m tasks.derive --cell srn --input 1 0 --input 0 2 --input 1 1
@@ -10,14 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from types import MappingProxyType, ModuleType
 
 import numpy as np
 from rich.markup import escape
 
 import backends
 from backends import implementations
-from core.analysis import worked_textcnn
-from core.analysis.worked_example import ANSWER_LIMIT, ANSWERS, DERIVATIONS, INPUTS, Derivation, arrays, derive
+from core.analysis import worked_batch, worked_textcnn
+from core.analysis.worked_example import ANSWER_LIMIT, ANSWERS, DERIVATIONS, INPUTS, Derivation, Example, arrays, derive
 from core.engine.executor import Executor
 from core.errors import UserError
 from core.models.encoders.recurrent import CELLS, WEIGHT_KINDS, Cell, DirectionWeights, RecurrentEncoder
@@ -50,7 +52,9 @@ class Check:
         return self.difference <= self.limit  # False for NaN
 
 
-WHAT = ("rnn", "textcnn")
+WHAT = ("rnn", "batch", "textcnn")
+MODELS = MappingProxyType({"batch": worked_batch, "textcnn": worked_textcnn})
+"""Examples of a whole model: modules with `derive`, `MODEL`, `arrays` and `batch`."""
 
 
 def main(argv: list[str]) -> int:
@@ -59,46 +63,55 @@ def main(argv: list[str]) -> int:
         raise UserError(f"--what {arguments.what}: choose one of {', '.join(WHAT)}")
     cells, inputs = _cells(arguments.cell), _inputs(arguments.input)
     recurrent_only = arguments.cell is not None or inputs is not None
-    if arguments.what == "textcnn" and recurrent_only:
+    if arguments.what not in (None, "rnn") and recurrent_only:
         raise UserError("--cell and --input apply to --what rnn: omit them")
     names, passed = _backends(arguments.backend), True
-    if arguments.what != "textcnn":
+    if arguments.what in (None, "rnn"):
         passed &= _recurrent(cells, inputs, names)
-    if arguments.what == "textcnn" or (arguments.what is None and not recurrent_only):
-        passed &= _textcnn(names)
+    for what, worked in MODELS.items():
+        if arguments.what == what or (arguments.what is None and not recurrent_only):
+            passed &= _whole_model(worked, names)
     return 0 if passed else 1
 
 
-def _textcnn(names: list[str]) -> bool:
-    """Print the TextCNN example and its checks. Return whether all passed."""
-    example, passed = worked_textcnn.derive(), True
+def _whole_model(worked: ModuleType, names: list[str]) -> bool:
+    """Print the example of a whole model and its checks. Return whether all passed."""
+    example, passed = worked.derive(), True
     console.print()
     for line in example.lines:
         console.print(escape(line))
     console.print()
-    for check in textcnn_checks(example, names):
+    for check in [*(textcnn_checks() if worked is worked_textcnn else ()), *model_checks(worked, example, names)]:
         _show(check)
         passed &= check.passed
+    _print_skipped(names, with_book=True)
     return passed
 
 
-def textcnn_checks(example: worked_textcnn.Example, names: list[str]) -> Iterator[Check]:
-    """Compare the example with d2l's results, the reference and every implementation of backends `names`."""
+def textcnn_checks() -> Iterator[Check]:
+    """Compare the small cross-correlations with d2l's results."""
     for title, (read, kernel, answer) in worked_textcnn.SMALL.items():
         found = np.array(worked_textcnn.correlate(read, kernel))
         yield Check(f"d2l, {title}", float(np.abs(found - answer).max()), 0.0)
-    model, given, batch = worked_textcnn.MODEL, worked_textcnn.arrays(), worked_textcnn.batch()
-    found = forward(model, given, batch)
-    yield Check("core.models.model", _largest(example, found), LIMIT)
+
+
+def model_checks(worked: ModuleType, example: Example, names: list[str]) -> Iterator[Check]:
+    """Compare an example with the reference and every implementation of backends `names`."""
+    model, given, batch = worked.MODEL, worked.arrays(), worked.batch()
+    yield Check("core.models.model", _largest(example, forward(model, given, batch)), LIMIT)
     training = Training(dtype="float64")
     for name in names:
         for implementation in model.encoder.implementations:
-            engine = load_backend(name).Engine(model, training, given, Executor("cpu", implementation))
-            yield Check(f"{name}, {implementation}", _largest(example, engine.activations(batch)), LIMIT)
+            if implementation != "fast" or not implementations.why_not_fast("cpu"):
+                engine = load_backend(name).Engine(model, training, given, Executor("cpu", implementation))
+                yield Check(f"{name}, {implementation}", _largest(example, engine.activations(batch)), LIMIT)
+                if example.loss is not None:
+                    difference = abs(example.loss - engine.gradients(batch, 0)[0])
+                    yield Check(f"{name}, {implementation}: loss", difference, LIMIT)
 
 
-def _largest(example: worked_textcnn.Example, found: dict[str, np.ndarray]) -> float:
-    return max(float(np.abs(own - found[name][0]).max()) for name, own in example.outputs.items())
+def _largest(example: Example, found: dict[str, np.ndarray]) -> float:
+    return max(float(np.abs(own - found[name]).max()) for name, own in example.outputs.items())
 
 
 def _show(check: Check) -> None:
@@ -212,11 +225,11 @@ def _backends(given: list[str] | None) -> list[str]:
 def _parser() -> Parser:
     parser = Parser(
         prog=PROGRAM,
-        description="Derive forward passes of an SRN and an LSTM on the worked example of nndl, chapter 6, and of a"
-        " TextCNN step by step, and check the results against the reference and the backends.",
+        description="Derive forward passes of an SRN and an LSTM on the worked example of nndl, chapter 6, of a"
+        " padded batch and of a TextCNN step by step, and check the results against the reference and the backends.",
         epilog="Exit code 1: a check failed.",
     )
-    parser.add_argument("--what", metavar="W", help=f"{' or '.join(WHAT)} [both]")
+    parser.add_argument("--what", metavar="W", help=f"{', '.join(WHAT)} [all]")
     parser.add_argument("--cell", metavar="C", help=f"{' or '.join(DERIVATIONS)} [both]")
     parser.add_argument(
         "--input", metavar=("X1", "X2"), nargs=2, type=float, action="append",

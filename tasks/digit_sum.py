@@ -56,8 +56,8 @@ DEFAULTS = {"cells": ["srn", "gru", "lstm"], "lengths": [10, 15, 20, 25, 30, 35]
 FLAGS = {"cells": "--cell", "lengths": "--lengths", "seeds": "--seeds"}
 QUICK = {"lengths": [10, 20], "seeds": [0, 1]}
 QUICK_EPOCHS = 60
-EXCLUDED_FLAGS = ("--encoder", "--kernels", "--channels", "--cell", "--seed", "--patience", "--dropout-masks")
-EXCLUDED_FLAGS += TEXT_FLAGS
+EXCLUDED_FLAGS = ("--encoder", "--kernels", "--channels", "--cell", "--seed", "--dropout-masks")
+EXCLUDED_FLAGS += ("--patience", "--eval-start", *TEXT_FLAGS)
 """Options of the table that this program defines itself, or that do not apply to it."""
 AGREEMENT_STEPS = 200
 

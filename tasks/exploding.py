@@ -9,43 +9,35 @@ from __future__ import annotations
 
 import argparse
 import time
-from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 
 import numpy as np
 
-from core.analysis.gradient_flow import one_layer_to_the_last_state, state_gradients
+from core.analysis.gradient_flow import one_layer_to_the_last_state
 from core.checked_json import write_checked_json
 from core.engine import machine
 from core.engine.memory import check_memory, host_limit
 from core.errors import UserError
 from core.models.encoders.recurrent import RecurrentEncoder
-from core.plots.textbook import Norms, draw_norms, draw_vanishing
+from core.plots.textbook import Norms, draw_norms, draw_powers, draw_vanishing
 from core.report.exploding import LATER, Figures, Side, exploding_page
 from core.schema import of_kind
 from core.spec.data import DigitSums
 from core.spec.experiment import FORMAT_VERSION, Experiment, replace
-from core.train.ensemble import evaluate_each
-from core.train.loop import finite_or_none
-from core.train.members import starting_values
 from core.train.run_folder import RunFolder
 from tasks.cli.console import Parser, console, fact, launch
 from tasks.cli.options import DEVICE_HELP, TEXT_FLAGS, add_options, apply_options
 from tasks.cli.paths import new_name
-from tasks.cli.recipes import digit_sum, exploding
+from tasks.cli.recipes import exploding
 from tasks.cli.streams import keep_working
 from tasks.cli.terminal import literal
 from tasks.run import both_frameworks
-from tasks.run.ensembles import make_members, train_once
+from tasks.run.gradient_norms import VANISHING_CELLS, Measured, relative_to_last, train, vanishing, variants
 from tasks.run.report import write_page
 from tasks.run.worker import Request, Worker
 
 PROGRAM = "python -m tasks.exploding"
 SEEDS = tuple(range(8))
-TENSORS = MappingProxyType({"W": "encoder.weight_ih_l0", "U": "encoder.weight_hh_l0", "b": "encoder.bias_ih_l0"})
-"""Map the book's name of each tensor of the layer to seqtwin's."""
-VANISHING_CELLS = ("srn", "gru", "lstm")
 VANISHING_EPOCHS = 150
 EXCLUDED_FLAGS = (
     "--encoder",
@@ -53,46 +45,15 @@ EXCLUDED_FLAGS = (
     "--channels",
     "--seed",
     "--patience",
+    "--eval-start",
     "--dropout-masks",
     "--clip",
     "--layers",
+    "--residual",
     "--pooling",
     "--bidirectional",
 )
 EXCLUDED_FLAGS += ("--dropout", *TEXT_FLAGS)
-
-
-@dataclass(frozen=True)
-class Training:
-    """Hold one training of all seeds: norms before clipping and losses [steps, seeds], accuracies [seeds]."""
-
-    norms: dict[str, np.ndarray]
-    losses: np.ndarray
-    dev: list[float]
-    test: list[float]
-
-    def tree(self) -> dict:
-        return {
-            "norms": {name: _numbers(values) for name, values in self.norms.items()},
-            "loss": _numbers(self.losses),
-            "best_dev_accuracy": self.dev,
-            "test_accuracy": self.test,
-        }
-
-
-@dataclass(frozen=True)
-class Measured:
-    """Hold the results of the program."""
-
-    trainings: dict[str, Training]
-    """Trainings by way of clipping."""
-    vanishing: dict[str, dict[str, np.ndarray]]
-    """Norms of `_vanishing`."""
-    seconds: float
-
-
-def _numbers(values: np.ndarray) -> list[list[float | None]]:
-    return [[finite_or_none(value) for value in step] for step in values.tolist()]
 
 
 def main(argv: list[str]) -> int:
@@ -115,9 +76,9 @@ def main(argv: list[str]) -> int:
     RunFolder.check_free(folder)
     _describe(base, who[own_cell], arguments, folder)
     begun = time.perf_counter()
-    found = {name: _train(name, spec, arguments.seeds, who) for name, spec in _variants(base).items()}
-    vanishing = _vanishing(base, arguments, who)
-    measured = Measured(found, vanishing, time.perf_counter() - begun)
+    found = {name: train(name, spec, arguments.seeds, who[own_cell]) for name, spec in variants(base).items()}
+    reach = vanishing(base, arguments.seeds, arguments.vanishing_epochs, who)
+    measured = Measured(found, reach, time.perf_counter() - begun)
     RunFolder.create(folder)
     _report(base, _write(folder, base, measured, who[own_cell], arguments))
     for picture in sorted(folder.glob("*.png")):
@@ -130,7 +91,8 @@ def _parser() -> Parser:
         prog=PROGRAM,
         description="Measure the gradient norms of a recurrent layer's W, U and b at every step, without and with"
         " per-tensor clipping, for several seeds at once; and the norm of dL/dh_t for every t in untrained and"
-        " trained SRN, GRU and LSTM. Digit sums of length 20; nndl, chapter 6, figures 6.8 and 6.9.",
+        " trained SRN, GRU and LSTM, and of the powers of the SRN's U. Digit sums of length 20; nndl, chapter 6,"
+        " figures 6.8 and 6.9.",
         epilog="Defaults are in [brackets].",
     )
     add = parser.add_argument
@@ -208,66 +170,6 @@ def _encoder(experiment: Experiment) -> RecurrentEncoder:
     return of_kind(experiment.model.encoder, RecurrentEncoder)
 
 
-def _variants(base: Experiment) -> dict[str, Experiment]:
-    return {
-        "not clipped": replace(base, {"training.clip_mode": "none"}),
-        "clipped": replace(base, {"training.clip_mode": "tensor"}),
-    }
-
-
-def _members(base: Experiment, seeds: list[int]):
-    return make_members({f"seed{seed}": replace(base, {"training.seed": seed}) for seed in seeds})
-
-
-def _train(name: str, spec: Experiment, seeds: list[int], who: dict[str, Worker]) -> Training:
-    members = _members(spec, seeds)
-    display, state, ensemble = train_once(name, members, who[_encoder(spec).cell])
-    ensemble.load(state.best, {}, 0)
-    tests = evaluate_each(ensemble, members[0].experiment.model.head, [member.data.test for member in members])
-    return Training(
-        {short: np.stack([stats.norms[tensor] for stats in display.stats]) for short, tensor in TENSORS.items()},
-        np.stack([stats.loss for stats in display.stats]),
-        [own.best_score for own in state.members],
-        [test.accuracy for test in tests],
-    )
-
-
-def _vanishing(base: Experiment, arguments: argparse.Namespace, who: dict[str, Worker]) -> dict[str, dict]:
-    """Return norms [L, seeds], averaged over dev, by `untrained` or `trained`, then state (`lstm h`)."""
-    found: dict[str, dict[str, np.ndarray]] = {"untrained": {}, "trained": {}}
-    length = of_kind(base.data, DigitSums).length
-    for cell in VANISHING_CELLS:
-        spec = digit_sum(
-            **{
-                "model.encoder.cell": cell,
-                "data.length": length,
-                "text.max_length": length,
-                "training.epochs": arguments.vanishing_epochs,
-                "training.dtype": base.training.dtype,
-            }
-        )
-        members = _members(spec, arguments.seeds)
-        _, state, _ = train_once(f"training {cell} for dL/dh_t", members, who[cell])
-        for name, values in (("untrained", starting_values(members)), ("trained", state.best)):
-            each = [_norms(member, values, number, who[cell]) for number, member in enumerate(members)]
-            for part in each[0]:
-                found[name][f"{cell} {part}"] = np.stack([norms[part] for norms in each], axis=1)
-    return found
-
-
-def _norms(member, values: dict[str, np.ndarray], number: int, who: Worker) -> dict[str, np.ndarray]:
-    """Return the norms of one model: `h` [L] and, for an LSTM, `c` [L - 1]."""
-    own = {name: array[number] for name, array in values.items()}
-    dev = member.data.dev.batch(np.arange(len(member.data.dev)))
-    found = state_gradients(who.backend, who.executor, member.experiment, own, dev)
-    return {part: norms.mean(axis=0) for part, norms in found.items()}
-
-
-def _relative(states: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Return norms relative to the cell's last |dL/dh_t|."""
-    return {name: values / states[f"{name.partition(' ')[0]} h"][-1] for name, values in states.items()}
-
-
 def _describe(base: Experiment, who: Worker, arguments: argparse.Namespace, folder: Path) -> None:
     versions = ", ".join(f"{name} {version}" for name, version in who.backend.versions().items())
     training, optimizer, encoder = base.training, base.training.optimizer, _encoder(base)
@@ -290,8 +192,9 @@ def _write(folder: Path, base: Experiment, measured: Measured, who: Worker, argu
     draw_norms(norms["not clipped"], f"{cell}, {name}: not clipped", folder / "norms.png", arguments.log)
     title = f"{cell}, {name}: each tensor clipped to {limit:g}"
     draw_norms(norms["clipped"], title, folder / "norms-clipped.png", arguments.log, limit)
-    relative = {when: _relative(states) for when, states in measured.vanishing.items()}
+    relative = {when: relative_to_last(states) for when, states in measured.vanishing.norms.items()}
     draw_vanishing(relative, f"Gradient of the loss at the state after step t ({name})", folder / "vanishing.png")
+    draw_powers(measured.vanishing.powers, f"Powers of the SRN's U ({name})", folder / "powers.png")
     tree = {
         "format": FORMAT_VERSION,
         "experiment": base.model_dump(mode="json"),
@@ -303,8 +206,9 @@ def _write(folder: Path, base: Experiment, measured: Measured, who: Worker, argu
         "training": {way: own.tree() for way, own in measured.trainings.items()},
         "state_gradients": {
             when: {name: values.tolist() for name, values in states.items()}
-            for when, states in measured.vanishing.items()
+            for when, states in measured.vanishing.norms.items()
         },
+        "powers": {when: own.tree() for when, own in measured.vanishing.powers.items()},
         "vanishing_epochs": arguments.vanishing_epochs,
         "machine": machine.description(),
         "seconds": round(measured.seconds, 3),
@@ -336,6 +240,11 @@ def _report(base: Experiment, results: dict) -> None:
     for when, states in own.reach.items():
         each = ", ".join(f"{name} {value:.1e}" for name, value in states.items())
         console.print(f"{when:<12} gradient at the state after step 1, over |dL/dh_{length}|: {each} (medians)")
+    for when, power in own.powers.items():
+        console.print(
+            f"{when:<12} SRN: U has spectral radius {power.radius:.3f} ({power.lowest:.3f} to {power.highest:.3f}) and"
+            f" norm {power.first:.3g}; |U^{power.steps}| {power.last:.2g}, at least {power.bound:.2g} (medians)"
+        )
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 python -m tasks.gates RUN --sequence 6 7 0 0 1 0 0 0 0 0
 python -m tasks.gates RUN --text "I loved every minute." --direction reverse
+python -m tasks.gates RUN --text "I loved every minute." --gradient
 
 The values are computed with NumPy (`core/analysis/gates.py`), so no framework is needed. All panels sort units in the
 same order to show structure (`core.plots.gates.unit_order`); the JSON file holds it as `unit_order`.
@@ -14,6 +15,9 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
+
+from core.analysis.cell_gradient import TERMS, TOTAL, term_norms
 from core.analysis.gates import QUANTITIES, Place, check_place, trace
 from core.batch import UNK, pad
 from core.data.encode import EncodedText, encode_text
@@ -25,6 +29,7 @@ from core.models.encoders.recurrent import RecurrentEncoder
 from core.models.heads.scores import probabilities_of
 from core.models.model import Model
 from core.models.precision import rounding_of
+from core.plots.cell_gradient import draw_cell_gradient
 from core.plots.gates import draw_gates, unit_order
 from core.schema import of_kind
 from core.spec.text import Text
@@ -60,10 +65,14 @@ def main(argv: list[str]) -> int:
         sequence = ready_tokens(arguments.sequence, vocabulary, folder.path / "vocab.json")
     else:
         sequence = encode_text(arguments.text, vocabulary, experiment.text, "--text")
-    picture = _picture(arguments.out, folder.path, sequence, place.layer, arguments.direction)
+    picture = _picture(arguments.out, folder.path, sequence, place, arguments.gradient)
     parameters = folder.read_best(model)
     rounded = rounding_of(experiment.training.dtype)
     values = trace(model, parameters, sequence.ids, place, rounded)
+    try:
+        norms = term_norms(model, parameters, values, place, rounded) if arguments.gradient else None
+    except UserError as error:
+        raise UserError(f"--gradient: {error}") from None
     batch = pad([sequence.ids], {})
     probabilities = probabilities_of(ReferenceEngine(model, parameters, rounded).logits(batch))[0]
     best = int(probabilities.argmax())
@@ -83,15 +92,24 @@ def main(argv: list[str]) -> int:
         "unit_order": unit_order(values)[0].tolist(),
         "values": {name: array.tolist() for name, array in values.items()},
     }
+    if norms is not None:
+        tree["cell_gradient_norms"] = {name: array.tolist() for name, array in norms.items()}
     write_json_atomic(picture.with_suffix(".json"), tree, indent=None)
     title = f"{folder.path.resolve().name}: {model.encoder.describe()}, {where}\npredicted: {prediction}"
     draw_gates(values, quantities, sequence.tokens, title, picture)
+    if norms is not None:
+        read = sequence.tokens[::-1] if place.reverse else sequence.tokens
+        draw_cell_gradient(norms, read, f"{title}\ndc_t/dc_(t-1), term by term", gradient_picture(picture))
 
     fact("run", f"{folder.path} (task {experiment.task})")
     fact("model", f"{model.encoder.describe()}; {where}")
     fact("input", _describe(sequence, experiment.text))
     fact("output", prediction)
     fact("picture", str(picture))
+    if norms is not None:
+        medians = ", ".join(f"{title} {np.median(norms[name]):.3g}" for name, title in (*TERMS.items(), (TOTAL, "sum")))
+        fact("gradient", str(gradient_picture(picture)))
+        fact("norms", f"of dc_t/dc_(t-1), median of {len(norms[TOTAL])} steps: {medians}")
     fact("values", f"{picture.with_suffix('.json')} ({', '.join(values)}: [{len(sequence.ids)}, {_units(model)}] each)")
     return 0
 
@@ -124,14 +142,19 @@ def slug(sequence: EncodedText) -> str:
     return "-".join(part for part in (name[:SLUG].strip("-"), digest) if part)
 
 
-def _picture(out: str | None, run: Path, sequence: EncodedText, layer: int, direction: str) -> Path:
+def gradient_picture(picture: Path) -> Path:
+    """Return the path of the plot of dc_t/dc_{t-1} next to the picture of the gates."""
+    return picture.with_name(f"{picture.stem}-gradient.png")
+
+
+def _picture(out: str | None, run: Path, sequence: EncodedText, place: Place, gradient: bool) -> Path:
     """Return the path of the picture. Raises UserError if a file given by `--out` exists."""
     if out is None:
-        return run / f"gates-{slug(sequence)}-l{layer}-{direction}.png"
+        return run / f"gates-{slug(sequence)}-l{place.layer}-{DIRECTIONS[int(place.reverse)]}.png"
     path = Path(out)
     if path.suffix.lower() != ".png":
         raise UserError(f"--out {path}: expected a name that ends in .png")
-    for file in (path, path.with_suffix(".json")):
+    for file in (path, path.with_suffix(".json"), *([gradient_picture(path)] if gradient else [])):
         if file.exists():
             raise UserError(f"{file}: exists; choose another name with --out")
     return path
@@ -163,6 +186,7 @@ def _parser() -> Parser:
     parser.add_argument("--text", metavar="TEXT", help="text to tokenize as in training")
     parser.add_argument("--layer", metavar="K", type=int, default=0, help="recurrent layer, 0 is the lowest [0]")
     parser.add_argument("--direction", metavar="D", default="forward", help="forward or reverse [forward]")
+    parser.add_argument("--gradient", action="store_true", help="also plot dc_t/dc_(t-1) term by term (LSTM)")
     parser.add_argument("--out", metavar="FILE", help="picture to write, .png [RUN/gates-TOKENS-lK-DIRECTION.png]")
     return parser
 

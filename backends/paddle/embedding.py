@@ -60,17 +60,15 @@ class Embedding(nn.Layer):
         return paddle.matmul(one_hot, weight[1:])
 
     def look_up_per_model(self, ids: paddle.Tensor, weight: paddle.Tensor) -> paddle.Tensor:
-        """Look up ids [M * B, L] -> [M * B, L, E].
-
-        Outputs at PAD are unused, so its row gets no gradient.
-        """
+        """Look up ids [M * B, L] -> [M * B, L, E]; row 0 (PAD) of no model gets a gradient."""
         models, size, dim = weight.shape
         shares = ids.reshape([models, -1])
         if self.lookup == "index":
-            rows = shares + size * paddle.arange(models, dtype=ids.dtype).unsqueeze(1)
-            vectors = F.embedding(rows, weight.reshape([-1, dim]))
+            # PAD of every model is row 0 of the first one: the framework skips a single row.
+            rows = shares + size * paddle.arange(models, dtype=ids.dtype).unsqueeze(1) * (shares != 0).astype(ids.dtype)
+            vectors = F.embedding(rows, weight.reshape([-1, dim]), padding_idx=0)
         else:
-            vectors = paddle.bmm(F.one_hot(shares, size).astype(weight.dtype), weight)
+            vectors = paddle.bmm(F.one_hot(shares, size)[:, :, 1:].astype(weight.dtype), weight[:, 1:])
         return vectors.reshape([*ids.shape, dim])
 
     def row_gradient(self, inputs: Inputs, whole: np.ndarray, shard: BatchShard | None) -> RowGradient:

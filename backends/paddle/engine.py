@@ -83,7 +83,9 @@ class Engine(EngineBase):
         return select(state, to_tensor(rows, self._native_device))
 
     def activations(self, batch: Batch, step: int | None = None) -> dict[str, np.ndarray]:
-        dropout = no_dropout if step is None else training_dropout(self.training, step)
+        if step is None:
+            return {name: to_numpy(tensor) for name, tensor in self._forward(batch, no_dropout).items()}
+        batch, dropout = self._with_dropped_words(batch, step), training_dropout(self.training, step)
         return {name: to_numpy(tensor) for name, tensor in self._forward(batch, dropout).items()}
 
     def gradients(self, batch: Batch, step: int) -> tuple[float, dict[str, np.ndarray]]:
@@ -113,6 +115,7 @@ class Engine(EngineBase):
         """
         for parameter in self._model.named.values():
             parameter.clear_gradient(set_to_zero=False)
+        batch = self._with_dropped_words(batch, step)
         shard = batch.sharded(self._group.rank, self._group.size)
         inputs = self._place(shard)
         self._clock.start()

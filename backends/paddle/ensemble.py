@@ -70,7 +70,7 @@ class Ensemble(Engine):
         """Compute all gradients; return losses and numbers of correct predictions per model, [M]."""
         for parameter in self._model.named.values():
             parameter.clear_gradient(set_to_zero=False)
-        inputs = self._place(batch)
+        inputs = self._place(self._with_dropped_words(batch, step))
         outputs = self._model(inputs, training_dropout(self.training, step, self.seeds))
         losses = self._model.head.losses(outputs, inputs, self._class_weights).reshape([len(self.seeds), -1])
         losses = losses.mean(1) if self.training.loss_reduction == "mean" else losses.sum(1)

@@ -15,7 +15,7 @@ STATE = {"moment1": "moment1_0", "moment2": "moment2_0"}
 
 
 def clip(gradients: list[paddle.Tensor], mode: str, limit: float) -> paddle.Tensor:
-    """Clip gradients in place by min(1, limit / norm); return the global norm before clipping.
+    """Clip gradients in place by min(1, limit / norm), or by `value`; return the global norm before clipping.
 
     No epsilon is added (`torch.nn.utils.clip_grad_norm_` adds 1e-6). For a zero norm the quotient is infinite and the
     factor 1. The norm stays on the device.
@@ -27,7 +27,10 @@ def clip(gradients: list[paddle.Tensor], mode: str, limit: float) -> paddle.Tens
             scales = [(limit / total).clip(max=1.0)] * len(gradients)
         elif mode == "tensor":
             scales = (limit / squares.sqrt()).clip(max=1.0).unbind()
-        if mode != "none":
+        elif mode == "value":
+            for gradient in gradients:
+                gradient.clip_(-limit, limit)
+        if mode in ("global", "tensor"):
             for gradient, scale in zip(gradients, scales, strict=True):
                 gradient.multiply_(scale)
     return total
@@ -50,7 +53,10 @@ def clip_each(gradients: list[paddle.Tensor], mode: str, limit: float) -> paddle
             scales = (limit / squares.sum(0).sqrt()).clip(max=1.0).expand(squares.shape)
         elif mode == "tensor":
             scales = (limit / squares.sqrt()).clip(max=1.0)
-        if mode != "none":
+        elif mode == "value":
+            for gradient in gradients:
+                gradient.clip_(-limit, limit)
+        if mode in ("global", "tensor"):
             # All are scaled before any is written: with one token per model, two biases of a layer share one gradient.
             scaled = [
                 gradient * scale.reshape([-1] + [1] * (gradient.ndim - 1))

@@ -59,17 +59,15 @@ class Embedding(nn.Module):
         return torch.matmul(one_hot, weight[1:])
 
     def look_up_per_model(self, ids: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-        """Look up ids [M * B, L] -> [M * B, L, E].
-
-        Outputs at PAD are unused, so its row gets no gradient.
-        """
+        """Look up ids [M * B, L] -> [M * B, L, E]; row 0 (PAD) of no model gets a gradient."""
         models, size, dim = weight.shape
         shares = ids.reshape(models, -1)
         if self.lookup == "index":
-            rows = shares + size * torch.arange(models, device=ids.device)[:, None]
-            vectors = F.embedding(rows, weight.reshape(-1, dim))
+            # PAD of every model is row 0 of the first one: the framework skips a single row.
+            rows = shares + size * torch.arange(models, device=ids.device)[:, None] * (shares != 0)
+            vectors = F.embedding(rows, weight.reshape(-1, dim), padding_idx=0)
         else:
-            vectors = torch.bmm(F.one_hot(shares, size).to(weight.dtype), weight)
+            vectors = torch.bmm(F.one_hot(shares, size)[:, :, 1:].to(weight.dtype), weight[:, 1:])
         return vectors.reshape(*ids.shape, dim)
 
     def row_gradient(self, inputs: Inputs, whole: np.ndarray, shard: BatchShard | None) -> RowGradient:

@@ -15,7 +15,7 @@ STATE = {"moment1": "exp_avg", "moment2": "exp_avg_sq"}
 
 
 def clip(gradients: list[torch.Tensor], mode: str, limit: float) -> torch.Tensor:
-    """Clip gradients in place by min(1, limit / norm); return the global norm before clipping.
+    """Clip gradients in place by min(1, limit / norm), or by `value`; return the global norm before clipping.
 
     No epsilon is added (`torch.nn.utils.clip_grad_norm_` adds 1e-6). For a zero norm the quotient is infinite and the
     factor 1. The norm stays on the device.
@@ -28,6 +28,9 @@ def clip(gradients: list[torch.Tensor], mode: str, limit: float) -> torch.Tensor
         elif mode == "tensor":
             for gradient, scale in zip(gradients, (limit / squares.sqrt()).clamp(max=1.0), strict=True):
                 gradient.mul_(scale)
+        elif mode == "value":
+            torch._foreach_clamp_min_(gradients, -limit)
+            torch._foreach_clamp_max_(gradients, limit)
     return total
 
 
@@ -50,7 +53,10 @@ def clip_each(gradients: list[torch.Tensor], mode: str, limit: float) -> torch.T
             scales = (limit / squares.sum(0).sqrt()).clamp(max=1.0).expand(squares.shape)
         elif mode == "tensor":
             scales = (limit / squares.sqrt()).clamp(max=1.0)
-        if mode != "none":
+        elif mode == "value":
+            for gradient in gradients:
+                gradient.clamp_(-limit, limit)
+        if mode in ("global", "tensor"):
             # All are scaled before any is written: with one token per model, two biases of a layer share one gradient.
             scaled = [
                 gradient * scale.reshape([-1] + [1] * (gradient.dim() - 1))

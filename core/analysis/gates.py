@@ -97,7 +97,8 @@ def trace(
     batch = pad([np.asarray(ids)], {})
     x = model.embedding.forward(parameters, batch, no_dropout)
     for below in range(place.layer):
-        x = recurrent_layer(encoder.cell, layer_weights(encoder, parameters, below, rounded), rounded(x), batch.lengths)
+        weights = layer_weights(encoder, parameters, below, rounded)
+        x = encoder.output_of(below, x, recurrent_layer(encoder.cell, weights, rounded(x), batch.lengths))
     x, weights = rounded(x), layer_weights(encoder, parameters, place.layer, rounded)[int(place.reverse)]
     steps = range(x.shape[1])
     previous, hidden, cell = (np.zeros((len(steps), encoder.hidden_size)) for _ in range(3))

@@ -5,6 +5,7 @@ The experiment follows nndl, chapter 6.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from types import ModuleType
 
 import numpy as np
@@ -32,6 +33,35 @@ def one_layer_to_the_last_state(model: Model) -> bool:
 
 def _last_state(head: AnyHead) -> bool:
     return isinstance(head, PooledHead) and head.pooling == "last" and head.hidden_size is None
+
+
+@dataclass(frozen=True)
+class Powers:
+    """Spectral norms of U, U^2, ..., U^k, and the spectral radius, of a U per seed.
+
+    The radius to the power k is a lower bound of the norm of U^k, and the norm grows or shrinks like it for large k. An
+    SRN's dh_{t+k}/dh_t is the product of k factors diag(tanh') U. It equals U^k where all states are zero; elsewhere
+    tanh' is less than 1.
+    """
+
+    norms: np.ndarray
+    """[seeds, k]"""
+    radius: np.ndarray
+    """[seeds]"""
+
+    def tree(self) -> dict:
+        return {"norms": self.norms.tolist(), "radius": self.radius.tolist()}
+
+
+def powers(weights: np.ndarray, steps: int) -> Powers:
+    """Return the spectral norms of the first `steps` powers of `weights` [seeds, H, H], in float64."""
+    weights = weights.astype(np.float64)
+    radius = np.abs(np.linalg.eigvals(weights)).max(axis=-1)
+    norms, power = [], np.broadcast_to(np.eye(weights.shape[-1]), weights.shape)
+    for _ in range(steps):
+        power = power @ weights
+        norms.append(np.linalg.norm(power, 2, axis=(-2, -1)))
+    return Powers(np.stack(norms, axis=1), radius)
 
 
 def state_gradients(

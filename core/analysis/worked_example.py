@@ -35,6 +35,15 @@ class Derivation:
     cell: np.ndarray | None = None
 
 
+@dataclass(frozen=True)
+class Example:
+    """The forward pass of a model, layer `outputs` by the names of `Engine.activations`, and its mean loss."""
+
+    lines: list[str]
+    outputs: dict[str, np.ndarray]
+    loss: float | None = None
+
+
 def arrays(cell: str) -> dict[str, np.ndarray]:
     """Return the weights by neutral name: stacked gates [G*H, I], b as `bias_ih`, `bias_hh` 0."""
     gates = GATES[cell]

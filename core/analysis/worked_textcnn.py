@@ -7,10 +7,10 @@ by definition, product by product; `MODEL` and `arrays` are the same model for t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
+from core.analysis.worked_example import Example
 from core.batch import Batch, pad
 from core.models.embedding import Embedding
 from core.models.encoders.textcnn import TextCNNEncoder
@@ -33,14 +33,6 @@ SMALL = {
     ),
 }
 """d2l's examples: input [channels, positions], kernel [channels, width], d2l's result."""
-
-
-@dataclass(frozen=True)
-class Example:
-    """A derivation: text `lines`, and layer `outputs` by the names of `Engine.activations`."""
-
-    lines: list[str]
-    outputs: dict[str, np.ndarray]
 
 
 def arrays() -> dict[str, np.ndarray]:
@@ -108,7 +100,7 @@ def derive() -> Example:
         terms = [f"{weight[c, f]:g} * {pooled[f]:.5f}" for f in range(len(pooled))]
         lines.append(f"  logit {c} = {bias[c]:g} + {' + '.join(terms)} = {logits[c]:.5f}")
     outputs["logits"] = np.array(logits)
-    return Example(lines, outputs)
+    return Example(lines, {name: values[None] for name, values in outputs.items()})
 
 
 def _row(name: str, values: np.ndarray) -> str:

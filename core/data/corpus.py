@@ -88,6 +88,7 @@ def load_corpus(
     cache_dir = Path(cache_dir)
     source = open_data(data, cache_dir, progress)
     how = [text.tokenizer, text.lowercase, TOKENIZER_VERSION, segmenter(text), text.jieba_hmm, text.signs]
+    how += ["half width"] if text.half_width else []
     key = json.dumps([CORPUS_FORMAT, source.fingerprint, *how])
     path = cache_dir / f"corpus-{text.tokenizer}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz"
     activity = "tokenizing"

@@ -52,7 +52,7 @@ def with_masks(batch: Batch, experiment: Experiment, step: int) -> Batch:
     training = experiment.training
     if training.dropout_masks == "native":
         return batch
-    model = experiment.model
-    places = dropout_places(model, *batch.ids.shape, model.head.output_width(batch)).items()
+    model, (rows, width) = experiment.model, batch.ids.shape
+    places = dropout_places(model, rows, width, model.head.output_width(batch)).items()
     masks = {place: dropout_mask(training.seed, step, place, shape, rate) for place, (shape, rate) in places}
     return replace(batch, masks=masks)

@@ -20,6 +20,9 @@ from core.strings import SPACE as SPACE
 TOKENIZER_VERSION = 3
 """Version in the key of cached corpora: increase it when a tokenizer's output changes."""
 
+FULL_WIDTH = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)}
+"""Code points of full-width letters, digits and signs, to those of ASCII."""
+
 Tokenizer = Callable[[str], list[str]]
 
 LINE_BREAK = re.compile(r"<\s*/?\s*br\s*/?\s*>", re.IGNORECASE)
@@ -35,17 +38,25 @@ APOSTROPHES = str.maketrans({"\u2019": "'", "\u2018": "'", "\u02bc": "'", "\uff0
 
 
 def make_tokenizer(spec: Text) -> Tokenizer:
-    """Return the function from a text to its tokens, for `spec.tokenizer` and `spec.lowercase`.
+    """Return the function from a text to its tokens, for `spec.tokenizer`, `spec.lowercase` and `spec.half_width`.
 
     No token is empty or contains white space; a text may have no tokens. Raises UserError if jieba is required but not
     installed.
     """
+    if spec.half_width:
+        tokenize = make_tokenizer(spec.model_copy(update={"half_width": False}))
+        return lambda text: tokenize(half_width(text))
     if spec.tokenizer == "jieba":
         return _jieba(spec.lowercase, spec.jieba_hmm)
     if spec.tokenizer == "words" and spec.signs:
         return _words_and_signs(spec.lowercase)
     known = {"whitespace": _whitespace, "words": _words, "characters": _characters, "letters": _letters}
     return known[spec.tokenizer](spec.lowercase)
+
+
+def half_width(text: str) -> str:
+    """Return a text with full-width letters, digits and signs replaced by their ASCII forms."""
+    return text.translate(FULL_WIDTH)
 
 
 def segmenter(spec: Text) -> str:

@@ -137,8 +137,8 @@ class Engine(Protocol):
     def activations(self, batch: Batch, step: int | None = None) -> dict[str, np.ndarray]:
         """Return every layer's output, without dropout, or with the dropout of a training step.
 
-        `embedding` [B, L, E] (after dropout), `encoder.l{k}` [B, L, H * directions], `pooled` [B, F], `head.hidden` [B,
-        F'] if any, `logits` [B, outputs].
+        `embedding` [B, L, E] (after dropout), `encoder.l{k}` [B, L, H * directions], `head.attention` [B, L] if any,
+        `pooled` [B, P], `head.hidden` [B, F'] if any, `logits` [B, outputs].
         """
         ...
 

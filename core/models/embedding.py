@@ -26,7 +26,14 @@ class Embedding(Spec):
     vectors: str | None = Field(default=None, min_length=1)
     """Pretrained vectors of size `dim`: `glove-6b-50d` or a path.
 
-    Missing words start as in `init`.
+    Words without a vector start as `vectors_missing` says.
+    """
+    vectors_missing: Literal["init", "zero", "mean"] = "init"
+    """Initial rows of UNK and of words without a vector: drawn as in `init`, zero, or the mean of the found vectors."""
+    vectors_scale: float = Field(default=1.0, gt=0.0)
+    """Factor of the pretrained vectors.
+
+    Components of GloVe 6B with 50 dimensions have a standard deviation of 0.69; the default recipe draws 0.1.
     """
     trainable: bool = True
     static_copy: bool = False
@@ -41,6 +48,12 @@ class Embedding(Spec):
                 f"lookup one_hot needs vocab_size <= 20000, as it builds [B, L, V], got {self.vocab_size}:"
                 f" lower vocab_size, or use lookup index"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _vectors_fields_need_vectors(self):
+        if self.vectors is None and (self.vectors_missing != "init" or self.vectors_scale != 1.0):
+            raise ValueError("vectors_missing and vectors_scale need vectors: set vectors, or omit them")
         return self
 
     @property

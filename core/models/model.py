@@ -102,8 +102,8 @@ def check_parameters(arrays: dict[str, np.ndarray], model: Model, where: str) ->
 
 
 def product_weights(model: Model) -> list[str]:
-    """Return the parameters used in matrix products: all but biases and embedding tables."""
-    return [row.name for row in parameter_table(model) if not row.is_bias and not row.looked_up]
+    """Return the parameters used in matrix products: all but biases, embedding tables and what is added."""
+    return [row.name for row in parameter_table(model) if not (row.is_bias or row.looked_up or row.added)]
 
 
 def dropout_places(model: Model, rows: int, width: int, outputs: int | None = None) -> Places:

@@ -46,6 +46,8 @@ class Parameter:
     trainable: bool = True
     looked_up: bool = False
     """True for an embedding table; its row 0 (PAD) is zero and stays zero."""
+    added: bool = False
+    """True for a matrix that is added, as the transitions of a CRF: no input of a matrix product."""
     drawn_as: str = ""
     """Name of the parameter whose initial values are shared, "" for none."""
     raised: tuple[int, int, float] | None = None

@@ -15,6 +15,7 @@ from core.models.types import Arrays, Dropout
 from core.rng import dropout_mask
 from core.spec.class_weights import weights_of
 from core.spec.experiment import Experiment
+from core.word_dropout import drop_words
 
 TINY = 1e-40
 
@@ -30,10 +31,16 @@ def shared_dropout(experiment: Experiment, step: int) -> Dropout:
     return dropout
 
 
+def training_batch(experiment: Experiment, batch: Batch, step: int) -> Batch:
+    """Return the batch as a training step reads it, with word dropout."""
+    return drop_words(batch, experiment.training.word_dropout, step, [experiment.training.seed])
+
+
 def training_losses(experiment: Experiment, arrays: Arrays, batch: Batch, step: int) -> np.ndarray:
     """Return the losses [B] of a training step with dropout, in the precision of `arrays`."""
     training, head = experiment.training, experiment.model.head
     rounded = rounding_of(training.dtype)
+    batch = training_batch(experiment, batch, step)
     outputs = forward(experiment.model, arrays, batch, shared_dropout(experiment, step), rounded)
     return head.losses(outputs, batch, weights_of(training.class_weights))
 

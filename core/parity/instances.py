@@ -140,8 +140,9 @@ def nearest_of_all_jumps(experiment: Experiment, parameters: Arrays, batch: Batc
         found.append(nearest_jump(x, KINK))
         return round_bfloat16(x)
 
-    for dropout in (no_dropout, derivatives.shared_dropout(experiment, 0)):
-        forward(experiment.model, exact, batch, dropout, noting)
+    forward(experiment.model, exact, batch, no_dropout, noting)
+    training = derivatives.training_batch(experiment, batch, 0)
+    forward(experiment.model, exact, training, derivatives.shared_dropout(experiment, 0), noting)
     return min(found)
 
 
@@ -152,5 +153,6 @@ def margin(experiment: Experiment, parameters: Arrays, batch: Batch) -> float:
     """
     exact = {name: array.astype(np.float64) for name, array in parameters.items()}
     dropping, rounded = derivatives.shared_dropout(experiment, 0), rounding_of(experiment.training.dtype)
-    kinks = model.margin(experiment.model, exact, batch, dropping, rounded)
+    read = derivatives.training_batch(experiment, batch, 0)
+    kinks = model.margin(experiment.model, exact, read, dropping, rounded)
     return min(kinks, nearest_of_all_jumps(experiment, parameters, batch))

@@ -113,7 +113,7 @@ def compare_forward(experiment: Experiment, parameters: Arrays, batch: Batch, si
     outputs = {
         REFERENCE: (
             forward(experiment.model, exact, batch, rounded=rounded),
-            forward(experiment.model, exact, batch, dropping, rounded),
+            forward(experiment.model, exact, derivatives.training_batch(experiment, batch, 0), dropping, rounded),
         )
     }
     for name, side in sides.items():

@@ -74,6 +74,7 @@ def attention_figure(maps: list[AttentionMap], title: str) -> Figure:
         axes.set_xlabel("source", fontsize=8)
         axes.set_ylabel("output", fontsize=8)
         axes.tick_params(length=2, pad=2)
+    assert image is not None
     bar = figure.colorbar(image, ax=figure.axes, pad=0.01, fraction=0.04)
     bar.ax.tick_params(labelsize=7, length=2)
     bar.set_label("attention", fontsize=8)

@@ -40,7 +40,8 @@ def draw_curves(metrics: list[dict], title: str, path: Path, reduction: str, tes
         axes.plot(steps, values, color=TRAIN, alpha=0.18, linewidth=0.6)
         axes.plot(steps, running_mean(values), color=TRAIN, linewidth=1.6, label="train (running mean)")
         if dev:
-            best = max(dev, key=lambda line: (line["accuracy"], -line["loss"]))
+            trained = [line for line in dev if line["step"]] or dev  # step 0 is no checkpoint
+            best = max(trained, key=lambda line: (line["accuracy"], -line["loss"]))
             label = f"dev, {best[quantity]:.3f} at the best checkpoint"
             axes.plot([line["step"] for line in dev], [line[quantity] for line in dev], "o-", color=DEV, label=label)
             axes.plot(best["step"], best[quantity], "o", color=DEV, fillstyle="none", markersize=12)
@@ -50,6 +51,9 @@ def draw_curves(metrics: list[dict], title: str, path: Path, reduction: str, tes
         axes.set_ylabel(quantity)
         axes.grid(alpha=0.25)
         low, high = np.percentile(values, [1, 99]) if len(values) else (0, 1)
+        # An overfit model's dev loss rises above all training losses: that turn must be in sight.
+        seen = np.array([line[quantity] for line in dev], dtype=np.float64)
+        low, high = min([low, *seen[np.isfinite(seen)]]), max([high, *seen[np.isfinite(seen)]])
         if quantity == "accuracy":
             axes.set_ylim(max(low - 0.03, 0), 1.005)
         else:

@@ -1,4 +1,4 @@
-"""Plots of the textbook's experiments (nndl, chapter 6): memory and gradient norms."""
+"""Plots of the textbook's experiments (nndl, chapter 6): memory, gradient norms and powers of U."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from core.analysis.gradient_flow import Powers
 from core.files import write_bytes_atomic
 from core.plots.curves import DEV, TRAIN
 
@@ -139,6 +140,33 @@ def draw_vanishing(norms: dict[str, dict[str, np.ndarray]], title: str, path: Pa
         axes.grid(alpha=0.25)
         axes.legend(fontsize=8)
     figure.axes[0].set_ylabel("|dL/dh_t| and |dL/dc_t|, relative to the last |dL/dh_t|")
+    _save(figure, path)
+
+
+def draw_powers(powers: dict[str, Powers], title: str, path: Path) -> None:
+    """Plot |U^k| and the k-th power of U's spectral radius over k as PNG, one panel per entry of `powers`.
+
+    Drawn as median over seeds and range.
+    """
+    figure = _figure(9, 3.4, title)
+    for axes, (when, own) in zip(figure.subplots(1, len(powers), sharey=True), powers.items(), strict=True):
+        steps = np.arange(1, own.norms.shape[1] + 1)
+        radius = own.radius[:, None] ** steps
+        for values, color, line, label in (
+            (own.norms, CELL_COLORS["srn"], "o-", "|U^k|"),
+            (radius, "black", "--", "spectral radius to the power k"),
+        ):
+            # A zero matrix has no place on a logarithmic axis.
+            values = np.maximum(values, 1e-30)
+            axes.fill_between(steps, values.min(axis=0), values.max(axis=0), color=color, alpha=0.12, linewidth=0)
+            axes.plot(steps, np.median(values, axis=0), line, color=color, label=label, markersize=3)
+        axes.set_yscale("log")
+        axes.set_title(f"{when}, radius {np.median(own.radius):.3f}", fontsize=10)
+        axes.set_xlabel("k")
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.grid(alpha=0.25)
+        axes.legend(fontsize=8)
+    figure.axes[0].set_ylabel("spectral norm")
     _save(figure, path)
 
 

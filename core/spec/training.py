@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from core.schema import Share, Spec
+from core.schema import DropoutRate, Share, Spec
 from core.spec.class_weights import ClassWeights
 
 Dtype = Literal["float32", "float64", "tf32", "bfloat16"]
@@ -84,9 +84,14 @@ class Training(Spec):
     The mean divides by the number of texts, not by the sum of their weights. `balanced`: N / (C * n_c), where n_c of
     the N training texts have class c. It is replaced by these numbers before training: the spec of a run holds them.
     """
-    clip_mode: Literal["none", "global", "tensor"] = "global"
-    """Gradient clipping by min(1, clip_norm / norm), with the global norm or each tensor's norm."""
+    clip_mode: Literal["none", "global", "tensor", "value"] = "global"
+    """Gradient clipping.
+
+    `global`, `tensor`: by min(1, clip_norm / norm), with the global norm or each tensor's norm. `value`: every entry to
+    [-clip_norm, clip_norm]. The recorded norm is always the global one before clipping.
+    """
     clip_norm: float = Field(default=1.0, gt=0.0)
+    """Maximum norm, or with `clip_mode` `value` the maximum of an entry."""
     batch_size: int = Field(default=32, ge=1)
     bucket_batches: int = Field(default=50, ge=0)
     """Bucket size in batches; sequences of a bucket are sorted by length to reduce padding.
@@ -103,12 +108,19 @@ class Training(Spec):
     """Steps between evaluations on dev, in addition to `eval_epochs`."""
     eval_epochs: bool = True
     """Evaluate on dev at the end of each epoch. Dev is always evaluated after the last step."""
+    eval_start: bool = False
+    """Evaluate on dev before the first step as well, as step 0 of the metrics.
+
+    The untrained model is never the best checkpoint, and does not count for `patience`.
+    """
     patience: int | None = Field(default=None, ge=1)
     """Early-stopping patience, in evaluations.
 
     Training stops after this many evaluations without improvement: a higher dev accuracy, or an equal one at a lower
     loss.
     """
+    word_dropout: DropoutRate = 0.0
+    """Probability with which a training step reads UNK instead of a real token (`core/word_dropout.py`)."""
     seed: int = Field(default=0, ge=0, lt=2**63)
     dtype: Dtype = "float32"
     """Precision of arrays and matrix products.

@@ -68,6 +68,8 @@ class TrainingLoop:
 
     def run(self) -> None:
         """Train to the end, or until a stop is requested."""
+        if self.training.eval_start and self.step == 0:
+            self.evaluate_start()
         with closing(self.steps()) as steps:
             for _, batch, rate in steps:
                 if self.finished:
@@ -100,6 +102,10 @@ class TrainingLoop:
 
     def log(self) -> None:
         """Read the statistics of the steps since the last call; this synchronizes the device."""
+        raise NotImplementedError
+
+    def evaluate_start(self) -> None:
+        """Evaluate on dev before the first step, unless that was done before a resume."""
         raise NotImplementedError
 
     def evaluate(self) -> None:

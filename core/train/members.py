@@ -43,7 +43,8 @@ def check_members(members: list[Member]) -> Training:
             )
         for dataset in (member.data.train, member.data.dev, member.data.test):
             check_dataset(dataset, own.model)
-    for path, allowed in (("bucket_batches", (0, 1)), ("patience", (None,)), ("dropout_masks", ("shared",))):
+    supported = {"bucket_batches": (0, 1), "patience": (None,), "dropout_masks": ("shared",), "eval_start": (False,)}
+    for path, allowed in supported.items():
         if getattr(training, path) not in allowed:
             raise UserError(
                 f"training.{path} {getattr(training, path)}: not supported by ensemble training, set {allowed[0]}"

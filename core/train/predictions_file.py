@@ -54,9 +54,8 @@ class Predictions:
             header, *rows = list(csv.reader(io.StringIO(data.decode("utf-8-sig"), newline="")))
             names, labels, predicted, *shares = zip(*rows, strict=True) if rows else ((), (), ())
             classes = [name.removeprefix("p_") for name in header[3:]]
+            # Sequences of tags or tokens have no probabilities.
             probabilities = np.array(shares, dtype=np.float64).reshape(len(classes), len(rows)).T
-            if not classes:  # sequences of tags or tokens
-                probabilities = np.zeros((len(rows), 0))
             if (
                 tuple(header[:3]) != COLUMNS
                 or probabilities.shape != (len(rows), len(classes))

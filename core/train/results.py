@@ -59,7 +59,8 @@ def result_of(run: Run, found: Evaluation, metrics: list[dict]) -> dict:
             "documents": len(run.data.test),
             **found.figures(),
         },
-        "dev": {"accuracy": state.best_score, "loss": state.best_loss, "step": state.best_step},
+        "dev": _best_on_dev(run, found, metrics),
+        **({"baseline": execution["data"]["baseline"]} if "baseline" in execution["data"] else {}),
         "training": {
             "steps": state.step,
             "seconds": round(state.seconds, 3),
@@ -70,3 +71,13 @@ def result_of(run: Run, found: Evaluation, metrics: list[dict]) -> dict:
         },
         "peak_memory_mb": machine.peak_memory_mb(),
     }
+
+
+def _best_on_dev(run: Run, found: Evaluation, metrics: list[dict]) -> dict:
+    """Return the figures of the best checkpoint on dev; its score may be another quantity than the accuracy."""
+    state = run.state
+    lines = (line for line in metrics if line.get("split") == "dev" and line.get("step") == state.best_step)
+    line = next(lines, {})
+    more = {name: line[name] for name in found.quantities() if name in line}
+    accuracy = line.get("accuracy", state.best_score)
+    return {"accuracy": accuracy, "loss": state.best_loss, "step": state.best_step, **more}

@@ -7,18 +7,21 @@ from pathlib import Path
 
 import numpy as np
 
-from core.batch import Ragged
+from core.batch import PAD, Ragged
 from core.data.class_checks import note_similar_labels
 from core.data.corpus import load_corpus, prepare
 from core.data.dataset import Prepared
 from core.data.download import Progress, no_progress
-from core.data.pretrained_vectors import PACKAGES, Vectors, check_width, look_up, open_vectors
+from core.data.pretrained_vectors import PACKAGES, Lookup, Vectors, check_width, look_up, open_vectors
 from core.data.sources import digit_sums, pairs
+from core.data.sources.tagged import open_tagged
+from core.data.tagged_corpus import prepare_tagged, read_corpus
 from core.data.tokenizers import segmenter
 from core.engine.memory import check_memory, host_limit
 from core.engine.processes import ProcessGroup, local_rank_0_first
 from core.errors import UserError
 from core.files import user_path
+from core.models.embedding import STATIC_TABLE, TABLE, Embedding
 from core.models.heads.decoder import DecoderHead
 from core.models.model import initial_parameters
 from core.schema import of_kind
@@ -139,7 +142,8 @@ def absolute_source(experiment: Experiment) -> Experiment:
     Absolute paths stay valid in every working directory.
     """
     data, vectors = experiment.data, experiment.model.embedding.vectors
-    names = {"table": (), "pairs": GENERATED_PAIRS}.get(data.kind, ("packaged", "official"))
+    own = {"table": (), "tagged": ("packaged",), "pairs": GENERATED_PAIRS}
+    names = own.get(data.kind, ("packaged", "official"))
     paths = {field: getattr(data, field, None) for field in ("source", "dev", "test")}
     changes: dict[str, object] = {
         f"data.{field}": str(user_path(path).absolute())
@@ -199,9 +203,23 @@ def starting_values(
     if vectors is None:
         return parameters, {}
     found = look_up(vectors, prepared.vocabulary, experiment.text.lowercase, progress)
-    parameters["embedding.weight"][found.ids] = found.values
+    insert_vectors(parameters, experiment.model.embedding, found)
     record = {"found": len(found.ids), "missing": len(found.missing), "fingerprint": found.fingerprint}
     return parameters, {"vectors": {"source": vectors.name, **record}}
+
+
+def insert_vectors(parameters: dict[str, np.ndarray], embedding: Embedding, found: Lookup) -> None:
+    """Write pretrained vectors into the embedding table, and its static copy, in place.
+
+    `vectors_missing` determines the other rows; that of PAD stays zero.
+    """
+    table = parameters[TABLE]
+    values = found.values.astype(table.dtype) * embedding.vectors_scale
+    if embedding.vectors_missing != "init":
+        table[PAD + 1 :] = 0.0 if embedding.vectors_missing == "zero" else values.mean(axis=0, dtype=np.float64)
+    table[found.ids] = values
+    if embedding.static_copy:
+        parameters[STATIC_TABLE][:] = table
 
 
 def read_data(
@@ -222,6 +240,13 @@ def read_data(
     if experiment.data.kind == "digits":
         prepared, description = digit_sums.prepare(experiment.data), digit_sums.describe(experiment.data)
         record = {"kind": "digits", "description": description, "fingerprint": description}
+        return prepared, {**record, **prepared.summary}
+    if experiment.data.kind == "tagged":
+        tagged = open_tagged(experiment.data, progress)
+        if wanted is not None and tagged.fingerprint != wanted[0]:
+            raise UserError(f"{tagged.description}: {wanted[1]}")
+        prepared = prepare_tagged(read_corpus(tagged, experiment.text), experiment.data, experiment.text)
+        record = {"kind": tagged.kind, "description": tagged.description, "fingerprint": tagged.fingerprint}
         return prepared, {**record, **prepared.summary}
     if isinstance(experiment.data, Pairs):
         head = of_kind(experiment.model.head, DecoderHead)

@@ -173,12 +173,16 @@ class _Loop(TrainingLoop):
         )
         self.pending = []
 
+    def evaluate_start(self) -> None:
+        if self.state.evaluations == 0:
+            found = self._evaluated()
+            self.state.evaluations = 1
+            self._record(found, is_best=False)
+
     def evaluate(self) -> None:
         """Evaluate on dev, keep the best parameters, and save."""
         self.log()
-        state = self.state
-        found = evaluate(self.engine, self.experiment.model.head, self.dev_set, self.observer.on_evaluating, self.group)
-        check_finite(found.loss, "the loss on dev", state.step)
+        state, found = self.state, self._evaluated()
         is_best = state.take(found)
         if is_best:
             self.folder.write_best(self.engine.parameters(), state.step)
@@ -187,6 +191,16 @@ class _Loop(TrainingLoop):
         # With evaluations between ends of epochs, the time of an epoch is only known approximately.
         while len(state.epoch_seconds) < state.step // self.steps_per_epoch:
             state.epoch_seconds.append(state.seconds - sum(state.epoch_seconds))
+        self._record(found, is_best)
+
+    def _evaluated(self) -> Evaluation:
+        found = evaluate(self.engine, self.experiment.model.head, self.dev_set, self.observer.on_evaluating, self.group)
+        check_finite(found.loss, "the loss on dev", self.state.step)
+        return found
+
+    def _record(self, found: Evaluation, is_best: bool) -> None:
+        """Write the metrics of an evaluation on dev, save and show it."""
+        state = self.state
         line = {"step": state.step, "epoch": self.epoch, "split": "dev", "loss": found.loss, "accuracy": found.accuracy}
         self.folder.append_metrics([{**line, **found.quantities()}])
         self.save()

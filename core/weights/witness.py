@@ -153,9 +153,9 @@ def layouts_to_try(usual: str, given: str | None) -> tuple[str, ...]:
 
 def _models(model: Model, given: Choices) -> Iterator[Model]:
     """Yield the model with every pooling and activation that is not given."""
-    activations = (given.activation,) if given.activation else ACTIVATIONS
-    if model.head.hidden_size is None:
-        activations = (model.head.activation,)
+    activations, old = (given.activation,) if given.activation else ACTIVATIONS, classifier_head(model, "weights")
+    if old.hidden_size is None:
+        activations = (old.activation,)
     own = getattr(model.encoder, "activation", None)
     inner = (None,) if own is None else (given.encoder_activation,) if given.encoder_activation else ACTIVATIONS
     poolings = (given.pooling,) if given.pooling else POOLINGS

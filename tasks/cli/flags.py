@@ -8,19 +8,23 @@ from tasks.cli.options import OPTIONS
 
 FIELD_FLAGS = {path: option.flag for options in OPTIONS.values() for option in options for path in option.paths}
 """Map each spec field to its flag: `training.clip_norm` to `--clip-norm`."""
-TABLE_FLAGS = {
+FILE_FLAGS = {
     "data.columns": "--columns",
     "data.text_column": "--text-column",
     "data.label_column": "--label-column",
     "data.encoding": "--encoding",
+    "data.dev": "--dev",
+    "data.test": "--test",
+    "model.head.crf": "--crf",
 }
-"""Map table fields to their flags, which only programs on tables have."""
+"""Map fields of files and tags to their flags, which only some programs have."""
 ARGUMENT_FLAGS = {
     "device": "--device",
     "implementation": "--impl",
     "out": "--out",
     "split": "--split",
     "resume": "--resume",
+    "token": "--token",
     "shapes": "--shapes",
     "entry": "--state",
     "layout": "--linear",
@@ -35,7 +39,7 @@ ARGUMENT_FLAGS = {
 }
 """Map arguments that are no spec fields to their flags; from `entry` on, those of `tasks.port`."""
 
-FLAGS = {**FIELD_FLAGS, **TABLE_FLAGS, **ARGUMENT_FLAGS}
+FLAGS = {**FIELD_FLAGS, **FILE_FLAGS, **ARGUMENT_FLAGS}
 
 
 def name_flags(message: str) -> str:

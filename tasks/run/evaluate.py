@@ -28,7 +28,7 @@ def evaluate_run(run: str, request: Request, moved: dict[str, str], split: str, 
         experiment = replace(experiment, moved, "--data")
     request = request.or_backend(execution["backend"])
     engine = evaluator(folder, experiment, request)
-    more = ", --dev and --test" if experiment.data.kind == "table" else ""
+    more = ", --dev and --test" if experiment.data.kind in ("table", "tagged") else ""
     wanted = execution["data"]["fingerprint"], f"not the data of {run}; pass the original data with --data{more}"
     with DataProgress() as progress:
         prepared, _ = read_data(experiment, cache, wanted, progress)

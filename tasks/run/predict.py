@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass
 from io import BytesIO
 from itertools import chain
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -25,7 +25,6 @@ from core.train.run_folder import RunFolder
 from tasks.cli import terminal
 from tasks.cli.console import DataProgress, fact
 from tasks.cli.terminal import note
-from tasks.run.counts import Counts
 from tasks.run.evaluators import NUMPY, evaluator
 from tasks.run.explain import Explained, Unexplained, check_page, show, write_page
 from tasks.run.predict_file import (
@@ -42,26 +41,9 @@ from tasks.run.predict_file import (
     texts_of_table,
     write_predictions,
 )
+from tasks.run.predict_options import Counts, PredictOptions
+from tasks.run.predict_tags import TagPredictor
 from tasks.run.worker import Request
-
-
-@dataclass(frozen=True)
-class PredictOptions:
-    """Options of a prediction: input and output."""
-
-    file: str | None = None
-    """File of texts: a table, or one text per line."""
-    explain: bool = False
-    page: str | None = None
-    """Path of the page of explanations."""
-    interactive: bool = False
-    out: str | None = None
-    """Path of the CSV file of predictions."""
-    raw: bool = False
-    """Write cells unchanged that a spreadsheet would take for formulas."""
-    text_column: str | None = None
-    encoding: str | None = None
-    """Encoding of the input; that of the run if None, as for `text_column`."""
 
 
 class Predictor:
@@ -138,11 +120,11 @@ class Predictor:
             note(self.counts.describe(texts.unit))
 
 
-PREDICTORS = {"pooled": Predictor}
+PREDICTORS = {"pooled": Predictor, "tokens": TagPredictor}
 """Classes that predict with a run, by the kind of its head."""
 
 
-def predictor_of(run: str, request: Request, wanted: PredictOptions) -> Predictor:
+def predictor_of(run: str, request: Request, wanted: PredictOptions) -> Predictor | TagPredictor:
     """Return what predicts with a run."""
     experiment, _ = RunFolder.open(Path(run)).read_record()
     if experiment.model.head.kind not in PREDICTORS:
@@ -150,7 +132,7 @@ def predictor_of(run: str, request: Request, wanted: PredictOptions) -> Predicto
     return PREDICTORS[experiment.model.head.kind](run, request, wanted)
 
 
-def predict(run: str, texts: list[str], request: Request, wanted: PredictOptions = PredictOptions()) -> int:
+def predict(run: str, texts: list[str], request: Request, wanted: PredictOptions) -> int:
     """Predict for every text from arguments, a file or standard input. Return the exit code."""
     if wanted.page is not None:
         check_page(Path(wanted.page))
@@ -205,7 +187,19 @@ def _some_with_tokens(texts: Texts, experiment: Experiment) -> Texts:
     raise UserError(f"{which}: the {experiment.text.tokenizer} tokenizer finds no tokens: give at least one word")
 
 
-def predict_interactively(predictor: Predictor, encoding: str | None) -> int:
+class AnyPredictor(Protocol):
+    """What predicts interactively, for models of every kind."""
+
+    wanted: PredictOptions
+    experiment: Experiment
+    counts: Counts
+
+    def predict(self, texts: Texts) -> object: ...
+
+    def explain(self, texts: Texts) -> object: ...
+
+
+def predict_interactively(predictor: AnyPredictor, encoding: str | None) -> int:
     """Predict for each line of standard input until it ends; blank lines are skipped."""
     live, answer = sys.stdin.isatty(), predictor.explain if predictor.wanted.explain else predictor.predict
     requested = encoding_of(predictor.experiment, encoding)

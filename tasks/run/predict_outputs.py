@@ -26,11 +26,11 @@ from core.train.run_folder import RunFolder
 from tasks.cli.console import DataProgress, Parser, fact
 from tasks.cli.options import DEVICE_HELP
 from tasks.cli.terminal import note
-from tasks.run.counts import Counts
 from tasks.run.evaluators import EVALUATORS, NUMPY, evaluator
 from tasks.run.explain import check_page
-from tasks.run.predict import PredictOptions, given_texts, predict_interactively
+from tasks.run.predict import given_texts, predict_interactively
 from tasks.run.predict_file import Text, Texts, chunks_of, result_columns
+from tasks.run.predict_options import Counts, PredictOptions
 from tasks.run.worker import Request
 
 MOST = 3

@@ -22,7 +22,8 @@ from tasks.cli.streams import keep_working
 from tasks.run import both_frameworks
 from tasks.run.evaluate import evaluate_run
 from tasks.run.evaluators import EVALUATORS, NUMPY
-from tasks.run.predict import PredictOptions, predict
+from tasks.run.predict import predict
+from tasks.run.predict_options import PredictOptions
 from tasks.run.train import Task, TrainOptions, check_task, resume, start
 from tasks.run.worker import Request
 
@@ -35,10 +36,6 @@ def _no_arguments(parser: Parser) -> None:
 
 def _unchanged(experiment: Experiment, arguments: argparse.Namespace) -> Experiment:
     return experiment
-
-
-def _default(arguments: argparse.Namespace) -> str:
-    return "default"
 
 
 def refuse_table(experiment: Experiment, arguments: argparse.Namespace) -> Experiment:
@@ -66,11 +63,20 @@ class Program:
     """Adds the task's own training arguments."""
     own_arguments: tuple[str, ...] = ()
     """Names of those arguments; `--resume` excludes them, since it takes the data from the run."""
+    predicts: str = "Classify texts: print label, probability and text, tab-separated, for each."
+    """What `predict` does, in its help."""
+    writes: str = (
+        "A text without tokens has an empty label. --out writes a CSV with the columns of a table (else row and text),"
+        " the predicted label and the probability of each class."
+    )
+    """What `predict` prints and writes, in its help."""
+    tags: bool = False
+    """True if it predicts a tag per token: `predict` can then explain a token."""
     complete: Callable[[Experiment, argparse.Namespace], Experiment] = field(default=_unchanged)
     """Sets those arguments in the experiment, and infers settings from the data."""
 
-    preset: Callable[[argparse.Namespace], str] = field(default=_default)
-    """Returns the recipe if none is given."""
+    preset: Callable[[argparse.Namespace], str] | None = None
+    """Returns the recipe if none is given; None for the first one of the task."""
     predict: Callable[[str, list[str]], int] | None = None
     """Runs `predict`, with the name of the program and its arguments; None for a classifier."""
 
@@ -94,7 +100,8 @@ def run(program: Program, argv: list[str]) -> int:
 def _train(program: Program, argv: list[str]) -> int:
     task = program.task
     recipes = TASK_RECIPES[task.name]
-    first = "default" if "default" in recipes else "that of --task"
+    first = next(iter(recipes))
+    shown = first if program.preset is None else "that of the task"
     parser = Parser(
         prog=program.name,
         several=True,
@@ -105,7 +112,7 @@ def _train(program: Program, argv: list[str]) -> int:
     parser.add_argument("--backend", metavar="B", help=both_frameworks.BACKEND_HELP)
     parser.add_argument("--device", metavar="D", help=DEVICE_HELP)
     _impl_option(parser)
-    parser.add_argument("--recipe", metavar="R", help=f"hyperparameter preset: {', '.join(recipes)} [{first}]")
+    parser.add_argument("--recipe", metavar="R", help=f"hyperparameter preset: {', '.join(recipes)} [{shown}]")
     parser.add_argument("--config", metavar="FILE", help="spec file, e.g. a run's experiment.json")
     parser.add_argument("--out", metavar="DIR", help=f"run folder to create [runs/{task.name}-BACKEND-DATE-TIME]")
     parser.add_argument("--resume", metavar="RUN", help="resume a stopped run, with any --backend")
@@ -128,11 +135,8 @@ def _train(program: Program, argv: list[str]) -> int:
         return resume(task, arguments.resume, options)
     if arguments.config and arguments.recipe:
         raise UserError("--config and --recipe exclude each other: give one")
-    base = (
-        read_experiment(arguments.config)
-        if arguments.config
-        else recipe(arguments.recipe or program.preset(arguments), task.name)
-    )
+    preset = first if program.preset is None else program.preset(arguments)
+    base = read_experiment(arguments.config) if arguments.config else recipe(arguments.recipe or preset, task.name)
     check_task(task, base, arguments.config or "--recipe")
     experiment = absolute_source(program.complete(apply_options(base, arguments), arguments))
     check_task(task, experiment, "--set task")
@@ -145,10 +149,8 @@ def _train(program: Program, argv: list[str]) -> int:
 def _predict(program: Program, argv: list[str]) -> int:
     parser = Parser(
         prog=f"{program.name} predict",
-        description="Classify texts: print label, probability and text, tab-separated, for each.",
-        epilog="Without TEXT or --file, lines are read from standard input; blank lines are skipped. A text without"
-        " tokens has an empty label. --out writes a CSV with the columns of a table (else row and text), the predicted"
-        " label and the probability of each class.",
+        description=program.predicts,
+        epilog=f"Without TEXT or --file, lines are read from standard input; blank lines are skipped. {program.writes}",
     )
     parser.add_argument("run", metavar="RUN", help="run folder")
     parser.add_argument("text", metavar="TEXT", nargs="*", help="text to classify, in quotes")
@@ -158,12 +160,15 @@ def _predict(program: Program, argv: list[str]) -> int:
     parser.add_argument("--out", metavar="FILE", help="write predictions to this CSV file")
     parser.add_argument("--raw", action="store_true", help="with --out: keep cells that begin with = + - @")
     parser.add_argument("--explain", action="store_true", help="show each word's effect on the prediction")
+    if program.tags:
+        parser.add_argument("--token", metavar="N", type=int, help="explain the tag of token N [the least certain]")
     parser.add_argument("--html", metavar="FILE", help="also write the explanations as a page")
     parser.add_argument("--interactive", action="store_true", help="classify texts as you type them")
     _backend_option(parser, f"backend: {', '.join(EVALUATORS)} [{NUMPY}, starts fastest]")
     # Texts may follow options, which plain argparse rejects.
     arguments = parser.parse_intermixed_args(argv)
-    explain = arguments.explain or bool(arguments.html)
+    token = getattr(arguments, "token", None)
+    explain = arguments.explain or bool(arguments.html) or token is not None
     if arguments.file and arguments.text:
         raise UserError("TEXT and --file exclude each other: give one")
     if arguments.interactive and (arguments.file or arguments.text or arguments.html or arguments.out):
@@ -185,6 +190,7 @@ def _predict(program: Program, argv: list[str]) -> int:
         raw=arguments.raw,
         text_column=arguments.text_column,
         encoding=arguments.encoding,
+        token=token,
     )
     return predict(arguments.run, arguments.text, Request.read(arguments), wanted)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from backends import implementations
+from core.models.embedding import Embedding
 from core.models.model import parameter_count
 from core.strings import count_reasons
 from core.train.record import Run
@@ -48,7 +49,7 @@ def describe(run: Run) -> None:
     size = parameter_count(model)
     fact("model", f"{model.describe()}, {size:,} parameters")
     if "vectors" in execution:
-        fact("vectors", _vectors(execution["vectors"], model.embedding.trainable))
+        fact("vectors", _vectors(execution["vectors"], model.embedding))
     fact("run", str(run.folder.path))
 
 
@@ -72,11 +73,16 @@ def report(task: Task, run: Run, result: dict, example: str) -> None:
     fact("next", f"python -m {task.program} predict {quoted(folder.path)} {text}", WIDTH, command=True)
 
 
-def _vectors(record: dict, trainable: bool) -> str:
+MISSING = {"init": "initialized randomly", "zero": "zero", "mean": "their mean"}
+"""Initial rows of words without a vector, by `vectors_missing`."""
+
+
+def _vectors(record: dict, embedding: Embedding) -> str:
     found, words = record["found"], record["found"] + record["missing"]
+    scaled = f", scaled by {embedding.vectors_scale:g}" if embedding.vectors_scale != 1.0 else ""
     return (
         f"{record['source']}: {found:,} of {words:,} words found ({100 * found / words:.1f} %),"
-        f" the rest initialized randomly; {'trainable' if trainable else 'frozen'}"
+        f" the rest {MISSING[embedding.vectors_missing]}{scaled}; {'trainable' if embedding.trainable else 'frozen'}"
     )
 
 

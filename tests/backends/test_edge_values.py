@@ -166,19 +166,21 @@ GRADIENTS = {
 }
 
 
-@pytest.mark.parametrize("mode", ["none", "global", "tensor"])
+@pytest.mark.parametrize("mode", ["none", "global", "tensor", "value"])
 @pytest.mark.parametrize("name", GRADIENTS)
 def test_clipping(backend, name, mode):
-    """By min(1, limit / norm), whatever the norm."""
+    """By min(1, limit / norm), whatever the norm; by `value` every entry. The returned norm is that before clipping."""
     arrays = [np.array(GRADIENTS[name]), np.array([0.0, 0.0]), np.array([0.5])]
     device = backend.runtime.native_device("cpu")
     gradients = [backend.runtime.to_tensor(array.copy(), device) for array in arrays]
     norm = float(backend.optimizer.clip(gradients, mode, 1.0))
     with np.errstate(all="ignore"):
         squares = np.array([np.square(array).sum() for array in arrays])
-        norms = {"none": np.full(3, 1e-9), "global": np.full(3, np.sqrt(squares.sum())), "tensor": np.sqrt(squares)}
-        factors = np.minimum(1.0, 1.0 / norms[mode])
+        norms = {"global": np.full(3, np.sqrt(squares.sum())), "tensor": np.sqrt(squares)}
+        factors = np.minimum(1.0, 1.0 / norms.get(mode, np.full(3, 1e-9)))
         wanted = [array * factor for array, factor in zip(arrays, factors, strict=True)]
+        if mode == "value":
+            wanted = [np.clip(array, -1.0, 1.0) for array in arrays]
         np.testing.assert_allclose(norm, np.sqrt(squares.sum()), 1e-15)
     for found, array in zip(gradients, wanted, strict=True):
         np.testing.assert_allclose(backend.runtime.to_numpy(found), array, 1e-15, 0)

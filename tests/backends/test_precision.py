@@ -48,6 +48,7 @@ from core.parity.training import EARLY, MOVED, Comparison
 from core.spec.experiment import Experiment, parse_experiment, replace
 from core.train.run_folder import RunFolder
 from tasks.parity.cases import Case
+from tasks.run import gradient_norms
 from tasks.run.evaluators import evaluator
 from tasks.run.worker import Request
 from tests.conftest import (
@@ -578,8 +579,8 @@ def test_models_of_digits(name, tmp_path):
 @each_backend
 def test_exploding_gradients(name, tmp_path, monkeypatch):
     asked = []
-    norms = tasks.exploding.state_gradients
-    monkeypatch.setattr(tasks.exploding, "state_gradients", lambda *found: asked.append(found[2]) or norms(*found))
+    norms = gradient_norms.state_gradients
+    monkeypatch.setattr(gradient_norms, "state_gradients", lambda *found: asked.append(found[2]) or norms(*found))
     argv = ("--backend", name, "--length", 4, "--seeds", 0, "--epochs", 1, "--vanishing-epochs", 1, "--device", "cpu")
     done = run_main(tasks.exploding.main, *argv, "--dtype", "bfloat16", "--out", tmp_path / "run")
     assert done.code == 0, done.err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 import json
 from pathlib import Path
@@ -12,6 +13,8 @@ import pytest
 
 import backends
 import tasks.parity.__main__
+from core.batch import Ragged
+from core.data.dataset import Dataset
 from core.data.sources import imdb
 from core.errors import UserError
 from core.models.model import initial_parameters
@@ -70,7 +73,15 @@ def experiment_of(changes: dict[str, object]) -> Experiment:
 
 @pytest.fixture
 def data(rng):
-    return make_dataset(rng, 60, VOCAB), make_dataset(rng, 40, VOCAB)
+    return with_tags(make_dataset(rng, 60, VOCAB), rng), with_tags(make_dataset(rng, 40, VOCAB), rng)
+
+
+def with_tags(dataset: Dataset, rng) -> Dataset:
+    """The same texts with a tag of three for each token: mostly a function of the token before it."""
+    before = np.concatenate(([0], dataset.tokens[:-1])) % 3
+    tags = np.where(rng.random(len(before)) < 0.8, before, rng.integers(0, 3, len(before)))
+    targets = {**dataset.targets, "tags": Ragged(tags.astype(np.int64), dataset.offsets)}
+    return dataclasses.replace(dataset, targets=targets)
 
 
 def on_its_data(experiment: Experiment, data) -> tuple:
@@ -267,7 +278,14 @@ def test_parameters_that_no_side_trains_are_named(data):
 
 def test_features_that_a_spec_does_not_use():
     every = with_unequal_weights(every_feature(PARITY_SPEC))
-    left = {"one logit", "one-hot lookup", "frozen embedding", "SGD with momentum"}
+    left = {
+        "one logit",
+        "one-hot lookup",
+        "frozen embedding",
+        "SGD with momentum",
+        "clipping by value",
+        "residual layers",
+    }
     assert set(not_exercised([PARITY_SPEC, every])) == left
     assert {"weight decay", "class weights", "hidden layer of the head"} <= set(not_exercised([PARITY_SPEC]))
     assert not_exercised([PARITY_SPEC, every, *(replace(PARITY_SPEC, own) for own in TRAINING.values())]) == []

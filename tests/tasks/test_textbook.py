@@ -15,7 +15,7 @@ import pytest
 
 import backends
 from backends import implementations
-from core.analysis.gradient_flow import state_gradients
+from core.analysis.gradient_flow import powers, state_gradients
 from core.batch import pad
 from core.data.sources import digit_sums
 from core.data.sources.digit_sums import BOOK_LENGTHS, FIRST_ID
@@ -363,6 +363,22 @@ def test_state_gradients_are_exact(name, cell, rng):
                 assert norms[row, t] == pytest.approx(wanted, rel=1e-12, abs=1e-16), (implementation, part, row, t)
 
 
+def test_powers_bound_the_gradient(rng):
+    """|U^k| is at least radius^k, and at most |U|^k; a nilpotent U has radius 0 and a norm until its index."""
+    weights = rng.normal(0, 0.4, (3, 5, 5))
+    weights[2] = np.triu(weights[2], 1)
+    found = powers(weights.astype(np.float32), 6)
+    weights = weights.astype(np.float32).astype(np.float64)
+    for number, matrix in enumerate(weights):
+        for k in range(1, 7):
+            power = np.linalg.matrix_power(matrix, k)
+            own = np.sqrt(max(np.linalg.eigvalsh(power.T @ power).max(), 0))
+            assert found.norms[number, k - 1] == pytest.approx(own, rel=1e-6, abs=1e-9)
+            assert found.radius[number] ** k <= found.norms[number, k - 1] * (1 + 1e-9)
+            assert found.norms[number, k - 1] <= found.norms[number, 0] ** k * (1 + 1e-9)
+    assert found.radius[2] == 0 and found.norms[2, 3] > 0 and found.norms[2, 4:].max() == 0
+
+
 def test_state_gradients_need_one_length_and_one_layer(rng):
     spec = digit_sum(**{"training.dtype": "float64"})
     parameters = random_parameters(spec, rng)
@@ -392,7 +408,9 @@ def test_gradients_explode_and_clipping_bounds_them(name, tmp_path, capsys):
             **dict.fromkeys(["srn h", "gru h", "lstm h"], (20, 8)),
             "lstm c": (19, 8),
         }
-    for picture in ("norms.png", "norms-clipped.png", "vanishing.png"):
+        powers = found["powers"][state]
+        assert np.array(powers["norms"]).shape == (8, 19) and len(powers["radius"]) == 8
+    for picture in ("norms.png", "norms-clipped.png", "vanishing.png", "powers.png"):
         assert (out / picture).read_bytes().startswith(b"\x89PNG")
 
 
@@ -401,10 +419,11 @@ def test_norms_equal_those_of_the_gradients(rng):
     from core.data.stack import Stack
     from core.parity import derivatives
     from core.train.ensemble import steps_from
-    from tasks.exploding import TENSORS, _members
+    from tasks.run.gradient_norms import TENSORS
+    from tasks.run.gradient_norms import members as make
 
     spec = replace(exploding(), {"model.encoder.hidden_size": 3, "model.embedding.dim": 2, "training.dtype": "float64"})
-    members = _members(spec, [int(seed) for seed in rng.integers(1000, size=2)])
+    members = make(spec, [int(seed) for seed in rng.integers(1000, size=2)])
     worker = Worker.of_ensemble(Request(INSTALLED[0], "cpu"), exploding())
     ensemble = worker.ensemble(members)
     values = {key: array.copy() for key, array in ensemble.parameters().items()}

@@ -46,6 +46,7 @@ THEMES = [
     "files",
     "arithmetic",
     "speed",
+    "copies",
     "agreements",
 ]
 """Modules of this package, in page order. Importing a module registers its measurements."""

@@ -31,6 +31,7 @@ class RecurrentEncoder(nn.Layer):
         """Create the layers. With `models`, every weight is [models, ...] (not in `builtin`)."""
         super().__init__()
         self.rate, self.hidden = encoder.dropout, encoder.hidden_size
+        self.output_of = encoder.output_of
         self.rounds = False
         """True if the input of every layer is rounded to bfloat16 (`precision.py`)."""
         self.returns_states = False
@@ -47,8 +48,8 @@ class RecurrentEncoder(nn.Layer):
         for number, layer in enumerate(self.layers):
             if number > 0:
                 x = dropout(x, f"encoder.l{number - 1}", self.rate)
-            x, h_n, c_n = layer(rounded(x, self.rounds), inputs, states=self.returns_states)
-            layers[f"encoder.l{number}"] = x
+            found, h_n, c_n = layer(rounded(x, self.rounds), inputs, states=self.returns_states)
+            x = layers[f"encoder.l{number}"] = self.output_of(number, x, found)
             states.append(States(h_n, c_n))
         states = tuple(states) if self.returns_states else ()
         return Encoded((Block(x, inputs.windows(1)),), layers, self.hidden, states=states)

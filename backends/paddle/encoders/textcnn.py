@@ -1,6 +1,6 @@
 """TextCNN: parallel convolutions of several widths, built-in or as a sum of matrix products.
 
-`convolution(x)`: x [B, L + k - 1, I] -> [B, L, C], with a window starting at every position.
+`convolution(x)`: x [B, L + k - 1, I] -> [B, L, C], with a window at every position.
 `core/models/encoders/textcnn.py` defines the valid windows.
 """
 
@@ -51,6 +51,17 @@ IMPLEMENTATIONS = {"builtin": BuiltinConvolution, "loop": LoopConvolution}
 """Convolution classes by implementation."""
 
 
+def _padded(x: paddle.Tensor, before: int, after: int) -> paddle.Tensor:
+    """Add zeros in time.
+
+    Without them, a kernel that is wider than its input returns an empty tensor or ends the process
+    (docs/differences.md, kernel_past_input).
+    """
+    sides = [paddle.zeros([x.shape[0], size, x.shape[2]], x.dtype) if size else None for size in (before, after)]
+    parts = [part for part in (sides[0], x, sides[1]) if part is not None]
+    return x if len(parts) == 1 else paddle.concat(parts, 1)
+
+
 class TextCNNEncoder(nn.Layer):
     """All kernels of a spec in one implementation, with neutral names."""
 
@@ -65,6 +76,8 @@ class TextCNNEncoder(nn.Layer):
         """Create the kernels. With `models`, every weight is [models, ...] (not in `builtin`)."""
         super().__init__()
         self.kernels, self.activation = encoder.kernels, encoder.activation
+        self.contexts = tuple(map(encoder.context, encoder.kernels))
+        self.windows = tuple(map(encoder.window, encoder.kernels))
         self.rounds = False
         """True if x is rounded to bfloat16 (`precision.py`)."""
         self.convolutions = nn.LayerList(
@@ -77,17 +90,13 @@ class TextCNNEncoder(nn.Layer):
 
         `encoder.conv{j}` [B, L, C_j] is zero at invalid windows.
         """
-        windows, layers, blocks = inputs.windows, {}, []
+        layers, blocks = {}, []
         x = rounded(x, self.rounds)
         for number, (width, convolution) in enumerate(zip(self.kernels, self.convolutions, strict=True)):
-            # Without zeros, a kernel that is wider than its input returns an empty tensor or ends the process
-            # (docs/differences.md, kernel_past_input).
-            padded = (
-                x if width == 1 else paddle.concat([x, paddle.zeros([x.shape[0], width - 1, x.shape[2]], x.dtype)], 1)
-            )
-            values = convolution(padded) * windows(width).mask
+            before, windows = self.contexts[number], inputs.windows(self.windows[number])
+            values = convolution(_padded(x, before, width - 1 - before)) * windows.mask
             layers[f"encoder.conv{number}"] = values
-            blocks.append(Block(values, windows(width)))
+            blocks.append(Block(values, windows))
         return Encoded(tuple(blocks), layers, activation=self.activation)
 
     def named(self) -> dict[str, paddle.Tensor]:

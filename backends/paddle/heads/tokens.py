@@ -1,9 +1,10 @@
-"""Tagging head: a class per token, by a linear layer at every position."""
+"""Tagging head: a class per token, by a linear layer at every position, optionally with a CRF over the tags."""
 
 from __future__ import annotations
 
 from backends.paddle.dropout import Dropout
 from backends.paddle.framework import paddle
+from backends.paddle.heads.crf import Chain
 from backends.paddle.heads.pooled import ACTIVATIONS, log_probabilities_of
 from backends.paddle.linear import Linear
 from backends.paddle.runtime import Inputs
@@ -14,7 +15,7 @@ nn, F = paddle.nn, paddle.nn.functional
 
 
 class TokenHead(nn.Layer):
-    """An optional hidden layer and a linear layer to logits, at every token."""
+    """An optional hidden layer and a linear layer to logits, at every token, and optionally a CRF."""
 
     def __init__(
         self,
@@ -30,9 +31,13 @@ class TokenHead(nn.Layer):
         self.activation = ACTIVATIONS[head.activation]
         self.hidden = None if head.hidden_size is None else Linear(features, head.hidden_size, dtype, models)
         self.output = Linear(head.hidden_size or features, head.classes, dtype, models)
+        self.chain = Chain(head.classes, dtype, models) if head.crf else None
 
     def forward(self, encoded: Encoded, inputs: Inputs, dropout: Dropout) -> dict[str, paddle.Tensor]:
-        """Return optionally `head.hidden` [B, L, F'], and `logits` [B, L, C], zero at padding."""
+        """Return optionally `head.hidden` [B, L, F'], and `logits` [B, L, C], zero at padding.
+
+        A CRF adds, for a batch with tags, `head.log_partition` and `head.path_score` [B].
+        """
         blocks = [block.values for block in encoded.blocks]
         values = blocks[0] if len(blocks) == 1 else paddle.concat(blocks, axis=-1)
         features, found = dropout(ACTIVATIONS[encoded.activation](values), "head.tokens", self.rate), {}
@@ -40,17 +45,23 @@ class TokenHead(nn.Layer):
             found["head.hidden"] = self.activation(per_token(self.hidden, features)) * inputs.mask
             features = dropout(found["head.hidden"], "head.hidden", self.rate)
         found["logits"] = per_token(self.output, features) * inputs.mask
+        if self.chain is not None and "tags" in inputs.targets:
+            found["head.log_partition"] = self.chain.log_partition(found["logits"], inputs)
+            found["head.path_score"] = self.chain.path_score(found["logits"], inputs)
         return found
 
     def named(self) -> dict[str, paddle.Tensor]:
         hidden = {} if self.hidden is None else self.hidden.named("head.hidden")
-        return {**hidden, **self.output.named("head")}
+        chain = {} if self.chain is None else self.chain.named()
+        return {**hidden, **self.output.named("head"), **chain}
 
     def losses(self, outputs: dict[str, paddle.Tensor], inputs: Inputs, weights: paddle.Tensor | None) -> paddle.Tensor:
-        """Return cross-entropies [B, L], 0 at padding.
+        """Return cross-entropies [B, L], 0 at padding, or negative log-likelihoods of the sequences [B] of a CRF.
 
         Class weights `weights` [C] multiply the losses (`core/models/heads/tokens.py`).
         """
+        if self.chain is not None:
+            return outputs["head.log_partition"] - outputs["head.path_score"]
         logits, tags = outputs["logits"], inputs.targets["tags"]
         log_probabilities = log_probabilities_of(logits.reshape([-1, logits.shape[-1]]))
         found = F.nll_loss(log_probabilities, tags.flatten(), reduction="none")

@@ -1,6 +1,6 @@
 """TextCNN: parallel convolutions of several widths, built-in or as a sum of matrix products.
 
-`convolution(x)`: x [B, L + k - 1, I] -> [B, L, C], with a window starting at every position.
+`convolution(x)`: x [B, L + k - 1, I] -> [B, L, C], with a window at every position.
 `core/models/encoders/textcnn.py` defines the valid windows.
 """
 
@@ -51,6 +51,11 @@ IMPLEMENTATIONS = {"builtin": BuiltinConvolution, "loop": LoopConvolution}
 """Convolution classes by implementation."""
 
 
+def _padded(x: torch.Tensor, before: int, after: int) -> torch.Tensor:
+    """Add zeros in time."""
+    return F.pad(x, (0, 0, before, after))
+
+
 class TextCNNEncoder(nn.Module):
     """All kernels of a spec in one implementation, with neutral names."""
 
@@ -65,6 +70,8 @@ class TextCNNEncoder(nn.Module):
         """Create the kernels. With `models`, every weight is [models, ...] (not in `builtin`)."""
         super().__init__()
         self.kernels, self.activation = encoder.kernels, encoder.activation
+        self.contexts = tuple(map(encoder.context, encoder.kernels))
+        self.windows = tuple(map(encoder.window, encoder.kernels))
         self.rounds = False
         """True if x is rounded to bfloat16 (`precision.py`)."""
         self.convolutions = nn.ModuleList(
@@ -77,12 +84,13 @@ class TextCNNEncoder(nn.Module):
 
         `encoder.conv{j}` [B, L, C_j] is zero at invalid windows.
         """
-        windows, layers, blocks = inputs.windows, {}, []
+        layers, blocks = {}, []
         x = rounded(x, self.rounds)
         for number, (width, convolution) in enumerate(zip(self.kernels, self.convolutions, strict=True)):
-            values = convolution(F.pad(x, (0, 0, 0, width - 1))) * windows(width).mask
+            before, windows = self.contexts[number], inputs.windows(self.windows[number])
+            values = convolution(_padded(x, before, width - 1 - before)) * windows.mask
             layers[f"encoder.conv{number}"] = values
-            blocks.append(Block(values, windows(width)))
+            blocks.append(Block(values, windows))
         return Encoded(tuple(blocks), layers, activation=self.activation)
 
     def named(self) -> dict[str, nn.Parameter]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from backends.kernels.training import POOLINGS
 from backends.torch.dropout import Dropout
 from backends.torch.fast import PoolFunction
 from backends.torch.framework import torch
-from backends.torch.linear import Linear
+from backends.torch.linear import Linear, empty, linear, stacked_shape
+from backends.torch.precision import rounded
 from backends.torch.runtime import Inputs, to_tensor
 from core import spec
 from core.models.encoders.encoder import Block, Encoded
@@ -15,6 +17,30 @@ nn, F = torch.nn, torch.nn.functional
 
 
 ACTIVATIONS = {"none": lambda x: x, "tanh": torch.tanh, "relu": torch.relu}
+
+
+class Attention(nn.Module):
+    """Weights of `attention` pooling (`core/models/heads/pooled.py`)."""
+
+    def __init__(self, features: int, dtype: torch.dtype, models: int | None):
+        """Create the layers for F = `features`. With `models`, every weight is [models, ...]."""
+        super().__init__()
+        self.weight = empty(*stacked_shape(models, features, features), dtype=dtype)
+        self.score = empty(*stacked_shape(models, 1, features), dtype=dtype)
+        self.rounds = False
+        """True if the inputs of both products are rounded to bfloat16."""
+
+    def forward(self, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Return weights [B, L, 1], exactly 0 where `mask` [B, L, 1] is 0, for x [B, L, F]."""
+        flat = x.reshape(-1, x.shape[-1])
+        inner = torch.tanh(linear(rounded(flat, self.rounds), self.weight, None))
+        scores = linear(rounded(inner, self.rounds), self.score, None).reshape(mask.shape)
+        scores = torch.where(mask > 0, scores, torch.full_like(scores, float("-inf")))
+        terms = torch.exp(scores - scores.detach().amax(dim=1, keepdim=True))
+        return terms / terms.sum(dim=1, keepdim=True)
+
+    def named(self, prefix: str) -> dict[str, nn.Parameter]:
+        return {f"{prefix}.weight": self.weight, f"{prefix}.score.weight": self.score}
 
 
 class PooledHead(nn.Module):
@@ -34,14 +60,26 @@ class PooledHead(nn.Module):
         self.fast = implementation == "fast"
         self.rate = head.dropout
         self.activation = ACTIVATIONS[head.activation]
-        self.hidden = None if head.hidden_size is None else Linear(features, head.hidden_size, dtype, models)
-        self.output = Linear(head.hidden_size or features, head.outputs, dtype, models)
+        size = head.pooled_size(features)
+        self.attention = Attention(features, dtype, models) if head.pooling == "attention" else None
+        self.hidden = None if head.hidden_size is None else Linear(size, head.hidden_size, dtype, models)
+        self.output = Linear(head.hidden_size or size, head.outputs, dtype, models)
 
     def forward(self, encoded: Encoded, inputs: Inputs, dropout: Dropout) -> dict[str, torch.Tensor]:
-        """Return `pooled` [B, F], optionally `head.hidden` [B, F'], and `logits` [B, outputs]."""
-        pooled = [self.pool(block, encoded.forward_columns, inputs) for block in encoded.blocks]
+        """Return `pooled` [B, P], optionally `head.hidden` [B, F'], and `logits` [B, outputs].
+
+        With attention its weights `head.attention` [B, L] come first.
+        """
+        found = {}
+        if self.attention is not None:
+            block = encoded.blocks[0]
+            weights = self.attention(block.values, block.windows.mask)
+            found["head.attention"] = weights[:, :, 0]
+            pooled = [(weights * block.values).sum(dim=1)]
+        else:
+            pooled = [self.pool(block, encoded.forward_columns, inputs) for block in encoded.blocks]
         pooled = pooled[0] if len(pooled) == 1 else torch.cat(pooled, dim=-1)
-        found = {"pooled": ACTIVATIONS[encoded.activation](pooled)}
+        found["pooled"] = ACTIVATIONS[encoded.activation](pooled)
         features = dropout(found["pooled"], "head.pooled", self.rate)
         if self.hidden is not None:
             found["head.hidden"] = self.activation(self.hidden(features))
@@ -50,12 +88,12 @@ class PooledHead(nn.Module):
         return found
 
     def pool(self, block: Block, split: int, inputs: Inputs) -> torch.Tensor:
-        """Pool [B, L, F] to [B, F] over valid positions.
+        """Pool [B, L, F] to [B, P] over valid positions.
 
         The first `split` features are forward ones.
         """
         x = block.values
-        if self.fast and self.pooling != "last":
+        if self.fast and self.pooling in POOLINGS:
             return PoolFunction.apply(x, inputs.lengths, self.pooling)
         if self.pooling == "mean":
             return x.sum(dim=1) / block.windows.counts
@@ -68,13 +106,17 @@ class PooledHead(nn.Module):
                 flat = (inputs.first[:, None] + position) * x.shape[-1] + columns
             return x.reshape(-1).index_select(0, flat.reshape(-1)).reshape(flat.shape)
         rows = x.reshape(-1, x.shape[-1])
+        if self.pooling == "ends":
+            ends = rows.index_select(0, inputs.first), rows.index_select(0, inputs.last)
+            return torch.cat(ends, dim=-1)
         forward = rows.index_select(0, inputs.last)[:, :split]
         reverse = rows.index_select(0, inputs.first)[:, split:]
         return torch.cat([forward, reverse], dim=-1)
 
     def named(self) -> dict[str, nn.Parameter]:
+        attention = {} if self.attention is None else self.attention.named("head.attention")
         hidden = {} if self.hidden is None else self.hidden.named("head.hidden")
-        return {**hidden, **self.output.named("head")}
+        return {**attention, **hidden, **self.output.named("head")}
 
     def losses(self, outputs: dict[str, torch.Tensor], inputs: Inputs, weights: torch.Tensor | None) -> torch.Tensor:
         """Return [B]: cross-entropies of logits [B, C], binary ones of a single logit [B, 1].

@@ -12,6 +12,8 @@ from core.data.sources import digit_sums, pairs
 from core.data.sources.imdb import OFFICIAL_URL, open_source
 from core.data.sources.paired_files import open_lines
 from core.data.sources.table import open_table
+from core.data.sources.tagged import open_tagged
+from core.data.tagged_corpus import texts_of
 from core.errors import UserError
 from core.spec.data import MovieReviews, PairedFiles, Pairs, Table
 from core.spec.experiment import Experiment
@@ -44,6 +46,11 @@ def read_texts(
             for name, sequence in zip(test.names, sequences, strict=True)
             if name in names
         }
+    if data.kind == "tagged":
+        tagged = open_tagged(data, progress)
+        if tagged.fingerprint != fingerprint:
+            raise UserError("the data changed since the run")
+        return texts_of(tagged, experiment.text, names)
     if isinstance(data, Pairs):
         found, digest = pairs.read_pairs(data, progress)
         if digest != fingerprint:

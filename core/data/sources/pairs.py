@@ -107,7 +107,8 @@ def prepare(
     train = [sides.tokens(pairs[row]) for row in rows["train"]]
     vocabulary = _vocabulary([source for source, _ in train], text)
     targets = _vocabulary([target for _, target in train], text, TARGET_TOKENS)
-    sets, summary = {}, {"vocabulary": len(vocabulary), "target_vocabulary": len(targets)}
+    sets: dict[str, Dataset] = {}
+    summary: dict[str, Any] = {"vocabulary": len(vocabulary), "target_vocabulary": len(targets)}
     chosen = {split: [pairs[row] for row in own] for split, own in rows.items()}
     chosen[BEYOND] = [NamedPair(f"{BEYOND}/{number}", *own) for number, own in enumerate(generate_beyond(data))]
     for split, own in chosen.items():

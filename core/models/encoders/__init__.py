@@ -4,10 +4,11 @@ from typing import Annotated
 
 from pydantic import Discriminator, Tag
 
+from core.models.encoders.bag import BagEncoder
 from core.models.encoders.recurrent import RecurrentEncoder
 from core.models.encoders.textcnn import TextCNNEncoder
 
-FAMILIES = {"recurrent": RecurrentEncoder, "textcnn": TextCNNEncoder}
+FAMILIES = {"recurrent": RecurrentEncoder, "textcnn": TextCNNEncoder, "none": BagEncoder}
 """Encoder classes by `kind`; the first is the default."""
 
 
@@ -18,6 +19,8 @@ def _kind(value: object) -> str:
 
 
 AnyEncoder = Annotated[
-    Annotated[RecurrentEncoder, Tag("recurrent")] | Annotated[TextCNNEncoder, Tag("textcnn")],
+    Annotated[RecurrentEncoder, Tag("recurrent")]
+    | Annotated[TextCNNEncoder, Tag("textcnn")]
+    | Annotated[BagEncoder, Tag("none")],
     Discriminator(_kind, custom_error_type="kind", custom_error_message=f"kind should be one of {', '.join(FAMILIES)}"),
 ]

@@ -61,8 +61,6 @@ class Encoder(Spec):
 
     poolings: ClassVar[tuple[str, ...]]
     """Poolings that a head may apply to the output."""
-    per_token: ClassVar[bool] = False
-    """True if the output has the features of every token."""
     part: ClassVar[str]
     """Name among the parts of a training step (`core/benchmark/step_profile.py`)."""
 
@@ -70,6 +68,11 @@ class Encoder(Spec):
     @abstractmethod
     def implementations(self) -> tuple[str, ...]:
         """Supported implementations of `backends.implementations.IMPLEMENTATIONS`."""
+
+    @property
+    def per_token(self) -> bool:
+        """Return whether the output has the features of every token."""
+        return False
 
     @abstractmethod
     def output_size(self, inputs: int) -> int:

@@ -65,8 +65,7 @@ class LayerSizes:
 
 
 class RecurrentEncoder(Encoder):
-    poolings: ClassVar[tuple[str, ...]] = ("last", "mean", "max")
-    per_token: ClassVar[bool] = True
+    poolings: ClassVar[tuple[str, ...]] = ("last", "mean", "max", "ends", "attention")
     part: ClassVar[str] = "recurrent"
 
     kind: Literal["recurrent"] = "recurrent"
@@ -76,6 +75,11 @@ class RecurrentEncoder(Encoder):
     bidirectional: bool = True
     dropout: DropoutRate = 0.0
     """Dropout rate after every layer except the last."""
+    residual: bool = False
+    """Add its input to the output of every layer but the first, y_k = layer_k(x) + x (Wu et al. 2016).
+
+    x is the input after dropout. A layer has as many outputs as the one below, so that the widths are equal.
+    """
     forget_bias: float = 0.0
     """Initial offset of the forget gate's `bias_ih` (LSTM; Jozefowicz et al. 2015 recommend 1)."""
     biases: Literal["two", "one"] = "two"
@@ -90,6 +94,10 @@ class RecurrentEncoder(Encoder):
     def implementations(self) -> tuple[str, ...]:
         own = ("builtin", "packed") if self.cell in FRAMEWORK_CELLS else ()
         return ("fast", *own, "loop")
+
+    @property
+    def per_token(self) -> bool:
+        return True
 
     @property
     def directions(self) -> int:
@@ -140,10 +148,14 @@ class RecurrentEncoder(Encoder):
             if layer > 0:
                 x = dropout(x, f"encoder.l{layer - 1}", self.dropout)
             weights = layer_weights(self, arrays, layer, rounded)
-            x, last = recurrent_states(self.cell, weights, rounded(x), batch.lengths)
-            layers[f"encoder.l{layer}"] = x
+            found, last = recurrent_states(self.cell, weights, rounded(x), batch.lengths)
+            x = layers[f"encoder.l{layer}"] = self.output_of(layer, x, found)
             states.append(last)
         return Encoded((Block(x, Windows(batch)),), layers, self.hidden_size, states=tuple(states))
+
+    def output_of(self, layer: int, x: Any, found: Any) -> Any:
+        """Return a layer's output [B, L, H * directions], from its input x and what its cells computed from it."""
+        return found + x if self.residual and layer > 0 else found
 
     def dropout_places(self, rows: int, width: int, inputs: int) -> Places:
         shape = rows, width, self.output_size(inputs)
@@ -156,7 +168,8 @@ class RecurrentEncoder(Encoder):
 
     def describe(self) -> str:
         direction = "bidirectional " if self.bidirectional else ""
-        return f"{self.num_layers} x {direction}{self.cell.upper()} {self.hidden_size}"
+        residual = ", residual" if self.residual else ""
+        return f"{self.num_layers} x {direction}{self.cell.upper()} {self.hidden_size}{residual}"
 
 
 def direction_suffixes(bidirectional: bool) -> tuple[str, ...]:

@@ -3,6 +3,9 @@
 `y_j[b, t, c] = bias[c] + sum over u < k, i of W[c, i, u] x[b, t + u, i]`, a cross-correlation, as in both frameworks. A
 window is valid if it lies within the real tokens, t = 0 .. n - k. A text shorter than the kernel has one valid window,
 t = 0, padded with zeros. A head pools over the valid windows. The activation is monotone, so it can follow pooling.
+
+With `padding` same, the window of output t is centered on token t, `x[b, t + u - (k - 1) // 2, i]`, with zeros outside
+the text. Every real token then has a valid window, as a head per token needs.
 """
 
 from __future__ import annotations
@@ -28,6 +31,8 @@ class TextCNNEncoder(Encoder):
     """Kernel widths in tokens, all different."""
     channels: tuple[Annotated[int, Field(ge=1)], ...] = Field(default=(100, 100, 100), min_length=1)
     """Output features of each kernel."""
+    padding: Literal["valid", "same"] = "valid"
+    """`valid`: windows within the text, by their first token; `same`: one window per token, centered on it."""
     activation: Literal["relu", "tanh"] = "relu"
     """Activation after pooling."""
     init: Init = Init(scheme="fan_uniform")
@@ -45,6 +50,18 @@ class TextCNNEncoder(Encoder):
     @property
     def implementations(self) -> tuple[str, ...]:
         return ("builtin", "loop")
+
+    @property
+    def per_token(self) -> bool:
+        return self.padding == "same"
+
+    def context(self, width: int) -> int:
+        """Return the number of tokens before t in the window of output t."""
+        return (width - 1) // 2 if self.padding == "same" else 0
+
+    def window(self, width: int) -> int:
+        """Return the width of the windows (`core.batch.Windows`) that are valid for a kernel."""
+        return 1 if self.padding == "same" else width
 
     def output_size(self, inputs: int) -> int:
         return sum(self.channels)
@@ -67,9 +84,10 @@ class TextCNNEncoder(Encoder):
         layers, blocks, x = {}, [], rounded(x)
         for number, width in enumerate(self.kernels):
             weight, bias = rounded(arrays[f"encoder.conv{number}.weight"]), arrays[f"encoder.conv{number}.bias"]
-            padded = np.pad(x, ((0, 0), (0, width - 1), (0, 0)))
+            before = self.context(width)
+            padded = np.pad(x, ((0, 0), (before, width - 1 - before), (0, 0)))
             values = bias + sum(padded[:, u : u + x.shape[1]] @ weight[:, :, u].T for u in range(width))
-            windows = Windows(batch, width)
+            windows = Windows(batch, self.window(width))
             values = layers[f"encoder.conv{number}"] = np.where(windows.mask, values, 0.0)
             blocks.append(Block(values, windows))
         return Encoded(tuple(blocks), layers, activation=self.activation)
@@ -83,4 +101,5 @@ class TextCNNEncoder(Encoder):
 
     def describe(self) -> str:
         kernels = ", ".join(f"{width} x {size}" for width, size in zip(self.kernels, self.channels, strict=True))
-        return f"TextCNN {kernels} ({self.activation})"
+        centered = ", centered windows" if self.padding == "same" else ""
+        return f"TextCNN {kernels} ({self.activation}{centered})"

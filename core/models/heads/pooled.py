@@ -17,6 +17,8 @@ from core.models.precision import Rounding, exactly
 from core.models.types import Arrays, Dropout, activate
 from core.schema import DropoutRate
 
+ATTENTION = "head.attention"
+
 
 class PooledHead(Head):
     """Sequence classification: pooling over real tokens, then a linear layer to logits."""
@@ -24,10 +26,13 @@ class PooledHead(Head):
     targets: ClassVar[tuple[str, ...]] = ("label",)
 
     kind: Literal["pooled"] = "pooled"
-    pooling: Literal["last", "mean", "max"] = "mean"
+    pooling: Literal["last", "mean", "max", "ends", "attention"] = "mean"
     """Pooling over real tokens.
 
-    `last` concatenates the forward state at the last real token and the reverse state at the first token.
+    `last` concatenates the forward state at the last real token and the reverse state at the first token. `ends`
+    concatenates the complete outputs at the first and at the last real token, 2F features (d2l's BiRNN). `attention`
+    is the mean weighted by a_t = softmax(v . tanh(W x_t)) over the real tokens t, with W [F, F] (Lin et al. 2017, with
+    one row of weights).
     """
     classes: int = Field(default=2, ge=2)
     one_logit: bool = False
@@ -61,21 +66,33 @@ class PooledHead(Head):
     def outputs(self) -> int:
         return 1 if self.one_logit else self.classes
 
-    def parameters(self, features: int) -> list[Parameter]:
-        """Return the rows of the optional hidden layer, then `head.weight` [C, F], `head.bias` [C].
+    def pooled_size(self, features: int) -> int:
+        """Return the number P of pooled features, of F = `features` per token."""
+        return 2 * features if self.pooling == "ends" else features
 
-        The hidden layer has `head.hidden.weight` [F', F] and `head.hidden.bias` [F'].
+    def parameters(self, features: int) -> list[Parameter]:
+        """Return the rows of `attention` and of the optional hidden layer, then `head.weight` [C, P], `head.bias` [C].
+
+        Attention has W, `head.attention.weight` [F, F], and v, `head.attention.score.weight` [1, F]. The hidden layer
+        has `head.hidden.weight` [F', P] and `head.hidden.bias` [F']. P is `pooled_size`.
         """
-        hidden = (
-            [] if self.hidden_size is None else linear_parameters("head.hidden", self.hidden_size, features, self.init)
-        )
-        return hidden + linear_parameters("head", self.outputs, self.hidden_size or features, self.init)
+        rows, size = [], self.pooled_size(features)
+        if self.pooling == "attention":
+            rows.append(Parameter(f"{ATTENTION}.weight", (features, features), self.init, fan=features))
+            rows.append(Parameter(f"{ATTENTION}.score.weight", (1, features), self.init, fan=features))
+        if self.hidden_size is not None:
+            rows += linear_parameters("head.hidden", self.hidden_size, size, self.init)
+        return rows + linear_parameters("head", self.outputs, self.hidden_size or size, self.init)
 
     def forward(
         self, arrays: Arrays, encoded: Encoded, batch: Batch, dropout: Dropout, rounded: Rounding = exactly
     ) -> Arrays:
-        """Return `pooled` [B, F], optionally `head.hidden` [B, F'], and `logits` [B, outputs]."""
-        found = {"pooled": activate(encoded.activation, pool(self.pooling, encoded))}
+        """Return `pooled` [B, P], optionally `head.hidden` [B, F'], and `logits` [B, outputs].
+
+        With attention the weights a, `head.attention` [B, L], come first; they are exactly 0 at padding.
+        """
+        found = self._pool(arrays, encoded, rounded)
+        found["pooled"] = activate(encoded.activation, found["pooled"])
         features = dropout(found["pooled"], "head.pooled", self.dropout)
         if self.hidden_size is not None:
             found["head.hidden"] = activate(self.activation, self._hidden(arrays, features, rounded))
@@ -83,11 +100,19 @@ class PooledHead(Head):
         found["logits"] = rounded(features) @ rounded(arrays["head.weight"]).T + arrays["head.bias"]
         return found
 
+    def _pool(self, arrays: Arrays, encoded: Encoded, rounded: Rounding) -> Arrays:
+        """Return `pooled` [B, P] before the activation, and with attention its weights first."""
+        if self.pooling != "attention":
+            return {"pooled": pool(self.pooling, encoded)}
+        (block,) = encoded.blocks
+        weights = attention_weights(arrays, block, rounded)
+        return {ATTENTION: weights[:, :, 0], "pooled": (weights * block.values).sum(axis=1)}
+
     def _hidden(self, arrays: Arrays, features: np.ndarray, rounded: Rounding) -> np.ndarray:
         return rounded(features) @ rounded(arrays["head.hidden.weight"]).T + arrays["head.hidden.bias"]
 
     def dropout_places(self, rows: int, width: int, features: int) -> Places:
-        places: Places = {"head.pooled": ((rows, features), self.dropout)}
+        places: Places = {"head.pooled": ((rows, self.pooled_size(features)), self.dropout)}
         if self.hidden_size is not None:
             places["head.hidden"] = (rows, self.hidden_size), self.dropout
         return places
@@ -115,7 +140,7 @@ class PooledHead(Head):
         return {**batch.targets, "label": np.full_like(batch.targets["label"], index)}
 
     def margin(self, arrays: Arrays, encoded: Encoded, batch: Batch, dropout: Dropout, rounded: Rounding) -> float:
-        pooled = pool(self.pooling, encoded)
+        pooled = self._pool(arrays, encoded, rounded)["pooled"]
         smallest = float(np.abs(pooled).min()) if encoded.activation == "relu" else np.inf
         if self.pooling == "max":
             for block in encoded.blocks:
@@ -164,7 +189,19 @@ def _pool(pooling: str, block: Block, split: int) -> np.ndarray:
     if pooling == "max":
         position = np.where(block.windows.mask, np.real(x), -np.inf).argmax(axis=1)  # [B, F], the first maximum
         return np.take_along_axis(x, position[:, None, :], axis=1)[:, 0]
-    return np.concatenate([x[np.arange(len(x)), counts[:, 0] - 1, :split], x[:, 0, split:]], axis=-1)
+    first, last = x[:, 0], x[np.arange(len(x)), counts[:, 0] - 1]
+    return np.concatenate([first, last] if pooling == "ends" else [last[:, :split], first[:, split:]], axis=-1)
+
+
+def attention_weights(arrays: Arrays, block: Block, rounded: Rounding = exactly) -> np.ndarray:
+    """Return the weights [B, L, 1] of `attention` pooling, which add up to 1 over a text and are 0 at padding."""
+    x, mask = block.values, block.windows.mask
+    inner = np.tanh(rounded(x) @ rounded(arrays[f"{ATTENTION}.weight"]).T)
+    scores = rounded(inner) @ rounded(arrays[f"{ATTENTION}.score.weight"]).T
+    largest = np.where(mask, np.real(scores), -np.inf).max(axis=1, keepdims=True)
+    terms = np.where(mask, np.exp(np.where(mask, scores - largest, 0.0)), 0.0)
+    # The sum is cumulative, as the order in which `sum` adds depends on the padded width.
+    return terms / np.cumsum(terms, axis=1)[:, -1:]
 
 
 def cross_entropies(logits: np.ndarray, labels: np.ndarray, class_weights: np.ndarray | None = None) -> np.ndarray:

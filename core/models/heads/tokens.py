@@ -1,44 +1,35 @@
-"""Tagging head: a class per token, by a linear layer at every position."""
+"""Tagging head: a class per token, by a linear layer at every position, optionally with a CRF over the tags."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
 
-from core.batch import Batch, Ragged, Targets, real_mask
+from core.batch import Batch, Targets, real_mask
 from core.errors import UserError
 from core.models.encoders.encoder import Encoded, Encoder, Places
+from core.models.heads.crf import Chain, Decoded, decode, decode_independently, log_partition, path_scores
 from core.models.heads.head import Head
 from core.models.heads.pooled import check_range, cross_entropies
-from core.models.heads.scores import ClassEvaluation, summarize
+from core.models.heads.tag_scores import TokenEvaluation, score_tags, sequences_of
 from core.models.parameters import Init, Parameter, linear_parameters
 from core.models.precision import Rounding, exactly
 from core.models.types import Arrays, Dropout, activate
 from core.schema import DropoutRate
 
 
-@dataclass(frozen=True)
-class TokenEvaluation(ClassEvaluation):
-    """Metrics of a tagger; `predicted` and `probabilities` have one row per token."""
-
-    def strings(self, targets: Targets, classes: tuple[str, ...]) -> tuple[list[str], list[str]]:
-        """Return the tags of every text, separated by spaces."""
-        tags = sequences_of(targets, "tags")
-        predicted = Ragged(self.predicted, tags.offsets)
-        labels, answers = (
-            [" ".join(classes[tag] for tag in own[n]) for n in range(len(own))] for own in (tags, predicted)
-        )
-        return labels, answers
-
-
 class TokenHead(Head):
-    """Sequence labeling: a linear layer to the logits of every token's tag."""
+    """Sequence labeling: a linear layer to the logits of every token's tag.
+
+    The loss of a batch is the mean over its real tokens, with a CRF the sum of the sequences' negative log-likelihoods
+    over their number. One divisor for the whole batch lets shards of processes add up.
+    """
 
     targets: ClassVar[tuple[str, ...]] = ("tags",)
     aligned: ClassVar[tuple[str, ...]] = ("tags",)
+    reads_parameters: ClassVar[bool] = True
 
     kind: Literal["tokens"] = "tokens"
     classes: int = Field(default=2, ge=2)
@@ -49,12 +40,20 @@ class TokenHead(Head):
     """Activation of the hidden layer."""
     dropout: DropoutRate = 0.0
     """Dropout rate of the token features and of the hidden layer."""
+    crf: bool = False
+    """Score transitions between tags (`core/models/heads/crf.py`), and predict the best sequence of tags.
+
+    Without it, tags are predicted independently. The accuracy of training steps counts the best tags by logits alone.
+    """
     init: Init = Init(scheme="fan_uniform")
 
     def check_encoder(self, encoder: Encoder) -> None:
         if not encoder.per_token:
             kind = encoder.model_dump()["kind"]
-            raise ValueError(f"head.kind tokens is not supported by encoder.kind {kind}: use encoder.kind recurrent")
+            remedy = "encoder.padding same" if "padding" in type(encoder).model_fields else "encoder.kind recurrent"
+            raise ValueError(
+                f"head.kind tokens needs the features of every token, not of encoder.kind {kind}: set {remedy}"
+            )
 
     def check_targets(self, targets: Targets, lengths: np.ndarray) -> None:
         tags = sequences_of(targets, "tags")
@@ -64,25 +63,40 @@ class TokenHead(Head):
         check_range("tags", tags.values, self.classes)
 
     def values_per_token(self, features: int) -> int:
-        return self.classes + (self.hidden_size or 0)
+        return self.classes + (self.hidden_size or 0) + (self.classes**2 if self.crf else 0)
 
     def parameters(self, features: int) -> list[Parameter]:
-        """Return the rows of the optional hidden layer, then `head.weight` [C, F], `head.bias` [C]."""
+        """Return the rows of the optional hidden layer, then `head.weight` [C, F], `head.bias` [C].
+
+        A CRF adds `head.transitions` [C, C] (from, to), and `head.start` and `head.end` [C].
+        """
         hidden = (
             [] if self.hidden_size is None else linear_parameters("head.hidden", self.hidden_size, features, self.init)
         )
-        return hidden + linear_parameters("head", self.classes, self.hidden_size or features, self.init)
+        rows = hidden + linear_parameters("head", self.classes, self.hidden_size or features, self.init)
+        if self.crf:
+            size = self.classes
+            rows.append(Parameter("head.transitions", (size, size), self.init, fan=size, added=True))
+            rows += [Parameter(f"head.{name}", (size,), self.init, fan=size) for name in ("start", "end")]
+        return rows
 
     def forward(
         self, arrays: Arrays, encoded: Encoded, batch: Batch, dropout: Dropout, rounded: Rounding = exactly
     ) -> Arrays:
-        """Return optionally `head.hidden` [B, L, F'], and `logits` [B, L, C], zero at padding."""
+        """Return optionally `head.hidden` [B, L, F'], and `logits` [B, L, C], zero at padding.
+
+        A CRF adds, for a batch with tags, `head.log_partition` and `head.path_score` [B].
+        """
         found, mask = {}, real_mask(batch)[:, :, None]
         features = dropout(token_features(encoded), "head.tokens", self.dropout)
         if self.hidden_size is not None:
             found["head.hidden"] = activate(self.activation, self._hidden(arrays, features, rounded)) * mask
             features = dropout(found["head.hidden"], "head.hidden", self.dropout)
         found["logits"] = (rounded(features) @ rounded(arrays["head.weight"]).T + arrays["head.bias"]) * mask
+        if self.crf and "tags" in batch.targets:
+            logits, lengths, chain = found["logits"], batch.lengths, chain_of(arrays)
+            found["head.log_partition"] = log_partition(logits, lengths, chain)
+            found["head.path_score"] = path_scores(logits, batch.targets["tags"], lengths, chain)
         return found
 
     def _hidden(self, arrays: Arrays, features: np.ndarray, rounded: Rounding) -> np.ndarray:
@@ -101,17 +115,37 @@ class TokenHead(Head):
         return lengths
 
     def losses(self, outputs: Arrays, batch: Batch, class_weights: np.ndarray | None = None) -> np.ndarray:
-        """Return cross-entropies [B, L], 0 at padding."""
+        """Return cross-entropies [B, L], 0 at padding, or negative log-likelihoods of the sequences [B] of a CRF."""
+        if self.crf:
+            return outputs["head.log_partition"] - outputs["head.path_score"]
         logits, tags = outputs["logits"], batch.targets["tags"]
         flat = cross_entropies(logits.reshape(-1, self.classes), tags.reshape(-1), class_weights)
         return flat.reshape(tags.shape) * real_mask(batch)
 
+    def decode(self, logits: np.ndarray, lengths: np.ndarray, arrays: Arrays) -> Decoded:
+        """Return the predicted tags of logits [B, L, C] of an engine, in NumPy float64."""
+        return decode(logits, lengths, chain_of(arrays)) if self.crf else decode_independently(logits)
+
     def outcomes(self, logits: np.ndarray, batch: Batch, arrays: Arrays) -> np.ndarray:
-        """Return the logits of the real tokens, [tokens, C]."""
-        return logits[real_mask(batch)]
+        """Return of every real token its tag, margin, loss and the logarithms of the tags' probabilities.
+
+        The result is [tokens, 3 + C]. The loss of a token is that of its tag, or with a CRF an equal share of the loss
+        of its sequence.
+        """
+        decoded, real, tags = self.decode(logits, batch.lengths, arrays), real_mask(batch), batch.targets["tags"]
+        shares = decoded.log_probabilities
+        if self.crf:
+            exact, chain = logits.astype(np.float64), chain_of(arrays)
+            partition = log_partition(exact, batch.lengths, chain)
+            losses = partition - path_scores(exact, tags, batch.lengths, chain)
+            losses = np.broadcast_to((losses / batch.lengths)[:, None], tags.shape)
+        else:
+            losses = -np.take_along_axis(shares, tags[:, :, None], axis=2)[:, :, 0]
+        columns = np.stack([decoded.tags, decoded.margins, losses], axis=2)
+        return np.concatenate([columns, shares], axis=2)[real]
 
     def score(self, outcomes: np.ndarray, targets: Targets, classes: tuple[str, ...] = ()) -> TokenEvaluation:
-        return TokenEvaluation(**vars(summarize(outcomes, sequences_of(targets, "tags").values)))
+        return score_tags(outcomes, sequences_of(targets, "tags"), classes)
 
     def random_targets(self, rng: np.random.Generator, lengths: np.ndarray) -> dict[str, np.ndarray]:
         real = np.arange(lengths.max()) < lengths[:, None]
@@ -131,7 +165,7 @@ class TokenHead(Head):
 
     def describe(self) -> str:
         hidden = "" if self.hidden_size is None else f", hidden layer {self.hidden_size} ({self.activation})"
-        return f"{self.classes} tags per token{hidden}"
+        return f"{self.classes} tags per token{hidden}{', CRF' if self.crf else ''}"
 
 
 def token_features(encoded: Encoded) -> np.ndarray:
@@ -140,9 +174,6 @@ def token_features(encoded: Encoded) -> np.ndarray:
     return activate(encoded.activation, values)
 
 
-def sequences_of(targets: Targets, name: str) -> Ragged:
-    """Return a target with a sequence per text. Raises TypeError for one entry per text."""
-    found = targets[name]
-    if not isinstance(found, Ragged):
-        raise TypeError(f"{name}: got one entry per text, expected a sequence")
-    return found
+def chain_of(arrays: Arrays) -> Chain:
+    """Return the parameters of a CRF."""
+    return Chain(arrays["head.transitions"], arrays["head.start"], arrays["head.end"])

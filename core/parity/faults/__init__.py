@@ -12,10 +12,17 @@ from contextlib import AbstractContextManager
 from types import ModuleType
 
 from core.errors import UserError
-from core.parity.faults import common, decoder, recurrent, textcnn, training
+from core.parity.faults import common, decoder, recurrent, textcnn, tokens, training
 from core.parity.faults.fault import Fault, patched
 
-FAULTS = {**recurrent.FAULTS, **common.FAULTS, **training.FAULTS, **textcnn.FAULTS, **decoder.FAULTS}
+FAULTS = {
+    **recurrent.FAULTS,
+    **common.FAULTS,
+    **training.FAULTS,
+    **textcnn.FAULTS,
+    **tokens.FAULTS,
+    **decoder.FAULTS,
+}
 """All faults by name."""
 
 

@@ -6,7 +6,7 @@ from types import ModuleType
 
 import numpy as np
 
-from core.parity.faults.fault import Fault, Patches
+from core.parity.faults.fault import Fault, Patches, padding_as_real
 
 
 def _pad_vector(side: ModuleType) -> Patches:
@@ -26,6 +26,23 @@ def _mean_over_padded_length(side: ModuleType) -> Patches:
         return original(self, block, split, inputs) * block.windows.mask.sum(axis=1) / block.values.shape[1]
 
     return [(head, "pool", pool)]
+
+
+def _ends_of_padded_rows(side: ModuleType) -> Patches:
+    head = side.heads.pooled.PooledHead
+    original = head.pool
+    patches, seen = padding_as_real(side)
+
+    def pool(self, block, split, inputs):
+        return original(self, block, split, seen["inputs"])
+
+    return [*patches, (head, "pool", pool)]
+
+
+def _attention_over_padding(side: ModuleType) -> Patches:
+    attention = side.heads.pooled.Attention
+    original = attention.forward
+    return [(attention, "forward", lambda self, x, mask: original(self, x, mask * 0.0 + 1.0))]
 
 
 def _unscaled_dropout(side: ModuleType) -> Patches:
@@ -50,6 +67,15 @@ def _dropout_in_evaluation(side: ModuleType) -> Patches:
 
     def activations(self, batch, step=None):
         return original(self, batch, 0 if step is None else step)
+
+    return [(side.engine.Engine, "activations", activations)]
+
+
+def _word_dropout_in_evaluation(side: ModuleType) -> Patches:
+    original = side.engine.Engine.activations
+
+    def activations(self, batch, step=None):
+        return original(self, self._with_dropped_words(batch, 0) if step is None else batch, step)
 
     return [(side.engine.Engine, "activations", activations)]
 
@@ -129,6 +155,20 @@ FAULTS = {
         _mean_over_padded_length,
         {"model.head.pooling": "mean"},
     ),
+    "ends-of-padded-rows": Fault(
+        "`ends` pooling reads the last column instead of the last real token",
+        1,
+        "pooled",
+        _ends_of_padded_rows,
+        {"model.head.pooling": "ends"},
+    ),
+    "attention-over-padding": Fault(
+        "attention pooling gives weights to padding",
+        1,
+        "head.attention",
+        _attention_over_padding,
+        {"model.head.pooling": "attention"},
+    ),
     "unscaled-dropout": Fault(
         "kept units are not scaled by 1 / (1 - rate)", 1, "embedding (with dropout)", _unscaled_dropout, DROPPING
     ),
@@ -136,6 +176,13 @@ FAULTS = {
         "dropout uses the masks of step 1 in every step", 3, "step 2", _same_masks_every_step, DROPPING
     ),
     "dropout-in-evaluation": Fault("dropout stays on in evaluation", 1, "embedding", _dropout_in_evaluation, DROPPING),
+    "word-dropout-in-evaluation": Fault(
+        "words are dropped in evaluation, too",
+        1,
+        "embedding",
+        _word_dropout_in_evaluation,
+        {"training.word_dropout": 0.5},
+    ),
     "one-mask-for-all-places": Fault(
         "all places of dropout use one stream of masks",
         1,

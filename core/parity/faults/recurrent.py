@@ -92,6 +92,26 @@ def _reset_before_product(side: ModuleType) -> Patches:
     return [(side.encoders.recurrent, "IMPLEMENTATIONS", loops), (layers, "STEPS", steps)]
 
 
+def _residual_after_all_layers(side: ModuleType) -> Patches:
+    encoder = side.encoders.recurrent.RecurrentEncoder
+    original = encoder.forward
+
+    def forward(self, x, inputs, dropout):
+        output_of, wanted, inner = self.output_of, len(self.layers) - 1, []
+
+        def only_last(layer, x, found):
+            inner.append(found)
+            return output_of(layer, inner[0], found) if layer == wanted else found
+
+        self.output_of = only_last
+        try:
+            return original(self, x, inputs, dropout)
+        finally:
+            self.output_of = output_of
+
+    return [(encoder, "forward", forward)]
+
+
 BOTH_WAYS = {"model.encoder.bidirectional": True}
 
 FAULTS = {
@@ -122,6 +142,13 @@ FAULTS = {
         "encoder.l0",
         _reset_before_product,
         {"model.encoder.cell": "gru"},
+    ),
+    "residual-around-all": Fault(
+        "one residual connection spans all layers, instead of one around each",
+        1,
+        "encoder.l1",
+        _residual_after_all_layers,
+        {"model.encoder.num_layers": 3, "model.encoder.residual": True},
     ),
     "detached-input": Fault(
         "half of the word vectors' gradient is lost in the recurrent layer",

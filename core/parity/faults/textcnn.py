@@ -48,6 +48,20 @@ def _static_table_trained(side: ModuleType) -> Patches:
     return [(side.engine.Engine, "train_step", train_step)]
 
 
+def _windows_not_centered(side: ModuleType) -> Patches:
+    encoder = side.encoders.textcnn.TextCNNEncoder
+    original = encoder.forward
+
+    def forward(self, x, inputs, dropout):
+        contexts, self.contexts = self.contexts, (0,) * len(self.contexts)
+        try:
+            return original(self, x, inputs, dropout)
+        finally:
+            self.contexts = contexts
+
+    return [(encoder, "forward", forward)]
+
+
 ENCODER = {"kind": "textcnn", "kernels": [4, 2], "channels": [3, 5]}
 NEEDS = {"model.encoder": ENCODER, "model.head.pooling": "max"}
 
@@ -72,6 +86,13 @@ FAULTS = {
         "pooled",
         _features_by_width,
         NEEDS,
+    ),
+    "windows-not-centered": Fault(
+        "windows begin at their token instead of being centered on it",
+        1,
+        "encoder.conv0",
+        _windows_not_centered,
+        {"model.encoder": {**ENCODER, "padding": "same"}, "model.head.pooling": "max"},
     ),
     "static-table-trained": Fault(
         "the static word vectors are trained",

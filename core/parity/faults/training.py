@@ -48,6 +48,15 @@ def _norm_misses_a_tensor(side: ModuleType) -> Patches:
     return [(side.engine, "clip", clip)]
 
 
+def _value_clip_by_norm(side: ModuleType) -> Patches:
+    original = side.engine.clip
+
+    def clip(gradients, mode, limit):
+        return original(gradients, "tensor" if mode == "value" else mode, limit)
+
+    return [(side.engine, "clip", clip)]
+
+
 def _late_schedule(side: ModuleType) -> Patches:
     original = side.engine.Engine.train_step
 
@@ -102,6 +111,13 @@ FAULTS = {
         "after step 1: moment1/",
         _norm_misses_a_tensor,
         {**ADAM, **CLIPPING},
+    ),
+    "value-clip-by-norm": Fault(
+        "clipping by value limits the norm of each tensor instead",
+        3,
+        "after step 1: moment1/",
+        _value_clip_by_norm,
+        {**ADAM, "training.clip_mode": "value", "training.clip_norm": 0.001},
     ),
     "late-schedule": Fault(
         "the learning rate is that of the step before",

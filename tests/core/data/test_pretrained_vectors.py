@@ -324,6 +324,32 @@ def test_vectors_initialize_their_rows(place, tmp_path, name, dtype):
         assert np.array_equal(held[parameter], array), parameter
 
 
+@pytest.mark.parametrize("missing", ["init", "zero", "mean"])
+def test_missing_words_and_scale(place, tmp_path, missing):
+    """The found vectors are scaled; UNK and missing words start at their mean, at zero, or as drawn; PAD at zero."""
+    path, out = written(tmp_path / "vectors.txt", GLOVE), tmp_path / "run"
+    options = ("--vectors-missing", missing, "--vectors-scale", 0.25, "--static-copy")
+    held = first_values(place, "--vectors", path, "--dtype", "float64", "--out", out, *options)
+    folder = RunFolder.open(out)
+    experiment, _ = folder.read_record()
+    table = held["embedding.weight"]
+    drawn = initial_parameters(experiment.model, experiment.training.seed, "float64")["embedding.weight"]
+    tokens = folder.read_vocabulary(experiment.model).tokens
+    known = np.array([row > 1 and word in KNOWN for row, word in enumerate(tokens)])
+    values = np.array([KNOWN[word] for row, word in enumerate(tokens) if known[row]], np.float32) * 0.25
+    np.testing.assert_array_equal(table[known], values)
+    others = {"init": drawn, "zero": 0.0 * drawn, "mean": 0.0 * drawn + values.mean(axis=0, dtype=np.float64)}[missing]
+    np.testing.assert_array_equal(table[1:][~known[1:]], others[1:][~known[1:]])
+    assert not known[1] and not table[0].any()
+    np.testing.assert_array_equal(held["embedding.static.weight"], table)
+
+
+def test_fields_of_vectors_need_vectors():
+    for changes in ({"vectors_missing": "zero"}, {"vectors_scale": 2.0}):
+        with pytest.raises(UserError, match="vectors_missing and vectors_scale need vectors"):
+            replace(Experiment(), {f"model.embedding.{field}": value for field, value in changes.items()})
+
+
 @pairwise(name=backends.NAMES, frozen=[False, True], lookup=["index", "one_hot"])
 def test_run_trains_or_freezes_vectors(place, tmp_path, name, frozen, lookup):
     """It says so, and records what it found; its path means the same from everywhere."""

@@ -94,7 +94,7 @@ CASES = {
 
 @pytest.mark.parametrize("case", CASES)
 def test_gradients_of_shards_add_up(backend, rng, case):
-    """The loss too; with dropout, class weights, and parts of no row."""
+    """The loss too; with dropout of units and words, class weights, and parts of no row."""
     reduction = "sum" if case == "sum" else "mean"
     changes = {
         "training.loss_reduction": reduction,
@@ -102,6 +102,7 @@ def test_gradients_of_shards_add_up(backend, rng, case):
         "model.head.one_logit": case == "one logit",
     }
     changes["training.class_weights"] = (0.3, 1.9)
+    changes["training.word_dropout"] = 0.3
     experiment = CASES[case].experiment("float64", **changes)
     arrays = random_parameters(experiment, rng)
     implementation = {"builtin": "builtin", "one logit": "loop"}.get(case) or (

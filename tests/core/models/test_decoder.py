@@ -189,7 +189,7 @@ def test_evaluation_counts_tokens_and_outputs(rng):
     [
         (
             {"model.encoder": {"kind": "textcnn"}},
-            "head.kind decoder needs a recurrent encoder, got encoder.kind textcnn",
+            "head.kind decoder needs a recurrent encoder, got encoder.kind",
         ),
         ({"model.head.cell": "gru"}, "head.cell is gru, but encoder.cell is lstm"),
         ({"model.head.state_size": 4}, "head.state_size is 4, but encoder.hidden_size is 3"),

@@ -21,7 +21,7 @@ import backends
 import tasks.compare
 import tasks.digit_sum
 import tasks.imdb
-import tasks.run.both_frameworks
+import tasks.run.child
 import tasks.run.train
 from core.data.sources import imdb
 from core.data.sources.lookup import LONGEST, shorten
@@ -43,7 +43,7 @@ def compare(*argv: object) -> Done:
     return run_main(tasks.compare.main, *argv)
 
 
-def child_command(task, argv: list[str]) -> list[str]:
+def child_command(program: str, argv: list[str]) -> list[str]:
     """The training program on the small data."""
     return [sys.executable, "-c", CHILD, str(EACH), *argv]
 
@@ -73,7 +73,7 @@ class Place:
 def small_data():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(imdb, "PER_CLASS", EACH)
-        patch.setattr(tasks.run.both_frameworks, "command", child_command)
+        patch.setattr(tasks.run.child, "command", child_command)
         yield
 
 
@@ -438,8 +438,8 @@ def test_both_leaves_nothing_when_refused(place, tmp_path, both_frameworks, capf
 def test_both_stops_cleanly(place, tmp_path, both_frameworks):
     """Ctrl-C reaches the training once; it saves, and the program says how to go on."""
     start = (
-        "import sys, tasks.run.both_frameworks, tasks.imdb\nfrom tasks.cli.console import run_program\n"
-        f"tasks.run.both_frameworks.command = lambda task, argv: [sys.executable, '-c', {CHILD!r}, '{EACH}', *argv]\n"
+        "import sys, tasks.run.child, tasks.imdb\nfrom tasks.cli.console import run_program\n"
+        f"tasks.run.child.command = lambda program, argv: [sys.executable, '-c', {CHILD!r}, '{EACH}', *argv]\n"
         "sys.exit(run_program(tasks.imdb.main, sys.argv[1:]))"
     )
     options = (

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import fnmatch
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from jinja2 import UndefinedError
 
+import core.report.bench
 import core.report.page
 import core.report.two_frameworks
 import tasks.run.explain
 from core.analysis.occlusion import Explanation
 from core.data.encode import EncodedText
 from core.report import html
+from core.report.bench import Entry, bench_page
 from core.report.charts import curve_svg
 from core.report.digit_sums import Group, digits_page
 from core.report.exploding import PICTURES, WAYS, Figures, Side, exploding_page
@@ -103,6 +106,7 @@ def exploding(folder: Path) -> str:
             "training": dict.fromkeys(WAYS, training),
             "state_gradients": {hostile("when"): {"<b> h": values}},
             "seeds": [hostile("seed")],
+            "powers": {hostile("when"): {"norms": values, "radius": [0.5, 0.5]}},
             "vanishing_epochs": hostile("epochs"),
             "versions": {hostile("library"): hostile("version")},
             "machine": {hostile("machine field"): hostile("machine")},
@@ -112,6 +116,18 @@ def exploding(folder: Path) -> str:
         own = spec("exploding").model_copy(update={"recipe": hostile(f"recipe {number}")})
         sides.append(Side(hostile(f"label {number}"), path, own, results, Figures.of(results)))
     return exploding_page(sides)
+
+
+def bench(folder: Path) -> str:
+    """Two models in two frameworks, of one seed."""
+    entries = []
+    for number in (0, 1):
+        own = run(number)
+        experiment = own.experiment.model_copy(update={"recipe": hostile(f"recipe {number}")})
+        own = replace(own, experiment=experiment)
+        about = hostile(f"title {number}"), hostile("about")
+        entries += [Entry(f"model {number}", *about, hostile(f"backend {side}"), (own,)) for side in (0, 1)]
+    return bench_page(entries, b"\x89PNG")
 
 
 def explanations(folder: Path) -> str:
@@ -127,8 +143,10 @@ PAGES = {
     comparison: (*OF_A_RUN, *DATA),
     digit_sums: (*OF_A_RUN[3:], "label 0", "cell", "framework 0", "framework 1", "root", "task"),
     exploding: (*OF_A_RUN[5:-2], "label 0", "label 1", "root", "when", "seed", "epochs", "dtype", "recipe 0"),
+    bench: (*OF_A_RUN[:2], *OF_A_RUN[3:-2], "recipe 1", "title 1", "about", "backend 0", "backend 1", "data", "split"),
     explanations: ("token", "unknown", "engine", "class"),
 }
+WITH_IMAGES = (exploding, bench)
 each_page = pytest.mark.parametrize("build", PAGES, ids=lambda build: build.__name__)
 
 SVG = {"svg", "g", "path", "defs", "use", "text", "clippath", "rect", "style"}
@@ -143,8 +161,8 @@ ATTRIBUTES |= {"data-name", "alt", "src"}
 def test_hostile_strings_are_shown_whole_and_do_nothing(build, tmp_path):
     """In text, in attributes and in the title: whatever a user, a text or a file of a run may hold."""
     found = Page(build(tmp_path))
-    stands_alone(found, images=build is exploding)
-    images = {"img"} if build is exploding else set()
+    stands_alone(found, images=build in WITH_IMAGES)
+    images = {"img"} if build in WITH_IMAGES else set()
     assert {tag for tag, _ in found.tags} <= ELEMENTS | SVG | images
     assert {name for tag, own in found.tags if tag not in SVG for name in own} <= ATTRIBUTES
     for tag, own in found.tags:
@@ -156,7 +174,7 @@ def test_hostile_strings_are_shown_whole_and_do_nothing(build, tmp_path):
         assert any(hostile("framework 0") in own.get("data-name", "") for _, own in found.tags)
     if build is exploding:
         (*_, alt) = (own["alt"] for tag, own in found.tags if tag == "img")
-        assert alt == f"{PICTURES['vanishing']}, {hostile('label 1')}"
+        assert alt == f"{PICTURES['powers']}, {hostile('label 1')}"
 
 
 @each_page
@@ -168,7 +186,7 @@ def test_a_value_that_is_missing_raises(build, tmp_path, monkeypatch):
         calls.append((template, values))
         return html.render(template, **values)
 
-    for module in (core.report.page, core.report.two_frameworks, tasks.run.explain):
+    for module in (core.report.bench, core.report.page, core.report.two_frameworks, tasks.run.explain):
         monkeypatch.setattr(module, "render", note)
     build(tmp_path)
     ((template, values),) = calls
@@ -205,10 +223,10 @@ def test_only_charts_make_markup():
 
 @each_page
 def test_the_policy_allows_nothing_but_style(build, tmp_path):
-    """And the page about exploding gradients pictures that it holds itself."""
+    """And some pages pictures that they hold themselves."""
     policies = [own["content"] for _, own in Page(build(tmp_path)).tags if "http-equiv" in own]
     style = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
-    assert policies == [f"{style}; img-src data:" if build is exploding else style]
+    assert policies == [f"{style}; img-src data:" if build in WITH_IMAGES else style]
 
 
 def test_text_in_a_chart_is_escaped():

@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
 
 from core.checked_json import digest_of
 from core.errors import Note, UserError
-from core.spec.experiment import replace
+from core.spec.experiment import ADDED, FORMAT_VERSION, replace
 from core.train.metrics_file import MetricsFile, metrics_text, parse_metrics
 from core.train.run_folder import RunFolder
 from core.train.state import TrainingState
@@ -160,6 +161,30 @@ def test_no_default_fills_a_record(folder, part):
         folder.read_record()
     # A union whose kind is missing is read as its usual kind.
     assert str(folder.path) in one_line(error) and part.split(".")[0] in one_line(error)
+
+
+@pytest.mark.parametrize("version", range(3, FORMAT_VERSION))
+def test_a_record_lacks_only_fields_that_were_added_later(folder, version):
+    """They have their defaults: what the version that wrote the record did."""
+    path, own = folder.path / "experiment.json", EXPERIMENT.model_dump(mode="json")
+    later = [name for added, names in ADDED.items() if added > version for name in names]
+    with edited(path) as tree:
+        tree["format"] = tree["experiment"]["format"] = version
+        removed = [name for name in later if _remove(tree["experiment"], name)]
+    experiment, _ = folder.read_record()
+    assert experiment.model_dump(mode="json") == own
+    with edited(path) as tree:
+        tree["format"] = tree["experiment"]["format"] = FORMAT_VERSION
+    with pytest.raises(UserError, match="is missing") if removed else nullcontext():
+        folder.read_record()
+
+
+def _remove(tree: dict, path: str) -> bool:
+    """Remove a field, and return whether it was there."""
+    *above, name = path.split(".")
+    for key in above:
+        tree = tree.get(key, {})
+    return tree.pop(name, tree) is not tree
 
 
 @pytest.mark.parametrize("section", ["model", "model.head", "training.schedule", "text"])

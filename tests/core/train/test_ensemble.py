@@ -64,6 +64,19 @@ VARIANTS = {
         "training.clip_norm": 0.1,
         "training.optimizer": {"kind": "sgd", "learning_rate": 0.1, "momentum": 0.9, "weight_decay": 0.01},
     },
+    "lstm, three residual layers": {"model.encoder.num_layers": 3, "model.encoder.residual": True},
+    "lstm, ends": {"model.head.pooling": "ends"},
+    "gru, attention": {"model.encoder.cell": "gru", "model.head.pooling": "attention"},
+    "bag, hidden head": {"model.encoder": {"kind": "none"}, "model.head.pooling": "mean", "model.head.hidden_size": 4},
+    "textcnn longer than some texts": {
+        "model.encoder": {"kind": "textcnn", "kernels": (3,), "channels": (4,)},
+        "model.head.pooling": "max",
+    },
+    "bag, one-hot": {
+        "model.encoder": {"kind": "none"},
+        "model.head.pooling": "mean",
+        "model.embedding.lookup": "one_hot",
+    },
     "lstm, hidden head, max": {
         "model.head.pooling": "max",
         "model.head.hidden_size": 4,
@@ -91,6 +104,7 @@ VARIANTS = {
         "model.head.dropout": 0.3,
         "model.encoder.num_layers": 2,
     },
+    "word dropout": {"training.word_dropout": 0.3},
 }
 
 
@@ -113,13 +127,20 @@ def build(name: str, implementation: str, members: list[Member], values=None):
     seeds = [member.experiment.training.seed for member in members]
     values = starting_values(members) if values is None else values
     return backends.load(name).Ensemble(
-        experiment.model, experiment.training, seeds, values, Executor("cpu", implementation)
+        experiment.model, experiment.training, seeds, values, executor(implementation, experiment)
     )
 
 
 def engine(name: str, implementation: str, member: Member, values: dict):
     experiment = member.experiment
-    return backends.load(name).Engine(experiment.model, experiment.training, values, Executor("cpu", implementation))
+    return backends.load(name).Engine(
+        experiment.model, experiment.training, values, executor(implementation, experiment)
+    )
+
+
+def executor(implementation: str, experiment: Experiment) -> Executor:
+    """The implementation, or `loop` for an encoder without it."""
+    return Executor("cpu", implementation if implementation in experiment.model.encoder.implementations else "loop")
 
 
 def close(found: np.ndarray, wanted: np.ndarray, limit: float = 1e-13) -> None:
@@ -186,7 +207,7 @@ def test_training_equals_that_of_single_models(name, implementation, variant, rn
     assert set(moments) == {f"{kind}/{key}" for kind, key in itertools.product(kinds, trainable)}
 
 
-@pairwise(name=INSTALLED, implementation=implementations.SIDE_BY_SIDE, mode=["global", "tensor"])
+@pairwise(name=INSTALLED, implementation=implementations.SIDE_BY_SIDE, mode=["global", "tensor", "value"])
 def test_clipping_with_one_token_a_model(name, implementation, mode, rng):
     """Nothing is added up then, and a framework may hand both biases of a layer the very same gradient."""
     members = make_members(rng, "srn, tensor")

@@ -209,6 +209,42 @@ def test_patience(backend, data, tmp_path, patience):
     assert folder.read_last(SMALL.model)[2] == state
 
 
+def test_evaluation_before_the_first_step(backend, data, tmp_path):
+    """A line at step 0, no best checkpoint and no patience spent; a resume does not repeat it."""
+    experiment = replace(SMALL, {"training.eval_start": True, "training.patience": 2, "training.epochs": 2})
+    start = initial_parameters(SMALL.model, SMALL.training.seed, "float64")
+    wanted = evaluate(ReferenceEngine(SMALL.model, start), SMALL.model.head, data[1])
+    _, folder, state, watcher = run(backend, experiment, data, tmp_path / "run")
+    lines = lines_of(folder, "dev")
+    assert [line["step"] for line in lines] == [0, 6, 12] and lines[0]["epoch"] == 0
+    assert lines[0]["accuracy"] == wanted.accuracy and lines[0]["loss"] == pytest.approx(wanted.loss, rel=1e-12)
+    assert [is_best for _, _, _, is_best in watcher.evaluations][:2] == [False, True] and state.evaluations == 3
+    plain = RunFolder.create(tmp_path / "plain")
+    without = replace(experiment, {"training.eval_start": False})
+    train(new_engine(backend, without), Session(without, *data, plain, TrainingState()), Watcher())
+    assert [line for line in timeless(folder) if line["step"]] == timeless(plain)
+    _, stopped, _, _ = run(backend, experiment, data, tmp_path / "stopped", stop_after(1))
+    _, _, _, watcher = go_on(backend, experiment, data, stopped)
+    assert timeless(stopped) == timeless(folder) and [step for _, step, _, _ in watcher.evaluations] == [6, 12]
+
+
+def test_a_crash_around_the_evaluation_before_the_first_step(backend, data, tmp_path):
+    """Before and after its line was written: a resume writes it exactly once."""
+    experiment = replace(SMALL, {"training.eval_start": True, "training.epochs": 1})
+    _, whole, _, _ = run(backend, experiment, data, tmp_path / "whole")
+    for crash in ("on_evaluating", "on_evaluation"):
+        watcher, folder = Watcher(), RunFolder.create(tmp_path / crash)
+
+        def fail(*_):
+            raise KeyboardInterrupt
+
+        setattr(watcher, crash, fail)
+        with pytest.raises(KeyboardInterrupt):
+            train(new_engine(backend, experiment), Session(experiment, *data, folder, TrainingState()), watcher)
+        go_on(backend, experiment, data, folder)
+        assert timeless(folder) == timeless(whole), crash
+
+
 def test_patience_continues_after_a_resume(backend, data, tmp_path):
     changes = {
         "training.patience": 3,
@@ -277,6 +313,7 @@ def test_resumed_run_equals_uninterrupted_run(backend, data, tmp_path, rng, opti
     changes = {
         **OPTIMISERS[optimiser],
         **DROPPING,
+        "training.word_dropout": 0.2,
         "training.dropout_masks": masks,
         "training.schedule.kind": "one_cycle",
         "training.eval_interval": 4,

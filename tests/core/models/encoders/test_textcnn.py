@@ -113,7 +113,7 @@ def test_names_shapes_and_starting_values():
         ({"model.encoder.channels": (2, 3)}, "got 2 channels, expected 3"),
         ({"model.encoder.kernels": (0, 2, 3)}, "model.encoder.kernels"),
         ({"model.encoder.kernels": (1, 2, 65)}, "less than or equal to 64"),
-        ({"model.encoder": {"kind": "transformer"}}, "kind should be one of recurrent, textcnn"),
+        ({"model.encoder": {"kind": "transformer"}}, "kind should be one of recurrent, textcnn, none"),
     ],
 )
 def test_invalid_specs_are_refused(changes, says):
@@ -129,3 +129,25 @@ def test_spec_without_kind_is_recurrent():
     with pytest.raises(ValidationError):
         TextCNNEncoder(kernels=())
     assert AnyEncoder
+
+
+@pytest.mark.parametrize("side", SIDES, ids=" ".join)
+def test_centered_windows_give_every_real_token_one(side, rng):
+    """By the definition, token by token; an even kernel has one token more after its center than before it."""
+    kernels, channels = (1, 4, 5), (2, 3, 4)
+    encoder = {"kind": "textcnn", "kernels": kernels, "channels": channels, "activation": "tanh", "padding": "same"}
+    experiment = small(**{"model.encoder": encoder})
+    parameters = random_parameters(experiment, rng)
+    words = [rng.integers(1, 9, length) for length in (1, 7, 3)]
+    found = outputs(side, experiment, parameters, pad(words, {}))
+    for number, (width, size) in enumerate(zip(kernels, channels, strict=True)):
+        weight, bias = (parameters[f"encoder.conv{number}.{kind}"] for kind in ("weight", "bias"))
+        wanted = np.zeros((3, 7, size))
+        for row, ids in enumerate(words):
+            x = parameters["embedding.weight"][ids]
+            for t in range(len(ids)):
+                for u in range(width):
+                    if 0 <= (place := t + u - (width - 1) // 2) < len(ids):
+                        wanted[row, t] += weight[:, :, u] @ x[place]
+                wanted[row, t] += bias
+        np.testing.assert_allclose(found[f"encoder.conv{number}"], wanted, atol=1e-14)

@@ -1,4 +1,4 @@
-"""Count the texts of a prediction, and those without tokens."""
+"""Options of a prediction, and counts of its texts."""
 
 from __future__ import annotations
 
@@ -6,6 +6,27 @@ from dataclasses import dataclass, field
 
 SHOWN = 5
 """Number of texts without tokens whose numbers are printed."""
+
+
+@dataclass(frozen=True)
+class PredictOptions:
+    """Options of a prediction: input and output."""
+
+    file: str | None = None
+    """File of texts: a table, or one text per line."""
+    explain: bool = False
+    page: str | None = None
+    """Path of the page of explanations."""
+    interactive: bool = False
+    out: str | None = None
+    """Path of the CSV file of predictions."""
+    raw: bool = False
+    """Write cells unchanged that a spreadsheet would take for formulas."""
+    text_column: str | None = None
+    encoding: str | None = None
+    """Encoding of the input; that of the run if None, as for `text_column`."""
+    token: int | None = None
+    """Number of the token whose tag is explained, from 1; the least certain one if None."""
 
 
 @dataclass
