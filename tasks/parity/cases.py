@@ -293,7 +293,10 @@ def every_feature(base: Experiment) -> Experiment:
     data, text = base.data.model_dump(mode="json"), base.text.model_dump(mode="json")
     if "train_limit" in data:
         data["train_limit"] = EVERY_FEATURE_ROWS
-    return replace(PARITY_SPEC, {"task": base.task, "data": data, "text": text, **EVERY_FEATURE})
+    head, kind = PARITY_SPEC.model.head.model_dump(mode="json"), base.model.head.kind
+    if kind != head["kind"]:  # of another kind, which has other targets; without a CRF, which takes no class weights
+        head = {"kind": kind, "dropout": head["dropout"], "classes": base.model.head.classes, "hidden_size": None}
+    return replace(PARITY_SPEC, {"task": base.task, "data": data, "text": text, "model.head": head, **EVERY_FEATURE})
 
 
 def with_unequal_weights(experiment: Experiment) -> Experiment:
