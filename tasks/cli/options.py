@@ -140,14 +140,15 @@ def add_options(
 ) -> None:
     """Add the table's options except `without`; the help shows their defaults in `bases`.
 
-    `bases` are the recipes of tasks.imdb by default; `helps` overrides the help text of some flags.
+    `bases` are the recipes of tasks.imdb by default; `helps` overrides the help text of some flags. Options of fields
+    that the head and the data of all bases lack are left out.
     """
     bases = bases or {name: recipe(name) for name in RECIPES}
     trees = {name: base.model_dump(mode="json") for name, base in bases.items()}
     for title, options in OPTIONS.items():
         if title == DECODER and not any(base.model.head.kind == DECODER for base in bases.values()):
             continue
-        offered = [option for option in options if option.flag not in without]
+        offered = [option for option in options if option.flag not in without and _has_place(option, trees)]
         if not offered:
             continue
         group = parser.add_argument_group(title)
@@ -167,6 +168,13 @@ def add_options(
         metavar="FIELD=VALUE",
         help="set any spec field by dotted name",
     )
+
+
+def _has_place(option: Option, trees: dict[str, dict]) -> bool:
+    """Return whether the option applies: the kinds of head and data are those of the task, no option chooses others."""
+    path = option.paths[0]
+    fixed = path.startswith(("model.head.", "data."))
+    return not fixed or any(_get(tree, path) is not _ABSENT for tree in trees.values())
 
 
 def _defaults(shown: dict[str, str]) -> str:
