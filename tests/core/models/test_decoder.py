@@ -114,8 +114,8 @@ def test_padding_changes_no_logits_or_gradients(case, name, rng):
     wide_loss, wide_gradients = engine.gradients(wide, 0)
     assert wide_loss == pytest.approx(loss, abs=1e-13)
     for tensor, gradient in gradients.items():
-        scale = np.abs(gradient).max() + 1e-12
-        assert np.abs(wide_gradients[tensor] - gradient).max() <= 1e-11 * scale, tensor
+        # Gradients of queries cancel: their error is relative to larger terms.
+        np.testing.assert_allclose(wide_gradients[tensor], gradient, rtol=1e-10, atol=1e-13, err_msg=tensor)
     assert not gradients["target.embedding.weight"][0].any()
 
 
