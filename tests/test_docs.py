@@ -72,7 +72,9 @@ def check_values(module: str, arguments: argparse.Namespace) -> None:
     """Raise UserError or AssertionError for a value that its option does not have."""
     task, values = module.rpartition(".")[2], vars(arguments)
     if task in TASK_RECIPES and "recipe" in values and not (values["resume"] or values["config"]):
-        apply_options(recipe(values["recipe"] or "default", task), arguments)
+        preset = importlib.import_module(module).PROGRAM.preset
+        first = next(iter(TASK_RECIPES[task])) if preset is None else preset(arguments)
+        apply_options(recipe(values["recipe"] or first, task), arguments)
     given = {name: [value] if isinstance(value, str) else value or [] for name, value in values.items()}
     assert set(given.get("backend", ())) <= {*backends.NAMES, *EVALUATORS, BOTH}
     assert set(given.get("impl", ())) <= {*IMPLEMENTATIONS, "auto", "padded"}

@@ -98,6 +98,10 @@ class DataProgress:
         self._bar.update(self._tasks[description], completed=done, total=total)
 
 
+QUANTITIES = {"f1": "F1", "exact_match": "exact match", "bleu": "BLEU"}
+"""Names of the metrics of some heads, by their key in `metrics.jsonl`."""
+
+
 class TrainingDisplay:
     """Show training (`core.train.trainer.Observer`): a bar on a terminal, else lines; a line per evaluation."""
 
@@ -132,7 +136,7 @@ class TrainingDisplay:
 
     def on_evaluation(self, epoch: float, step: int, evaluation: Evaluation, is_best: bool) -> None:
         star = "  [green]best so far[/]" if is_best else ""
-        more = "".join(f"  {name.replace('_', ' ')} {value:.4f}" for name, value in evaluation.quantities().items())
+        more = "".join(f"  {QUANTITIES.get(name, name)} {value:.4f}" for name, value in evaluation.quantities().items())
         self._lines.print(
             f"epoch {epoch:g}/{self.epochs}  step {step}  dev loss {evaluation.loss:.4f}"
             f"  dev accuracy [bold]{evaluation.accuracy:.4f}[/]{more}{star}"

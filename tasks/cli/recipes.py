@@ -122,14 +122,14 @@ TAG: dict[str, dict[str, object]] = {
         "text.max_length": 128,
         "model.embedding.vocab_size": 10000,
         "model.embedding.dim": 128,
-        "model.embedding.dropout": 0.3,
+        "model.embedding.dropout": 0.1,
         "model.embedding.init": {"scheme": "normal", "scale": 0.1},
         "model.encoder.cell": "lstm",
         "model.encoder.hidden_size": 128,
-        "model.head": {"kind": "tokens", "dropout": 0.3},
-        "training.batch_size": 32,
+        "model.head": {"kind": "tokens", "dropout": 0.1},
+        "training.batch_size": 16,
         "training.epochs": 4,
-        "training.optimizer.learning_rate": 3e-3,
+        "training.optimizer.learning_rate": 1e-2,
         "training.schedule.kind": "one_cycle",
         "training.clip_mode": "global",
         "training.clip_norm": 1.0,
@@ -144,6 +144,11 @@ TAG["pos"] = {
     "text.vocab_size": 60000,
     "text.min_count": 2,
     "model.embedding.vocab_size": 60000,
+}
+
+TAG["textcnn"] = {
+    **{path: value for path, value in TAG["segment"].items() if not path.startswith("model.encoder")},
+    "model.encoder": {"kind": "textcnn", "kernels": (3, 5), "channels": (128, 128), "padding": "same"},
 }
 
 GENERATED: dict[str, object] = {

@@ -29,14 +29,20 @@ class Chain(nn.Module):
         return tuple(array.repeat_interleave(rows // array.shape[0], dim=0) for array in scores)
 
     def log_partition(self, logits: torch.Tensor, inputs: Inputs) -> torch.Tensor:
-        """Return [B]: the log-sum-exp of the scores of all sequences of tags; logits [B, L, C]."""
+        """Return [B]: the log-sum-exp of the scores of all sequences of tags; logits [B, L, C].
+
+        The largest score is moved from `alpha` to `shift` at every token: sums over a hundred tokens would leave
+        float32 few digits for the differences between tags, on which the gradient depends.
+        """
         transitions, start, end = self.by_row(logits.shape[0])
         real = inputs.mask > 0  # [B, L, 1]
-        alpha = start + logits[:, 0]
+        alpha, shift = start + logits[:, 0], torch.zeros_like(logits[:, 0, :1])
         for t in range(1, logits.shape[1]):
             found = torch.logsumexp(alpha[:, :, None] + transitions, dim=1) + logits[:, t]
-            alpha = torch.where(real[:, t], found, alpha)
-        return torch.logsumexp(alpha + end, dim=1)
+            largest = found.detach().amax(dim=1, keepdim=True)
+            alpha = torch.where(real[:, t], found - largest, alpha)
+            shift = shift + largest * inputs.mask[:, t]
+        return torch.logsumexp(alpha + end, dim=1) + shift[:, 0]
 
     def path_score(self, logits: torch.Tensor, inputs: Inputs) -> torch.Tensor:
         """Return [B]: the score of each row's tags."""

@@ -47,7 +47,7 @@ def headline(result: dict) -> str:
     test, dev = result["test"], result["dev"]
     return (
         f"[bold]test exact match {test['exact_match']:.4f}[/] on {test['documents']:,} held-out texts"
-        f" (dev {dev['accuracy']:.4f} at step {dev['step']}; BLEU {test['bleu']:.4f},"
+        f" (dev {dev['exact_match']:.4f} at step {dev['step']}; BLEU {test['bleu']:.4f},"
         f" token accuracy {test['accuracy']:.4f})"
     )
 

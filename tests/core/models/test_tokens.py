@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
 import backends
-from core.batch import Ragged, pad
+from core.analysis.tag_occlusion import explain_tag
+from core.batch import UNK, Ragged, pad
 from core.data.dataset import Dataset, check_dataset
 from core.engine.executor import Executor
+from core.engine.processes import SINGLE_PROCESS
 from core.engine.reference import ReferenceEngine
 from core.errors import UserError
 from core.models.model import forward
 from core.parity.instances import random_batch, random_parameters
 from core.spec.experiment import Experiment, replace
 from core.train.metrics import evaluate
+from core.train.tagging import tag
 from tests.conftest import loaded
 
 TAGGER = replace(
@@ -109,3 +114,85 @@ def test_a_batch_pads_tags_beside_ids(rng):
     first = data.first(3)
     assert len(first) == 3
     assert np.array_equal(first.targets["tags"].lengths, data.lengths[:3])
+
+
+class Silent:
+    """A process group whose other members add nothing: what comes back is one process's share."""
+
+    def __init__(self, rank: int, size: int) -> None:
+        self.rank = self.local_rank = rank
+        self.size = size
+
+    def all_reduce(self, tensor: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize("crf", [False, True])
+@pytest.mark.parametrize("name", backends.NAMES)
+def test_gradients_of_shards_add_up(name, crf, rng):
+    """The divisor is the number of real tokens of the whole batch, in every process."""
+    side, experiment = loaded(name), replace(TAGGER, {"model.head.crf": crf, "model.head.dropout": 0.3})
+    parameters, batch = random_parameters(experiment, rng), random_batch(experiment, rng, rows=5)
+
+    def gradients(group):
+        executor = Executor("cpu", "loop", group)
+        return side.Engine(experiment.model, experiment.training, parameters, executor).gradients(batch, 3)
+
+    loss, whole = gradients(SINGLE_PROCESS)
+    for size in (2, 7):  # 7: some processes have no row
+        shards = [gradients(Silent(rank, size)) for rank in range(size)]
+        assert sum(own for own, _ in shards) == pytest.approx(loss, abs=1e-12)
+        for key, gradient in whole.items():
+            assert np.abs(sum(own[key] for _, own in shards) - gradient).max() < 1e-12, key
+
+
+@pytest.mark.parametrize("name", backends.NAMES)
+def test_crf_evaluation_is_that_of_the_reference(name, rng):
+    """Viterbi is in NumPy; a framework's logits give the same tags, losses and margins."""
+    experiment = replace(TAGGER, {"model.head.crf": True})
+    side, data, head = loaded(name), a_dataset(rng, 11), experiment.model.head
+    parameters = random_parameters(experiment, rng)
+    # Each tag wants another one after it, so the best tags are not the best sequence.
+    parameters["head.transitions"] = 10.0 * np.roll(np.eye(4), 1, axis=1) + rng.normal(size=(4, 4))
+    engine = side.Engine(experiment.model, experiment.training, parameters, Executor("cpu", "loop"))
+    found, wanted = (evaluate(own, head, data) for own in (engine, ReferenceEngine(experiment.model, parameters)))
+    assert found.loss == pytest.approx(wanted.loss, abs=1e-12)
+    assert np.array_equal(found.predicted, wanted.predicted)
+    assert np.abs(found.margins - wanted.margins).max() < 1e-12
+    logits = engine.logits(data.batch(np.arange(len(data))))
+    alone = np.concatenate([own[:length].argmax(axis=1) for own, length in zip(logits, data.lengths, strict=True)])
+    assert (found.predicted != alone).any()
+    batch = data.batch(np.arange(len(data)))
+    losses = head.losses(forward(experiment.model, parameters, batch), batch)
+    assert losses.sum() / data.lengths.sum() == pytest.approx(found.loss, abs=1e-12)
+    assert np.allclose(found.text_losses, losses, atol=1e-12)
+
+
+def test_tags_of_new_sequences_are_those_of_the_evaluation(rng):
+    for crf in (False, True):
+        experiment, data = replace(TAGGER, {"model.head.crf": crf}), a_dataset(rng)
+        engine = ReferenceEngine(experiment.model, random_parameters(experiment, rng))
+        sequences = [data.tokens[start:end] for start, end in pairwise(data.offsets)]
+        found, wanted = tag(engine, experiment.model.head, sequences), evaluate(engine, experiment.model.head, data)
+        assert np.array_equal(np.concatenate([own.tags for own in found]), wanted.predicted)
+        assert np.allclose(np.concatenate([own.probabilities for own in found]), wanted.probabilities, atol=1e-12)
+
+
+def test_hidden_token_changes_the_explained_tag(rng):
+    """Each effect is the fall of the log-odds when one id becomes UNK, by hand."""
+    engine, head = ReferenceEngine(TAGGER.model, random_parameters(TAGGER, rng)), TAGGER.model.head
+    ids, place = rng.integers(2, 9, 5), 3
+    found = explain_tag(engine, head, ids, place)
+
+    def odds(own: np.ndarray) -> float:
+        share = tag(engine, head, [own])[0].probabilities[place, found.predicted]
+        return float(np.log(share / (1 - share)))
+
+    for other in range(5):
+        hidden = np.where(np.arange(5) == other, UNK, ids)
+        assert found.effects[other] == pytest.approx(odds(ids) - odds(hidden), abs=1e-9)
+
+
+def test_class_weights_are_refused_with_a_crf():
+    with pytest.raises(UserError, match=r"class_weights is not supported by model\.head\.crf"):
+        replace(TAGGER, {"model.head.crf": True, "training.class_weights": (1.0, 1.0, 1.0, 2.0)})
