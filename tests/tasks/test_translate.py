@@ -17,7 +17,7 @@ from core.train.run_folder import RunFolder
 from tests.conftest import INSTALLED, check_refused, each_backend, needs_both, run_main, stop_at
 
 SMALL = (
-    *("--task", "reverse", "--longest", 3, "--beyond", 4, "--examples", 400, "--hidden", 12, "--embedding-dim", 8),
+    *("--task", "reverse", "--longest", 4, "--beyond", 5, "--examples", 400, "--hidden", 12, "--embedding-dim", 8),
     *("--max-output", 6, "--batch-size", 32, "--epochs", 3, "--lr", 0.02, "--dtype", "float64", "--device", "cpu"),
 )
 FILES = {

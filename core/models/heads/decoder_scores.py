@@ -9,7 +9,7 @@ import numpy as np
 
 from core.batch import PAD, Batch, Ragged, Targets
 from core.decoding import Decoded
-from core.models.heads.bleu import STATISTICS, bleu_counts, corpus_bleu
+from core.models.heads.bleu import ORDER, STATISTICS, bleu_counts, corpus_bleu
 from core.models.heads.pooled import cross_entropies
 from core.models.heads.scores import Evaluation
 from core.models.heads.tokens import sequences_of
@@ -26,12 +26,12 @@ class DecoderEvaluation(Evaluation):
     """Metrics of N texts.
 
     `loss` and `accuracy` are means over target tokens with teacher forcing; `exact_match` is the share of decoded
-    outputs that equal their targets, `bleu` the corpus BLEU from 0 to 1. `outputs`: the decoded ids; `predicted` [N]
-    the same as strings, `probabilities` [N, 1] those of the outputs.
+    outputs that equal their targets, `bleu` the corpus BLEU from 0 to 1, None if no target has four tokens. `outputs`:
+    the decoded ids; `predicted` [N] the same as strings, `probabilities` [N, 1] those of the outputs.
     """
 
     exact_match: float
-    bleu: float
+    bleu: float | None
     outputs: Ragged
     least_margins: np.ndarray
     """Smallest difference of the two largest probabilities of a step, [N]."""
@@ -48,7 +48,7 @@ class DecoderEvaluation(Evaluation):
         return {**super().figures(), **self.quantities()}
 
     def quantities(self) -> dict[str, float]:
-        return {"exact_match": self.exact_match, "bleu": self.bleu}
+        return {"exact_match": self.exact_match} | ({} if self.bleu is None else {"bleu": self.bleu})
 
     def strings(self, targets: Targets, classes: tuple[str, ...]) -> tuple[list[str], list[str]]:
         """Return targets and outputs; `classes` are the tokens of the target vocabulary."""
@@ -59,7 +59,8 @@ class DecoderEvaluation(Evaluation):
         )
 
     def describe(self) -> str:
-        return f"exact match {self.exact_match:.4f}  BLEU {self.bleu:.4f}  token {super().describe()}"
+        bleu = "" if self.bleu is None else f"BLEU {self.bleu:.4f}  "
+        return f"exact match {self.exact_match:.4f}  {bleu}token {super().describe()}"
 
 
 def outcomes_of(logits: np.ndarray, decoded: Decoded, batch: Batch, width: int) -> np.ndarray:
@@ -89,6 +90,7 @@ def summarize_outputs(outcomes: np.ndarray, targets: Targets) -> DecoderEvaluati
     ids, lengths = outcomes[:, FIXED:].astype(np.int64), outcomes[:, FIXED - 1].astype(np.int64)
     outputs = Ragged.of([own[:length] for own, length in zip(ids, lengths, strict=True)])
     exact = [np.array_equal(outputs[number], labels[number][:-1]) for number in range(len(labels))]
+    bleu = corpus_bleu(outcomes[:, SUMS : FIXED - 1].sum(axis=0).astype(np.int64))
     loss, tokens, right = outcomes[:, :3].sum(axis=0)
     return DecoderEvaluation(
         loss=float(loss / tokens),
@@ -96,7 +98,7 @@ def summarize_outputs(outcomes: np.ndarray, targets: Targets) -> DecoderEvaluati
         probabilities=np.exp(outcomes[:, 3:4]),
         predicted=np.array([" ".join(map(str, outputs[number].tolist())) for number in range(len(outputs))]),
         exact_match=float(np.mean(exact)),
-        bleu=corpus_bleu(outcomes[:, SUMS : FIXED - 1].sum(axis=0).astype(np.int64)),
+        bleu=bleu if (labels.lengths > ORDER).any() else None,
         outputs=outputs,
         least_margins=outcomes[:, 4],
     )
