@@ -17,6 +17,8 @@ from core.target_sequences import TARGET, join_tokens
 
 SUMS = 5
 """First columns of an outcome: loss, target tokens, right ones, log p of the output, margin."""
+LENGTHS = 40
+"""Maximum number of target lengths that are listed."""
 FIXED = SUMS + STATISTICS + 1
 """Columns before the output ids: the sums, the counts of BLEU, the length of the output."""
 
@@ -33,6 +35,8 @@ class DecoderEvaluation(Evaluation):
     exact_match: float
     bleu: float | None
     outputs: Ragged
+    by_length: dict[int, tuple[int, int]]
+    """Exact matches and texts by the number of target tokens, without EOS."""
     least_margins: np.ndarray
     """Smallest difference of the two largest probabilities of a step, [N]."""
 
@@ -45,7 +49,8 @@ class DecoderEvaluation(Evaluation):
         return self.least_margins
 
     def figures(self) -> dict[str, Any]:
-        return {**super().figures(), **self.quantities()}
+        by_length = {str(length): list(counts) for length, counts in self.by_length.items()}
+        return {**super().figures(), **self.quantities(), "by_length": by_length}
 
     def quantities(self) -> dict[str, float]:
         return {"exact_match": self.exact_match} | ({} if self.bleu is None else {"bleu": self.bleu})
@@ -57,6 +62,13 @@ class DecoderEvaluation(Evaluation):
             [join_tokens(own[number][:-1], classes) for own in (labels,) for number in range(len(own))],
             [join_tokens(self.outputs[number], classes) for number in range(len(self.outputs))],
         )
+
+    def details(self) -> list[str]:
+        """Return the exact match by target length, if there are several lengths and few enough for a line."""
+        if not 1 < len(self.by_length) <= LENGTHS:
+            return []
+        shares = [f"{length}: {right / texts:.3f}" for length, (right, texts) in self.by_length.items()]
+        return [f"exact match by target length  {', '.join(shares)}"]
 
     def describe(self) -> str:
         bleu = "" if self.bleu is None else f"BLEU {self.bleu:.4f}  "
@@ -91,6 +103,9 @@ def summarize_outputs(outcomes: np.ndarray, targets: Targets) -> DecoderEvaluati
     outputs = Ragged.of([own[:length] for own, length in zip(ids, lengths, strict=True)])
     exact = [np.array_equal(outputs[number], labels[number][:-1]) for number in range(len(labels))]
     bleu = corpus_bleu(outcomes[:, SUMS : FIXED - 1].sum(axis=0).astype(np.int64))
+    sizes, places = np.unique(labels.lengths - 1, return_inverse=True)
+    texts, matches = np.bincount(places), np.bincount(places, weights=exact).astype(np.int64)
+    by_length = dict(zip(sizes.tolist(), zip(matches.tolist(), texts.tolist(), strict=True), strict=True))
     loss, tokens, right = outcomes[:, :3].sum(axis=0)
     return DecoderEvaluation(
         loss=float(loss / tokens),
@@ -100,5 +115,6 @@ def summarize_outputs(outcomes: np.ndarray, targets: Targets) -> DecoderEvaluati
         exact_match=float(np.mean(exact)),
         bleu=bleu if (labels.lengths > ORDER).any() else None,
         outputs=outputs,
+        by_length=by_length,
         least_margins=outcomes[:, 4],
     )

@@ -173,12 +173,15 @@ def test_evaluation_counts_tokens_and_outputs(rng):
     found = head.score(outcomes, {TARGET: Ragged.of([np.array(row) for row in rows])})
     same = [row[:-1] == decoded.row(number).tolist() for number, row in enumerate(rows)]
     assert found.exact_match == np.mean(same) and found.score == found.exact_match
+    for length, (right, texts) in found.by_length.items():
+        own = [hit for hit, row in zip(same, rows, strict=True) if len(row) - 1 == length]
+        assert (right, texts) == (sum(own), len(own))
     logits = engine.logits(labeled)
     real = target != 0
     assert found.accuracy == pytest.approx((logits.argmax(-1) == target)[real].mean())
     losses = head.losses({"logits": logits}, labeled)
     assert found.loss == pytest.approx(losses.sum() / real.sum())
-    assert found.figures().keys() - {"bleu"} == {"accuracy", "loss", "exact_match"}
+    assert found.figures().keys() - {"bleu"} == {"accuracy", "loss", "exact_match", "by_length"}
     assert ("bleu" in found.figures()) == any(len(row) > 4 for row in rows)
     names = ("<pad>", "<unk>", "<bos>", "<eos>", "a", "b", "c")
     labels, predicted = found.strings({TARGET: Ragged.of([np.array(row) for row in rows])}, names)
