@@ -243,3 +243,19 @@ def test_shards_of_processes_add_up(name, rng):
     for tensor, gradient in wanted.items():
         total = sum(share * own[tensor] for share, (_, own) in zip(shares, found, strict=True))
         np.testing.assert_allclose(total, gradient, rtol=1e-10, atol=1e-13, err_msg=tensor)
+
+
+@each_backend
+@pytest.mark.parametrize("case", [case for case in DECODERS if case.attention != "none"], ids=str)
+def test_attention_at_padding_is_exactly_zero(case, name, rng):
+    """Paddle's own softmax leaves 1e-28 there."""
+    experiment, parameters, batch = instance(case, rng)
+    wide = padded(batch, 2, 1)
+    targets, sources = wide.targets[TARGET] != 0, np.arange(wide.ids.shape[1]) < wide.lengths[:, None]
+    real = targets[:, :, None] & sources[:, None]
+    for way in experiment.model.encoder.implementations:
+        engine = engine_of(Side(backends.load(name), way), experiment, parameters)
+        attention = engine.activations(wide)["attention"]
+        assert not attention[~real].any() and (attention[real] > 0).all()
+        _, weights, _ = engine.decode_step(engine.begin_decoding(wide), np.full(len(wide.lengths), BOS))
+        assert not weights[~sources].any() and (weights[sources] > 0).all()
