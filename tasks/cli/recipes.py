@@ -171,7 +171,7 @@ GENERATED: dict[str, object] = {
     "text.vocab_size": 1000,
     "text.max_length": 64,
     "model": {
-        "embedding": {"dim": 64, "init": {"scheme": "normal", "scale": 0.3}},
+        "embedding": {"vocab_size": 1000, "dim": 64, "init": {"scheme": "normal", "scale": 0.3}},
         "encoder": {"kind": "recurrent", "hidden_size": 128, "bidirectional": True},
         "head": {
             "kind": "decoder",

@@ -45,10 +45,10 @@ def describe(run: Run) -> None:
 def headline(result: dict) -> str:
     """Return the main line of a result."""
     test, dev = result["test"], result["dev"]
+    bleu = f"; BLEU {test['bleu']:.4f}" if "bleu" in test else ""
     return (
         f"[bold]test exact match {test['exact_match']:.4f}[/] on {test['documents']:,} held-out texts"
-        f" (dev {dev['exact_match']:.4f} at step {dev['step']}; BLEU {test['bleu']:.4f},"
-        f" token accuracy {test['accuracy']:.4f})"
+        f" (dev {dev['exact_match']:.4f} at step {dev['step']}{bleu}; token accuracy {test['accuracy']:.4f})"
     )
 
 
