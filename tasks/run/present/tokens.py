@@ -49,7 +49,7 @@ def headline(result: dict) -> str:
         what = f"test accuracy {test['accuracy']:.4f}[/] per token"
     lines = [
         f"[bold]{what} on {test['documents']:,} held-out sentences",
-        f"dev {key} {dev[key]:.4f} at step {dev['step']}; accuracy per token {test['accuracy']:.4f},"
+        f"dev {'F1' if key == 'f1' else key} {dev[key]:.4f} at step {dev['step']}; accuracy per token {test['accuracy']:.4f},"
         f" macro F1 of tags {test['macro_f1']:.4f}",
     ]
     if baseline := result.get("baseline"):
