@@ -25,6 +25,8 @@ class EngineBase:
         self.seeds = [training.seed]
         """Seeds of dropout, one per model."""
         self._counted = model.head.counted
+        self.watched: list[str] = []
+        """Names of the parameters whose gradient norms a step records."""
         self._pending: list[tuple[object, int]] = []
         """Statistics of every step since the last `collect`, on the device, and its predictions."""
 
@@ -45,8 +47,8 @@ class EngineBase:
         pending, self._pending = self._pending, []
         rows = self._read([figures for figures, _ in pending])
         return [
-            StepStats(loss, int(right), counted, norm)
-            for (loss, right, norm), (_, counted) in zip(rows, pending, strict=True)
+            StepStats(loss, int(right), counted, norm, dict(zip(self.watched, norms, strict=True)))
+            for (loss, right, norm, *norms), (_, counted) in zip(rows, pending, strict=True)
         ]
 
     def device_seconds(self) -> float | None:

@@ -57,7 +57,7 @@ FLAGS = {"cells": "--cell", "lengths": "--lengths", "seeds": "--seeds"}
 QUICK = {"lengths": [10, 20], "seeds": [0, 1]}
 QUICK_EPOCHS = 60
 EXCLUDED_FLAGS = ("--encoder", "--kernels", "--channels", "--cell", "--seed", "--dropout-masks")
-EXCLUDED_FLAGS += ("--patience", "--eval-start", *TEXT_FLAGS)
+EXCLUDED_FLAGS += ("--patience", "--eval-start", "--watch-gradients", *TEXT_FLAGS)
 """Options of the table that this program defines itself, or that do not apply to it."""
 AGREEMENT_STEPS = 200
 

@@ -46,6 +46,7 @@ EXCLUDED_FLAGS = (
     "--seed",
     "--patience",
     "--eval-start",
+    "--watch-gradients",
     "--dropout-masks",
     "--clip",
     "--layers",

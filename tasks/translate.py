@@ -66,7 +66,7 @@ PROGRAM = Program(
     data_help="",
     without=(
         *("--data", "--encoder", "--kernels", "--channels", "--pooling", "--vectors", "--static-copy"),
-        *("--class-weights", "--duplicates"),
+        *("--vectors-missing", "--vectors-scale", "--class-weights", "--duplicates"),
     ),
     add_arguments=add_arguments,
     own_arguments=("--task", "--encoding"),

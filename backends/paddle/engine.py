@@ -14,7 +14,7 @@ from backends.paddle.framework import paddle
 from backends.paddle.heads.decoder import select
 from backends.paddle.heads.pooled import class_weights
 from backends.paddle.model import Model
-from backends.paddle.optimizer import OPTIMIZERS, clip
+from backends.paddle.optimizer import OPTIMIZERS, clip, squares_of
 from backends.paddle.precision import prepare, reads_rounded
 from backends.paddle.runtime import DeviceClock, Inputs, native_device, set_precision, to_numpy, to_tensor
 from core import spec
@@ -52,13 +52,24 @@ class Engine(EngineBase):
         )
 
     def _apply(self, loss: paddle.Tensor, right: paddle.Tensor, learning_rate: float) -> paddle.Tensor:
-        """Clip the gradients and update; return loss, correct predictions and norm on the device."""
-        gradients = [parameter.grad for parameter in self._trainable.values() if parameter.grad is not None]
-        if self._rows is not None:
-            gradients.append(self._rows.values)
+        """Clip the gradients and update; return loss, correct predictions and norm on the device.
+
+        With `watch_gradients` the norms of the parameters `watched` follow.
+        """
+        named = self._gradients()
+        gradients, norms = list(named.values()), []
+        if self.training.watch_gradients:
+            self.watched, norms = list(named), [squares_of(gradients).sqrt()]
         norm = clip(gradients, self.training.clip_mode, self.training.clip_norm)
         self._optimizer.step(learning_rate, self._rows)
-        return paddle.stack([loss.detach(), right.astype(loss.dtype), norm])
+        figures = paddle.stack([loss.detach(), right.astype(loss.dtype), norm])
+        return paddle.concat([figures, *norms])
+
+    def _gradients(self) -> dict[str, paddle.Tensor]:
+        """Return the gradients of the last backward pass by name; that of an embedding by rows is [U, E]."""
+        found = {} if self._rows is None else {"embedding.weight": self._rows.values}
+        dense = {name: own.grad for name, own in self._trainable.items() if own.grad is not None}
+        return {**found, **dense}
 
     def _read(self, figures: list[paddle.Tensor]) -> list[list[float]]:
         """Read results of `_apply` of several steps; synchronizes the device."""
@@ -139,9 +150,7 @@ class Engine(EngineBase):
 
     def _sums(self, loss: paddle.Tensor, right: paddle.Tensor) -> tuple[paddle.Tensor, paddle.Tensor]:
         """Sum loss, correct predictions and gradients over all processes, in one all-reduce."""
-        gradients = [parameter.grad for parameter in self._trainable.values() if parameter.grad is not None]
-        if self._rows is not None:
-            gradients.append(self._rows.values)
+        gradients = list(self._gradients().values())
         with paddle.no_grad():
             figures = paddle.stack([loss.detach(), right.astype(loss.dtype)])
             whole = paddle.concat([figures, *(gradient.reshape([-1]) for gradient in gradients)])

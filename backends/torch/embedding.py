@@ -11,7 +11,7 @@ from backends.torch.linear import empty, stacked_shape
 from backends.torch.runtime import Inputs, to_tensor
 from core import spec
 from core.batch import BatchShard
-from core.models.embedding import STATIC_TABLE, TABLE
+from core.models.embedding import FIRST_DIGIT, STATIC_TABLE, TABLE
 
 nn, F = torch.nn, torch.nn.functional
 
@@ -31,16 +31,21 @@ class Embedding(nn.Module):
         self.read = None
         self.lookup = embedding.lookup
         self.rate = embedding.dropout
+        self.weight = self.static = None
+        """Table, and frozen second table of `static_copy`; None without."""
+        if embedding.lookup == "scalar":
+            return
         self.weight = empty(*stacked_shape(models, embedding.vocab_size, embedding.dim), dtype=dtype)
         self.weight.requires_grad_(embedding.trainable)
-        self.static = None
-        """Frozen second table, None without `static_copy`."""
         if embedding.static_copy:
             self.static = empty(*self.weight.shape, dtype=dtype)
             self.static.requires_grad_(False)
 
     def forward(self, inputs: Inputs, dropout: Dropout) -> torch.Tensor:
         """Return [B, L, E], or [B, L, 2E] with a static copy."""
+        if self.lookup == "scalar":
+            values = (inputs.ids - FIRST_DIGIT).unsqueeze(-1).to(inputs.mask.dtype)
+            return dropout(values * inputs.mask, "embedding", self.rate)
         weight = self.weight.detach() if self.by_rows else self.weight
         vectors = self.look_up(inputs.ids, weight)
         if self.by_rows and torch.is_grad_enabled():
@@ -84,5 +89,7 @@ class Embedding(nn.Module):
         return RowGradient(to_tensor(whole, vectors.device), vectors, self.weight.shape[0])
 
     def named(self) -> dict[str, nn.Parameter]:
+        if self.weight is None:
+            return {}
         own = {TABLE: self.weight}
         return own if self.static is None else {**own, STATIC_TABLE: self.static}

@@ -13,7 +13,7 @@ from backends.torch.framework import torch
 from backends.torch.heads.decoder import select
 from backends.torch.heads.pooled import class_weights
 from backends.torch.model import Model
-from backends.torch.optimizer import OPTIMIZERS, clip
+from backends.torch.optimizer import OPTIMIZERS, clip, squares_of
 from backends.torch.precision import prepare, reads_rounded
 from backends.torch.runtime import DeviceClock, Inputs, native_device, set_precision, to_numpy, to_tensor
 from core import spec
@@ -50,13 +50,24 @@ class Engine(EngineBase):
         )
 
     def _apply(self, loss: torch.Tensor, right: torch.Tensor, learning_rate: float) -> torch.Tensor:
-        """Clip the gradients and update; return loss, correct predictions and norm on the device."""
-        gradients = [parameter.grad for parameter in self._trainable.values() if parameter.grad is not None]
-        if self._rows is not None:
-            gradients.append(self._rows.values)
+        """Clip the gradients and update; return loss, correct predictions and norm on the device.
+
+        With `watch_gradients` the norms of the parameters `watched` follow.
+        """
+        named = self._gradients()
+        gradients, norms = list(named.values()), []
+        if self.training.watch_gradients:
+            self.watched, norms = list(named), [squares_of(gradients).sqrt()]
         norm = clip(gradients, self.training.clip_mode, self.training.clip_norm)
         self._optimizer.step(learning_rate, self._rows)
-        return torch.stack([loss.detach(), right.to(loss.dtype), norm])
+        figures = torch.stack([loss.detach(), right.to(loss.dtype), norm])
+        return torch.cat([figures, *norms])
+
+    def _gradients(self) -> dict[str, torch.Tensor]:
+        """Return the gradients of the last backward pass by name; that of an embedding by rows is [U, E]."""
+        found = {} if self._rows is None else {"embedding.weight": self._rows.values}
+        dense = {name: own.grad for name, own in self._trainable.items() if own.grad is not None}
+        return {**found, **dense}
 
     def _read(self, figures: list[torch.Tensor]) -> list[list[float]]:
         """Read results of `_apply` of several steps; synchronizes the device."""
@@ -132,9 +143,7 @@ class Engine(EngineBase):
 
     def _sums(self, loss: torch.Tensor, right: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Sum loss, correct predictions and gradients over all processes, in one all-reduce."""
-        gradients = [parameter.grad for parameter in self._trainable.values() if parameter.grad is not None]
-        if self._rows is not None:
-            gradients.append(self._rows.values)
+        gradients = list(self._gradients().values())
         with torch.no_grad():
             figures = torch.stack([loss.detach(), right.to(loss.dtype)])
             whole = torch.cat([figures, *(gradient.reshape(-1) for gradient in gradients)])

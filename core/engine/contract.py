@@ -26,7 +26,7 @@ computes on framework tensors and exchanges NumPy arrays. It is a package with e
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -65,13 +65,15 @@ PUBLIC_NAMES = (
 class StepStats:
     """Statistics of one training step.
 
-    `loss` as reduced by the spec; `right` of `counted` predictions were correct; `grad_norm` before clipping.
+    `loss` as reduced by the spec; `right` of `counted` predictions were correct; `grad_norm` before clipping, and
+    with `training.watch_gradients` the `norms` of every parameter by name.
     """
 
     loss: float
     right: int
     counted: int
     grad_norm: float
+    norms: dict[str, float] = field(default_factory=dict)
 
 
 class Engine(Protocol):

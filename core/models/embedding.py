@@ -8,12 +8,14 @@ from typing import Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from core.batch import Batch
+from core.batch import UNK, Batch
 from core.models.encoders.encoder import Places
 from core.models.parameters import Init, Parameter
 from core.models.types import Arrays, Dropout
 from core.schema import DropoutRate, Spec
 
+FIRST_DIGIT = UNK + 1
+"""Id of the digit 0."""
 TABLE, STATIC_TABLE = "embedding.weight", "embedding.static.weight"
 
 
@@ -21,8 +23,13 @@ class Embedding(Spec):
     vocab_size: int = Field(default=30000, ge=2)
     """Number of rows, including PAD (0) and UNK (1); set to the actual vocabulary size."""
     dim: int = Field(default=128, ge=1)
-    lookup: Literal["index", "one_hot"] = "index"
-    """`one_hot` multiplies by one-hot vectors: equal results, the textbook's view of look-up."""
+    lookup: Literal["index", "one_hot", "scalar"] = "index"
+    """How a token becomes a vector.
+
+    `one_hot` multiplies by one-hot vectors: equal results, the textbook's view of look-up. `scalar`: no table; a digit
+    is its value, one input of size 1 (`dim` 1). It is id - 2, as the ids of the digits 0 to 9 are 2 to 11; padding is
+    0. It needs data of digits.
+    """
     vectors: str | None = Field(default=None, min_length=1)
     """Pretrained vectors of size `dim`: `glove-6b-50d` or a path.
 
@@ -56,12 +63,20 @@ class Embedding(Spec):
             raise ValueError("vectors_missing and vectors_scale need vectors: set vectors, or omit them")
         return self
 
+    @model_validator(mode="after")
+    def _scalar_has_no_table(self):
+        if self.lookup == "scalar" and (self.dim != 1 or self.static_copy or self.vectors is not None):
+            raise ValueError("lookup scalar has no table: set dim 1, and omit static_copy and vectors")
+        return self
+
     @property
     def output_size(self) -> int:
         return 2 * self.dim if self.static_copy else self.dim
 
     def parameters(self) -> list[Parameter]:
-        """Return `embedding.weight` [V, E], and `embedding.static.weight` with `static_copy`."""
+        """Return `embedding.weight` [V, E], and `embedding.static.weight` with `static_copy`; none for `scalar`."""
+        if self.lookup == "scalar":
+            return []
         shape = self.vocab_size, self.dim
         trained = Parameter(TABLE, shape, self.init, self.dim, trainable=self.trainable, looked_up=True)
         if not self.static_copy:
@@ -73,6 +88,10 @@ class Embedding(Spec):
 
         PAD (id 0) maps to the zero vector, whatever row 0 contains.
         """
+        if self.lookup == "scalar":
+            dtype = next(iter(arrays.values())).dtype  # that of the layers: complex in a complex step
+            values = (batch.ids - FIRST_DIGIT).astype(dtype) * (batch.ids != 0)
+            return dropout(values[:, :, None], "embedding", self.dropout)
         vectors = np.concatenate([self._look_up(arrays[row.name], batch) for row in self.parameters()], axis=-1)
         return dropout(vectors * (batch.ids != 0)[:, :, None], "embedding", self.dropout)
 
@@ -85,5 +104,7 @@ class Embedding(Spec):
         return {"embedding": ((rows, width, self.output_size), self.dropout)}
 
     def describe(self) -> str:
+        if self.lookup == "scalar":
+            return "digits as numbers"
         copy = " and a static copy" if self.static_copy else ""
         return f"embedding {self.vocab_size:,} x {self.dim}{copy}"

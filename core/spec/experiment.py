@@ -47,6 +47,7 @@ ADDED: dict[int, tuple[str, ...]] = {
         "model.embedding.vectors_scale",
         "model.encoder.residual",
         "training.eval_start",
+        "training.watch_gradients",
         "model.encoder.padding",
         "text.half_width",
         "training.word_dropout",
@@ -73,6 +74,16 @@ class Experiment(Spec):
     def _vectors_are_of_words(self):
         if self.model.embedding.vectors is not None and self.data.kind not in TEXTS:
             raise ValueError("model.embedding.vectors needs text data: remove it for this task")
+        return self
+
+    @model_validator(mode="after")
+    def _scalars_are_digits(self):
+        if self.model.embedding.lookup != "scalar":
+            return self
+        if self.data.kind != "digits":
+            raise ValueError(f"model.embedding.lookup scalar needs data.kind digits, got {self.data.kind}: use index")
+        if self.training.word_dropout:
+            raise ValueError("model.embedding.lookup scalar has no value for UNK: set training.word_dropout 0")
         return self
 
     @model_validator(mode="after")

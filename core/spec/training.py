@@ -121,6 +121,8 @@ class Training(Spec):
     """
     word_dropout: DropoutRate = 0.0
     """Probability with which a training step reads UNK instead of a real token (`core/word_dropout.py`)."""
+    watch_gradients: bool = False
+    """Record the gradient norm of every parameter in every step, before clipping (`grad_norms` of the metrics)."""
     seed: int = Field(default=0, ge=0, lt=2**63)
     dtype: Dtype = "float32"
     """Precision of arrays and matrix products.

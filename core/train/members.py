@@ -43,7 +43,13 @@ def check_members(members: list[Member]) -> Training:
             )
         for dataset in (member.data.train, member.data.dev, member.data.test):
             check_dataset(dataset, own.model)
-    supported = {"bucket_batches": (0, 1), "patience": (None,), "dropout_masks": ("shared",), "eval_start": (False,)}
+    supported = {
+        "bucket_batches": (0, 1),
+        "patience": (None,),
+        "dropout_masks": ("shared",),
+        "eval_start": (False,),
+        "watch_gradients": (False,),
+    }
     for path, allowed in supported.items():
         if getattr(training, path) not in allowed:
             raise UserError(

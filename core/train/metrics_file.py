@@ -17,7 +17,7 @@ from core.train.state import in_this_format
 QUANTITIES = ("epoch", "loss", "accuracy")
 """Numbers of every line; a loss that is not finite is null."""
 OPTIONAL = ("counted", "tokens", "tokens_per_second", "device_share", "steps", "learning_rate", "grad_norm")
-"""Numbers that a line may have."""
+"""Numbers that a line may have, beside `grad_norms`: numbers by parameter, null for one that is not finite."""
 
 
 class MetricsFile:
@@ -116,6 +116,9 @@ def is_sound(line: object) -> bool:
         return False
     numbers = {name: line[name] for name in (*QUANTITIES, *OPTIONAL) if name in line}
     if line["split"] == "train" and (type(line.get("counted")) is not int or line["counted"] < 1):
+        return False
+    norms = line.get("grad_norms", {})
+    if not isinstance(norms, dict) or not all(norm is None or _is_number(norm) for norm in norms.values()):
         return False
     nullable = ("loss", "grad_norm", "device_share")
     return all(_is_number(value) or (value is None and name in nullable) for name, value in numbers.items())

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -33,6 +34,8 @@ class Interval:
     loss: float
     accuracy: float
     tokens_per_second: float
+    grad_norms: dict[str, float] = field(default_factory=dict)
+    """By parameter, with `training.watch_gradients`."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,11 @@ def train(
         loop.save()  # before the first step, so that a run stopped at any moment can be resumed
     loop.run()
     return session.state
+
+
+def significant(norm: float) -> float | None:
+    """Return a norm with six significant digits, None if it is not finite."""
+    return float(f"{norm:.6g}") if math.isfinite(norm) else None
 
 
 class _Loop(TrainingLoop):
@@ -156,6 +164,8 @@ class _Loop(TrainingLoop):
                 tokens_per_second=round(speed, 1),
                 device_share=share,
             )
+            if step.norms:
+                line["grad_norms"] = {name: significant(norm) for name, norm in step.norms.items()}
         self.folder.append_metrics(self.pending)
         for line, step in zip(self.pending, stats, strict=True):
             check_finite(step.loss, "the loss", line["step"])
@@ -169,6 +179,7 @@ class _Loop(TrainingLoop):
                 loss=sum(weight * step.loss for weight, step in zip(weights, stats, strict=True)) / counted,
                 accuracy=sum(step.right for step in stats) / counted,
                 tokens_per_second=speed,
+                grad_norms={name: sum(step.norms[name] for step in stats) / len(stats) for name in stats[0].norms},
             )
         )
         self.pending = []

@@ -30,7 +30,15 @@ class Choices:
 
 
 def classifier_head(model: Model, where: str) -> PooledHead:
-    """Return the head of a classifier of texts. Raises UserError for another one, which is not converted."""
+    """Return the head of a classifier of texts. Raises UserError for a model that is not converted."""
     if not isinstance(model.head, PooledHead):
         raise UserError(f"{where}: head of kind {model.head.kind}, but only classifiers of texts are converted")
+    odd = {
+        f"encoder of kind {model.encoder.kind}": model.encoder.kind == "none",
+        "residual layers": getattr(model.encoder, "residual", False),
+        f"pooling {model.head.pooling}": model.head.pooling in ("ends", "attention"),
+        f"lookup {model.embedding.lookup}": model.embedding.lookup == "scalar",
+    }
+    if found := next((name for name, has in odd.items() if has), None):
+        raise UserError(f"{where}: {found}: not converted, the run folder itself opens in both frameworks")
     return model.head

@@ -111,6 +111,7 @@ OPTIONS = {
         Option("--eval-start", ("training.eval_start",), "evaluate on dev before the first step, too"),
         Option("--patience", ("training.patience",), "early-stopping patience, in evaluations"),
         Option("--word-dropout", ("training.word_dropout",), "probability of reading UNK in training"),
+        Option("--watch-gradients", ("training.watch_gradients",), "record gradient norms by parameter, and draw them"),
         Option("--seed", ("training.seed",), "seed of initialization, shuffling and dropout"),
         Option("--dtype", ("training.dtype",), "training precision; tf32 needs a GPU"),
         Option("--dropout-masks", ("training.dropout_masks",), "dropout masks: shared, or native per backend"),

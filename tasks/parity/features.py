@@ -21,6 +21,7 @@ FEATURES: dict[str, Callable[[Experiment], object]] = {
     "hidden layer of the head": lambda e: getattr(e.model.head, "hidden_size", None),
     "one logit": lambda e: getattr(e.model.head, "one_logit", False),
     "one-hot lookup": lambda e: e.model.embedding.lookup == "one_hot",
+    "scalar lookup": lambda e: e.model.embedding.lookup == "scalar",
     "static copy of the embedding": lambda e: e.model.embedding.static_copy,
     "frozen embedding": lambda e: not e.model.embedding.trainable,
     "class weights": lambda e: e.training.class_weights,

@@ -23,9 +23,9 @@ def check_installed() -> None:
 class EventLog:
     """Write scalars during training (`core.train.trainer.Observer`).
 
-    `loss/train`, `accuracy/train` and `tokens_per_second` are means over the steps of an interval; `loss/dev` and
-    `accuracy/dev` are those of an evaluation. If a resumed run starts from `from_step`, TensorBoard hides the events
-    that an earlier segment wrote beyond it.
+    `loss/train`, `accuracy/train` and `tokens_per_second` are means over the steps of an interval, as are the norms
+    `gradient/NAME` of `training.watch_gradients`; `loss/dev` and `accuracy/dev` are those of an evaluation. If a
+    resumed run starts from `from_step`, TensorBoard hides the events that an earlier segment wrote beyond it.
     """
 
     def __init__(self, run: Path, from_step: int) -> None:
@@ -49,7 +49,8 @@ class EventLog:
 
     def on_interval(self, interval: Interval) -> None:
         figures = {"loss/train": interval.loss, "accuracy/train": interval.accuracy}
-        self._write(interval.step, {**figures, "tokens_per_second": interval.tokens_per_second})
+        norms = {f"gradient/{name}": norm for name, norm in interval.grad_norms.items()}
+        self._write(interval.step, {**figures, "tokens_per_second": interval.tokens_per_second, **norms})
 
     def on_evaluating(self, done: int, total: int) -> None:
         pass

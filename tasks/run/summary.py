@@ -13,6 +13,8 @@ from tasks.cli.console import console, fact
 from tasks.cli.paths import quoted
 from tasks.run.present import presenter
 
+GRADIENTS = "gradients.png"
+"""Picture of the gradient norms by layer, in the folder of a run with `watch_gradients`."""
 WIDTH = 16
 """Width of the label column in the last lines of a run."""
 
@@ -66,6 +68,8 @@ def report(task: Task, run: Run, result: dict, example: str) -> None:
         + (f", peak memory {memory:,} MB)" if memory else ")")
     )
     fact("curves", str(folder.path / "curves.png"), WIDTH)
+    if run.experiment.training.watch_gradients:
+        fact("gradients", str(folder.path / GRADIENTS), WIDTH)
     for name, picture in presenter(experiment).PICTURES.items():
         if (folder.path / picture).is_file():
             fact(name, str(folder.path / picture), WIDTH)

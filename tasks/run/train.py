@@ -12,6 +12,7 @@ from core.engine.contract import Engine
 from core.engine.processes import ProcessGroup
 from core.errors import UserError
 from core.plots.curves import draw_curves
+from core.plots.gradients import draw_gradients
 from core.spec.experiment import Experiment
 from core.train.record import Run, create_run, reopen_run
 from core.train.results import evaluate_best, summarize_run
@@ -27,7 +28,7 @@ from tasks.run import event_files
 from tasks.run.present import presenter
 from tasks.run.present.pictures import draw_or_note
 from tasks.run.signals import stop_signals
-from tasks.run.summary import Task, describe, report
+from tasks.run.summary import GRADIENTS, Task, describe, report
 from tasks.run.worker import Request, Worker
 
 
@@ -115,6 +116,7 @@ def _run(task: Task, run: Run, engine: Engine, group: ProcessGroup, options: Tra
         return 0
     result = summarize_run(run, found)
     draw_or_note("curves.png", lambda: _draw_curves(run, run.title, result["test"]))
+    _watch(run)
     example = presenter(run.experiment).save(run, found, options.cache)
     run.folder.write_result(result)
     report(task, run, result, example)
@@ -144,8 +146,16 @@ def _show_stopped(task: Task, run: Run) -> None:
     """Draw the curves so far and print the resume command."""
     step, (_, steps) = run.state.step, total_steps(run.experiment, run.data.train)
     draw_or_note("curves.png", lambda: _draw_curves(run, f"{run.title} (stopped at step {step})"))
+    _watch(run)
     console.print(f"stopped at step {step} of {steps}, checkpoint saved. Resume with:")
     console.print(literal(f"  python -m {task.program} --resume {quoted(run.folder.path)}"))
+
+
+def _watch(run: Run) -> None:
+    """Draw gradients.png if the run recorded gradient norms."""
+    if run.experiment.training.watch_gradients:
+        path, title = run.folder.path / GRADIENTS, f"{run.title}: gradient norms by layer"
+        draw_or_note(GRADIENTS, lambda: draw_gradients(run.folder.read_metrics(), title, path))
 
 
 def _draw_curves(run: Run, title: str, test: dict | None = None) -> None:

@@ -68,6 +68,8 @@ def experiment_of(changes: dict[str, object]) -> Experiment:
         del small["model.encoder.hidden_size"]
     if kept.get("training.shuffle") is False:
         small["training.bucket_batches"] = 0
+    if kept.get("model.embedding.lookup") == "scalar":
+        small["model.embedding.dim"] = 1
     return replace(PARITY_SPEC, {**kept, **small})
 
 
@@ -285,6 +287,7 @@ def test_features_that_a_spec_does_not_use():
         "SGD with momentum",
         "clipping by value",
         "residual layers",
+        "scalar lookup",
     }
     assert set(not_exercised([PARITY_SPEC, every])) == left
     assert {"weight decay", "class weights", "hidden layer of the head"} <= set(not_exercised([PARITY_SPEC]))

@@ -18,10 +18,11 @@ from backends import implementations
 from core.analysis.gradient_flow import powers, state_gradients
 from core.batch import pad
 from core.data.sources import digit_sums
-from core.data.sources.digit_sums import BOOK_LENGTHS, FIRST_ID
+from core.data.sources.digit_sums import BOOK_LENGTHS
 from core.engine.executor import Executor
 from core.engine.reference import ReferenceEngine
 from core.errors import UserError
+from core.models.embedding import FIRST_DIGIT
 from core.models.encoders.recurrent import CELLS, WEIGHT_KINDS
 from core.models.heads.pooled import cross_entropy
 from core.parity.instances import random_parameters
@@ -98,11 +99,11 @@ def test_other_lengths_copies_and_seeds(rng):
 
 def test_prepared_digits_are_a_text_task():
     prepared = digit_sums.prepare(DigitSums(length=5))
-    assert prepared.vocabulary.tokens[FIRST_ID:] == list("0123456789")
+    assert prepared.vocabulary.tokens[FIRST_DIGIT:] == list("0123456789")
     rows, labels = digit_sums.draw(DigitSums(length=5))["train"]
     batch = prepared.train.batch(np.array([7, 290]))
-    assert (batch.ids - FIRST_ID == rows[[7, 290]]).all() and (batch.labels == labels[[7, 290]]).all()
-    assert prepared.vocabulary.counts[FIRST_ID:] == np.bincount(rows.reshape(-1), minlength=10).tolist()
+    assert (batch.ids - FIRST_DIGIT == rows[[7, 290]]).all() and (batch.labels == labels[[7, 290]]).all()
+    assert prepared.vocabulary.counts[FIRST_DIGIT:] == np.bincount(rows.reshape(-1), minlength=10).tolist()
 
 
 def test_the_recipe_starts_like_the_book_s_layers():

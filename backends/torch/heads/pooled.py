@@ -36,7 +36,7 @@ class Attention(nn.Module):
         inner = torch.tanh(linear(rounded(flat, self.rounds), self.weight, None))
         scores = linear(rounded(inner, self.rounds), self.score, None).reshape(mask.shape)
         scores = torch.where(mask > 0, scores, torch.full_like(scores, float("-inf")))
-        terms = torch.exp(scores - scores.detach().amax(dim=1, keepdim=True))
+        terms = torch.exp(scores - scores.detach().amax(dim=1, keepdim=True)) * mask
         return terms / terms.sum(dim=1, keepdim=True)
 
     def named(self, prefix: str) -> dict[str, nn.Parameter]:

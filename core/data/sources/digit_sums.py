@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from core.batch import UNK
 from core.data.dataset import Dataset, Prepared
 from core.data.vocabulary import PAD_TOKEN, UNK_TOKEN, Vocabulary
+from core.models.embedding import FIRST_DIGIT
 from core.spec.data import DigitSums
 
 BOOK_LENGTHS = tuple(range(5, 40, 5))
@@ -21,8 +21,6 @@ BOOK_LENGTHS = tuple(range(5, 40, 5))
 DIGITS = tuple("0123456789")
 SUMS = tuple(str(total) for total in range(19))
 """Class names."""
-FIRST_ID = UNK + 1
-"""Id of the digit 0, after PAD and UNK."""
 
 
 def draw(data: DigitSums) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -60,7 +58,7 @@ def prepare(data: DigitSums) -> Prepared:
     summary: dict[str, Any] = {"dev_split": "generated", "test_split": "generated"}
     for part, (digits, labels) in parts.items():
         count, length = digits.shape
-        tokens = (digits.reshape(-1) + FIRST_ID).astype(np.int32)
+        tokens = (digits.reshape(-1) + FIRST_DIGIT).astype(np.int32)
         names = [f"{part}/{row}" for row in range(count)]
         datasets[part] = Dataset(tokens, np.arange(count + 1) * length, {"label": labels}, names, tuple(SUMS))
         summary[part] = {"documents": count, "per_class": np.bincount(labels, minlength=len(SUMS)).tolist()}

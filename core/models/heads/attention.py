@@ -51,17 +51,23 @@ def attend(
     """
     keys, values, real = state.keys, state.values, state.real
     if kind == "dot":
-        products = [(h * keys[:, None, s]).sum(axis=-1) for s in range(keys.shape[1])]
-        scores = np.stack(products, axis=-1) / np.sqrt(h.shape[-1])
+        scores = np.einsum("bmh,bsh->bms", h, keys) / np.sqrt(h.shape[-1])
     else:
-        queries = rounded(h) @ rounded(arrays[QUERY]).T
+        queries = product(rounded(h), rounded(arrays[QUERY]))
         hidden = np.tanh(queries[:, :, None] + keys[:, None])  # [B, M, S, H]
-        scores = (rounded(hidden) * rounded(arrays[VALUE])[0]).sum(axis=-1)
+        scores = np.einsum("bmsh,h->bms", rounded(hidden), rounded(arrays[VALUE])[0])
     weights = masked_softmax(scores, real[:, None])
+    if h.shape[1] == 1:  # a step of decoding
+        return weights, (weights[:, 0, :, None] * values).sum(axis=1)[:, None]
     context = np.zeros((*h.shape[:2], values.shape[-1]), dtype=weights.dtype)
     for s in range(values.shape[1]):
         context = context + weights[:, :, s, None] * values[:, None, s]
     return weights, context
+
+
+def product(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Return x W^T for x [B, M, in] and `weight` [out, in]: for a single step in one product, else row by row."""
+    return (x[:, 0] @ weight.T)[:, None] if x.shape[1] == 1 else x @ weight.T
 
 
 def masked_softmax(scores: np.ndarray, real: np.ndarray) -> np.ndarray:

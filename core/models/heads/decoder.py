@@ -25,7 +25,7 @@ from core.decoding import decode
 from core.errors import UserError
 from core.models.encoders.encoder import Encoded, Encoder, Places, States
 from core.models.encoders.recurrent import Cell, RecurrentEncoder, layer_weights, recurrent_states
-from core.models.heads.attention import KEY, Score, attend, attention_parameters
+from core.models.heads.attention import KEY, Score, attend, attention_parameters, product
 from core.models.heads.decoder_scores import DecoderEvaluation, outcomes_of, summarize_outputs
 from core.models.heads.decoder_state import DecoderState
 from core.models.heads.head import Head
@@ -186,7 +186,7 @@ class DecoderHead(Head):
             found["attention"] = weights * real[:, :, None]
             x = np.concatenate([x, context * real[:, :, None]], axis=-1)
         features = dropout(x, "head.features", self.dropout)
-        found["logits"] = rounded(features) @ rounded(arrays["head.weight"]).T + arrays["head.bias"]
+        found["logits"] = product(rounded(features), rounded(arrays["head.weight"])) + arrays["head.bias"]
         return found, replace(state, layers=tuple(last))
 
     def step(self, arrays: Arrays, state: DecoderState, ids: np.ndarray, rounded: Rounding = exactly):

@@ -70,6 +70,9 @@ class PooledHead(Head):
         """Return the number P of pooled features, of F = `features` per token."""
         return 2 * features if self.pooling == "ends" else features
 
+    def values_per_token(self, features: int) -> int:
+        return features if self.pooling == "attention" else 0
+
     def parameters(self, features: int) -> list[Parameter]:
         """Return the rows of `attention` and of the optional hidden layer, then `head.weight` [C, P], `head.bias` [C].
 

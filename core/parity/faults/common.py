@@ -18,6 +18,15 @@ def _pad_vector(side: ModuleType) -> Patches:
     return [(side.embedding.Embedding, "forward", forward)]
 
 
+def _digits_by_id(side: ModuleType) -> Patches:
+    original = side.embedding.Embedding.forward
+
+    def forward(self, inputs, dropout):
+        return original(self, inputs, dropout) + inputs.mask * 2.0
+
+    return [(side.embedding.Embedding, "forward", forward)]
+
+
 def _mean_over_padded_length(side: ModuleType) -> Patches:
     head = side.heads.pooled.PooledHead
     original = head.pool
@@ -144,10 +153,18 @@ def _restarted_count(side: ModuleType) -> Patches:
 
 
 ADAM = {"training.optimizer": {"kind": "adam"}}
+SCALAR = {"lookup": "scalar", "dim": 1, "vocab_size": 20}
 DROPPING = {"model.embedding.dropout": 0.5}
 
 FAULTS = {
     "pad-vector": Fault("the word vector of PAD is not zero", 1, "embedding", _pad_vector),
+    "digits-by-id": Fault(
+        "scalar look-up reads the id of a digit, not its value",
+        1,
+        "embedding",
+        _digits_by_id,
+        {"data": {"kind": "digits"}, "model.head.classes": 19, "model.embedding": SCALAR},
+    ),
     "mean-over-padded-length": Fault(
         "mean pooling divides by the padded length",
         1,

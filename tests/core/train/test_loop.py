@@ -16,7 +16,8 @@ from core.engine.executor import Executor
 from core.engine.reference import ReferenceEngine
 from core.errors import UserError
 from core.models.heads.scores import summarize
-from core.models.model import initial_parameters
+from core.models.model import initial_parameters, parameter_table
+from core.plots.gradients import draw_gradients, norms_by_layer
 from core.rng import dropout_mask, native_seed
 from core.spec.experiment import Experiment, replace
 from core.spec.training import Schedule, Training, learning_rate
@@ -160,6 +161,34 @@ def test_statistics_of_a_step(backend, data):
     (stats,) = engine.collect()
     assert stats.loss == pytest.approx(loss, rel=1e-12) and stats.right == right
     assert stats.grad_norm == pytest.approx(math.sqrt(sum((g**2).sum() for g in gradients.values())), rel=1e-12)
+
+
+@pytest.mark.parametrize("implementation", ["builtin", "fast"])
+def test_gradient_norms_of_every_parameter(backend, data, tmp_path, implementation):
+    """Before clipping, by name, as the engine's gradients have them; `fast` holds the embedding's by rows."""
+    changes = {"training.watch_gradients": True, "training.clip_norm": 1e-3, "training.epochs": 1}
+    experiment = replace(SMALL, changes)
+    engine, batch = new_engine(backend, experiment, implementation), data[0].batch(np.arange(3, 14))
+    _, gradients = engine.gradients(batch, 0)
+    engine.train_step(batch, 0, 0.01)
+    (stats,) = engine.collect()
+    wanted = {name: math.sqrt((gradient**2).sum()) for name, gradient in gradients.items()}
+    assert stats.norms.keys() == wanted.keys() == {row.name for row in parameter_table(SMALL.model)}
+    assert stats.norms == pytest.approx(wanted, rel=1e-12)
+    assert math.hypot(*stats.norms.values()) == pytest.approx(stats.grad_norm, rel=1e-12)
+    _, folder, _, watcher = run(backend, experiment, data, tmp_path / "run")
+    lines = lines_of(folder, "train")
+    for line in lines:
+        assert math.hypot(*line["grad_norms"].values()) == pytest.approx(line["grad_norm"], rel=1e-5)
+    mean = np.mean([line["grad_norms"]["head.bias"] for line in lines])
+    assert watcher.intervals[0].grad_norms["head.bias"] == pytest.approx(mean, rel=1e-5)
+    steps, layers = norms_by_layer(folder.read_metrics())
+    assert steps == list(range(1, 7)) and set(layers) == {"embedding", "encoder.l0", "head"}
+    assert layers["head"][0] == pytest.approx(
+        math.hypot(lines[0]["grad_norms"]["head.weight"], lines[0]["grad_norms"]["head.bias"]), rel=1e-5
+    )
+    draw_gradients(folder.read_metrics(), "title", tmp_path / "gradients.png")
+    assert (tmp_path / "gradients.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_summed_loss_is_shown_per_text(backend, data, tmp_path):
