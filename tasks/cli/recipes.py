@@ -128,7 +128,7 @@ TAG: dict[str, dict[str, object]] = {
         "model.encoder.hidden_size": 128,
         "model.head": {"kind": "tokens", "dropout": 0.1, "crf": True},
         "training.batch_size": 16,
-        "training.epochs": 6,
+        "training.epochs": 4,
         "training.optimizer.learning_rate": 1e-2,
         "training.schedule.kind": "one_cycle",
         "training.clip_mode": "global",
