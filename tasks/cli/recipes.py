@@ -141,6 +141,7 @@ TAG["pos"] = {
     **TAG["segment"],
     "data": {"kind": "tagged", "labels": "tags"},
     "text.tokenizer": "whitespace",
+    "text.lowercase": False,
     "model.head": {"kind": "tokens", "dropout": 0.3},
     "model.embedding.dropout": 0.3,
     "training.optimizer.learning_rate": 3e-3,
