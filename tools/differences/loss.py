@@ -73,8 +73,8 @@ def log_softmax_floor():
     SECTION,
     "The softmax of masked scores",
     torch="`softmax` and `exp` of minus infinity are exactly 0.",
-    paddle="On the CPU, `softmax` has the lower limit of `log_softmax`, -64. `exp` of minus infinity is a denormal number"
-    " in a tensor of several numbers.",
+    paddle="On the CPU, `softmax` has the lower limit of `log_softmax`, -64. `exp` of minus infinity is a denormal"
+    " number in a tensor of several numbers.",
     effect="Weight of a score of minus infinity beside one of 0, in float64: PyTorch {torch:g}, Paddle {paddle:.1e};"
     " `exp` of it in a tensor of 8: PyTorch {torch_exp:g}, Paddle {paddle_exp:.1e}.",
     ours="Attention multiplies by the mask after `exp`, so that padding has the weight 0: `Attention` in"
