@@ -443,6 +443,7 @@ def test_evaluation_of_other_splits(place):
     done = call("evaluate", place.any_run, *options, "dev")
     assert done.code == 0 and f"dev accuracy {dev:.4f}" in done.out and "predictions.csv" not in done.out
     assert "train accuracy" in call("evaluate", place.any_run, *options, "train").out
+    refused("evaluate", place.any_run, *options, "all", says=("--split all", "test", "dev", "train"))
 
 
 def test_evaluation_counts_changed_predictions(place, finished):
@@ -675,7 +676,6 @@ def test_resume_needs_the_optimizer_state(place, stopped, refused):
         (("predict", "runs/none", "text"), "runs/none"),
         (("evaluate", "runs/none"), "runs/none"),
         (("predict",), "RUN"),
-        (("evaluate", "x", "--split", "all"), ("--split all", "test", "dev", "train")),
         (("predict", "x", "text", "--device", "tpu"), ("--device tpu", "auto")),
         (("--hid", "8"), "--hid"),
         (("--hidden", "0", "--lr", "0.1"), "--hidden 0"),
@@ -759,7 +759,7 @@ def test_unreadable_data(place, refused, tmp_path, fault):
         (b"{", "not JSON"),
         (b"\xff{}", "not UTF-8 at byte 0"),
         (b"[1]", "JSON object"),
-        (b'{"format": 4}', "update seqtwin"),
+        (b'{"format": 5}', "update seqtwin"),
         (b'{"training": {"epochs": 0}}', "training.epochs"),
         (b'{"experiment": {"trainning": {}}}', "trainning"),
     ],
