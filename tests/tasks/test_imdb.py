@@ -437,7 +437,7 @@ def test_best_checkpoint_is_evaluated_on_test(place, tmp_path, monkeypatch):
     assert max(np.abs(best[name] - last[name]).max() for name in best) > 0.01
 
 
-def test_evaluation_of_other_splits(place):
+def test_evaluation_of_other_splits(place, refused):
     dev = RunFolder.open(place.any_run).read_result()["dev"]["accuracy"]
     options = ("--cache-dir", place.cache, "--backend", "numpy", "--split")
     done = call("evaluate", place.any_run, *options, "dev")
