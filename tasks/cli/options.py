@@ -11,6 +11,7 @@ from core.engine import devices
 from core.errors import UserError
 from core.schema import FieldType, field_type
 from core.spec.experiment import Experiment, replace
+from tasks.cli.defaults import ABSENT, defaults, shown_value, value_at
 from tasks.cli.recipes import RECIPES, recipe
 
 
@@ -140,21 +141,21 @@ def add_options(
 ) -> None:
     """Add the table's options except `without`; the help shows their defaults in `bases`.
 
-    `bases` are the recipes of tasks.imdb by default; `helps` overrides the help text of some flags. Options of fields
-    that the head and the data of all bases lack are left out.
+    `bases` are the recipes of tasks.imdb by default; `helps` overrides the help text of some flags. The
+    options of a decoder need a base with one.
     """
     bases = bases or {name: recipe(name) for name in RECIPES}
     trees = {name: base.model_dump(mode="json") for name, base in bases.items()}
     for title, options in OPTIONS.items():
         if title == DECODER and not any(base.model.head.kind == DECODER for base in bases.values()):
             continue
-        offered = [option for option in options if option.flag not in without and _has_place(option, trees)]
+        offered = [option for option in options if option.flag not in without]
         if not offered:
             continue
         group = parser.add_argument_group(title)
         for option in offered:
-            shown = {name: _shown(_get(tree, option.paths[0]), option.null) for name, tree in trees.items()}
-            default = _defaults(shown)
+            shown = {name: shown_value(value_at(tree, option.paths[0]), option.null) for name, tree in trees.items()}
+            default = defaults(shown)
             text = f"{(helps or {}).get(option.flag, option.help)}{f' [{default}]' if default else ''}"
             if option.field.type is bool:
                 group.add_argument(option.flag, action=argparse.BooleanOptionalAction, default=None, help=text)
@@ -168,26 +169,6 @@ def add_options(
         metavar="FIELD=VALUE",
         help="set any spec field by dotted name",
     )
-
-
-def _has_place(option: Option, trees: dict[str, dict]) -> bool:
-    """Return whether the option applies: the kinds of head and data are those of the task, no option chooses others."""
-    path = option.paths[0]
-    fixed = path.startswith(("model.head.", "data."))
-    return not fixed or any(_get(tree, path) is not _ABSENT for tree in trees.values())
-
-
-def _defaults(shown: dict[str, str]) -> str:
-    """Return the default of the first recipe, and the recipes with another one; "" for a field that a recipe lacks."""
-    recipes_of: dict[str, list[str]] = {}
-    for name, value in shown.items():
-        if value:
-            recipes_of.setdefault(value, []).append(name)
-    first = next(iter(shown.values()))
-    named = (f"{', '.join(names)}: {value}" for value, names in recipes_of.items() if value != first)
-    if not first and len(recipes_of) == 1:
-        return next(iter(recipes_of))
-    return "; ".join([first, *named] if first else named)
 
 
 def _numbers(text: str) -> list[int]:
@@ -219,17 +200,17 @@ def apply_options(experiment: Experiment, arguments: argparse.Namespace) -> Expe
         if (
             leaf == "kind"
             and field_type(Experiment, part).several
-            and value != _get(experiment.model_dump(), option.paths[0])
+            and value != value_at(experiment.model_dump(), option.paths[0])
         ):
             # Another kind has other fields, so its own defaults replace them.
             experiment = replace(experiment, {part: {"kind": value}}, f"{option.flag} {value}")
     tree = experiment.model_dump(mode="json")
     changes: dict[str, object] = {}
     for option, value in given.items():
-        paths = [path for path in option.paths if _get(tree, path) is not _ABSENT]
+        paths = [path for path in option.paths if value_at(tree, path) is not ABSENT]
         if not paths:
             part, _, leaf = option.paths[0].rpartition(".")
-            kind = _get(tree, f"{part}.kind")
+            kind = value_at(tree, f"{part}.kind")
             raise UserError(f"{option.flag}: {part} of kind {kind} has no {leaf}: omit it, or choose another kind")
         changes.update(dict.fromkeys(paths, None if value == option.null else value))
     for assignment in arguments.set:
@@ -258,27 +239,3 @@ def _with_flag(message: str, arguments: argparse.Namespace) -> str:
             if value is not None and same_field:
                 return message.replace("options:", f"{option.flag} {value}:", 1)
     return message
-
-
-_ABSENT = object()
-
-
-def _get(tree: dict, path: str) -> object:
-    """Return the value at a path, or `_ABSENT` if the chosen kinds lack the field."""
-    for part in path.split("."):
-        if not isinstance(tree, dict) or part not in tree:
-            return _ABSENT
-        tree = tree[part]
-    return tree
-
-
-def _shown(value: object, null: str | None) -> str:
-    if value is _ABSENT:
-        return ""
-    if value is None:
-        return null or "off"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, list | tuple):
-        return ",".join(map(str, value))
-    return f"{value:g}" if isinstance(value, float) else str(value)
