@@ -101,7 +101,7 @@ class Experiment(Spec):
     def _a_weight_for_each_class(self):
         weights, classes = self.training.class_weights, self.model.head.classes
         if weights is not None and getattr(self.model.head, "crf", False):
-            raise ValueError("training.class_weights is not supported by model.head.crf: remove one of them")
+            raise ValueError("`training.class_weights` is not supported with `model.head.crf`: remove one of them")
         if weights is not None and not classes:
             raise ValueError(f"training.class_weights is not supported by head.kind {self.model.head.kind}: remove it")
         if isinstance(weights, tuple) and self.known_classes is not None and len(weights) != classes:

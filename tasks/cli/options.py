@@ -140,22 +140,21 @@ def add_options(
 ) -> None:
     """Add the table's options except `without`; the help shows their defaults in `bases`.
 
-    `bases` are the recipes of tasks.imdb by default; `helps` overrides the help text of some flags.
+    `bases` are the recipes of tasks.imdb by default; `helps` overrides the help text of some flags. Options of fields
+    that the head and the data of all bases lack are left out.
     """
     bases = bases or {name: recipe(name) for name in RECIPES}
     trees = {name: base.model_dump(mode="json") for name, base in bases.items()}
     for title, options in OPTIONS.items():
         if title == DECODER and not any(base.model.head.kind == DECODER for base in bases.values()):
             continue
-        offered = [option for option in options if option.flag not in without]
+        offered = [option for option in options if option.flag not in without and _has_place(option, trees)]
         if not offered:
             continue
         group = parser.add_argument_group(title)
         for option in offered:
             shown = {name: _shown(_get(tree, option.paths[0]), option.null) for name, tree in trees.items()}
-            values = {name: value for name, value in shown.items() if value}  # a recipe of another kind lacks the field
-            described = "; ".join(f"{name}: {value}" for name, value in values.items())
-            default = next(iter(values.values()), "") if len(set(values.values())) < 2 else described
+            default = _defaults(shown)
             text = f"{(helps or {}).get(option.flag, option.help)}{f' [{default}]' if default else ''}"
             if option.field.type is bool:
                 group.add_argument(option.flag, action=argparse.BooleanOptionalAction, default=None, help=text)
@@ -169,6 +168,26 @@ def add_options(
         metavar="FIELD=VALUE",
         help="set any spec field by dotted name",
     )
+
+
+def _has_place(option: Option, trees: dict[str, dict]) -> bool:
+    """Return whether the option applies: the kinds of head and data are those of the task, no option chooses others."""
+    path = option.paths[0]
+    fixed = path.startswith(("model.head.", "data."))
+    return not fixed or any(_get(tree, path) is not _ABSENT for tree in trees.values())
+
+
+def _defaults(shown: dict[str, str]) -> str:
+    """Return the default of the first recipe, and the recipes with another one; "" for a field that a recipe lacks."""
+    recipes_of: dict[str, list[str]] = {}
+    for name, value in shown.items():
+        if value:
+            recipes_of.setdefault(value, []).append(name)
+    first = next(iter(shown.values()))
+    named = (f"{', '.join(names)}: {value}" for value, names in recipes_of.items() if value != first)
+    if not first and len(recipes_of) == 1:
+        return next(iter(recipes_of))
+    return "; ".join([first, *named] if first else named)
 
 
 def _numbers(text: str) -> list[int]:

@@ -878,6 +878,11 @@ def test_help_of_training(capsys):
     out = help_of(capsys, "--help")
     assert help_of(capsys, "train", "--help") == out
     for option in (option for group in OPTIONS.values() for option in group):
+        section, _, field = option.paths[0].rpartition(".")
+        if section in ("model.head", "data") and not hasattr(operator.attrgetter(section)(recipe("default")), field):
+            # Of another kind of head or data, which no option chooses.
+            assert option.flag not in out
+            continue
         shown = re.search(rf" {option.flag}(?:, --no-\S+)? [^\[\]]*\[([^\]]*)\]", out.partition("options:")[2])
         assert shown, option.flag
         for name in RECIPES:
