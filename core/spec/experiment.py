@@ -9,6 +9,7 @@ that field.
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 from collections.abc import Mapping
@@ -135,7 +136,7 @@ def replace(experiment: Experiment, changes: Mapping[str, object], where: str = 
         if not isinstance(node, dict) or leaf not in node:
             known = ", ".join(node) if isinstance(node, dict) else "none"
             raise UserError(f"{where}: no field {path} in the spec: choose one of its section (fields: {known})")
-        node[leaf] = value
+        node[leaf] = copy.deepcopy(value)  # later changes must not reach into the given section
     return parse_experiment(tree, where)
 
 

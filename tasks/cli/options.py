@@ -88,7 +88,7 @@ OPTIONS = {
         Option("--longest", ("data.longest",), "longest sequence, for reverse"),
         Option("--beyond", ("data.beyond",), "longest sequence of its test set beyond"),
         Option("--examples", ("data.examples",), "generated examples of all splits"),
-        Option("--data-seed", ("data.seed",), "seed of the generated examples"),
+        Option("--examples-seed", ("data.seed",), "seed of the generated examples"),
     ),
     "text": (
         Option("--tokenizer", ("text.tokenizer",), "tokenizer"),

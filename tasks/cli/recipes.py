@@ -196,9 +196,20 @@ GENERATED: dict[str, object] = {
 """Changes of all generated pairs."""
 
 TRANSLATE: dict[str, dict[str, object]] = {
-    "addition": {**GENERATED, "data": {"kind": "pairs", "source": "addition"}},
-    "reverse": {**GENERATED, "data": {"kind": "pairs", "source": "reverse"}},
-    "dates": {**GENERATED, "data": {"kind": "pairs", "source": "dates"}},
+    # Chosen by exact match on dev, seed 0: 0.996; without attention 0.984 (docs/translate.md).
+    "addition": {
+        **GENERATED,
+        "model.head.max_output": 16,
+        "training.epochs": 60,
+        "data": {"kind": "pairs", "source": "addition"},
+    },
+    "reverse": {**GENERATED, "training.epochs": 25, "data": {"kind": "pairs", "source": "reverse"}},
+    "dates": {
+        **GENERATED,
+        "model.head.max_output": 16,
+        "training.epochs": 15,
+        "data": {"kind": "pairs", "source": "dates"},
+    },
     "file": {
         **GENERATED,
         "text.tokenizer": "words",

@@ -55,11 +55,16 @@ def headline(result: dict) -> str:
 def save(run: Run, found: DecoderEvaluation, cache: Path) -> str:
     """Draw the attention of a few test examples, write and print wrong outputs.
 
-    Return the first wrong source, "" if there is none.
+    Return the first wrong source, or the first one of test.
     """
     if of_kind(run.experiment.model.head, DecoderHead).attention != "none":
         draw_or_note(ATTENTION, lambda: _draw(run))
-    return _save_mistakes(run, found, cache)
+    return _save_mistakes(run, found, cache) or _first_source(run, cache)
+
+
+def _first_source(run: Run, cache: Path) -> str:
+    name = run.data.test.names[0]
+    return shorten(read_texts(run.experiment, run.execution["data"]["fingerprint"], {name}, cache)[name], LINE // 2)
 
 
 def _draw(run: Run) -> None:
