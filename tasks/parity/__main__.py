@@ -47,8 +47,8 @@ from core.plots.curves import draw_differences
 from core.rng import generator
 from core.spec.experiment import Experiment, read_experiment, replace
 from core.train.loop import finite_or_none
+from core.train.prepare_data import absolute_source, fitted, read_data
 from core.train.run_folder import RunFolder
-from core.train.setup import absolute_source, fitted, read_data
 from tasks.cli.console import DataProgress, Parser, console, fact, launch
 from tasks.cli.framework import load_backend
 from tasks.cli.options import add_options, apply_options

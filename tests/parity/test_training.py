@@ -26,7 +26,7 @@ from core.parity.layers import engine_of
 from core.parity.routes import compare_routes
 from core.parity.training import EARLY, MOVED, Comparison, compare_training, comparison_steps, curve_finding
 from core.spec.experiment import Experiment, replace
-from core.train.setup import fitted, read_data
+from core.train.prepare_data import fitted, read_data
 from tasks.cli.console import run_program
 from tasks.parity.cases import (
     GRID,
