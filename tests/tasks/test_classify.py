@@ -23,6 +23,7 @@ import core.train.setup
 import tasks.classify
 import tasks.compare
 import tasks.reviews_zh
+import tasks.run.table_options
 from core.data import corpus, tokenizers
 from core.data.corpus import load_corpus
 from core.spec.experiment import replace
@@ -279,7 +280,7 @@ def test_rare_classes_and_similar_labels(place, weights):
     [(60, None, 32, 40), (10_000, None, 32, 5), (10_000, 500, 8, 20), (90_000, None, 32, 1)],
 )
 def test_inferred_epochs(place, monkeypatch, rows, limit, batch, epochs):
-    monkeypatch.setattr(tasks.classify, "survey", lambda *_: (["good"], rows))
+    monkeypatch.setattr(tasks.run.table_options, "survey", lambda *_: (["good"], rows))
     seen = []
     monkeypatch.setattr("tasks.run.program.start", lambda task, experiment, *_: seen.append(experiment) or 0)
     more = ("--train-limit", limit) if limit else ()
