@@ -132,7 +132,7 @@ def main(argv: list[str]) -> int:
         check_members(plan.members(cell))  # raises before anything is imported or written
     if backend == both_frameworks.BOTH:
         drawn = of_kind(next(iter(plan.experiments.values())).data, DigitSums).seed
-        again = [*argv, "--data-seed", str(drawn)] if arguments.data_seed == "fresh" else argv
+        again = [*argv, "--data-seed", str(drawn)] if arguments.digits_seed == "fresh" else argv
         return both_frameworks.start_with_options(BOTH_BACKENDS, "digit_sum", again, request, arguments.out)
     backend = backend or backends.first_installed()
     who = _workers(plan, backend, arguments)
@@ -160,7 +160,7 @@ def _parser() -> Parser:
     add("--lengths", nargs="+", type=int, metavar="N", help=f"sequence lengths [{usual['lengths']}]")
     add("--seeds", nargs="+", type=int, metavar="N", help=f"training seeds [{usual['seeds']}]")
     add("--k", type=int, metavar="K", help="training sequences per digit pair [3]")
-    add("--data-seed", metavar="N", help="data seed, or fresh (random); 0: the book's [0]")
+    add("--data-seed", dest="digits_seed", metavar="N", help="data seed, or fresh (random); 0: the book's [0]")
     add("--quick", action="store_true", help=f"short run: 2 lengths, 2 seeds, {QUICK_EPOCHS} epochs")
     add("--out", metavar="DIR", help="run folder, or --agreement's JSON file [runs/digit_sum-BACKEND-DATE-TIME]")
     add("--resume", metavar="RUN", help="resume a stopped run, with any --backend")
@@ -175,7 +175,7 @@ def _parser() -> Parser:
 
 def _refuse_with_resume(arguments: argparse.Namespace) -> None:
     fixed = [flag for name, flag in FLAGS.items() if getattr(arguments, name) is not None]
-    others = {"--k": arguments.k, "--data-seed": arguments.data_seed, "--out": arguments.out}
+    others = {"--k": arguments.k, "--data-seed": arguments.digits_seed, "--out": arguments.out}
     fixed += [flag for flag, value in others.items() if value is not None]
     fixed += [flag for flag in ("--quick", "--agreement") if getattr(arguments, flag[2:])]
     fixed += given(arguments)
@@ -203,8 +203,8 @@ def _plan(arguments: argparse.Namespace) -> Plan:
         if arguments.k < 1:
             raise UserError(f"--k {arguments.k}: expected at least 1 training sequence per digit pair")
         changes["data.copies"] = arguments.k
-    if arguments.data_seed is not None:
-        changes["data.seed"] = _data_seed(arguments.data_seed)
+    if arguments.digits_seed is not None:
+        changes["data.seed"] = _data_seed(arguments.digits_seed)
     if arguments.quick and arguments.epochs is None:
         changes["training.epochs"] = QUICK_EPOCHS
     experiments = {}

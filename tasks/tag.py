@@ -37,7 +37,9 @@ FILES = {
 def add_arguments(parser: Parser) -> None:
     for flag, (_, metavar, help_text) in FILES.items():
         parser.add_argument(flag, metavar=metavar, help=help_text)
-    parser.add_argument("--crf", action=argparse.BooleanOptionalAction, default=None, help="CRF over the tags [no]")
+    parser.add_argument(
+        "--crf", action=argparse.BooleanOptionalAction, default=None, help="CRF over the tags [pos: no, others: yes]"
+    )
 
 
 def complete(experiment: Experiment, arguments: argparse.Namespace) -> Experiment:

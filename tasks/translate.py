@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 
-from core.data.sources.pairs import read_pairs
+from core.data.sources.pairs import BEYOND, read_pairs
 from core.data.tokenizers import infer_tokenizer
 from core.errors import UserError
 from core.schema import of_kind
@@ -72,6 +72,7 @@ PROGRAM = Program(
     own_arguments=("--task", "--encoding"),
     complete=complete,
     preset=preset,
+    splits=("test", "dev", "train", BEYOND),
     predict=predict_command,
 )
 

@@ -117,7 +117,10 @@ class Engine(Protocol):
         ...
 
     def logits(self, batch: Batch) -> np.ndarray:
-        """Return logits [B, outputs] in the model's dtype, without dropout."""
+        """Return logits in the model's dtype, without dropout.
+
+        They are [B, outputs] of a classifier, [B, L, C] of a tagger, [B, M, V] of a decoder with teacher forcing.
+        """
         ...
 
     def begin_decoding(self, batch: Batch) -> Any:
@@ -140,7 +143,8 @@ class Engine(Protocol):
         """Return every layer's output, without dropout, or with the dropout of a training step.
 
         `embedding` [B, L, E] (after dropout), `encoder.l{k}` [B, L, H * directions], `head.attention` [B, L] if any,
-        `pooled` [B, P], `head.hidden` [B, F'] if any, `logits` [B, outputs].
+        `pooled` [B, P], `head.hidden` [B, F'] if any, `logits` as above; of a decoder `decoder.l{k}` [B, M, H] and
+        `attention` [B, M, S] if any.
         """
         ...
 

@@ -98,8 +98,11 @@ def uncancelled_share(experiment: Experiment, parameters: Arrays, batch: Batch) 
 
 
 def rounding_share(experiment: Experiment, parameters: Arrays, batch: Batch) -> float:
-    """Return the largest relative error of a slope of `uncancelled_share` in float32, 0 in other dtypes."""
-    if experiment.training.dtype != "float32":
+    """Return the largest relative error of a slope of `uncancelled_share` in float32.
+
+    It is 0 in other dtypes, and without attention, where no such sum cancels.
+    """
+    if experiment.training.dtype != "float32" or KEY not in parameters:
         return 0.0
     exact = _slopes(experiment, parameters, batch, np.complex128)
     rounded = _slopes(experiment, parameters, batch, np.complex64)

@@ -152,6 +152,12 @@ class Pairs(Splits):
     def generated(self) -> bool:
         return self.source in GENERATED_PAIRS
 
+    @model_validator(mode="after")
+    def _duplicates_stay_together(self):
+        if self.duplicates == "drop":
+            raise ValueError("duplicates drop is not supported by pairs: equal sources are in the same split: use keep")
+        return self
+
 
 TEXTS = ("reviews", "lines", "table")
 """Kinds of text data."""

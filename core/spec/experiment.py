@@ -9,6 +9,7 @@ that field.
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 from collections.abc import Mapping
@@ -101,7 +102,7 @@ class Experiment(Spec):
     def _a_weight_for_each_class(self):
         weights, classes = self.training.class_weights, self.model.head.classes
         if weights is not None and getattr(self.model.head, "crf", False):
-            raise ValueError("training.class_weights is not supported by model.head.crf: remove one of them")
+            raise ValueError("`training.class_weights` is not supported with `model.head.crf`: remove one of them")
         if weights is not None and not classes:
             raise ValueError(f"training.class_weights is not supported by head.kind {self.model.head.kind}: remove it")
         if isinstance(weights, tuple) and self.known_classes is not None and len(weights) != classes:
@@ -135,7 +136,7 @@ def replace(experiment: Experiment, changes: Mapping[str, object], where: str = 
         if not isinstance(node, dict) or leaf not in node:
             known = ", ".join(node) if isinstance(node, dict) else "none"
             raise UserError(f"{where}: no field {path} in the spec: choose one of its section (fields: {known})")
-        node[leaf] = value
+        node[leaf] = copy.deepcopy(value)  # later changes must not reach into the given section
     return parse_experiment(tree, where)
 
 

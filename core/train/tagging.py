@@ -42,7 +42,6 @@ def tag(engine: Tagger, head: TokenHead, sequences: list[np.ndarray]) -> list[Ta
     parameters = engine.parameters()
     for rows in _batches(sequences):
         batch = pad([sequences[row] for row in rows], {})
-        batch = Batch(batch.ids, batch.lengths, {"tags": np.zeros_like(batch.ids)})
         decoded = head.decode(engine.logits(batch), batch.lengths, parameters)
         for place, (row, length) in enumerate(zip(rows, batch.lengths, strict=True)):
             found[row] = Tags(decoded.tags[place, :length], decoded.scores[place, :length])

@@ -11,6 +11,7 @@ from core.engine import devices
 from core.errors import UserError
 from core.schema import FieldType, field_type
 from core.spec.experiment import Experiment, replace
+from tasks.cli.defaults import ABSENT, defaults, shown_value, value_at
 from tasks.cli.recipes import RECIPES, recipe
 
 
@@ -87,7 +88,7 @@ OPTIONS = {
         Option("--longest", ("data.longest",), "longest sequence, for reverse"),
         Option("--beyond", ("data.beyond",), "longest sequence of its test set beyond"),
         Option("--examples", ("data.examples",), "generated examples of all splits"),
-        Option("--data-seed", ("data.seed",), "seed of the generated examples"),
+        Option("--examples-seed", ("data.seed",), "seed of the generated examples"),
     ),
     "text": (
         Option("--tokenizer", ("text.tokenizer",), "tokenizer"),
@@ -140,7 +141,8 @@ def add_options(
 ) -> None:
     """Add the table's options except `without`; the help shows their defaults in `bases`.
 
-    `bases` are the recipes of tasks.imdb by default; `helps` overrides the help text of some flags.
+    `bases` are the recipes of tasks.imdb by default; `helps` overrides the help text of some flags. The
+    options of a decoder need a base with one.
     """
     bases = bases or {name: recipe(name) for name in RECIPES}
     trees = {name: base.model_dump(mode="json") for name, base in bases.items()}
@@ -152,10 +154,8 @@ def add_options(
             continue
         group = parser.add_argument_group(title)
         for option in offered:
-            shown = {name: _shown(_get(tree, option.paths[0]), option.null) for name, tree in trees.items()}
-            values = {name: value for name, value in shown.items() if value}  # a recipe of another kind lacks the field
-            described = "; ".join(f"{name}: {value}" for name, value in values.items())
-            default = next(iter(values.values()), "") if len(set(values.values())) < 2 else described
+            shown = {name: shown_value(value_at(tree, option.paths[0]), option.null) for name, tree in trees.items()}
+            default = defaults(shown)
             text = f"{(helps or {}).get(option.flag, option.help)}{f' [{default}]' if default else ''}"
             if option.field.type is bool:
                 group.add_argument(option.flag, action=argparse.BooleanOptionalAction, default=None, help=text)
@@ -200,17 +200,17 @@ def apply_options(experiment: Experiment, arguments: argparse.Namespace) -> Expe
         if (
             leaf == "kind"
             and field_type(Experiment, part).several
-            and value != _get(experiment.model_dump(), option.paths[0])
+            and value != value_at(experiment.model_dump(), option.paths[0])
         ):
             # Another kind has other fields, so its own defaults replace them.
             experiment = replace(experiment, {part: {"kind": value}}, f"{option.flag} {value}")
     tree = experiment.model_dump(mode="json")
     changes: dict[str, object] = {}
     for option, value in given.items():
-        paths = [path for path in option.paths if _get(tree, path) is not _ABSENT]
+        paths = [path for path in option.paths if value_at(tree, path) is not ABSENT]
         if not paths:
             part, _, leaf = option.paths[0].rpartition(".")
-            kind = _get(tree, f"{part}.kind")
+            kind = value_at(tree, f"{part}.kind")
             raise UserError(f"{option.flag}: {part} of kind {kind} has no {leaf}: omit it, or choose another kind")
         changes.update(dict.fromkeys(paths, None if value == option.null else value))
     for assignment in arguments.set:
@@ -239,27 +239,3 @@ def _with_flag(message: str, arguments: argparse.Namespace) -> str:
             if value is not None and same_field:
                 return message.replace("options:", f"{option.flag} {value}:", 1)
     return message
-
-
-_ABSENT = object()
-
-
-def _get(tree: dict, path: str) -> object:
-    """Return the value at a path, or `_ABSENT` if the chosen kinds lack the field."""
-    for part in path.split("."):
-        if not isinstance(tree, dict) or part not in tree:
-            return _ABSENT
-        tree = tree[part]
-    return tree
-
-
-def _shown(value: object, null: str | None) -> str:
-    if value is _ABSENT:
-        return ""
-    if value is None:
-        return null or "off"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, list | tuple):
-        return ",".join(map(str, value))
-    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -42,6 +42,8 @@ def evaluate_run(run: str, request: Request, moved: dict[str, str], split: str, 
             lambda done, total: progress(f"evaluating on {split}", done, total),
         )
     console.print(f"{split} {found.describe()}  ({len(dataset):,} texts, {request.backend} on {engine.device})")
+    for line in found.details():
+        console.print(line)
     if split == "test" and (folder.path / "predictions.csv").is_file():
         _compare(folder.read_predictions().by_name, execution["backend"], dataset, found)
     return 0

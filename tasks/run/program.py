@@ -77,6 +77,8 @@ class Program:
 
     preset: Callable[[argparse.Namespace], str] | None = None
     """Returns the recipe if none is given; None for the first one of the task."""
+    splits: tuple[str, ...] = ("test", "dev", "train")
+    """Splits that `evaluate` knows."""
     predict: Callable[[str, list[str]], int] | None = None
     """Runs `predict`, with the name of the program and its arguments; None for a classifier."""
 
@@ -201,7 +203,8 @@ def _evaluate(program: Program, argv: list[str]) -> int:
         description="Evaluate a run's best checkpoint with any backend and compare it with the saved predictions.",
     )
     parser.add_argument("run", metavar="RUN", help="run folder")
-    parser.add_argument("--split", metavar="S", default="test", help="split to evaluate: test, dev or train [test]")
+    known = f"{', '.join(program.splits[:-1])} or {program.splits[-1]}"
+    parser.add_argument("--split", metavar="S", default="test", help=f"split to evaluate: {known} [test]")
     moved = [flag for flag in ("--data", "--dev", "--test") if flag == "--data" or flag in program.own_arguments]
     for flag in moved:
         what = "data" if flag == "--data" else f"{flag[2:]} file"
@@ -209,6 +212,8 @@ def _evaluate(program: Program, argv: list[str]) -> int:
     _backend_option(parser, f"backend: {', '.join(EVALUATORS)} [the run's]")
     _cache_option(parser)
     arguments = parser.parse_args(argv)
+    if arguments.split not in program.splits:
+        raise UserError(f"--split {arguments.split}: choose one of {', '.join(program.splits)}")
     request = Request.read(arguments)
     cache = cache_folder(arguments.cache_dir)
     fields = {"--data": "data.source", "--dev": "data.dev", "--test": "data.test"}

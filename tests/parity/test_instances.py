@@ -14,12 +14,15 @@ from core.parity import instances
 from core.parity.instances import (
     DRAWS,
     LEAST_SHARE,
+    MOST_ROUNDING,
     random_batch,
     random_parameters,
+    rounding_share,
     uncancelled_share,
     well_conditioned,
 )
 from core.spec.experiment import Experiment, replace
+from tasks.parity.decoder_cases import DECODERS
 
 
 def small(**fields: object) -> Experiment:
@@ -81,3 +84,15 @@ def test_well_conditioned_takes_the_best_where_none_is_good(rng):
     found, _ = well_conditioned(experiment, lambda: ({**parameters, "number": np.array(next(count))}, batch))
     assert next(count) == DRAWS
     assert found["head.hidden.bias"].max() == -100.0
+
+
+def test_rounding_share_sees_what_cancels_in_a_softmax(rng):
+    """With keys of nearly 0 all scores of an attention are nearly equal: a gradient of rounding errors."""
+    experiment = DECODERS[1].experiment("float32")
+    parameters, batch = well_conditioned(
+        experiment, lambda: (random_parameters(experiment, rng), random_batch(experiment, rng))
+    )
+    assert 0.0 < rounding_share(experiment, parameters, batch) <= MOST_ROUNDING
+    parameters["attention.key.weight"] *= np.float32(1e-5)
+    assert rounding_share(experiment, parameters, batch) > 10 * MOST_ROUNDING
+    assert rounding_share(DECODERS[1].experiment("float64"), parameters, batch) == 0.0

@@ -38,7 +38,7 @@ from core.train import trainer
 from core.train.run_folder import RunFolder
 from core.weights import array_file
 from tasks.cli.console import run_program
-from tasks.cli.options import OPTIONS
+from tasks.cli.options import DECODER, OPTIONS
 from tasks.cli.recipes import RECIPES, recipe
 from tests.conftest import ROOT, Done, check_refused, fresh_rng, loaded, make_reviews, run_main, snapshot, stop_at
 from tests.finished_runs import EACH, STEPS_PER_EPOCH, TINY, FinishedRuns
@@ -437,12 +437,13 @@ def test_best_checkpoint_is_evaluated_on_test(place, tmp_path, monkeypatch):
     assert max(np.abs(best[name] - last[name]).max() for name in best) > 0.01
 
 
-def test_evaluation_of_other_splits(place):
+def test_evaluation_of_other_splits(place, refused):
     dev = RunFolder.open(place.any_run).read_result()["dev"]["accuracy"]
     options = ("--cache-dir", place.cache, "--backend", "numpy", "--split")
     done = call("evaluate", place.any_run, *options, "dev")
     assert done.code == 0 and f"dev accuracy {dev:.4f}" in done.out and "predictions.csv" not in done.out
     assert "train accuracy" in call("evaluate", place.any_run, *options, "train").out
+    refused("evaluate", place.any_run, *options, "all", says=("--split all", "test", "dev", "train"))
 
 
 def test_evaluation_counts_changed_predictions(place, finished):
@@ -675,7 +676,6 @@ def test_resume_needs_the_optimizer_state(place, stopped, refused):
         (("predict", "runs/none", "text"), "runs/none"),
         (("evaluate", "runs/none"), "runs/none"),
         (("predict",), "RUN"),
-        (("evaluate", "x", "--split", "all"), ("--split all", "test", "dev", "train")),
         (("predict", "x", "text", "--device", "tpu"), ("--device tpu", "auto")),
         (("--hid", "8"), "--hid"),
         (("--hidden", "0", "--lr", "0.1"), "--hidden 0"),
@@ -759,7 +759,7 @@ def test_unreadable_data(place, refused, tmp_path, fault):
         (b"{", "not JSON"),
         (b"\xff{}", "not UTF-8 at byte 0"),
         (b"[1]", "JSON object"),
-        (b'{"format": 4}', "update seqtwin"),
+        (b'{"format": 999}', "update seqtwin"),
         (b'{"training": {"epochs": 0}}', "training.epochs"),
         (b'{"experiment": {"trainning": {}}}', "trainning"),
     ],
@@ -877,7 +877,12 @@ def test_help_of_training(capsys):
     """Every option with its default in brackets, in both recipes where they differ."""
     out = help_of(capsys, "--help")
     assert help_of(capsys, "train", "--help") == out
-    for option in (option for group in OPTIONS.values() for option in group):
+    for option in (option for title, group in OPTIONS.items() if title != DECODER for option in group):
+        section, _, field = option.paths[0].rpartition(".")
+        if section in ("model.head", "data") and not hasattr(operator.attrgetter(section)(recipe("default")), field):
+            # Of another kind of head or data, which no option chooses.
+            assert option.flag not in out
+            continue
         shown = re.search(rf" {option.flag}(?:, --no-\S+)? [^\[\]]*\[([^\]]*)\]", out.partition("options:")[2])
         assert shown, option.flag
         for name in RECIPES:

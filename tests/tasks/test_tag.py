@@ -116,7 +116,7 @@ def test_run_of_segmentation(place, name):
     assert 0.0 < test["f1"] <= 1.0 and test["f1"] == pytest.approx(
         2 * test["precision"] * test["recall"] / (test["precision"] + test["recall"])
     )
-    assert f"test F1 {test['f1']:.4f}" in out and re.search(r"dev accuracy \d\.\d+  f1 \d\.\d+", out)
+    assert f"test F1 {test['f1']:.4f}" in out and re.search(r"dev accuracy \d\.\d+  F1 \d\.\d+", out)
     assert set(test["per_tag"]) <= set("BMES") and len(test["confusion"]) == 4
     assert sum(map(sum, test["confusion"])) == test["tokens"]
     assert 0.5 < result["baseline"]["test"]["f1"] <= 1.0

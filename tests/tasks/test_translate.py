@@ -17,7 +17,7 @@ from core.train.run_folder import RunFolder
 from tests.conftest import INSTALLED, check_refused, each_backend, needs_both, run_main, stop_at
 
 SMALL = (
-    *("--task", "reverse", "--longest", 3, "--beyond", 4, "--examples", 400, "--hidden", 12, "--embedding-dim", 8),
+    *("--task", "reverse", "--longest", 4, "--beyond", 5, "--examples", 400, "--hidden", 12, "--embedding-dim", 8),
     *("--max-output", 6, "--batch-size", 32, "--epochs", 3, "--lr", 0.02, "--dtype", "float64", "--device", "cpu"),
 )
 FILES = {
@@ -53,6 +53,7 @@ def test_run_folder_and_output(runs, name):
     result = json.loads((path / "result.json").read_text())
     test = result["test"]
     assert test["documents"] == 40 and {"exact_match", "bleu", "accuracy", "loss"} <= test.keys()
+    assert [own[1] for own in test["by_length"].values()] and sum(own[1] for own in test["by_length"].values()) == 40
     assert 0.2 < test["accuracy"] <= 1.0 and 0.0 <= test["exact_match"] <= test["accuracy"]
     assert f"test exact match {test['exact_match']:.4f}" in out and "dev loss" in out
     rows = list(csv.DictReader((path / "predictions.csv").open(encoding="utf-8")))
@@ -80,6 +81,7 @@ def test_evaluate_with_any_backend(runs, name):
     for path, _ in runs.values():
         done = run_main(tasks.translate.main, "evaluate", path, "--backend", name)
         assert done.code == 0 and "40 of 40 predictions match predictions.csv" in done.out, done.out + done.err
+        assert "exact match by target length  " in done.out
         done = run_main(tasks.translate.main, "evaluate", path, "--backend", name, "--split", "beyond")
         assert done.code == 0 and "beyond exact match" in done.out and "(50 texts" in done.out
 

@@ -116,9 +116,9 @@ class DecoderHead(nn.Layer):
             queries = linear(rounded(h, self.rounds), self.query, None)
             hidden = paddle.tanh(queries.unsqueeze(2) + keys.unsqueeze(1))  # [B, M, S, H]
             scores = paddle.matmul(rounded(hidden, self.rounds), self.value[0])
-        # `softmax` would leave 1e-28 where a score is minus infinity.
+        # `softmax` leaves 1e-28 at a score of minus infinity, and `exp` 3e-309: hence the product below.
         scores = paddle.where(real > 0, scores, paddle.full_like(scores, float("-inf")))
-        powers = paddle.exp(scores - scores.detach().max(axis=-1, keepdim=True))
+        powers = paddle.exp(scores - scores.detach().max(axis=-1, keepdim=True)) * real
         weights = powers / powers.sum(axis=-1, keepdim=True)
         return weights, paddle.matmul(weights, state.values)
 

@@ -116,9 +116,9 @@ class DecoderHead(nn.Module):
             queries = linear(rounded(h, self.rounds), self.query, None)
             hidden = torch.tanh(queries.unsqueeze(2) + keys.unsqueeze(1))  # [B, M, S, H]
             scores = torch.matmul(rounded(hidden, self.rounds), self.value[0])
-        # Paddle's `softmax` would leave 1e-28 where a score is minus infinity.
+        # In Paddle, `softmax` leaves 1e-28 at a score of minus infinity, and `exp` 3e-309: hence the product below.
         scores = torch.where(real > 0, scores, torch.full_like(scores, float("-inf")))
-        powers = torch.exp(scores - scores.detach().amax(dim=-1, keepdim=True))
+        powers = torch.exp(scores - scores.detach().amax(dim=-1, keepdim=True)) * real
         weights = powers / powers.sum(dim=-1, keepdim=True)
         return weights, torch.matmul(weights, state.values)
 

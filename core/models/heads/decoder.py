@@ -119,6 +119,9 @@ class DecoderHead(Head):
         """Return the kinds of states of a layer: `h`, and `c` of an LSTM."""
         return ("h", "c") if self.cell == "lstm" else ("h",)
 
+    def values_per_token(self, features: int) -> int:
+        return 0 if self.attention == "none" else self.state_size
+
     def parameters(self, features: int) -> list[Parameter]:
         """Return the rows of bridge, target embedding, recurrent layers, attention and output layer.
 

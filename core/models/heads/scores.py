@@ -46,6 +46,10 @@ class Evaluation:
         """Return the expected and the predicted answer of every text, with the names of the classes."""
         raise NotImplementedError
 
+    def details(self) -> list[str]:
+        """Return further lines about the metrics, such as a breakdown."""
+        return []
+
     def describe(self) -> str:
         """Return the metrics in one line."""
         return f"accuracy {self.accuracy:.4f}  loss {self.loss:.6f}"

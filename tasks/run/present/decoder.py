@@ -45,21 +45,26 @@ def describe(run: Run) -> None:
 def headline(result: dict) -> str:
     """Return the main line of a result."""
     test, dev = result["test"], result["dev"]
+    bleu = f"; BLEU {test['bleu']:.4f}" if "bleu" in test else ""
     return (
         f"[bold]test exact match {test['exact_match']:.4f}[/] on {test['documents']:,} held-out texts"
-        f" (dev {dev['exact_match']:.4f} at step {dev['step']}; BLEU {test['bleu']:.4f},"
-        f" token accuracy {test['accuracy']:.4f})"
+        f" (dev {dev['exact_match']:.4f} at step {dev['step']}{bleu}; token accuracy {test['accuracy']:.4f})"
     )
 
 
 def save(run: Run, found: DecoderEvaluation, cache: Path) -> str:
     """Draw the attention of a few test examples, write and print wrong outputs.
 
-    Return the first wrong source, "" if there is none.
+    Return the first wrong source, or the first one of test.
     """
     if of_kind(run.experiment.model.head, DecoderHead).attention != "none":
         draw_or_note(ATTENTION, lambda: _draw(run))
-    return _save_mistakes(run, found, cache)
+    return _save_mistakes(run, found, cache) or _first_source(run, cache)
+
+
+def _first_source(run: Run, cache: Path) -> str:
+    name = run.data.test.names[0]
+    return shorten(read_texts(run.experiment, run.execution["data"]["fingerprint"], {name}, cache)[name], LINE // 2)
 
 
 def _draw(run: Run) -> None:

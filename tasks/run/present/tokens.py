@@ -47,10 +47,11 @@ def headline(result: dict) -> str:
         what = f"test F1 {test['f1']:.4f}[/] (precision {test['precision']:.4f}, recall {test['recall']:.4f})"
     else:
         what = f"test accuracy {test['accuracy']:.4f}[/] per token"
+    name = "F1" if key == "f1" else key
     lines = [
         f"[bold]{what} on {test['documents']:,} held-out sentences",
-        f"dev {key} {dev[key]:.4f} at step {dev['step']}; accuracy per token {test['accuracy']:.4f},"
-        f" macro F1 of tags {test['macro_f1']:.4f}",
+        f"dev {name} {dev[key]:.4f} at step {dev['step']}; accuracy per token {test['accuracy']:.4f}, macro F1 of tags"
+        f" {test['macro_f1']:.4f}",
     ]
     if baseline := result.get("baseline"):
         own = baseline["test"]

@@ -27,6 +27,7 @@ from core.errors import UserError
 from core.models.model import initial_parameters
 from core.spec.experiment import Experiment, parse_experiment, replace
 from core.train.run_folder import RunFolder
+from tasks.cli.published import PUBLISHED
 from tasks.cli.recipes import recipe
 from tests.conftest import Done, fresh_rng, loaded, make_reviews, one_line, run_main
 from tests.pairwise import pairwise
@@ -420,6 +421,26 @@ def test_glove_recipe(place, tmp_path, name):
     experiment, _ = RunFolder.open(tmp_path / "run").read_record()
     assert experiment.recipe == "glove" and experiment.model.head.outputs == 1
     assert (experiment.model.encoder.num_layers, experiment.model.head.pooling) == (2, "last")
+
+
+@pytest.mark.parametrize("chosen", PUBLISHED)
+def test_recipes_of_published_programs(place, tmp_path, chosen):
+    """On vectors of our own, by turns in both frameworks: missing words are zero, and a static copy has the vectors."""
+    name = backends.NAMES[list(PUBLISHED).index(chosen) % 2]
+    loaded(name)
+    path, out = written(tmp_path / "vectors.txt", GLOVE), tmp_path / "run"
+    options = ("--recipe", chosen, "--vectors", path, "--embedding-dim", DIM, "--batch-size", 8, "--epochs", 1)
+    options += ("--min-count", 1, "--backend", name, "--device", "cpu", "--out", out)
+    done = call("--data", place.data, "--cache-dir", place.cache, *options)
+    assert done.code == 0 and "words found" in done.out and "the rest zero" in done.out, done.err
+    folder = RunFolder.open(out)
+    experiment, _ = folder.read_record()
+    values, tokens = folder.read_last(experiment.model)[0], folder.read_vocabulary(experiment.model).tokens
+    frozen = values.get("embedding.static.weight", values["embedding.weight"])
+    assert experiment.model.embedding.static_copy or not experiment.model.embedding.trainable
+    for row, word in enumerate(tokens):
+        vector = KNOWN.get(word.lower(), [0.0] * DIM) if row > 1 else [0.0] * DIM
+        np.testing.assert_array_equal(frozen[row], np.array(vector, np.float32))
 
 
 def test_a_spec_of_before_is_read():

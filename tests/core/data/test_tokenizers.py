@@ -88,3 +88,10 @@ def test_letters(rng):
         text = "".join(map(chr, rng.choice([*range(1, 0x250), 0x4E2D, 0x1F600], size=40)))
         expected = unicodedata.normalize("NFC", "".join(text.lower().split()))
         assert "".join(letters(text)).replace("\u2581", "") == expected
+
+
+@pytest.mark.parametrize("tokenizer", ["characters", "letters", "words", "whitespace"])
+def test_half_width_replaces_full_width_signs_only(tokenizer):
+    full, half = Text(tokenizer=tokenizer, half_width=True), Text(tokenizer=tokenizer)
+    assert make_tokenizer(full)("ＡＢ１ 中～文") == make_tokenizer(half)("AB1 中~文")
+    assert make_tokenizer(half)("ＡＢ") != make_tokenizer(half)("AB")

@@ -194,5 +194,5 @@ def test_hidden_token_changes_the_explained_tag(rng):
 
 
 def test_class_weights_are_refused_with_a_crf():
-    with pytest.raises(UserError, match=r"class_weights is not supported by model\.head\.crf"):
+    with pytest.raises(UserError, match=r"class_weights` is not supported with `model\.head\.crf`"):
         replace(TAGGER, {"model.head.crf": True, "training.class_weights": (1.0, 1.0, 1.0, 2.0)})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from core.errors import UserError
-from core.spec.experiment import FORMAT_VERSION, Experiment, parse_experiment, upgrade
+from core.spec.experiment import FORMAT_VERSION, Experiment, parse_experiment, replace, upgrade
 from tests.conftest import one_line
 
 
@@ -31,3 +31,9 @@ def test_an_old_spec_with_an_invalid_text_section(text):
     with pytest.raises(UserError) as error:
         parse_experiment({"format": 2, "text": text}, "here")
     assert "here: text" in one_line(error)
+
+
+def test_replace_does_not_change_the_given_section():
+    section = {"kind": "recurrent", "hidden_size": 4}
+    found = replace(Experiment(), {"model.encoder": section, "model.encoder.hidden_size": 5})
+    assert found.model.encoder.hidden_size == 5 and section["hidden_size"] == 4
