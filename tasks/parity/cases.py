@@ -145,6 +145,7 @@ class TaggerCase:
         return small_model(dtype, encoder, "last", "index", (TAGS, *self.changes, *changes.items()))
 
 
+BIGRAMS = ("model.embedding.bigrams", 5), ("model.embedding.bigram_dim", 2)
 RESIDUAL = ("model.encoder.residual", True)
 STATIC_COPY = ("model.embedding.static_copy", True)
 
@@ -210,14 +211,14 @@ TEXTCNN = [
 BAG = [
     BagCase("mean", changes=(("model.head.hidden_size", 4),)),
     BagCase("attention"),
-    BagCase("max", "one_hot", (STATIC_COPY,)),
+    BagCase("max", "one_hot", (STATIC_COPY, *BIGRAMS)),
 ]
 
 VARIANTS += TEXTCNN + BAG + DECODERS
 
 
 TAGGERS = [
-    TaggerCase("srn", 1, False),
+    TaggerCase("srn", 1, False, BIGRAMS),
     TaggerCase("gru", 1, True, (("model.head.hidden_size", 4),)),
     TaggerCase("lstm", 2, True, (("model.head.hidden_size", 4), ("model.head.activation", "tanh"))),
     TaggerCase("lstm", 1, True, (("training.class_weights", (0.5, 3.0, 1.25)), ("training.loss_reduction", "sum"))),
@@ -367,7 +368,11 @@ TRAINING: dict[str, dict[str, object]] = {
     },
     "bag of words": {**SMALLER, "model.encoder": {"kind": "none"}, "model.head.hidden_size": 16},
     "tags, bigru": {**TAGGING, "model.encoder.cell": "gru"},
-    "tags, bilstm with crf": {**TAGGING, "model.head": {"kind": "tokens", "dropout": 0.5, "classes": 4, "crf": True}},
+    "tags, bilstm with crf and bigrams": {
+        **TAGGING,
+        "model.embedding.bigrams": 500,
+        "model.head": {"kind": "tokens", "dropout": 0.5, "classes": 4, "crf": True},
+    },
     "tags, centered windows": {
         **TAGGING,
         "model.encoder": {"kind": "textcnn", "kernels": (2, 5), "channels": (24, 24), "padding": "same"},
