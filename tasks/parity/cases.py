@@ -176,7 +176,7 @@ VARIANTS: list[Case | TextCNNCase | TaggerCase | BagCase | DecoderCase] = [
     Case("gru", 1, True, "mean", "index", (("training.word_dropout", 0.4),)),
     Case("srn", 1, False, "last", "scalar"),
     Case("lstm", 2, True, "mean", "scalar"),
-    *(Case(cell, 3, cell != "gru", "mean", "index", (RESIDUAL,)) for cell in ("srn", "gru", "lstm", "residual_srn")),
+    *(Case(cell, 3, cell != "gru", "mean", "index", (RESIDUAL,)) for cell in ("gru", "lstm")),
     Case("gru", 1, True, "mean", "index", (("training.class_weights", (0.5, 3.0, 1.25)),)),
     Case(
         "lstm",

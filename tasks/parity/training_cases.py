@@ -99,7 +99,12 @@ TRAINING: dict[str, dict[str, object]] = {
     "weight decay": {**SMALLER, "training.optimizer": {"kind": "adam", "learning_rate": 0.01, "weight_decay": 0.1}},
     "sgd with weight decay": {**SMALLER, "training.optimizer": {**MOMENTUM, "momentum": 0.0, "weight_decay": 0.01}},
     "clip by tensor": {**SMALLER, "training.clip_mode": "tensor", "training.clip_norm": 0.02},
-    "clip by value": {**SMALLER, "training.clip_mode": "value", "training.clip_norm": 0.001},
+    "clip by value, word dropout": {
+        **SMALLER,
+        "training.clip_mode": "value",
+        "training.clip_norm": 0.001,
+        "training.word_dropout": 0.2,
+    },
     "no clipping": {**SMALLER, "training.clip_mode": "none"},
     "sum of losses": {**SMALLER, "training.loss_reduction": "sum", "training.clip_norm": 1.0},
     "one-hot look-up": {
@@ -118,15 +123,13 @@ TRAINING: dict[str, dict[str, object]] = {
         "model.head.hidden_size": 32,
         "training.schedule": {"kind": "one_cycle", "warmup_share": 0.02},
     },
-    "three residual layers": {
+    "three residual layers, both ends": {
         **SMALLER,
+        "model.head.pooling": "ends",
         "model.encoder.num_layers": 3,
         "model.encoder.residual": True,
         "model.encoder.dropout": 0.25,
     },
-    "word dropout": {**SMALLER, "training.word_dropout": 0.2},
-    "outputs at both ends": {**SMALLER, "model.head.pooling": "ends"},
-    "attention pooling": {**SMALLER, "model.encoder.cell": "gru", "model.head.pooling": "attention"},
     "one direction, last state": {
         **SMALLER,
         "model.encoder.bidirectional": False,
@@ -139,7 +142,12 @@ TRAINING: dict[str, dict[str, object]] = {
         "model.embedding.static_copy": True,
         "model.head.pooling": "max",
     },
-    "bag of words": {**SMALLER, "model.encoder": {"kind": "none"}, "model.head.hidden_size": 16},
+    "bag of words, attention": {
+        **SMALLER,
+        "model.encoder": {"kind": "none"},
+        "model.head.pooling": "attention",
+        "model.head.hidden_size": 16,
+    },
     "tags, bigru": {**TAGGING, "model.encoder.cell": "gru"},
     "tags, bilstm with crf and bigrams": {
         **TAGGING,

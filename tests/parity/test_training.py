@@ -280,6 +280,7 @@ def test_features_that_a_spec_does_not_use():
         "clipping by value",
         "residual layers",
         "scalar lookup",
+        "bigrams",
     }
     assert set(not_exercised([PARITY_SPEC, every])) == left
     assert {"weight decay", "class weights", "hidden layer of the head"} <= set(not_exercised([PARITY_SPEC]))
