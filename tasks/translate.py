@@ -17,6 +17,7 @@ from core.schema import of_kind
 from core.spec.data import GENERATED_PAIRS, Pairs
 from core.spec.experiment import Experiment, replace
 from tasks.cli.console import DataProgress, Parser, fact, launch
+from tasks.run.inferred import infer_epochs, is_set
 from tasks.run.predict_outputs import predict_command
 from tasks.run.program import Program, run
 from tasks.run.train import Task
@@ -38,7 +39,7 @@ def preset(arguments: argparse.Namespace) -> str:
 
 
 def complete(experiment: Experiment, arguments: argparse.Namespace) -> Experiment:
-    """Set the file; without --config, infer its tokenizer."""
+    """Set the file; without --config, infer its tokenizer and the number of epochs."""
     if experiment.data.kind != "pairs":
         raise UserError(f"data.kind is {experiment.data.kind}, expected pairs: give a spec of tasks.translate")
     changes: dict[str, object] = {}
@@ -50,14 +51,16 @@ def complete(experiment: Experiment, arguments: argparse.Namespace) -> Experimen
     data = of_kind(experiment.data, Pairs)
     if data.source == "FILE":
         raise UserError("--recipe file needs the file of pairs: add --task FILE.tsv")
-    given = arguments.tokenizer is not None or any(own.startswith("text.tokenizer=") for own in arguments.set)
-    if data.generated or arguments.config or given:
+    if data.generated or arguments.config:
         return experiment
     with DataProgress() as progress:
         pairs, _ = read_pairs(data, progress)
-    tokenizer, why = infer_tokenizer(side for pair in pairs[:SAMPLE] for side in (pair.source, pair.target))
-    fact("inferred", f"--tokenizer {tokenizer} ({why})")
-    return replace(experiment, {"text.tokenizer": tokenizer})
+    changes = infer_epochs(experiment, arguments, len(pairs), "pairs")
+    if arguments.tokenizer is None and not is_set(arguments, "text.tokenizer"):
+        tokenizer, why = infer_tokenizer(side for pair in pairs[:SAMPLE] for side in (pair.source, pair.target))
+        changes["text.tokenizer"] = tokenizer
+        fact("inferred", f"--tokenizer {tokenizer} ({why})")
+    return replace(experiment, changes)
 
 
 PROGRAM = Program(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import math
 import shlex
 
 from core.data.sources.table import survey
@@ -14,10 +13,7 @@ from core.schema import of_kind
 from core.spec.data import Table
 from core.spec.experiment import Experiment, replace
 from tasks.cli.console import DataProgress, Parser, fact
-
-STEPS = 1200
-"""Target number of training steps: at least one epoch is trained, and at most `MAX_EPOCHS`."""
-MAX_EPOCHS = 40
+from tasks.run.inferred import infer_epochs, is_set
 
 COLUMNS = {
     "--test": ("data.test", "FILE", "test split [held out from TRAIN]"),
@@ -54,17 +50,11 @@ def complete(experiment: Experiment, arguments: argparse.Namespace) -> Experimen
     with DataProgress() as progress:
         sample, rows = survey(data, progress)
     changes: dict[str, object] = {}
-    if arguments.tokenizer is None and not _is_set(arguments, "text.tokenizer"):
+    if arguments.tokenizer is None and not is_set(arguments, "text.tokenizer"):
         tokenizer, why = infer_tokenizer(sample)
         changes["text.tokenizer"] = tokenizer
         fact("inferred", f"--tokenizer {tokenizer} ({why})")
-    if arguments.epochs is None and not _is_set(arguments, "training.epochs"):
-        held_out = (data.dev_share if data.dev is None else 0) + (data.test_share if data.test is None else 0)
-        texts = min(rows * (1 - held_out), data.train_limit or math.inf)
-        epochs = min(math.ceil(STEPS * experiment.training.batch_size / max(texts, 1)), MAX_EPOCHS)
-        changes["training.epochs"] = epochs
-        fact("inferred", f"--epochs {epochs} ({rows:,} rows)")
-    return replace(experiment, changes)
+    return replace(experiment, changes | infer_epochs(experiment, arguments, rows))
 
 
 def _with_columns(experiment: Experiment, given: list[str]) -> Experiment:
@@ -87,7 +77,3 @@ def _with_columns(experiment: Experiment, given: list[str]) -> Experiment:
 
 def _field(assignment: str) -> str:
     return assignment.partition("=")[0]
-
-
-def _is_set(arguments: argparse.Namespace, field: str) -> bool:
-    return field in map(_field, arguments.set)

@@ -19,7 +19,7 @@ from core.data.sources import imdb
 from core.errors import UserError
 from core.models.model import initial_parameters
 from core.parity.check import compare_predictions, run_parity_check
-from core.parity.faults import FAULTS, fault, planted
+from core.parity.faults import FAMILIES, FAULTS, fault, planted
 from core.parity.findings import Finding, first_failure, pairs, ratio, widest
 from core.parity.instances import margin, random_batch, random_parameters
 from core.parity.layers import engine_of
@@ -350,6 +350,7 @@ def test_an_unknown_fault():
 
 def test_faults_cover_all_rungs():
     assert {entry.rung for entry in FAULTS.values()} == {1, 2, 3, 4}
+    assert len(FAULTS) == sum(len(family.FAULTS) for family in FAMILIES)  # no name twice
     assert len(FAULTS) >= 13 and all(entry.description for entry in FAULTS.values())
 
 

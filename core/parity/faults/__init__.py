@@ -15,15 +15,9 @@ from core.errors import UserError
 from core.parity.faults import common, decoder, recurrent, textcnn, tokens, training
 from core.parity.faults.fault import Fault, patched
 
-FAULTS = {
-    **recurrent.FAULTS,
-    **common.FAULTS,
-    **training.FAULTS,
-    **textcnn.FAULTS,
-    **tokens.FAULTS,
-    **decoder.FAULTS,
-}
-"""All faults by name."""
+FAMILIES = (recurrent, common, training, textcnn, tokens, decoder)
+FAULTS: dict[str, Fault] = {name: own for family in FAMILIES for name, own in family.FAULTS.items()}
+"""All faults by name; no two families have the same name (`tests/parity/test_training.py`)."""
 
 
 def planted(side: ModuleType, name: str) -> AbstractContextManager[None]:

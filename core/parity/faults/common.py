@@ -184,7 +184,7 @@ FAULTS = {
         _ends_of_padded_rows,
         {"model.head.pooling": "ends"},
     ),
-    "attention-over-padding": Fault(
+    "attention-pools-padding": Fault(
         "attention pooling gives weights to padding",
         1,
         "head.attention",
