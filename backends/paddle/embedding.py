@@ -11,7 +11,7 @@ from backends.paddle.linear import empty, stacked_shape
 from backends.paddle.runtime import Inputs, to_tensor
 from core import spec
 from core.batch import BatchShard
-from core.models.embedding import FIRST_DIGIT, STATIC_TABLE, TABLE
+from core.models.embedding import BIGRAM_TABLE, FIRST_DIGIT, STATIC_TABLE, TABLE
 
 nn, F = paddle.nn, paddle.nn.functional
 
@@ -31,8 +31,8 @@ class Embedding(nn.Layer):
         self.read = None
         self.lookup = embedding.lookup
         self.rate = embedding.dropout
-        self.weight = self.static = None
-        """Table, and frozen second table of `static_copy`; None without."""
+        self.weight = self.static = self.bigrams = None
+        """Table, frozen second table of `static_copy`, table of bigrams; None without."""
         if embedding.lookup == "scalar":
             return
         self.weight = empty(*stacked_shape(models, embedding.vocab_size, embedding.dim), dtype=dtype)
@@ -40,35 +40,41 @@ class Embedding(nn.Layer):
         if embedding.static_copy:
             self.static = empty(*self.weight.shape, dtype=dtype)
             self.static.stop_gradient = True
+        if embedding.bigrams:
+            self.bigrams = empty(*stacked_shape(models, embedding.bigrams, embedding.bigram_dim), dtype=dtype)
 
     def forward(self, inputs: Inputs, dropout: Dropout) -> paddle.Tensor:
-        """Return [B, L, E], or [B, L, 2E] with a static copy."""
+        """Return [B, L, E], with a static copy [B, L, 2E], and with bigrams their dimension more."""
         if self.lookup == "scalar":
             values = (inputs.ids - FIRST_DIGIT).unsqueeze(-1).astype(inputs.mask.dtype)
             return dropout(values * inputs.mask, "embedding", self.rate)
         weight = self.weight.detach() if self.by_rows else self.weight
-        vectors = self.look_up(inputs.ids, weight)
+        vectors = self.look_up(inputs.ids, weight, self.lookup)
         if self.by_rows and paddle.is_grad_enabled():
             vectors.stop_gradient = False
             self.read = vectors
         if self.static is not None:
-            vectors = paddle.concat([vectors, self.look_up(inputs.ids, self.static)], axis=-1)
+            vectors = paddle.concat([vectors, self.look_up(inputs.ids, self.static, self.lookup)], axis=-1)
+        if self.bigrams is not None:
+            own = self.look_up(inputs.bigrams(self.bigrams.shape[-2]), self.bigrams, "index")
+            vectors = paddle.concat([vectors, own], axis=-1)
         return dropout(vectors, "embedding", self.rate)
 
-    def look_up(self, ids: paddle.Tensor, weight: paddle.Tensor) -> paddle.Tensor:  # [B, L] -> [B, L, E]
+    def look_up(self, ids: paddle.Tensor, weight: paddle.Tensor, lookup: str) -> paddle.Tensor:
+        """Look up ids [B, L] -> [B, L, E] by `index` or `one_hot`."""
         if self.models is not None:
-            return self.look_up_per_model(ids, weight)
-        if self.lookup == "index":
+            return self.look_up_per_model(ids, weight, lookup)
+        if lookup == "index":
             return F.embedding(ids, weight, padding_idx=0)
         # The column of PAD is removed, so that row 0 gets no gradient.
         one_hot = F.one_hot(ids, weight.shape[0])[:, :, 1:].astype(weight.dtype)
         return paddle.matmul(one_hot, weight[1:])
 
-    def look_up_per_model(self, ids: paddle.Tensor, weight: paddle.Tensor) -> paddle.Tensor:
+    def look_up_per_model(self, ids: paddle.Tensor, weight: paddle.Tensor, lookup: str) -> paddle.Tensor:
         """Look up ids [M * B, L] -> [M * B, L, E]; row 0 (PAD) of no model gets a gradient."""
         models, size, dim = weight.shape
         shares = ids.reshape([models, -1])
-        if self.lookup == "index":
+        if lookup == "index":
             # PAD of every model is row 0 of the first one: the framework skips a single row.
             rows = shares + size * paddle.arange(models, dtype=ids.dtype).unsqueeze(1) * (shares != 0).astype(ids.dtype)
             vectors = F.embedding(rows, weight.reshape([-1, dim]), padding_idx=0)
@@ -90,7 +96,5 @@ class Embedding(nn.Layer):
         return RowGradient(to_tensor(whole, vectors.place), vectors, self.weight.shape[0])
 
     def named(self) -> dict[str, paddle.Tensor]:
-        if self.weight is None:
-            return {}
-        own = {TABLE: self.weight}
-        return own if self.static is None else {**own, STATIC_TABLE: self.static}
+        own = {TABLE: self.weight, STATIC_TABLE: self.static, BIGRAM_TABLE: self.bigrams}
+        return {name: table for name, table in own.items() if table is not None}

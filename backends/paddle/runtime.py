@@ -13,6 +13,7 @@ from core import batch
 from core.batch import Batch, first_index, last_index, reversal_index
 from core.engine import devices, tf32
 from core.engine.devices import Build, Gpu
+from core.models.bigrams import bigram_ids
 from core.models.encoders.encoder import Encoder
 from core.target_sequences import decoder_batch
 
@@ -120,6 +121,10 @@ class Inputs:
         if width not in self._windows:
             self._windows[width] = Windows(batch.Windows(self._batch, width), self._dtype, self._device)
         return self._windows[width]
+
+    def bigrams(self, rows: int) -> paddle.Tensor:
+        """Return the bigram of every token in a table of `rows`, [B, L] int64 (`core/models/bigrams.py`)."""
+        return to_tensor(bigram_ids(self._batch.ids, rows), self._device)
 
     @property
     def mask(self) -> paddle.Tensor:

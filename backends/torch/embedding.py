@@ -11,7 +11,7 @@ from backends.torch.linear import empty, stacked_shape
 from backends.torch.runtime import Inputs, to_tensor
 from core import spec
 from core.batch import BatchShard
-from core.models.embedding import FIRST_DIGIT, STATIC_TABLE, TABLE
+from core.models.embedding import BIGRAM_TABLE, FIRST_DIGIT, STATIC_TABLE, TABLE
 
 nn, F = torch.nn, torch.nn.functional
 
@@ -31,8 +31,8 @@ class Embedding(nn.Module):
         self.read = None
         self.lookup = embedding.lookup
         self.rate = embedding.dropout
-        self.weight = self.static = None
-        """Table, and frozen second table of `static_copy`; None without."""
+        self.weight = self.static = self.bigrams = None
+        """Table, frozen second table of `static_copy`, table of bigrams; None without."""
         if embedding.lookup == "scalar":
             return
         self.weight = empty(*stacked_shape(models, embedding.vocab_size, embedding.dim), dtype=dtype)
@@ -40,34 +40,40 @@ class Embedding(nn.Module):
         if embedding.static_copy:
             self.static = empty(*self.weight.shape, dtype=dtype)
             self.static.requires_grad_(False)
+        if embedding.bigrams:
+            self.bigrams = empty(*stacked_shape(models, embedding.bigrams, embedding.bigram_dim), dtype=dtype)
 
     def forward(self, inputs: Inputs, dropout: Dropout) -> torch.Tensor:
-        """Return [B, L, E], or [B, L, 2E] with a static copy."""
+        """Return [B, L, E], with a static copy [B, L, 2E], and with bigrams their dimension more."""
         if self.lookup == "scalar":
             values = (inputs.ids - FIRST_DIGIT).unsqueeze(-1).to(inputs.mask.dtype)
             return dropout(values * inputs.mask, "embedding", self.rate)
         weight = self.weight.detach() if self.by_rows else self.weight
-        vectors = self.look_up(inputs.ids, weight)
+        vectors = self.look_up(inputs.ids, weight, self.lookup)
         if self.by_rows and torch.is_grad_enabled():
             self.read = vectors.requires_grad_()
         if self.static is not None:
-            vectors = torch.cat([vectors, self.look_up(inputs.ids, self.static)], dim=-1)
+            vectors = torch.cat([vectors, self.look_up(inputs.ids, self.static, self.lookup)], dim=-1)
+        if self.bigrams is not None:
+            own = self.look_up(inputs.bigrams(self.bigrams.shape[-2]), self.bigrams, "index")
+            vectors = torch.cat([vectors, own], dim=-1)
         return dropout(vectors, "embedding", self.rate)
 
-    def look_up(self, ids: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:  # [B, L] -> [B, L, E]
+    def look_up(self, ids: torch.Tensor, weight: torch.Tensor, lookup: str) -> torch.Tensor:
+        """Look up ids [B, L] -> [B, L, E] by `index` or `one_hot`."""
         if self.models is not None:
-            return self.look_up_per_model(ids, weight)
-        if self.lookup == "index":
+            return self.look_up_per_model(ids, weight, lookup)
+        if lookup == "index":
             return F.embedding(ids, weight, padding_idx=0)
         # The column of PAD is removed, so that row 0 gets no gradient.
         one_hot = F.one_hot(ids, weight.shape[0])[:, :, 1:].to(weight.dtype)
         return torch.matmul(one_hot, weight[1:])
 
-    def look_up_per_model(self, ids: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    def look_up_per_model(self, ids: torch.Tensor, weight: torch.Tensor, lookup: str) -> torch.Tensor:
         """Look up ids [M * B, L] -> [M * B, L, E]; row 0 (PAD) of no model gets a gradient."""
         models, size, dim = weight.shape
         shares = ids.reshape(models, -1)
-        if self.lookup == "index":
+        if lookup == "index":
             # PAD of every model is row 0 of the first one: the framework skips a single row.
             rows = shares + size * torch.arange(models, device=ids.device)[:, None] * (shares != 0)
             vectors = F.embedding(rows, weight.reshape(-1, dim), padding_idx=0)
@@ -89,7 +95,5 @@ class Embedding(nn.Module):
         return RowGradient(to_tensor(whole, vectors.device), vectors, self.weight.shape[0])
 
     def named(self) -> dict[str, nn.Parameter]:
-        if self.weight is None:
-            return {}
-        own = {TABLE: self.weight}
-        return own if self.static is None else {**own, STATIC_TABLE: self.static}
+        own = {TABLE: self.weight, STATIC_TABLE: self.static, BIGRAM_TABLE: self.bigrams}
+        return {name: table for name, table in own.items() if table is not None}

@@ -9,6 +9,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from core.batch import UNK, Batch
+from core.models.bigrams import bigram_ids
 from core.models.encoders.encoder import Places
 from core.models.parameters import Init, Parameter
 from core.models.types import Arrays, Dropout
@@ -16,7 +17,7 @@ from core.schema import DropoutRate, Spec
 
 FIRST_DIGIT = UNK + 1
 """Id of the digit 0."""
-TABLE, STATIC_TABLE = "embedding.weight", "embedding.static.weight"
+TABLE, STATIC_TABLE, BIGRAM_TABLE = "embedding.weight", "embedding.static.weight", "embedding.bigrams.weight"
 
 
 class Embedding(Spec):
@@ -45,6 +46,14 @@ class Embedding(Spec):
     trainable: bool = True
     static_copy: bool = False
     """Add a frozen table with the same initial values and concatenate (Kim 2014, multichannel)."""
+    bigrams: int = Field(default=0, ge=0)
+    """Rows of a table of bigrams, whose vectors are concatenated; 0: none.
+
+    A bigram is a token with the one before it; rows are hashed (`core/models/bigrams.py`). Taggers of Chinese
+    characters gain by it.
+    """
+    bigram_dim: int = Field(default=64, ge=1)
+    """Dimension of the bigram vectors."""
     dropout: DropoutRate = 0.0
     init: Init = Init(scheme="normal", scale=1.0)
 
@@ -69,22 +78,35 @@ class Embedding(Spec):
             raise ValueError("lookup scalar has no table: set dim 1, and omit static_copy and vectors")
         return self
 
+    @model_validator(mode="after")
+    def _bigrams_have_rows(self):
+        if self.bigrams and (self.bigrams < 2 or self.lookup == "scalar"):
+            raise ValueError(f"bigrams {self.bigrams}: expected 0, or at least 2 and a lookup other than scalar")
+        return self
+
     @property
     def output_size(self) -> int:
-        return 2 * self.dim if self.static_copy else self.dim
+        return self.dim * (1 + self.static_copy) + (self.bigram_dim if self.bigrams else 0)
 
     def parameters(self) -> list[Parameter]:
-        """Return `embedding.weight` [V, E], and `embedding.static.weight` with `static_copy`; none for `scalar`."""
+        """Return `embedding.weight` [V, E], with `static_copy` `embedding.static.weight`, and that of `bigrams`.
+
+        `embedding.bigrams.weight` is [bigrams, bigram_dim]. There is no parameter for `scalar`.
+        """
         if self.lookup == "scalar":
             return []
         shape = self.vocab_size, self.dim
         trained = Parameter(TABLE, shape, self.init, self.dim, trainable=self.trainable, looked_up=True)
-        if not self.static_copy:
-            return [trained]
-        return [trained, replace(trained, name=STATIC_TABLE, trainable=False, drawn_as=TABLE)]
+        rows = [trained]
+        if self.static_copy:
+            rows.append(replace(trained, name=STATIC_TABLE, trainable=False, drawn_as=TABLE))
+        if self.bigrams:
+            shape = self.bigrams, self.bigram_dim
+            rows.append(Parameter(BIGRAM_TABLE, shape, self.init, self.bigram_dim, looked_up=True))
+        return rows
 
     def forward(self, arrays: Arrays, batch: Batch, dropout: Dropout) -> np.ndarray:
-        """Look up ids [B, L] -> [B, L, E], or [B, L, 2E] with `static_copy`.
+        """Look up ids [B, L] -> [B, L, `output_size`].
 
         PAD (id 0) maps to the zero vector, whatever row 0 contains.
         """
@@ -92,7 +114,11 @@ class Embedding(Spec):
             dtype = next(iter(arrays.values())).dtype  # that of the layers: complex in a complex step
             values = (batch.ids - FIRST_DIGIT).astype(dtype) * (batch.ids != 0)
             return dropout(values[:, :, None], "embedding", self.dropout)
-        vectors = np.concatenate([self._look_up(arrays[row.name], batch) for row in self.parameters()], axis=-1)
+        tables = [arrays[row.name] for row in self.parameters() if row.name != BIGRAM_TABLE]
+        parts = [self._look_up(table, batch) for table in tables]
+        if self.bigrams:
+            parts.append(arrays[BIGRAM_TABLE][bigram_ids(batch.ids, self.bigrams)])
+        vectors = np.concatenate(parts, axis=-1)
         return dropout(vectors * (batch.ids != 0)[:, :, None], "embedding", self.dropout)
 
     def _look_up(self, weight: np.ndarray, batch: Batch) -> np.ndarray:
@@ -107,4 +133,5 @@ class Embedding(Spec):
         if self.lookup == "scalar":
             return "digits as numbers"
         copy = " and a static copy" if self.static_copy else ""
-        return f"embedding {self.vocab_size:,} x {self.dim}{copy}"
+        bigrams = f" and {self.bigrams:,} bigrams x {self.bigram_dim}" if self.bigrams else ""
+        return f"embedding {self.vocab_size:,} x {self.dim}{copy}{bigrams}"

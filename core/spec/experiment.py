@@ -44,6 +44,8 @@ FORMAT_VERSION = 4
 
 ADDED: dict[int, tuple[str, ...]] = {
     4: (
+        "model.embedding.bigram_dim",
+        "model.embedding.bigrams",
         "model.embedding.vectors_missing",
         "model.embedding.vectors_scale",
         "model.encoder.residual",

@@ -7,27 +7,19 @@ from pathlib import Path
 
 import numpy as np
 
-from core.batch import PAD, Ragged
+from core.batch import PAD
 from core.data.class_checks import note_similar_labels
-from core.data.corpus import load_corpus, prepare
 from core.data.dataset import Prepared
 from core.data.download import Progress, no_progress
-from core.data.pretrained_vectors import PACKAGES, Lookup, Vectors, check_width, look_up, open_vectors
-from core.data.sources import digit_sums, pairs
-from core.data.sources.tagged import open_tagged
-from core.data.tagged_corpus import prepare_tagged, read_corpus
-from core.data.tokenizers import segmenter
+from core.data.pretrained_vectors import Lookup, Vectors, check_width, look_up, open_vectors
 from core.engine.memory import check_memory, host_limit
 from core.engine.processes import ProcessGroup, local_rank_0_first
 from core.errors import UserError
-from core.files import user_path
 from core.models.embedding import STATIC_TABLE, TABLE, Embedding
-from core.models.heads.decoder import DecoderHead
 from core.models.model import initial_parameters
-from core.schema import of_kind
-from core.spec.data import GENERATED_PAIRS, TEXTS, Pairs
-from core.spec.experiment import Experiment, replace, with_class_weights
+from core.spec.experiment import Experiment
 from core.train.optimizer_state import check_moments
+from core.train.prepare_data import fitted, read_data, tokenized_by
 from core.train.run_folder import TARGET_VOCABULARY, RunFolder
 from core.train.state import TrainingState
 from core.train.steps import total_steps
@@ -136,25 +128,6 @@ def check_vocabulary(folder: RunFolder, experiment: Experiment, data: Prepared) 
         raise UserError(f"{where}: does not match the data of this run: restore the file")
 
 
-def absolute_source(experiment: Experiment) -> Experiment:
-    """Return the experiment with absolute paths of data and word vectors.
-
-    Absolute paths stay valid in every working directory.
-    """
-    data, vectors = experiment.data, experiment.model.embedding.vectors
-    own = {"table": (), "tagged": ("packaged",), "pairs": GENERATED_PAIRS}
-    names = own.get(data.kind, ("packaged", "official"))
-    paths = {field: getattr(data, field, None) for field in ("source", "dev", "test")}
-    changes: dict[str, object] = {
-        f"data.{field}": str(user_path(path).absolute())
-        for field, path in paths.items()
-        if path is not None and path not in names
-    }
-    if vectors is not None and vectors not in PACKAGES:
-        changes["model.embedding.vectors"] = str(user_path(vectors).absolute())
-    return replace(experiment, changes) if changes else experiment
-
-
 def open_vectors_of(experiment: Experiment) -> Vectors | None:
     """Open the pretrained word vectors of the spec, None without any.
 
@@ -166,32 +139,6 @@ def open_vectors_of(experiment: Experiment) -> Vectors | None:
     vectors = open_vectors(embedding.vectors)
     check_width(vectors, embedding.dim)
     return vectors
-
-
-def fitted(experiment: Experiment, prepared: Prepared) -> Experiment:
-    """Return the experiment with the vocabulary size, classes and class weights of its data."""
-    weights, names = experiment.training.class_weights, prepared.classes
-    if isinstance(weights, tuple) and len(weights) != len(names):
-        shown = ", ".join(names[:20])
-        raise UserError(
-            f"training.class_weights has {len(weights)} numbers, but the data has {len(names)} classes ({shown}):"
-            f" give one number per class"
-        )
-    changes: dict[str, object] = {"model.embedding.vocab_size": len(prepared.vocabulary)}
-    if prepared.target_vocabulary is not None:
-        changes["model.head.vocab_size"] = len(prepared.target_vocabulary)
-    if experiment.known_classes is None:
-        changes["model.head.classes"] = len(prepared.classes)
-    expected = prepared.train.targets[experiment.model.head.targets[0]]
-    return with_class_weights(
-        replace(experiment, changes), expected.values if isinstance(expected, Ragged) else expected
-    )
-
-
-def tokenized_by(experiment: Experiment) -> dict[str, str]:
-    """Return the record entry of an external segmentation package, empty for none."""
-    package = segmenter(experiment.text) if experiment.data.kind in (*TEXTS, "pairs") else ""
-    return {"tokenized_by": package} if package else {}
 
 
 def starting_values(
@@ -220,44 +167,3 @@ def insert_vectors(parameters: dict[str, np.ndarray], embedding: Embedding, foun
     table[found.ids] = values
     if embedding.static_copy:
         parameters[STATIC_TABLE][:] = table
-
-
-def read_data(
-    experiment: Experiment,
-    cache: Path,
-    wanted: tuple[str, str] | None = None,
-    progress: Progress = no_progress,
-) -> tuple[Prepared, dict]:
-    """Read, tokenize, split and encode the data; return it with its record entry.
-
-    `wanted` is the required fingerprint and the error message for another one.
-    """
-    if (experiment.data.kind == "pairs") != (experiment.model.head.kind == "decoder"):
-        raise UserError(
-            f"data.kind is {experiment.data.kind} and model.head.kind is {experiment.model.head.kind}:"
-            " pairs need a decoder, and a decoder needs pairs"
-        )
-    if experiment.data.kind == "digits":
-        prepared, description = digit_sums.prepare(experiment.data), digit_sums.describe(experiment.data)
-        record = {"kind": "digits", "description": description, "fingerprint": description}
-        return prepared, {**record, **prepared.summary}
-    if experiment.data.kind == "tagged":
-        tagged = open_tagged(experiment.data, progress)
-        if wanted is not None and tagged.fingerprint != wanted[0]:
-            raise UserError(f"{tagged.description}: {wanted[1]}")
-        prepared = prepare_tagged(read_corpus(tagged, experiment.text), experiment.data, experiment.text)
-        record = {"kind": tagged.kind, "description": tagged.description, "fingerprint": tagged.fingerprint}
-        return prepared, {**record, **prepared.summary}
-    if isinstance(experiment.data, Pairs):
-        head = of_kind(experiment.model.head, DecoderHead)
-        prepared, record = pairs.prepare(experiment.data, experiment.text, head.max_output, progress)
-        if wanted is not None and record["fingerprint"] != wanted[0]:
-            raise UserError(f"{record['description']}: {wanted[1]}")
-        return prepared, record
-    corpus, source = load_corpus(experiment.data, experiment.text, cache, progress)
-    if wanted is not None and source.fingerprint != wanted[0]:
-        # Checked before splitting, which may fail for other data.
-        raise UserError(f"{source.description}: {wanted[1]}")
-    prepared = prepare(corpus, experiment.data, experiment.text, experiment.known_classes)
-    record = {"kind": source.kind, "description": source.description, "fingerprint": source.fingerprint}
-    return prepared, {**record, **prepared.summary}

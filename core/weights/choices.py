@@ -36,6 +36,7 @@ def classifier_head(model: Model, where: str) -> PooledHead:
     odd = {
         f"encoder of kind {model.encoder.kind}": model.encoder.kind == "none",
         "residual layers": getattr(model.encoder, "residual", False),
+        "bigrams": bool(model.embedding.bigrams),
         f"pooling {model.head.pooling}": model.head.pooling in ("ends", "attention"),
         f"lookup {model.embedding.lookup}": model.embedding.lookup == "scalar",
     }

@@ -16,9 +16,9 @@ import backends
 from core.engine.memory import check_memory, host_limit
 from core.errors import UserError, forget_notes
 from core.spec.experiment import Experiment
+from core.train.prepare_data import absolute_source
 from core.train.run_folder import PLAN, RunFolder
 from core.train.run_lock import LOCK, held
-from core.train.setup import absolute_source
 from tasks.bench.models import MODELS, experiment_of
 from tasks.bench.plan import SPECS, Plan
 from tasks.bench.results import REPORT, write_results

@@ -47,8 +47,8 @@ from core.plots.curves import draw_differences
 from core.rng import generator
 from core.spec.experiment import Experiment, read_experiment, replace
 from core.train.loop import finite_or_none
+from core.train.prepare_data import absolute_source, fitted, read_data
 from core.train.run_folder import RunFolder
-from core.train.setup import absolute_source, fitted, read_data
 from tasks.cli.console import DataProgress, Parser, console, fact, launch
 from tasks.cli.framework import load_backend
 from tasks.cli.options import add_options, apply_options
@@ -56,9 +56,10 @@ from tasks.cli.paths import cache_folder, new_name
 from tasks.cli.recipes import RECIPES, recipe
 from tasks.cli.streams import keep_working
 from tasks.cli.terminal import literal
-from tasks.parity.cases import GRID, PARITY_SPEC, TRAINING, VARIANTS, every_feature, with_unequal_weights
+from tasks.parity.cases import GRID, VARIANTS
 from tasks.parity.features import not_exercised
 from tasks.parity.table import ParityProgress, print_findings, worst
+from tasks.parity.training_cases import PARITY_SPEC, TRAINING, every_feature, with_unequal_weights
 
 PROGRAM = "python -m tasks.parity"
 DTYPES = ("float64", "float32")

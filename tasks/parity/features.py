@@ -23,6 +23,7 @@ FEATURES: dict[str, Callable[[Experiment], object]] = {
     "one-hot lookup": lambda e: e.model.embedding.lookup == "one_hot",
     "scalar lookup": lambda e: e.model.embedding.lookup == "scalar",
     "static copy of the embedding": lambda e: e.model.embedding.static_copy,
+    "bigrams": lambda e: e.model.embedding.bigrams,
     "frozen embedding": lambda e: not e.model.embedding.trainable,
     "class weights": lambda e: e.training.class_weights,
     "sum of losses": lambda e: e.training.loss_reduction == "sum",

@@ -15,10 +15,10 @@ from core.spec.experiment import Experiment, with_class_weights
 from core.train.ensemble import EnsembleSession, EnsembleState, evaluate_each, train_together
 from core.train.ensemble_folder import EnsembleFolder
 from core.train.members import Member
+from core.train.prepare_data import read_data
 from core.train.record import Run
 from core.train.results import predictions_of, result_of
 from core.train.run_folder import RunFolder
-from core.train.setup import read_data
 from core.train.steps import total_steps
 from tasks.cli.console import bar, console, errors
 from tasks.cli.terminal import literal

@@ -10,8 +10,9 @@ from core.data.dataset import Dataset
 from core.models.heads.scores import Evaluation
 from core.spec.experiment import replace
 from core.train.metrics import evaluate
+from core.train.prepare_data import read_data
 from core.train.run_folder import RunFolder
-from core.train.setup import check_vocabulary, read_data
+from core.train.setup import check_vocabulary
 from tasks.cli.console import DataProgress, console
 from tasks.run.evaluators import evaluator
 from tasks.run.worker import Request

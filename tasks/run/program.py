@@ -13,7 +13,7 @@ from core.engine.memory import check_memory, host_limit
 from core.errors import UserError, forget_notes
 from core.files import user_path
 from core.spec.experiment import Experiment, read_experiment
-from core.train.setup import absolute_source
+from core.train.prepare_data import absolute_source
 from tasks.cli.console import Parser
 from tasks.cli.options import DEVICE_HELP, add_options, apply_options, given
 from tasks.cli.paths import cache_folder

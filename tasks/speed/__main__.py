@@ -26,8 +26,8 @@ from core.files import write_json_atomic
 from core.models.encoders.recurrent import FRAMEWORK_CELLS
 from core.plots.speed import draw_speed
 from core.spec.experiment import Experiment, replace
+from core.train.prepare_data import absolute_source, fitted, read_data
 from core.train.run_folder import RunFolder
-from core.train.setup import absolute_source, fitted, read_data
 from tasks.cli.console import DataProgress, Parser, bar, console, errors, fact, launch
 from tasks.cli.paths import cache_folder, new_name
 from tasks.cli.recipes import RECIPES, recipe

@@ -69,6 +69,30 @@ def log_softmax_floor():
     }
 
 
+@difference(
+    SECTION,
+    "The softmax of masked scores",
+    torch="`softmax` and `exp` of minus infinity are exactly 0.",
+    paddle="On the CPU, `softmax` has the lower limit of `log_softmax`, -64. `exp` of minus infinity is a denormal"
+    " number in a tensor of several numbers.",
+    effect="Weight of a score of minus infinity beside one of 0, in float64: PyTorch {torch:g}, Paddle {paddle:.1e};"
+    " `exp` of it in a tensor of 8: PyTorch {torch_exp:g}, Paddle {paddle_exp:.1e}.",
+    ours="Attention multiplies by the mask after `exp`, so that padding has the weight 0: `Attention` in"
+    " [backends/paddle/heads/pooled.py](../backends/paddle/heads/pooled.py).",
+    size="a masked token gets an attention weight of {paddle:.1e}",
+    claim=lambda f: f["torch"] == 0 == f["torch_exp"] and 0 < f["paddle"] < 1e-27 and 0 <= f["paddle_exp"] < 1e-300,
+)
+def softmax_floor():
+    """Compare softmax and exp of minus infinity in float64."""
+    scores, row = np.array([[0.0, -np.inf]]), np.full(8, -np.inf)
+    return {
+        "torch": torch.softmax(torch.tensor(scores), dim=1)[0, 1].item(),
+        "paddle": paddle.nn.functional.softmax(paddle.to_tensor(scores), axis=1)[0, 1].item(),
+        "torch_exp": torch.exp(torch.tensor(row)).max().item(),
+        "paddle_exp": paddle.exp(paddle.to_tensor(row)).max().item(),
+    }
+
+
 def smoothed(logits: np.ndarray, labels: np.ndarray, weights: np.ndarray | None, amount: float) -> float:
     """Compute label smoothing: targets (1 - a) one-hot + a / C, and class weights as in PyTorch."""
     targets = (1 - amount) * np.eye(3)[labels] + amount / 3

@@ -9,7 +9,7 @@ from types import ModuleType
 
 from core.spec.experiment import Experiment, replace
 from core.train.loop import finite_or_none
-from core.train.setup import fitted, read_data
+from core.train.prepare_data import fitted, read_data
 from tasks.parity.cases import GRID, TEXTCNN, Case, TextCNNCase
 
 PLAIN = [case for case in GRID if case.lookup == "index"]

@@ -36,8 +36,7 @@ class Attention(nn.Layer):
         inner = paddle.tanh(linear(rounded(flat, self.rounds), self.weight, None))
         scores = linear(rounded(inner, self.rounds), self.score, None).reshape(mask.shape)
         scores = paddle.where(mask > 0, scores, paddle.full_like(scores, float("-inf")))
-        # Paddle's `softmax` clips at -64, also minus infinity: padding would get a weight of 1.6e-28. Its `exp` of
-        # minus infinity is 5.6e-309 in float64.
+        # Paddle's `softmax` and `exp` of minus infinity are not 0 (docs/differences.md, softmax_floor).
         terms = paddle.exp(scores - scores.detach().max(axis=1, keepdim=True)) * mask
         return terms / terms.sum(axis=1, keepdim=True)
 

@@ -90,7 +90,7 @@ class DecoderHead(nn.Module):
         self, state: DecoderState, inputs: Inputs, dropout: Dropout
     ) -> tuple[dict[str, torch.Tensor], DecoderState]:
         """Compute steps from a state, for tokens [B, M]; return the outputs and the next state."""
-        x = dropout(self.target.look_up(inputs.ids, self.target.weight), "target.embedding", self.rate)
+        x = dropout(self.target.look_up(inputs.ids, self.target.weight, "index"), "target.embedding", self.rate)
         if state.context is not None:
             x = torch.cat([x, state.context.unsqueeze(1).expand(-1, x.shape[1], -1)], dim=-1)
         found, last = {}, []

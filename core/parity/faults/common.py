@@ -54,6 +54,11 @@ def _attention_over_padding(side: ModuleType) -> Patches:
     return [(attention, "forward", lambda self, x, mask: original(self, x, mask * 0.0 + 1.0))]
 
 
+def _bigrams_of_next_token(side: ModuleType) -> Patches:
+    original = side.runtime.bigram_ids
+    return [(side.runtime, "bigram_ids", lambda ids, rows: original(ids[:, ::-1], rows)[:, ::-1])]
+
+
 def _unscaled_dropout(side: ModuleType) -> Patches:
     original = side.engine.training_dropout
 
@@ -185,6 +190,13 @@ FAULTS = {
         "head.attention",
         _attention_over_padding,
         {"model.head.pooling": "attention"},
+    ),
+    "bigrams-of-next-token": Fault(
+        "bigrams pair a token with the next one, instead of the one before",
+        1,
+        "embedding",
+        _bigrams_of_next_token,
+        {"model.embedding.bigrams": 50},
     ),
     "unscaled-dropout": Fault(
         "kept units are not scaled by 1 / (1 - rate)", 1, "embedding (with dropout)", _unscaled_dropout, DROPPING

@@ -49,7 +49,7 @@ def headline(result: dict) -> str:
         what = f"test accuracy {test['accuracy']:.4f}[/] per token"
     name = "F1" if key == "f1" else key
     lines = [
-        f"[bold]{what} on {test['documents']:,} held-out sentences",
+        f"[bold]{what} on {test['tokens']:,} held-out tokens",
         f"dev {name} {dev[key]:.4f} at step {dev['step']}; accuracy per token {test['accuracy']:.4f}, macro F1 of tags"
         f" {test['macro_f1']:.4f}",
     ]

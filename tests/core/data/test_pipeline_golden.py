@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from core.spec.experiment import Experiment, replace
-from core.train.setup import fitted, read_data
+from core.train.prepare_data import fitted, read_data
 from core.train.steps import steps_from
 
 TRAIN = [
