@@ -56,9 +56,10 @@ from tasks.cli.paths import cache_folder, new_name
 from tasks.cli.recipes import RECIPES, recipe
 from tasks.cli.streams import keep_working
 from tasks.cli.terminal import literal
-from tasks.parity.cases import GRID, PARITY_SPEC, TRAINING, VARIANTS, every_feature, with_unequal_weights
+from tasks.parity.cases import GRID, VARIANTS
 from tasks.parity.features import not_exercised
 from tasks.parity.table import ParityProgress, print_findings, worst
+from tasks.parity.training_cases import PARITY_SPEC, TRAINING, every_feature, with_unequal_weights
 
 PROGRAM = "python -m tasks.parity"
 DTYPES = ("float64", "float32")

@@ -28,18 +28,10 @@ from core.parity.training import EARLY, MOVED, Comparison, compare_training, com
 from core.spec.experiment import Experiment, replace
 from core.train.prepare_data import fitted, read_data
 from tasks.cli.console import run_program
-from tasks.parity.cases import (
-    GRID,
-    PARITY_SPEC,
-    SMALLER,
-    TEXTCNN,
-    TRAINING,
-    VARIANTS,
-    every_feature,
-    with_unequal_weights,
-)
+from tasks.parity.cases import GRID, TEXTCNN, VARIANTS
 from tasks.parity.features import not_exercised
 from tasks.parity.table import grouped, worst
+from tasks.parity.training_cases import PARITY_SPEC, SMALLER, TRAINING, every_feature, with_unequal_weights
 from tests.conftest import INSTALLED, each_backend, make_dataset, make_reviews, needs_both, one_line
 from tests.parity.recorded import hold
 
@@ -288,6 +280,7 @@ def test_features_that_a_spec_does_not_use():
         "clipping by value",
         "residual layers",
         "scalar lookup",
+        "bigrams",
     }
     assert set(not_exercised([PARITY_SPEC, every])) == left
     assert {"weight decay", "class weights", "hidden layer of the head"} <= set(not_exercised([PARITY_SPEC]))

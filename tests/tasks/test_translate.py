@@ -10,8 +10,8 @@ import shutil
 import numpy as np
 import pytest
 
-import backends
 import tasks.compare
+import tasks.imdb
 import tasks.translate
 from core.train.run_folder import RunFolder
 from tests.conftest import INSTALLED, check_refused, each_backend, needs_both, run_main, stop_at
@@ -211,8 +211,5 @@ def test_bad_input_is_refused_in_one_line(case, any_run, tmp_path, monkeypatch):
 
 
 def test_another_program_refuses_its_run(any_run, tmp_path):
-    import tasks.imdb
-
     says = "use python -m tasks.translate predict"
     check_refused(tasks.imdb.main, "predict", any_run, "12", says=says, folder=tmp_path)
-    assert backends.NAMES

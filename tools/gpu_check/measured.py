@@ -27,7 +27,7 @@ from core.parity.training import Comparison, compare_training
 from core.spec.experiment import Experiment, replace
 from core.strings import shorten
 from tasks.cli.flags import name_flags
-from tasks.parity.cases import PARITY_SPEC, SMALLER
+from tasks.parity.training_cases import PARITY_SPEC, SMALLER
 from tools.gpu_check.context import LARGE, Context, NotRun, bounded, row
 from tools.gpu_check.launching import launch, started
 from tools.gpu_check.speeds import check_memory, check_speed

@@ -58,10 +58,8 @@ class DecoderEvaluation(Evaluation):
     def strings(self, targets: Targets, classes: tuple[str, ...]) -> tuple[list[str], list[str]]:
         """Return targets and outputs; `classes` are the tokens of the target vocabulary."""
         labels = sequences_of(targets, TARGET)
-        return (
-            [join_tokens(own[number][:-1], classes) for own in (labels,) for number in range(len(own))],
-            [join_tokens(self.outputs[number], classes) for number in range(len(self.outputs))],
-        )
+        wanted = [join_tokens(labels[number][:-1], classes) for number in range(len(labels))]
+        return wanted, [join_tokens(self.outputs[number], classes) for number in range(len(self.outputs))]
 
     def details(self) -> list[str]:
         """Return the exact match by target length, if there are several lengths and few enough for a line."""

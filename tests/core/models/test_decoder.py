@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 
 import backends
-from core.batch import Batch
+from core.batch import Batch, Ragged
 from core.decoding import decode
 from core.engine.reference import ReferenceEngine
 from core.errors import UserError
-from core.models.encoders.encoder import States
 from core.models.encoders.recurrent import CELLS, GATES, DirectionWeights, recurrent_states
 from core.models.heads.decoder_scores import FIXED
 from core.models.model import forward, parameter_table
@@ -168,8 +167,6 @@ def test_evaluation_counts_tokens_and_outputs(rng):
     labeled = dataclasses.replace(batch, targets={TARGET: target})
     outcomes = head.evaluated(engine, labeled, {})
     assert outcomes.shape == (len(rows), FIXED + head.max_output)
-    from core.batch import Ragged
-
     found = head.score(outcomes, {TARGET: Ragged.of([np.array(row) for row in rows])})
     same = [row[:-1] == decoded.row(number).tolist() for number, row in enumerate(rows)]
     assert found.exact_match == np.mean(same) and found.score == found.exact_match
@@ -227,7 +224,6 @@ def test_parameters_have_their_names_and_shapes():
     }
     bridged = [row.name for row in parameter_table(DECODERS[0].experiment("float64").model)]
     assert {"bridge.h_l0.weight", "bridge.h_l0.bias", "bridge.c_l0.weight", "bridge.c_l0.bias"} <= set(bridged)
-    assert States(1).c is None
 
 
 @each_backend
