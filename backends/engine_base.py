@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from core import spec
 from core.batch import Batch
 from core.engine.contract import StepStats
 from core.engine.executor import Executor
+from core.models.embedding import BIGRAM_TABLE, TABLE
 from core.word_dropout import drop_words
 
 
@@ -30,11 +33,12 @@ class EngineBase:
         self._pending: list[tuple[object, int]] = []
         """Statistics of every step since the last `collect`, on the device, and its predictions."""
 
-    def _reads_rows(self, lookup: str, trainable: bool) -> bool:
-        """Return whether the embedding gradient is stored by rows, of which a batch uses few."""
-        return (
-            self.implementation == "fast" and self.training.optimizer.kind == "adam" and lookup == "index" and trainable
-        )
+    def _tables_by_rows(self, lookup: str, trainable: Iterable[str]) -> tuple[str, ...]:
+        """Return the embedding tables whose gradients are stored by rows, of which a batch uses few."""
+        if self.implementation != "fast" or self.training.optimizer.kind != "adam":
+            return ()
+        possible = (TABLE, BIGRAM_TABLE) if lookup == "index" else (BIGRAM_TABLE,)
+        return tuple(name for name in possible if name in trainable)
 
     def train_step(self, batch: Batch, step: int, learning_rate: float) -> None:
         found = self._backward(batch, step)

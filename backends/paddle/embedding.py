@@ -11,6 +11,7 @@ from backends.paddle.linear import empty, stacked_shape
 from backends.paddle.runtime import Inputs, to_tensor
 from core import spec
 from core.batch import BatchShard
+from core.models.bigrams import bigram_ids
 from core.models.embedding import BIGRAM_TABLE, FIRST_DIGIT, STATIC_TABLE, TABLE
 
 nn, F = paddle.nn, paddle.nn.functional
@@ -26,9 +27,10 @@ class Embedding(nn.Layer):
         """
         super().__init__()
         self.models = models
-        self.by_rows = False
-        """True if `row_gradient` provides the gradient; `weight` itself then gets none."""
-        self.read = None
+        self.by_rows: tuple[str, ...] = ()
+        """Tables whose gradients `row_gradients` provides; the parameters themselves then get none."""
+        self.read: dict[str, paddle.Tensor] = {}
+        """Vectors that the last forward pass looked up in these tables."""
         self.lookup = embedding.lookup
         self.rate = embedding.dropout
         self.weight = self.static = self.bigrams = None
@@ -48,17 +50,23 @@ class Embedding(nn.Layer):
         if self.lookup == "scalar":
             values = (inputs.ids - FIRST_DIGIT).unsqueeze(-1).astype(inputs.mask.dtype)
             return dropout(values * inputs.mask, "embedding", self.rate)
-        weight = self.weight.detach() if self.by_rows else self.weight
-        vectors = self.look_up(inputs.ids, weight, self.lookup)
-        if self.by_rows and paddle.is_grad_enabled():
-            vectors.stop_gradient = False
-            self.read = vectors
+        vectors = self.look_up_table(TABLE, self.weight, inputs.ids, self.lookup)
         if self.static is not None:
             vectors = paddle.concat([vectors, self.look_up(inputs.ids, self.static, self.lookup)], axis=-1)
         if self.bigrams is not None:
-            own = self.look_up(inputs.bigrams(self.bigrams.shape[-2]), self.bigrams, "index")
+            own = self.look_up_table(BIGRAM_TABLE, self.bigrams, inputs.bigrams(self.bigrams.shape[-2]), "index")
             vectors = paddle.concat([vectors, own], axis=-1)
         return dropout(vectors, "embedding", self.rate)
+
+    def look_up_table(self, name: str, weight: paddle.Tensor, ids: paddle.Tensor, lookup: str) -> paddle.Tensor:
+        """Look up ids [B, L] -> [B, L, E] in a trained table; keep the vectors if it is one of `by_rows`."""
+        if name not in self.by_rows:
+            return self.look_up(ids, weight, lookup)
+        found = self.look_up(ids, weight.detach(), lookup)
+        if paddle.is_grad_enabled():
+            found.stop_gradient = False
+            self.read[name] = found
+        return found
 
     def look_up(self, ids: paddle.Tensor, weight: paddle.Tensor, lookup: str) -> paddle.Tensor:
         """Look up ids [B, L] -> [B, L, E] by `index` or `one_hot`."""
@@ -82,18 +90,28 @@ class Embedding(nn.Layer):
             vectors = paddle.bmm(F.one_hot(shares, size)[:, :, 1:].astype(weight.dtype), weight[:, 1:])
         return vectors.reshape([*ids.shape, dim])
 
-    def row_gradient(self, inputs: Inputs, whole: np.ndarray, shard: BatchShard | None) -> RowGradient:
-        """Return the gradient by rows, with `by_rows`, after the backward pass.
+    def row_gradients(self, inputs: Inputs, whole: np.ndarray, shard: BatchShard | None) -> dict[str, RowGradient]:
+        """Return the gradients of the tables `by_rows`, after the backward pass.
 
-        For a `shard` of a batch with ids `whole` [B, L], it has the rows of the full batch, so that all processes have
-        equal rows, whose values can be summed.
+        For a `shard` of a batch with ids `whole` [B, L], they have the rows of the full batch, so that all processes
+        have equal rows, whose values can be summed.
         """
-        read, self.read = self.read, None
+        found = {}
+        if TABLE in self.by_rows:
+            found[TABLE] = self.row_gradient(TABLE, inputs.ids, whole, shard)
+        if BIGRAM_TABLE in self.by_rows:
+            rows = self.bigrams.shape[-2]
+            found[BIGRAM_TABLE] = self.row_gradient(BIGRAM_TABLE, inputs.bigrams(rows), bigram_ids(whole, rows), shard)
+        return found
+
+    def row_gradient(self, name: str, ids: paddle.Tensor, whole: np.ndarray, shard: BatchShard | None) -> RowGradient:
+        """Return the gradient of one table for `ids` [B, L], which are a `shard` of `whole`, or all."""
+        read, size = self.read.pop(name), self.named()[name].shape[0]
         if shard is None:
-            return RowGradient(inputs.ids, read.grad, self.weight.shape[0])
+            return RowGradient(ids, read.grad, size)
         vectors = paddle.zeros([*whole.shape, read.shape[-1]], read.dtype)
         vectors = paddle.scatter(vectors, to_tensor(shard.chosen, vectors.place), read.grad)
-        return RowGradient(to_tensor(whole, vectors.place), vectors, self.weight.shape[0])
+        return RowGradient(to_tensor(whole, vectors.place), vectors, size)
 
     def named(self) -> dict[str, paddle.Tensor]:
         own = {TABLE: self.weight, STATIC_TABLE: self.static, BIGRAM_TABLE: self.bigrams}

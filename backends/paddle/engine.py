@@ -45,11 +45,9 @@ class Engine(EngineBase):
         self._trainable = self._model.trainable
         self.product_weights = prepare(self._model, product_weights(model), training.dtype)
         embedding = self._model.embedding
-        embedding.by_rows = self._reads_rows(embedding.lookup, "embedding.weight" in self._trainable)
-        self._rows: RowGradient | None = None
-        self._optimizer = OPTIMIZERS[training.optimizer.kind](
-            training.optimizer, self._trainable, ("embedding.weight",) if embedding.by_rows else ()
-        )
+        embedding.by_rows = self._tables_by_rows(embedding.lookup, self._trainable)
+        self._rows: dict[str, RowGradient] = {}
+        self._optimizer = OPTIMIZERS[training.optimizer.kind](training.optimizer, self._trainable, embedding.by_rows)
 
     def _apply(self, loss: paddle.Tensor, right: paddle.Tensor, learning_rate: float) -> paddle.Tensor:
         """Clip the gradients and update; return loss, correct predictions and norm on the device.
@@ -66,8 +64,8 @@ class Engine(EngineBase):
         return paddle.concat([figures, *norms])
 
     def _gradients(self) -> dict[str, paddle.Tensor]:
-        """Return the gradients of the last backward pass by name; that of an embedding by rows is [U, E]."""
-        found = {} if self._rows is None else {"embedding.weight": self._rows.values}
+        """Return the gradients of the last backward pass by name; those of tables by rows are [U, E]."""
+        found = {name: own.values for name, own in self._rows.items()}
         dense = {name: own.grad for name, own in self._trainable.items() if own.grad is not None}
         return {**found, **dense}
 
@@ -102,8 +100,7 @@ class Engine(EngineBase):
     def gradients(self, batch: Batch, step: int) -> tuple[float, dict[str, np.ndarray]]:
         loss, _ = self._backward(batch, step)
         found = {name: p.grad for name, p in self._trainable.items()}
-        if self._rows is not None:
-            found["embedding.weight"] = self._rows.dense()
+        found.update({name: own.dense() for name, own in self._rows.items()})
         return loss.item(), {name: to_numpy(gradient) for name, gradient in found.items()}
 
     def parameters(self) -> dict[str, np.ndarray]:
@@ -121,7 +118,7 @@ class Engine(EngineBase):
     def _backward(self, batch: Batch, step: int) -> tuple[paddle.Tensor, paddle.Tensor]:
         """Compute all gradients; return loss and number of correct predictions on the device.
 
-        Gradients are stored in the parameters, or in `_rows` for an embedding gradient by rows. With several processes
+        Gradients are stored in the parameters, or in `_rows` for embedding gradients by rows. With several processes
         each computes its shard, and the results are summed over processes.
         """
         for parameter in self._model.named.values():
@@ -144,8 +141,7 @@ class Engine(EngineBase):
             # Paddle replaces exceptions within an operation's backward pass, including Ctrl-C, by OSError.
             kernels.raise_interrupt(str(error))
             raise
-        if self._model.embedding.by_rows:
-            self._rows = self._model.embedding.row_gradient(inputs, batch.ids, shard.shard)
+        self._rows = self._model.embedding.row_gradients(inputs, batch.ids, shard.shard)
         return self._sums(loss, right) if shard.shard else (loss, right)
 
     def _sums(self, loss: paddle.Tensor, right: paddle.Tensor) -> tuple[paddle.Tensor, paddle.Tensor]:

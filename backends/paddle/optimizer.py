@@ -81,9 +81,9 @@ class Adam:
     """The framework's Adam; `RowAdam` for a parameter with a gradient by rows."""
 
     def __init__(self, optimizer: spec.Adam, named: dict[str, paddle.Tensor], by_rows: tuple[str, ...]):
-        """Create the optimizer. `by_rows`: names of parameters with gradients by rows, at most one."""
+        """Create the optimizer. `by_rows`: names of parameters with gradients by rows."""
         self.named = named
-        self.rowwise = RowAdam(optimizer, named[by_rows[0]]) if by_rows else None
+        self.rowwise = {name: RowAdam(optimizer, named[name]) for name in by_rows}
         self.dense = {name: parameter for name, parameter in named.items() if name not in by_rows}
         self.weight_decay = optimizer.weight_decay
         self.betas = (optimizer.beta1, optimizer.beta2)
@@ -95,13 +95,13 @@ class Adam:
             parameters=list(self.dense.values()),
         )
 
-    def step(self, learning_rate: float, rows: RowGradient | None) -> None:
-        """Update the parameters; `rows` is the gradient by rows, None for only dense gradients."""
+    def step(self, learning_rate: float, rows: dict[str, RowGradient]) -> None:
+        """Update the parameters; `rows` are the gradients by rows, by name."""
         decay(self.named, self.weight_decay, learning_rate)
         self.native.set_lr(learning_rate)
         self.native.step()
-        if self.rowwise is not None:
-            self.rowwise.step(learning_rate, rows)
+        for name, own in self.rowwise.items():
+            own.step(learning_rate, rows[name])
 
     def moments(self) -> dict[str, np.ndarray]:
         """Return the state by neutral name, zeros before the first step."""
@@ -110,20 +110,20 @@ class Adam:
             for name, parameter in self.named.items():
                 tensor = state.get(f"{parameter.name}_{STATE[kind]}")
                 if name not in self.dense:
-                    tensor = self.rowwise.state[STATE[kind]]
+                    tensor = self.rowwise[name].state[STATE[kind]]
                 found[f"{kind}/{name}"] = to_numpy(paddle.zeros_like(parameter) if tensor is None else tensor)
         return found
 
     def load(self, moments: dict[str, np.ndarray], steps: int) -> None:
         """Load the state after `steps` steps."""
         if steps == 0:
-            if self.rowwise is not None:
-                self.rowwise.restart()
+            for own in self.rowwise.values():
+                own.restart()
             return
         state = {}
         for name, parameter in self.named.items():
             if name not in self.dense:
-                self.rowwise.load(*(moments[f"{kind}/{name}"] for kind in STATE), steps)
+                self.rowwise[name].load(*(moments[f"{kind}/{name}"] for kind in STATE), steps)
                 continue
             for kind in STATE:
                 state[f"{parameter.name}_{STATE[kind]}"] = to_tensor(moments[f"{kind}/{name}"], parameter.place)
@@ -179,8 +179,8 @@ class SGD:
         if self.momentum:
             self.velocity = {name: paddle.zeros_like(parameter) for name, parameter in named.items()}
 
-    def step(self, learning_rate: float, rows: RowGradient | None) -> None:
-        """Update the parameters; `rows` is the gradient by rows, None for only dense gradients."""
+    def step(self, learning_rate: float, rows: dict[str, RowGradient]) -> None:
+        """Update the parameters; `rows` are the gradients by rows, by name."""
         decay(self.named, self.weight_decay, learning_rate)
         with paddle.no_grad():
             for name, parameter in self.named.items():

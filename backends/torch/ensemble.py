@@ -48,7 +48,7 @@ class Ensemble(Engine):
         losses, right = self._backward(batch, step)
         gradients = [parameter.grad for parameter in self._trainable.values()]
         norms = clip_each(gradients, self.training.clip_mode, self.training.clip_norm)
-        self._optimizer.step(learning_rate, None)
+        self._optimizer.step(learning_rate, {})
         figures = [losses.detach().unsqueeze(0), right.to(losses.dtype).unsqueeze(0), norms]
         self._pending.append((torch.cat(figures), self._counted(batch) // len(self.seeds)))
 

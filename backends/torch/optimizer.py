@@ -81,9 +81,9 @@ class Adam:
     """The framework's Adam; `RowAdam` for a parameter with a gradient by rows."""
 
     def __init__(self, optimizer: spec.Adam, named: dict[str, torch.nn.Parameter], by_rows: tuple[str, ...]):
-        """Create the optimizer. `by_rows`: names of parameters with gradients by rows, at most one."""
+        """Create the optimizer. `by_rows`: names of parameters with gradients by rows."""
         self.named = named
-        self.rowwise = RowAdam(optimizer, named[by_rows[0]]) if by_rows else None
+        self.rowwise = {name: RowAdam(optimizer, named[name]) for name in by_rows}
         self.dense = {name: parameter for name, parameter in named.items() if name not in by_rows}
         self.weight_decay = optimizer.weight_decay
         self.native = torch.optim.Adam(
@@ -94,21 +94,21 @@ class Adam:
             fused=True,
         )
 
-    def step(self, learning_rate: float, rows: RowGradient | None) -> None:
-        """Update the parameters; `rows` is the gradient by rows, None for only dense gradients."""
+    def step(self, learning_rate: float, rows: dict[str, RowGradient]) -> None:
+        """Update the parameters; `rows` are the gradients by rows, by name."""
         decay(self.named, self.weight_decay, learning_rate)
         for group in self.native.param_groups:
             group["lr"] = learning_rate
         self.native.step()
-        if self.rowwise is not None:
-            self.rowwise.step(learning_rate, rows)
+        for name, own in self.rowwise.items():
+            own.step(learning_rate, rows[name])
 
     def moments(self) -> dict[str, np.ndarray]:
         """Return the state by neutral name, zeros before the first step."""
         found = {}
         for kind in STATE:
             for name, parameter in self.named.items():
-                state = self.native.state[parameter] if name in self.dense else self.rowwise.state
+                state = self.native.state[parameter] if name in self.dense else self.rowwise[name].state
                 tensor = state.get(STATE[kind])
                 found[f"{kind}/{name}"] = to_numpy(torch.zeros_like(parameter) if tensor is None else tensor)
         return found
@@ -117,12 +117,12 @@ class Adam:
         """Load the state after `steps` steps."""
         self.native.state.clear()
         if steps == 0:
-            if self.rowwise is not None:
-                self.rowwise.restart()
+            for own in self.rowwise.values():
+                own.restart()
             return
         for name, parameter in self.named.items():
             if name not in self.dense:
-                self.rowwise.load(*(moments[f"{kind}/{name}"] for kind in STATE), steps)
+                self.rowwise[name].load(*(moments[f"{kind}/{name}"] for kind in STATE), steps)
                 continue
             state = self.native.state[parameter]
             for kind in STATE:
@@ -175,8 +175,8 @@ class SGD:
         if self.momentum:
             self.velocity = {name: torch.zeros_like(parameter) for name, parameter in named.items()}
 
-    def step(self, learning_rate: float, rows: RowGradient | None) -> None:
-        """Update the parameters; `rows` is the gradient by rows, None for only dense gradients."""
+    def step(self, learning_rate: float, rows: dict[str, RowGradient]) -> None:
+        """Update the parameters; `rows` are the gradients by rows, by name."""
         decay(self.named, self.weight_decay, learning_rate)
         with torch.no_grad():
             for name, parameter in self.named.items():
