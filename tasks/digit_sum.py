@@ -100,6 +100,9 @@ class Plan:
         tree = read_checked_json(path, CHECKED_SINCE)
         try:
             experiments = {cell: parse_experiment(own, str(path)) for cell, own in tree["experiments"].items()}
+            for own in experiments.values():
+                of_kind(own.data, DigitSums)
+                of_kind(own.model.encoder, RecurrentEncoder)
             return cls(experiments, tuple(map(int, tree["lengths"])), tuple(map(int, tree["seeds"])))
         except (KeyError, TypeError, ValueError, AttributeError):
             raise UserError(f"{path}: not a valid digit-sum plan, the file is damaged: start a new run") from None
