@@ -17,7 +17,7 @@ from core.train.state import in_this_format
 QUANTITIES = ("epoch", "loss", "accuracy")
 """Numbers of every line; a loss that is not finite is null."""
 OPTIONAL = ("counted", "tokens", "tokens_per_second", "device_share", "steps", "learning_rate", "grad_norm")
-"""Numbers that a line may have, beside `grad_norms`: numbers by parameter, null for one that is not finite."""
+"""Numbers that a line may have, besides `grad_norms`: numbers by parameter, null for one that is not finite."""
 
 
 class MetricsFile:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 from dataclasses import dataclass, field
+
+from core.errors import UserError
 
 SHOWN = 5
 """Number of texts without tokens whose numbers are printed."""
@@ -27,6 +30,21 @@ class PredictOptions:
     """Encoding of the input; that of the run if None, as for `text_column`."""
     token: int | None = None
     """Number of the token whose tag is explained, from 1; the least certain one if None."""
+
+
+def check_together(arguments: argparse.Namespace, explain: bool, drawn: str) -> None:
+    """Raise UserError for options of `predict` that exclude each other; `drawn` is the flag of its page or picture."""
+    given = [arguments.file, arguments.text, arguments.out, getattr(arguments, drawn.removeprefix("--"))]
+    if arguments.file and arguments.text:
+        raise UserError("TEXT and --file exclude each other: give one")
+    if arguments.interactive and any(given):
+        raise UserError(f"--interactive reads texts as they are typed: omit TEXT, --file, --out and {drawn}")
+    if arguments.out and explain:
+        raise UserError("--out and --explain exclude each other: give one")
+    if arguments.encoding and arguments.text:
+        raise UserError("--encoding applies to --file and standard input, got TEXT: omit one")
+    if arguments.raw and not arguments.out:
+        raise UserError("--raw applies to --out: add --out, or omit it")
 
 
 @dataclass

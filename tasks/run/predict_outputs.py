@@ -30,7 +30,7 @@ from tasks.run.evaluators import EVALUATORS, NUMPY, evaluator
 from tasks.run.explain import check_page
 from tasks.run.predict import given_texts, predict_interactively
 from tasks.run.predict_file import Text, Texts, chunks_of, result_columns
-from tasks.run.predict_options import Counts, PredictOptions
+from tasks.run.predict_options import Counts, PredictOptions, check_together
 from tasks.run.worker import Request
 
 MOST = 3
@@ -172,16 +172,7 @@ def predict_command(program: str, argv: list[str]) -> int:
     explain = arguments.explain or bool(arguments.picture)
     if arguments.beam < 1:
         raise UserError(f"--beam {arguments.beam}: give at least 1, which is greedy search")
-    if arguments.file and arguments.text:
-        raise UserError("TEXT and --file exclude each other: give one")
-    if arguments.interactive and (arguments.file or arguments.text or arguments.picture or arguments.out):
-        raise UserError("--interactive reads texts as they are typed: omit TEXT, --file, --out and --picture")
-    if arguments.out and explain:
-        raise UserError("--out and --explain exclude each other: give one")
-    if arguments.encoding and arguments.text:
-        raise UserError("--encoding applies to --file and standard input, got TEXT: omit one")
-    if arguments.raw and not arguments.out:
-        raise UserError("--raw applies to --out: add --out, or omit it")
+    check_together(arguments, explain, "--picture")
     wanted = PredictOptions(
         file=arguments.file,
         explain=explain,

@@ -23,7 +23,7 @@ from tasks.run import both_frameworks
 from tasks.run.evaluate import evaluate_run
 from tasks.run.evaluators import EVALUATORS, NUMPY
 from tasks.run.predict import predict
-from tasks.run.predict_options import PredictOptions
+from tasks.run.predict_options import PredictOptions, check_together
 from tasks.run.train import Task, TrainOptions, check_task, resume, start
 from tasks.run.worker import Request
 
@@ -171,18 +171,9 @@ def _predict(program: Program, argv: list[str]) -> int:
     arguments = parser.parse_intermixed_args(argv)
     token = getattr(arguments, "token", None)
     explain = arguments.explain or bool(arguments.html) or token is not None
-    if arguments.file and arguments.text:
-        raise UserError("TEXT and --file exclude each other: give one")
-    if arguments.interactive and (arguments.file or arguments.text or arguments.html or arguments.out):
-        raise UserError("--interactive reads texts as they are typed: omit TEXT, --file, --out and --html")
-    if arguments.out and explain:
-        raise UserError("--out and --explain exclude each other: give one")
+    check_together(arguments, explain, "--html")
     if arguments.text_column and not arguments.file:
         raise UserError("--text-column applies to --file: add --file, or omit it")
-    if arguments.encoding and arguments.text:
-        raise UserError("--encoding applies to --file and standard input, got TEXT: omit one")
-    if arguments.raw and not arguments.out:
-        raise UserError("--raw applies to --out: add --out, or omit it")
     wanted = PredictOptions(
         file=arguments.file,
         explain=explain,

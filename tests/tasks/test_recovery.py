@@ -92,7 +92,7 @@ def test_a_folder_without_a_spec_is_named_with_the_line_that_removes_it(place, t
     (dead / ".experiment.json.x.tmp").touch()
     for option in ("--resume", "--out"):
         check_refused(tasks.imdb.main, option, dead, says=(f"rm -r '{dead}'", "holds no run"), folder=tmp_path)
-    (dead / ".git").mkdir()  # not of a run: nobody is told to remove it
+    (dead / ".git").mkdir()  # not of a run: no message advises to remove it
     for option, says in (("--resume", "experiment.json is missing"), ("--out", "exists: give another")):
         check_refused(tasks.imdb.main, option, dead, says=says, folder=tmp_path)
 

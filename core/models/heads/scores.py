@@ -39,7 +39,7 @@ class Evaluation:
         return {"accuracy": self.accuracy, "loss": self.loss}
 
     def quantities(self) -> dict[str, float]:
-        """Return the metrics that a line of `metrics.jsonl` has beside loss and accuracy."""
+        """Return the metrics that a line of `metrics.jsonl` has besides loss and accuracy."""
         return {}
 
     def strings(self, targets: Targets, classes: tuple[str, ...]) -> tuple[list[str], list[str]]:

@@ -139,7 +139,7 @@ def score_spans(true: Spans, predicted: Spans, scheme: Scheme) -> SpanScores:
 def impossible_steps(tags: np.ndarray, offsets: np.ndarray, classes: Sequence[str]) -> np.ndarray:
     """Return [T] bool: tags that cannot follow the tag before them, or begin or end their sequence.
 
-    Only tags with E or S have such rules (BMES, BIOES): a span that B opened must go on to an E of its type.
+    Only tags with E or S have such rules (BMES, BIOES): a span that B opened must continue to an E of the same type.
     """
     scheme, found = scheme_of(classes), np.zeros(len(tags), dtype=bool)
     if scheme is None or not np.isin((END, SINGLE), scheme.roles).any() or len(tags) == 0:

@@ -69,6 +69,6 @@ FAULTS = {
     ),
     "no-end-scores": Fault("the CRF leaves out its end scores", 1, "head.log_partition", _no_end_scores, CRF),
     "scores-of-padding": Fault(
-        "the score of a sequence goes on through the padding", 1, "head.path_score", _scores_of_padding, CRF
+        "the score of a sequence includes the padding", 1, "head.path_score", _scores_of_padding, CRF
     ),
 }

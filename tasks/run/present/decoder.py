@@ -25,7 +25,7 @@ from tasks.run.present.pictures import LINE, draw_or_note
 ATTENTION = "attention.png"
 
 PICTURES = {"attention": ATTENTION}
-"""Files of the pictures beside the curves, by name."""
+"""Files of the pictures other than the curves, by name."""
 
 SHOWN = 5
 """Number of wrong outputs to print."""

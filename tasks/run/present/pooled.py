@@ -19,7 +19,7 @@ from tasks.run.present.pictures import LINE, draw_or_note
 CONFUSION = "confusion.png"
 
 PICTURES = {"confusion matrix": CONFUSION}
-"""Files of the pictures beside the curves, by name."""
+"""Files of the pictures other than the curves, by name."""
 
 SHOWN = 5
 """Number of misclassified texts to print."""

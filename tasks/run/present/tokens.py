@@ -18,7 +18,7 @@ from tasks.run.present.pictures import LINE, draw_or_note
 from tasks.run.present.pooled import CONFUSION, NAME, save_confusion
 
 PICTURES = {"confusion matrix": CONFUSION}
-"""Files of the pictures beside the curves, by name."""
+"""Files of the pictures other than the curves, by name."""
 
 SHOWN = 5
 """Number of sentences to print, and of differences of each."""
