@@ -38,7 +38,7 @@ from core.parity.instances import random_batch, random_parameters
 from core.train import metrics
 from core.train.metrics import collected
 from core.train.run_folder import RunFolder
-from tasks.parity.cases import Case
+from tasks.parity.cases import BIGRAMS, Case
 from tests.conftest import INSTALLED, fresh_rng, loaded, make_dataset, run_main
 
 ROOT = Path(__file__).parents[3]
@@ -89,6 +89,8 @@ CASES = {
     "sum": Case("gru", 2, False, "last", "one_hot"),
     "builtin": Case("lstm", 2, True, "mean", "index"),
     "one logit": Case("residual_srn", 1, True, "mean", "index"),
+    "bigrams": Case("lstm", 1, True, "mean", "one_hot", BIGRAMS),
+    "both tables by rows": Case("gru", 1, True, "max", "index", BIGRAMS),
 }
 
 
