@@ -57,6 +57,14 @@ rounding jump.
 """
 
 
+LEAST_GRADIENT = {"float64": 0.0, "float32": 1e-2, "bfloat16": 1e-2}
+"""Minimum scale of a tensor's gradient, as a share of the largest gradient of the model.
+
+A gradient of less is a nearly zero sum of terms as large as those of the others, and has their rounding errors: that of
+an attention's query, 5e-4 of the largest, differed by 2.0e-5 of itself and 1.1e-8 of the largest.
+"""
+
+
 OUTPUT_JUMP, GRADIENT_JUMP = 2e-3, 1e-2
 """Limits near a rounding jump, where sides may use adjacent bfloat16 numbers, 2^-8 apart.
 
@@ -167,10 +175,13 @@ def compare_gradients(experiment: Experiment, parameters: Arrays, batch: Batch, 
         for name, own in list(found.items()):
             along = {key: np.array((own[key].astype(np.float64) * d).sum()) for key, d in directions.items()}
             norms = {key: float(np.sqrt(np.square(own[key].astype(np.float64)).sum())) for key in directions}
-            figures = widest({"loss": own["loss"], **along}, slopes, limit, {"loss": float(np.abs(loss)), **norms})
+            scales = {"loss": float(np.abs(loss)), **norms}
+            least = LEAST_GRADIENT[dtype] * max(norms.values())
+            figures = widest({"loss": own["loss"], **along}, slopes, limit, scales, least)
             findings.append(Finding(2, f"{name} ~ {REFERENCE}", quantity, dtype, **figures))
     for one, other in pairs(list(found)):
-        figures = widest(found[one], found[other], limit)
+        largest = max(float(np.abs(array).max()) for name, array in found[other].items() if name != "loss")
+        figures = widest(found[one], found[other], limit, least_scale=LEAST_GRADIENT[dtype] * largest)
         findings.append(Finding(2, f"{one} ~ {other}", "loss and gradients", dtype, **figures))
     return findings
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import itertools
 import os
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -141,6 +142,21 @@ def test_directional_gradients_find_one_wrong_entry(case, dtype, monkeypatch):
 
     wrong = compare_gradients(experiment, parameters, batch, {"wrong": Wrong})
     assert [finding.first for finding in wrong] == [largest]
+
+
+def test_a_gradient_that_cancels_has_the_rounding_of_its_terms():
+    """With keys of nearly 0, those of attention are rounding errors in float32; a wrong one is found nevertheless."""
+    case = next(case for case in VARIANTS if str(case) == "decoder-lstm-2-one-additive-every-none")
+    experiment, parameters, batch = instance(case, "float32")
+    parameters = {**parameters, "attention.key.weight": parameters["attention.key.weight"] * np.float32(1e-5)}
+    hold(compare_gradients(experiment, parameters, batch, sides(experiment)))
+    name, side = next(iter(sides(experiment).items()))
+    loss, found = engine_of(side, experiment, parameters).gradients(batch, 0)
+    largest = max(np.abs(gradient).max() for gradient in found.values())
+    found["attention.query.weight"] += 1e-6 * largest
+    wrong = SimpleNamespace(Engine=lambda *_: SimpleNamespace(gradients=lambda *_: (loss, found)))
+    (finding,) = compare_gradients(experiment, parameters, batch, {name: wrong})
+    assert finding.first == "attention.query.weight"
 
 
 def test_complex_step_equals_central_differences():
