@@ -20,7 +20,9 @@ DTYPES = ("float32", "float64")
 
 
 def _fields(integers: str, addresses: str) -> list[tuple[str, type]]:
-    return [(name, ctypes.c_int64) for name in integers.split()] + [(name, kernels.ADDRESS) for name in addresses.split()]
+    return [(name, ctypes.c_int64) for name in integers.split()] + [
+        (name, kernels.ADDRESS) for name in addresses.split()
+    ]
 
 
 class WordSteps(ctypes.Structure):

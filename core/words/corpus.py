@@ -92,4 +92,6 @@ def build_corpus(texts: Iterable[list[str]], text: WordText, training: WordTrain
             f" `text.min_count` lower"
         )
     offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-    return WordCorpus([names[n] for n in kept], counts[kept].astype(np.int64), ids, offsets, len(stream), number_of_texts)
+    return WordCorpus(
+        [names[n] for n in kept], counts[kept].astype(np.int64), ids, offsets, len(stream), number_of_texts
+    )

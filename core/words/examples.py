@@ -123,3 +123,12 @@ class Sampler:
             return np.repeat(words[centers], found), np.ones(len(contexts), dtype=np.int64), contexts
         some = found > 0
         return contexts, found[some], words[centers[some]]
+
+
+def padded_inputs(examples: Examples) -> tuple[np.ndarray, np.ndarray]:
+    """Return the input words of every prediction [P, W] int32, padded with 0, and which are real, bool."""
+    sizes = np.diff(examples.offsets)
+    real = np.arange(sizes.max(initial=1)) < sizes[:, None]
+    words = np.zeros(real.shape, dtype=np.int32)
+    words[real] = examples.inputs
+    return words, real
