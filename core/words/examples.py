@@ -27,8 +27,8 @@ class Examples:
     Prediction n has the mean of rows `inputs[offsets[n]:offsets[n + 1]]` of the input table, and predicts
     `targets[n, 0]` against the noise words `targets[n, 1:]`, of which -1 are skipped. Step s has the predictions
     `steps[s]` to `steps[s + 1]` (excluded) and the learning rate `rates[s]`. dtypes: `inputs` [I] and `targets`
-    [P, 1 + K] int32, `offsets` [P + 1] and `steps` [S + 1] int64, `rates` [S] float64. `words` is the number of words of
-    the chunk before subsampling, `kept` after it.
+    [P, 1 + K] int32, `offsets` [P + 1] and `steps` [S + 1] int64, `rates` [S] float64. `words` is the number of words
+    of the chunk before subsampling, `kept` after it.
     """
 
     inputs: np.ndarray

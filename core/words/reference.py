@@ -28,7 +28,7 @@ def initial_vectors(model: WordModel, training: WordTraining, vocab_size: int) -
 def hidden(arrays: Arrays, examples: Examples) -> np.ndarray:
     """Return the mean input vectors [P, D]."""
     sums = np.add.reduceat(arrays[IN][examples.inputs], examples.offsets[:-1], axis=0)
-    return sums / np.diff(examples.offsets)[:, None].astype(arrays[IN].real.dtype)
+    return sums / np.diff(examples.offsets)[:, None].astype(np.real(arrays[IN]).dtype)
 
 
 def scores(arrays: Arrays, examples: Examples) -> np.ndarray:
