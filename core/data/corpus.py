@@ -160,13 +160,12 @@ def build_corpus(source: Source, text: Text, progress: Progress = no_progress, a
     )
 
 
-def prepare(
-    corpus: Corpus, data: MovieReviews | PairedFiles | Table, text: Text, classes: int | None = None
-) -> Prepared:
-    """Split, build the vocabulary from the training split, encode and truncate.
+def divided(
+    corpus: Corpus, data: MovieReviews | PairedFiles | Table, text: Text
+) -> tuple[dict[str, np.ndarray], dict, dict[str, int]]:
+    """Return the rows of every split, how they were split, and the number of skipped texts by reason.
 
-    The result depends on the arguments alone. Raises UserError if the number of labels is not `classes` (None: at least
-    two), if a split has no text, or if train lacks a label.
+    Raises UserError if a split that has its own file has no text.
     """
     labels, marks, skipped = corpus.labels, corpus.splits, dict(corpus.skipped)
     if data.duplicates == "drop":
@@ -180,6 +179,19 @@ def prepare(
                 f" (skipped in all splits: {count_reasons(skipped)}): add other texts"
             )
     rows, summary = split_rows(marks, labels, corpus.groups, data)
+    return rows, summary, skipped
+
+
+def prepare(
+    corpus: Corpus, data: MovieReviews | PairedFiles | Table, text: Text, classes: int | None = None
+) -> Prepared:
+    """Split, build the vocabulary from the training split, encode and truncate.
+
+    The result depends on the arguments alone. Raises UserError if the number of labels is not `classes` (None: at least
+    two), if a split has no text, or if train lacks a label.
+    """
+    rows, summary, skipped = divided(corpus, data, text)
+    labels = corpus.labels
     check_classes(corpus, rows, data, classes)
     train_ids = _joined(corpus, rows["train"])
     vocabulary = Vocabulary.build(corpus.tokens, np.bincount(train_ids, minlength=len(corpus.tokens)), text)

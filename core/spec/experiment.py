@@ -27,6 +27,7 @@ from core.spec.class_weights import balanced_weights
 from core.spec.data import DATA_KINDS, TEXTS, AnyData, MovieReviews
 from core.spec.text import Text
 from core.spec.training import Training
+from core.spec.words import WORD2VEC, WordStart
 
 
 def with_class_weights(experiment: Experiment, labels: np.ndarray) -> Experiment:
@@ -54,6 +55,7 @@ ADDED: dict[int, tuple[str, ...]] = {
         "model.encoder.padding",
         "text.half_width",
         "training.word_dropout",
+        "words",
     )
 }
 """Fields that a record of an older format lacks, by the format that added them.
@@ -72,11 +74,26 @@ class Experiment(Spec):
     text: Text = Text()
     training: Training = Training()
     data: AnyData = MovieReviews()
+    words: WordStart | None = None
+    """How the vectors of `model.embedding.vectors` word2vec are trained; None for other vectors."""
 
     @model_validator(mode="after")
     def _vectors_are_of_words(self):
         if self.model.embedding.vectors is not None and self.data.kind not in TEXTS:
             raise ValueError("model.embedding.vectors needs text data: remove it for this task")
+        return self
+
+    @model_validator(mode="after")
+    def _trained_vectors_have_a_section(self):
+        embedding, words = self.model.embedding, self.words
+        if (embedding.vectors == WORD2VEC) != (words is not None):
+            raise ValueError(
+                f"model.embedding.vectors {WORD2VEC} and the section words need each other: set both, or none of them"
+            )
+        if words is not None and words.model.dim != embedding.dim:
+            raise ValueError(
+                f"words.model.dim is {words.model.dim}, but model.embedding.dim is {embedding.dim}: set equal ones"
+            )
         return self
 
     @model_validator(mode="after")

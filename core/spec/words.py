@@ -110,3 +110,32 @@ class WordExperiment(Spec):
     text: WordText = WordText()
     training: WordTraining = WordTraining()
     data: WordData = Reviews()
+
+
+WORD2VEC = "word2vec"
+"""Value of `model.embedding.vectors`: vectors trained as the section `words` says."""
+
+
+class WordStart(Spec):
+    """Word vectors trained by word2vec before the model, as the start of its embedding.
+
+    Their corpus is the training split of the experiment, in whole texts, with the tokens of its section `text`.
+    """
+
+    model: WordModel = WordModel(kind="cbow")
+    """Its `dim` is that of the embedding."""
+    training: WordTraining = WordTraining()
+    min_count: Annotated[int, Field(ge=1)] = 5
+    """Words with fewer occurrences are dropped before windows are formed; they start as words without a vector."""
+    vocab_size: Annotated[int, Field(ge=2)] = 1_000_000
+    """Maximum number of words; the most frequent ones are kept."""
+    unlabeled: bool = True
+    """Add the unlabeled texts that the source has.
+
+    The official reviews have 50,000; the packaged Chinese ones come with a month of a newspaper, already segmented.
+    """
+
+    def text_of(self, text: Text) -> WordText:
+        """Return the section `text` of a word2vec experiment on these tokens."""
+        shared = {name: getattr(text, name) for name in ("tokenizer", "jieba_hmm", "signs", "lowercase", "half_width")}
+        return WordText(**shared, min_count=self.min_count, vocab_size=self.vocab_size)

@@ -19,6 +19,7 @@ from core.models.heads.decoder import DecoderHead
 from core.schema import of_kind
 from core.spec.data import GENERATED_PAIRS, TEXTS, Pairs
 from core.spec.experiment import Experiment, replace, with_class_weights
+from core.spec.words import WORD2VEC
 
 HEADS = {"tagged": "tokens", "pairs": "decoder"}
 """Kinds of the heads for kinds of data; other data is for `pooled`."""
@@ -106,6 +107,6 @@ def absolute_source(experiment: Experiment) -> Experiment:
         for field, path in paths.items()
         if path is not None and path not in names
     }
-    if vectors is not None and vectors not in PACKAGES:
+    if vectors is not None and vectors not in (*PACKAGES, WORD2VEC):
         changes["model.embedding.vectors"] = str(user_path(vectors).absolute())
     return replace(experiment, changes) if changes else experiment

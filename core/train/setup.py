@@ -18,6 +18,7 @@ from core.errors import UserError
 from core.models.embedding import STATIC_TABLE, TABLE, Embedding
 from core.models.model import initial_parameters
 from core.spec.experiment import Experiment
+from core.spec.words import WORD2VEC
 from core.train.optimizer_state import check_moments
 from core.train.prepare_data import fitted, read_data, tokenized_by
 from core.train.run_folder import TARGET_VOCABULARY, RunFolder
@@ -46,9 +47,18 @@ class Setup:
     """The execution record so far; for a new run: classes, data and word vectors."""
 
 
-def prepare_start(
-    experiment: Experiment, path: Path, cache: Path, group: ProcessGroup, progress: Progress = no_progress
-) -> Setup:
+@dataclass(frozen=True)
+class Inputs:
+    """What a run is prepared from, besides its spec."""
+
+    cache: Path
+    """Folder of downloads and tokenized texts."""
+    trained: Vectors | None = None
+    """Word vectors of the section `words`, if the spec has one."""
+    progress: Progress = no_progress
+
+
+def prepare_start(experiment: Experiment, path: Path, group: ProcessGroup, inputs: Inputs) -> Setup:
     """Read the data and draw the initial values of a new run; write nothing.
 
     Raises UserError if the run folder `path` cannot be created, or if data or word vectors do not match the spec.
@@ -57,13 +67,13 @@ def prepare_start(
         if group.rank == 0:
             RunFolder.check_free(path)
         # Vectors are checked first, before reading the data, which takes longer.
-        vectors = open_vectors_of(experiment)
-        data, data_record = read_data(experiment, cache, progress=progress)
+        vectors = open_vectors_of(experiment, inputs.trained)
+        data, data_record = read_data(experiment, inputs.cache, progress=inputs.progress)
     if group.rank == 0 and experiment.data.kind == "table":
         note_similar_labels(data.classes, np.bincount(data.train.labels, minlength=len(data.classes)).tolist())
     experiment = fitted(experiment, data)
     check_memory(experiment, host_limit(), lengths=data.train.lengths[:0])
-    parameters, vectors_record = starting_values(experiment, data, vectors, progress)
+    parameters, vectors_record = starting_values(experiment, data, vectors, inputs.progress)
     execution = {"classes": data.classes, **tokenized_by(experiment), "data": data_record, **vectors_record}
     return Setup(experiment, data, Checkpoint(parameters), execution)
 
@@ -95,7 +105,7 @@ class StoppedRun:
     """None if it ended before its first checkpoint."""
 
 
-def prepare_resume(run: StoppedRun, cache: Path, group: ProcessGroup, progress: Progress = no_progress) -> Setup:
+def prepare_resume(run: StoppedRun, group: ProcessGroup, inputs: Inputs) -> Setup:
     """Read the data of a stopped run. Without a checkpoint it starts from step 0.
 
     Raises UserError if data or vocabulary changed, or for a checkpoint after the last step.
@@ -103,12 +113,13 @@ def prepare_resume(run: StoppedRun, cache: Path, group: ProcessGroup, progress: 
     experiment, checkpoint = run.experiment, run.checkpoint
     other = f"not the data that {run.folder.path} was trained on: restore it, or start a new run"
     with local_rank_0_first(group):
-        vectors = open_vectors_of(experiment) if checkpoint is None else None
-        data, _ = read_data(experiment, cache, (run.execution["data"]["fingerprint"], other), progress)
+        vectors = open_vectors_of(experiment, inputs.trained) if checkpoint is None else None
+        wanted = run.execution["data"]["fingerprint"], other
+        data, _ = read_data(experiment, inputs.cache, wanted, inputs.progress)
         if checkpoint is not None or (run.folder.path / "vocab.json").exists():
             check_vocabulary(run.folder, experiment, data)
     if checkpoint is None:
-        parameters, record = starting_values(experiment, data, vectors, progress)
+        parameters, record = starting_values(experiment, data, vectors, inputs.progress)
         if record.get("vectors") != run.execution.get("vectors"):
             raise UserError(f"{experiment.model.embedding.vectors}: not the word vectors of this run: restore them")
         return Setup(experiment, data, Checkpoint(parameters), run.execution)
@@ -128,15 +139,19 @@ def check_vocabulary(folder: RunFolder, experiment: Experiment, data: Prepared) 
         raise UserError(f"{where}: does not match the data of this run: restore the file")
 
 
-def open_vectors_of(experiment: Experiment) -> Vectors | None:
-    """Open the pretrained word vectors of the spec, None without any.
+def open_vectors_of(experiment: Experiment, trained: Vectors | None = None) -> Vectors | None:
+    """Open the pretrained word vectors of the spec, None without any; those of the section `words` are `trained`.
 
     Raises UserError if they are missing or of another dimension.
     """
     embedding = experiment.model.embedding
     if embedding.vectors is None:
         return None
-    vectors = open_vectors(embedding.vectors)
+    if embedding.vectors == WORD2VEC and trained is None:
+        raise UserError(
+            f"model.embedding.vectors {WORD2VEC}: this command does not train word vectors: give the path of some"
+        )
+    vectors = open_vectors(embedding.vectors) if trained is None else trained
     check_width(vectors, embedding.dim)
     return vectors
 
@@ -152,7 +167,8 @@ def starting_values(
     found = look_up(vectors, prepared.vocabulary, experiment.text.lowercase, progress)
     insert_vectors(parameters, experiment.model.embedding, found)
     record = {"found": len(found.ids), "missing": len(found.missing), "fingerprint": found.fingerprint}
-    return parameters, {"vectors": {"source": vectors.name, **record}}
+    training = {"word2vec": vectors.training} if vectors.training else {}
+    return parameters, {"vectors": {"source": vectors.name, **record}, **training}
 
 
 def insert_vectors(parameters: dict[str, np.ndarray], embedding: Embedding, found: Lookup) -> None:

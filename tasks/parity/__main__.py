@@ -238,7 +238,7 @@ def _base(arguments: argparse.Namespace) -> Experiment:
         base = replace(base, {"training.dropout_masks": "shared"})
         fact("masks", "native dropout masks of the spec replaced by shared ones, which can be compared")
     if base.model.embedding.vectors is not None:
-        base = replace(base, {"model.embedding.vectors": None})
+        base = replace(base, {"model.embedding.vectors": None, "words": None})
         fact("vectors", "pretrained vectors replaced by random ones, which does not affect parity")
     if arguments.plant:
         base = replace(base, fault(arguments.plant).needs, f"--plant {arguments.plant}")

@@ -18,7 +18,7 @@ from core.train.record import Run, create_run, reopen_run
 from core.train.results import evaluate_best, summarize_run
 from core.train.run_folder import RECORD, RunFolder
 from core.train.run_lock import held
-from core.train.setup import StoppedRun, prepare_resume, prepare_start, read_checkpoint
+from core.train.setup import Inputs, StoppedRun, prepare_resume, prepare_start, read_checkpoint
 from core.train.steps import total_steps
 from core.train.trainer import Session, train
 from tasks.cli.console import INTERRUPTED, DataProgress, TrainingDisplay, console, fact
@@ -52,7 +52,7 @@ def start(task: Task, experiment: Experiment, options: TrainOptions) -> int:
     group, name = worker.executor.group, f"{experiment.task}-{worker.backend.NAME}"
     path = Path(options.out) if options.out else new_name(Path("runs"), name)
     with DataProgress() as progress:
-        setup = prepare_start(experiment, path, options.cache, group, progress)
+        setup = prepare_start(experiment, path, group, Inputs(options.cache, progress=progress))
     engine = worker.engine(setup)
     run = create_run(path, setup, worker.record(), group)
     with _held(path, group.rank):
@@ -70,7 +70,7 @@ def resume(task: Task, path: str, options: TrainOptions) -> int:
         worker = Worker.join(options.request.or_backend(stopped.execution["backend"]), stopped.experiment)
         group = worker.executor.group
         with DataProgress() as progress:
-            setup = prepare_resume(stopped, options.cache, group, progress)
+            setup = prepare_resume(stopped, group, Inputs(options.cache, progress=progress))
         engine = worker.engine(setup)
         run = reopen_run(stopped.folder, setup, worker.record(), group)
         return _run(task, run, engine, group, options)
