@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import importlib.util
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,10 +13,12 @@ from pathlib import Path
 import numpy as np
 
 from core.batch import UNK
+from core.checked_json import read_json
 from core.data.download import Progress, file_digest, no_progress
 from core.data.vector_files import open_text
 from core.data.vocabulary import Vocabulary
 from core.errors import UserError
+from core.spec.word_runs import VECTORS, WORDS_KIND
 
 
 @dataclass(frozen=True)
@@ -37,9 +40,6 @@ PACKAGES = {
     )
 }
 """Packages by spec name. GloVe 6B (Pennington et al. 2014) has 400,000 lower-case words."""
-
-RUN_VECTORS = "vectors.txt"
-"""Vectors in the run folder of a program that trains them, in word2vec's text format."""
 
 INSTALL = "pip install 'seqtwin[glove]'"
 
@@ -72,9 +72,10 @@ class Lookup:
 
 
 def open_vectors(source: str) -> Vectors:
-    """Open the vectors named by `Embedding.vectors`: a package, `PATH`, `PATH.zip::MEMBER`, or the run that made them.
+    """Open the vectors named by `Embedding.vectors`: a package, `PATH`, `PATH.zip::MEMBER` or a word2vec run folder.
 
-    Raises UserError: package not installed or damaged; path missing, or not a text file of vectors.
+    Raises UserError: package not installed or damaged; path missing, not a text file of vectors, or the folder of
+    another or an unfinished run.
     """
     if source in PACKAGES:
         return _packaged(source, PACKAGES[source])
@@ -82,13 +83,29 @@ def open_vectors(source: str) -> Vectors:
     if not path.exists() and "::" in source:
         file, _, member = source.partition("::")
         path = Path(file).expanduser()
-    if path.is_dir() and (path / RUN_VECTORS).is_file():
-        path = path / RUN_VECTORS
+    if path.is_dir():
+        path = _result_of(path)
     if not path.is_file():
-        what = f"a folder without {RUN_VECTORS}" if path.is_dir() else "no such file of word vectors"
-        raise UserError(f"{path}: {what}: give another path, or {', '.join(PACKAGES)}")
+        raise UserError(f"{path}: no such file of word vectors: give another path, or {', '.join(PACKAGES)}")
     text = open_text(path, member)
     return Vectors(text.name, text.dim, text.read)
+
+
+def _result_of(folder: Path) -> Path:
+    """Return the vectors of a finished word2vec run."""
+    record = folder / "experiment.json"
+    if not record.is_file():
+        raise UserError(
+            f"{folder}: a folder, expected a file of word vectors or a run of tasks.word2vec: give another path, or"
+            f" {', '.join(PACKAGES)}"
+        )
+    if read_json(record).get("kind") != WORDS_KIND:
+        raise UserError(f"{folder}: a run of another program, expected one of tasks.word2vec: give another folder")
+    if not (folder / "result.json").is_file():
+        raise UserError(
+            f"{folder}: the run is not finished: python -m tasks.word2vec resume {shlex.quote(str(folder))}"
+        )
+    return folder / VECTORS
 
 
 def check_width(vectors: Vectors, dim: int) -> None:

@@ -20,13 +20,15 @@ from pydantic import ValidationError, model_validator
 
 from core.checked_json import check_digest
 from core.errors import UserError
-from core.models import encoders, heads
 from core.models.model import Model
 from core.schema import Spec
 from core.spec.class_weights import balanced_weights
-from core.spec.data import DATA_KINDS, TEXTS, AnyData, MovieReviews
+from core.spec.data import TEXTS, AnyData, MovieReviews
+from core.spec.messages import LARGEST as LARGEST
+from core.spec.messages import describe as describe
 from core.spec.text import Text
 from core.spec.training import Training
+from core.spec.word_runs import WORDS_KIND, WORDS_ONLY
 from core.spec.words import WORD2VEC, WordStart
 
 
@@ -203,34 +205,6 @@ def _check_integers(tree: object, where: str) -> None:
             raise UserError(f"{where}: {path}: got an integer of about {digits:,} digits, expected at most 2^63")
 
 
-LARGEST = 2**63
-"""Largest integer in a spec; some fields have lower limits."""
-
-
-KINDS = {
-    "data": DATA_KINDS,
-    "encoder": tuple(encoders.FAMILIES),
-    "head": tuple(heads.FAMILIES),
-    "optimizer": ("adam", "sgd"),
-    "class_weights": ("balanced", "weights"),
-    "text_column": ("str", "tuple[str, ...]"),
-}
-"""Kinds of the spec sections that have several."""
-
-
-def describe(error: ValidationError) -> str:
-    """Return the first problem of a validation error in one line: field, constraint, value."""
-    first = error.errors()[0]
-    parts = [str(part) for part in first["loc"]]
-    # pydantic includes the chosen kind of a section, which no spec path contains.
-    named = [part for before, part in zip(["", *parts], parts, strict=False) if part not in KINDS.get(before, ())]
-    field = ".".join(named)
-    message = first["msg"].removeprefix("Value error, ")
-    value = json.dumps(first["input"], default=str)
-    shown = f" (got {value})" if len(value) <= 60 else ""
-    return f"{field}: {message}{shown}" if field else f"{message}{shown}"
-
-
 def read_experiment(path: str | Path) -> Experiment:
     """Read an experiment from JSON: a spec, or `experiment.json` of a run folder.
 
@@ -250,6 +224,8 @@ def read_experiment(path: str | Path) -> Experiment:
     except (ValueError, RecursionError):
         raise UserError(f"{path}: got thousands of digits or nested sections, expected a spec: correct it") from None
     if isinstance(tree, dict) and "experiment" in tree:
+        if tree.get("kind") == WORDS_KIND:
+            raise UserError(f"{path}: {WORDS_ONLY}")
         check_digest(tree, path)
         tree = tree["experiment"]
     return parse_experiment(tree, str(path))

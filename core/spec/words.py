@@ -7,15 +7,16 @@ docs/words.md.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
+from core.errors import UserError
 from core.schema import Share, Spec
+from core.spec.data import MovieReviews, PairedFiles, Table
+from core.spec.messages import LARGEST, describe
 from core.spec.text import Text, TokenizerName
-
-WORDS_FORMAT = 1
-"""Format version of word2vec run folders."""
 
 IN, OUT = "words.in.weight", "words.out.weight"
 """Parameters, both [V, D]: the vectors of input words, which are the result, and of predicted words."""
@@ -51,6 +52,8 @@ class WordText(Spec):
     """Words with fewer occurrences are dropped before windows are formed."""
     vocab_size: Annotated[int, Field(ge=2)] = 1_000_000
     """Maximum number of words; the most frequent ones are kept."""
+    max_texts: Annotated[int, Field(ge=1)] | None = None
+    """Number of texts that are read, from the first; None for all."""
 
     def tokenization(self) -> Text:
         """Return the spec of the tokenizer."""
@@ -97,10 +100,22 @@ class TextFiles(Spec):
     paths: Annotated[tuple[str, ...], Field(min_length=1)]
     column: str = ""
     """Column of the texts of a table; "" for plain text."""
-    encoding: str = "auto"
+    encoding: str = "utf-8"
 
 
-WordData = Annotated[Reviews | TextFiles, Field(discriminator="kind")]
+class TrainingSplit(Spec):
+    """The training split of labeled texts, in whole texts: those of dev and test are not read."""
+
+    kind: Literal["split"] = "split"
+    texts: Annotated[MovieReviews | PairedFiles | Table, Field(discriminator="kind")]
+    unlabeled: bool = True
+    """Add the unlabeled texts that come with them.
+
+    The official reviews have 50,000; with the packaged Chinese ones comes a month of a newspaper.
+    """
+
+
+WordData = Annotated[Reviews | TextFiles | TrainingSplit, Field(discriminator="kind")]
 
 
 class WordExperiment(Spec):
@@ -119,7 +134,7 @@ WORD2VEC = "word2vec"
 class WordStart(Spec):
     """Word vectors trained by word2vec before the model, as the start of its embedding.
 
-    Their corpus is the training split of the experiment, in whole texts, with the tokens of its section `text`.
+    Their texts are the training split (`TrainingSplit`), with the tokens of the experiment's section `text`.
     """
 
     model: WordModel = WordModel(kind="cbow")
@@ -130,12 +145,44 @@ class WordStart(Spec):
     vocab_size: Annotated[int, Field(ge=2)] = 1_000_000
     """Maximum number of words; the most frequent ones are kept."""
     unlabeled: bool = True
-    """Add the unlabeled texts that the source has.
+    """Add the unlabeled texts that come with the labeled ones."""
 
-    The official reviews have 50,000; the packaged Chinese ones come with a month of a newspaper, already segmented.
-    """
-
-    def text_of(self, text: Text) -> WordText:
-        """Return the section `text` of a word2vec experiment on these tokens."""
+    def experiment(self, text: Text, texts: MovieReviews | PairedFiles | Table) -> WordExperiment:
+        """Return the word2vec experiment on a classifier's sections `text` and `data`."""
         shared = {name: getattr(text, name) for name in ("tokenizer", "jieba_hmm", "signs", "lowercase", "half_width")}
-        return WordText(**shared, min_count=self.min_count, vocab_size=self.vocab_size)
+        return WordExperiment(
+            model=self.model,
+            text=WordText(**shared, min_count=self.min_count, vocab_size=self.vocab_size),
+            training=self.training,
+            data=TrainingSplit(texts=texts, unlabeled=self.unlabeled),
+        )
+
+
+def replace_words(experiment: WordExperiment, changes: Mapping[str, object], where: str) -> WordExperiment:
+    """Return a validated copy with values set by path, as `{"model.dim": 100}`.
+
+    Raises UserError naming `where`, the field and its constraint.
+    """
+    tree = experiment.model_dump(mode="json")
+    for path, value in changes.items():
+        section, _, leaf = path.partition(".")
+        if not leaf:
+            tree[section] = value
+            continue
+        node = tree.get(section)
+        if not isinstance(node, dict) or leaf not in node:
+            known = ", ".join(node if isinstance(node, dict) else tree)
+            raise UserError(f"{where}: no field {path} in the spec: choose one of {known}")
+        node[leaf] = value
+    return parse_words(tree, where)
+
+
+def parse_words(tree: object, where: str) -> WordExperiment:
+    """Validate a decoded JSON tree. Raises UserError naming `where`, the first invalid field and its constraint."""
+    try:
+        experiment = WordExperiment.model_validate(tree)
+    except ValidationError as error:
+        raise UserError(f"{where}: {describe(error)}") from None
+    if experiment.training.seed > LARGEST:
+        raise UserError(f"{where}: training.seed: expected at most 2^63")
+    return experiment

@@ -97,6 +97,12 @@ RECIPES["textcnn"] = textcnn(
 )
 
 
+RECIPES["word2vec"] = {
+    **RECIPES["default"],
+    "model.embedding.vectors": "word2vec",
+    "words": {"model": {"kind": "skip_gram"}},
+}
+
 RECIPES |= PUBLISHED
 
 RECIPES["bow"] = {

@@ -29,6 +29,7 @@ from tasks.run.present import presenter
 from tasks.run.present.pictures import draw_or_note
 from tasks.run.signals import stop_signals
 from tasks.run.summary import GRADIENTS, Task, describe, report
+from tasks.run.word_vectors import trained_vectors
 from tasks.run.worker import Request, Worker
 
 
@@ -51,8 +52,13 @@ def start(task: Task, experiment: Experiment, options: TrainOptions) -> int:
     worker = Worker.join(options.request, experiment)
     group, name = worker.executor.group, f"{experiment.task}-{worker.backend.NAME}"
     path = Path(options.out) if options.out else new_name(Path("runs"), name)
+    if group.rank == 0:
+        RunFolder.check_free(path)
+    trained = trained_vectors(worker, experiment, options.cache) if experiment.words else None
+    if experiment.words and trained is None:
+        return INTERRUPTED
     with DataProgress() as progress:
-        setup = prepare_start(experiment, path, group, Inputs(options.cache, progress=progress))
+        setup = prepare_start(experiment, path, group, Inputs(options.cache, trained, progress))
     engine = worker.engine(setup)
     run = create_run(path, setup, worker.record(), group)
     with _held(path, group.rank):
@@ -69,8 +75,12 @@ def resume(task: Task, path: str, options: TrainOptions) -> int:
         stopped = _stopped(task, folder)
         worker = Worker.join(options.request.or_backend(stopped.execution["backend"]), stopped.experiment)
         group = worker.executor.group
+        needed = stopped.checkpoint is None and stopped.experiment.words is not None
+        trained = trained_vectors(worker, stopped.experiment, options.cache) if needed else None
+        if needed and trained is None:
+            return INTERRUPTED
         with DataProgress() as progress:
-            setup = prepare_resume(stopped, group, Inputs(options.cache, progress=progress))
+            setup = prepare_resume(stopped, group, Inputs(options.cache, trained, progress))
         engine = worker.engine(setup)
         run = reopen_run(stopped.folder, setup, worker.record(), group)
         return _run(task, run, engine, group, options)
