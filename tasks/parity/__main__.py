@@ -238,7 +238,8 @@ def _base(arguments: argparse.Namespace) -> Experiment:
         base = replace(base, {"training.dropout_masks": "shared"})
         fact("masks", "native dropout masks of the spec replaced by shared ones, which can be compared")
     if base.model.embedding.vectors is not None:
-        base = replace(base, {"model.embedding.vectors": None, "words": None})
+        drawn = {"vectors": None, "vectors_missing": "init", "vectors_scale": 1.0}
+        base = replace(base, {"words": None} | {f"model.embedding.{name}": value for name, value in drawn.items()})
         fact("vectors", "pretrained vectors replaced by random ones, which does not affect parity")
     if arguments.plant:
         base = replace(base, fault(arguments.plant).needs, f"--plant {arguments.plant}")
