@@ -99,11 +99,7 @@ def report(experiment: WordExperiment, execution: dict, folder: WordRunFolder, r
     fact("curves", str(folder.path / "curves.png"), WIDTH)
     word = next(iter(execution["probes"]), "WORD")
     fact("next", f"python -m tasks.words nearest {run} {quoted(word)}", WIDTH, command=True)
-    program = "tasks.classify TRAIN.csv"
-    if isinstance(experiment.data, Reviews):
-        program = "tasks.imdb"
-    elif experiment.text.tokenizer == "jieba":
-        program = "tasks.reviews_zh"
+    program = "tasks.imdb" if isinstance(experiment.data, Reviews) else "tasks.classify TRAIN.csv"
     fact("", f"python -m {program} --vectors {run} --embedding-dim {experiment.model.dim}", WIDTH, command=True)
 
 
