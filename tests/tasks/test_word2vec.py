@@ -111,7 +111,7 @@ def test_a_run_stopped_in_one_framework_and_resumed_in_the_other_has_the_same_by
     _, execution = WordRunFolder.open(stopped).read_record()
     first, second = execution["segments"]
     assert (first["backend"], second["backend"]) == (INSTALLED[0], INSTALLED[-1])
-    assert (first["threads"], second["threads"]) == (1, 2) and 0 < second["from_step"]
+    assert (first["threads"], second["threads"]) == (1, 2) and second["from_step"] > 0
     lines = [WordRunFolder(run).read_metrics() for run in (stopped, place.run)]
     figures = [[(line["split"], line["step"], line["loss"]) for line in own] for own in lines]
     assert figures[0] == figures[1]
@@ -201,13 +201,8 @@ def test_changed_texts_are_not_resumed(place, stopped, tmp_path):
     good = place.texts.read_text(encoding="utf-8")
     try:
         place.texts.write_text(good + "\nmore", encoding="utf-8")
-        cache = tmp_path / "cache"
-        says = "changed since the run started"
-        check_refused(
-            *(tasks.word2vec.main, "resume", stopped, "--cache-dir", cache, "--device", "cpu"),
-            says=says,
-            folder=stopped,
-        )
+        argv = ("resume", stopped, "--cache-dir", tmp_path / "cache", "--device", "cpu")
+        check_refused(tasks.word2vec.main, *argv, says="changed since the run started", folder=stopped)
     finally:
         place.texts.write_text(good, encoding="utf-8")
 
