@@ -99,13 +99,9 @@ def report(experiment: WordExperiment, execution: dict, folder: WordRunFolder, r
     fact("curves", str(folder.path / "curves.png"), WIDTH)
     word = next(iter(execution["probes"]), "WORD")
     fact("next", f"python -m tasks.words nearest {run} {quoted(word)}", WIDTH, command=True)
-    if isinstance(experiment.data, TrainingSplit):  # the program that trains from them is running
+    if isinstance(experiment.data, TrainingSplit):  # the program that starts from them is running
         return
-    program = "tasks.classify TRAIN.csv"
-    if isinstance(experiment.data, Reviews):
-        program = "tasks.imdb"
-    elif experiment.text.tokenizer == "jieba":
-        program = "tasks.reviews_zh"
+    program = "tasks.imdb" if isinstance(experiment.data, Reviews) else "tasks.classify TRAIN.csv"
     fact("", f"python -m {program} --vectors {run} --embedding-dim {experiment.model.dim}", WIDTH, command=True)
 
 

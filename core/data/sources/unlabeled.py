@@ -197,7 +197,7 @@ def _pieces(line: str, least: int) -> Iterator[str]:
     Blank pieces are skipped; with `least` 0 the last one is not.
     """
     while len(line) > LONGEST_TEXT:
-        space = re.search(r"\s\S*\Z", line[: LONGEST_TEXT + 1])
+        space = re.search(r"\s\S*\Z", line[:LONGEST_TEXT])
         end = space.start() + 1 if space and space.start() else LONGEST_TEXT
         if line[:end].strip():
             yield line[:end]
