@@ -52,6 +52,8 @@ def describe(run: Run) -> None:
     fact("model", f"{model.describe()}, {size:,} parameters")
     if "vectors" in execution:
         fact("vectors", _vectors(execution["vectors"], model.embedding))
+    if "word2vec" in execution:
+        fact("", _training(execution["word2vec"]))
     fact("run", str(run.folder.path))
 
 
@@ -87,6 +89,15 @@ def _vectors(record: dict, embedding: Embedding) -> str:
     return (
         f"{record['source']}: {found:,} of {words:,} words found ({100 * found / words:.1f} %),"
         f" the rest {MISSING[embedding.vectors_missing]}{scaled}; {'trainable' if embedding.trainable else 'frozen'}"
+    )
+
+
+def _training(record: dict) -> str:
+    """Return how the vectors of the section `words` were trained, and where they are."""
+    data, spec = record["data"], record["experiment"]
+    return (
+        f"{spec['model']['kind']}, {spec['training']['epochs']} epochs on {data['raw_words']:,} words of"
+        f" {data['texts']:,} texts: {record['folder']}"
     )
 
 
