@@ -91,6 +91,8 @@ def test_a_run_stopped_anywhere_ends_as_one_that_was_not(rng, tmp_path):
     assert not run.train("stopped", ReferenceEngine, at, interval=2)
     state = run.result("stopped")[1]
     assert (state["epoch"], state["place"]) == divmod(at, run.chunks)
+    lines = run.folder("stopped").read_metrics()
+    run.folder("stopped").metrics.append(lines[-2:])  # a process that was killed after its last checkpoint
     assert run.train("stopped", ReferenceEngine, interval=2)
     check_same(run, "whole", "stopped")
 
