@@ -1,14 +1,15 @@
 """Streaming reader of word vectors in the text formats of GloVe and word2vec.
 
-Files are plain, .gz or inside a .zip. A line is a word and `dim` numbers, separated by single spaces. word2vec adds a
-header line `COUNT DIM`. Memory use is one block of the file and the requested vectors, for any file size.
+Files are plain, .gz or inside a .zip. A line is a word and `dim` numbers, separated by single spaces. word2vec and
+fastText add a header line `COUNT DIM`. Memory use is one block of the file and the requested vectors.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,9 @@ from core.errors import UserError
 
 BLOCK = 1 << 20
 """Bytes per read, and the maximum length of a line in bytes."""
+
+CHUNK = 4096
+"""Lines that are parsed at once."""
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1f]")
@@ -50,11 +54,8 @@ class VectorText:
         wanted = {word.encode("utf-8"): word for word in words}
         found: dict[str, np.ndarray] = {}
         digest = hashlib.sha256()
-        number, skipped = 0, int(self.count is not None)
-        with opened(self.path, self.member) as (stream, tell, size):
-            for number, line in enumerate(_lines(stream, digest.update, self.name), 1):
-                if number <= skipped:
-                    continue
+        for first, lines in self._chunks(digest.update, progress):
+            for number, line in enumerate(lines, first):
                 if line.count(b" ") != self.dim:
                     # A word that contains spaces (a few in GloVe's larger files) is never requested.
                     self._check_width(line, number)
@@ -65,7 +66,51 @@ class VectorText:
                     found[word] = _numbers(line[end + 1 :], f"{self.name}: line {number}")
                 elif not line.isascii():
                     _check_utf8(line[:end], f"{self.name}: line {number}")
-                if number % 4096 == 0:
+        return found, f"sha256:{digest.hexdigest()}"
+
+    def read_all(
+        self, update: Callable[[bytes], object], progress: Progress = no_progress
+    ) -> Iterator[tuple[list[str], np.ndarray]]:
+        """Yield all words and their vectors [n, dim] float32, in the order of the file, some lines at a time.
+
+        Words that contain spaces are left out; repeated words are not. `update` receives the uncompressed bytes: the
+        SHA-256 of them is the fingerprint of `read`. Raises UserError like `read`, also for the numbers.
+        """
+        for first, lines in self._chunks(update, progress):
+            numbered = [(number, line) for number, line in enumerate(lines, first) if self._is_usable(line, number)]
+            if not numbered:
+                continue
+            words, texts = zip(*(line.split(b" ", 1) for _, line in numbered), strict=True)
+            values = _matrix(texts, self.dim)
+            if values is None:
+                where = [f"{self.name}: line {number}" for number, _ in numbered]
+                values = np.stack([_numbers(*row) for row in zip(texts, where, strict=True)])
+            for (number, line), word in zip(numbered, words, strict=True):
+                if not line.isascii():
+                    _check_utf8(word, f"{self.name}: line {number}")
+            yield [word.decode("utf-8") for word in words], values
+
+    def _is_usable(self, line: bytes, number: int) -> bool:
+        """Return whether the word has no spaces. Raises UserError for a wrong number of components."""
+        if line.count(b" ") == self.dim:
+            return True
+        self._check_width(line, number)
+        return False
+
+    def _chunks(self, update: Callable[[bytes], object], progress: Progress) -> Iterator[tuple[int, list[bytes]]]:
+        """Yield up to `CHUNK` lines of vectors, without line endings, after the number of the first.
+
+        Raises UserError: damaged file, or another number of vectors than the header says.
+        """
+        number, skipped = 0, int(self.count is not None)
+        with opened(self.path, self.member) as (stream, tell, size):
+            for block in _blocks(stream, update, self.name):
+                for start in range(0, len(block), CHUNK):
+                    lines = block[start : start + CHUNK]
+                    kept = lines[skipped:] if number == 0 else lines
+                    if kept:
+                        yield number + 1 + len(lines) - len(kept), kept
+                    number += len(lines)
                     progress(f"reading {self.path.name}", tell(), size)
             progress(f"reading {self.path.name}", size, size)
         if self.count is not None and number - skipped != self.count:
@@ -74,7 +119,6 @@ class VectorText:
                 f"{self.name}: ends at line {number} with {number - skipped:,} vectors, expected {self.count:,} by"
                 f" line 1: {advice}"
             )
-        return found, f"sha256:{digest.hexdigest()}"
 
     def _check_width(self, line: bytes, number: int) -> None:
         width = _width(line)
@@ -115,8 +159,8 @@ def open_text(path: Path, member: str | None) -> VectorText:
     return VectorText(path, member, dim, count)
 
 
-def _lines(stream: Stream, update: Callable[[bytes], None], name: str) -> Iterator[bytes]:
-    """Yield lines without line endings, to the end of the stream, where checksums are verified."""
+def _blocks(stream: Stream, update: Callable[[bytes], object], name: str) -> Iterator[list[bytes]]:
+    """Yield the lines of a block, without line endings, to the end of the stream, where checksums are verified."""
     rest, number, first = b"", 0, True
     while block := stream.read(BLOCK):
         update(block)
@@ -124,12 +168,11 @@ def _lines(stream: Stream, update: Callable[[bytes], None], name: str) -> Iterat
             block, first = block.removeprefix(BYTE_ORDER_MARK), False
         lines = (rest + block).split(b"\n")
         rest = lines.pop()
-        if len(rest) > BLOCK:
-            raise UserError(f"{name}: line {number + len(lines) + 1} is longer than {BLOCK:,} bytes: {FORMATS}")
-        for line in lines:
-            # The original word2vec program ends each line with a space.
-            yield line.rstrip(b" \r")
         number += len(lines)
+        if len(rest) > BLOCK:
+            raise UserError(f"{name}: line {number + 1} is longer than {BLOCK:,} bytes: {FORMATS}")
+        # The original word2vec program ends each line with a space.
+        yield [line.rstrip(b" \r") for line in lines]
     if rest:
         # A truncated last number would still parse as a number.
         raise UserError(
@@ -167,6 +210,26 @@ def _numbers(text: bytes, where: str) -> np.ndarray:
         shown = text.split(b" ")[int(np.flatnonzero(~np.isfinite(vector))[0])][:40].decode("utf-8", "replace").strip()
         raise UserError(f"{where}: {shown} is not a finite float32: download the file again, or remove the line")
     return vector
+
+
+def _matrix(texts: Sequence[bytes], dim: int) -> np.ndarray | None:
+    """Parse vectors [n, dim] float32, or return None if `_numbers` must read them or tell what is wrong.
+
+    Every text has `dim` fields separated by single spaces. NumPy parses faster than `float`, but takes any
+    white space for a separator: texts with other white space are left to `_numbers`.
+    """
+    joined = b" ".join(texts)
+    if b"  " in joined or len(joined.translate(None, b"\t\r\v\f")) < len(joined):
+        return None
+    with warnings.catch_warnings():
+        # Before NumPy 2.3 a wrong number is a DeprecationWarning.
+        warnings.simplefilter("error", DeprecationWarning)
+        try:
+            values = np.fromstring(joined, dtype=np.float32, sep=" ")
+        except (ValueError, DeprecationWarning):
+            return None
+    is_right = len(values) == len(texts) * dim and np.isfinite(values).all()
+    return values.reshape(len(texts), dim) if is_right else None
 
 
 def _check_utf8(word: bytes, where: str) -> None:

@@ -1,0 +1,1 @@
+"""Word vectors: tables of them, nearest words, analogies and similarity."""
