@@ -13,7 +13,8 @@ import numpy as np
 
 from core.batch import UNK
 from core.data.download import Progress, file_digest, no_progress
-from core.data.vector_files import VectorText, open_text
+from core.data.vector_binary import BinaryVectors
+from core.data.vector_files import VectorText, open_vector_file
 from core.data.vocabulary import Vocabulary
 from core.errors import UserError
 
@@ -75,10 +76,10 @@ def open_vectors(source: str) -> Vectors:
     return Vectors(found.name, found.dim, found.read)
 
 
-def locate(source: str) -> VectorText | PackageFiles:
+def locate(source: str) -> VectorText | BinaryVectors | PackageFiles:
     """Return the file or the installed package of vectors named by `source`, of which only the beginning is checked.
 
-    Raises UserError: package not installed or damaged; path missing, or not a text file of vectors.
+    Raises UserError: package not installed or damaged; path missing, or not a file of vectors.
     """
     if source in PACKAGES:
         return _packaged(source, PACKAGES[source])
@@ -89,7 +90,7 @@ def locate(source: str) -> VectorText | PackageFiles:
     if not path.is_file():
         what = "a folder, expected a file of word vectors" if path.is_dir() else "no such file of word vectors"
         raise UserError(f"{path}: {what}: give another path, or {', '.join(PACKAGES)}")
-    return open_text(path, member)
+    return open_vector_file(path, member)
 
 
 def check_width(vectors: Vectors, dim: int) -> None:

@@ -17,6 +17,7 @@ import numpy as np
 
 from core.data.download import Progress, no_progress
 from core.data.packed_text import Stream, name_of, opened
+from core.data.vector_binary import BinaryVectors, is_binary
 from core.errors import UserError
 
 BLOCK = 1 << 20
@@ -26,8 +27,7 @@ CHUNK = 4096
 """Lines that are parsed at once."""
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1f]")
-FORMATS = "give vectors in GloVe's or word2vec's text format"
+FORMATS = "give vectors in GloVe's or word2vec's format"
 
 
 @dataclass(frozen=True)
@@ -56,9 +56,7 @@ class VectorText:
         digest = hashlib.sha256()
         for first, lines in self._chunks(digest.update, progress):
             for number, line in enumerate(lines, first):
-                if line.count(b" ") != self.dim:
-                    # A word that contains spaces (a few in GloVe's larger files) is never requested.
-                    self._check_width(line, number)
+                if not self._is_usable(line, number):
                     continue
                 end = line.index(b" ")
                 word = wanted.pop(line[:end], None)
@@ -91,10 +89,18 @@ class VectorText:
             yield [word.decode("utf-8") for word in words], values
 
     def _is_usable(self, line: bytes, number: int) -> bool:
-        """Return whether the word has no spaces. Raises UserError for a wrong number of components."""
+        """Return whether the word has no spaces, as a few in GloVe's larger files have.
+
+        Raises UserError for a wrong number of components.
+        """
         if line.count(b" ") == self.dim:
             return True
-        self._check_width(line, number)
+        width = _width(line)
+        if width != self.dim:
+            raise UserError(
+                f"{self.name}: line {number} has {width} numbers after its word, expected {self.dim} by line 1:"
+                f" download or copy the file again, or remove the line"
+            )
         return False
 
     def _chunks(self, update: Callable[[bytes], object], progress: Progress) -> Iterator[tuple[int, list[bytes]]]:
@@ -120,20 +126,12 @@ class VectorText:
                 f" line 1: {advice}"
             )
 
-    def _check_width(self, line: bytes, number: int) -> None:
-        width = _width(line)
-        if width != self.dim:
-            raise UserError(
-                f"{self.name}: line {number} has {width} numbers after its word, expected {self.dim} by line 1:"
-                f" download or copy the file again, or remove the line"
-            )
 
-
-def open_text(path: Path, member: str | None) -> VectorText:
+def open_vector_file(path: Path, member: str | None) -> VectorText | BinaryVectors:
     """Check the beginning of a file, or of a zip's `member` (None: its only text file).
 
-    Raises UserError: the file cannot be read, is empty, damaged or binary; line 1 is not a word with numbers; a zip
-    with none or several text files and `member` None; no such member.
+    Raises UserError: the file cannot be read, is empty, damaged or of another kind; line 1 is not a word with numbers;
+    a zip with none or several text files and `member` None; no such member.
     """
     with opened(path, member) as (stream, _, _):
         beginning = stream.read(BLOCK)
@@ -142,12 +140,8 @@ def open_text(path: Path, member: str | None) -> VectorText:
         raise UserError(f"{name}: empty: {FORMATS}")
     first, _, rest = beginning.removeprefix(BYTE_ORDER_MARK).partition(b"\n")
     header = re.fullmatch(rb"(\d{1,18}) (\d{1,9})", first.rstrip(b" \r"))
-    if header and _is_binary(rest[:4096]):
-        raise UserError(
-            f"{name}: line 2 is not text, word2vec's binary format is not supported: convert it to text, with gensim's"
-            f" KeyedVectors.load_word2vec_format(PATH, binary=True).save_word2vec_format('vectors.txt')"
-        )
-    if b"\0" in beginning:
+    binary = header is not None and is_binary(rest[:4096])
+    if b"\0" in beginning and not binary:
         raise UserError(f"{name}: not a text file: {FORMATS}")
     count, dim = (int(part) for part in header.groups()) if header else (None, _width(first.rstrip(b" \r")))
     if dim > BLOCK // 2:
@@ -156,7 +150,7 @@ def open_text(path: Path, member: str | None) -> VectorText:
         )
     if not dim or count == 0:
         raise UserError(f"{name}: line 1 is neither a word with its numbers nor COUNT DIM: {FORMATS}")
-    return VectorText(path, member, dim, count)
+    return BinaryVectors(path, member, dim, count) if binary and count else VectorText(path, member, dim, count)
 
 
 def _blocks(stream: Stream, update: Callable[[bytes], object], name: str) -> Iterator[list[bytes]]:
@@ -239,15 +233,3 @@ def _check_utf8(word: bytes, where: str) -> None:
         raise UserError(
             f"{where}: the word is not UTF-8 at byte {error.start}: convert the file, e.g. with iconv -t utf-8"
         ) from None
-
-
-def _is_binary(beginning: bytes) -> bool:
-    """Return whether bytes after a word2vec header hold control bytes or invalid UTF-8."""
-    if CONTROL.search(beginning):
-        return True
-    try:
-        beginning.decode("utf-8")
-    except UnicodeDecodeError as error:
-        # The excerpt may end within a character.
-        return error.start < len(beginning) - 4
-    return False

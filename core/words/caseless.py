@@ -36,8 +36,10 @@ class CaselessRows:
     @cached_property
     def spellings(self) -> dict[int, np.ndarray]:
         """All rows of the words with several spellings, by their first row."""
-        others = np.flatnonzero(self.group != np.arange(len(self.group)))
-        return {int(first): np.flatnonzero(self.group == first) for first in np.unique(self.group[others])}
+        order = np.argsort(self.group, kind="stable")
+        firsts, starts, counts = np.unique(self.group[order], return_index=True, return_counts=True)
+        several = np.flatnonzero(counts > 1)
+        return {int(firsts[n]): order[starts[n] : starts[n] + counts[n]] for n in several}
 
     def row(self, word: str) -> int | None:
         """Return the row of a word, None if the table does not have it."""

@@ -19,6 +19,7 @@ import numpy as np
 from core.checked_json import read_checked_json, write_checked_json
 from core.data.download import Progress, no_progress
 from core.data.pretrained_vectors import PackageFiles, locate
+from core.data.vector_binary import BinaryVectors
 from core.data.vector_files import VectorText
 from core.errors import UserError
 from core.files import incremental_bytes_writer, remove_unfinished, write_bytes_atomic
@@ -50,7 +51,7 @@ def open_table(source: str, cache_dir: Path, progress: Progress = no_progress) -
         "size": status.st_size,
         "mtime_ns": status.st_mtime_ns,
     }
-    if isinstance(found, VectorText) and status.st_size < SMALL:
+    if not isinstance(found, PackageFiles) and status.st_size < SMALL:
         return _parse(found, progress)[0]
     key = hashlib.sha256(json.dumps([FORMAT, about["path"], member]).encode()).hexdigest()[:16]
     entry = Path(cache_dir) / f"vectors-{key}.json"
@@ -68,7 +69,7 @@ def open_table(source: str, cache_dir: Path, progress: Progress = no_progress) -
     return table
 
 
-def _parse(text: VectorText, progress: Progress) -> tuple[VectorTable, str]:
+def _parse(text: VectorText | BinaryVectors, progress: Progress) -> tuple[VectorTable, str]:
     """Parse a file to the table of its distinct words, and the digest of its text."""
     digest = hashlib.sha256()
     words: dict[str, None] = {}
@@ -111,7 +112,7 @@ def _save(entry: Path, about: dict, table: VectorTable, digest: str, values: np.
     write_checked_json(entry, {**about, **content, "left_out": table.left_out})
 
 
-def _cached(entry: Path, about: dict, found: VectorText | PackageFiles) -> VectorTable:
+def _cached(entry: Path, about: dict, found: VectorText | BinaryVectors | PackageFiles) -> VectorTable:
     """Return the table of a cache entry.
 
     Raises FileNotFoundError if there is none or the file has changed; OSError, ValueError or UserError if the cache is
