@@ -25,15 +25,19 @@ LISTED = 12
 """Maximum number of numbered words that a warning lists."""
 SIZES = (9.0, 7.0)
 """Font sizes of labels, in points; the second one for more than `MANY` words."""
+LARGER = 1.15
+"""Factor of the font size of queries."""
 MANY = 60
 RADII = (4.0, 6.0)
 """Radii of points in pixels, of other words and of queries."""
 GAP = 3.0
 """Distance of a label from its point, in pixels; a label without room moves away by multiples of it."""
 SIDES = ((1, 0), (0, 1), (0, -1), (-1, 0), (1, 1), (1, -1), (-1, 1), (-1, -1))
-"""Places of a label around its point, the best one first."""
-RINGS = (1.0, 4.0, 7.0, 12.0, 18.0)
+"""Directions of a label from its point, the best one first."""
+RINGS = (1.0, 4.0, 7.0, 12.0, 18.0, 26.0, 36.0, 48.0)
 """Distances that a label tries, in `GAP`; at the first one it is `GAP` from the edge of its point."""
+DIRECTIONS = 16
+"""Directions that a label tries at the other distances, in a circle."""
 LEADER = 2.0
 """A label at least this far away, in `GAP`, is connected with its point."""
 
@@ -57,7 +61,7 @@ def draw_words(plan: WordMap, title: str, path: Path) -> None:
 
 
 def word_figure(plan: WordMap, title: str) -> Figure:
-    """Plot the words of a map: a color per group, queries bold, arrows. Both axes have the same scale.
+    """Plot the words of a map: a color per group, queries larger and bold, arrows. Both axes have the same scale.
 
     Labels are those of `core.plots.gates.token_labels`; missing characters of the title are replaced by question marks.
     """
@@ -89,14 +93,15 @@ def word_figure(plan: WordMap, title: str) -> Figure:
         name(f"principal component {number} ({share:.1%} of the variance)", fontsize=9)
     axes.tick_params(labelsize=7)
     points = SIZES[len(labels) > MANY]
+    bold = "bold" if len(families) == 1 else "normal"  # matplotlib complains of a font without a bold face
     texts = [
         axes.annotate(
             label,
             (x[place], y[place]),
             (0.0, 0.0),
             textcoords="offset pixels",
-            fontsize=points,
-            fontweight="bold" if place in plan.queries else "normal",
+            fontsize=points * (LARGER if place in plan.queries else 1.0),
+            fontweight=bold if place in plan.queries else "normal",
             fontfamily=families,
             parse_math=False,
             color=colors[place],
@@ -118,13 +123,15 @@ def _place(figure: Figure, axes: Axes, texts: list[Any], radii: np.ndarray, orde
     frame = np.array(axes.get_window_extent().extents)
     taken = [(*point - radius, *point + radius) for point, radius in zip(points, radii, strict=True)]
     renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]
+    angles = np.arange(DIRECTIONS) * 2 * np.pi / DIRECTIONS
+    circle = np.stack([np.cos(angles), np.sin(angles)], axis=1)
     for place in order:
         box = texts[place].get_window_extent(renderer)
         half = np.array([box.width, box.height]) / 2
         others = np.array([own for number, own in enumerate(taken) if number != place]).reshape(-1, 4)
         best: tuple[float, np.ndarray, float] | None = None
         for ring in RINGS:
-            for side in SIDES:
+            for side in SIDES if ring == RINGS[0] else circle:
                 offset = np.array(side) * (half + (radii[place] + GAP if ring == RINGS[0] else GAP * ring))
                 low, high = points[place] + offset - half, points[place] + offset + half
                 outside = max(*(frame[:2] - low), *(high - frame[2:]), 0.0)
