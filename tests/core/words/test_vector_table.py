@@ -108,13 +108,13 @@ def test_edit_distances_by_their_recursion(rng):
 
 
 def test_spellings():
-    words = ["the", "Beautiful", "beautiful", "beautifully", "ten", "teh", "paris", "parts", "电影院", "电影"]
-    assert spellings("beautifull", words) == ["beautiful", "beautifully", "Beautiful"]
+    words = ["film", "Beautiful", "beautiful", "beautifully", "fill", "mlif", "paris", "parts", "电影院", "电影"]
+    assert spellings("beautifuly", words) == ["beautiful", "beautifully", "Beautiful"]
     assert spellings("PARIS", words) == ["paris", "parts"]
-    assert spellings("hte", words) == ["the"]
+    assert spellings("fiml", words) == ["film", "fill"]
     assert spellings("电景", words) == ["电影"]
     assert spellings("xylophone", words) == [] and spellings("", words) == [] and spellings("x", []) == []
-    assert spellings("te", ["to", "ta", "te", "tu"], count=2) == ["te", "to"]
+    assert spellings("xe", ["xo", "xa", "xe", "xu"], count=2) == ["xe", "xo"]
 
 
 def test_unknown_words(rng):
