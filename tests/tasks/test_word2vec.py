@@ -17,7 +17,7 @@ import tasks.imdb
 import tasks.word2vec
 from backends import kernels
 from core.data.sources import imdb
-from core.data.vector_files import open_text
+from core.data.vector_files import open_vector_file
 from core.spec.words import IN, OUT
 from core.words.run_folder import WordRunFolder
 from tasks.run import word_training
@@ -91,7 +91,7 @@ def test_a_run_holds_its_vectors_and_what_made_them(place, name):
     words = [line.split("\t") for line in (run / "words.tsv").read_text().splitlines()]
     counts = [int(count) for _, count in words]
     assert counts == sorted(counts, reverse=True) and len(words) == execution["data"]["vocabulary"]
-    found, _ = open_text(run / "vectors.txt", None).read({word for word, _ in words})
+    found, _ = open_vector_file(run / "vectors.txt", None).read({word for word, _ in words})
     np.testing.assert_array_equal(np.stack([found[word] for word, _ in words]), tables[IN])
     assert execution["backend"] == result["backend"] == name and execution["probes"] == ["w1", "w3"]
     assert execution["implementation"] == ("loop" if kernels.failure() else "fast")
@@ -144,7 +144,7 @@ def test_export_writes_either_table_or_their_sum(place, stopped, tmp_path):
         path = tmp_path / f"{which}.txt"
         done = run_main(tasks.word2vec.main, "export", stopped, path, "--which", which)
         assert done.code == 0 and "not finished" in done.out, done.err
-        found, _ = open_text(path, None).read(set(words))
+        found, _ = open_vector_file(path, None).read(set(words))
         np.testing.assert_array_equal(np.stack([found[word] for word in words]), expected)
     check_refused(tasks.word2vec.main, "export", stopped, path, says="exists", folder=tmp_path)
     says = "choose one of in, out, sum"
