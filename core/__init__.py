@@ -6,6 +6,7 @@ A package imports only packages listed above it:
 - `models`: spec, parameter table and NumPy reference of every model family
 - `spec`: the specification of an experiment (model, text, training, data), stored as JSON
 - `data`: loading, tokenizing, splitting and batching; `data/sources` has one file per kind of data
+- `words`: tables of word vectors: nearest words, analogies, similarity
 - `weights`: import and export of weight files written by other programs, and the arrays of checkpoints
 - `engine`: the interface of a backend, devices, process groups, the NumPy engine
 - `train`: training loop, metrics, run folder, preparation and results of a run

@@ -171,11 +171,13 @@ def _inferred(experiment: WordExperiment, data: TextFiles, arguments: argparse.N
             raise UserError(f"{other}: a text file, but {tables[0]} is a table: train on files of one kind")
         column = _column(Table(source=tables[0], encoding=data.encoding))
         changes["data.column"] = column
+    with DataProgress() as progress:
+        texts = open_texts(data.paths, column, data.encoding, experiment.text.max_texts, progress).documents()
+        sample = [document.text for document in islice(texts, SAMPLE)]
+    if "data.column" in changes:
         fact("inferred", f"--column {shlex.quote(column)}")
     if arguments.tokenizer is None and not any(own.startswith("text.tokenizer=") for own in arguments.set):
-        with DataProgress() as progress:
-            texts = open_texts(data.paths, column, data.encoding, experiment.text.max_texts, progress).documents()
-            tokenizer, why = infer_tokenizer(document.text for document in islice(texts, SAMPLE))
+        tokenizer, why = infer_tokenizer(sample)
         changes["text.tokenizer"] = tokenizer
         fact("inferred", f"--tokenizer {tokenizer} ({why})")
     return replace_words(experiment, changes, "FILE")

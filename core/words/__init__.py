@@ -1,5 +1,6 @@
-"""Word vectors: training by word2vec, and what they know.
+"""Word vectors: training by word2vec, tables of them, nearest words, analogies and similarity.
 
 `corpus` holds sentences as word ids; `sampling` draws random numbers; `examples` turns a chunk of sentences into
-training steps; `reference` defines the model; `engine` is what a backend provides.
+training steps; `reference` defines the model; `engine` is what a backend provides; `loop` trains a run.
+`vector_table` holds vectors of any source, for `nearest`, `analogies`, `similarity` and `word_map`.
 """

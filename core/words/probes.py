@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from core.words.corpus import WordCorpus
+from core.words.nearest import nearest
+from core.words.vector_table import VectorTable
 
 USUAL = ("good", "terrible", "film", "actor", "funny", "three", "好", "电影", "便宜", "酒店", "中国", "经济")
 """Probes of a corpus for which none are given, as far as it has them."""
@@ -28,14 +30,10 @@ def choose_probes(corpus: WordCorpus, given: Sequence[str] | None) -> tuple[list
 
 
 def nearest_words(corpus: WordCorpus, vectors: np.ndarray, probes: Sequence[str], count: int = NEAREST) -> Nearest:
-    """Return the words whose vectors [V, D] have the largest cosine with those of the probes, without the probe."""
-    rows = [corpus.index[word] for word in probes]
-    norms = np.linalg.norm(vectors, axis=1)
-    norms[norms == 0.0] = 1.0
-    found: Nearest = {}
-    for word, row in zip(probes, rows, strict=True):
-        cosines = (vectors @ vectors[row]) / (norms * norms[row])
-        cosines[row] = -np.inf
-        best = np.argsort(-cosines, kind="stable")[: min(count, len(cosines) - 1)]
-        found[word] = [(corpus.words[own], float(cosines[own])) for own in best]
-    return found
+    """Return the words whose vectors [V, D] have the largest cosine with those of the probes, without the probe.
+
+    Raises UserError if vectors are not finite.
+    """
+    table = VectorTable("the vectors", corpus.words, vectors)
+    found = {word: nearest(table, [corpus.index[word]], count) for word in probes}
+    return {word: [(own.word, own.cosine) for own in near] for word, near in found.items()}

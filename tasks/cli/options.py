@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,6 +11,7 @@ from core.engine import devices
 from core.errors import UserError
 from core.schema import FieldType, field_type
 from core.spec.experiment import Experiment, replace
+from tasks.cli.assignments import assigned
 from tasks.cli.defaults import ABSENT, defaults, shown_value, value_at
 from tasks.cli.recipes import RECIPES, recipe
 
@@ -175,22 +175,6 @@ def add_option(group: argparse._ActionsContainer, option: Option, text: str) -> 
     else:
         parse = _numbers if option.field.type is tuple else option.field.type
         group.add_argument(option.flag, type=parse, metavar=option.metavar, help=text)
-
-
-def assigned(assignments: Sequence[str], example: str = "training.schedule.warmup_share=0.2") -> dict[str, object]:
-    """Return the fields and values of `--set FIELD=VALUE`. Raises UserError for another form."""
-    changes: dict[str, object] = {}
-    for assignment in assignments:
-        field, separator, text = assignment.partition("=")
-        if not separator:
-            raise UserError(f"--set {assignment}: expected FIELD=VALUE, e.g. {example}")
-        try:
-            changes[field] = json.loads(text)
-        except json.JSONDecodeError:
-            changes[field] = text
-        except (ValueError, RecursionError):
-            raise UserError(f"--set {field}: got a value of {len(text):,} characters, expected a shorter one") from None
-    return changes
 
 
 def _numbers(text: str) -> list[int]:

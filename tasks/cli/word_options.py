@@ -9,8 +9,9 @@ from functools import cached_property
 from core.errors import UserError
 from core.schema import FieldType, field_type
 from core.spec.words import WordExperiment, replace_words
+from tasks.cli.assignments import assigned
 from tasks.cli.defaults import ABSENT, shown_value, value_at
-from tasks.cli.options import Option, add_option, assigned, with_flag
+from tasks.cli.options import Option, add_option, with_flag
 
 
 @dataclass(frozen=True)

@@ -15,13 +15,14 @@ import pytest
 import tasks.compare
 import tasks.imdb
 import tasks.word2vec
+import tasks.words
 from backends import kernels
 from core.data.sources import imdb
-from core.data.vector_files import open_text
+from core.data.vector_files import open_vector_file
 from core.spec.words import IN, OUT
 from core.words.run_folder import WordRunFolder
 from tasks.run import word_training
-from tests.conftest import INSTALLED, Done, check_refused, each_backend, fresh_rng, run_main, stop_at
+from tests.conftest import INSTALLED, Done, check_refused, each_backend, fresh_rng, loaded, run_main, stop_at
 from tests.finished_runs import EACH
 from tests.run_files import edited
 from tests.word_corpora import random_sentences
@@ -91,7 +92,7 @@ def test_a_run_holds_its_vectors_and_what_made_them(place, name):
     words = [line.split("\t") for line in (run / "words.tsv").read_text().splitlines()]
     counts = [int(count) for _, count in words]
     assert counts == sorted(counts, reverse=True) and len(words) == execution["data"]["vocabulary"]
-    found, _ = open_text(run / "vectors.txt", None).read({word for word, _ in words})
+    found, _ = open_vector_file(run / "vectors.txt", None).read({word for word, _ in words})
     np.testing.assert_array_equal(np.stack([found[word] for word, _ in words]), tables[IN])
     assert execution["backend"] == result["backend"] == name and execution["probes"] == ["w1", "w3"]
     assert execution["implementation"] == ("loop" if kernels.failure() else "fast")
@@ -144,7 +145,7 @@ def test_export_writes_either_table_or_their_sum(place, stopped, tmp_path):
         path = tmp_path / f"{which}.txt"
         done = run_main(tasks.word2vec.main, "export", stopped, path, "--which", which)
         assert done.code == 0 and "not finished" in done.out, done.err
-        found, _ = open_text(path, None).read(set(words))
+        found, _ = open_vector_file(path, None).read(set(words))
         np.testing.assert_array_equal(np.stack([found[word] for word in words]), expected)
     check_refused(tasks.word2vec.main, "export", stopped, path, says="exists", folder=tmp_path)
     says = "choose one of in, out, sum"
@@ -246,6 +247,13 @@ def test_bad_input_is_one_line(place, tmp_path, argv, says):
     check_refused(tasks.word2vec.main, *files, *argv, *min_count, *cache, says=says, folder=tmp_path)
 
 
+def test_the_kernels_do_not_run_on_a_gpu(place, tmp_path, monkeypatch):
+    monkeypatch.setattr(loaded(INSTALLED[0]), "resolve_device", lambda *_: "gpu:0")
+    argv = (place.texts, "--backend", INSTALLED[0], "--impl", "fast", "--out", tmp_path / "run")
+    says = "--impl fast: the compiled kernels run on the CPU only: use --impl loop"
+    check_refused(tasks.word2vec.main, *argv, says=says, folder=tmp_path)
+
+
 @pytest.mark.parametrize(
     ("content", "says"),
     [
@@ -260,6 +268,12 @@ def test_texts_without_words_are_one_line(tmp_path, content, says):
     path.write_text(content, encoding="utf-8")
     options = ("--min-count", 1, "--cache-dir", tmp_path, "--out", tmp_path / "run", "--device", "cpu")
     check_refused(tasks.word2vec.main, path, *options, says=says, folder=tmp_path)
+
+
+def test_nearest_words_of_a_finished_run(place, stopped):
+    done = run_main(tasks.words.main, "nearest", place.run, "w1", "--count", 2, "--cache-dir", place.root / "cache")
+    assert done.code == 0 and f"{place.run / 'vectors.txt'}: " in done.out, done.err
+    check_refused(tasks.words.main, "nearest", stopped, "w1", says="not finished", folder=stopped)
 
 
 def test_other_programs_tell_what_the_folder_is(place, finished_runs, tmp_path):

@@ -172,13 +172,13 @@ def test_nearest_words_are_those_of_a_plain_computation(rng):
     experiment = small_experiment(rng)
     corpus = corpus_of(experiment, random_sentences(rng, 60))
     vectors = rng.standard_normal((len(corpus.words), 7))
-    vectors[3] = 0.0
+    vectors[3] = 0.0  # has no cosine
     probe = corpus.words[5]
     found = nearest_words(corpus, vectors, [probe], 4)[probe]
     cosines = {
-        word: float(own @ vectors[5]) / (float(np.linalg.norm(own)) * float(np.linalg.norm(vectors[5])) or 1.0)
+        word: float(own @ vectors[5]) / float(np.linalg.norm(own) * np.linalg.norm(vectors[5]))
         for word, own in zip(corpus.words, vectors, strict=True)
-        if word != probe
+        if word not in (probe, corpus.words[3])
     }
     expected = sorted(cosines, key=lambda word: -cosines[word])[:4]
     assert [word for word, _ in found] == expected

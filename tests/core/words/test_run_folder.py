@@ -9,7 +9,7 @@ import pytest
 
 from core.checked_json import write_checked_json
 from core.data.pretrained_vectors import open_vectors
-from core.data.vector_files import open_text
+from core.data.vector_files import open_vector_file
 from core.errors import UserError
 from core.spec.words import IN, OUT
 from core.train.run_folder import RunFolder
@@ -113,7 +113,7 @@ def test_vectors_read_back_to_the_same_bits(rng, tmp_path):
     vectors[0, :2] = 0.0, -0.0
     path = tmp_path / "vectors.txt"
     write_vectors(path, words, vectors)
-    text = open_text(path, None)
+    text = open_vector_file(path, None)
     assert (text.count, text.dim) == vectors.shape
     found, _ = text.read(set(words))
     read = np.stack([found[word] for word in words])
