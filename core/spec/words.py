@@ -137,7 +137,7 @@ class WordStart(Spec):
     Their texts are the training split (`TrainingSplit`), with the tokens of the experiment's section `text`.
     """
 
-    model: WordModel = WordModel(kind="cbow")
+    model: WordModel = WordModel()
     """Its `dim` is that of the embedding."""
     training: WordTraining = WordTraining()
     min_count: Annotated[int, Field(ge=1)] = 5
