@@ -23,6 +23,8 @@ class WordOption(Option):
         return field_type(WordExperiment, self.paths[0])
 
 
+RATE = "training.learning_rate"
+
 WORD_OPTIONS = {
     "model": (
         WordOption("--kind", ("model.kind",), "model"),
@@ -39,13 +41,19 @@ WORD_OPTIONS = {
     ),
     "training": (
         WordOption("--epochs", ("training.epochs",), "training epochs"),
-        WordOption("--learning-rate", ("training.learning_rate",), "initial learning rate, falls linearly"),
+        WordOption("--learning-rate", (RATE,), "initial learning rate, falls linearly"),
         WordOption("--batch-size", ("training.batch_size",), "predictions per step"),
         WordOption("--subsample", ("training.subsample",), "threshold to drop frequent words; 0 keeps all"),
         WordOption("--seed", ("training.seed",), "seed of all random numbers"),
         WordOption("--dtype", ("training.dtype",), "training precision"),
     ),
 }
+CBOW_RATE = 0.2
+"""Learning rate of CBOW if none is given.
+
+The gradient of the mean is divided among its words, where word2vec.c and gensim give each word all of it.
+"""
+
 ALL = tuple(option for group in WORD_OPTIONS.values() for option in group)
 
 WORD_FLAGS = {path: option.flag for option in ALL for path in option.paths} | {"data.column": "--column"}
@@ -58,14 +66,16 @@ def add_word_options(parser: argparse.ArgumentParser) -> None:
     for title, options in WORD_OPTIONS.items():
         group = parser.add_argument_group(title)
         for option in options:
-            add_option(group, option, f"{option.help} [{shown_value(value_at(tree, option.paths[0]), 'all')}]")
+            default = shown_value(value_at(tree, option.paths[0]), "all")
+            default += f"; cbow: {CBOW_RATE}" if option.paths[0] == RATE else ""
+            add_option(group, option, f"{option.help} [{default}]")
     parser.add_argument(
         "--set", action="append", default=[], metavar="FIELD=VALUE", help="set any spec field by dotted name"
     )
 
 
 def apply_word_options(experiment: WordExperiment, arguments: argparse.Namespace) -> WordExperiment:
-    """Return the experiment with all given options set.
+    """Return the experiment with all given options set; CBOW has the learning rate `CBOW_RATE` if none is given.
 
     Raises UserError that names the option or field and the allowed values.
     """
@@ -76,6 +86,8 @@ def apply_word_options(experiment: WordExperiment, arguments: argparse.Namespace
             raise UserError(f"{option.flag} {value}: choose one of {', '.join(option.choices)}")
     changes: dict[str, object] = {option.paths[0]: value for option, value in given.items()}
     changes |= assigned(arguments.set, "training.chunk_words=32768")
+    if changes.get("model.kind") == "cbow":
+        changes = {RATE: CBOW_RATE} | changes
     for path in changes:
         if value_at(tree, path) is ABSENT or "." not in path:
             raise UserError(f"--set {path}: no such field in the spec: see experiment.json of a run")

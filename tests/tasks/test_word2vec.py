@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import errno
 import json
 import os
@@ -19,8 +20,9 @@ import tasks.words
 from backends import kernels
 from core.data.sources import imdb
 from core.data.vector_files import open_vector_file
-from core.spec.words import IN, OUT
+from core.spec.words import IN, OUT, WordExperiment
 from core.words.run_folder import WordRunFolder
+from tasks.cli.word_options import add_word_options, apply_word_options
 from tasks.run import word_training
 from tests.conftest import INSTALLED, Done, check_refused, each_backend, fresh_rng, loaded, run_main, stop_at
 from tests.finished_runs import EACH
@@ -245,6 +247,20 @@ def test_bad_input_is_one_line(place, tmp_path, argv, says):
     cache = ("--cache-dir", place.root / "cache", "--out", tmp_path / "run")
     min_count = () if "--min-count" in argv else ("--min-count", 1)
     check_refused(tasks.word2vec.main, *files, *argv, *min_count, *cache, says=says, folder=tmp_path)
+
+
+def test_cbow_has_a_learning_rate_of_its_own():
+    parser = argparse.ArgumentParser()
+    add_word_options(parser)
+    for argv, expected in (
+        ([], 0.025),
+        (["--kind", "cbow"], 0.2),
+        (["--kind", "cbow", "--learning-rate", "0.03"], 0.03),
+        (["--kind", "cbow", "--set", "training.learning_rate=0.04"], 0.04),
+        (["--kind", "skip_gram"], 0.025),
+    ):
+        experiment = apply_word_options(WordExperiment(), parser.parse_args(argv))
+        assert experiment.training.learning_rate == expected
 
 
 def test_the_kernels_do_not_run_on_a_gpu(place, tmp_path, monkeypatch):
