@@ -11,7 +11,6 @@
 #include <type_traits>
 #include <vector>
 
-#pragma GCC diagnostic ignored "-Wpsabi"  // vectors wider than a register are passed within this file only
 #include "recurrent.h"
 #include "vectors.h"
 
@@ -47,10 +46,11 @@ struct Passes {
 };
 
 // COLUMNS: vectors of a row, if it has no incomplete one, so that rows stay in registers; 0: any number.
-template <class T, int COLUMNS> struct Words : Arithmetic<T, 64> {
-    typedef Arithmetic<T, 64> A;
+template <class T, int COLUMNS> struct Words : Wide<T> {
+    typedef Arithmetic<T> A;
     typedef typename A::V V;
-    using A::LANES, A::load, A::store, A::all;
+    typedef Wide<T> W;
+    using W::LANES, W::load, W::store, W::multiply_add;
 
     const WordSteps& q;
     const int64_t columns, padded, targets;   // vectors of a row, their lanes; 1 + K
@@ -102,16 +102,6 @@ template <class T, int COLUMNS> struct Words : Arithmetic<T, 64> {
         return q.offsets[n + 1] - first == 1 ? in + int64_t(q.inputs[first]) * q.dim : s.hidden + (n - s.low) * padded;
     }
 
-    // Sums of the lanes of LANES vectors: lane n of the result is that of vector n. Overwrites the vectors.
-    static V lane_sums(V (&v)[LANES]) {
-        typename A::N even, odd;
-        for (int n = 0; n < LANES; n++) even[n] = 2 * n, odd[n] = 2 * n + 1;
-        for (int count = LANES; count > 1; count /= 2)
-            for (int n = 0; n < count / 2; n++)
-                v[n] = __builtin_shuffle(v[2 * n], v[2 * n + 1], even) + __builtin_shuffle(v[2 * n], v[2 * n + 1], odd);
-        return v[0];
-    }
-
     // Scores, losses, slopes and hidden gradients of one block, by groups whose rows stay in the fastest cache.
     void forward(const Step& s, int64_t block) const {
         int64_t low = s.low + block * BLOCK, high = std::min(low + BLOCK, s.high), factors = 0;
@@ -123,38 +113,40 @@ template <class T, int COLUMNS> struct Words : Arithmetic<T, 64> {
             for (int64_t n = first; n < last; n++) mean(s, n);
             T *slope = s.slope + (first - s.low) * targets, *raw = static_cast<T*>(q.scores);
             const int32_t* target = q.targets + first * targets;
-            V sums[LANES];
+            W sums[LANES];
             for (int64_t at = 0, n = first, k = 0; at < size; at += LANES) {
                 int64_t lanes = std::min<int64_t>(LANES, size - at);
                 for (int64_t lane = 0; lane < LANES; lane++) {
-                    V even = {}, odd = {};
+                    W even = {}, odd = {};
                     if (lane < lanes) {
                         const T *h = hidden_of(s, n), *row = out + std::max<int64_t>(target[at + lane], 0) * q.dim;
                         each([&](int64_t c, auto width) {
-                            V product = load(h + c, width) * load(row + c, width);
-                            (c / LANES % 2 ? odd : even) += product;
+                            W& total = c / LANES % 2 ? odd : even;
+                            total = multiply_add(total, load(h + c, width), load(row + c, width));
                         });
                         if (++k == targets) k = 0, n++;
                     }
                     sums[lane] = even + odd;
                 }
-                V score = lane_sums(sums);
                 // Of the predicted words the negative scores: loss = softplus(x), slope = sigmoid(x) or -sigmoid(x).
-                T x[LANES], sign[LANES], e[LANES];
-                store(x, score);
+                T x[LANES], sign[LANES], e[LANES], own[LANES];
+                W::lane_sums(sums, x);
                 for (int64_t lane = 0; lane < LANES; lane++) {
                     bool skipped = lane >= lanes || target[at + lane] < 0, predicted = (at + lane) % targets == 0;
                     sign[lane] = skipped ? T(0) : predicted ? T(-1) : T(1);
                     if (raw && lane < lanes) raw[first * targets + at + lane] = skipped ? T(0) : x[lane];
                 }
-                score *= load(sign);
-                V distance = score < T(0) ? -score : score, scale, p;
-                A::split_exp(-(distance > A::C::SIGMOID_END ? all(A::C::SIGMOID_END) : distance), scale, p);
-                V small = scale * p + scale, one = T(1) / (T(1) + small);
-                store(slope + at, (score < T(0) ? small * one : one) * (load(sign) * s.rate), lanes);
+                for (int lane = 0; lane < LANES; lane += A::LANES) {
+                    V factor = A::load(sign + lane), score = A::load(x + lane) * factor, scale, p;
+                    V distance = score < T(0) ? -score : score;
+                    A::split_exp(-(distance > A::C::SIGMOID_END ? A::all(A::C::SIGMOID_END) : distance), scale, p);
+                    V small = scale * p + scale, one = T(1) / (T(1) + small);
+                    A::store(own + lane, (score < T(0) ? small * one : one) * (factor * s.rate));
+                    A::store(x + lane, score);
+                    A::store(e + lane, small);
+                }
+                std::copy(own, own + lanes, slope + at);
                 // softplus(x) = max(x, 0) + log(1 + e^-|x|): one logarithm for many factors.
-                store(x, score);
-                store(e, small);
                 for (int64_t lane = 0; lane < lanes; lane++) {
                     if (sign[lane] == T(0)) continue;
                     loss += x[lane] < T(0) ? 0.0 : double(x[lane]);
@@ -170,9 +162,11 @@ template <class T, int COLUMNS> struct Words : Arithmetic<T, 64> {
                 s.slot[n - s.low] = shared ? s.slot[n - 1 - s.low] : int32_t(n - s.low);
                 T* d_h = s.d_hidden + s.slot[n - s.low] * padded;
                 each([&](int64_t c, auto width) {
-                    V total = shared ? load(d_h + c, width) : V{};
-                    for (int64_t k = 0; k < targets; k++)
-                        total += slope[k] * load(out + std::max<int64_t>(target[k], 0) * q.dim + c, width);
+                    W total = shared ? load(d_h + c, width) : W{};
+                    for (int64_t k = 0; k < targets; k++) {
+                        const T* row = out + std::max<int64_t>(target[k], 0) * q.dim;
+                        total = multiply_add(total, slope[k], load(row + c, width));
+                    }
                     store(d_h + c, total, width);
                 });
             }
@@ -186,14 +180,16 @@ template <class T, int COLUMNS> struct Words : Arithmetic<T, 64> {
         if (count == 1) return;
         T share = T(1) / T(count), *to = s.hidden + (n - s.low) * padded;
         each([&](int64_t c, auto width) {
-            V total = {};
+            W total = {};
             for (int64_t i = first; i < first + count; i++) total += load(in + int64_t(q.inputs[i]) * q.dim + c, width);
             store(to + c, total * share, width);
         });
     }
 
     void subtract(T* to, T factor, const T* row) const {
-        each([&](int64_t c, auto width) { store(to + c, load(to + c, width) - factor * load(row + c, width), width); });
+        each([&](int64_t c, auto width) {
+            store(to + c, multiply_add(load(to + c, width), -factor, load(row + c, width)), width);
+        });
     }
 
     // Updates the rows of the output table that a thread owns.
