@@ -56,6 +56,7 @@ def main(argv: list[str]) -> int:
 def _nearest(arguments: argparse.Namespace) -> dict:
     table = _open(arguments)
     rows = known_rows(table, arguments.words)
+    _describe(table, len(table))
     queries = [rows] if arguments.together else [[row] for row in rows]
     names = [" + ".join(table.words[row] for row in query) for query in queries]
     found = [nearest(table, query, arguments.count) for query in queries]
@@ -71,6 +72,7 @@ def _nearest(arguments: argparse.Namespace) -> dict:
 def _analogy(arguments: argparse.Namespace) -> dict:
     table = _open(arguments)
     given = known_rows(table, [arguments.a, arguments.b, arguments.c], every=True)
+    _describe(table, len(table))
     a, b, c = given
     answers = analogy(table, a, b, c, arguments.count)
     title = f"{table.words[a]} is to {table.words[b]} as {table.words[c]} is to"
@@ -88,6 +90,7 @@ def _analogy(arguments: argparse.Namespace) -> dict:
 def _map(arguments: argparse.Namespace) -> dict:
     table = _open(arguments)
     rows = known_rows(table, arguments.words)
+    _describe(table, len(table))
     found = [nearest(table, [row], arguments.neighbors) for row in rows]
     plan = map_rows(table, _groups([[row] for row in rows], found), rows)
     return _results(table, map=_draw(plan, f"{table.name}: {len(plan.words)} words", arguments.out))
@@ -100,6 +103,7 @@ def _score(arguments: argparse.Namespace) -> dict:
         raise UserError("nothing to score on: give --similarity FILE or --analogies FILE")
     whole = _open(arguments)
     rows = CaselessRows(whole.head(arguments.restrict))
+    _describe(whole, len(rows.table))
     similarity, analogies = {}, {}
     for path, own in pairs.items():
         score = score_pairs(rows, own)
@@ -123,13 +127,13 @@ def _score(arguments: argparse.Namespace) -> dict:
 
 
 def _open(arguments: argparse.Namespace) -> VectorTable:
-    """Open the table of the arguments, and print its size."""
     with DataProgress() as progress:
-        table = open_vectors(arguments.vectors, cache_folder(arguments.cache_dir), progress)
-    used = min(getattr(arguments, "restrict", len(table)), len(table))
+        return open_vectors(arguments.vectors, cache_folder(arguments.cache_dir), progress)
+
+
+def _describe(table: VectorTable, used: int) -> None:
     more = f"; scored on the first {used:,}" if used < len(table) else ""
     fact("vectors", f"{table.name}: {len(table):,} words, {table.dim} dimensions{more}")
-    return table
 
 
 def open_vectors(source: str, cache: Path, progress: DataProgress) -> VectorTable:
