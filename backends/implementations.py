@@ -66,6 +66,21 @@ def why_not_fast(device: str) -> str | None:
     return "the compiled kernels run on the CPU only" if device != "cpu" else kernels.failure()
 
 
+def resolve_word_implementation(request: str, device: str) -> str:
+    """Return the implementation of word2vec on a device, for `auto`, `fast` or `loop`.
+
+    Raises UserError if it is unknown, or if `fast` cannot run.
+    """
+    reason = why_not_fast(device)
+    if request == "auto":
+        return "loop" if reason else "fast"
+    if request not in ("fast", "loop"):
+        raise UserError(f"unknown implementation {request!r}: choose one of auto, fast, loop")
+    if request == "fast" and reason:
+        raise UserError(f"`implementation` fast: {reason}: use `implementation` loop")
+    return request
+
+
 def implementation_version(implementation: str) -> dict[str, str]:
     """Return the build of the compiled kernels for the run record, if they are used."""
     return {"kernels": kernels.target()} if implementation == "fast" else {}

@@ -19,7 +19,7 @@ from core.errors import UserError
 from core.files import user_path, write_json_atomic
 from core.models.embedding import TABLE
 from core.train.run_folder import RunFolder
-from core.words.analogies import SectionScore, score_questions, summaries
+from core.words.analogies import score_questions, summaries
 from core.words.caseless import CaselessRows
 from core.words.nearest import Neighbor, analogy, nearest
 from core.words.queries import known_rows
@@ -121,8 +121,8 @@ def _score(arguments: argparse.Namespace) -> dict:
         for one in [*sections, *parts]:
             figure = f"{'-':>6}" if one.accuracy is None else f"{one.accuracy:.4f}"
             fact("", f"{figure}  {one.name}: {one.right:,} of {one.used:,}")
-        summary = [_section(one) for one in (*parts, overall)]
-        analogies[path] = {"sections": [_section(one) for one in sections], "summary": summary}
+        tree = [{"accuracy": one.accuracy, **vars(one)} for one in (*sections, *parts, overall)]
+        analogies[path] = {"sections": tree[: len(sections)], "summary": tree[len(sections) :]}
     return _results(whole, scored=len(rows.table), similarity=similarity, analogies=analogies)
 
 
@@ -184,8 +184,8 @@ def _draw(plan: WordMap, title: str, path: str) -> dict:
     draw_words(plan, title, user_path(path))
     share = " and ".join(f"{own:.1%}" for own in plan.explained)
     fact("map", f"{path}: {len(plan.words)} words, the axes explain {share} of their variance")
-    points = zip(plan.words, plan.coordinates.tolist(), strict=True)
-    return {"explained": plan.explained, "words": [{"word": word, "x": x, "y": y} for word, (x, y) in points]}
+    words = [{"word": word, "x": x, "y": y} for word, (x, y) in zip(plan.words, plan.coordinates.tolist(), strict=True)]
+    return {"explained": plan.explained, "words": words}
 
 
 def _check_coverage(path: str, used: int, total: int, what: str, table: VectorTable) -> None:
@@ -194,10 +194,6 @@ def _check_coverage(path: str, used: int, total: int, what: str, table: VectorTa
             f"{path}: 0 of {total:,} {what} have all their words among the first {len(table):,} of {table.name}:"
             f" raise --restrict, or give vectors of the language of the file"
         )
-
-
-def _section(score: SectionScore) -> dict:
-    return {"name": score.name, "accuracy": score.accuracy, **vars(score)}
 
 
 def _check_new(name: str, value: str | None, suffix: str) -> None:

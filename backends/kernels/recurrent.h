@@ -70,12 +70,38 @@ struct Pooling {
     void* d_x;              // [B, L, F]
 };
 
+// Problems of `words.cpp`; mirrored by classes of the same names in `words.py`.
+struct WordSteps {
+    int64_t float64, threads, dim, negatives, steps;
+    const int32_t* inputs;    // rows of `in` of prediction n: inputs[offsets[n]] to inputs[offsets[n + 1]] (excluded)
+    const int64_t* offsets;   // [P + 1], every prediction has one input or more
+    const int32_t* targets;   // [P, 1 + K] rows of `out`, the positive first; -1: skipped
+    const int64_t* bounds;    // [steps + 1]: predictions of the steps
+    const double* rates;      // [steps]
+    const void *in, *out;     // [V, D]
+    void *in_to, *out_to;     // [V, D]: the same tables; or others, from which rate * gradient is subtracted
+    double* losses;           // [steps]: summed over the predictions of a step
+    void* scores;             // [P, 1 + K], or null: not wanted
+};
+struct WordNoise {
+    int64_t threads, count, negatives, words;
+    uint64_t key;
+    const uint32_t* threshold;   // [V], and
+    const int32_t* alias;        // [V]: the alias table
+    const int32_t* positives;    // [count]
+    int32_t* targets;            // [count, 1 + K]
+};
+
 // Builds of the arithmetic for one instruction set and number type. False: interrupted.
 struct TrainingBuild {
     bool (*sum_rows)(const RowSums&);
     bool (*adam_rows)(const AdamRows&);
     bool (*pool)(const Pooling&);
     bool (*unpool)(const Pooling&);
+};
+struct WordBuild {
+    bool (*train)(const WordSteps&);
+    bool (*noise)(const WordNoise&);
 };
 struct Build {
     size_t (*saved_bytes)(const Problem&, int64_t tokens);

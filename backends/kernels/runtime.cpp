@@ -24,13 +24,16 @@ extern "C" {
 #ifdef SEQTWIN_AVX512
 Build seqtwin_build_avx512(bool float64);
 TrainingBuild seqtwin_training_avx512(bool float64);
+WordBuild seqtwin_words_avx512(bool float64);
 #endif
 #ifdef SEQTWIN_AVX2
 Build seqtwin_build_avx2(bool float64);
 TrainingBuild seqtwin_training_avx2(bool float64);
+WordBuild seqtwin_words_avx2(bool float64);
 #endif
 Build seqtwin_build_portable(bool float64);
 TrainingBuild seqtwin_training_portable(bool float64);
+WordBuild seqtwin_words_portable(bool float64);
 }
 
 namespace seqtwin {
@@ -291,6 +294,15 @@ TrainingBuild training_build(bool float64) {
 #endif
     return seqtwin_training_portable(float64);
 }
+WordBuild word_build(bool float64) {
+#if defined(SEQTWIN_AVX512)
+    if (target() == 2) return seqtwin_words_avx512(float64);
+#endif
+#if defined(SEQTWIN_AVX2)
+    if (target() == 1) return seqtwin_words_avx2(float64);
+#endif
+    return seqtwin_words_portable(float64);
+}
 
 template <class Q> int run(const Q& q, bool (*how)(const Q&)) {
     Call call;
@@ -397,6 +409,8 @@ int64_t seqtwin_number_rows(const int64_t* ids, int64_t tokens, int64_t* rows, i
 int seqtwin_sum_rows(const RowSums* q) { return seqtwin::run(*q, seqtwin::training_build(q->float64).sum_rows); }
 int seqtwin_adam_rows(const AdamRows* q) { return seqtwin::run(*q, seqtwin::training_build(q->float64).adam_rows); }
 int seqtwin_pool(const Pooling* q) { return seqtwin::run(*q, seqtwin::training_build(q->float64).pool); }
+int seqtwin_word_steps(const WordSteps* q) { return seqtwin::run(*q, seqtwin::word_build(q->float64).train); }
+int seqtwin_word_noise(const WordNoise* q) { return seqtwin::run(*q, seqtwin::word_build(false).noise); }
 int seqtwin_unpool(const Pooling* q) { return seqtwin::run(*q, seqtwin::training_build(q->float64).unpool); }
 
 void* seqtwin_take(size_t bytes) {

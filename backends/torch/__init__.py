@@ -8,6 +8,7 @@ from backends.torch.processes import init_process_group
 from backends.torch.runtime import NAME, build, gpus, preferred_on_gpu, resolve_device, versions
 from backends.torch.user_module import load_module, module_logits, owns
 from backends.torch.weight_files import LINEAR_LAYOUT, read_state, write_state
+from backends.torch.words import WordEngine
 
 __all__ = [
     "LINEAR_LAYOUT",
@@ -16,6 +17,7 @@ __all__ = [
     "Engine",
     "Ensemble",
     "LayerProbe",
+    "WordEngine",
     "build",
     "gpus",
     "init_process_group",

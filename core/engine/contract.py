@@ -42,6 +42,7 @@ PUBLIC_NAMES = (
     "Engine",
     "Ensemble",
     "LayerProbe",
+    "WordEngine",
     "build",
     "gpus",
     "init_process_group",

@@ -8,6 +8,8 @@ from pydantic import Field
 
 from core.schema import Share, Spec
 
+TokenizerName = Literal["whitespace", "words", "jieba", "characters", "letters"]
+
 
 class Text(Spec):
     """Encoding of strings as ids.
@@ -15,7 +17,7 @@ class Text(Spec):
     Padding needs no field: it is on the right, and results never depend on it.
     """
 
-    tokenizer: Literal["whitespace", "words", "jieba", "characters", "letters"] = "words"
+    tokenizer: TokenizerName = "words"
     """Tokenizer of the texts.
 
     `whitespace`: the textbook's (lower-case, `<br />` to a space, split). `words`: English words and `signs`. `jieba`:

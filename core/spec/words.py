@@ -1,0 +1,112 @@
+"""Spec of a word2vec experiment: model, text, training and data.
+
+The models are skip-gram and CBOW with negative sampling (Mikolov et al. 2013, "Distributed Representations of Words and
+Phrases and their Compositionality"; d2l.ai, chapter 15). The conventions in which the sources differ are in
+docs/words.md.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from core.schema import Share, Spec
+from core.spec.text import Text, TokenizerName
+
+WORDS_FORMAT = 1
+"""Format version of word2vec run folders."""
+
+IN, OUT = "words.in.weight", "words.out.weight"
+"""Parameters, both [V, D]: the vectors of input words, which are the result, and of predicted words."""
+
+
+class WordModel(Spec):
+    """Word vectors with negative sampling.
+
+    Skip-gram predicts each context word of a window from its center word; CBOW predicts the center word from the mean
+    of the context vectors.
+    """
+
+    kind: Literal["skip_gram", "cbow"] = "skip_gram"
+    dim: Annotated[int, Field(ge=1, le=4096)] = 128
+    """Dimension D of a vector."""
+    window: Annotated[int, Field(ge=1, le=1000)] = 5
+    """Largest distance of a context word; every center draws its own, uniform in 1 to `window`."""
+    negatives: Annotated[int, Field(ge=1, le=255)] = 5
+    """Noise words K of each prediction. One that equals the predicted word is skipped."""
+    noise_power: Annotated[float, Field(ge=0.0, le=2.0)] = 0.75
+    """Noise words are drawn in proportion to count ** noise_power."""
+
+
+class WordText(Spec):
+    """How texts become words."""
+
+    tokenizer: TokenizerName = "words"
+    jieba_hmm: bool = True
+    signs: bool = True
+    lowercase: bool = True
+    half_width: bool = False
+    min_count: Annotated[int, Field(ge=1)] = 5
+    """Words with fewer occurrences are dropped before windows are formed."""
+    vocab_size: Annotated[int, Field(ge=2)] = 1_000_000
+    """Maximum number of words; the most frequent ones are kept."""
+
+    def tokenization(self) -> Text:
+        """Return the spec of the tokenizer."""
+        return Text(
+            tokenizer=self.tokenizer,
+            jieba_hmm=self.jieba_hmm,
+            signs=self.signs,
+            lowercase=self.lowercase,
+            half_width=self.half_width,
+        )
+
+
+class WordTraining(Spec):
+    """Minibatch SGD on the summed loss, with a learning rate that falls linearly."""
+
+    seed: Annotated[int, Field(ge=0)] = 0
+    epochs: Annotated[int, Field(ge=1)] = 5
+    batch_size: Annotated[int, Field(ge=1)] = 1024
+    """Predictions of a step. The gradient is the sum over them, at the parameters before the step."""
+    learning_rate: Annotated[float, Field(gt=0.0)] = 0.025
+    final_share: Share = 0.004
+    """Last learning rate, as a share of `learning_rate`."""
+    subsample: Annotated[float, Field(ge=0.0, le=1.0)] = 1e-4
+    """A word of relative frequency f is kept with probability sqrt(subsample / f); 0 keeps all words."""
+    chunk_words: Annotated[int, Field(ge=1)] = 65536
+    """Words that are drawn and shuffled together, in complete sentences; checkpoints are between chunks."""
+    longest_sentence: Annotated[int, Field(ge=2)] = 10_000
+    """Longer texts are divided."""
+    dtype: Literal["float32", "float64"] = "float32"
+
+
+class Reviews(Spec):
+    """IMDB reviews: those for training, and the unlabeled ones where the source has them."""
+
+    kind: Literal["reviews"] = "reviews"
+    source: str = "packaged"
+    """`packaged`, `official`, or the path of an archive or folder."""
+
+
+class TextFiles(Spec):
+    """Text files with one text per line, or tables."""
+
+    kind: Literal["files"] = "files"
+    paths: Annotated[tuple[str, ...], Field(min_length=1)]
+    column: str = ""
+    """Column of the texts of a table; "" for plain text."""
+    encoding: str = "auto"
+
+
+WordData = Annotated[Reviews | TextFiles, Field(discriminator="kind")]
+
+
+class WordExperiment(Spec):
+    """All that determines word vectors, apart from the machine."""
+
+    model: WordModel = WordModel()
+    text: WordText = WordText()
+    training: WordTraining = WordTraining()
+    data: WordData = Reviews()
