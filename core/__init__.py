@@ -9,6 +9,7 @@ A package imports only packages listed above it:
 - `weights`: import and export of weight files written by other programs, and the arrays of checkpoints
 - `engine`: the interface of a backend, devices, process groups, the NumPy engine
 - `train`: training loop, metrics, run folder, preparation and results of a run
+- `words`: word vectors: training by word2vec, nearest words, analogies, similarity
 - `parity`: the definition of numerical parity, level by level, and the faults that its checks must detect
 - `analysis`: inspection of trained models: occlusion, gates, gradient flow
 - `benchmark`: sizes, timings, step profiles

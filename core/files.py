@@ -52,6 +52,13 @@ def incremental_writer(path: str | Path) -> Iterator[IO[str]]:
 
 
 @contextmanager
+def incremental_bytes_writer(path: str | Path) -> Iterator[IO[bytes]]:
+    """Open a binary file for incremental writing, as `incremental_writer` does for text."""
+    with _replaced(Path(path), "wb") as file:
+        yield file
+
+
+@contextmanager
 def _replaced(path: Path, mode: str, **settings) -> Iterator[IO]:
     """Open a temporary file that replaces `path` when the block ends, and is removed on an exception.
 

@@ -45,7 +45,7 @@ MAY_IMPORT = {
     "core.parity": ("core", "core.models", "core.spec", "core.data", "core.engine", "core.train"),
     "core.analysis": ("core", "core.models", "core.spec", "core.data", "core.engine", "core.train"),
     "core.benchmark": ("core", "core.models", "core.spec", "core.engine"),
-    "core.plots": ("core", "core.analysis", "core.benchmark"),
+    "core.plots": ("core", "core.analysis", "core.benchmark", "core.words"),
     "core.report": ("core", "core.models", "core.spec", "core.data", "core.train", "core.plots"),
     "backends": ("core", "core.models", "core.spec", "core.engine", "core.weights", "core.words"),
     "tasks.cli": ("core", "core.models", "core.spec", "core.data", "core.engine", "core.train", "backends"),

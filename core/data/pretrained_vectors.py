@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,8 @@ import numpy as np
 
 from core.batch import UNK
 from core.data.download import Progress, file_digest, no_progress
-from core.data.vector_files import open_text
+from core.data.vector_binary import BinaryVectors
+from core.data.vector_files import VectorText, open_vector_file
 from core.data.vocabulary import Vocabulary
 from core.errors import UserError
 
@@ -69,7 +70,16 @@ class Lookup:
 def open_vectors(source: str) -> Vectors:
     """Open the vectors named by `Embedding.vectors`: a package, `PATH` or `PATH.zip::MEMBER`.
 
-    Raises UserError: package not installed or damaged; path missing, or not a text file of vectors.
+    Raises UserError like `locate`.
+    """
+    found = locate(source)
+    return Vectors(found.name, found.dim, found.read)
+
+
+def locate(source: str) -> VectorText | BinaryVectors | PackageFiles:
+    """Return the file or the installed package of vectors named by `source`, of which only the beginning is checked.
+
+    Raises UserError: package not installed or damaged; path missing, or not a file of vectors.
     """
     if source in PACKAGES:
         return _packaged(source, PACKAGES[source])
@@ -80,8 +90,7 @@ def open_vectors(source: str) -> Vectors:
     if not path.is_file():
         what = "a folder, expected a file of word vectors" if path.is_dir() else "no such file of word vectors"
         raise UserError(f"{path}: {what}: give another path, or {', '.join(PACKAGES)}")
-    text = open_text(path, member)
-    return Vectors(text.name, text.dim, text.read)
+    return open_vector_file(path, member)
 
 
 def check_width(vectors: Vectors, dim: int) -> None:
@@ -120,7 +129,7 @@ def look_up(vectors: Vectors, vocabulary: Vocabulary, lowercase: bool, progress:
     return Lookup(np.array(ids, dtype=np.int64), np.stack(values), missing, fingerprint)
 
 
-def _packaged(name: str, package: Package) -> Vectors:
+def _packaged(name: str, package: Package) -> PackageFiles:
     try:
         distribution = importlib.metadata.distribution(package.distribution)
     except importlib.metadata.PackageNotFoundError:
@@ -132,23 +141,13 @@ def _packaged(name: str, package: Package) -> Vectors:
     for path in (vectors, words):
         if not path.is_file():
             raise UserError(f"{path}: missing from {package.distribution} {distribution.version}: {advice}")
-    files = _Files(name, vectors, words, package.column, advice)
-    return Vectors(name, _matrix(vectors, advice).shape[1], files.read)
-
-
-def _matrix(path: Path, advice: str) -> np.ndarray:
-    """Return the memory-mapped matrix [N, dim] float32."""
-    try:
-        matrix = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise UserError(f"{path}: cannot be read ({error}): {advice}") from None
-    if matrix.ndim != 2 or matrix.dtype != np.float32:
-        raise UserError(f"{path}: got {matrix.dtype} {list(matrix.shape)}, expected float32 [N, dim]: {advice}")
-    return matrix
+    files = PackageFiles(name, vectors, words, package.column, advice)
+    files.matrix()
+    return files
 
 
 @dataclass(frozen=True)
-class _Files:
+class PackageFiles:
     """The files of an installed package of vectors."""
 
     name: str
@@ -159,32 +158,58 @@ class _Files:
     advice: str
     """Command that repairs the package."""
 
+    @property
+    def dim(self) -> int:
+        return self.matrix().shape[1]
+
+    def matrix(self) -> np.ndarray:
+        """Return the memory-mapped matrix [N, dim] float32. Raises UserError if it is none."""
+        try:
+            matrix = np.load(self.vectors, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise UserError(f"{self.vectors}: cannot be read ({error}): {self.advice}") from None
+        if matrix.ndim != 2 or matrix.dtype != np.float32:
+            raise UserError(
+                f"{self.vectors}: got {matrix.dtype} {list(matrix.shape)}, expected float32 [N, dim]: {self.advice}"
+            )
+        return matrix
+
     def read(self, words: set[str], progress: Progress) -> Found:
         """See `Vectors.read`. Raises UserError if a file is damaged."""
+        rows: dict[str, int] = {}
+        start = 0
+        for batch in self.read_words(progress):
+            for row, word in enumerate(batch, start):
+                if word in words:
+                    rows.setdefault(word, row)
+            start += len(batch)
+        values = self.matrix()[np.array(list(rows.values()), dtype=np.int64)]
+        self.check_finite(values)
+        digests = "".join(file_digest(path, "sha256") for path in (self.vectors, self.words))
+        fingerprint = f"sha256:{hashlib.sha256(digests.encode()).hexdigest()}"
+        return dict(zip(rows, values, strict=True)), fingerprint
+
+    def read_words(self, progress: Progress = no_progress) -> Iterator[list[str]]:
+        """Yield the words of all rows, some at a time. Raises UserError if their file is damaged."""
         # Imported here because the import is slow and only packaged vectors need it.
         import pyarrow  # pyright: ignore[reportMissingImports]
         import pyarrow.parquet  # pyright: ignore[reportMissingImports]
 
-        matrix = _matrix(self.vectors, self.advice)
-        rows: dict[str, int] = {}
-        total = 0
+        total, expected = 0, len(self.matrix())
         try:
             with pyarrow.parquet.ParquetFile(str(self.words)) as file:
                 if self.column not in file.schema_arrow.names:
                     raise UserError(f"{self.words}: no column {self.column}: {self.advice}")
                 for batch in file.iter_batches(batch_size=1 << 14, columns=[self.column]):
-                    for row, word in enumerate(batch.column(0).to_pylist(), total):
-                        if word in words:
-                            rows.setdefault(word, row)
+                    yield batch.column(0).to_pylist()
                     total += batch.num_rows
-                    progress(f"reading {self.name}", total, len(matrix))
+                    progress(f"reading {self.name}", total, expected)
         except (OSError, pyarrow.ArrowException) as error:
             raise UserError(f"{self.words}: cannot be read ({error}): {self.advice}") from None
-        if total != len(matrix):
-            raise UserError(f"{self.words}: {total:,} words for {len(matrix):,} vectors: {self.advice}")
-        values = matrix[np.array(list(rows.values()), dtype=np.int64)]
+        if total != expected:
+            raise UserError(f"{self.words}: {total:,} words for {expected:,} vectors: {self.advice}")
+
+    def check_finite(self, values: np.ndarray) -> None:
+        """Raise UserError if `values` of the matrix are not all finite."""
         if not np.isfinite(values).all():
             raise UserError(f"{self.vectors}: contains NaN or infinity: {self.advice}")
-        digests = "".join(file_digest(path, "sha256") for path in (self.vectors, self.words))
-        fingerprint = f"sha256:{hashlib.sha256(digests.encode()).hexdigest()}"
-        return dict(zip(rows, values, strict=True)), fingerprint

@@ -1,14 +1,15 @@
 """Streaming reader of word vectors in the text formats of GloVe and word2vec.
 
-Files are plain, .gz or inside a .zip. A line is a word and `dim` numbers, separated by single spaces. word2vec adds a
-header line `COUNT DIM`. Memory use is one block of the file and the requested vectors, for any file size.
+Files are plain, .gz or inside a .zip. A line is a word and `dim` numbers, separated by single spaces. word2vec and
+fastText add a header line `COUNT DIM`. Memory use is one block of the file and the requested vectors.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,14 +17,17 @@ import numpy as np
 
 from core.data.download import Progress, no_progress
 from core.data.packed_text import Stream, name_of, opened
+from core.data.vector_binary import BinaryVectors, is_binary
 from core.errors import UserError
 
 BLOCK = 1 << 20
 """Bytes per read, and the maximum length of a line in bytes."""
 
+CHUNK = 4096
+"""Lines that are parsed at once."""
+
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1f]")
-FORMATS = "give vectors in GloVe's or word2vec's text format"
+FORMATS = "give vectors in GloVe's or word2vec's format"
 
 
 @dataclass(frozen=True)
@@ -50,14 +54,9 @@ class VectorText:
         wanted = {word.encode("utf-8"): word for word in words}
         found: dict[str, np.ndarray] = {}
         digest = hashlib.sha256()
-        number, skipped = 0, int(self.count is not None)
-        with opened(self.path, self.member) as (stream, tell, size):
-            for number, line in enumerate(_lines(stream, digest.update, self.name), 1):
-                if number <= skipped:
-                    continue
-                if line.count(b" ") != self.dim:
-                    # A word that contains spaces (a few in GloVe's larger files) is never requested.
-                    self._check_width(line, number)
+        for first, lines in self._chunks(digest.update, progress):
+            for number, line in enumerate(lines, first):
+                if not self._is_usable(line, number):
                     continue
                 end = line.index(b" ")
                 word = wanted.pop(line[:end], None)
@@ -65,7 +64,59 @@ class VectorText:
                     found[word] = _numbers(line[end + 1 :], f"{self.name}: line {number}")
                 elif not line.isascii():
                     _check_utf8(line[:end], f"{self.name}: line {number}")
-                if number % 4096 == 0:
+        return found, f"sha256:{digest.hexdigest()}"
+
+    def read_all(
+        self, update: Callable[[bytes], object], progress: Progress = no_progress
+    ) -> Iterator[tuple[list[str], np.ndarray]]:
+        """Yield all words and their vectors [n, dim] float32, in the order of the file, some lines at a time.
+
+        Words that contain spaces are left out; repeated words are not. `update` receives the uncompressed bytes: the
+        SHA-256 of them is the fingerprint of `read`. Raises UserError like `read`, also for the numbers.
+        """
+        for first, lines in self._chunks(update, progress):
+            numbered = [(number, line) for number, line in enumerate(lines, first) if self._is_usable(line, number)]
+            if not numbered:
+                continue
+            words, texts = zip(*(line.split(b" ", 1) for _, line in numbered), strict=True)
+            values = _matrix(texts, self.dim)
+            if values is None:
+                where = [f"{self.name}: line {number}" for number, _ in numbered]
+                values = np.stack([_numbers(*row) for row in zip(texts, where, strict=True)])
+            for (number, line), word in zip(numbered, words, strict=True):
+                if not line.isascii():
+                    _check_utf8(word, f"{self.name}: line {number}")
+            yield [word.decode("utf-8") for word in words], values
+
+    def _is_usable(self, line: bytes, number: int) -> bool:
+        """Return whether the word has no spaces, as a few in GloVe's larger files have.
+
+        Raises UserError for a wrong number of components.
+        """
+        if line.count(b" ") == self.dim:
+            return True
+        width = _width(line)
+        if width != self.dim:
+            raise UserError(
+                f"{self.name}: line {number} has {width} numbers after its word, expected {self.dim} by line 1:"
+                f" download or copy the file again, or remove the line"
+            )
+        return False
+
+    def _chunks(self, update: Callable[[bytes], object], progress: Progress) -> Iterator[tuple[int, list[bytes]]]:
+        """Yield up to `CHUNK` lines of vectors, without line endings, after the number of the first.
+
+        Raises UserError: damaged file, or another number of vectors than the header says.
+        """
+        number, skipped = 0, int(self.count is not None)
+        with opened(self.path, self.member) as (stream, tell, size):
+            for block in _blocks(stream, update, self.name):
+                for start in range(0, len(block), CHUNK):
+                    lines = block[start : start + CHUNK]
+                    kept = lines[skipped:] if number == 0 else lines
+                    if kept:
+                        yield number + 1 + len(lines) - len(kept), kept
+                    number += len(lines)
                     progress(f"reading {self.path.name}", tell(), size)
             progress(f"reading {self.path.name}", size, size)
         if self.count is not None and number - skipped != self.count:
@@ -74,22 +125,13 @@ class VectorText:
                 f"{self.name}: ends at line {number} with {number - skipped:,} vectors, expected {self.count:,} by"
                 f" line 1: {advice}"
             )
-        return found, f"sha256:{digest.hexdigest()}"
-
-    def _check_width(self, line: bytes, number: int) -> None:
-        width = _width(line)
-        if width != self.dim:
-            raise UserError(
-                f"{self.name}: line {number} has {width} numbers after its word, expected {self.dim} by line 1:"
-                f" download or copy the file again, or remove the line"
-            )
 
 
-def open_text(path: Path, member: str | None) -> VectorText:
+def open_vector_file(path: Path, member: str | None) -> VectorText | BinaryVectors:
     """Check the beginning of a file, or of a zip's `member` (None: its only text file).
 
-    Raises UserError: the file cannot be read, is empty, damaged or binary; line 1 is not a word with numbers; a zip
-    with none or several text files and `member` None; no such member.
+    Raises UserError: the file cannot be read, is empty, damaged or of another kind; line 1 is not a word with numbers;
+    a zip with none or several text files and `member` None; no such member.
     """
     with opened(path, member) as (stream, _, _):
         beginning = stream.read(BLOCK)
@@ -98,12 +140,8 @@ def open_text(path: Path, member: str | None) -> VectorText:
         raise UserError(f"{name}: empty: {FORMATS}")
     first, _, rest = beginning.removeprefix(BYTE_ORDER_MARK).partition(b"\n")
     header = re.fullmatch(rb"(\d{1,18}) (\d{1,9})", first.rstrip(b" \r"))
-    if header and _is_binary(rest[:4096]):
-        raise UserError(
-            f"{name}: line 2 is not text, word2vec's binary format is not supported: convert it to text, with gensim's"
-            f" KeyedVectors.load_word2vec_format(PATH, binary=True).save_word2vec_format('vectors.txt')"
-        )
-    if b"\0" in beginning:
+    binary = header is not None and is_binary(rest[:4096])
+    if b"\0" in beginning and not binary:
         raise UserError(f"{name}: not a text file: {FORMATS}")
     count, dim = (int(part) for part in header.groups()) if header else (None, _width(first.rstrip(b" \r")))
     if dim > BLOCK // 2:
@@ -112,11 +150,11 @@ def open_text(path: Path, member: str | None) -> VectorText:
         )
     if not dim or count == 0:
         raise UserError(f"{name}: line 1 is neither a word with its numbers nor COUNT DIM: {FORMATS}")
-    return VectorText(path, member, dim, count)
+    return BinaryVectors(path, member, dim, count) if binary and count else VectorText(path, member, dim, count)
 
 
-def _lines(stream: Stream, update: Callable[[bytes], None], name: str) -> Iterator[bytes]:
-    """Yield lines without line endings, to the end of the stream, where checksums are verified."""
+def _blocks(stream: Stream, update: Callable[[bytes], object], name: str) -> Iterator[list[bytes]]:
+    """Yield the lines of a block, without line endings, to the end of the stream, where checksums are verified."""
     rest, number, first = b"", 0, True
     while block := stream.read(BLOCK):
         update(block)
@@ -124,12 +162,11 @@ def _lines(stream: Stream, update: Callable[[bytes], None], name: str) -> Iterat
             block, first = block.removeprefix(BYTE_ORDER_MARK), False
         lines = (rest + block).split(b"\n")
         rest = lines.pop()
-        if len(rest) > BLOCK:
-            raise UserError(f"{name}: line {number + len(lines) + 1} is longer than {BLOCK:,} bytes: {FORMATS}")
-        for line in lines:
-            # The original word2vec program ends each line with a space.
-            yield line.rstrip(b" \r")
         number += len(lines)
+        if len(rest) > BLOCK:
+            raise UserError(f"{name}: line {number + 1} is longer than {BLOCK:,} bytes: {FORMATS}")
+        # The original word2vec program ends each line with a space.
+        yield [line.rstrip(b" \r") for line in lines]
     if rest:
         # A truncated last number would still parse as a number.
         raise UserError(
@@ -169,6 +206,27 @@ def _numbers(text: bytes, where: str) -> np.ndarray:
     return vector
 
 
+def _matrix(texts: Sequence[bytes], dim: int) -> np.ndarray | None:
+    """Parse vectors [n, dim] float32, or return None if `_numbers` must read them or tell what is wrong.
+
+    Every text has `dim` fields between single spaces. NumPy parses faster than `float`, but takes any white space for a
+    separator: texts with other white space are left to `_numbers`. Then a field is one number or an error, or it is
+    empty, which the count shows.
+    """
+    joined = b" ".join(texts)
+    if len(joined.translate(None, b"\t\r\v\f")) < len(joined):
+        return None
+    with warnings.catch_warnings():
+        # Before NumPy 2.3 a wrong number is a DeprecationWarning.
+        warnings.simplefilter("error", DeprecationWarning)
+        try:
+            values = np.fromstring(joined, dtype=np.float32, sep=" ")
+        except (ValueError, DeprecationWarning):
+            return None
+    is_right = len(values) == len(texts) * dim and np.isfinite(values).all()
+    return values.reshape(len(texts), dim) if is_right else None
+
+
 def _check_utf8(word: bytes, where: str) -> None:
     try:
         word.decode("utf-8")
@@ -176,15 +234,3 @@ def _check_utf8(word: bytes, where: str) -> None:
         raise UserError(
             f"{where}: the word is not UTF-8 at byte {error.start}: convert the file, e.g. with iconv -t utf-8"
         ) from None
-
-
-def _is_binary(beginning: bytes) -> bool:
-    """Return whether bytes after a word2vec header hold control bytes or invalid UTF-8."""
-    if CONTROL.search(beginning):
-        return True
-    try:
-        beginning.decode("utf-8")
-    except UnicodeDecodeError as error:
-        # The excerpt may end within a character.
-        return error.start < len(beginning) - 4
-    return False

@@ -19,7 +19,7 @@ import pytest
 import backends
 import tasks.imdb
 import tasks.run.train
-from core.data import pretrained_vectors, vector_files
+from core.data import pretrained_vectors, vector_binary, vector_files
 from core.data.pretrained_vectors import look_up, open_vectors
 from core.data.sources import imdb
 from core.data.vocabulary import Vocabulary
@@ -45,6 +45,9 @@ KNOWN = {
 
 GLOVE = b"".join(f"{word} {' '.join(map(str, numbers))}\n".encode() for word, numbers in KNOWN.items())
 WORD2VEC = b"5 4\n" + GLOVE
+BINARY = b"5 4\n" + b"".join(word.encode() + b" " + np.float32(row).tobytes() for word, row in KNOWN.items())
+"""As gensim writes it; word2vec's own program adds a line feed to each vector."""
+LINED = b"5 4\n" + b"".join(word.encode() + b" " + np.float32(row).tobytes() + b"\n" for word, row in KNOWN.items())
 VOCABULARY = Vocabulary(
     ["<pad>", "<unk>", "the", "film", "caf\u00e9", "!", "plot", "wonderful"], [0, 0, 9, 8, 7, 6, 5, 4]
 )
@@ -86,6 +89,9 @@ FORMATS = {
     "odd name.zip": (packed({"a/model": GLOVE, "b.txt": b"no"}), "::a/model"),
     "a zip by its content": (packed({"glove.txt": GLOVE}), ""),
     "with::colons.txt": (GLOVE, ""),
+    "gensim.bin": (BINARY, ""),
+    "word2vec.bin.gz": (gzip.compress(LINED), ""),
+    "binary.zip": (packed({"a.bin": BINARY}), "::a.bin"),
 }
 
 
@@ -97,6 +103,7 @@ def test_formats(tmp_path, monkeypatch, name, block):
     path = written(tmp_path / name, content)
     opened = open_vectors(f"{path}{member}")
     monkeypatch.setattr(vector_files, "BLOCK", block)
+    monkeypatch.setattr(vector_binary, "BLOCK", block)
     found = look_up(opened, VOCABULARY, lowercase=True)
     assert opened.dim == DIM and opened.name == f"{path}{member}"
     assert [VOCABULARY.tokens[row] for row in found.ids] == FOUND and found.missing == ["the", "plot"]
@@ -474,9 +481,6 @@ def refused(place, tmp_path):
 
 
 LINES = GLOVE.splitlines(keepends=True)
-BINARY = b"3 4\n" + b"".join(
-    word + b" " + np.float32([0.3, -0.7, 0.11, -1.9]).tobytes() for word in (b"a", b"film", b"c")
-)
 GZIPPED = gzip.compress(GLOVE * 2000)
 DAMAGED_ZIP = bytearray(packed({"a.txt": GLOVE}, zipfile.ZIP_STORED))
 DAMAGED_ZIP[DAMAGED_ZIP.index(b"film") + 6] ^= 1
@@ -506,8 +510,16 @@ REFUSED = {
     "tabs": ("a.txt", GLOVE.replace(b" ", b"\t"), ("line 1 is neither a word with its numbers",)),
     "a page of the web": ("a.txt", b"<!DOCTYPE html>\n<html>\n", ("line 1 is neither a word with its numbers",)),
     "no vectors": ("a.txt", b"0 4\n", ("line 1 is neither",)),
-    "binary": ("a.bin", BINARY, ("line 2 is not text", "word2vec's binary format", "save_word2vec_format")),
-    "binary, packed": ("a.bin.gz", gzip.compress(BINARY), ("word2vec's binary format",)),
+    "half a binary file": ("a.bin", BINARY[:-40], ("ends after 3 vectors, expected 5 by line 1",)),
+    "binary, a byte too many": ("a.bin", BINARY + b"x", ("more bytes than the 5 vectors of line 1",)),
+    "binary, fewer in line 1": ("a.bin", LINED.replace(b"5 4", b"4 4"), ("more bytes than the 4 vectors",)),
+    "binary, another width": ("a.bin", BINARY.replace(b"5 4", b"5 5"), ("a.bin: ",)),
+    "binary, NaN": (
+        "a.bin",
+        BINARY.replace(np.float32(7.0).tobytes(), np.float32(np.nan).tobytes()),
+        ("vector 4 has NaN",),
+    ),
+    "binary, not UTF-8": ("a.bin.gz", gzip.compress(BINARY.replace(b"film", b"fi\xe9m")), ("word 1 is not UTF-8",)),
     "not text": ("a.npy", b"\x93NUMPY\0\0\0\n\n", ("not a text file",)),
     "an endless line": ("a.txt", LINES[0] + b"1" * (3 << 20), ("line 2 is longer than 1,048,576 bytes",)),
     "empty": ("a.txt", b"", ("empty",)),
