@@ -1,6 +1,6 @@
 """Time word2vec against gensim: one run, in turns, on the same sentences.
 
-    python -m tools.word_speed --data aclImdb.tar.gz --gensim PYTHON [--rounds 5] [--threads 1 2] [--out word_speed.json]
+    python -m tools.word_speed --data aclImdb.tar.gz --gensim PYTHON [--rounds 5] [--threads 1 2]
 
 PYTHON is the interpreter of an environment with gensim; the project does not depend on it. Every timing is a process of
 its own that trains one epoch; the CPU seconds are those of all its threads, without reading and building the
@@ -11,6 +11,7 @@ until the same share of words is kept.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import statistics
@@ -139,7 +140,7 @@ def main() -> None:
 
     corpus, _ = load_corpus(WordExperiment(data=Reviews(source=given.data)), Path(given.cache_dir).expanduser())
     ends = corpus.offsets[: given.texts + 1]
-    lines = [" ".join(corpus.words[n] for n in corpus.ids[a:b]) for a, b in zip(ends[:-1], ends[1:], strict=True)]
+    lines = [" ".join(corpus.words[n] for n in corpus.ids[a:b]) for a, b in itertools.pairwise(ends)]
     runs: list[dict] = []
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "corpus.txt")
