@@ -20,7 +20,7 @@ from core.errors import UserError
 from core.files import user_path, write_json_atomic
 from core.models.embedding import TABLE
 from core.train.run_folder import RunFolder
-from core.words.analogies import SectionScore, score_questions, summaries
+from core.words.analogies import score_questions, summaries
 from core.words.caseless import CaselessRows
 from core.words.nearest import Neighbor, analogy, nearest
 from core.words.queries import known_rows
@@ -57,6 +57,7 @@ def main(argv: list[str]) -> int:
 def _nearest(arguments: argparse.Namespace) -> dict:
     table = _open(arguments)
     rows = known_rows(table, arguments.words)
+    _describe(table, len(table))
     queries = [rows] if arguments.together else [[row] for row in rows]
     names = [" + ".join(table.words[row] for row in query) for query in queries]
     found = [nearest(table, query, arguments.count) for query in queries]
@@ -72,6 +73,7 @@ def _nearest(arguments: argparse.Namespace) -> dict:
 def _analogy(arguments: argparse.Namespace) -> dict:
     table = _open(arguments)
     given = known_rows(table, [arguments.a, arguments.b, arguments.c], every=True)
+    _describe(table, len(table))
     a, b, c = given
     answers = analogy(table, a, b, c, arguments.count)
     title = f"{table.words[a]} is to {table.words[b]} as {table.words[c]} is to"
@@ -89,6 +91,7 @@ def _analogy(arguments: argparse.Namespace) -> dict:
 def _map(arguments: argparse.Namespace) -> dict:
     table = _open(arguments)
     rows = known_rows(table, arguments.words)
+    _describe(table, len(table))
     found = [nearest(table, [row], arguments.neighbors) for row in rows]
     plan = map_rows(table, _groups([[row] for row in rows], found), rows)
     return _results(table, map=_draw(plan, f"{table.name}: {len(plan.words)} words", arguments.out))
@@ -101,6 +104,7 @@ def _score(arguments: argparse.Namespace) -> dict:
         raise UserError("nothing to score on: give --similarity FILE or --analogies FILE")
     whole = _open(arguments)
     rows = CaselessRows(whole.head(arguments.restrict))
+    _describe(whole, len(rows.table))
     similarity, analogies = {}, {}
     for path, own in pairs.items():
         score = score_pairs(rows, own)
@@ -118,19 +122,19 @@ def _score(arguments: argparse.Namespace) -> dict:
         for one in [*sections, *parts]:
             figure = f"{'-':>6}" if one.accuracy is None else f"{one.accuracy:.4f}"
             fact("", f"{figure}  {one.name}: {one.right:,} of {one.used:,}")
-        summary = [_section(one) for one in (*parts, overall)]
-        analogies[path] = {"sections": [_section(one) for one in sections], "summary": summary}
+        tree = [{"accuracy": one.accuracy, **vars(one)} for one in (*sections, *parts, overall)]
+        analogies[path] = {"sections": tree[: len(sections)], "summary": tree[len(sections) :]}
     return _results(whole, scored=len(rows.table), similarity=similarity, analogies=analogies)
 
 
 def _open(arguments: argparse.Namespace) -> VectorTable:
-    """Open the table of the arguments, and print its size."""
     with DataProgress() as progress:
-        table = open_vectors(arguments.vectors, cache_folder(arguments.cache_dir), progress)
-    used = min(getattr(arguments, "restrict", len(table)), len(table))
+        return open_vectors(arguments.vectors, cache_folder(arguments.cache_dir), progress)
+
+
+def _describe(table: VectorTable, used: int) -> None:
     more = f"; scored on the first {used:,}" if used < len(table) else ""
     fact("vectors", f"{table.name}: {len(table):,} words, {table.dim} dimensions{more}")
-    return table
 
 
 def open_vectors(source: str, cache: Path, progress: DataProgress) -> VectorTable:
@@ -183,8 +187,8 @@ def _draw(plan: WordMap, title: str, path: str) -> dict:
     draw_words(plan, title, user_path(path))
     share = " and ".join(f"{own:.1%}" for own in plan.explained)
     fact("map", f"{path}: {len(plan.words)} words, the axes explain {share} of their variance")
-    points = zip(plan.words, plan.coordinates.tolist(), strict=True)
-    return {"explained": plan.explained, "words": [{"word": word, "x": x, "y": y} for word, (x, y) in points]}
+    words = [{"word": word, "x": x, "y": y} for word, (x, y) in zip(plan.words, plan.coordinates.tolist(), strict=True)]
+    return {"explained": plan.explained, "words": words}
 
 
 def _check_coverage(path: str, used: int, total: int, what: str, table: VectorTable) -> None:
@@ -193,10 +197,6 @@ def _check_coverage(path: str, used: int, total: int, what: str, table: VectorTa
             f"{path}: 0 of {total:,} {what} have all their words among the first {len(table):,} of {table.name}:"
             f" raise --restrict, or give vectors of the language of the file"
         )
-
-
-def _section(score: SectionScore) -> dict:
-    return {"name": score.name, "accuracy": score.accuracy, **vars(score)}
 
 
 def _check_new(name: str, value: str | None, suffix: str) -> None:

@@ -21,16 +21,12 @@ namespace {
 using seqtwin::Buffer;
 
 #if defined(__AVX512F__)
-constexpr int BYTES = 64;
 constexpr int ROWS = 6;  // 6 rows x 4 vectors of sums, 4 of weights and one broadcast: 29 of 32 registers
 #elif defined(__AVX__)
-constexpr int BYTES = 32;
 constexpr int ROWS = 3;  // 17 of 16 registers, but weights can be memory operands
 #elif defined(__aarch64__)
-constexpr int BYTES = 16;
 constexpr int ROWS = 6;
 #else
-constexpr int BYTES = 16;
 constexpr int ROWS = 3;
 #endif
 
@@ -41,8 +37,8 @@ constexpr int64_t BLOCK = 48;   // tokens of an input gradient computed together
 // Simple cells have a single gate block, the unit itself.
 constexpr bool is_simple(int64_t cell) { return cell == SRN || cell == RESIDUAL_SRN; }
 
-template <class T> struct Layer : Arithmetic<T, BYTES> {
-    typedef Arithmetic<T, BYTES> A;
+template <class T> struct Layer : Arithmetic<T> {
+    typedef Arithmetic<T> A;
     typedef typename A::V V;
     typedef typename A::N N;
     using A::LANES, A::load, A::store, A::all, A::sigmoid, A::tanh;

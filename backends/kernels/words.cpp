@@ -8,9 +8,9 @@
 #include <atomic>
 #include <cmath>
 #include <thread>
+#include <type_traits>
 #include <vector>
 
-#pragma GCC diagnostic ignored "-Wpsabi"  // vectors wider than a register are passed within this file only
 #include "recurrent.h"
 #include "vectors.h"
 
@@ -21,7 +21,7 @@ namespace {
 using seqtwin::Buffer;
 
 constexpr int64_t BLOCK = 64;        // predictions of a work item
-constexpr int64_t AHEAD = 2;         // predictions between the prefetch of their rows and their use
+constexpr int64_t GROUP = 8;         // predictions whose rows stay in the fastest cache
 constexpr int64_t MOST_FACTORS = 512;  // each at most 2: their product stays below 2^1024
 
 // Passes of one call, in order, over a team that grows as threads arrive. Each work item of a pass is taken once; all
@@ -45,10 +45,12 @@ struct Passes {
     }
 };
 
-template <class T> struct Words : Arithmetic<T, 64> {
-    typedef Arithmetic<T, 64> A;
+// COLUMNS: vectors of a row, if it has no incomplete one, so that rows stay in registers; 0: any number.
+template <class T, int COLUMNS> struct Words : Wide<T> {
+    typedef Arithmetic<T> A;
     typedef typename A::V V;
-    using A::LANES, A::load, A::store, A::all;
+    typedef Wide<T> W;
+    using W::LANES, W::load, W::store, W::multiply_add;
 
     const WordSteps& q;
     const int64_t columns, padded, targets;   // vectors of a row, their lanes; 1 + K
@@ -65,16 +67,14 @@ template <class T> struct Words : Arithmetic<T, 64> {
 
     // Calls f(column, lanes) for every vector of a row; the last may have fewer lanes.
     template <class F> void each(F f) const {
+        if constexpr (COLUMNS > 0) {
+#pragma GCC unroll 16
+            for (int c = 0; c < COLUMNS; c++) f(int64_t(c) * LANES, std::integral_constant<int64_t, LANES>());
+            return;
+        }
         int64_t whole = q.dim / LANES * LANES;
         for (int64_t k = 0; k < whole; k += LANES) f(k, int64_t(LANES));
         if (whole < q.dim) f(whole, q.dim - whole);
-    }
-    static T sum(V v) {
-        T lane[LANES];
-        store(lane, v);
-        for (int width = LANES / 2; width > 0; width /= 2)
-            for (int n = 0; n < width; n++) lane[n] += lane[n + width];
-        return lane[0];
     }
     // The thread that owns a row: consecutive words, of similar frequency, go to different ones.
     static int64_t owner(int32_t row, int64_t owners) {
@@ -102,77 +102,94 @@ template <class T> struct Words : Arithmetic<T, 64> {
         return q.offsets[n + 1] - first == 1 ? in + int64_t(q.inputs[first]) * q.dim : s.hidden + (n - s.low) * padded;
     }
 
-    // Scores, losses, slopes and hidden gradients of one block. Consecutive predictions from the same row share a slot.
+    // Scores, losses, slopes and hidden gradients of one block, by groups whose rows stay in the fastest cache.
     void forward(const Step& s, int64_t block) const {
         int64_t low = s.low + block * BLOCK, high = std::min(low + BLOCK, s.high), factors = 0;
         double loss = 0.0, product = 1.0;
-        for (int64_t n = low; n < std::min(low + AHEAD, high); n++) prefetch(n);
-        for (int64_t n = low; n < high; n++) {
-            if (n + AHEAD < high) prefetch(n + AHEAD);
-            int64_t first = q.offsets[n], count = q.offsets[n + 1] - first;
-            if (count > 1) {
-                T share = T(1) / T(count), *mean = s.hidden + (n - s.low) * padded;
-                each([&](int64_t k, int64_t lanes) {
-                    V total = {};
-                    for (int64_t i = 0; i < count; i++)
-                        total += load(in + int64_t(q.inputs[first + i]) * q.dim + k, lanes);
-                    store(mean + k, total * share, lanes);
-                });
-            }
-            const T* h = hidden_of(s, n);
-            const int32_t* target = q.targets + n * targets;
-            T* slope = s.slope + (n - s.low) * targets;
-            for (int64_t k = 0; k < targets; k++) {
-                if (target[k] < 0) {
-                    slope[k] = T(0);
-                    continue;
-                }
-                const T* row = out + int64_t(target[k]) * q.dim;
-                V even = {}, odd = {};
-                int64_t at = 0;
-                for (; at + 2 * LANES <= q.dim; at += 2 * LANES) {
-                    even += load(h + at) * load(row + at);
-                    odd += load(h + at + LANES) * load(row + at + LANES);
-                }
-                for (; at < q.dim; at += LANES) even += load(h + at, q.dim - at) * load(row + at, q.dim - at);
-                slope[k] = sum(even + odd);
-            }
-            if (q.scores) std::copy(slope, slope + targets, static_cast<T*>(q.scores) + n * targets);
-            for (int64_t at = 0; at < targets; at += LANES) {
-                int64_t lanes = std::min<int64_t>(LANES, targets - at);
-                V score = load(slope + at, lanes), size = score < T(0) ? -score : score, scale, p;
-                A::split_exp(-(size > A::C::SIGMOID_END ? all(A::C::SIGMOID_END) : size), scale, p);
-                V e = scale * p + scale, one = T(1) / (T(1) + e);
-                V sigmoid = score < T(0) ? e * one : one;
-                T small[LANES], side[LANES];
-                store(small, e);
-                store(side, score);
-                store(slope + at, sigmoid * s.rate, lanes);
-                for (int64_t k = 0; k < lanes; k++) {
-                    if (target[at + k] < 0) {
-                        slope[at + k] = T(0);
-                        continue;
+        for (int64_t n = low; n < std::min(low + GROUP, high); n++) prefetch(n);
+        for (int64_t first = low; first < high; first += GROUP) {
+            int64_t last = std::min(first + GROUP, high), size = (last - first) * targets;
+            for (int64_t n = last; n < std::min(last + GROUP, high); n++) prefetch(n);
+            for (int64_t n = first; n < last; n++) mean(s, n);
+            T *slope = s.slope + (first - s.low) * targets, *raw = static_cast<T*>(q.scores);
+            const int32_t* target = q.targets + first * targets;
+            W sums[LANES];
+            for (int64_t at = 0, n = first, k = 0; at < size; at += LANES) {
+                int64_t lanes = std::min<int64_t>(LANES, size - at);
+                for (int64_t lane = 0; lane < LANES; lane++) {
+                    W even = {}, odd = {};
+                    if (lane < lanes) {
+                        const T *h = hidden_of(s, n), *row = out + std::max<int64_t>(target[at + lane], 0) * q.dim;
+                        each([&](int64_t c, auto width) {
+                            W& total = c / LANES % 2 ? odd : even;
+                            total = multiply_add(total, load(h + c, width), load(row + c, width));
+                        });
+                        if (++k == targets) k = 0, n++;
                     }
-                    // softplus(x) = max(x, 0) + log(1 + e^-|x|): one logarithm for many factors.
-                    T x = at + k == 0 ? -side[k] : side[k];
-                    loss += x > T(0) ? double(x) : 0.0;
-                    product *= 1.0 + double(small[k]);
+                    sums[lane] = even + odd;
+                }
+                // Of the predicted words the negative scores: loss = softplus(x), slope = sigmoid(x) or -sigmoid(x).
+                T x[LANES], sign[LANES], e[LANES], own[LANES];
+                W::lane_sums(sums, x);
+                for (int64_t lane = 0; lane < LANES; lane++) {
+                    bool skipped = lane >= lanes || target[at + lane] < 0, predicted = (at + lane) % targets == 0;
+                    sign[lane] = skipped ? T(0) : predicted ? T(-1) : T(1);
+                    if (raw && lane < lanes) raw[first * targets + at + lane] = skipped ? T(0) : x[lane];
+                }
+                for (int lane = 0; lane < LANES; lane += A::LANES) {
+                    V factor = A::load(sign + lane), score = A::load(x + lane) * factor, scale, p;
+                    V distance = score < T(0) ? -score : score;
+                    A::split_exp(-(distance > A::C::SIGMOID_END ? A::all(A::C::SIGMOID_END) : distance), scale, p);
+                    V small = scale * p + scale, one = T(1) / (T(1) + small);
+                    A::store(own + lane, (score < T(0) ? small * one : one) * (factor * s.rate));
+                    A::store(x + lane, score);
+                    A::store(e + lane, small);
+                }
+                std::copy(own, own + lanes, slope + at);
+                // softplus(x) = max(x, 0) + log(1 + e^-|x|): one logarithm for many factors.
+                for (int64_t lane = 0; lane < lanes; lane++) {
+                    if (sign[lane] == T(0)) continue;
+                    loss += x[lane] < T(0) ? 0.0 : double(x[lane]);
+                    product *= 1.0 + double(e[lane]);
                     if (++factors == MOST_FACTORS) loss += std::log(product), product = 1.0, factors = 0;
                 }
-                // sigmoid(s) - 1 = -sigmoid(-s), without cancellation.
-                if (at == 0) slope[0] = -s.rate * (side[0] < T(0) ? T(1) / (T(1) + small[0]) : small[0] / (T(1) + small[0]));
             }
-            bool shared = n > low && count == 1 && q.offsets[n] - q.offsets[n - 1] == 1 && q.inputs[first] == q.inputs[first - 1];
-            s.slot[n - s.low] = shared ? s.slot[n - 1 - s.low] : int32_t(n - s.low);
-            T* d_h = s.d_hidden + s.slot[n - s.low] * padded;
-            each([&](int64_t k, int64_t lanes) {
-                V total = shared ? load(d_h + k, lanes) : V{};
-                for (int64_t m = 0; m < targets; m++)
-                    if (target[m] >= 0) total += slope[m] * load(out + int64_t(target[m]) * q.dim + k, lanes);
-                store(d_h + k, total, lanes);
-            });
+            for (int64_t n = first; n < last; n++, target += targets, slope += targets) {
+                // Consecutive predictions from the same row share a slot.
+                int64_t from = q.offsets[n], count = q.offsets[n + 1] - from;
+                bool single = n > low && count == 1 && from - q.offsets[n - 1] == 1;
+                bool shared = single && q.inputs[from] == q.inputs[from - 1];
+                s.slot[n - s.low] = shared ? s.slot[n - 1 - s.low] : int32_t(n - s.low);
+                T* d_h = s.d_hidden + s.slot[n - s.low] * padded;
+                each([&](int64_t c, auto width) {
+                    W total = shared ? load(d_h + c, width) : W{};
+                    for (int64_t k = 0; k < targets; k++) {
+                        const T* row = out + std::max<int64_t>(target[k], 0) * q.dim;
+                        total = multiply_add(total, slope[k], load(row + c, width));
+                    }
+                    store(d_h + c, total, width);
+                });
+            }
         }
         s.loss[block] = loss + std::log(product);
+    }
+
+    // The mean of several input rows.
+    void mean(const Step& s, int64_t n) const {
+        int64_t first = q.offsets[n], count = q.offsets[n + 1] - first;
+        if (count == 1) return;
+        T share = T(1) / T(count), *to = s.hidden + (n - s.low) * padded;
+        each([&](int64_t c, auto width) {
+            W total = {};
+            for (int64_t i = first; i < first + count; i++) total += load(in + int64_t(q.inputs[i]) * q.dim + c, width);
+            store(to + c, total * share, width);
+        });
+    }
+
+    void subtract(T* to, T factor, const T* row) const {
+        each([&](int64_t c, auto width) {
+            store(to + c, multiply_add(load(to + c, width), -factor, load(row + c, width)), width);
+        });
     }
 
     // Updates the rows of the output table that a thread owns.
@@ -184,7 +201,7 @@ template <class T> struct Words : Arithmetic<T, 64> {
                 if (row < 0 || owner(row, owners) != own) continue;
                 T* to = out_to + int64_t(row) * q.dim;
                 T slope = s.slope[(n - s.low) * targets + k];
-                each([&](int64_t c, int64_t lanes) { store(to + c, load(to + c, lanes) - slope * load(h + c, lanes), lanes); });
+                subtract(to, slope, h);
             }
         }
     }
@@ -198,7 +215,7 @@ template <class T> struct Words : Arithmetic<T, 64> {
                 int32_t row = q.inputs[first + i];
                 if (owner(row, owners) != own) continue;
                 T* to = in_to + int64_t(row) * q.dim;
-                each([&](int64_t c, int64_t lanes) { store(to + c, load(to + c, lanes) - share * load(d_h + c, lanes), lanes); });
+                subtract(to, share, d_h);
             }
         }
     }
@@ -256,7 +273,14 @@ bool draw_noise(const WordNoise& q) {
     return seqtwin::parallel_for((q.count + PIECE - 1) / PIECE, q.threads, piece);
 }
 
-template <class T> bool train(const WordSteps& q) { return Words<T>(q).run(); }
+template <class T> bool train(const WordSteps& q) {
+    switch (q.dim * int64_t(sizeof(T))) {
+        case 256: return Words<T, 4>(q).run();
+        case 512: return Words<T, 8>(q).run();
+        case 1024: return Words<T, 16>(q).run();
+        default: return Words<T, 0>(q).run();
+    }
+}
 
 }  // namespace
 

@@ -209,11 +209,12 @@ def _numbers(text: bytes, where: str) -> np.ndarray:
 def _matrix(texts: Sequence[bytes], dim: int) -> np.ndarray | None:
     """Parse vectors [n, dim] float32, or return None if `_numbers` must read them or tell what is wrong.
 
-    Every text has `dim` fields separated by single spaces. NumPy parses faster than `float`, but takes any
-    white space for a separator: texts with other white space are left to `_numbers`.
+    Every text has `dim` fields between single spaces. NumPy parses faster than `float`, but takes any white space for a
+    separator: texts with other white space are left to `_numbers`. Then a field is one number or an error, or it is
+    empty, which the count shows.
     """
     joined = b" ".join(texts)
-    if b"  " in joined or len(joined.translate(None, b"\t\r\v\f")) < len(joined):
+    if len(joined.translate(None, b"\t\r\v\f")) < len(joined):
         return None
     with warnings.catch_warnings():
         # Before NumPy 2.3 a wrong number is a DeprecationWarning.

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 
 DEFAULT = "DejaVu Sans"
-"""matplotlib's font family, tried first, so that Latin text comparison_steps the same in all plots."""
+"""matplotlib's font family, tried first, so that Latin text looks the same in all plots."""
 PREFERRED = (
     *("Noto Sans CJK SC", "Noto Sans SC", "Source Han Sans SC", "Source Han Sans CN", "Noto Sans CJK JP"),
     *("Noto Sans CJK TC", "Noto Sans CJK KR", "Noto Sans TC", "Noto Sans JP", "Noto Sans KR", "Source Han Sans TC"),

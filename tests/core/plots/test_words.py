@@ -39,6 +39,17 @@ def test_labels_do_not_overlap(rng):
         assert (box.min >= frame.min - 1).all() and (box.max <= frame.max + 1).all()
 
 
+def test_wide_labels_stay_inside_the_frame(rng):
+    plan = a_plan(rng, ["m" * 18, "w" * 18, "middle"])
+    plan.coordinates[:] = (5.0, 0.0), (-5.0, 1.0), (0.0, 0.0)
+    figure = word_figure(plan, "title")
+    figure.draw_without_rendering()
+    frame = figure.axes[0].get_window_extent()
+    for text in labels_of(figure).values():
+        box = text.get_window_extent(figure.canvas.get_renderer())
+        assert (box.min >= frame.min - 1).all() and (box.max <= frame.max + 1).all()
+
+
 def test_points_queries_and_arrows(rng):
     plan = a_plan(rng, ["man", "woman", "son", "$daughter$"], queries={0, 3}, arrows=[(0, 1), (2, 3)])
     figure = word_figure(plan, "man is to woman\x1b as $x$")

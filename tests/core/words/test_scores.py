@@ -97,6 +97,14 @@ def test_questions_by_definition(rng, monkeypatch, block):
     assert seen[-1] == (90, 90) and len(seen) == -(-90 // block)
 
 
+def test_a_vector_of_zeros_is_no_answer():
+    """Even if all other words point the other way."""
+    values = np.array([[1.0, 0.0], [1.0, 0.1], [1.0, -0.1], [0.0, 0.0], [-1.0, 0.0], [-1.0, 0.9]], dtype=np.float32)
+    rows = CaselessRows(VectorTable("v", ["a", "b", "c", "zero", "far", "near"], values))
+    (score,) = score_questions(rows, {"s": [Question("a", "b", "c", "near")]})
+    assert score.right == 1
+
+
 def test_summaries():
     sections = [SectionScore("family", 2, 4, 9), SectionScore("gram1", 1, 6, 6), SectionScore("capitals", 1, 1, 2)]
     semantic, syntactic, overall = summaries(sections)
