@@ -30,7 +30,7 @@ YOUNG = 10.0
 NEGATIVE = re.compile(r"-\d+([.,]\d+)?([eE][-+]?\d+)?")
 
 
-def write_bytes_atomic(path: str | Path, data: bytes) -> None:
+def write_bytes_atomic(path: str | Path, data: bytes | memoryview) -> None:
     """Write `data` to a temporary file in the folder of `path`, sync it to disk, then rename it.
 
     Raises UserError if the system refuses (no space, no permission, no such folder, file too large). The temporary

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from core.batch import UNK
+from core.data.pretrained_vectors import is_word_run
 from core.errors import UserError
 from core.files import user_path, write_json_atomic
 from core.models.embedding import TABLE
@@ -140,6 +141,8 @@ def open_vectors(source: str, cache: Path, progress: DataProgress) -> VectorTabl
     """Open a file, a package, or the vectors of a run. Raises UserError like `open_table` and `RunFolder`."""
     path = user_path(source)
     if not path.is_dir():
+        return open_table(source, cache, progress)
+    if is_word_run(path):
         return open_table(source, cache, progress)
     if (path / RUN_VECTORS).is_file():
         return open_table(str(path / RUN_VECTORS), cache, progress)

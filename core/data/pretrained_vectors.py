@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import importlib.util
+import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +13,13 @@ from pathlib import Path
 import numpy as np
 
 from core.batch import UNK
+from core.checked_json import read_json
 from core.data.download import Progress, file_digest, no_progress
 from core.data.vector_binary import BinaryVectors
 from core.data.vector_files import VectorText, open_vector_file
 from core.data.vocabulary import Vocabulary
 from core.errors import UserError
+from core.spec.word_runs import VECTORS, WORDS_KIND
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,7 @@ class Lookup:
 
 
 def open_vectors(source: str) -> Vectors:
-    """Open the vectors named by `Embedding.vectors`: a package, `PATH` or `PATH.zip::MEMBER`.
+    """Open the vectors named by `Embedding.vectors`: a package, `PATH`, `PATH.zip::MEMBER` or a word2vec run folder.
 
     Raises UserError like `locate`.
     """
@@ -79,7 +82,8 @@ def open_vectors(source: str) -> Vectors:
 def locate(source: str) -> VectorText | BinaryVectors | PackageFiles:
     """Return the file or the installed package of vectors named by `source`, of which only the beginning is checked.
 
-    Raises UserError: package not installed or damaged; path missing, or not a file of vectors.
+    Raises UserError: package not installed or damaged; path missing, not a file of vectors, or the folder of
+    another or an unfinished run.
     """
     if source in PACKAGES:
         return _packaged(source, PACKAGES[source])
@@ -87,10 +91,33 @@ def locate(source: str) -> VectorText | BinaryVectors | PackageFiles:
     if not path.exists() and "::" in source:
         file, _, member = source.partition("::")
         path = Path(file).expanduser()
+    if path.is_dir():
+        path = _result_of(path)
     if not path.is_file():
-        what = "a folder, expected a file of word vectors" if path.is_dir() else "no such file of word vectors"
-        raise UserError(f"{path}: {what}: give another path, or {', '.join(PACKAGES)}")
+        raise UserError(f"{path}: no such file of word vectors: give another path, or {', '.join(PACKAGES)}")
     return open_vector_file(path, member)
+
+
+def is_word_run(folder: Path) -> bool:
+    """Return whether a folder is that of a word2vec run. Raises UserError if its record is damaged."""
+    record = folder / "experiment.json"
+    return record.is_file() and read_json(record).get("kind") == WORDS_KIND
+
+
+def _result_of(folder: Path) -> Path:
+    """Return the vectors of a finished word2vec run."""
+    if not (folder / "experiment.json").is_file():
+        raise UserError(
+            f"{folder}: a folder, expected a file of word vectors or a run of tasks.word2vec: give another path, or"
+            f" {', '.join(PACKAGES)}"
+        )
+    if not is_word_run(folder):
+        raise UserError(f"{folder}: a run of another program, expected one of tasks.word2vec: give another folder")
+    if not (folder / "result.json").is_file():
+        raise UserError(
+            f"{folder}: the run is not finished: python -m tasks.word2vec resume {shlex.quote(str(folder))}"
+        )
+    return folder / VECTORS
 
 
 def check_width(vectors: Vectors, dim: int) -> None:

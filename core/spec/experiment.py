@@ -27,6 +27,7 @@ from core.spec.class_weights import balanced_weights
 from core.spec.data import DATA_KINDS, TEXTS, AnyData, MovieReviews
 from core.spec.text import Text
 from core.spec.training import Training
+from core.spec.word_runs import WORDS_KIND, WORDS_ONLY
 
 
 def with_class_weights(experiment: Experiment, labels: np.ndarray) -> Experiment:
@@ -191,7 +192,7 @@ LARGEST = 2**63
 
 
 KINDS = {
-    "data": DATA_KINDS,
+    "data": (*DATA_KINDS, "files"),
     "encoder": tuple(encoders.FAMILIES),
     "head": tuple(heads.FAMILIES),
     "optimizer": ("adam", "sgd"),
@@ -233,6 +234,8 @@ def read_experiment(path: str | Path) -> Experiment:
     except (ValueError, RecursionError):
         raise UserError(f"{path}: got thousands of digits or nested sections, expected a spec: correct it") from None
     if isinstance(tree, dict) and "experiment" in tree:
+        if tree.get("kind") == WORDS_KIND:
+            raise UserError(f"{path}: {WORDS_ONLY}")
         check_digest(tree, path)
         tree = tree["experiment"]
     return parse_experiment(tree, str(path))

@@ -7,15 +7,15 @@ docs/words.md.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
+from core.errors import UserError
 from core.schema import Share, Spec
+from core.spec.experiment import LARGEST, describe
 from core.spec.text import Text, TokenizerName
-
-WORDS_FORMAT = 1
-"""Format version of word2vec run folders."""
 
 IN, OUT = "words.in.weight", "words.out.weight"
 """Parameters, both [V, D]: the vectors of input words, which are the result, and of predicted words."""
@@ -51,6 +51,8 @@ class WordText(Spec):
     """Words with fewer occurrences are dropped before windows are formed."""
     vocab_size: Annotated[int, Field(ge=2)] = 1_000_000
     """Maximum number of words; the most frequent ones are kept."""
+    max_texts: Annotated[int, Field(ge=1)] | None = None
+    """Number of texts that are read, from the first; None for all."""
 
     def tokenization(self) -> Text:
         """Return the spec of the tokenizer."""
@@ -97,7 +99,7 @@ class TextFiles(Spec):
     paths: Annotated[tuple[str, ...], Field(min_length=1)]
     column: str = ""
     """Column of the texts of a table; "" for plain text."""
-    encoding: str = "auto"
+    encoding: str = "utf-8"
 
 
 WordData = Annotated[Reviews | TextFiles, Field(discriminator="kind")]
@@ -110,3 +112,33 @@ class WordExperiment(Spec):
     text: WordText = WordText()
     training: WordTraining = WordTraining()
     data: WordData = Reviews()
+
+
+def replace_words(experiment: WordExperiment, changes: Mapping[str, object], where: str) -> WordExperiment:
+    """Return a validated copy with values set by path, as `{"model.dim": 100}`.
+
+    Raises UserError naming `where`, the field and its constraint.
+    """
+    tree = experiment.model_dump(mode="json")
+    for path, value in changes.items():
+        section, _, leaf = path.partition(".")
+        if not leaf:
+            tree[section] = value
+            continue
+        node = tree.get(section)
+        if not isinstance(node, dict) or leaf not in node:
+            known = ", ".join(node if isinstance(node, dict) else tree)
+            raise UserError(f"{where}: no field {path} in the spec: choose one of {known}")
+        node[leaf] = value
+    return parse_words(tree, where)
+
+
+def parse_words(tree: object, where: str) -> WordExperiment:
+    """Validate a decoded JSON tree. Raises UserError naming `where`, the first invalid field and its constraint."""
+    try:
+        experiment = WordExperiment.model_validate(tree)
+    except ValidationError as error:
+        raise UserError(f"{where}: {describe(error)}") from None
+    if experiment.training.seed > LARGEST:
+        raise UserError(f"{where}: training.seed: expected at most 2^63")
+    return experiment

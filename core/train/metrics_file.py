@@ -7,6 +7,7 @@ import json
 import math
 import shutil
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 from core.checked_json import file_digest_of, parse_json
@@ -21,10 +22,10 @@ OPTIONAL = ("counted", "tokens", "tokens_per_second", "device_share", "steps", "
 
 
 class MetricsFile:
-    """The metrics of a run. Lines are appended as a whole."""
+    """The metrics of a run. Lines are appended as a whole; `sound` tells which lines a run can have."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, sound: Callable[[object], bool] | None = None) -> None:
+        self.path, self._sound = path, sound or is_sound
 
     def append(self, lines: list[dict]) -> None:
         """Append lines. Raises UserError if the file cannot be written."""
@@ -47,7 +48,7 @@ class MetricsFile:
         A torn last line, which a killed process leaves, is ignored. `digest` is that of the file, if it is known.
         """
         data = self._data()
-        lines, damaged = parse_metrics(data)
+        lines, damaged = parse_metrics(data, self._sound)
         if damaged:
             return lines, f"{_named(damaged)}: left out"
         changed = digest is not None and file_digest_of(data) != digest
@@ -65,7 +66,7 @@ class MetricsFile:
             if len(data) != int(size):
                 write_bytes_atomic(self.path, data[: int(size)])
             return
-        lines, damaged = parse_metrics(data)
+        lines, damaged = parse_metrics(data, self._sound)
         if damaged or mark:
             what = _named(damaged) or "changed since the checkpoint"
             told = f"{what}: sound lines are kept, and a copy of all as {self._copy()}" if data else "missing"
@@ -90,8 +91,12 @@ class MetricsFile:
         return copy.name
 
 
-def parse_metrics(data: bytes) -> tuple[list[dict], list[int]]:
-    """Return the sound lines, and the numbers of the others, from 1; a torn last line is neither."""
+def parse_metrics(data: bytes, sound: Callable[[object], bool] | None = None) -> tuple[list[dict], list[int]]:
+    """Return the lines that are `sound` (None: `is_sound`), and the numbers of the others, from 1.
+
+    A torn last line is neither.
+    """
+    sound = sound or is_sound
     found: list[dict] = []
     damaged: list[int] = []
     for number, line in enumerate(data.split(b"\n")[:-1], start=1):
@@ -99,7 +104,7 @@ def parse_metrics(data: bytes) -> tuple[list[dict], list[int]]:
             entry = in_this_format(parse_json(line))
         except (ValueError, RecursionError):
             entry = {}
-        if is_sound(entry):
+        if sound(entry):
             found.append(entry)
         else:
             damaged.append(number)

