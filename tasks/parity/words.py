@@ -52,6 +52,9 @@ WORD_RUNS = {"word2vec skip-gram": {"model.kind": "skip_gram"}, "word2vec cbow":
 WORD_TEXTS = 600
 """Number of texts of the training runs."""
 
+TOKENIZATION = ("tokenizer", "jieba_hmm", "signs", "lowercase", "half_width")
+"""Fields of `text` that apply to word2vec."""
+
 LEAST_WORDS = 500
 """Minimum number of words of the training runs."""
 
@@ -145,8 +148,13 @@ def check_word_options(arguments: argparse.Namespace, base: Experiment, default:
         raise UserError(f"--plant {arguments.plant}: a fault of sequence models: give it without --words")
     if arguments.config or arguments.recipe:
         raise UserError("--words excludes --config and --recipe, which are for sequence models: omit them")
-    if base.model != default.model:
-        raise UserError("--words: options of a sequence model have no effect on word2vec: omit them")
+    training = base.training.model_copy(update={"dtype": default.training.dtype})
+    text = base.text.model_copy(update={name: getattr(default.text, name) for name in TOKENIZATION})
+    if (base.model, training, text) != (default.model, default.training, default.text):
+        raise UserError(
+            "--words: options of a sequence model, its text or its training have no effect on word2vec, apart from"
+            " --dtype and --tokenizer: omit them"
+        )
     if arguments.dtype not in (None, *DTYPES):
         raise UserError(f"--words --dtype {arguments.dtype}: word2vec supports {' and '.join(DTYPES)}")
 

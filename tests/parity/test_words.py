@@ -207,6 +207,8 @@ def test_program_catches_a_fault(call, chosen):
         (("--words", "--plant", "cbow-summed", "--impl", "fast"), "use --impl loop"),
         (("--words", "--recipe", "textbook"), "--words excludes --config and --recipe"),
         (("--words", "--hidden", 3), "options of a sequence model"),
+        (("--words", "--lr", 3), "options of a sequence model"),
+        (("--words", "--vocab-size", 99), "options of a sequence model"),
         (("--words", "--dtype", "bfloat16"), "word2vec supports float64 and float32"),
         (("--words", "--impl", "packed"), "choose one of auto, fast, loop"),
         (("--words", "--impl", "loop", "--plant", "typo"), "unknown fault 'typo'"),
