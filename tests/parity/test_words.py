@@ -106,9 +106,9 @@ def test_neighbors_that_differ_are_counted(corpus, rng):
     vectors = rng.normal(size=(len(corpus.words), 8))
     assert all(row.passed for row in compare_neighbors({"a": vectors, "b": 2.0 * vectors}, corpus, "float64"))
     changed = vectors.copy()
-    changed[3] *= -1.0
+    changed[0] *= -1.0
     (row,) = compare_neighbors({"a": vectors, "b": changed}, corpus, "float64")
-    assert not row.passed and row.relative > 0 and corpus.words[3] in row.first
+    assert not row.passed and row.relative > 0 and row.first.startswith(corpus.words[0])
     # Equal vectors are a tie, in either order.
     vectors[5] = vectors[4]
     swapped = vectors.copy()
