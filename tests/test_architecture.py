@@ -42,7 +42,9 @@ MAY_IMPORT = {
     "core.engine": ("core", "core.models", "core.spec"),
     "core.train": ("core", "core.models", "core.spec", "core.data", "core.weights", "core.engine"),
     "core.words": ("core", "core.models", "core.spec", "core.data", "core.weights", "core.engine", "core.train"),
-    "core.parity": ("core", "core.models", "core.spec", "core.data", "core.engine", "core.train"),
+    "core.parity": (
+        *("core", "core.models", "core.spec", "core.data", "core.engine", "core.train", "core.words", "core.weights"),
+    ),
     "core.analysis": ("core", "core.models", "core.spec", "core.data", "core.engine", "core.train"),
     "core.benchmark": ("core", "core.models", "core.spec", "core.engine"),
     "core.plots": ("core", "core.analysis", "core.benchmark", "core.words"),

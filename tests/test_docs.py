@@ -15,7 +15,7 @@ import pytest
 import backends
 from backends.implementations import IMPLEMENTATIONS
 from core.errors import UserError
-from core.parity.faults import FAULTS
+from core.parity.faults import FAULTS, WORD_FAULTS
 from tasks.cli.options import apply_options
 from tasks.cli.recipes import TASK_RECIPES, recipe
 from tasks.run.both_frameworks import BOTH
@@ -78,7 +78,7 @@ def check_values(module: str, arguments: argparse.Namespace) -> None:
     given = {name: [value] if isinstance(value, str) else value or [] for name, value in values.items()}
     assert set(given.get("backend", ())) <= {*backends.NAMES, *EVALUATORS, BOTH}
     assert set(given.get("impl", ())) <= {*IMPLEMENTATIONS, "auto", "padded"}
-    assert set(given.get("plant", ())) <= set(FAULTS)
+    assert set(given.get("plant", ())) <= {*FAULTS, *WORD_FAULTS}
 
 
 def check_command(line: str, parse) -> None:

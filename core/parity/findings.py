@@ -21,7 +21,7 @@ class Finding:
     """The largest difference between two sides in one quantity."""
 
     rung: int
-    """Level of the parity check, 1 to 5."""
+    """Level of the parity check, 1 to 5; 0 for the examples that all sides of word2vec share."""
     compared: str
     """The two sides, as `paddle ~ reference`."""
     quantity: str

@@ -87,10 +87,10 @@ def compare_training(comparison: Comparison, report=no_report) -> tuple[list[Fin
     experiment, sides = comparison.experiment, comparison.sides
     start = initial_parameters(experiment.model, experiment.training.seed, experiment.training.array_dtype)
     engines = {name: engine_of(side, experiment, start) for name, side in sides.items()}
-    early = {pair: _Early(start, experiment.training.dtype) for pair in pairs(list(sides))}
+    early = {pair: Early(start, experiment.training.dtype) for pair in pairs(list(sides))}
     stats = {name: [] for name in sides}
     parameters: dict[str, Arrays] = {}
-    watched = {(one, other): (_Watched("optimizer state"), _Watched("parameters")) for one, other in pairs(list(sides))}
+    watched = {(one, other): (Watched("optimizer state"), Watched("parameters")) for one, other in pairs(list(sides))}
     dtype = experiment.training.dtype
     plan = list(itertools.islice(steps_from(experiment, comparison.train_set), comparison.steps))
     compared_steps = comparison_steps(len(plan))
@@ -128,7 +128,7 @@ def compare_training(comparison: Comparison, report=no_report) -> tuple[list[Fin
     return findings, Trained(losses, norms, parameters, clipped, unmoved)
 
 
-class _Watched:
+class Watched:
     """Repeated comparison of named arrays: largest difference, first one beyond the limit."""
 
     def __init__(self, what: str) -> None:
@@ -154,7 +154,7 @@ class _Watched:
         self.figures.update(first=began["first"], step=began["step"])
 
 
-class _Early:
+class Early:
     """Comparison of the parameters in the first steps, relative to how far they moved."""
 
     def __init__(self, start: Arrays, dtype: str) -> None:

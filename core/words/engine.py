@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 
 from core.models.types import Arrays
-from core.words.examples import Examples
+from core.words.examples import DrawNoise, Examples
 
 IMPLEMENTATIONS = ("fast", "loop")
 """`fast`: the compiled kernel, on the CPU; `loop`: framework operations with sparse gradients."""
@@ -20,6 +20,11 @@ class WordEngine(Protocol):
     """
 
     implementation: str
+
+    @property
+    def draw_noise(self) -> DrawNoise:
+        """The fastest function that draws noise words."""
+        ...
 
     def parameters(self) -> Arrays:
         """Return copies of both tables [V, D], by name."""

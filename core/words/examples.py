@@ -44,14 +44,18 @@ class Examples:
 
     def step(self, number: int) -> Examples:
         """Return one step as examples of one step."""
-        low, high = self.steps[number : number + 2]
-        first, last = self.offsets[low], self.offsets[high]
+        return self.part(number, number + 1)
+
+    def part(self, first: int, last: int) -> Examples:
+        """Return the steps `first` to `last` (excluded)."""
+        low, high = self.steps[first], self.steps[last]
+        begin, end = self.offsets[low], self.offsets[high]
         return Examples(
-            self.inputs[first:last],
-            self.offsets[low : high + 1] - first,
+            self.inputs[begin:end],
+            self.offsets[low : high + 1] - begin,
             self.targets[low:high],
-            np.array([0, high - low]),
-            self.rates[number : number + 1],
+            self.steps[first : last + 1] - low,
+            self.rates[first:last],
         )
 
 

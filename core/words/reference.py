@@ -16,6 +16,7 @@ from core.models.types import Arrays
 from core.rng import generator
 from core.spec.words import IN, OUT, WordModel, WordTraining
 from core.words.examples import Examples
+from core.words.sampling import draw_noise
 
 
 def initial_vectors(model: WordModel, training: WordTraining, vocab_size: int) -> Arrays:
@@ -50,8 +51,9 @@ def losses(arrays: Arrays, examples: Examples) -> np.ndarray:
 def gradients(arrays: Arrays, examples: Examples) -> tuple[float, Arrays]:
     """Return the summed loss of all predictions, and its gradients of both tables [V, D]."""
     h, s = hidden(arrays, examples), scores(arrays, examples)
+    s[:, 0] *= -1.0
     slope = np.exp(-np.logaddexp(0.0, -s))
-    slope[:, 0] -= 1.0
+    slope[:, 0] *= -1.0  # sigmoid(s) - 1 = -sigmoid(-s), without cancellation
     slope[examples.targets < 0] = 0.0
     found = {name: np.zeros_like(array) for name, array in arrays.items()}
     np.add.at(found[OUT], examples.targets, slope[:, :, None] * h[:, None, :])
@@ -65,6 +67,7 @@ class ReferenceEngine:
     """The engine in NumPy (`core.words.engine.WordEngine`)."""
 
     implementation = "numpy"
+    draw_noise = staticmethod(draw_noise)
 
     def __init__(self, parameters: Arrays) -> None:
         self._arrays = {name: array.copy() for name, array in parameters.items()}

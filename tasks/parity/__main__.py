@@ -2,6 +2,7 @@
 
 python -m tasks.parity
 python -m tasks.parity --config runs/imdb-paddle-.../experiment.json
+python -m tasks.parity --words
 python -m tasks.parity --all
 python -m tasks.parity --plant clip-epsilon
 """
@@ -15,23 +16,16 @@ import tempfile
 import time
 from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 import backends
 from backends import implementations
-from core.engine import machine
 from core.engine.memory import check_memory, host_limit
 from core.errors import UserError
-from core.files import write_json_atomic
 from core.models.encoders.encoder import Encoder
 from core.parity.check import run_parity_check
-from core.parity.faults import FAULTS, fault, planted
-from core.parity.findings import Finding, first_failure
+from core.parity.faults import FAULTS, WORD_FAULTS, fault, planted
 from core.parity.instances import random_batch, random_parameters, well_conditioned
 from core.parity.layers import (
     Side,
@@ -42,14 +36,12 @@ from core.parity.layers import (
     compare_gradients,
     supporting_sides,
 )
-from core.parity.training import TRAINING_LIMIT, Comparison
-from core.plots.curves import draw_differences
+from core.parity.training import Comparison
 from core.rng import generator
 from core.spec.experiment import Experiment, read_experiment, replace
-from core.train.loop import finite_or_none
 from core.train.prepare_data import absolute_source, fitted, read_data
 from core.train.run_folder import RunFolder
-from tasks.cli.console import DataProgress, Parser, console, fact, launch
+from tasks.cli.console import DataProgress, Parser, fact, launch
 from tasks.cli.framework import load_backend
 from tasks.cli.options import add_options, apply_options
 from tasks.cli.paths import cache_folder, new_name
@@ -57,40 +49,15 @@ from tasks.cli.recipes import RECIPES, recipe
 from tasks.cli.streams import keep_working
 from tasks.cli.terminal import literal
 from tasks.parity.cases import GRID, VARIANTS
-from tasks.parity.features import not_exercised
-from tasks.parity.table import ParityProgress, print_findings, worst
+from tasks.parity.report import Report, conclude
+from tasks.parity.table import ParityProgress
 from tasks.parity.training_cases import PARITY_SPEC, TRAINING, every_feature, with_unequal_weights
+from tasks.parity.words import WordCheck, check_word_options, describe_words, word_check, word_sides
 
 PROGRAM = "python -m tasks.parity"
 DTYPES = ("float64", "float32")
 ALL_FEATURES = "every feature"
 """Name of the small model that is compared beside the spec."""
-
-
-@dataclass
-class Report:
-    """Collect findings and the loss curves of training runs, by name of the case."""
-
-    seed: int
-    """Keys the random parameters and input of rungs 1 and 2."""
-    findings: dict[str, list[Finding]] = field(default_factory=dict)
-    experiments: dict[str, Experiment] = field(default_factory=dict)
-    losses: dict[str, dict[str, dict[str, np.ndarray]]] = field(default_factory=dict)
-    """Losses [steps] by run, dtype and backend."""
-    seconds: dict[str, float] = field(default_factory=dict)
-    unmoved: list[str] = field(default_factory=list)
-    """Trainable parameters that no step changed in any backend."""
-
-    @property
-    def passed(self) -> bool:
-        return all(finding.passed for own in self.findings.values() for finding in own)
-
-    def differences(self) -> dict[str, dict[str, np.ndarray]]:
-        """Return the largest loss difference between backends [steps] by run and dtype."""
-        return {
-            name: {dtype: np.ptp(np.stack(list(sides.values())), axis=0) for dtype, sides in by_dtype.items()}
-            for name, by_dtype in self.losses.items()
-        }
 
 
 def main(argv: list[str]) -> int:
@@ -101,12 +68,17 @@ def main(argv: list[str]) -> int:
         "  rung 2  loss and every gradient         rung 5  predictions of the trained model\n"
         "  rung 3  training, step by step          exit code 0 if all rungs pass, 1 if one fails\n\n"
         "Each rung runs in float64 (training within 1e-9) and in float32 (training drift recorded); --dtype\n"
-        "selects one of them, or bfloat16 (drift recorded). Dropout masks are shared.",
+        "selects one of them, or bfloat16 (drift recorded). Dropout masks are shared.\n\n"
+        "--words checks word2vec instead: rung 0 compares the examples that both backends share with their\n"
+        "definition, rung 1 compares scores, rung 5 nearest words.",
         epilog="faults to plant, and the rung that must detect each:\n"
-        + "\n".join(f"  {name:<26}{entry.rung}  {entry.description}" for name, entry in FAULTS.items()),
+        + "\n".join(f"  {name:<26}{entry.rung}  {entry.description}" for name, entry in FAULTS.items())
+        + "\n\nfaults of word2vec, with --words:\n"
+        + "\n".join(f"  {name:<26}{entry.rung}  {entry.description}" for name, entry in WORD_FAULTS.items()),
         raw=True,
     )
     parser.add_argument("--all", action="store_true", help="full model grid and all training runs")
+    parser.add_argument("--words", action="store_true", help="word2vec instead; part of --all")
     parser.add_argument("--recipe", metavar="R", help=f"hyperparameter preset: {', '.join(RECIPES)} [a small spec]")
     parser.add_argument("--config", metavar="FILE", help="spec file, e.g. a run's experiment.json")
     parser.add_argument("--steps", type=int, default=200, metavar="N", help="training steps of rung 3 [200]")
@@ -117,8 +89,7 @@ def main(argv: list[str]) -> int:
         "--impl",
         nargs="+",
         metavar="I",
-        default=["auto"],
-        help=f"implementations to compare: {', '.join(implementations.IMPLEMENTATIONS)} [auto]",
+        help=f"implementations: {', '.join(implementations.IMPLEMENTATIONS)} [auto; words: all]",
     )
     parser.add_argument("--draw", type=int, metavar="N", help="random seed of rungs 1 and 2 [random]")
     parser.add_argument("--json", metavar="FILE", help="also write the report to this file")
@@ -129,23 +100,33 @@ def main(argv: list[str]) -> int:
     keep_working("the comparison")
     _check(arguments)
     base = _base(arguments)
-    sides = _sides(arguments, base.model.encoder)
+    if arguments.words:
+        check_word_options(arguments, base, PARITY_SPEC)
+    of_words = word_sides(arguments) if arguments.words or arguments.all else {}
+    sides = of_words if arguments.words else _sides(arguments, base.model.encoder)
     out = Path(arguments.out) if arguments.out else new_name(Path("runs"), "parity")
     RunFolder.check_free(out)
     seed = arguments.draw if arguments.draw is not None else int.from_bytes(os.urandom(4), "little")
-    runs = {"": base}
+    runs = {} if arguments.words else {"": base}
     if arguments.all:
         runs = {name: replace(base, changes, f"--all, {name}") for name, changes in TRAINING.items()}
-    if not arguments.plant:
+    if not arguments.plant and not arguments.words:
         runs[ALL_FEATURES] = every_feature(base)
     dtypes = (arguments.dtype,) if arguments.dtype else DTYPES
     where = arguments.plant_in or [*sides][-1]
     if where not in sides:
         raise UserError(f"--plant-in {where}: choose one of {', '.join(sides)}")
-    _describe(base, sides, arguments, where, seed)
     cache = cache_folder(arguments.cache_dir)
     with DataProgress() as bar:
         data = {name: read_data(experiment, cache, progress=bar)[0] for name, experiment in runs.items()}
+        words = word_check(arguments, base, of_words, cache, bar)
+    if arguments.words:
+        describe_words(sides, words)
+    else:
+        _describe(base, sides, arguments, words)
+    if arguments.plant:
+        _describe_fault(arguments, where)
+    fact("seed", f"{seed} on rungs 1 and 2 (repeat with --draw {seed})")
     began = time.perf_counter()
     cases = {
         case: _supporting_sides(arguments, case.experiment("float64")) for case in (*GRID, *VARIANTS) if arguments.all
@@ -156,7 +137,7 @@ def main(argv: list[str]) -> int:
     trainings = {name: own for name, own in trainings.items() if own}
     report = Report(seed)
     fault_planted = planted(sides[where].package, arguments.plant) if arguments.plant else nullcontext()
-    with fault_planted, ParityProgress((len(cases) + len(trainings)) * len(dtypes)) as progress:
+    with fault_planted, ParityProgress((len(cases) + len(trainings)) * len(dtypes) + len(words)) as progress:
         for case, own in cases.items():
             for dtype in dtypes:
                 _check_model(str(case), case.experiment(dtype), own, report, progress)
@@ -166,22 +147,24 @@ def main(argv: list[str]) -> int:
                 spec = with_unequal_weights(spec) if name == ALL_FEATURES else spec
                 comparison = Comparison(spec, data[name].train, data[name].dev, own, arguments.steps)
                 _check_training(name, comparison, report, progress)
+        words.run(report, progress)
     seconds = time.perf_counter() - began
-    return _conclude(report, arguments, where, seconds, out)
+    return conclude(report, arguments, where, seconds, out)
 
 
 def _sides(arguments: argparse.Namespace, encoder: Encoder) -> dict[str, Side]:
     """Return a side per backend, or per backend and implementation if several are given."""
-    chosen = _resolved(arguments.impl, encoder)
+    requested = arguments.impl or ["auto"]
+    chosen = _resolved(requested, encoder)
     if len(set(chosen)) < len(chosen):
-        raise UserError(f"--impl {' '.join(arguments.impl)}: duplicate implementation; give each once")
+        raise UserError(f"--impl {' '.join(requested)}: duplicate implementation; give each once")
     return _of_each(arguments, chosen)
 
 
 def _supporting_sides(arguments: argparse.Namespace, experiment: Experiment) -> Sides:
     """Return the sides that can compute one of several specs; `auto` is resolved for its encoder."""
     encoder = experiment.model.encoder
-    requested = [name for name in arguments.impl if name in ("auto", *encoder.implementations)]
+    requested = [name for name in arguments.impl or ["auto"] if name in ("auto", *encoder.implementations)]
     return supporting_sides(_of_each(arguments, list(dict.fromkeys(_resolved(requested, encoder)))), experiment)
 
 
@@ -210,6 +193,10 @@ def _check(arguments: argparse.Namespace) -> None:
         fault(arguments.plant)
     if arguments.plant and arguments.all:
         raise UserError("--plant and --all exclude each other: a fault is planted in one spec")
+    if arguments.plant in WORD_FAULTS and not arguments.words:
+        raise UserError(f"--plant {arguments.plant}: a fault of word2vec: add --words")
+    if arguments.words and arguments.all:
+        raise UserError("--words is part of --all: give one of them")
     if arguments.config and arguments.recipe:
         raise UserError("--config and --recipe exclude each other: give one")
     chosen = arguments.backends or backends.NAMES
@@ -241,13 +228,19 @@ def _base(arguments: argparse.Namespace) -> Experiment:
         drawn = {"vectors": None, "vectors_missing": "init", "vectors_scale": 1.0}
         base = replace(base, {"words": None} | {f"model.embedding.{name}": value for name, value in drawn.items()})
         fact("vectors", "pretrained vectors replaced by random ones, which does not affect parity")
-    if arguments.plant:
+    if arguments.plant and not arguments.words:
         base = replace(base, fault(arguments.plant).needs, f"--plant {arguments.plant}")
     check_memory(base, host_limit())
     return base
 
 
-def _describe(base: Experiment, sides: Sides, arguments: argparse.Namespace, where: str, seed: int) -> None:
+def _describe_fault(arguments: argparse.Namespace, where: str) -> None:
+    fact("planted", f"{arguments.plant} in {where}: {fault(arguments.plant).description}")
+    for path, value in fault(arguments.plant).needs.items():
+        fact("", f"requires {path} = {json.dumps(value)}")
+
+
+def _describe(base: Experiment, sides: Sides, arguments: argparse.Namespace, words: WordCheck) -> None:
     versions = (f"{name} {side.versions()[side.NAME]}" for name, side in sides.items())
     implementations = ", ".join(dict.fromkeys(side.implementation for side in sides.values()))
     fact("compared", f"{', '.join(versions)}, and the NumPy reference; CPU; implementation {implementations}")
@@ -260,13 +253,9 @@ def _describe(base: Experiment, sides: Sides, arguments: argparse.Namespace, whe
     if arguments.all:
         fact(
             "all",
-            f"{len(GRID) + len(VARIANTS)} small models, {len(TRAINING)} training runs on real reviews and digits",
+            f"{len(GRID) + len(VARIANTS) + len(words.cases)} small models,"
+            f" {len(TRAINING) + len(words.runs)} training runs on real reviews and digits",
         )
-    if arguments.plant:
-        fact("planted", f"{arguments.plant} in {where}: {fault(arguments.plant).description}")
-        for path, value in fault(arguments.plant).needs.items():
-            fact("", f"requires {path} = {json.dumps(value)}")
-    fact("seed", f"{seed} on rungs 1 and 2 (repeat with --draw {seed})")
 
 
 def _check_model(name: str, experiment: Experiment, sides: Sides, report: Report, progress: ParityProgress) -> None:
@@ -313,82 +302,6 @@ def _check_training(name: str, comparison: Comparison, report: Report, progress:
             curve += f"clipped in {trained.clipped}, "
     verdict = "[green]pass[/]" if all(finding.passed for finding in findings) else "[red]FAIL[/]"
     progress.finished(f"{verdict}  {literal(title)}: {curve}{seconds:.0f} s")
-
-
-def _conclude(report: Report, arguments: argparse.Namespace, where: str, seconds: float, out: Path) -> int:
-    rows = worst(report.findings)
-    more = "" if arguments.all else "; --all compares them too"
-    print_findings(rows)
-    count = sum(map(len, report.findings.values()))
-    failed = sum(not finding.passed for own in report.findings.values() for finding in own)
-    RunFolder.create(out)
-    tree = _tree(report, arguments, where, seconds)
-    write_json_atomic(out / "parity.json", tree)
-    if arguments.json:
-        write_json_atomic(arguments.json, tree)
-    if report.losses:
-        title = "Difference of the training loss between " + " and ".join(tree["versions"].values())
-        curves = {name or "this spec": by_dtype for name, by_dtype in report.differences().items()}
-        draw_differences(curves, TRAINING_LIMIT["float64"], title, out / "differences.png")
-        fact("picture", str(out / "differences.png"))
-    fact("report", str(out / "parity.json"))
-    if report.unmoved:
-        fact("untrained", f"no step changed {', '.join(report.unmoved)}, in any backend: training it was not compared")
-    if skipped := not_exercised(report.experiments.values()):
-        fact("not used", f"{', '.join(skipped)}: faults there would not show" + more)
-    fact(
-        "shared", "tokens, batches, learning rates and dropout masks come from core, so a fault in core would not show"
-    )
-    passed = "all rungs passed" if len(tree["versions"]) > 1 else "all rungs of a single backend passed"
-    verdict = f"[green]{passed}[/]" if report.passed else f"[red]{failed} of {count} comparisons failed[/]"
-    console.print(f"[bold]{verdict}[/]: {count} comparisons in {seconds:.0f} s")
-    if arguments.plant:
-        console.print(_detection(arguments.plant, where, rows))
-    return 0 if report.passed else 1
-
-
-def _detection(name: str, where: str, findings: list[Finding]) -> str:
-    """Return a line that tells on which rung a planted fault was detected."""
-    failed = first_failure(findings)
-    if failed is None:
-        return f"[red]NOT detected[/]: {name} in {where} passed all rungs"
-    return (
-        f"detected: {name} in {where}, on rung {failed.rung} ({literal(failed.compared)}, {failed.dtype}):"
-        f" {literal(failed.first or failed.where)}"
-    )
-
-
-def _tree(report: Report, arguments: argparse.Namespace, where: str, seconds: float) -> dict:
-    """Return the report as a JSON tree; non-finite values become null."""
-    return {
-        "passed": report.passed,
-        "seconds": round(seconds, 1),
-        "when": datetime.now().astimezone().isoformat(timespec="seconds"),
-        "machine": machine.description(),
-        "versions": {
-            name: f"{name} {load_backend(name).versions()[name]}" for name in arguments.backends or backends.NAMES
-        },
-        "draw": report.seed,
-        "planted": {"fault": arguments.plant, "in": where} if arguments.plant else None,
-        "compared": [
-            {
-                "name": name,
-                "experiment": report.experiments[name].model_dump(mode="json"),
-                "findings": [_finding(finding) for finding in findings],
-                "losses": {
-                    dtype: {side: [finite_or_none(loss) for loss in curve.tolist()] for side, curve in sides.items()}
-                    for dtype, sides in report.losses.get(name, {}).items()
-                },
-            }
-            for name, findings in report.findings.items()
-        ],
-        "training_seconds": {title: round(value, 1) for title, value in report.seconds.items()},
-    }
-
-
-def _finding(finding: Finding) -> dict:
-    tree = {**asdict(finding), "passed": finding.passed}
-    return {key: finite_or_none(value) if isinstance(value, float) else value for key, value in tree.items()}
 
 
 if __name__ == "__main__":

@@ -29,6 +29,8 @@ int seqtwin_sum_rows(const RowSums* q);
 int seqtwin_adam_rows(const AdamRows* q);
 int seqtwin_pool(const Pooling* q);
 int seqtwin_unpool(const Pooling* q);
+int seqtwin_word_steps(const WordSteps* q);
+int seqtwin_word_noise(const WordNoise* q);
 void* seqtwin_take(size_t bytes);
 void seqtwin_give_back(void* memory);
 void __lsan_do_leak_check() __attribute__((weak));  // there under AddressSanitizer
@@ -189,7 +191,7 @@ private:
     }
 };
 
-// The rest of a training step, in sizes of its own: the gradient of word vectors and Adam on them, and pooling.
+// The rest of a training step, in sizes of its own: the gradient of word vectors and Adam on them, pooling, word2vec.
 template <class T> std::vector<T> numbers(Random& random, int64_t size) {
     std::vector<T> made;  // of exactly this size, as all that is reserved at once
     made.reserve(size);
@@ -228,11 +230,42 @@ template <class T> std::vector<T> pooling(Random random, int64_t threads, bool m
     return d_x;
 }
 
+// Steps of word2vec, some without predictions, on noise words that the library draws.
+template <class T> std::vector<T> word_steps(Random random, int64_t threads) {
+    int64_t words = between(random, 2, 60), dim = between(random, 1, 70), negatives = between(random, 0, 40);
+    int64_t count = between(random, 0, 300), steps = between(random, 1, 5);
+    std::vector<uint32_t> threshold(words);
+    std::vector<int32_t> alias(words), positives(count), targets(count * (1 + negatives)), inputs;
+    for (uint32_t& one : threshold) one = uint32_t(random());
+    for (int32_t& one : alias) one = int32_t(between(random, 0, words - 1));
+    for (int32_t& one : positives) one = int32_t(between(random, 0, words - 1));
+    WordNoise noise{threads, count, negatives, words, random(), threshold.data(), alias.data(), positives.data(), targets.data()};
+    if (seqtwin_word_noise(&noise) != 0) std::abort();
+    std::vector<int64_t> offsets(1), bounds(steps + 1);
+    for (int64_t n = 0; n < count; n++) offsets.push_back(offsets.back() + (between(random, 0, 1) ? 1 : between(random, 1, 9)));
+    for (int64_t n = 0; n < offsets.back(); n++) inputs.push_back(int32_t(between(random, 0, words - 1)));
+    for (int64_t s = 1; s < steps; s++) bounds[s] = between(random, bounds[s - 1], count);
+    bounds[steps] = count;
+    inputs.shrink_to_fit(), offsets.shrink_to_fit();
+    auto in = numbers<T>(random, words * dim), out = numbers<T>(random, words * dim);
+    auto rates = numbers<double>(random, steps);
+    std::vector<double> losses(steps, std::numeric_limits<double>::quiet_NaN());
+    std::vector<T> scores(count * (1 + negatives), std::numeric_limits<T>::quiet_NaN());
+    WordSteps q{sizeof(T) == 8, threads,       dim,           negatives, steps,      inputs.data(), offsets.data(), targets.data(),
+                bounds.data(),  rates.data(),  in.data(),     out.data(), in.data(), out.data(),    losses.data(),  scores.data()};
+    if (seqtwin_word_steps(&q) != 0) std::abort();
+    for (auto* more : {&out, &scores}) in.insert(in.end(), more->begin(), more->end());
+    in.insert(in.end(), losses.begin(), losses.end());
+    return in;
+}
+
 template <class T> void rest_of_a_step(Random& random) {
-    for (int which = 0; which < 3; which++) {
+    for (int which = 0; which < 4; which++) {
         std::vector<T> first;
         for (int64_t threads = 1; threads <= 3; threads++) {  // each gets a copy of `random`: the same problem
-            auto found = which == 0 ? embedding_step<T>(random, threads) : pooling<T>(random, threads, which == 1);
+            auto found = which == 0   ? embedding_step<T>(random, threads)
+                         : which == 3 ? word_steps<T>(random, threads)
+                                      : pooling<T>(random, threads, which == 1);
             for (T value : found)
                 if (std::isnan(value)) std::printf("a result that was not written, %d\n", which), std::exit(1);
             if (threads == 1) first = found;

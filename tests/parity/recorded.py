@@ -21,6 +21,7 @@ def hold(findings: list[Finding]) -> None:
 
 
 KINDS = {
+    0: "examples and their definition",
     1: "outputs",
     2: "gradients (relative)",
     3: "loss, state, parameters in training",

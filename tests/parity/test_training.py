@@ -14,6 +14,7 @@ import pytest
 
 import backends
 import tasks.parity.__main__
+import tasks.parity.words
 from core.batch import Ragged
 from core.data.dataset import Dataset
 from core.data.sources import imdb
@@ -33,6 +34,7 @@ from tasks.parity.cases import GRID, TEXTCNN, VARIANTS
 from tasks.parity.features import not_exercised
 from tasks.parity.table import grouped, worst
 from tasks.parity.training_cases import PARITY_SPEC, SMALLER, TRAINING, every_feature, with_unequal_weights
+from tasks.parity.words import WORD_CASES, WORD_RUNS
 from tests.conftest import INSTALLED, each_backend, make_dataset, make_reviews, needs_both, one_line
 from tests.parity.recorded import hold
 
@@ -410,11 +412,13 @@ def test_program_passes_all_rungs(call, tmp_path):
 @needs_both
 @pytest.mark.parametrize("implementation", ["auto", "packed"])
 def test_all_uses_the_implementations_of_each_encoder(call, tmp_path, monkeypatch, implementation):
-    """A recurrent model and a convolution, small and trained; the convolution has no `packed`, and that is said."""
+    """A recurrent model, a convolution and word2vec, small and trained; only the first has `packed`."""
     program = tasks.parity.__main__
     monkeypatch.setattr(program, "GRID", GRID[:1])
     monkeypatch.setattr(program, "VARIANTS", TEXTCNN[1:2])
     monkeypatch.setattr(program, "TRAINING", {"bilstm": TRAINING["bilstm"], "textcnn": TRAINING["textcnn"]})
+    monkeypatch.setattr(tasks.parity.words, "WORD_CASES", WORD_CASES[-1:])
+    monkeypatch.setattr(tasks.parity.words, "WORD_RUNS", {"word2vec cbow": WORD_RUNS["word2vec cbow"]})
     code, out, err = call("--all", "--impl", implementation, "--dtype", "float64", "--steps", 3, "--json", "found.json")
     assert code == 0, out + err
     found = {
@@ -424,7 +428,9 @@ def test_all_uses_the_implementations_of_each_encoder(call, tmp_path, monkeypatc
     every = {1, 2, 3, 4, 5}
     recurrent = {str(GRID[0]): {1, 2}, "bilstm": every, "every feature": every}
     if implementation == "auto":
-        assert rungs == {**recurrent, str(TEXTCNN[1]): {1, 2}, "textcnn": every} and "skipped" not in out
+        others = {str(TEXTCNN[1]): {1, 2}, "textcnn": every}
+        words = {str(WORD_CASES[-1]): {1, 2}, "word2vec cbow": {0, *every}}
+        assert rungs == {**recurrent, **others, **words} and "skipped" not in out
     else:
         assert rungs == recurrent and f"first: {TEXTCNN[1]}" in out
 

@@ -29,6 +29,7 @@ ROUNDING = {
     "cell_results": {"apart"},
     "float32_drift": {"step_1", "step_10", "step_50", "step_100", "step_200"},
     "lengths": {"agree"},
+    "log_sigmoid": {"torch_10", "torch_17", "slope_torch", "slope_paddle"},
     "linear_layout": {"right"},
     "norm_float32": {"torch_norm", "torch_dot", "torch_squares", "paddle_norm", "paddle_squares"},
     "softmax_axis": {"matrix"},

@@ -195,6 +195,40 @@ def norm_layers() -> list[float]:
 
 @difference(
     SECTION,
+    "index_add at a negative index",
+    torch="`index_add_` raises IndexError or RuntimeError for the index -1.",
+    paddle="`index_add_` adds to the last row, as indexing does.",
+    effect="Adding 1 to row -1 of three zeros: {torch} in PyTorch, {paddle} in Paddle. Rows that occur several times"
+    " are summed in both: {torch_twice:.0f} and {paddle_twice:.0f} after 1 + 2.",
+    ours="Skipped noise words of word2vec have the id -1: they become row 0 with a gradient of 0, `_inputs` in"
+    " [backends/paddle/words.py](../backends/paddle/words.py).",
+    size="{torch} against {paddle}",
+    older="`index_add_` gives {paddle}, as in PyTorch. It sums rows that occur several times.",
+    claim=lambda f: (
+        (f["torch"], f["paddle"]) == ("an error", "[0, 0, 1]") and (f["torch_twice"], f["paddle_twice"]) == (3, 3)
+    ),
+)
+def index_add_negative():
+    """Add to row -1, and twice to one row."""
+
+    def shown(add) -> str:
+        try:
+            return str([int(x) for x in add().tolist()])
+        except (IndexError, RuntimeError, ValueError):
+            return "an error"
+
+    twice = torch.zeros(2).index_add_(0, torch.tensor([1, 1]), torch.tensor([1.0, 2.0]))
+    paddle_twice = paddle.zeros([2]).index_add_(paddle.to_tensor([1, 1]), 0, paddle.to_tensor([1.0, 2.0]))
+    return {
+        "torch": shown(lambda: torch.zeros(3).index_add_(0, torch.tensor([-1]), torch.ones(1))),
+        "paddle": shown(lambda: paddle.zeros([3]).index_add_(paddle.to_tensor([-1]), 0, paddle.ones([1]))),
+        "torch_twice": float(twice[1]),
+        "paddle_twice": float(paddle_twice.numpy()[1]),
+    }
+
+
+@difference(
+    SECTION,
     "Float64 layers with float32 constants",
     torch="Epsilons, slopes and constants have the precision of the tensor.",
     paddle="Some are rounded to float32, or have only seven digits, in float64 layers too: epsilons of normalization,"
