@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from core.errors import UserError
 from core.schema import Share, Spec
@@ -20,6 +20,10 @@ from core.spec.text import Text, TokenizerName
 
 IN, OUT = "words.in.weight", "words.out.weight"
 """Parameters, both [V, D]: the vectors of input words, which are the result, and of predicted words."""
+
+
+MOST_NUMBERS = 1 << 28
+"""Maximum number of integers of a chunk, of 4 bytes each."""
 
 
 class WordModel(Spec):
@@ -125,6 +129,18 @@ class WordExperiment(Spec):
     text: WordText = WordText()
     training: WordTraining = WordTraining()
     data: WordData = Reviews()
+
+    @model_validator(mode="after")
+    def _check_chunk(self) -> WordExperiment:
+        model, words = self.model, self.training.chunk_words
+        predictions = model.window + 1 if model.kind == "skip_gram" else 1
+        numbers = words * (4 * model.window + predictions * (1 + model.negatives))
+        if numbers > MOST_NUMBERS:
+            raise ValueError(
+                f"training.chunk_words: a chunk of {words:,} words has some {numbers:,} numbers with this window and"
+                f" these noise words, expected at most {MOST_NUMBERS:,}: set it to {words * MOST_NUMBERS // numbers:,}"
+            )
+        return self
 
 
 WORD2VEC = "word2vec"
