@@ -60,10 +60,11 @@ def train_here(path: Path, kind: str, threads: int, subsample: float | None) -> 
     """Train one epoch with the compiled kernel; `subsample` None: the equal share."""
     import time
 
+    import backends
     from backends import kernels
-    from backends.kernels import words as compiled
     from core.data.prefetch import prefetch
-    from core.spec.words import IN, OUT, WordModel, WordText, WordTraining
+    from core.engine.executor import Executor
+    from core.spec.words import WordModel, WordText, WordTraining
     from core.words.corpus import build_corpus
     from core.words.examples import Sampler
     from core.words.reference import initial_vectors
@@ -75,13 +76,13 @@ def train_here(path: Path, kind: str, threads: int, subsample: float | None) -> 
         training = training.model_copy(update={"subsample": equal_share(corpus.counts, SUBSAMPLE)})
     model = WordModel(kind=kind, dim=DIM, window=WINDOW, negatives=NEGATIVES)  # pyright: ignore[reportArgumentType]
     kernels.set_threads(threads)
-    sampler = Sampler(corpus, model, training, compiled.draw_noise)
     vectors = initial_vectors(model, training, len(corpus.words))
-    tables = compiled.Tables(vectors[IN], vectors[OUT])
+    engine = backends.load(backends.first_installed()).WordEngine(vectors, Executor("cpu", "fast"))
+    sampler = Sampler(corpus, model, training, engine.draw_noise)
     wall, cpu, predictions, kept = time.perf_counter(), time.process_time(), 0, 0
     chunks: Iterable = (sampler.draw(0, place) for place in range(len(sampler)))
     for examples in prefetch(chunks, depth=1) if threads > 1 else chunks:
-        compiled.train(tables, examples)
+        engine.train(examples)
         predictions += len(examples)
         kept += examples.kept
     return {

@@ -114,7 +114,7 @@ template <class T, int COLUMNS> struct Words : Wide<T> {
             T *slope = s.slope + (first - s.low) * targets, *raw = static_cast<T*>(q.scores);
             const int32_t* target = q.targets + first * targets;
             W sums[LANES];
-            for (int64_t at = 0, n = first, k = 0; at < size; at += LANES) {
+            for (int64_t at = 0, n = first, k = 0, turn = 0; at < size; at += LANES) {
                 int64_t lanes = std::min<int64_t>(LANES, size - at);
                 for (int64_t lane = 0; lane < LANES; lane++) {
                     W even = {}, odd = {};
@@ -132,8 +132,9 @@ template <class T, int COLUMNS> struct Words : Wide<T> {
                 T x[LANES], sign[LANES], e[LANES], own[LANES];
                 W::lane_sums(sums, x);
                 for (int64_t lane = 0; lane < LANES; lane++) {
-                    bool skipped = lane >= lanes || target[at + lane] < 0, predicted = (at + lane) % targets == 0;
-                    sign[lane] = skipped ? T(0) : predicted ? T(-1) : T(1);
+                    bool skipped = lane >= lanes || target[at + lane] < 0;
+                    sign[lane] = skipped ? T(0) : turn == 0 ? T(-1) : T(1);
+                    turn = turn + 1 == targets ? 0 : turn + 1;
                     if (raw && lane < lanes) raw[first * targets + at + lane] = skipped ? T(0) : x[lane];
                 }
                 for (int lane = 0; lane < LANES; lane += A::LANES) {
