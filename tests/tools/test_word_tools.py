@@ -14,7 +14,7 @@ from tools.modes import DOCS
 
 def test_the_equal_share_keeps_as_many_words_as_the_other_formula(rng):
     counts = np.sort(rng.integers(5, 100_000, 500))[::-1]
-    subsample = float(rng.uniform(1e-5, 1e-2))
+    subsample = float(rng.uniform(1e-6, 1e-4))
     found = word_speed.equal_share(counts, subsample)
     wanted = word_speed.kept_share(counts, subsample, like_gensim=True)
     assert word_speed.kept_share(counts, found) == pytest.approx(wanted, rel=1e-9)
