@@ -57,7 +57,7 @@ rounding jump.
 """
 
 
-LEAST_GRADIENT = {"float64": 0.0, "float32": 1e-2, "bfloat16": 1e-2}
+LEAST_GRADIENT = 1e-2
 """Minimum scale of a tensor's gradient, as a share of the largest gradient of the model.
 
 A gradient of less is a nearly zero sum of terms as large as those of the others, and has their rounding errors: that of
@@ -176,12 +176,12 @@ def compare_gradients(experiment: Experiment, parameters: Arrays, batch: Batch, 
             along = {key: np.array((own[key].astype(np.float64) * d).sum()) for key, d in directions.items()}
             norms = {key: float(np.sqrt(np.square(own[key].astype(np.float64)).sum())) for key in directions}
             scales = {"loss": float(np.abs(loss)), **norms}
-            least = LEAST_GRADIENT[dtype] * max(norms.values())
+            least = LEAST_GRADIENT * max(norms.values())
             figures = widest({"loss": own["loss"], **along}, slopes, limit, scales, least)
             findings.append(Finding(2, f"{name} ~ {REFERENCE}", quantity, dtype, **figures))
     for one, other in pairs(list(found)):
         largest = max(float(np.abs(array).max()) for name, array in found[other].items() if name != "loss")
-        figures = widest(found[one], found[other], limit, least_scale=LEAST_GRADIENT[dtype] * largest)
+        figures = widest(found[one], found[other], limit, least_scale=LEAST_GRADIENT * largest)
         findings.append(Finding(2, f"{one} ~ {other}", "loss and gradients", dtype, **figures))
     return findings
 

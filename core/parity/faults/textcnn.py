@@ -69,7 +69,7 @@ FAULTS = {
     "windows-over-padding": Fault(
         "windows that extend into the padding are pooled",
         1,
-        "encoder.conv0",
+        "encoder.conv",
         _windows_over_padding,
         NEEDS,
     ),
