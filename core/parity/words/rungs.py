@@ -56,7 +56,7 @@ def compare_word_gradients(parameters: Arrays, examples: Examples, sides: Sides,
         findings.append(Finding(2, f"{CLOSED_FORM} ~ {REFERENCE}", quantity, dtype, **figures))
     found |= {name: _named(word_engine(side, parameters).gradients(examples)) for name, side in sides.items()}
     scales = {name: float(np.abs(array).max()) for name, array in found[REFERENCE].items()}
-    least = LEAST_GRADIENT[dtype] * max(scales[IN], scales[OUT])
+    least = LEAST_GRADIENT * max(scales[IN], scales[OUT])
     for one, other in pairs(list(found)):
         figures = widest(found[one], found[other], GRADIENT_LIMIT[dtype], scales, least)
         findings.append(Finding(2, f"{one} ~ {other}", quantity, dtype, **figures))
