@@ -16,13 +16,13 @@ Number = Annotated[float, Field(ge=0)]
 Rate = Annotated[float, Field(ge=0, le=1)]
 
 
-class _Part(BaseModel):
+class Part(BaseModel):
     """A part of a file that has these fields, and may have others."""
 
     model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False)
 
 
-class _Segment(_Part):
+class Segment(Part):
     backend: str
     device: str
     implementation: str
@@ -30,26 +30,26 @@ class _Segment(_Part):
     from_step: Count
 
 
-class _Data(_Part):
+class _Data(Part):
     kind: str
     description: str
     fingerprint: str
 
 
-class _Vectors(_Part):
+class _Vectors(Part):
     source: str
     found: Count
     missing: Count
 
 
-class _Execution(_Part):
+class _Execution(Part):
     backend: str
     device: str
     implementation: str
     versions: dict[str, str]
     classes: list[str]
     data: _Data
-    segments: Annotated[list[_Segment], Field(min_length=1)]
+    segments: Annotated[list[Segment], Field(min_length=1)]
     vectors: _Vectors | None = None
     started: str = ""
     tokenized_by: str = ""
@@ -57,7 +57,7 @@ class _Execution(_Part):
     stacked_shape: Annotated[int, Field(ge=1)] = 1
 
 
-class _Test(_Part):
+class _Test(Part):
     documents: Annotated[int, Field(ge=1)]
     accuracy: Rate
     loss: Number
@@ -65,13 +65,13 @@ class _Test(_Part):
     confusion: list[list[Count]] | None = None
 
 
-class _Dev(_Part):
+class _Dev(Part):
     accuracy: Rate
     loss: Number
     step: Count
 
 
-class _Training(_Part):
+class _Training(Part):
     steps: Count
     seconds: Number
     epoch_seconds: list[Number] = []
@@ -79,7 +79,7 @@ class _Training(_Part):
     device_share: Number | None = None
 
 
-class _Result(_Part):
+class _Result(Part):
     test: _Test
     dev: _Dev
     training: _Training

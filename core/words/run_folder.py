@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from core.checked_json import file_digest_of, read_checked_json, write_checked_json
 from core.data.download import file_digest
@@ -24,42 +24,27 @@ from core.spec.word_runs import VECTORS, WORDS_FORMAT, WORDS_KIND
 from core.spec.words import IN, OUT, WordExperiment, parse_words
 from core.train.metrics_file import MetricsFile
 from core.train.run_folder import RECORD, RunFolder
+from core.train.run_schema import Count, Part, Segment
 from core.weights.array_file import read_arrays, write_arrays
 from core.words.corpus import WordCorpus
 from core.words.run_state import WordState
 
 METRICS, LAST, WORDS, RESULT = "metrics.jsonl", "last.safetensors", "words.tsv", "result.json"
 
-Count = Annotated[int, Field(ge=0)]
 
-
-class _Part(BaseModel):
-    """A part of a file that has these fields, and may have others."""
-
-    model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False)
-
-
-class _Segment(_Part):
-    backend: str
-    device: str
-    implementation: str
-    versions: dict[str, str]
-    from_step: Count
-
-
-class _Data(_Part):
+class _Data(Part):
     description: str
     fingerprint: str
     words: Count
     vocabulary: Annotated[int, Field(ge=2)]
 
 
-class _Execution(_Segment):
+class _Execution(Segment):
     from_step: Count = 0
     data: _Data
     probes: list[str]
     probe_interval: Count
-    segments: Annotated[list[_Segment], Field(min_length=1)]
+    segments: Annotated[list[Segment], Field(min_length=1)]
 
 
 class WordRunFolder:

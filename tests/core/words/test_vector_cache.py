@@ -109,7 +109,7 @@ def test_invalid_files_are_refused_as_in_training(tmp_path, cache, fault):
 
 
 def test_every_number_is_checked(tmp_path, cache):
-    """Also those that compensate for one another, and those of words that nobody asked for."""
+    """Also those that compensate for one another, and those of words that were not requested."""
     for bad, said in ((b"b 1.2.3  4", "line 2: '1.2.3' is not"), (b"b 1\t2 \t 3", "line 2: "), (b"b 1 2 3-4", "'3-4'")):
         path = written(tmp_path / "a.txt", b"a 1 2 3\n" + bad + b"\nc 1 2 3\n")
         with pytest.raises(UserError, match=said):
