@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -74,13 +74,29 @@ class BatchShard:
 
 
 @dataclass(frozen=True)
+class NgramBatch:
+    """The n-grams of a batch (`core/data/ngrams`).
+
+    `logits` [B, K] float32: those of the linear models; `values` [B, L, V] float32: what is joined to the word vectors,
+    0 at padding.
+    """
+
+    logits: np.ndarray
+    values: np.ndarray
+
+    def rows(self, chosen: np.ndarray) -> NgramBatch:
+        """Return the chosen rows, of unchanged width."""
+        return NgramBatch(self.logits[chosen], self.values[chosen])
+
+
+@dataclass(frozen=True)
 class Batch:
     """Sequences of unequal length, padded on the right with PAD to the longest.
 
     `ids` [B, L] int64; `lengths` [B] int64 (1 <= length <= L); `targets`: arrays of B rows by name, for a classifier
     `label` [B] int64; sequences are padded with 0, as `tags` [B, L] int64. `shard` locates these rows in a larger
     batch, None for a full batch. `masks` holds the dropout masks of the full batch by dropout place, if they were
-    prefetched (`core/data/prefetch.py`).
+    prefetched (`core/data/prefetch.py`). `ngrams`: for a model with n-grams, otherwise None.
     """
 
     ids: np.ndarray
@@ -88,6 +104,7 @@ class Batch:
     targets: dict[str, np.ndarray]
     shard: BatchShard | None = None
     masks: dict[str, np.ndarray] | None = None
+    ngrams: NgramBatch | None = None
 
     def sharded(self, rank: int, size: int) -> Batch:
         """Return the rows of process `rank` of `size`, padded to the width of the full batch.
@@ -99,7 +116,8 @@ class Batch:
         shard = BatchShard(rank, size, len(self.lengths))
         rows = shard.chosen
         targets = {name: array[rows] for name, array in self.targets.items()}
-        return Batch(self.ids[rows], self.lengths[rows], targets, shard, self.masks)
+        ngrams = None if self.ngrams is None else self.ngrams.rows(rows)
+        return Batch(self.ids[rows], self.lengths[rows], targets, shard, self.masks, ngrams)
 
     @property
     def labels(self) -> np.ndarray:
@@ -112,8 +130,10 @@ class Batch:
         return int(self.lengths.sum())
 
 
-def pad(sequences: list[np.ndarray], targets: dict[str, np.ndarray]) -> Batch:
-    """Pad id sequences to the longest one.
+def pad(
+    sequences: list[np.ndarray], targets: dict[str, np.ndarray], ngrams: Callable[[int], NgramBatch] | None = None
+) -> Batch:
+    """Pad id sequences to the longest one; `ngrams(width)` returns their n-grams.
 
     Raises UserError for an empty sequence or an empty list.
     """
@@ -122,7 +142,7 @@ def pad(sequences: list[np.ndarray], targets: dict[str, np.ndarray]) -> Batch:
         raise UserError("a batch needs at least one text, got none")
     if lengths.min() == 0:
         raise UserError(f"text {int(lengths.argmin()) + 1} has no tokens: every text needs at least one token")
-    return Batch(padded(sequences), lengths, targets)
+    return Batch(padded(sequences), lengths, targets, ngrams=None if ngrams is None else ngrams(int(lengths.max())))
 
 
 def padded(sequences: list[np.ndarray]) -> np.ndarray:

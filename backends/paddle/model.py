@@ -9,6 +9,7 @@ from backends.paddle.embedding import Embedding
 from backends.paddle.encoders import ENCODERS
 from backends.paddle.framework import paddle
 from backends.paddle.heads import HEADS
+from backends.paddle.ngrams import Ngrams
 from backends.paddle.runtime import Inputs
 from core import spec
 from core.models.heads.decoder_state import DecoderState
@@ -30,21 +31,23 @@ class Model(nn.Layer):
         """
         super().__init__()
         self.embedding = Embedding(model.embedding, dtype, models)
-        self.encoder = ENCODERS[model.encoder.kind](
-            model.encoder, model.embedding.output_size, dtype, implementation, models
-        )
+        self.encoder = ENCODERS[model.encoder.kind](model.encoder, model.encoder_inputs, dtype, implementation, models)
         self.head = HEADS[model.head.kind](model.head, model.features, dtype, implementation, models)
+        self.ngrams = Ngrams(model, dtype, models)
         if model.head.needs_states:
             self.encoder.returns_states = True
-        self.named = {**self.embedding.named(), **self.encoder.named(), **self.head.named()}
+        parts = (self.embedding, self.encoder, self.head, self.ngrams)
+        self.named = {name: own for part in parts for name, own in part.named().items()}
         # The other parameters are not frozen: Paddle's recurrent layers need a gradient for all weights or for none.
         self.trainable = {row.name: self.named[row.name] for row in parameter_table(model) if row.trainable}
 
     def forward(self, inputs: Inputs, dropout: Dropout) -> dict[str, paddle.Tensor]:
         """Return every layer's output by name (`core/engine/contract.py`, `Engine.activations`)."""
-        x = self.embedding(inputs, dropout)
+        x = self.ngrams.join(self.embedding(inputs, dropout), inputs)
         encoded = self.encoder(x, inputs, dropout)
-        return {"embedding": x, **encoded.layers, **self.head(encoded, inputs, dropout)}
+        found = {"embedding": x, **encoded.layers, **self.head(encoded, inputs, dropout)}
+        found["logits"] = self.ngrams.add(found["logits"], inputs)
+        return found
 
     def begin_decoding(self, inputs: Inputs) -> DecoderState:
         """Encode the sources; return the state of the decoder head before its first step."""

@@ -15,6 +15,7 @@ from core.engine import devices, tf32
 from core.engine.devices import Build, Gpu
 from core.models.bigrams import bigram_ids
 from core.models.encoders.encoder import Encoder
+from core.models.ngrams import ngrams_of, spread
 from core.target_sequences import decoder_batch
 
 NAME = "paddle"
@@ -125,6 +126,16 @@ class Inputs:
     def bigrams(self, rows: int) -> paddle.Tensor:
         """Return the bigram of every token in a table of `rows`, [B, L] int64 (`core/models/bigrams.py`)."""
         return to_tensor(bigram_ids(self._batch.ids, rows), self._device)
+
+    @cached_property
+    def ngram_values(self) -> paddle.Tensor:
+        """Values of n-grams [B, L, V] (`core.batch.NgramBatch`)."""
+        return to_tensor(ngrams_of(self._batch).values.astype(self._dtype, copy=False), self._device)
+
+    def ngram_logits(self, outputs: int) -> paddle.Tensor:
+        """Return the logits of the linear model of n-grams, [B, outputs]."""
+        found = spread(ngrams_of(self._batch).logits, outputs)
+        return to_tensor(found.astype(self._dtype, copy=False), self._device)
 
     @property
     def mask(self) -> paddle.Tensor:

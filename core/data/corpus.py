@@ -23,6 +23,7 @@ from core.data.dataset import Prepared
 from core.data.documents import Source
 from core.data.download import Progress, no_progress
 from core.data.encode import _dataset
+from core.data.ngrams.texts import LabeledTexts, Texts
 from core.data.sources.lookup import open_data
 from core.data.splits import CODES, split_rows, without_duplicates
 from core.data.tokenizers import TOKENIZER_VERSION, make_tokenizer, segmenter
@@ -218,11 +219,26 @@ def prepare(
             "truncated": int((full[chosen] > text.max_length).sum()),
             "unknown_share": round(float((dataset.tokens == UNK).mean()), 6),
         }
-    return Prepared(vocabulary, sets["train"], sets["dev"], sets["test"], corpus.classes, summary)
+    return Prepared(
+        vocabulary,
+        sets["train"],
+        sets["dev"],
+        sets["test"],
+        corpus.classes,
+        summary,
+        whole=lambda part: _labeled(corpus, rows[part]),
+    )
+
+
+def _labeled(corpus: Corpus, rows: np.ndarray) -> LabeledTexts:
+    """Return these complete texts."""
+    offsets = np.concatenate(([0], np.cumsum(np.diff(corpus.offsets)[rows])))
+    texts = Texts(corpus.tokens, _joined(corpus, rows), offsets)
+    return LabeledTexts(texts, corpus.labels[rows], corpus.groups[rows], len(corpus.classes))
 
 
 def _joined(corpus: Corpus, rows: np.ndarray) -> np.ndarray:
-    """Return the concatenated provisional ids of these texts."""
+    """Return the concatenated provisional ids of these texts, `rows` in ascending order."""
     wanted = np.zeros(len(corpus), dtype=bool)
     wanted[rows] = True
     return corpus.ids[np.repeat(wanted, np.diff(corpus.offsets))]

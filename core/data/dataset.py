@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from core.batch import PAD, Batch, Ragged, Targets, pad
+from core.data.ngrams.features import NgramFeatures
+from core.data.ngrams.texts import LabeledTexts
 from core.data.vocabulary import Vocabulary
 from core.errors import UserError
 from core.models.model import Model
@@ -21,7 +23,8 @@ class Dataset:
 
     Sequence n is `tokens[offsets[n]:offsets[n + 1]]`. `tokens` [total] int32; `offsets` [N + 1] int64; `targets`:
     arrays of N rows by name (for a classifier `label` [N] int64), or sequences (`Ragged`); `names`: N identifiers for
-    predictions.csv; `classes`: names of the classes, tags or output tokens, () if unknown.
+    predictions.csv; `classes`: names of the classes, tags or output tokens, () if unknown; `ngrams`: for a model with
+    n-grams, otherwise None.
     """
 
     tokens: np.ndarray
@@ -29,6 +32,7 @@ class Dataset:
     targets: Targets
     names: list[str]
     classes: tuple[str, ...] = ()
+    ngrams: NgramFeatures | None = None
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -51,7 +55,8 @@ class Dataset:
         targets = {
             name: own.padded(rows) if isinstance(own, Ragged) else own[rows] for name, own in self.targets.items()
         }
-        return pad(sequences, targets)
+        own = self.ngrams
+        return pad(sequences, targets, own and (lambda width: own.batch(rows, self.offsets, width)))
 
     def first(self, most: int) -> Dataset:
         """Return the first `most` texts, or all if there are fewer."""
@@ -60,7 +65,8 @@ class Dataset:
         targets = {
             name: own.first(size) if isinstance(own, Ragged) else own[:size] for name, own in self.targets.items()
         }
-        return Dataset(self.tokens[:end], self.offsets[: size + 1], targets, self.names[:size], self.classes)
+        ngrams = None if self.ngrams is None else self.ngrams.first(size, int(end))
+        return Dataset(self.tokens[:end], self.offsets[: size + 1], targets, self.names[:size], self.classes, ngrams)
 
 
 @dataclass(frozen=True)
@@ -82,6 +88,8 @@ class Prepared:
     """Vocabulary of the targets of a decoder."""
     more: dict[str, Dataset] = field(default_factory=dict)
     """Additional test sets by name."""
+    whole: Callable[[str], LabeledTexts] | None = None
+    """Returns the complete texts of a split, which n-grams are formed of; None for data other than labeled texts."""
 
     def split(self, name: str) -> Dataset:
         """Return a data set by its name. Raises UserError for an unknown one."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from core.batch import UNK
 from core.data.dataset import Dataset
+from core.data.ngrams.linear import NgramModel
+from core.data.ngrams.texts import Texts
 from core.data.tokenizers import make_tokenizer
 from core.data.vocabulary import Vocabulary, truncate
 from core.errors import UserError
@@ -28,6 +30,10 @@ class EncodedText:
     """Out-of-vocabulary tokens."""
     cut: int = 0
     """Number of tokens removed by truncation."""
+    whole: tuple[str, ...] = ()
+    """All tokens, before truncation."""
+    kept: np.ndarray | None = None
+    """Places [L] of the kept tokens among all."""
 
 
 def encode_text(string: str, vocabulary: Vocabulary, text: Text, where: str) -> EncodedText:
@@ -38,26 +44,30 @@ def encode_text(string: str, vocabulary: Vocabulary, text: Text, where: str) -> 
     tokens = make_tokenizer(text)(string)
     if not tokens:
         raise UserError(f"{where}: the {text.tokenizer} tokenizer finds no tokens: give at least one word")
-    kept = [tokens[place] for place in truncate(np.arange(len(tokens)), text)]
+    places = truncate(np.arange(len(tokens)), text)
+    kept = [tokens[place] for place in places]
     ids = vocabulary.encode(kept)
     known = [number != UNK for number in ids]
     shown = [token if is_known else f"[{token}]" for token, is_known in zip(kept, known, strict=True)]
     unknown = [token for token, is_known in zip(kept, known, strict=True) if not is_known]
-    return EncodedText(ids, shown, unknown, cut=len(tokens) - len(kept))
+    return EncodedText(ids, shown, unknown, len(tokens) - len(kept), tuple(tokens), places)
 
 
-def encode_worded(texts: list[str], vocabulary: Vocabulary, text: Text) -> tuple[Dataset, list[int]]:
+def encode_worded(
+    texts: list[str], vocabulary: Vocabulary, text: Text, ngrams: NgramModel | None = None
+) -> tuple[Dataset, list[int]]:
     """Encode the texts that have tokens as a data set for prediction, and return their indices.
 
-    Labels are 0, and names the numbers of the texts, from "1".
+    Labels are 0, and names the numbers of the texts, from "1". `ngrams`: those of a model that reads them.
     """
     tokenize = make_tokenizer(text)
-    sequences, rows = [], []
-    for row, string in enumerate(texts):
-        if tokens := tokenize(string):
-            sequences.append(truncate(vocabulary.encode(tokens).astype(np.int32), text))
-            rows.append(row)
-    return _dataset(sequences, np.zeros(len(rows), np.int64), [str(row + 1) for row in rows]), rows
+    found = [(row, tokens) for row, string in enumerate(texts) if (tokens := tokenize(string))]
+    rows = [row for row, _ in found]
+    sequences = (truncate(vocabulary.encode(tokens).astype(np.int32), text) for _, tokens in found)
+    dataset = _dataset(sequences, np.zeros(len(rows), np.int64), [str(row + 1) for row in rows])
+    if ngrams is not None and rows:
+        dataset = replace(dataset, ngrams=ngrams.features(Texts.of([tokens for _, tokens in found]), text))
+    return dataset, rows
 
 
 def _dataset(

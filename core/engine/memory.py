@@ -83,8 +83,8 @@ def values_per_token(model: Model) -> int:
     """Return the number of values per token that a training step keeps for the backward pass."""
     embedding = model.embedding
     one_hot = embedding.vocab_size if embedding.lookup == "one_hot" else 0
-    encoder = model.encoder.values_per_token(embedding.output_size)
-    return one_hot + embedding.output_size + encoder + model.head.values_per_token(model.features)
+    encoder = model.encoder.values_per_token(model.encoder_inputs)
+    return one_hot + model.encoder_inputs + encoder + model.head.values_per_token(model.features)
 
 
 def check_memory(

@@ -16,20 +16,41 @@ from pydantic import model_validator
 from core.batch import Batch
 from core.errors import UserError
 from core.models.embedding import Embedding
-from core.models.encoders import AnyEncoder, RecurrentEncoder
+from core.models.encoders import AnyEncoder, RecurrentEncoder, kind_of
 from core.models.encoders.encoder import Encoded, Places
+from core.models.encoders.ngrams import NgramEncoder
 from core.models.heads import AnyHead, PooledHead
+from core.models.ngrams import SCALE, Ngrams, ngrams_of, spread
 from core.models.parameters import Parameter
 from core.models.precision import Rounding, exactly
 from core.models.types import Arrays, Dropout, no_dropout
 from core.rng import generator
-from core.schema import Spec
+from core.schema import Spec, of_kind
 
 
 class Model(Spec):
     embedding: Embedding = Embedding()
     encoder: AnyEncoder = RecurrentEncoder()
     head: AnyHead = PooledHead()
+    ngrams: Ngrams | None = None
+    """A linear model of n-grams beside the network; None for none. With `encoder.kind` ngrams it is the whole model."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _ngrams_alone_have_a_section(cls, tree: object) -> object:
+        if isinstance(tree, dict) and tree.get("ngrams") is None and kind_of(tree.get("encoder", {})) == "ngrams":
+            return {**tree, "ngrams": {"inputs": False}}
+        return tree
+
+    @model_validator(mode="after")
+    def _ngrams_are_of_texts(self):
+        if self.ngrams is None:
+            return self
+        if not isinstance(self.head, PooledHead):
+            raise ValueError(f"ngrams needs head.kind pooled, got {self.head.kind}: remove ngrams")
+        if isinstance(self.encoder, NgramEncoder) and (self.ngrams.inputs or not self.ngrams.logits):
+            raise ValueError("encoder.kind ngrams has no word vectors: set ngrams.inputs false and ngrams.logits true")
+        return self
 
     @model_validator(mode="after")
     def _head_fits(self):
@@ -37,21 +58,44 @@ class Model(Spec):
         return self
 
     @property
+    def encoder_inputs(self) -> int:
+        """Number of inputs of the encoder per token: the word vector, and the values of n-grams."""
+        joined = 0 if self.ngrams is None else self.ngrams.input_size(self.head.classes)
+        return self.embedding.output_size + joined
+
+    @property
     def features(self) -> int:
         """Number of features F of the head's input."""
-        return self.encoder.output_size(self.embedding.output_size)
+        return self.encoder.output_size(self.encoder_inputs)
+
+    @property
+    def outputs(self) -> int:
+        """Number of logits of a classifier of texts."""
+        return of_kind(self.head, PooledHead).outputs
+
+    @property
+    def is_linear(self) -> bool:
+        """Whether it is a linear model of n-grams alone, which needs no framework."""
+        return isinstance(self.encoder, NgramEncoder)
 
     def describe(self) -> str:
         """Describe embedding, encoder and head with their sizes in one line."""
-        return ", ".join(part.describe() for part in (self.embedding, self.encoder, self.head))
+        if self.is_linear and self.ngrams is not None:
+            return f"linear model of {self.ngrams.describe()}"
+        parts = (self.embedding, self.encoder, self.head)
+        beside = "" if self.ngrams is None else f", beside a linear model of {self.ngrams.describe()}"
+        return ", ".join(part.describe() for part in parts) + beside
 
 
 def parameter_table(model: Model) -> list[Parameter]:
     """Return the rows of all parameters, in the order of the forward pass."""
+    if model.is_linear:
+        return []
     return [
         *model.embedding.parameters(),
-        *model.encoder.parameters(model.embedding.output_size),
+        *model.encoder.parameters(model.encoder_inputs),
         *model.head.parameters(model.features),
+        *(model.ngrams.parameters() if model.ngrams is not None else ()),
     ]
 
 
@@ -113,7 +157,7 @@ def dropout_places(model: Model, rows: int, width: int, outputs: int | None = No
     """
     places = {
         **model.embedding.dropout_places(rows, width),
-        **model.encoder.dropout_places(rows, width, model.embedding.output_size),
+        **model.encoder.dropout_places(rows, width, model.encoder_inputs),
         **model.head.dropout_places(rows, width if outputs is None else outputs, model.features),
     }
     return {place: (shape, rate) for place, (shape, rate) in places.items() if rate > 0.0}
@@ -126,8 +170,14 @@ def forward(
 
     `rounded` is applied to the weights and inputs of matrix products (`core.models.precision.rounding_of`).
     """
+    if model.is_linear:
+        return {"logits": spread(ngrams_of(batch).logits.astype(np.float64), model.outputs)}
     x, encoded = encode(model, parameters, batch, dropout, rounded)
-    return {"embedding": x, **encoded.layers, **model.head.forward(parameters, encoded, batch, dropout, rounded)}
+    found = {"embedding": x, **encoded.layers, **model.head.forward(parameters, encoded, batch, dropout, rounded)}
+    if model.ngrams is not None and model.ngrams.logits:
+        own = ngrams_of(batch).logits.astype(found["logits"].dtype)
+        found["logits"] = found["logits"] + parameters[SCALE] * spread(own, model.outputs)
+    return found
 
 
 def margin(model: Model, parameters: Arrays, batch: Batch, dropout: Dropout, rounded: Rounding) -> float:
@@ -143,6 +193,8 @@ def margin(model: Model, parameters: Arrays, batch: Batch, dropout: Dropout, rou
 def encode(
     model: Model, parameters: Arrays, batch: Batch, dropout: Dropout, rounded: Rounding
 ) -> tuple[np.ndarray, Encoded]:
-    """Return the word vectors [B, L, E] and the output of the encoder."""
+    """Return the inputs of the encoder [B, L, `encoder_inputs`] and its output."""
     x = model.embedding.forward(parameters, batch, dropout)
+    if model.ngrams is not None and model.ngrams.inputs:
+        x = np.concatenate([x, ngrams_of(batch).values.astype(x.dtype)], axis=-1)
     return x, model.encoder.forward(parameters, x, batch, dropout, rounded)

@@ -52,6 +52,8 @@ class Parameter:
     """Name of the parameter whose initial values are shared, "" for none."""
     raised: tuple[int, int, float] | None = None
     """(start, stop, by): bias entries start:stop are increased by `by`."""
+    constant: float | None = None
+    """Initial value of all entries, None for drawn ones."""
 
     @property
     def is_bias(self) -> bool:
@@ -59,6 +61,8 @@ class Parameter:
 
     def draw(self, rng: np.random.Generator) -> np.ndarray:
         """Draw initial values in float64."""
+        if self.constant is not None:
+            return np.full(self.shape, self.constant)
         array = _draw(self, rng)
         if self.looked_up:
             array[0] = 0.0

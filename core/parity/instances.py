@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
-from core.batch import Batch, pad
+from core.batch import Batch, NgramBatch, pad, real_mask
 from core.models import model
 from core.models.heads.attention import KEY
-from core.models.model import forward, parameter_table
+from core.models.model import Model, forward, parameter_table
+from core.models.ngrams import columns_of
 from core.models.precision import nearest_jump, round_bfloat16, rounding_of
 from core.models.types import Arrays, no_dropout
 from core.parity import derivatives
@@ -58,7 +60,21 @@ def random_batch(experiment: Experiment, rng: np.random.Generator, rows: int = 5
     """Draw a batch of random ids, with lengths 1 to `longest` (both included); `rows` >= 2."""
     lengths = rng.permutation([1, longest, *rng.integers(2, longest, rows - 2)])
     ids = [rng.integers(1, experiment.model.embedding.vocab_size, length) for length in lengths]
-    return pad(ids, experiment.model.head.random_targets(rng, lengths))
+    batch = pad(ids, experiment.model.head.random_targets(rng, lengths))
+    return (
+        batch
+        if experiment.model.ngrams is None
+        else replace(batch, ngrams=_random_ngrams(experiment.model, rng, batch))
+    )
+
+
+def _random_ngrams(own: Model, rng: np.random.Generator, batch: Batch) -> NgramBatch:
+    """Draw the n-grams of a batch."""
+    assert own.ngrams is not None
+    classes, shape = own.head.classes, batch.ids.shape
+    logits = rng.normal(0.0, 1.0, (len(batch.lengths), columns_of(classes))).astype(np.float32)
+    values = rng.normal(0.0, 0.5, (*shape, own.ngrams.input_size(classes))).astype(np.float32)
+    return NgramBatch(logits, values * real_mask(batch)[:, :, None])
 
 
 def well_conditioned(

@@ -60,7 +60,7 @@ def create_run(path: Path, setup: Setup, executor: dict, group: ProcessGroup) ->
         "segments": [{"from_step": 0, **executor}],
     }
     folder.write_record(setup.experiment, execution)
-    _write_vocabularies(folder, setup.data)
+    _write_data(folder, setup)
     return Run(setup.experiment, execution, setup.data, folder, setup.checkpoint.state)
 
 
@@ -75,11 +75,14 @@ def reopen_run(folder: RunFolder, setup: Setup, executor: dict, group: ProcessGr
     execution = {**setup.execution, **executor, "segments": [*earlier, {"from_step": state.step, **executor}]}
     folder.write_record(setup.experiment, execution)
     if not state.step:
-        _write_vocabularies(folder, setup.data)
+        _write_data(folder, setup)
     return Run(setup.experiment, execution, setup.data, folder, state)
 
 
-def _write_vocabularies(folder: RunFolder, data: Prepared) -> None:
-    folder.write_vocabulary(data.vocabulary)
-    if data.target_vocabulary is not None:
-        folder.write_target_vocabulary(data.target_vocabulary)
+def _write_data(folder: RunFolder, setup: Setup) -> None:
+    """Write what is read from the training texts: vocabularies and n-grams."""
+    folder.write_vocabulary(setup.data.vocabulary)
+    if setup.data.target_vocabulary is not None:
+        folder.write_target_vocabulary(setup.data.target_vocabulary)
+    if setup.ngrams is not None:
+        folder.write_ngrams(setup.ngrams)

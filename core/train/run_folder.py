@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from core.checked_json import file_digest_of, read_checked_json, write_checked_json
+from core.data.ngrams.fit import Fitted
 from core.data.vocabulary import TARGET_TOKENS, Vocabulary
 from core.errors import Note, UserError
 from core.files import TEMPORARY, as_spreadsheet_text, remove_unfinished, row_writer, write_text_atomic
@@ -26,6 +27,7 @@ from core.schema import of_kind
 from core.spec.experiment import FORMAT_VERSION, Experiment, parse_experiment
 from core.spec.word_runs import WORDS_KIND, WORDS_ONLY
 from core.train.metrics_file import MetricsFile
+from core.train.ngrams import read_ngrams, write_ngrams
 from core.train.predictions_file import Predictions
 from core.train.run_lock import LOCK
 from core.train.run_schema import check_complete, check_execution, check_result
@@ -135,6 +137,13 @@ class RunFolder:
 
     def write_vocabulary(self, vocabulary: Vocabulary) -> None:
         vocabulary.save(self.path / "vocab.json")
+
+    def write_ngrams(self, fitted: Fitted) -> None:
+        write_ngrams(self.path, fitted)
+
+    def read_ngrams(self, model: Model) -> Fitted | None:
+        """Read the linear model of n-grams; None for a model without one."""
+        return read_ngrams(self.path, model)
 
     def write_target_vocabulary(self, vocabulary: Vocabulary) -> None:
         vocabulary.save(self.path / TARGET_VOCABULARY)
@@ -260,5 +269,5 @@ def _ignored(*_: Any, **__: Any) -> None:
 class ReadOnlyRunFolder(RunFolder):
     """The run folder of a process of rank > 0: reads only, all writes are ignored."""
 
-    write_record = write_vocabulary = write_target_vocabulary = append_metrics = recover = _ignored
+    write_record = write_vocabulary = write_target_vocabulary = write_ngrams = append_metrics = recover = _ignored
     write_best = write_last = write_arrays = write_result = write_predictions = write_mistakes = _ignored

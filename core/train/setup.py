@@ -11,6 +11,8 @@ from core.batch import PAD
 from core.data.class_checks import note_similar_labels
 from core.data.dataset import Prepared
 from core.data.download import Progress, no_progress
+from core.data.ngrams.fit import Fitted
+from core.data.ngrams.solver import Solver, solve
 from core.data.pretrained_vectors import Lookup, Vectors, check_width, look_up, open_vectors
 from core.engine.memory import check_memory, host_limit
 from core.engine.processes import ProcessGroup, local_rank_0_first
@@ -19,6 +21,7 @@ from core.models.embedding import STATIC_TABLE, TABLE, Embedding
 from core.models.model import initial_parameters
 from core.spec.experiment import Experiment
 from core.spec.words import WORD2VEC
+from core.train.ngrams import NGRAMS, fit_ngrams, read_ngrams, with_ngrams
 from core.train.optimizer_state import check_moments
 from core.train.prepare_data import fitted, read_data, tokenized_by
 from core.train.run_folder import TARGET_VOCABULARY, RunFolder
@@ -45,6 +48,8 @@ class Setup:
     checkpoint: Checkpoint
     execution: dict
     """The execution record so far; for a new run: classes, data and word vectors."""
+    ngrams: Fitted | None = None
+    """The linear model of n-grams, if the spec has one; the data sets have its numbers."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,12 @@ class Inputs:
     trained: Vectors | None = None
     """Word vectors of the section `words`, if the spec has one."""
     progress: Progress = no_progress
+    solver: Solver = solve
+    """Fits linear models of n-grams."""
+
+    def fit_ngrams(self, experiment: Experiment, data: Prepared) -> Fitted | None:
+        """Fit the linear model of n-grams, if the spec has one, with its progress."""
+        return fit_ngrams(experiment, data, self.solver, lambda *done: self.progress("fitting n-grams", *done))
 
 
 def prepare_start(experiment: Experiment, path: Path, group: ProcessGroup, inputs: Inputs) -> Setup:
@@ -73,9 +84,10 @@ def prepare_start(experiment: Experiment, path: Path, group: ProcessGroup, input
         note_similar_labels(data.classes, np.bincount(data.train.labels, minlength=len(data.classes)).tolist())
     experiment = fitted(experiment, data)
     check_memory(experiment, host_limit(), lengths=data.train.lengths[:0])
+    ngrams = inputs.fit_ngrams(experiment, data)
     parameters, vectors_record = starting_values(experiment, data, vectors, inputs.progress)
     execution = {"classes": data.classes, **tokenized_by(experiment), "data": data_record, **vectors_record}
-    return Setup(experiment, data, Checkpoint(parameters), execution)
+    return Setup(experiment, with_ngrams(experiment, data, ngrams), Checkpoint(parameters), execution, ngrams)
 
 
 def read_checkpoint(folder: RunFolder, experiment: Experiment) -> Checkpoint:
@@ -118,16 +130,19 @@ def prepare_resume(run: StoppedRun, group: ProcessGroup, inputs: Inputs) -> Setu
         data, _ = read_data(experiment, inputs.cache, wanted, inputs.progress)
         if checkpoint is not None or (run.folder.path / "vocab.json").exists():
             check_vocabulary(run.folder, experiment, data)
+    kept = checkpoint is not None or (run.folder.path / NGRAMS).exists()
+    ngrams = read_ngrams(run.folder.path, experiment.model) if kept else inputs.fit_ngrams(experiment, data)
+    data = with_ngrams(experiment, data, ngrams)
     if checkpoint is None:
         parameters, record = starting_values(experiment, data, vectors, inputs.progress)
         if record.get("vectors") != run.execution.get("vectors"):
             raise UserError(f"{experiment.model.embedding.vectors}: not the word vectors of this run: restore them")
-        return Setup(experiment, data, Checkpoint(parameters), run.execution)
+        return Setup(experiment, data, Checkpoint(parameters), run.execution, ngrams)
     _, total = total_steps(experiment, data.train)
     if checkpoint.state.step > total:
         where = run.folder.path / "last.safetensors"
         raise UserError(f"{where}: damaged, got step {checkpoint.state.step}, expected at most {total}: restore it")
-    return Setup(experiment, data, checkpoint, run.execution)
+    return Setup(experiment, data, checkpoint, run.execution, ngrams)
 
 
 def check_vocabulary(folder: RunFolder, experiment: Experiment, data: Prepared) -> None:

@@ -16,7 +16,7 @@ from core.errors import UserError
 from core.files import write_bytes_atomic
 from core.spec.experiment import FORMAT_VERSION
 
-DTYPES = {"F32", "F64"}
+DTYPES = frozenset({"F32", "F64"})
 """Types of the arrays of a run, by their safetensors name."""
 
 RECORD = "seqtwin"
@@ -41,8 +41,8 @@ def write_arrays(path: Path, arrays: dict[str, np.ndarray], state: dict) -> None
     write_bytes_atomic(path, safetensors.numpy.save(contiguous, metadata=metadata))
 
 
-def read_arrays(path: Path) -> tuple[dict[str, np.ndarray], Any]:
-    """Read a file of `write_arrays`: arrays and state.
+def read_arrays(path: Path, dtypes: frozenset[str] = DTYPES) -> tuple[dict[str, np.ndarray], Any]:
+    """Read a file of `write_arrays`: arrays of these types, by their safetensors names, and state.
 
     Raises UserError if it is missing, damaged, of a newer format, or has arrays that no run has.
     """
@@ -58,8 +58,9 @@ def read_arrays(path: Path) -> tuple[dict[str, np.ndarray], Any]:
             names = list(stream.keys())
             for name in names:
                 kind = stream.get_slice(name).get_dtype()
-                if kind not in DTYPES:
-                    raise UserError(f"{path}: {name}: got type {kind}, expected F32 or F64: restore the file")
+                if kind not in dtypes:
+                    expected = " or ".join(sorted(dtypes))
+                    raise UserError(f"{path}: {name}: got type {kind}, expected {expected}: restore the file")
             arrays = {name: stream.get_tensor(name) for name in names}
     except (safetensors.SafetensorError, ValueError, RecursionError, OSError) as error:
         raise UserError(f"{path}: damaged or not a checkpoint ({error}): restore the file") from None

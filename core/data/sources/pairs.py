@@ -116,7 +116,8 @@ def prepare(
             sets[split], summary[split] = _encoded(own, sides, vocabulary, targets)
     how = {"dev_split": "held out by source", "test_split": "held out by source", "left_out": {}}
     more = {BEYOND: sets.pop(BEYOND)} if BEYOND in sets else {}
-    prepared = Prepared(vocabulary, **sets, classes=[], summary=how | summary, target_vocabulary=targets, more=more)
+    splits = (sets[split] for split in ("train", "dev", "test"))
+    prepared = Prepared(vocabulary, *splits, classes=[], summary=how | summary, target_vocabulary=targets, more=more)
     kind = "generated" if data.generated else "path"
     return prepared, {"kind": kind, "description": describe(data), "fingerprint": fingerprint, **prepared.summary}
 
