@@ -42,7 +42,10 @@ class Model(nn.Layer):
 
     def forward(self, inputs: Inputs, dropout: Dropout) -> dict[str, paddle.Tensor]:
         """Return every layer's output by name (`core/engine/contract.py`, `Engine.activations`)."""
-        x = self.embedding(inputs, dropout)
+        return self.forward_vectors(self.embedding(inputs, dropout), inputs, dropout)
+
+    def forward_vectors(self, x: paddle.Tensor, inputs: Inputs, dropout: Dropout) -> dict[str, paddle.Tensor]:
+        """Return the same outputs for word vectors x [B, L, E]."""
         encoded = self.encoder(x, inputs, dropout)
         return {"embedding": x, **encoded.layers, **self.head(encoded, inputs, dropout)}
 

@@ -43,7 +43,10 @@ class Model(nn.Module):
 
     def forward(self, inputs: Inputs, dropout: Dropout) -> dict[str, torch.Tensor]:
         """Return every layer's output by name (`core/engine/contract.py`, `Engine.activations`)."""
-        x = self.embedding(inputs, dropout)
+        return self.forward_vectors(self.embedding(inputs, dropout), inputs, dropout)
+
+    def forward_vectors(self, x: torch.Tensor, inputs: Inputs, dropout: Dropout) -> dict[str, torch.Tensor]:
+        """Return the same outputs for word vectors x [B, L, E]."""
         encoded = self.encoder(x, inputs, dropout)
         return {"embedding": x, **encoded.layers, **self.head(encoded, inputs, dropout)}
 

@@ -41,7 +41,7 @@ def with_class_weights(experiment: Experiment, labels: np.ndarray) -> Experiment
     return experiment.model_copy(update={"training": training})
 
 
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 """Version of the spec and run-folder formats. A reader rejects newer versions."""
 
 
@@ -58,7 +58,8 @@ ADDED: dict[int, tuple[str, ...]] = {
         "text.half_width",
         "training.word_dropout",
         "words",
-    )
+    ),
+    5: ("training.adversarial", "training.average_interval", "training.average_share"),
 }
 """Fields that a record of an older format lacks, by the format that added them.
 
