@@ -14,6 +14,7 @@ Outputs = dict[str, paddle.Tensor]
 
 def perturbation(gradient: paddle.Tensor, inputs: Inputs, size: float) -> paddle.Tensor:
     """Return r = size * sqrt(n) * g / |g| per text, for its gradient g and n tokens, [B, L, E]."""
+    gradient = gradient * inputs.mask  # the sum of a mean reads the zeros of padding
     norms = gradient.square().sum(axis=[1, 2]).sqrt()
     lengths = inputs.mask.sum(axis=[1, 2])
     factors = size * lengths.sqrt() / paddle.where(norms > 0, norms, paddle.ones_like(norms))

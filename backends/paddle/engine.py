@@ -130,7 +130,6 @@ class Engine(EngineBase):
         self._clock.start()
         dropout = training_dropout(self.training, step, shard=shard.shard, drawn=shard.masks)
 
-
         def loss_of(outputs: dict[str, paddle.Tensor]) -> paddle.Tensor:
             losses = self._model.head.losses(outputs, inputs, self._class_weights)
             # The divisor is that of the full batch, as shards are summed. A substitute row has weight zero.

@@ -14,6 +14,7 @@ Outputs = dict[str, torch.Tensor]
 
 def perturbation(gradient: torch.Tensor, inputs: Inputs, size: float) -> torch.Tensor:
     """Return r = size * sqrt(n) * g / |g| per text, for its gradient g and n tokens, [B, L, E]."""
+    gradient = gradient * inputs.mask  # the sum of a mean reads the zeros of padding
     norms = gradient.square().sum(dim=(1, 2)).sqrt()
     lengths = inputs.mask.sum(dim=(1, 2))
     factors = size * lengths.sqrt() / torch.where(norms > 0, norms, torch.ones_like(norms))

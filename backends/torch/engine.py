@@ -128,7 +128,6 @@ class Engine(EngineBase):
         self._clock.start()
         dropout = training_dropout(self.training, step, shard=shard.shard, drawn=shard.masks)
 
-
         def loss_of(outputs: dict[str, torch.Tensor]) -> torch.Tensor:
             losses = self._model.head.losses(outputs, inputs, self._class_weights)
             # The divisor is that of the full batch, as shards are summed. A substitute row has weight zero.
@@ -136,9 +135,7 @@ class Engine(EngineBase):
             return loss * float(shard.shard.counts) if shard.shard else loss
 
         if self.training.adversarial:
-            loss, outputs = adversarial.backpropagate(
-                self._model, inputs, dropout, loss_of, self.training.adversarial
-            )
+            loss, outputs = adversarial.backpropagate(self._model, inputs, dropout, loss_of, self.training.adversarial)
         else:
             outputs = self._model(inputs, dropout)
             loss = loss_of(outputs)

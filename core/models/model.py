@@ -120,19 +120,13 @@ def dropout_places(model: Model, rows: int, width: int, outputs: int | None = No
 
 
 def forward(
-    model: Model,
-    parameters: Arrays,
-    batch: Batch,
-    dropout: Dropout = no_dropout,
-    rounded: Rounding = exactly,
-    perturbation: np.ndarray | None = None,
+    model: Model, parameters: Arrays, batch: Batch, dropout: Dropout = no_dropout, rounded: Rounding = exactly
 ) -> Arrays:
     """Return every layer's output by name, like `core.engine.contract.Engine.activations`.
 
     `rounded` is applied to the weights and inputs of matrix products (`core.models.precision.rounding_of`).
-    `perturbation` [B, L, E] is added to the word vectors, after dropout.
     """
-    x, encoded = encode(model, parameters, batch, dropout, rounded, perturbation)
+    x, encoded = encode(model, parameters, batch, dropout, rounded)
     return {"embedding": x, **encoded.layers, **model.head.forward(parameters, encoded, batch, dropout, rounded)}
 
 
@@ -147,15 +141,8 @@ def margin(model: Model, parameters: Arrays, batch: Batch, dropout: Dropout, rou
 
 
 def encode(
-    model: Model,
-    parameters: Arrays,
-    batch: Batch,
-    dropout: Dropout,
-    rounded: Rounding,
-    perturbation: np.ndarray | None = None,
+    model: Model, parameters: Arrays, batch: Batch, dropout: Dropout, rounded: Rounding
 ) -> tuple[np.ndarray, Encoded]:
-    """Return the word vectors [B, L, E], with `perturbation` if any, and the output of the encoder."""
+    """Return the word vectors [B, L, E] and the output of the encoder."""
     x = model.embedding.forward(parameters, batch, dropout)
-    if perturbation is not None:
-        x = x + perturbation
     return x, model.encoder.forward(parameters, x, batch, dropout, rounded)

@@ -32,6 +32,17 @@ def shared_dropout(experiment: Experiment, step: int) -> Dropout:
     return dropout
 
 
+def perturbing(dropout: Dropout, perturbation: np.ndarray | None) -> Dropout:
+    """Return a dropout function that also adds `perturbation` [B, L, E] to the word vectors."""
+    if perturbation is None:
+        return dropout
+
+    def perturbed(x: np.ndarray, place: str, rate: float) -> np.ndarray:
+        return dropout(x, place, rate) + (perturbation if place == "embedding" else 0.0)
+
+    return perturbed
+
+
 def training_batch(experiment: Experiment, batch: Batch, step: int) -> Batch:
     """Return the batch as a training step reads it, with word dropout."""
     return drop_words(batch, experiment.training.word_dropout, step, [experiment.training.seed])
@@ -47,7 +58,8 @@ def training_losses(
     training, head = experiment.training, experiment.model.head
     rounded = rounding_of(training.dtype)
     batch = training_batch(experiment, batch, step)
-    outputs = forward(experiment.model, arrays, batch, shared_dropout(experiment, step), rounded, perturbation)
+    dropout = perturbing(shared_dropout(experiment, step), perturbation)
+    outputs = forward(experiment.model, arrays, batch, dropout, rounded)
     return head.losses(outputs, batch, weights_of(training.class_weights))
 
 
@@ -68,7 +80,7 @@ def adversarial_perturbation(experiment: Experiment, arrays: Arrays, batch: Batc
         losses = training_losses(experiment, values, batch, step, shift)
         gradient[:, token, component] = np.imag(losses.reshape(len(shift), -1).sum(axis=1)) / TINY
         shift[:, token, component] = 0.0
-    return perturbation_of(gradient, batch.lengths, training.adversarial)
+    return perturbation_of(gradient, batch, training.adversarial)
 
 
 def training_loss(
@@ -89,18 +101,17 @@ def slope(
     experiment: Experiment,
     arrays: Arrays,
     batch: Batch,
-    step: int,
     direction: Arrays,
     perturbation: np.ndarray | None = None,
 ) -> float:
-    """Return the derivative of the loss along `direction`, arrays of the parameters that it moves.
+    """Return the derivative of the loss of step 0 along `direction`, arrays of the parameters that it moves.
 
     `arrays` are float64.
     """
     moved = {name: array.astype(np.complex128) for name, array in arrays.items()}
     for name, array in direction.items():
         moved[name] += 1j * TINY * array
-    return float(np.imag(training_loss(experiment, moved, batch, step, perturbation)) / TINY)
+    return float(np.imag(training_loss(experiment, moved, batch, 0, perturbation)) / TINY)
 
 
 def gradients(

@@ -172,7 +172,7 @@ def compare_gradients(experiment: Experiment, parameters: Arrays, batch: Batch, 
         slopes = {"loss": loss}
         for row in table:
             direction = {row.name: directions[row.name]}
-            slopes[row.name] = np.array(derivatives.slope(experiment, exact, batch, 0, direction, shift))
+            slopes[row.name] = np.array(derivatives.slope(experiment, exact, batch, direction, shift))
         for name, own in list(found.items()):
             along = {key: np.array((own[key].astype(np.float64) * d).sum()) for key, d in directions.items()}
             norms = {key: float(np.sqrt(np.square(own[key].astype(np.float64)).sum())) for key in directions}
@@ -207,7 +207,7 @@ def compare_extreme_logits(experiment: Experiment, parameters: Arrays, batch: Ba
             loss, own = engine_of(side, experiment, arrays).gradients(labeled, 0)
             found[name] |= {f"loss at {at}": np.array(loss), f"head.bias at {at}": own["head.bias"]}
         exact = {name: array.astype(np.float64) for name, array in arrays.items()}
-        slopes = [derivatives.slope(experiment, exact, labeled, 0, {"head.bias": unit}) for unit in np.eye(outputs)]
+        slopes = [derivatives.slope(experiment, exact, labeled, {"head.bias": unit}) for unit in np.eye(outputs)]
         found[REFERENCE][f"loss at {at}"] = np.array(float(derivatives.training_loss(experiment, exact, labeled, 0)))
         found[REFERENCE][f"head.bias at {at}"] = np.array(slopes)
     limit = GRADIENT_LIMIT[dtype]

@@ -130,10 +130,11 @@ class Training(Spec):
     takes twice as long.
     """
     average_share: Share = 0.0
-    """Share of the steps, at the end of the run, over which the parameters are averaged; 0: none (Izmailov et al. 2018).
+    """Share of the steps, at the end of the run, over which the parameters are averaged; 0: none.
 
-    Evaluations after the first averaged step evaluate the mean, which is the best checkpoint if it is the best on dev.
-    Training goes on from the parameters themselves.
+    From the first averaged step on, the mean is evaluated on dev and kept as the best checkpoint. Training goes on from
+    the parameters themselves (Izmailov et al.
+    2018; `core/train/average.py`).
     """
     average_interval: int = Field(default=10, ge=1)
     """Steps between the parameters that are averaged, the last step's included."""

@@ -417,7 +417,7 @@ def test_checkpoint_between_evaluations(backend, data, tmp_path, monkeypatch):
     """After SAVE_SECONDS, so that a power cut does not cost an epoch."""
     monkeypatch.setattr(loop, "SAVE_SECONDS", 0.0)
     saved = []
-    monkeypatch.setattr(RunFolder, "write_last", lambda self, parameters, moments, state: saved.append(state.step))
+    monkeypatch.setattr(RunFolder, "write_last", lambda self, *values: saved.append(values[2].step))
     run(backend, SMALL, data, tmp_path / "run")
     assert saved[0] == 0 and set(saved) == set(range(STEPS + 1))
 
