@@ -19,6 +19,7 @@ def perturbation_of(gradient: np.ndarray, batch: Batch, size: float) -> np.ndarr
     where r is 0; so it is for a text whose gradient g is 0.
     """
     gradient = gradient * real_mask(batch)[:, :, None]
-    norms = np.sqrt(np.square(gradient).sum(axis=(1, 2)))
+    # The sum is cumulative, as the order in which `sum` adds depends on the padded width.
+    norms = np.sqrt(np.cumsum(np.square(gradient).sum(axis=2), axis=1)[:, -1])
     factors = size * np.sqrt(batch.lengths) / np.where(norms > 0.0, norms, 1.0)
     return gradient * factors[:, None, None]

@@ -171,11 +171,12 @@ VARIANTS: list[Case | TextCNNCase | TaggerCase | BagCase | DecoderCase] = [
     ),
     Case("lstm", 1, True, "ends", "index"),
     Case("srn", 2, False, "ends", "one_hot", (("model.head.hidden_size", 4),)),
+    Case("gru", 1, True, "max_mean", "index", (("model.head.hidden_size", 4),)),
     Case("lstm", 1, True, "attention", "index"),
     # The scores of a GRU's outputs, which differ little, have gradients that cancel: too much for float32.
     Case("srn", 2, True, "attention", "index", (("model.head.hidden_size", 4),)),
     Case("gru", 1, True, "mean", "index", (("training.word_dropout", 0.4),)),
-    Case("lstm", 2, True, "max", "index", (ADVERSARIAL,)),
+    Case("lstm", 2, True, "max_mean", "index", (ADVERSARIAL,)),
     Case("gru", 1, True, "mean", "one_hot", (ADVERSARIAL, ("model.embedding.trainable", False))),
     Case("srn", 1, False, "last", "scalar"),
     Case("lstm", 2, True, "mean", "scalar"),
@@ -205,6 +206,7 @@ TEXTCNN = [
     TextCNNCase((4, 2), (2, 3), "tanh", pooling="mean", lookup="one_hot", changes=(STATIC_COPY,)),
     TextCNNCase((2, 7, 3), (2, 2, 2), "relu", changes=(("model.embedding.trainable", False),)),
     TextCNNCase((2, 3), (3, 2), "tanh", changes=(("model.head.hidden_size", 4), ("training.loss_reduction", "sum"))),
+    TextCNNCase((2, 3), (2, 3), "relu", pooling="max_mean"),
     TextCNNCase((3,), (4,), "relu", changes=(("model.head.classes", 2), ("model.head.one_logit", True))),
     TextCNNCase((4, 1, 9), (3, 2, 2), "tanh", padding="same"),
 ]
@@ -213,7 +215,7 @@ TEXTCNN = [
 BAG = [
     BagCase("mean", changes=(("model.head.hidden_size", 4),)),
     BagCase("attention"),
-    BagCase("mean", changes=(*BIGRAMS, ADVERSARIAL)),
+    BagCase("max_mean", changes=(*BIGRAMS, ADVERSARIAL)),
     BagCase("max", "one_hot", (STATIC_COPY, *BIGRAMS)),
 ]
 

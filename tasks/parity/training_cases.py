@@ -139,9 +139,9 @@ TRAINING: dict[str, dict[str, object]] = {
         "model.head.pooling": "last",
         "text.truncate": "tail",
     },
-    "adversarial, averaged": {
+    "max and mean, adversarial, averaged": {
         **SMALLER,
-        "model.head.pooling": "max",
+        "model.head.pooling": "max_mean",
         "training.adversarial": 0.05,
         "training.average_share": 1.0,
         "training.average_interval": 3,

@@ -332,6 +332,9 @@ OPTIMISERS = {
         "training.optimizer": {"kind": "sgd", "learning_rate": 0.1, "momentum": 0.9, "weight_decay": 0.01},
         "training.clip_mode": "tensor",
         "training.clip_norm": 0.1,
+        "training.average_share": 0.8,
+        "training.average_interval": 3,
+        "training.adversarial": 0.2,
     },
     "sgd": {"training.optimizer": {"kind": "sgd", "learning_rate": 0.3}, "training.clip_mode": "none"},
 }
