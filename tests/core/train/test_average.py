@@ -31,7 +31,7 @@ def test_averaged_steps_are_counted_from_the_last_one(share, rng):
     total, interval = int(rng.integers(1, 60)), int(rng.integers(1, 9))
     training = Training(average_share=share, average_interval=interval)
     lowest = int(total * (1 - share))
-    wanted = [step for step in range(total, lowest, -interval)] if share else []
+    wanted = list(range(total, lowest, -interval)) if share else []
     counts = [averaged_steps(training, step, total) for step in range(total + 1)]
     assert counts == [sum(own <= step for own in wanted) for step in range(total + 1)], (total, interval)
 
