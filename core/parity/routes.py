@@ -78,8 +78,7 @@ def _leg(comparison: Comparison, side: str, folder: RunFolder, until: int, tick)
         return state.step >= until
 
     train(engine, Session(experiment, comparison.train_set, comparison.dev_set, folder, state), _Silent(), stop)
-    mean = {f"average of {name}": array for name, array in folder.read_average(experiment.model).items()}
-    return {**engine.parameters(), **mean}
+    return engine.parameters()
 
 
 def _losses(folder: RunFolder) -> np.ndarray:
