@@ -59,7 +59,7 @@ ADDED: dict[int, tuple[str, ...]] = {
         "training.word_dropout",
         "words",
     ),
-    5: ("training.adversarial",),
+    5: ("training.adversarial", "training.average_interval", "training.average_share"),
 }
 """Fields that a record of an older format lacks, by the format that added them.
 

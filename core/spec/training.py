@@ -129,6 +129,15 @@ class Training(Spec):
     the root mean square of the norms of r by token. r is a constant for the gradients (`core/adversarial.py`). A step
     takes twice as long.
     """
+    average_share: Share = 0.0
+    """Share of the steps, at the end of the run, over which the parameters are averaged; 0: none.
+
+    From the first averaged step on, the mean is evaluated on dev and kept as the best checkpoint. Training goes on from
+    the parameters themselves (Izmailov et al.
+    2018; `core/train/average.py`).
+    """
+    average_interval: int = Field(default=10, ge=1)
+    """Steps between the parameters that are averaged, the last step's included."""
     watch_gradients: bool = False
     """Record the gradient norm of every parameter in every step, before clipping (`grad_norms` of the metrics)."""
     seed: int = Field(default=0, ge=0, lt=2**63)

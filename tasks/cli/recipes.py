@@ -46,8 +46,9 @@ RECIPES: dict[str, dict[str, object]] = {
         "model.encoder.hidden_size": 64,
         "model.head.pooling": "max_mean",
         "training.adversarial": 0.04,
+        "training.average_share": 0.5,
     },
-    # The same model without trained word vectors and adversarial steps, larger, on shorter texts.
+    # The same model without word vectors, adversarial training and averaging, larger, on shorter texts.
     "lstm": BASE,
     # nndl, chapter 6: a plain BiLSTM, masked mean, no dropout, no clipping; 50,000 words plus PAD and UNK. The book's
     # program keeps Paddle's default initialization.

@@ -49,6 +49,8 @@ EVERY_FEATURE = {
     "model.head.hidden_size": 4,
     "training.word_dropout": 0.1,
     "training.adversarial": 0.1,
+    "training.average_share": 0.7,
+    "training.average_interval": 2,
     "training.batch_size": 6,
     "training.epochs": 2,
     "training.loss_reduction": "sum",
@@ -137,10 +139,13 @@ TRAINING: dict[str, dict[str, object]] = {
         "model.head.pooling": "last",
         "text.truncate": "tail",
     },
-    "max and mean, adversarial": {
+    "max and mean, adversarial, averaged": {
         **SMALLER,
         "model.head.pooling": "max_mean",
         "training.adversarial": 0.05,
+        "training.average_share": 1.0,
+        "training.average_interval": 3,
+        "training.eval_interval": 10,
     },
     "textcnn": {
         **SMALLER,

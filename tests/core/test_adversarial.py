@@ -8,7 +8,6 @@ import pytest
 import backends
 from core.adversarial import perturbation_of
 from core.batch import Batch, pad, real_mask
-from core.data.dataset import Prepared
 from core.errors import UserError
 from core.parity.derivatives import adversarial_perturbation, training_losses
 from core.parity.instances import random_batch, random_parameters
@@ -80,10 +79,13 @@ def test_size_0_changes_nothing_and_another_size_does(backend, rng):
     assert all(np.abs(own[name] - theirs[name]).max() > 1e-6 for name in own)
 
 
-def test_models_that_train_together_refuse_it():
-    experiment = replace(SMALL, {"training.adversarial": 0.1, "training.bucket_batches": 0})
+@pytest.mark.parametrize("change", [{"training.adversarial": 0.1}, {"training.average_share": 0.5}], ids=str)
+def test_models_that_train_together_refuse_it(change):
+    from core.data.dataset import Prepared
+
+    experiment = replace(SMALL, {**change, "training.bucket_batches": 0})
     sets = [make_dataset(generator(0, "members", number), 8, VOCAB) for number in range(3)]
     member = Member("one", experiment, Prepared(None, *sets, [], {}))  # type: ignore[arg-type]
     with pytest.raises(UserError) as error:
         check_members([member])
-    assert "training.adversarial 0.1: not supported by ensemble training, set 0.0" in one_line(error)
+    assert f"{next(iter(change))} {next(iter(change.values()))}: not supported by ensemble training" in one_line(error)

@@ -99,7 +99,7 @@ def test_the_embedding_starts_from_the_vectors(place, name):
 
 @each_backend
 def test_the_default_recipe_reads_labeled_texts_alone(place, name):
-    """Its run has both stages and adversarial steps; other vectors replace the first stage."""
+    """Its run has both stages, adversarial steps and an average; other vectors replace the first stage."""
     loaded(name)
     done = place.train("run", "--backend", name, *CHUNKS, recipe="default")
     assert done.code == 0 and done.out.index("mean loss of the last epoch") < done.out.index("test accuracy"), done.err
@@ -107,7 +107,10 @@ def test_the_default_recipe_reads_labeled_texts_alone(place, name):
     experiment, execution = folder.read_record()
     texts = execution["word2vec"]["experiment"]["data"]
     assert texts["kind"] == "split" and not texts["unlabeled"] and "unlabeled" not in execution["word2vec"]["data"]
-    assert experiment.training.adversarial == 0.04
+    assert (
+        experiment.training.adversarial
+        and folder.read_average(experiment.model).keys() == folder.read_best(experiment.model).keys()
+    )
     other = place.train("drawn", "--backend", name, "--set", "model.embedding.vectors=null", recipe="default")
     assert other.code == 0 and RunFolder.open(place.folder / "drawn").read_record()[0].words is None, other.err
 
