@@ -98,6 +98,24 @@ def test_the_embedding_starts_from_the_vectors(place, name):
 
 
 @each_backend
+def test_the_default_recipe_reads_labeled_texts_alone(place, name):
+    """Its run has both stages, adversarial steps and an average; other vectors replace the first stage."""
+    loaded(name)
+    done = place.train("run", "--backend", name, *CHUNKS, recipe="default")
+    assert done.code == 0 and done.out.index("mean loss of the last epoch") < done.out.index("test accuracy"), done.err
+    folder = RunFolder.open(place.folder / "run")
+    experiment, execution = folder.read_record()
+    texts = execution["word2vec"]["experiment"]["data"]
+    assert texts["kind"] == "split" and not texts["unlabeled"] and "unlabeled" not in execution["word2vec"]["data"]
+    assert (
+        experiment.training.adversarial
+        and folder.read_average(experiment.model).keys() == folder.read_best(experiment.model).keys()
+    )
+    other = place.train("drawn", "--backend", name, "--set", "model.embedding.vectors=null", recipe="default")
+    assert other.code == 0 and RunFolder.open(place.folder / "drawn").read_record()[0].words is None, other.err
+
+
+@each_backend
 def test_a_stopped_training_of_vectors_continues_with_the_next_run(place, name):
     loaded(name)
     whole = place.train("whole", "--backend", name, cache="another")
@@ -150,7 +168,7 @@ def test_settings_that_do_not_fit(place):
         how = ("--recipe", recipe, "--data", place.data, "--out", place.folder / "run", *options)
         check_refused(tasks.imdb.main, *how, says=says, folder=place.folder)
 
-    refused("--vectors", "word2vec", says="need each other", recipe="default")
+    refused("--vectors", "word2vec", says="need each other", recipe="lstm")
     refused("--set", "words.model.dim=64", says="words.model.dim is 64")
     refused("--set", "words.training.epochs=0", says="words.training.epochs")
 

@@ -56,4 +56,7 @@ def test_model_is_a_multilayer_perceptron():
 def test_pooling_of_a_state_is_refused():
     with pytest.raises(UserError) as error:
         small(**{"model.head.pooling": "last"})
-    assert "head.pooling last is not supported by encoder.kind none: use mean or max or attention" in one_line(error)
+    assert (
+        "head.pooling last is not supported by encoder.kind none: use mean or max or max_mean or attention"
+        in one_line(error)
+    )
