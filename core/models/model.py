@@ -145,6 +145,15 @@ def check_parameters(arrays: dict[str, np.ndarray], model: Model, where: str) ->
             raise UserError(f"{where}: parameter {name} is not in the spec: use a file of this model")
 
 
+def check_network(model: Model) -> None:
+    """Raise UserError for a linear model of n-grams, which has no network."""
+    if model.is_linear:
+        raise UserError(
+            "model.encoder.kind ngrams: a linear model of n-grams, which no framework computes: use a model with a"
+            " network"
+        )
+
+
 def product_weights(model: Model) -> list[str]:
     """Return the parameters used in matrix products: all but biases, embedding tables and what is added."""
     return [row.name for row in parameter_table(model) if not (row.is_bias or row.looked_up or row.added)]

@@ -107,6 +107,11 @@ def probe_batch(dataset: Dataset, rng: np.random.Generator, head: Head) -> Batch
     batch = dataset.batch(rows)
     sequences = [ids[:length] for ids, length in zip(batch.ids, batch.lengths, strict=True)]
     shorter, targets = pad([sequences[0][:1], *sequences[1:]], batch.targets), dict(batch.targets)
+    real = real_mask(shorter)
     for name in head.aligned:
-        targets[name] = np.where(real_mask(shorter), targets[name][:, : shorter.ids.shape[1]], 0)
-    return dataclasses.replace(shorter, targets=targets)
+        targets[name] = np.where(real, targets[name][:, : shorter.ids.shape[1]], 0)
+    ngrams = batch.ngrams
+    if ngrams is not None:
+        values = ngrams.values[:, : shorter.ids.shape[1]] * real[:, :, None]
+        ngrams = dataclasses.replace(ngrams, values=values)
+    return dataclasses.replace(shorter, targets=targets, ngrams=ngrams)
