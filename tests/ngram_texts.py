@@ -19,21 +19,20 @@ def texts_of(dataset: Dataset) -> Texts:
     return Texts.of([[f"w{number}" for number in dataset.batch(np.array([row])).ids[0]] for row in range(len(dataset))])
 
 
-def prepared_of(train: Dataset, dev: Dataset, classes: int = 2) -> Prepared:
-    """Return these data sets as the data of a run."""
+def prepared_of(train: Dataset, dev: Dataset) -> Prepared:
+    """Return these data sets as the data of a run; dev is also test."""
+    return Prepared(Vocabulary([], []), train, dev, dev, [], {})
+
+
+def with_ngrams_of(experiment: Experiment, prepared: Prepared) -> tuple[Fitted, Prepared]:
+    """Fit the n-grams of a spec; return them and the data that has them."""
+    classes = experiment.model.head.classes
 
     def whole(part: str) -> LabeledTexts:
-        own = train if part == "train" else dev
+        own = prepared.split(part)
         return LabeledTexts(texts_of(own), own.labels, np.full(len(own), -1), classes)
 
-    return Prepared(Vocabulary([], []), train, dev, dev, [str(number) for number in range(classes)], {}, whole=whole)
-
-
-def with_ngrams_of(experiment: Experiment, train: Dataset, dev: Dataset) -> tuple[Fitted, Dataset, Dataset]:
-    """Fit the n-grams of a spec; return them and the data sets that have them."""
-    plain = [dataclasses.replace(own, ngrams=None) for own in (train, dev)]
-    prepared = prepared_of(*plain, classes=experiment.model.head.classes)
+    prepared = dataclasses.replace(prepared, whole=whole)
     fitted = fit_ngrams(experiment, prepared)
     assert fitted is not None
-    found = with_ngrams(experiment, prepared, fitted)
-    return fitted, found.train, found.dev
+    return fitted, with_ngrams(experiment, prepared, fitted)
