@@ -7,11 +7,11 @@ bit. The step does not return its gates, which are recomputed here from the prev
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from core.batch import pad
+from core.batch import NgramBatch, pad
 from core.errors import UserError
 from core.models.encoders.recurrent import (
     CELLS,
@@ -20,7 +20,7 @@ from core.models.encoders.recurrent import (
     recurrent_layer,
     sigmoid,
 )
-from core.models.model import Model
+from core.models.model import Model, inputs_of
 from core.models.precision import Rounding, exactly
 from core.models.types import Arrays, no_dropout
 from core.schema import of_kind
@@ -84,18 +84,23 @@ def check_place(model: Model, place: Place) -> None:
 
 
 def trace(
-    model: Model, parameters: Arrays, ids: np.ndarray, place: Place = FIRST, rounded: Rounding = exactly
+    model: Model,
+    parameters: Arrays,
+    ids: np.ndarray,
+    place: Place = FIRST,
+    rounded: Rounding = exactly,
+    ngrams: NgramBatch | None = None,
 ) -> Arrays:
     """Return the cell's `QUANTITIES` by name, [L, H] float64, for ids [L], without dropout.
 
-    Row t belongs to token t; in the reverse direction, to the state after reading tokens L-1, ..., t. Raises UserError
+    `ngrams` are those of this one text, for a model that reads them. Row t belongs to token t; in the reverse direction, to the state after reading tokens L-1, ..., t. Raises UserError
     like `check_place` and `pad`.
     """
     check_place(model, place)
     encoder = of_kind(model.encoder, RecurrentEncoder)
     parameters = {name: array.astype(np.float64) for name, array in parameters.items()}
-    batch = pad([np.asarray(ids)], {})
-    x = model.embedding.forward(parameters, batch, no_dropout)
+    batch = replace(pad([np.asarray(ids)], {}), ngrams=ngrams)
+    x = inputs_of(model, parameters, batch, no_dropout)
     for below in range(place.layer):
         weights = layer_weights(encoder, parameters, below, rounded)
         x = encoder.output_of(below, x, recurrent_layer(encoder.cell, weights, rounded(x), batch.lengths))
