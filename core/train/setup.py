@@ -83,7 +83,7 @@ def prepare_start(experiment: Experiment, path: Path, group: ProcessGroup, input
     if group.rank == 0 and experiment.data.kind == "table":
         note_similar_labels(data.classes, np.bincount(data.train.labels, minlength=len(data.classes)).tolist())
     experiment = fitted(experiment, data)
-    check_memory(experiment, host_limit(), lengths=data.train.lengths[:0])
+    check_memory(experiment, host_limit(), lengths=data.train.lengths[:0], read=len(data.train.tokens))
     ngrams = inputs.fit_ngrams(experiment, data)
     parameters, vectors_record = starting_values(experiment, data, vectors, inputs.progress)
     execution = {"classes": data.classes, **tokenized_by(experiment), "data": data_record, **vectors_record}

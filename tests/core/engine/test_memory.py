@@ -138,3 +138,18 @@ def test_limit_of_a_gpu_counts_no_checkpoint():
 )
 def test_amount(size, text):
     assert amount(size) == text and memory.UNITS[0] == "bytes"
+
+
+def test_ngrams_of_a_large_data_set():
+    """Four bytes for each n of a token, on the host only; they are named if they are most of it."""
+    experiment = replace(Experiment(), {"model.ngrams": {"orders": 5}})
+    size = 4 * 5 * 10**9
+    rest = training_need(experiment.model, experiment.training).total
+    check_memory(experiment, Limit(size + rest, "this machine"), lengths=FEW[:0], read=10**9)
+    with pytest.raises(UserError) as error:
+        check_memory(experiment, Limit(size + rest - 1, "this machine"), lengths=FEW[:0], read=10**9)
+    message = one_line(error)
+    assert "`model.ngrams.orders` 5" in message and "1,000,000,000 tokens" in message and amount(size) in message
+    check_memory(experiment, Limit(rest, "GPU 0", host=False), lengths=FEW[:0], read=10**9)
+    without = replace(experiment, {"model.ngrams.inputs": False})
+    check_memory(without, Limit(rest, "this machine"), lengths=FEW[:0], read=10**9)
