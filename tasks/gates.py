@@ -70,13 +70,12 @@ def main(argv: list[str]) -> int:
     picture = _picture(arguments.out, folder.path, sequence, place, arguments.gradient)
     parameters = folder.read_best(model)
     rounded = rounding_of(experiment.training.dtype)
-    ngrams = _ngrams(folder, model, sequence, experiment.text)
-    values = trace(model, parameters, sequence.ids, place, rounded, ngrams)
+    batch = dataclasses.replace(pad([sequence.ids], {}), ngrams=_ngrams(folder, model, sequence, experiment.text))
+    values = trace(model, parameters, batch, place, rounded)
     try:
         norms = term_norms(model, parameters, values, place, rounded) if arguments.gradient else None
     except UserError as error:
         raise UserError(f"--gradient: {error}") from None
-    batch = dataclasses.replace(pad([sequence.ids], {}), ngrams=ngrams)
     probabilities = probabilities_of(ReferenceEngine(model, parameters, rounded).logits(batch))[0]
     best = int(probabilities.argmax())
 

@@ -7,11 +7,11 @@ bit. The step does not return its gates, which are recomputed here from the prev
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
-from core.batch import NgramBatch, pad
+from core.batch import Batch, pad
 from core.errors import UserError
 from core.models.encoders.recurrent import (
     CELLS,
@@ -84,22 +84,17 @@ def check_place(model: Model, place: Place) -> None:
 
 
 def trace(
-    model: Model,
-    parameters: Arrays,
-    ids: np.ndarray,
-    place: Place = FIRST,
-    rounded: Rounding = exactly,
-    ngrams: NgramBatch | None = None,
+    model: Model, parameters: Arrays, text: np.ndarray | Batch, place: Place = FIRST, rounded: Rounding = exactly
 ) -> Arrays:
-    """Return the cell's `QUANTITIES` by name, [L, H] float64, for ids [L], without dropout.
+    """Return the cell's `QUANTITIES` by name, [L, H] float64, for ids [L] or a batch of one text, without dropout.
 
-    `ngrams` are those of this one text, for a model that reads them. Row t belongs to token t; in the reverse direction, to the state after reading tokens L-1, ..., t. Raises UserError
+    Row t belongs to token t; in the reverse direction, to the state after reading tokens L-1, ..., t. Raises UserError
     like `check_place` and `pad`.
     """
     check_place(model, place)
     encoder = of_kind(model.encoder, RecurrentEncoder)
     parameters = {name: array.astype(np.float64) for name, array in parameters.items()}
-    batch = replace(pad([np.asarray(ids)], {}), ngrams=ngrams)
+    batch = text if isinstance(text, Batch) else pad([np.asarray(text)], {})
     x = inputs_of(model, parameters, batch, no_dropout)
     for below in range(place.layer):
         weights = layer_weights(encoder, parameters, below, rounded)

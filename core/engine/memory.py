@@ -87,23 +87,31 @@ def values_per_token(model: Model) -> int:
     return one_hot + model.encoder_inputs + encoder + model.head.values_per_token(model.features)
 
 
-def ngram_numbers(model: Model, tokens: int) -> int:
-    """Return the bytes of the n-grams that end at each token of a data set; 0 if the network reads none."""
-    return 4 * tokens * model.ngrams.orders if model.ngrams is not None and model.ngrams.inputs else 0
+def check_ngram_memory(experiment: Experiment, limit: Limit | None, tokens: int) -> None:
+    """Raise UserError if the n-grams of `tokens` training tokens take more memory than the limit, beside the model.
+
+    An n-gram is a number of four bytes. The weights of the linear model are as many as there are distinct n-grams,
+    which the fit limits (`core/data/ngrams/fit.py`).
+    """
+    own = experiment.model.ngrams
+    if limit is None or own is None or not own.inputs:
+        return
+    size = 4 * tokens * own.orders
+    if size + training_need(experiment.model, experiment.training).total > limit.size:
+        raise UserError(
+            f"`model.ngrams.orders` {own.orders}, `text.max_length` {experiment.text.max_length}: the n-grams of"
+            f" {tokens:,} tokens take at least {amount(size)} of memory, {limit.owner} has {amount(limit.size)}:"
+            " lower one of them"
+        )
 
 
 def check_memory(
-    experiment: Experiment,
-    limit: Limit | None,
-    models: int = 1,
-    lengths: np.ndarray | None = None,
-    shards: int = 1,
-    read: int = 0,
+    experiment: Experiment, limit: Limit | None, models: int = 1, lengths: np.ndarray | None = None, shards: int = 1
 ) -> None:
     """Raise UserError if training takes more memory than the limit; it names the fields to lower.
 
     `lengths` are those of the training texts; without any, batches do not count. If it is None, the vocabulary of texts
-    is not known, and counts as empty. `read`: number of tokens whose n-grams are kept, on the host.
+    is not known, and counts as empty.
     """
     if limit is None:
         return
@@ -113,15 +121,10 @@ def check_memory(
     if isinstance(experiment.data, DigitSums):
         _check_digits(experiment.data, limit)
     tokens = 0 if lengths is None or not len(lengths) else _tokens(lengths, training.batch_size) // shards
-    need, kept = training_need(model, training, tokens, models), ngram_numbers(model, read) if limit.host else 0
-    if need.on(limit) + kept <= limit.size:
+    need = training_need(model, training, tokens, models)
+    if need.on(limit) <= limit.size:
         return
     has = f"{limit.owner} has {amount(limit.size)}"
-    if kept > need.on(limit) and model.ngrams is not None:
-        raise UserError(
-            f"`model.ngrams.orders` {model.ngrams.orders}, `text.max_length` {experiment.text.max_length}: the n-grams"
-            f" of {read:,} tokens take at least {amount(kept)} of memory, {has}: lower one of them"
-        )
     if 2 * need.activations > need.on(limit):
         raise UserError(
             f"`training.batch_size` {training.batch_size}, `text.max_length` {experiment.text.max_length}: a batch of"

@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from core.data.dataset import Dataset, Prepared
+from core.data.download import Progress as Reading
+from core.data.download import no_progress as no_reading
 from core.data.ngrams.fit import Fitted, fit
 from core.data.ngrams.linear import NgramModel
 from core.data.ngrams.solver import Progress, Solver, no_progress, solve
@@ -16,6 +18,7 @@ from core.errors import UserError
 from core.models.model import Model
 from core.models.ngrams import columns_of
 from core.spec.experiment import Experiment
+from core.train.prepare_data import read_data
 from core.weights.array_file import read_arrays, write_arrays
 
 NGRAMS = "ngrams.safetensors"
@@ -35,6 +38,15 @@ def fit_ngrams(
     if prepared.whole is None:
         raise UserError(f"model.ngrams needs labeled texts, got data.kind {experiment.data.kind}: set it null")
     return fit(prepared.whole("train"), spec, experiment.training.seed, solver, progress)
+
+
+def read_with_ngrams(
+    experiment: Experiment, cache: Path, progress: Reading = no_reading, solver: Solver = solve
+) -> Prepared:
+    """Read the data of a spec, and fit its n-grams, outside of a run."""
+    data, _ = read_data(experiment, cache, progress=progress)
+    fitted = fit_ngrams(experiment, data, solver, lambda *done: progress("fitting n-grams", *done))
+    return with_ngrams(experiment, data, fitted)
 
 
 def with_ngrams(experiment: Experiment, prepared: Prepared, fitted: Fitted | None) -> Prepared:

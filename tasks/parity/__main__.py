@@ -21,8 +21,6 @@ from typing import Any
 
 import backends
 from backends import implementations
-from core.data.dataset import Prepared
-from core.data.download import Progress
 from core.engine.memory import check_memory, host_limit
 from core.errors import UserError
 from core.models.encoders.encoder import Encoder
@@ -42,8 +40,8 @@ from core.parity.layers import (
 from core.parity.training import Comparison
 from core.rng import generator
 from core.spec.experiment import Experiment, read_experiment, replace
-from core.train.ngrams import fit_ngrams, with_ngrams
-from core.train.prepare_data import absolute_source, fitted, read_data
+from core.train.ngrams import read_with_ngrams
+from core.train.prepare_data import absolute_source, fitted
 from core.train.run_folder import RunFolder
 from tasks.cli.console import DataProgress, Parser, fact, launch
 from tasks.cli.framework import load_backend
@@ -122,7 +120,7 @@ def main(argv: list[str]) -> int:
         raise UserError(f"--plant-in {where}: choose one of {', '.join(sides)}")
     cache = cache_folder(arguments.cache_dir)
     with DataProgress() as bar:
-        data = {name: _read(experiment, cache, bar) for name, experiment in runs.items()}
+        data = {name: read_with_ngrams(experiment, cache, bar) for name, experiment in runs.items()}
         words = word_check(arguments, base, of_words, cache, bar)
     if arguments.words:
         describe_words(sides, words)
@@ -154,13 +152,6 @@ def main(argv: list[str]) -> int:
         words.run(report, progress)
     seconds = time.perf_counter() - began
     return conclude(report, arguments, where, seconds, out)
-
-
-def _read(experiment: Experiment, cache: Path, progress: Progress) -> Prepared:
-    """Read the data of a training run, and fit its n-grams."""
-    data, _ = read_data(experiment, cache, progress=progress)
-    solved = fit_ngrams(experiment, data, progress=lambda *done: progress("fitting n-grams", *done))
-    return with_ngrams(experiment, data, solved)
 
 
 def _sides(arguments: argparse.Namespace, encoder: Encoder) -> dict[str, Side]:

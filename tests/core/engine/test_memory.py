@@ -9,7 +9,15 @@ from core import spec
 from core.engine import memory
 from core.engine.devices import Gpu
 from core.engine.executor import Executor
-from core.engine.memory import Limit, amount, check_memory, device_limit, host_limit, training_need
+from core.engine.memory import (
+    Limit,
+    amount,
+    check_memory,
+    check_ngram_memory,
+    device_limit,
+    host_limit,
+    training_need,
+)
 from core.errors import UserError
 from core.models.model import initial_parameters
 from core.spec.data import DigitSums
@@ -141,15 +149,14 @@ def test_amount(size, text):
 
 
 def test_ngrams_of_a_large_data_set():
-    """Four bytes for each n of a token, on the host only; they are named if they are most of it."""
+    """Four bytes for each n of a token, beside the model."""
     experiment = replace(Experiment(), {"model.ngrams": {"orders": 5}})
     size = 4 * 5 * 10**9
     rest = training_need(experiment.model, experiment.training).total
-    check_memory(experiment, Limit(size + rest, "this machine"), lengths=FEW[:0], read=10**9)
+    check_ngram_memory(experiment, Limit(size + rest, "this machine"), 10**9)
+    check_ngram_memory(experiment, None, 10**9)
     with pytest.raises(UserError) as error:
-        check_memory(experiment, Limit(size + rest - 1, "this machine"), lengths=FEW[:0], read=10**9)
+        check_ngram_memory(experiment, Limit(size + rest - 1, "this machine"), 10**9)
     message = one_line(error)
     assert "`model.ngrams.orders` 5" in message and "1,000,000,000 tokens" in message and amount(size) in message
-    check_memory(experiment, Limit(rest, "GPU 0", host=False), lengths=FEW[:0], read=10**9)
-    without = replace(experiment, {"model.ngrams.inputs": False})
-    check_memory(without, Limit(rest, "this machine"), lengths=FEW[:0], read=10**9)
+    check_ngram_memory(replace(experiment, {"model.ngrams.inputs": False}), Limit(1, "this machine"), 10**9)

@@ -107,5 +107,3 @@ def test_refusals(run_of, tmp_path):
         line = refused(folder / "last.safetensors", "--to", "torch", "--out", tmp_path / "c.pt", *more)
         assert "linear model of n-grams" in line
     assert not [path.name for path in tmp_path.iterdir() if path.suffix == ".pt"]
-
-
