@@ -10,6 +10,7 @@ same order to show structure (`core.plots.gates.unit_order`); the JSON file hold
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import re
@@ -19,8 +20,9 @@ import numpy as np
 
 from core.analysis.cell_gradient import TERMS, TOTAL, term_norms
 from core.analysis.gates import QUANTITIES, Place, check_place, trace
-from core.batch import UNK, pad
+from core.batch import UNK, NgramBatch, pad
 from core.data.encode import EncodedText, encode_text
+from core.data.ngrams.texts import Texts
 from core.data.vocabulary import Vocabulary
 from core.engine.reference import ReferenceEngine
 from core.errors import UserError
@@ -68,12 +70,12 @@ def main(argv: list[str]) -> int:
     picture = _picture(arguments.out, folder.path, sequence, place, arguments.gradient)
     parameters = folder.read_best(model)
     rounded = rounding_of(experiment.training.dtype)
-    values = trace(model, parameters, sequence.ids, place, rounded)
+    batch = dataclasses.replace(pad([sequence.ids], {}), ngrams=_ngrams(folder, model, sequence, experiment.text))
+    values = trace(model, parameters, batch, place, rounded)
     try:
         norms = term_norms(model, parameters, values, place, rounded) if arguments.gradient else None
     except UserError as error:
         raise UserError(f"--gradient: {error}") from None
-    batch = pad([sequence.ids], {})
     probabilities = probabilities_of(ReferenceEngine(model, parameters, rounded).logits(batch))[0]
     best = int(probabilities.argmax())
 
@@ -112,6 +114,17 @@ def main(argv: list[str]) -> int:
         fact("norms", f"of dc_t/dc_(t-1), median of {len(norms[TOTAL])} steps: {medians}")
     fact("values", f"{picture.with_suffix('.json')} ({', '.join(values)}: [{len(sequence.ids)}, {_units(model)}] each)")
     return 0
+
+
+def _ngrams(folder: RunFolder, model: Model, sequence: EncodedText, text: Text) -> NgramBatch | None:
+    """Return the n-grams of the input; None for a model without n-grams. Tokens of `--sequence` are not truncated."""
+    fitted, length = folder.read_ngrams(model), len(sequence.ids)
+    if fitted is None:
+        return None
+    if not sequence.whole:
+        text = text.model_copy(update={"max_length": length})
+    features = fitted.model.features(Texts.of([sequence.whole or sequence.tokens]), text)
+    return features.batch(np.array([0]), np.array([0, length]), length)
 
 
 def ready_tokens(given: list[str], vocabulary: Vocabulary, where: Path) -> EncodedText:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from core.batch import pad
+from core.batch import Batch, pad
 from core.errors import UserError
 from core.models.encoders.recurrent import (
     CELLS,
@@ -20,7 +20,7 @@ from core.models.encoders.recurrent import (
     recurrent_layer,
     sigmoid,
 )
-from core.models.model import Model
+from core.models.model import Model, inputs_of
 from core.models.precision import Rounding, exactly
 from core.models.types import Arrays, no_dropout
 from core.schema import of_kind
@@ -84,9 +84,9 @@ def check_place(model: Model, place: Place) -> None:
 
 
 def trace(
-    model: Model, parameters: Arrays, ids: np.ndarray, place: Place = FIRST, rounded: Rounding = exactly
+    model: Model, parameters: Arrays, text: np.ndarray | Batch, place: Place = FIRST, rounded: Rounding = exactly
 ) -> Arrays:
-    """Return the cell's `QUANTITIES` by name, [L, H] float64, for ids [L], without dropout.
+    """Return the cell's `QUANTITIES` by name, [L, H] float64, for ids [L] or a batch of one text, without dropout.
 
     Row t belongs to token t; in the reverse direction, to the state after reading tokens L-1, ..., t. Raises UserError
     like `check_place` and `pad`.
@@ -94,8 +94,8 @@ def trace(
     check_place(model, place)
     encoder = of_kind(model.encoder, RecurrentEncoder)
     parameters = {name: array.astype(np.float64) for name, array in parameters.items()}
-    batch = pad([np.asarray(ids)], {})
-    x = model.embedding.forward(parameters, batch, no_dropout)
+    batch = text if isinstance(text, Batch) else pad([np.asarray(text)], {})
+    x = inputs_of(model, parameters, batch, no_dropout)
     for below in range(place.layer):
         weights = layer_weights(encoder, parameters, below, rounded)
         x = encoder.output_of(below, x, recurrent_layer(encoder.cell, weights, rounded(x), batch.lengths))

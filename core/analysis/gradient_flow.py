@@ -28,7 +28,7 @@ def one_layer_to_the_last_state(model: Model) -> bool:
     encoder, head = model.encoder, model.head
     if not isinstance(encoder, RecurrentEncoder):
         return False
-    if model.embedding.lookup == "scalar":
+    if model.embedding.lookup == "scalar" or model.ngrams is not None:
         return False
     return encoder.num_layers == 1 and not encoder.bidirectional and _last_state(head)
 

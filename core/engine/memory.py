@@ -87,6 +87,24 @@ def values_per_token(model: Model) -> int:
     return one_hot + model.encoder_inputs + encoder + model.head.values_per_token(model.features)
 
 
+def check_ngram_memory(experiment: Experiment, limit: Limit | None, tokens: int) -> None:
+    """Raise UserError if the n-grams of `tokens` training tokens take more memory than the limit, beside the model.
+
+    An n-gram is a number of four bytes. The weights of the linear model are as many as there are distinct n-grams,
+    which the fit limits (`core/data/ngrams/fit.py`).
+    """
+    own = experiment.model.ngrams
+    if limit is None or own is None or not own.inputs:
+        return
+    size = 4 * tokens * own.orders
+    if size + training_need(experiment.model, experiment.training).total > limit.size:
+        raise UserError(
+            f"`model.ngrams.orders` {own.orders}, `text.max_length` {experiment.text.max_length}: the n-grams of"
+            f" {tokens:,} tokens take at least {amount(size)} of memory, {limit.owner} has {amount(limit.size)}:"
+            " lower one of them"
+        )
+
+
 def check_memory(
     experiment: Experiment, limit: Limit | None, models: int = 1, lengths: np.ndarray | None = None, shards: int = 1
 ) -> None:

@@ -83,7 +83,10 @@ class Model(Spec):
         if self.is_linear and self.ngrams is not None:
             return f"linear model of {self.ngrams.describe()}"
         parts = (self.embedding, self.encoder, self.head)
-        beside = "" if self.ngrams is None else f", beside a linear model of {self.ngrams.describe()}"
+        beside = ""
+        if self.ngrams is not None:
+            beside = ", beside a linear model of " if self.ngrams.logits else ", with values of "
+            beside += self.ngrams.describe()
         return ", ".join(part.describe() for part in parts) + beside
 
 
@@ -145,6 +148,15 @@ def check_parameters(arrays: dict[str, np.ndarray], model: Model, where: str) ->
             raise UserError(f"{where}: parameter {name} is not in the spec: use a file of this model")
 
 
+def check_network(model: Model) -> None:
+    """Raise UserError for a linear model of n-grams, which has no network."""
+    if model.is_linear:
+        raise UserError(
+            "model.encoder.kind ngrams: a linear model of n-grams, which no framework computes: use a model with a"
+            " network"
+        )
+
+
 def product_weights(model: Model) -> list[str]:
     """Return the parameters used in matrix products: all but biases, embedding tables and what is added."""
     return [row.name for row in parameter_table(model) if not (row.is_bias or row.looked_up or row.added)]
@@ -194,7 +206,13 @@ def encode(
     model: Model, parameters: Arrays, batch: Batch, dropout: Dropout, rounded: Rounding
 ) -> tuple[np.ndarray, Encoded]:
     """Return the inputs of the encoder [B, L, `encoder_inputs`] and its output."""
-    x = model.embedding.forward(parameters, batch, dropout)
-    if model.ngrams is not None and model.ngrams.inputs:
-        x = np.concatenate([x, ngrams_of(batch).values.astype(x.dtype)], axis=-1)
+    x = inputs_of(model, parameters, batch, dropout)
     return x, model.encoder.forward(parameters, x, batch, dropout, rounded)
+
+
+def inputs_of(model: Model, parameters: Arrays, batch: Batch, dropout: Dropout) -> np.ndarray:
+    """Return the inputs of the encoder [B, L, `encoder_inputs`]: word vectors, then values of n-grams."""
+    x = model.embedding.forward(parameters, batch, dropout)
+    if model.ngrams is None or not model.ngrams.inputs:
+        return x
+    return np.concatenate([x, ngrams_of(batch).values.astype(x.dtype)], axis=-1)

@@ -117,6 +117,11 @@ def probe_batch(dataset: Dataset, rng: np.random.Generator, head: Head, longest:
     sequences = [ids[:length] for ids, length in zip(batch.ids, batch.lengths, strict=True)]
     kept = [sequences[0][:1], *(own[:longest] for own in sequences[1:])]
     shorter, targets = pad(kept, batch.targets), dict(batch.targets)
+    real = real_mask(shorter)
     for name in head.aligned:
-        targets[name] = np.where(real_mask(shorter), targets[name][:, : shorter.ids.shape[1]], 0)
-    return dataclasses.replace(shorter, targets=targets)
+        targets[name] = np.where(real, targets[name][:, : shorter.ids.shape[1]], 0)
+    ngrams = batch.ngrams
+    if ngrams is not None:
+        values = ngrams.values[:, : shorter.ids.shape[1]] * real[:, :, None]
+        ngrams = dataclasses.replace(ngrams, values=values)
+    return dataclasses.replace(shorter, targets=targets, ngrams=ngrams)

@@ -20,6 +20,7 @@ from core.engine.contract import Engine
 from core.engine.executor import Executor
 from core.errors import UserError
 from core.models.model import forward, parameter_table
+from core.models.ngrams import SCALE
 from core.models.precision import rounding_of
 from core.models.types import Arrays
 from core.parity import derivatives
@@ -190,8 +191,8 @@ def compare_gradients(experiment: Experiment, parameters: Arrays, batch: Batch, 
 def compare_extreme_logits(experiment: Experiment, parameters: Arrays, batch: Batch, sides: Sides) -> list[Finding]:
     """Compare loss and bias gradient of a head whose logits are exactly 0, and of one that is wrong and saturated.
 
-    The head's weight is zero, so that the logits are its bias: zeros; or from 100 down to -100. The label is the least
-    likely class. Framework functions have kinks and limits there (rung 2).
+    The head's weight is zero, and the factor of n-grams, so that the logits are its bias: zeros; or from 100 down to
+    -100. The label is the least likely class. Framework functions have kinks and limits there (rung 2).
     """
     dtype, outputs = experiment.training.dtype, len(parameters["head.bias"])
     found: dict[str, Arrays] = {REFERENCE: {}, **{name: {} for name in sides}}
@@ -200,7 +201,8 @@ def compare_extreme_logits(experiment: Experiment, parameters: Arrays, batch: Ba
         least = 0 if outputs == 1 else outputs - 1
         # Equal labels: at 0 unequal ones can cancel.
         labeled = dataclasses.replace(batch, targets=experiment.model.head.constant_targets(batch, least))
-        arrays = {**parameters, "head.weight": np.zeros_like(parameters["head.weight"])}
+        zeros = {name: np.zeros_like(parameters[name]) for name in ("head.weight", SCALE) if name in parameters}
+        arrays = {**parameters, **zeros}
         arrays["head.bias"] = logits.astype(parameters["head.bias"].dtype)
         at = f"logits of {size:.0f}"
         for name, side in sides.items():

@@ -92,6 +92,12 @@ class Experiment(Spec):
         return self
 
     @model_validator(mode="after")
+    def _ngrams_are_of_texts(self):
+        if self.model.ngrams is not None and self.data.kind not in TEXTS:
+            raise ValueError(f"model.ngrams needs labeled texts, got data.kind {self.data.kind}: set it null")
+        return self
+
+    @model_validator(mode="after")
     def _trained_vectors_have_a_section(self):
         embedding, words = self.model.embedding, self.words
         if (embedding.vectors == WORD2VEC) != (words is not None):

@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from core.data.dataset import Dataset, Prepared
+from core.data.download import Progress as Reading
+from core.data.download import no_progress as no_reading
 from core.data.ngrams.fit import Fitted, fit
 from core.data.ngrams.linear import NgramModel
 from core.data.ngrams.solver import Progress, Solver, no_progress, solve
@@ -16,11 +18,14 @@ from core.errors import UserError
 from core.models.model import Model
 from core.models.ngrams import columns_of
 from core.spec.experiment import Experiment
+from core.train.prepare_data import read_data
 from core.weights.array_file import read_arrays, write_arrays
 
 NGRAMS = "ngrams.safetensors"
 """File of a run with the fitted linear model of n-grams."""
 DTYPES = frozenset({"F32", "I64"})
+VALUES = ("ratios", "weights", "bias", "counts", "per_class")
+"""Arrays of an `NgramModel`, apart from its tables."""
 
 
 def fit_ngrams(
@@ -35,10 +40,27 @@ def fit_ngrams(
     return fit(prepared.whole("train"), spec, experiment.training.seed, solver, progress)
 
 
+def read_with_ngrams(
+    experiment: Experiment, cache: Path, progress: Reading = no_reading, solver: Solver = solve
+) -> Prepared:
+    """Read the data of a spec, and fit its n-grams, outside of a run."""
+    data, _ = read_data(experiment, cache, progress=progress)
+    fitted = fit_ngrams(experiment, data, solver, lambda *done: progress("fitting n-grams", *done))
+    return with_ngrams(experiment, data, fitted)
+
+
 def with_ngrams(experiment: Experiment, prepared: Prepared, fitted: Fitted | None) -> Prepared:
-    """Return the data with the n-grams of its texts; unchanged without a fitted model."""
+    """Return the data with the n-grams of its texts; unchanged without a fitted model.
+
+    Raises UserError if the model was fitted on another number of training texts.
+    """
     if fitted is None or prepared.whole is None:
         return prepared
+    if len(fitted.train_logits) != len(prepared.train):
+        raise UserError(
+            f"{NGRAMS}: train_logits: got {len(fitted.train_logits)} texts, the data has {len(prepared.train)}:"
+            " restore the file"
+        )
     sets: dict[str, Dataset] = {}
     for part in ("train", "dev", "test"):
         own, dataset = prepared.whole(part), prepared.split(part)
@@ -50,7 +72,7 @@ def with_ngrams(experiment: Experiment, prepared: Prepared, fitted: Fitted | Non
 def write_ngrams(folder: Path, fitted: Fitted) -> None:
     """Write a fitted model to a run folder, with the logits of its training texts."""
     model, tables = fitted.model, {"tokens": fitted.model.tokens, "characters": fitted.model.characters}
-    arrays = {name: getattr(model, name) for name in ("ratios", "weights", "bias", "counts", "per_class")}
+    arrays = {name: getattr(model, name) for name in VALUES}
     arrays["train_logits"] = fitted.train_logits
     units = {}
     for name, table in tables.items():
@@ -71,36 +93,65 @@ def read_ngrams(folder: Path, model: Model) -> Fitted | None:
     if not path.is_file():
         raise UserError(f"{folder}: {NGRAMS} is missing: restore the file")
     arrays, state = read_arrays(path, DTYPES)
-    if state["spec"] != spec.model_dump(mode="json"):
+    if not isinstance(state, dict) or state.get("spec") != spec.model_dump(mode="json"):
         raise UserError(f"{path}: of another model.ngrams than the run's: restore the file")
+    orders = {"tokens": spec.orders, "characters": spec.characters}
+    units = {name: _units(name, state.get("units"), path) for name, most in orders.items() if most}
+    _check_arrays(arrays, orders, units, model.head.classes, path)
     tokens, characters = (
-        _table(name, orders, arrays, state["units"])
-        for name, orders in (("tokens", spec.orders), ("characters", spec.characters))
+        NgramTable(units[name], tuple(arrays[f"{name}/{n}"] for n in range(2, most + 1))) if most else None
+        for name, most in orders.items()
     )
-    fitted = NgramModel(
-        spec, tokens, characters, *(arrays[name] for name in ("ratios", "weights", "bias", "counts", "per_class"))
-    )
-    _check(fitted, model.head.classes, path)
+    fitted = NgramModel(spec, tokens, characters, *(arrays[name] for name in VALUES))
     return Fitted(fitted, arrays["train_logits"])
 
 
-def _table(name: str, orders: int, arrays: dict[str, np.ndarray], units: dict) -> NgramTable | None:
-    return NgramTable(units[name], tuple(arrays[f"{name}/{n}"] for n in range(2, orders + 1))) if orders else None
+def _units(name: str, units: object, path: Path) -> list[str]:
+    """Return the unigrams of a table. Raises UserError for other JSON than distinct strings."""
+    own = units.get(name) if isinstance(units, dict) else None
+    if not isinstance(own, list) or not all(isinstance(unit, str) for unit in own) or len(set(own)) < len(own):
+        raise UserError(f"{path}: units of {name}: expected a list of distinct strings: restore the file")
+    return own
 
 
-def _check(model: NgramModel, classes: int, path: Path) -> None:
-    """Raise UserError for arrays of other shapes than those of the tables and classes."""
-    size, columns = len(model.tokens or ()) + len(model.characters or ()), columns_of(classes)
-    expected = {
+def _check_arrays(
+    arrays: dict[str, np.ndarray], orders: dict[str, int], units: dict[str, list[str]], classes: int, path: Path
+) -> None:
+    """Raise UserError naming the first array that does not fit the spec, the units or the classes."""
+    keys = {f"{name}/{n}": (name, n) for name, most in orders.items() for n in range(2, most + 1)}
+    for name in (*VALUES, "train_logits", *keys):
+        if name not in arrays:
+            raise UserError(f"{path}: {name} is missing: restore the file")
+    for name in arrays:
+        if name not in (*VALUES, "train_logits", *keys):
+            raise UserError(f"{path}: {name}: no array of this model.ngrams: restore the file")
+    sizes = {name: len(own) for name, own in units.items()}
+    before = dict(sizes)
+    for name, (table, _) in keys.items():
+        own, limit = arrays[name], before[table] * len(units[table])
+        sound = own.ndim == 1 and own.dtype == np.int64 and bool((own[1:] > own[:-1]).all())
+        if not sound or (len(own) and (own[0] < 0 or own[-1] >= limit)):
+            raise UserError(f"{path}: {name}: expected ascending integers in 0..{limit - 1}: restore the file")
+        before[table] = len(own)
+        sizes[table] += len(own)
+    size, columns, texts = sum(sizes.values()), columns_of(classes), (*arrays["train_logits"].shape, 0)[0]
+    shapes = {
         "ratios": (size, columns),
         "weights": (size, columns),
         "bias": (columns,),
-        "counts": (len(model.tokens or ()), classes),
+        "counts": (sizes.get("tokens", 0), classes),
         "per_class": (classes,),
+        "train_logits": (texts, columns),
     }
-    for name, shape in expected.items():
-        if getattr(model, name).shape != shape:
+    for name, shape in shapes.items():
+        own = arrays[name]
+        if own.shape != shape or own.dtype != np.float32:
             raise UserError(
-                f"{path}: {name}: got shape {list(getattr(model, name).shape)}, expected {list(shape)}:"
+                f"{path}: {name}: got shape {list(own.shape)} of {own.dtype}, expected {list(shape)} of float32:"
                 " restore the file"
             )
+        if not np.isfinite(own).all():
+            raise UserError(f"{path}: {name} has NaN or infinite values: restore the file")
+    counts, per_class = arrays["counts"], arrays["per_class"]
+    if per_class.min() < 1 or counts.min(initial=0) < 0 or (counts > per_class).any():
+        raise UserError(f"{path}: counts: expected 0 to per_class texts of each class: restore the file")

@@ -14,7 +14,7 @@ from core.data.download import Progress, no_progress
 from core.data.ngrams.fit import Fitted
 from core.data.ngrams.solver import Solver, solve
 from core.data.pretrained_vectors import Lookup, Vectors, check_width, look_up, open_vectors
-from core.engine.memory import check_memory, host_limit
+from core.engine.memory import check_memory, check_ngram_memory, host_limit
 from core.engine.processes import ProcessGroup, local_rank_0_first
 from core.errors import UserError
 from core.models.embedding import STATIC_TABLE, TABLE, Embedding
@@ -85,6 +85,7 @@ def prepare_start(experiment: Experiment, path: Path, group: ProcessGroup, input
         note_similar_labels(data.classes, np.bincount(data.train.labels, minlength=len(data.classes)).tolist())
     experiment = fitted(experiment, data)
     check_memory(experiment, host_limit(), lengths=data.train.lengths[:0])
+    check_ngram_memory(experiment, host_limit(), len(data.train.tokens))
     ngrams = inputs.fit_ngrams(experiment, data)
     parameters, vectors_record = starting_values(experiment, data, vectors, inputs.progress)
     execution = {"classes": data.classes, **tokenized_by(experiment), "data": data_record, **vectors_record}

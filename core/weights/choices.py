@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 from core.errors import UserError
 from core.models.heads.pooled import PooledHead
-from core.models.model import Model
+from core.models.model import Model, check_network
+from core.models.ngrams import Ngrams
 
 
 @dataclass(frozen=True)
@@ -27,10 +28,15 @@ class Choices:
     """Activation of a TextCNN."""
     layouts: Mapping[str, str] = field(default_factory=dict)
     """Layouts of single linear layers by module, where they differ from that of the file or are known."""
+    ngrams: Ngrams | None = None
+    """N-grams of the run that the file belongs to; their linear model is not converted."""
+    ngram_inputs: int = 0
+    """Number of values of n-grams V that the encoder reads with each word vector."""
 
 
 def classifier_head(model: Model, where: str) -> PooledHead:
     """Return the head of a classifier of texts. Raises UserError for a model that is not converted."""
+    check_network(model)
     if not isinstance(model.head, PooledHead):
         raise UserError(f"{where}: head of kind {model.head.kind}, but only classifiers of texts are converted")
     odd = {

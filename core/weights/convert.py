@@ -28,6 +28,7 @@ import numpy as np
 
 from core.errors import UserError
 from core.models.model import Model, parameter_table
+from core.models.ngrams import SCALE
 from core.spec.experiment import Experiment, replace
 from core.weights.choices import Choices, classifier_head
 from core.weights.finders import Part, check_finite, find_embedding, find_recurrent, join, shown
@@ -87,6 +88,9 @@ def convert(state: StateDict, layout: str, choices: Choices | None = None) -> Po
     """
     choices, where = choices or Choices(), state.where
     every, notes = _plain(state)
+    scale = every.pop(SCALE, None)
+    if scale is not None and choices.ngrams is None:
+        raise UserError(f"{where}: {SCALE}: a model with n-grams: convert the file in its run folder")
     encoder, embedding, left = _body(every, where, choices)
     head = HeadFinder(left, where, encoder.features, layout, state.ordered, choices).find()
     left = _without(left, head)
@@ -104,7 +108,19 @@ def convert(state: StateDict, layout: str, choices: Choices | None = None) -> Po
     for field, value in (("pooling", choices.pooling), ("activation", choices.activation)):
         if value is not None:
             changes[f"model.head.{field}"] = value
+    if choices.ngram_inputs and choices.ngrams is not None:
+        changes["model.ngrams"] = {**choices.ngrams.model_dump(mode="json"), "logits": False}
     model = replace(Experiment(), changes, where).model
+    if scale is not None:
+        notes.append(
+            f"left out: the linear model of n-grams; your module must add {float(scale.reshape(-1)[0]):.6g}"
+            f" ({SCALE}) times its logits to its own"
+        )
+    if choices.ngram_inputs:
+        notes.append(
+            f"inputs of the encoder: {model.embedding.output_size} numbers of the word vector, then"
+            f" {choices.ngram_inputs} values of n-grams, {model.encoder_inputs} in all"
+        )
     head = classifier_head(model, where)
     if choices.pooling is None and head.pooling == MAX_MEAN:
         assumed.append("max_mean pooling, maxima first, as the head reads two features per encoder output")
@@ -180,6 +196,7 @@ def _body(arrays: dict[str, np.ndarray], where: str, choices: Choices) -> tuple[
     else:
         encoder = find_convolutions(arrays, where, choices.encoder, choices.encoder_activation)
     left = _without(arrays, encoder)
+    encoder.changes["model.embedding.dim"] -= choices.ngram_inputs
     find_words = find_embedding if recurrent else find_tables
     embedding = find_words(left, where, encoder.changes["model.embedding.dim"], choices.embedding)
     return encoder, embedding, _without(left, embedding)

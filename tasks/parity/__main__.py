@@ -24,6 +24,7 @@ from backends import implementations
 from core.engine.memory import check_memory, host_limit
 from core.errors import UserError
 from core.models.encoders.encoder import Encoder
+from core.models.model import check_network
 from core.parity.check import run_parity_check
 from core.parity.faults import FAULTS, WORD_FAULTS, fault, planted
 from core.parity.instances import random_batch, random_parameters, well_conditioned
@@ -39,7 +40,8 @@ from core.parity.layers import (
 from core.parity.training import Comparison
 from core.rng import generator
 from core.spec.experiment import Experiment, read_experiment, replace
-from core.train.prepare_data import absolute_source, fitted, read_data
+from core.train.ngrams import read_with_ngrams
+from core.train.prepare_data import absolute_source, fitted
 from core.train.run_folder import RunFolder
 from tasks.cli.console import DataProgress, Parser, fact, launch
 from tasks.cli.framework import load_backend
@@ -118,7 +120,7 @@ def main(argv: list[str]) -> int:
         raise UserError(f"--plant-in {where}: choose one of {', '.join(sides)}")
     cache = cache_folder(arguments.cache_dir)
     with DataProgress() as bar:
-        data = {name: read_data(experiment, cache, progress=bar)[0] for name, experiment in runs.items()}
+        data = {name: read_with_ngrams(experiment, cache, bar) for name, experiment in runs.items()}
         words = word_check(arguments, base, of_words, cache, bar)
     if arguments.words:
         describe_words(sides, words)
@@ -221,6 +223,7 @@ def _base(arguments: argparse.Namespace) -> Experiment:
         base = recipe(arguments.recipe)
     base = absolute_source(apply_options(base, arguments))
     check_dtype(base.training.dtype)
+    check_network(base.model)
     if base.training.dropout_masks == "native":
         base = replace(base, {"training.dropout_masks": "shared"})
         fact("masks", "native dropout masks of the spec replaced by shared ones, which can be compared")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass
 
+from core.models.ngrams import Ngrams
 from core.spec.experiment import Experiment, replace
 from tasks.parity.decoder_cases import DECODERS, DecoderCase
 
@@ -44,7 +45,13 @@ def small_model(dtype: str, encoder: dict[str, object], pooling: str, lookup: st
 
 
 def _suffix(changes: Changes) -> str:
-    return "".join(f"-{path.rpartition('.')[2]}={value}" for path, value in changes)
+    return "".join(f"-{path.rpartition('.')[2]}={_shown(value)}" for path, value in changes)
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, Ngrams):
+        return ",".join(f"{name}:{own}" for name, own in value.model_dump(exclude_unset=True).items())
+    return str(value)
 
 
 @dataclass(frozen=True)
@@ -219,7 +226,25 @@ BAG = [
     BagCase("max", "one_hot", (STATIC_COPY, *BIGRAMS)),
 ]
 
-VARIANTS += TEXTCNN + BAG + DECODERS
+NGRAMS = "model.ngrams"
+BOTH = (NGRAMS, Ngrams(orders=2))
+ONLY_LOGITS = (NGRAMS, Ngrams(orders=2, inputs=False))
+ONLY_INPUTS = (NGRAMS, Ngrams(orders=2, logits=False))
+TWO_CLASSES = ("model.head.classes", 2)
+
+WITH_NGRAMS = [
+    Case("lstm", 1, True, "mean", "index", (BOTH,)),
+    Case("gru", 2, True, "max", "one_hot", ((NGRAMS, Ngrams(orders=3)), TWO_CLASSES)),
+    Case("srn", 1, False, "last", "index", ((NGRAMS, Ngrams(orders=1)), TWO_CLASSES, ("model.head.one_logit", True))),
+    Case("gru", 1, True, "ends", "index", (ONLY_LOGITS, ("model.head.hidden_size", 4))),
+    Case("lstm", 2, False, "last", "index", (ONLY_INPUTS, ("training.word_dropout", 0.4))),
+    TextCNNCase((2, 4), (3, 2), "tanh", changes=(BOTH, STATIC_COPY)),
+    TextCNNCase((3,), (4,), "relu", "mean", changes=(ONLY_INPUTS, ("model.embedding.trainable", False))),
+    BagCase("mean", changes=(BOTH, ("model.head.hidden_size", 4), *BIGRAMS)),
+]
+"""A linear model of n-grams beside every kind of encoder: its logits, its inputs or both, and two and more classes."""
+
+VARIANTS += TEXTCNN + BAG + DECODERS + WITH_NGRAMS
 
 
 TAGGERS = [

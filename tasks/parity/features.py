@@ -26,6 +26,8 @@ FEATURES: dict[str, Callable[[Experiment], object]] = {
     "scalar lookup": lambda e: e.model.embedding.lookup == "scalar",
     "static copy of the embedding": lambda e: e.model.embedding.static_copy,
     "bigrams": lambda e: e.model.embedding.bigrams,
+    "logits of n-grams": lambda e: e.model.ngrams is not None and e.model.ngrams.logits,
+    "inputs of n-grams": lambda e: e.model.ngrams is not None and e.model.ngrams.inputs,
     "frozen embedding": lambda e: not e.model.embedding.trainable,
     "class weights": lambda e: e.training.class_weights,
     "sum of losses": lambda e: e.training.loss_reduction == "sum",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from core.spec.data import TEXTS
 from core.spec.experiment import Experiment, replace
 from tasks.cli.recipes import DIGIT_SUM
 from tasks.parity.decoder_cases import PAIR_TRAINING
@@ -73,7 +74,9 @@ def every_feature(base: Experiment) -> Experiment:
     head, kind = PARITY_SPEC.model.head.model_dump(mode="json"), base.model.head.kind
     if kind != head["kind"]:  # of another kind, which has other targets; without a CRF, which takes no class weights
         head = {"kind": kind, "dropout": head["dropout"], "classes": base.model.head.classes, "hidden_size": None}
-    return replace(PARITY_SPEC, {"task": base.task, "data": data, "text": text, "model.head": head, **EVERY_FEATURE})
+    own = {"model.ngrams": {"orders": 2}} if base.data.kind in TEXTS else {}
+    changes = {"task": base.task, "data": data, "text": text, "model.head": head, **own, **EVERY_FEATURE}
+    return replace(PARITY_SPEC, changes)
 
 
 def with_unequal_weights(experiment: Experiment) -> Experiment:
@@ -158,6 +161,21 @@ TRAINING: dict[str, dict[str, object]] = {
         "model.encoder": {"kind": "none"},
         "model.head.pooling": "attention",
         "model.head.hidden_size": 16,
+    },
+    "n-grams, bigru": {**SMALLER, "model.encoder.cell": "gru", "model.ngrams": {}},
+    "n-grams with one logit, one direction": {
+        **SMALLER,
+        "model.encoder.bidirectional": False,
+        "model.head.pooling": "last",
+        "model.head.one_logit": True,
+        "model.ngrams": {"orders": 1, "characters": 2, "inputs": False},
+    },
+    "textcnn with inputs of n-grams": {
+        **SMALLER,
+        "model.encoder": {"kind": "textcnn", "kernels": (2, 3, 7), "channels": (16, 24, 8)},
+        "model.embedding.static_copy": True,
+        "model.head.pooling": "max",
+        "model.ngrams": {"orders": 2, "logits": False},
     },
     "tags, bigru": {**TAGGING, "model.encoder.cell": "gru"},
     "tags, bilstm with crf and bigrams": {

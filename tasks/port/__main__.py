@@ -13,6 +13,7 @@ from pathlib import Path
 
 from backends import weight_files
 from core.parity.layers import Sides
+from core.spec.experiment import read_experiment
 from core.weights.choices import Choices, classifier_head
 from core.weights.convert import NEUTRAL_MODULES, Port, convert, difference, to_state
 from core.weights.witness import Fit, Space, candidates, layouts_to_try, search
@@ -107,6 +108,8 @@ def _write(arguments: argparse.Namespace, port: Port, out: Path) -> bool:
         encoder_activation=getattr(port.model.encoder, "activation", None),
         hidden=modules.get("head.hidden"),
         head=modules["head"],
+        ngrams=port.model.ngrams,
+        ngram_inputs=port.model.encoder_inputs - port.model.embedding.output_size,
     )
     read_again = convert(writer.read_state(out), writer.LINEAR_LAYOUT, again)
     changed = difference(port, read_again, with_pad_row=kind != weight_files.NEUTRAL)
@@ -125,7 +128,8 @@ def _claim_conversion(arguments: argparse.Namespace, port: Port, sides: Sides) -
     console.print(f"[green]converted {len(port.rows)} arrays[/]: {literal(computed)}")
     record = record_of(arguments)
     if record is not None and not (arguments.pooling or arguments.activation or arguments.encoder_activation):
-        console.print(f"the model is that of {literal(str(record))}")
+        what = "model" if read_experiment(record).model.ngrams is None else "network"
+        console.print(f"the {what} is that of {literal(str(record))}")
     else:
         console.print(f"not checked: {literal(NOT_CHECKED)}")
 

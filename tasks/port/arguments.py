@@ -8,6 +8,7 @@ from pathlib import Path
 
 from backends import weight_files
 from core.errors import UserError
+from core.models.model import check_network
 from core.spec.experiment import read_experiment
 from core.weights.choices import Choices, classifier_head
 from core.weights.finders_head import MAX_MEAN, OTHER_LAYOUT
@@ -37,6 +38,9 @@ def parse(argv: list[str]) -> argparse.Namespace:
         raise UserError(f"{arguments.source}: no such file")
     if arguments.against and arguments.logits:
         raise UserError("--against and --logits: give one of them")
+    record = record_of(arguments)
+    if record is not None:
+        check_network(read_experiment(record).model)
     if arguments.layers and (arguments.against or arguments.logits):
         raise UserError("--layers with --against or --logits: give one of them, as --layers builds no whole model")
     return arguments
@@ -69,12 +73,19 @@ def choices_of(arguments: argparse.Namespace) -> Choices:
         return choices
     model = read_experiment(record).model
     head = classifier_head(model, str(record))
+    joined = model.encoder_inputs - model.embedding.output_size
+    if joined and (arguments.against or arguments.logits):
+        raise UserError(
+            f"{record}: the network reads values of n-grams, which --against and --logits do not give: omit them"
+        )
     fact("spec", f"pooling and activation from {record}, unless given")
     return dataclasses.replace(
         choices,
         pooling=choices.pooling or head.pooling,
         activation=choices.activation or head.activation,
         encoder_activation=choices.encoder_activation or getattr(model.encoder, "activation", None),
+        ngrams=model.ngrams,
+        ngram_inputs=joined,
     )
 
 

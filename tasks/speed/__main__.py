@@ -26,7 +26,8 @@ from core.files import write_json_atomic
 from core.models.encoders.recurrent import FRAMEWORK_CELLS
 from core.plots.speed import draw_speed
 from core.spec.experiment import Experiment, replace
-from core.train.prepare_data import absolute_source, fitted, read_data
+from core.train.ngrams import read_with_ngrams
+from core.train.prepare_data import absolute_source, fitted
 from core.train.run_folder import RunFolder
 from tasks.cli.console import DataProgress, Parser, bar, console, errors, fact, launch
 from tasks.cli.paths import cache_folder, new_name
@@ -181,7 +182,7 @@ def _step_data(name: str, plan: Plan, arguments: argparse.Namespace, folder: Pat
     changes = {"training.dtype": plan.dtype, "data.source": arguments.data}
     experiment = absolute_source(replace(recipe(name), changes))
     with DataProgress() as progress:
-        data, _ = read_data(experiment, cache_folder(arguments.cache_dir), progress=progress)
+        data = read_with_ngrams(experiment, cache_folder(arguments.cache_dir), progress)
     training, file = experiment.training, folder / name
     order = epoch_order(data.train.lengths, training, 0)
     file.write_bytes(pickle.dumps((data.train, list(islice(cycle(order), plan.step_rounds + 1)))))

@@ -36,6 +36,7 @@ from tasks.parity.table import grouped, worst
 from tasks.parity.training_cases import PARITY_SPEC, SMALLER, TRAINING, every_feature, with_unequal_weights
 from tasks.parity.words import WORD_CASES, WORD_RUNS
 from tests.conftest import INSTALLED, each_backend, make_dataset, make_reviews, needs_both, one_line
+from tests.ngram_texts import prepared_of, with_ngrams_of
 from tests.parity.recorded import hold
 
 VOCAB = 20
@@ -83,6 +84,9 @@ def with_tags(dataset: Dataset, rng) -> Dataset:
 
 def on_its_data(experiment: Experiment, data) -> tuple:
     """Return the spec and its data sets: small texts, or the pairs that an encoder-decoder generates."""
+    if experiment.model.ngrams is not None:
+        _, with_ngrams = with_ngrams_of(experiment, prepared_of(*data))
+        return experiment, with_ngrams.train, with_ngrams.dev
     if experiment.data.kind != "pairs":
         return experiment, *data
     prepared, _ = read_data(experiment, Path("unused"))

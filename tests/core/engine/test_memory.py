@@ -9,7 +9,15 @@ from core import spec
 from core.engine import memory
 from core.engine.devices import Gpu
 from core.engine.executor import Executor
-from core.engine.memory import Limit, amount, check_memory, device_limit, host_limit, training_need
+from core.engine.memory import (
+    Limit,
+    amount,
+    check_memory,
+    check_ngram_memory,
+    device_limit,
+    host_limit,
+    training_need,
+)
 from core.errors import UserError
 from core.models.model import initial_parameters
 from core.spec.data import DigitSums
@@ -138,3 +146,17 @@ def test_limit_of_a_gpu_counts_no_checkpoint():
 )
 def test_amount(size, text):
     assert amount(size) == text and memory.UNITS[0] == "bytes"
+
+
+def test_ngrams_of_a_large_data_set():
+    """Four bytes for each n of a token, beside the model."""
+    experiment = replace(Experiment(), {"model.ngrams": {"orders": 5}})
+    size = 4 * 5 * 10**9
+    rest = training_need(experiment.model, experiment.training).total
+    check_ngram_memory(experiment, Limit(size + rest, "this machine"), 10**9)
+    check_ngram_memory(experiment, None, 10**9)
+    with pytest.raises(UserError) as error:
+        check_ngram_memory(experiment, Limit(size + rest - 1, "this machine"), 10**9)
+    message = one_line(error)
+    assert "`model.ngrams.orders` 5" in message and "1,000,000,000 tokens" in message and amount(size) in message
+    check_ngram_memory(replace(experiment, {"model.ngrams.inputs": False}), Limit(1, "this machine"), 10**9)

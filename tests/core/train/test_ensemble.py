@@ -31,6 +31,7 @@ from core.train.metrics import evaluate
 from core.train.optimizer_state import moment_kinds
 from core.train.steps import steps_from as steps_alone
 from tests.conftest import INSTALLED, each_backend, make_dataset
+from tests.ngram_texts import with_ngrams_of
 from tests.pairwise import pairwise
 
 VOCAB, ROWS = 9, 21
@@ -104,6 +105,7 @@ VARIANTS = {
         "model.head.dropout": 0.3,
         "model.encoder.num_layers": 2,
     },
+    "gru, n-grams": {"model.encoder.cell": "gru", "model.ngrams": {"orders": 2}},
     "word dropout": {"training.word_dropout": 0.3},
     "scalar": {"data": {"kind": "digits"}, "model.embedding.lookup": "scalar", "model.embedding.dim": 1},
 }
@@ -117,9 +119,10 @@ def make_members(rng, variant: str, models: int = 3) -> list[Member]:
         experiment = replace(Experiment(), {**BASE, **VARIANTS[variant], "training.seed": seed})
         longest = 7 if variant == "dropout" else 5 + number
         sets = {part: make_dataset(rng, ROWS, VOCAB, longest) for part in ("train", "dev", "test")}
-        members.append(
-            Member(f"m{number}", experiment, Prepared(Vocabulary(words, [1] * VOCAB), **sets, classes=[], summary={}))
-        )
+        prepared = Prepared(Vocabulary(words, [1] * VOCAB), **sets, classes=[], summary={})
+        if experiment.model.ngrams is not None:
+            prepared = with_ngrams_of(experiment, prepared)[1]
+        members.append(Member(f"m{number}", experiment, prepared))
     return members
 
 

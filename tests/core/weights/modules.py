@@ -39,7 +39,7 @@ class OwnTorch:
         nn, encoder, head = torch.nn, model.encoder, model.head
         layer = {"srn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}[encoder.cell]
         rnn = layer(
-            model.embedding.dim,
+            model.encoder_inputs,
             encoder.hidden_size,
             encoder.num_layers,
             batch_first=True,
@@ -76,6 +76,8 @@ class OwnTorch:
         lengths = torch.from_numpy(batch.lengths)
         with torch.no_grad():
             x = getattr(self.module, self.names.embedding)(torch.from_numpy(batch.ids))
+            if batch.ngrams is not None:
+                x = torch.cat([x, torch.from_numpy(batch.ngrams.values).to(x.dtype)], dim=2)
             packed = torch.nn.utils.rnn.pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
             outputs, last = getattr(self.module, self.names.encoder)(packed)
             outputs, _ = torch.nn.utils.rnn.pad_packed_sequence(outputs, batch_first=True)
@@ -111,7 +113,7 @@ class OwnPaddle:
         try:
             self.layer = nn.Layer()
             self.layer.add_sublayer(names.embedding, nn.Embedding(model.embedding.vocab_size, model.embedding.dim))
-            rnn = layer(model.embedding.dim, encoder.hidden_size, encoder.num_layers, direction=direction)
+            rnn = layer(model.encoder_inputs, encoder.hidden_size, encoder.num_layers, direction=direction)
             self.layer.add_sublayer(names.encoder, rnn)
             if head.hidden_size:
                 self.layer.add_sublayer(
@@ -143,6 +145,8 @@ class OwnPaddle:
         lengths = paddle.to_tensor(batch.lengths)
         with paddle.no_grad():
             x = getattr(self.layer, self.names.embedding)(paddle.to_tensor(batch.ids))
+            if batch.ngrams is not None:
+                x = paddle.concat([x, paddle.to_tensor(batch.ngrams.values).astype(x.dtype)], axis=2)
             outputs, last = getattr(self.layer, self.names.encoder)(x, sequence_length=lengths)
             last = last[0] if isinstance(last, tuple) else last
             real = (paddle.arange(outputs.shape[1]) < lengths.unsqueeze(1)).unsqueeze(2)
