@@ -6,6 +6,7 @@ Arrays are as in `backends/kernels`. Results do not depend on the number of thre
 from __future__ import annotations
 
 import ctypes
+import math
 
 import numpy as np
 
@@ -14,6 +15,10 @@ from backends.kernels import arguments
 
 WIDTH = 4
 """Problems of a block: a cache line has the weights and squared ratios of one n-gram."""
+
+
+LINE = 64
+"""Bytes of a cache line."""
 
 
 class NgramPass(ctypes.Structure):
@@ -47,9 +52,9 @@ class Descent:
             raise ValueError(f"features: got n-grams outside of 0 to {self.size - 1}")
         self.width = 1 if self.columns == 1 else WIDTH
         self.blocks = -(-self.columns // self.width)
-        self.table = np.zeros((self.blocks, self.size, 2, self.width))
-        self.state = np.zeros((self.blocks, self.texts, 3, self.width))
-        self.bias = np.zeros((self.blocks, self.width))
+        self.table = _aligned(self.blocks, self.size, 2, self.width)
+        self.state = _aligned(self.blocks, self.texts, 3, self.width)
+        self.bias = _aligned(self.blocks, self.width)
         for block, columns in enumerate(self._columns()):
             used = columns.stop - columns.start
             np.square(ratios[:, columns], out=self.table[block, :, 1, :used])
@@ -93,3 +98,11 @@ class Descent:
         """Return the problems of each block."""
         starts = range(0, self.columns, self.width)
         return [slice(start, min(start + self.width, self.columns)) for start in starts]
+
+
+def _aligned(*shape: int) -> np.ndarray:
+    """Return zeros that start at a cache line: otherwise each n-gram of the table would have parts of two."""
+    size = math.prod(shape)
+    memory = np.zeros(size + LINE // 8)
+    start = -memory.ctypes.data % LINE // 8
+    return memory[start : start + size].reshape(shape)

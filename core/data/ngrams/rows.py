@@ -59,6 +59,13 @@ class Rows:
         features[places] = other.features + offset
         return Rows(features, starts)
 
+    def take(self, chosen: np.ndarray) -> Rows:
+        """Return the rows of the texts `chosen`."""
+        sizes = np.diff(self.starts)[chosen]
+        starts = np.concatenate(([0], np.cumsum(sizes)))
+        places = np.repeat(self.starts[chosen] - starts[:-1], sizes) + np.arange(starts[-1])
+        return Rows(self.features[places], starts)
+
     def sums(self, values: np.ndarray) -> np.ndarray:
         """Return the sum of `values` [F, K] over the n-grams of each text, [N, K] float64; 0 for a text without any."""
         columns = values.shape[1]
@@ -72,9 +79,12 @@ class Rows:
         return found
 
     def counts(self, groups: np.ndarray, number: int, size: int) -> np.ndarray:
-        """Return how many texts of each of `number` `groups` [N] have each of `size` n-grams, [number, size] int64."""
-        group = np.repeat(groups, np.diff(self.starts))
-        return np.bincount(group * size + self.features, minlength=number * size).reshape(number, size)
+        """Return how many texts of each of `number` `groups` [N] have each of `size` n-grams, [number, size] int32."""
+        found = np.zeros((number, size), np.int32)
+        for group in range(number):
+            own = self.take(np.flatnonzero(groups == group)).features
+            found[group] = np.bincount(own, minlength=size)
+        return found
 
 
 def _groups(bounds: np.ndarray, most: int) -> Iterator[tuple[int, int]]:
