@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from backends import kernels
 from backends.kernels.ngrams import Descent
 from core.data.ngrams.solver import LEAST, NEWTON_STEPS, START, Problem, Progress, Solver, no_progress, order_of, solve
+from core.train.setup import Setup
 
 
 @dataclass(frozen=True)
@@ -17,6 +18,13 @@ class ChosenSolver:
 
     solve: Solver
     description: str
+
+    def recorded(self, setup: Setup) -> Setup:
+        """Return a setup whose record names the solver, if n-grams were fitted."""
+        entry = setup.execution.get("ngrams", {})
+        if setup.ngrams is None and not entry:
+            return setup
+        return replace(setup, execution={**setup.execution, "ngrams": {**entry, "solver": self.description}})
 
 
 def chosen_solver() -> ChosenSolver:

@@ -12,6 +12,8 @@ import numpy as np
 from core.data.ngrams.texts import Texts
 
 ABSENT = -1
+PACKED_BITS = 63
+"""Bits of an integer that holds a key and its place."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,7 @@ def _sorted(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     Where key and place fit into one integer, sorting those takes a third of the time.
     """
     bits = max(len(keys) - 1, 1).bit_length()
-    if int(keys.max(initial=0)).bit_length() + bits > 63:
+    if int(keys.max(initial=0)).bit_length() + bits > PACKED_BITS:
         present = np.flatnonzero(keys != ABSENT)
         present = present[np.argsort(keys[present], kind="stable")]
         return keys[present], present
