@@ -19,6 +19,10 @@ MOST_VALUES = 1 << 24
 """Maximum number of values of an array [F, K] or [N, K] of K problems; more are solved in several turns."""
 MOST_WEIGHTS = 1 << 28
 """Maximum number of weights of a model."""
+TOKEN_BYTES = 48
+"""Memory that a token takes at least while a table is made, besides 4 bytes for each n."""
+WEIGHT_BYTES = 12
+"""Memory of an n-gram and class in a model: ratio, weight and count."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,7 @@ def fit(
 ) -> Fitted:
     """Fit the linear models on training texts. Both frameworks get the same arrays.
 
-    Raises UserError if there are too many n-grams for memory, or none.
+    Raises UserError if there are no n-grams, or too many for `training.memory`.
     """
     fold = folds_of(training.groups, spec.folds, seed)
     return _Fit(training, spec, fold, int(fold.max()) + 1).run(seed, solver, progress)
@@ -77,16 +81,18 @@ class _Fit:
     def __init__(self, training: LabeledTexts, spec: Ngrams, fold: np.ndarray, folds: int) -> None:
         self.training, self.spec, self.fold, self.folds = training, spec, fold, folds
         self.columns = columns_of(training.classes)
-        self.tokens, self.characters, self.rows = _tables(training.texts, spec)
+        self.tokens, self.characters, self.rows = _tables(training.texts, spec, training.memory)
         self.size = len(self.tokens or ()) + len(self.characters or ())
         if self.size == 0:
             raise UserError(
                 f"no n-gram occurs in {spec.min_texts} training texts: lower model.ngrams.min_texts, or use more texts"
             )
-        if self.size * self.columns > MOST_WEIGHTS:
+        together, memory = min(self.size * self.columns * (folds + 1), MOST_VALUES), training.memory
+        need = WEIGHT_BYTES * self.size * self.columns + 8 * 4 * together  # ratios, squares and weights of a turn
+        if self.size * self.columns > MOST_WEIGHTS or (memory is not None and need > memory):
             raise UserError(
-                f"{self.size:,} n-grams of {self.columns:,} classes do not fit into memory:"
-                f" set a higher model.ngrams.min_texts"
+                f"{self.size:,} n-grams of {self.columns:,} classes take {_gib(need)} or more and do not fit into"
+                " memory: set a higher model.ngrams.min_texts"
             )
         in_fold = self.rows.counts(fold, max(folds, 1), self.size)
         self.whole = in_fold.sum(axis=0)
@@ -149,14 +155,34 @@ def _part(progress: Progress, turn: int, turns: int) -> Progress:
     return lambda done, total: progress(turn * total + done, turns * total)
 
 
-def _tables(texts: Texts, spec: Ngrams) -> tuple[NgramTable | None, NgramTable | None, Rows]:
+def _check_tokens(field: str, orders: int, texts: Texts, memory: int | None) -> None:
+    """Raise UserError if a table of the n-grams of texts does not fit into memory."""
+    tokens = len(texts.ids)
+    need = tokens * (TOKEN_BYTES + 4 * orders)
+    if memory is not None and need > memory:
+        raise UserError(
+            f"{field} {orders}: n-grams of {len(texts):,} texts with {tokens:,} units take at least {_gib(need)} of"
+            f" memory, got {_gib(memory)}: set a lower data.train_limit"
+        )
+
+
+def _gib(size: int) -> str:
+    return f"{size / 2**30:.1f} GiB"
+
+
+def _tables(texts: Texts, spec: Ngrams, memory: int | None) -> tuple[NgramTable | None, NgramTable | None, Rows]:
     """Return the tables of tokens and of characters, and the n-grams of the texts."""
     tables: list[NgramTable | None] = []
     rows: Rows | None = None
-    for orders, own in ((spec.orders, texts), (spec.characters, texts.characters() if spec.characters else texts)):
+    for field, orders in (("orders", spec.orders), ("characters", spec.characters)):
         if not orders:
             tables.append(None)
             continue
+        _check_tokens(f"model.ngrams.{field}", orders, texts, memory)
+        own = texts
+        if field == "characters":
+            own = texts.characters()
+            _check_tokens(f"model.ngrams.{field}", orders, own, memory)
         table, numbers = build_table(own, orders, spec.min_texts)
         found = Rows.of(numbers, own.numbers, len(own), len(table))
         rows = found if rows is None else rows.joined(found, len(tables[0] or ()))
