@@ -88,7 +88,8 @@ def _kept(offsets: np.ndarray, text: Text) -> np.ndarray:
     """Return which tokens are kept where texts are truncated, [T] bool."""
     kept = np.ones(offsets[-1], dtype=bool)
     for number in np.flatnonzero(np.diff(offsets) > text.max_length):
-        places = np.arange(offsets[number], offsets[number + 1])
+        start, stop = offsets[number : number + 2].tolist()
+        places = np.arange(start, stop)
         kept[places] = False
         kept[truncate(places, text)] = True
     return kept
