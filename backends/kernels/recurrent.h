@@ -92,6 +92,19 @@ struct WordNoise {
     int32_t* targets;            // [count, 1 + K]
 };
 
+// Problem of `ngrams.cpp`; mirrored by the class of the same name in `ngrams.py`. Linear models lie in blocks of `width`.
+struct NgramPass {
+    int64_t threads, texts, size, blocks, width;   // `size`: n-grams; `width`: 1 or 4
+    int64_t newton_steps;
+    double cost, least;        // C, and the least distance of a dual variable from 0 and from C
+    const int64_t* order;      // [texts]
+    const int64_t* starts;     // [texts + 1]: text n has the n-grams features[starts[n]] to features[starts[n + 1]]
+    const int32_t* features;   // (excluded), each 0 .. size - 1
+    double* table;             // [blocks, size, 2, width]: weight * ratio, and ratio^2
+    double* state;             // [blocks, texts, 3, width]: scale, sign, and dual variable
+    double* bias;              // [blocks, width]
+};
+
 // Builds of the arithmetic for one instruction set and number type. False: interrupted.
 struct TrainingBuild {
     bool (*sum_rows)(const RowSums&);
@@ -102,6 +115,9 @@ struct TrainingBuild {
 struct WordBuild {
     bool (*train)(const WordSteps&);
     bool (*noise)(const WordNoise&);
+};
+struct NgramBuild {
+    bool (*pass)(const NgramPass&);
 };
 struct Build {
     size_t (*saved_bytes)(const Problem&, int64_t tokens);

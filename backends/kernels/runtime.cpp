@@ -25,15 +25,18 @@ extern "C" {
 Build seqtwin_build_avx512(bool float64);
 TrainingBuild seqtwin_training_avx512(bool float64);
 WordBuild seqtwin_words_avx512(bool float64);
+NgramBuild seqtwin_ngrams_avx512();
 #endif
 #ifdef SEQTWIN_AVX2
 Build seqtwin_build_avx2(bool float64);
 TrainingBuild seqtwin_training_avx2(bool float64);
 WordBuild seqtwin_words_avx2(bool float64);
+NgramBuild seqtwin_ngrams_avx2();
 #endif
 Build seqtwin_build_portable(bool float64);
 TrainingBuild seqtwin_training_portable(bool float64);
 WordBuild seqtwin_words_portable(bool float64);
+NgramBuild seqtwin_ngrams_portable();
 }
 
 namespace seqtwin {
@@ -303,6 +306,15 @@ WordBuild word_build(bool float64) {
 #endif
     return seqtwin_words_portable(float64);
 }
+NgramBuild ngram_build() {
+#if defined(SEQTWIN_AVX512)
+    if (target() == 2) return seqtwin_ngrams_avx512();
+#endif
+#if defined(SEQTWIN_AVX2)
+    if (target() == 1) return seqtwin_ngrams_avx2();
+#endif
+    return seqtwin_ngrams_portable();
+}
 
 template <class Q> int run(const Q& q, bool (*how)(const Q&)) {
     Call call;
@@ -411,6 +423,7 @@ int seqtwin_adam_rows(const AdamRows* q) { return seqtwin::run(*q, seqtwin::trai
 int seqtwin_pool(const Pooling* q) { return seqtwin::run(*q, seqtwin::training_build(q->float64).pool); }
 int seqtwin_word_steps(const WordSteps* q) { return seqtwin::run(*q, seqtwin::word_build(q->float64).train); }
 int seqtwin_word_noise(const WordNoise* q) { return seqtwin::run(*q, seqtwin::word_build(false).noise); }
+int seqtwin_ngram_pass(const NgramPass* q) { return seqtwin::run(*q, seqtwin::ngram_build().pass); }
 int seqtwin_unpool(const Pooling* q) { return seqtwin::run(*q, seqtwin::training_build(q->float64).unpool); }
 
 void* seqtwin_take(size_t bytes) {

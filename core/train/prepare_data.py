@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 from core.batch import Ragged
@@ -13,6 +14,7 @@ from core.data.sources import digit_sums, pairs
 from core.data.sources.tagged import open_tagged
 from core.data.tagged_corpus import prepare_tagged, read_corpus
 from core.data.tokenizers import segmenter
+from core.engine.memory import host_limit
 from core.errors import UserError
 from core.files import user_path
 from core.models.heads.decoder import DecoderHead
@@ -64,7 +66,15 @@ def read_data(
         raise UserError(f"{source.description}: {wanted[1]}")
     prepared = prepare(corpus, experiment.data, experiment.text, experiment.known_classes)
     record = {"kind": source.kind, "description": source.description, "fingerprint": source.fingerprint}
-    return prepared, {**record, **prepared.summary}
+    return with_memory_limit(prepared), {**record, **prepared.summary}
+
+
+def with_memory_limit(prepared: Prepared) -> Prepared:
+    """Return the data with complete texts that know how much memory a fit of their n-grams may take."""
+    whole, limit = prepared.whole, host_limit()
+    if whole is None or limit is None:
+        return prepared
+    return dataclasses.replace(prepared, whole=lambda part: dataclasses.replace(whole(part), memory=limit.size))
 
 
 def fitted(experiment: Experiment, prepared: Prepared) -> Experiment:

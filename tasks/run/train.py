@@ -14,6 +14,7 @@ from core.errors import UserError
 from core.plots.curves import draw_curves
 from core.plots.gradients import draw_gradients
 from core.spec.experiment import Experiment
+from core.train.ngrams import NGRAMS
 from core.train.record import Run, create_run, reopen_run
 from core.train.results import evaluate_best, summarize_run
 from core.train.run_folder import RECORD, RunFolder
@@ -25,6 +26,7 @@ from tasks.cli.console import INTERRUPTED, DataProgress, TrainingDisplay, consol
 from tasks.cli.paths import new_name, quoted
 from tasks.cli.terminal import literal
 from tasks.run import event_files
+from tasks.run.ngram_solver import chosen_solver
 from tasks.run.present import presenter
 from tasks.run.present.pictures import draw_or_note
 from tasks.run.signals import stop_signals
@@ -57,8 +59,10 @@ def start(task: Task, experiment: Experiment, options: TrainOptions) -> int:
     trained = trained_vectors(worker, experiment, options.cache) if experiment.words else None
     if experiment.words and trained is None:
         return INTERRUPTED
+    solver = chosen_solver()
     with DataProgress() as progress:
-        setup = prepare_start(experiment, path, group, Inputs(options.cache, trained, progress))
+        setup = prepare_start(experiment, path, group, Inputs(options.cache, trained, progress, solver.solve))
+    setup = solver.recorded(setup)
     engine = worker.engine(setup)
     run = create_run(path, setup, worker.record(), group)
     with _held(path, group.rank):
@@ -79,8 +83,11 @@ def resume(task: Task, path: str, options: TrainOptions) -> int:
         trained = trained_vectors(worker, stopped.experiment, options.cache) if needed else None
         if needed and trained is None:
             return INTERRUPTED
+        solver = chosen_solver()
         with DataProgress() as progress:
-            setup = prepare_resume(stopped, group, Inputs(options.cache, trained, progress))
+            setup = prepare_resume(stopped, group, Inputs(options.cache, trained, progress, solver.solve))
+        if stopped.checkpoint is None and not (folder.path / NGRAMS).exists():
+            setup = solver.recorded(setup)
         engine = worker.engine(setup)
         run = reopen_run(stopped.folder, setup, worker.record(), group)
         return _run(task, run, engine, group, options)

@@ -31,6 +31,7 @@ int seqtwin_pool(const Pooling* q);
 int seqtwin_unpool(const Pooling* q);
 int seqtwin_word_steps(const WordSteps* q);
 int seqtwin_word_noise(const WordNoise* q);
+int seqtwin_ngram_pass(const NgramPass* q);
 void* seqtwin_take(size_t bytes);
 void seqtwin_give_back(void* memory);
 void __lsan_do_leak_check() __attribute__((weak));  // there under AddressSanitizer
@@ -191,7 +192,7 @@ private:
     }
 };
 
-// The rest of a training step, in sizes of its own: the gradient of word vectors and Adam on them, pooling, word2vec.
+// The rest of a training step, in sizes of its own: the gradient of word vectors and Adam on them, pooling, word2vec, n-grams.
 template <class T> std::vector<T> numbers(Random& random, int64_t size) {
     std::vector<T> made;  // of exactly this size, as all that is reserved at once
     made.reserve(size);
@@ -259,12 +260,39 @@ template <class T> std::vector<T> word_steps(Random random, int64_t threads) {
     return in;
 }
 
+// Two passes of the linear models of n-grams, over texts of which some have none.
+template <class T> std::vector<T> ngram_passes(Random random, int64_t threads) {
+    int64_t texts = between(random, 1, 30), size = between(random, 1, 40), width = between(random, 0, 1) ? 4 : 1;
+    int64_t blocks = between(random, 1, 4);
+    std::vector<int64_t> order(texts), starts(1, 0);
+    std::vector<int32_t> features;
+    for (int64_t n = 0; n < texts; n++) {
+        order[n] = texts - 1 - n;
+        for (int64_t f = between(random, 0, 3); f < size; f += between(random, 1, 9)) features.push_back(int32_t(f));
+        if (n % 7 == 3) features.resize(starts.back());
+        starts.push_back(int64_t(features.size()));
+    }
+    auto table = numbers<double>(random, blocks * size * 2 * width), bias = numbers<double>(random, blocks * width);
+    std::vector<double> state;
+    for (int64_t n = 0; n < blocks * texts; n++)
+        for (int64_t kind = 0; kind < 3; kind++)
+            for (int64_t k = 0; k < width; k++)
+                state.push_back(kind == 1 ? double(between(random, -1, 1)) : kind == 0 ? 0.3 : 0.01);
+    NgramPass q{threads, texts,        size,          blocks,          width,        2,            10.0,
+                1e-11,   order.data(), starts.data(), features.data(), table.data(), state.data(), bias.data()};
+    for (int pass = 0; pass < 2; pass++)
+        if (seqtwin_ngram_pass(&q) != 0) std::abort();
+    for (auto* more : {&state, &bias}) table.insert(table.end(), more->begin(), more->end());
+    return std::vector<T>(table.begin(), table.end());
+}
+
 template <class T> void rest_of_a_step(Random& random) {
-    for (int which = 0; which < 4; which++) {
+    for (int which = 0; which < 5; which++) {
         std::vector<T> first;
         for (int64_t threads = 1; threads <= 3; threads++) {  // each gets a copy of `random`: the same problem
             auto found = which == 0   ? embedding_step<T>(random, threads)
                          : which == 3 ? word_steps<T>(random, threads)
+                         : which == 4 ? ngram_passes<T>(random, threads)
                                       : pooling<T>(random, threads, which == 1);
             for (T value : found)
                 if (std::isnan(value)) std::printf("a result that was not written, %d\n", which), std::exit(1);

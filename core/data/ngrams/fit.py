@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,10 +15,14 @@ from core.errors import UserError
 from core.models.ngrams import Ngrams, columns_of
 from core.rng import generator
 
-MOST_VALUES = 1 << 25
-"""Maximum number of values of an array [F, columns] in a fit; more classes are fitted in several turns."""
+MOST_VALUES = 1 << 24
+"""Maximum number of values of an array [F, K] or [N, K] of K problems; more are solved in several turns."""
 MOST_WEIGHTS = 1 << 28
 """Maximum number of weights of a model."""
+TOKEN_BYTES = 48
+"""Memory that a token takes at least while a table is made, besides 4 bytes for each n."""
+WEIGHT_BYTES = 12
+"""Memory of an n-gram and class in a model: ratio, weight and count."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ def fit(
 ) -> Fitted:
     """Fit the linear models on training texts. Both frameworks get the same arrays.
 
-    Raises UserError if there are too many n-grams for memory, or none.
+    Raises UserError if there are no n-grams, or too many for `training.memory`.
     """
     fold = folds_of(training.groups, spec.folds, seed)
     return _Fit(training, spec, fold, int(fold.max()) + 1).run(seed, solver, progress)
@@ -78,62 +81,73 @@ class _Fit:
     def __init__(self, training: LabeledTexts, spec: Ngrams, fold: np.ndarray, folds: int) -> None:
         self.training, self.spec, self.fold, self.folds = training, spec, fold, folds
         self.columns = columns_of(training.classes)
-        self.tokens, self.characters, self.rows = _tables(training.texts, spec)
+        self.tokens, self.characters, self.rows = _tables(training.texts, spec, training.memory)
         self.size = len(self.tokens or ()) + len(self.characters or ())
         if self.size == 0:
             raise UserError(
                 f"no n-gram occurs in {spec.min_texts} training texts: lower model.ngrams.min_texts, or use more texts"
             )
-        if self.size * self.columns > MOST_WEIGHTS:
+        together, memory = min(self.size * self.columns * (folds + 1), MOST_VALUES), training.memory
+        need = WEIGHT_BYTES * self.size * self.columns + 8 * 4 * together  # ratios, squares and weights of a turn
+        if self.size * self.columns > MOST_WEIGHTS or (memory is not None and need > memory):
             raise UserError(
-                f"{self.size:,} n-grams of {self.columns:,} classes do not fit into memory:"
-                f" set a higher model.ngrams.min_texts"
+                f"{self.size:,} n-grams of {self.columns:,} classes take {_gib(need)} or more and do not fit into"
+                " memory: set a higher model.ngrams.min_texts"
             )
-        self.counts = self.rows.counts(training.labels, training.classes, self.size)
-        self.in_fold = self.rows.counts(fold, max(folds, 1), self.size)
+        in_fold = self.rows.counts(fold, max(folds, 1), self.size)
+        self.whole = in_fold.sum(axis=0)
+        self.without = [self.whole - in_fold[number] for number in range(folds)]
+        """Of every fold: how many texts of the others have each n-gram, [F]."""
 
     def run(self, seed: int, solver: Solver, progress: Progress) -> Fitted:
         """Solve all problems, as many at a time as memory allows."""
-        rows, texts = self.rows, len(self.rows)
+        rows, training, models = self.rows, self.training, self.folds + 1
+        texts, tokens = len(rows), len(self.tokens or ())
         ratios, weights = (np.empty((self.size, self.columns), np.float32) for _ in range(2))
         bias, logits = np.empty(self.columns, np.float32), np.empty((texts, self.columns), np.float32)
-        models = self.folds + 1
-        together = max(MOST_VALUES // (self.size * models), 1)
-        turns = [range(start, min(start + together, self.columns)) for start in range(0, self.columns, together)]
-        for turn, chosen in enumerate(turns):
-            pairs = [pair for column in chosen for pair in self._problems(column)]
-            stacked = np.stack([own for own, _ in pairs], axis=1)
-            signs = np.stack([own for _, own in pairs], axis=1).astype(np.int8)
-            problem = Problem(rows, stacked, scales_of(rows, stacked), signs, self.spec.cost)
-            done, total = turn * self.spec.passes, len(turns) * self.spec.passes
-            solved, constants = solver(
-                problem,
-                self.spec.passes,
-                seed,
-                lambda passed, _, done=done, total=total: progress(done + passed, total),
-            )
-            scores = problem.scales * rows.sums(solved) + constants
+        per_token = np.empty((tokens, training.classes), np.float32)
+        for turn, chosen in enumerate(turns := self._turns()):
+            stacked = np.empty((self.size, len(chosen) * models))
+            signs = np.empty((texts, len(chosen) * models), np.int8)
             for place, column in enumerate(chosen):
-                last = place * models + self.folds
-                ratios[:, column], weights[:, column], bias[column] = stacked[:, last], solved[:, last], constants[last]
+                own = slice(place * models, (place + 1) * models)
+                counts = self._problems(column, stacked[:, own], signs[:, own])[:tokens]
+                per_token[:, 1 if self.columns == 1 else column] = counts
+                if self.columns == 1:
+                    per_token[:, 0] = self.whole[:tokens] - counts
+            scales = scales_of(rows, stacked)
+            last = slice(self.folds, None, models)
+            ratios[:, chosen.start : chosen.stop] = stacked[:, last]
+            problem = Problem(rows, stacked, scales, signs, self.spec.cost)
+            solved, constants = solver(problem, self.spec.passes, seed, _part(progress, turn, len(turns)))
+            weights[:, chosen.start : chosen.stop], bias[chosen.start : chosen.stop] = solved[:, last], constants[last]
+            scores = scales * rows.sums(solved) + constants
+            for place, column in enumerate(chosen):
                 logits[:, column] = scores[np.arange(texts), place * models + self.fold]
-        classes = self.training.classes
-        per_token = np.ascontiguousarray(self.counts[:, : len(self.tokens or ())].T, dtype=np.float32)
-        per_class = np.bincount(self.training.labels, minlength=classes).astype(np.float32)
+        per_class = np.bincount(training.labels, minlength=training.classes).astype(np.float32)
         model = NgramModel(self.spec, self.tokens, self.characters, ratios, weights, bias, per_token, per_class)
         return Fitted(model, logits)
 
-    def _problems(self, column: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yield the ratios [F] and signs [N] of one class, without each fold and at last with all texts."""
-        positive = 1 if self.columns == 1 else column
-        own = self.training.labels == positive
-        whole, counts = self.in_fold.sum(axis=0), self.counts[positive]
-        group = np.where(own, self.fold, self.folds)
-        own_in_fold = self.rows.counts(group, self.folds + 1, self.size)
+    def _turns(self) -> list[range]:
+        """Return the classes that are solved at a time."""
+        together = max(MOST_VALUES // (max(self.size, len(self.rows)) * (self.folds + 1)), 1)
+        return [range(start, min(start + together, self.columns)) for start in range(0, self.columns, together)]
+
+    def _problems(self, column: int, ratios: np.ndarray, signs: np.ndarray) -> np.ndarray:
+        """Write the ratios [F, models] and signs [N, models] of one class, and return its texts' counts [F].
+
+        There is a model without each fold, and at last one of all texts.
+        """
+        own = self.training.labels == (1 if self.columns == 1 else column)
+        mine = np.flatnonzero(own)
+        in_fold = self.rows.take(mine).counts(self.fold[mine], max(self.folds, 1), self.size)
+        counts = in_fold.sum(axis=0)
+        signs[:] = np.where(own, 1, -1)[:, None]
         for fold in range(self.folds):
-            ratios = log_ratios(counts - own_in_fold[fold], whole - self.in_fold[fold], self.spec)
-            yield ratios, np.where(self.fold == fold, 0, np.where(own, 1, -1))
-        yield log_ratios(counts, whole, self.spec), np.where(own, 1, -1)
+            ratios[:, fold] = log_ratios(counts - in_fold[fold], self.without[fold], self.spec)
+            signs[self.fold == fold, fold] = 0
+        ratios[:, self.folds] = log_ratios(counts, self.whole, self.spec)
+        return counts
 
 
 def _part(progress: Progress, turn: int, turns: int) -> Progress:
@@ -141,14 +155,34 @@ def _part(progress: Progress, turn: int, turns: int) -> Progress:
     return lambda done, total: progress(turn * total + done, turns * total)
 
 
-def _tables(texts: Texts, spec: Ngrams) -> tuple[NgramTable | None, NgramTable | None, Rows]:
+def _check_tokens(field: str, orders: int, texts: Texts, memory: int | None) -> None:
+    """Raise UserError if a table of the n-grams of texts does not fit into memory."""
+    tokens = len(texts.ids)
+    need = tokens * (TOKEN_BYTES + 4 * orders)
+    if memory is not None and need > memory:
+        raise UserError(
+            f"{field} {orders}: n-grams of {len(texts):,} texts with {tokens:,} units take at least {_gib(need)} of"
+            f" memory, got {_gib(memory)}: set a lower data.train_limit"
+        )
+
+
+def _gib(size: int) -> str:
+    return f"{size / 2**30:.1f} GiB"
+
+
+def _tables(texts: Texts, spec: Ngrams, memory: int | None) -> tuple[NgramTable | None, NgramTable | None, Rows]:
     """Return the tables of tokens and of characters, and the n-grams of the texts."""
     tables: list[NgramTable | None] = []
     rows: Rows | None = None
-    for orders, own in ((spec.orders, texts), (spec.characters, texts.characters() if spec.characters else texts)):
+    for field, orders in (("orders", spec.orders), ("characters", spec.characters)):
         if not orders:
             tables.append(None)
             continue
+        _check_tokens(f"model.ngrams.{field}", orders, texts, memory)
+        own = texts
+        if field == "characters":
+            own = texts.characters()
+            _check_tokens(f"model.ngrams.{field}", orders, own, memory)
         table, numbers = build_table(own, orders, spec.min_texts)
         found = Rows.of(numbers, own.numbers, len(own), len(table))
         rows = found if rows is None else rows.joined(found, len(tables[0] or ()))

@@ -56,26 +56,40 @@ class NgramModel:
         For training texts, `logits` [N, K] are those of the fold that did not see them, and `labels` [N] their classes,
         which are taken out of the counts.
         """
+        found = None if self.tokens is None else self.tokens.find(texts)
         if logits is None:
-            logits = self.logits(self.rows(texts))
+            logits = self.logits(rows_of(texts, self.tokens, self.characters, found))
         numbers = None
-        if self.spec.inputs and self.tokens is not None:
-            offsets = texts.offsets
-            kept = [truncate(np.arange(offsets[n], offsets[n + 1]), text) for n in range(len(texts))]
-            numbers = self.tokens.find(texts)[np.concatenate(kept)]
+        if self.spec.inputs and found is not None:
+            numbers = found[_kept(texts.offsets, text)]
         return NgramFeatures(self.spec, logits, numbers, self.counts, self.per_class, labels)
 
 
-def rows_of(texts: Texts, tokens: NgramTable | None, characters: NgramTable | None) -> Rows:
-    """Return the n-grams of texts, those of tokens first."""
-    found = []
-    for table, own in ((tokens, texts), (characters, None if characters is None else texts.characters())):
-        if table is not None and own is not None:
-            found.append(Rows.of(table.find(own), own.numbers, len(own), len(table)))
-    return found[0] if len(found) == 1 else found[0].joined(found[1], len(tokens or ()))
+def rows_of(
+    texts: Texts, tokens: NgramTable | None, characters: NgramTable | None, found: np.ndarray | None = None
+) -> Rows:
+    """Return the n-grams of texts, those of tokens first; `found` [T, orders] is what `tokens.find` returns."""
+    rows = []
+    if tokens is not None:
+        rows.append(Rows.of(tokens.find(texts) if found is None else found, texts.numbers, len(texts), len(tokens)))
+    if characters is not None:
+        own = texts.characters()
+        rows.append(Rows.of(characters.find(own), own.numbers, len(own), len(characters)))
+    return rows[0] if len(rows) == 1 else rows[0].joined(rows[1], len(tokens or ()))
 
 
 def scales_of(rows: Rows, ratios: np.ndarray) -> np.ndarray:
     """Return the factors [N, K] that make every row of ratios [F, K] of length 1; 0 for a text without n-grams."""
     squares = rows.sums(ratios.astype(np.float64) ** 2)
     return np.where(squares > 0.0, 1.0 / np.sqrt(np.where(squares > 0.0, squares, 1.0)), 0.0)
+
+
+def _kept(offsets: np.ndarray, text: Text) -> np.ndarray:
+    """Return which tokens are kept where texts are truncated, [T] bool."""
+    kept = np.ones(offsets[-1], dtype=bool)
+    for number in np.flatnonzero(np.diff(offsets) > text.max_length):
+        start, stop = offsets[number : number + 2].tolist()
+        places = np.arange(start, stop)
+        kept[places] = False
+        kept[truncate(places, text)] = True
+    return kept

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-BLOCK = 1 << 22
-"""Entries that are gathered at a time, which limits the memory of a sum."""
+BLOCK = 1 << 20
+"""Values that are gathered at a time, which limits the memory of a sum."""
+TOKENS = 1 << 18
+"""Tokens that are sorted at a time."""
 
 
 @dataclass(frozen=True)
@@ -26,13 +29,19 @@ class Rows:
 
         `numbers` [T, orders]: n-grams that end at each token, negative ones if absent; `texts` [T]: their texts.
         """
-        present = numbers >= 0
-        pairs = (texts[:, None] * size + numbers)[present]
-        pairs.sort()
-        pairs = pairs[np.concatenate(([True], pairs[1:] != pairs[:-1]))] if len(pairs) else pairs
-        text, feature = np.divmod(pairs, max(size, 1))
-        starts = np.concatenate(([0], np.cumsum(np.bincount(text, minlength=count))))
-        return cls(feature.astype(np.int32), starts.astype(np.int64))
+        bounds = np.searchsorted(texts, np.arange(count + 1))
+        features, sizes = [np.zeros(0, np.int32)], np.zeros(count, np.int64)
+        # A few texts at a time: the sort then stays in the cache, and needs little memory.
+        for first, last in _groups(bounds, TOKENS):
+            own = slice(bounds[first], bounds[last])
+            pairs = ((texts[own, None] - first) * size + numbers[own])[numbers[own] >= 0]
+            pairs.sort()
+            if len(pairs):
+                pairs = pairs[np.concatenate(([True], pairs[1:] != pairs[:-1]))]
+                text, feature = np.divmod(pairs, size)
+                sizes[first:last] = np.bincount(text, minlength=last - first)
+                features.append(feature.astype(np.int32))
+        return cls(np.concatenate(features), np.concatenate(([0], np.cumsum(sizes))))
 
     def __len__(self) -> int:
         return len(self.starts) - 1
@@ -50,21 +59,41 @@ class Rows:
         features[places] = other.features + offset
         return Rows(features, starts)
 
+    def take(self, chosen: np.ndarray) -> Rows:
+        """Return the rows of the texts `chosen`."""
+        sizes = np.diff(self.starts)[chosen]
+        starts = np.concatenate(([0], np.cumsum(sizes)))
+        places = np.repeat(self.starts[chosen] - starts[:-1], sizes) + np.arange(starts[-1])
+        return Rows(self.features[places], starts)
+
     def sums(self, values: np.ndarray) -> np.ndarray:
         """Return the sum of `values` [F, K] over the n-grams of each text, [N, K] float64; 0 for a text without any."""
-        found = np.zeros((len(self), values.shape[1]))
-        sizes = np.diff(self.starts)
-        rows = np.flatnonzero(sizes)
-        ends = np.cumsum(sizes[rows])
-        cuts = np.searchsorted(ends, np.arange(BLOCK, ends[-1] + BLOCK, BLOCK)) + 1 if len(rows) else []
-        for block in np.split(rows, np.unique(np.minimum(cuts, len(rows)))):
-            if len(block):
-                start, stop = self.starts[block[0]], self.starts[block[-1] + 1]
-                gathered = values[self.features[start:stop]].astype(np.float64, copy=False)
-                found[block] = np.add.reduceat(gathered, self.starts[block] - start, axis=0)
+        columns = values.shape[1]
+        found = np.zeros((len(self), columns))
+        rows = np.flatnonzero(np.diff(self.starts))
+        bounds = np.append(self.starts[rows], self.starts[-1])
+        for first, last in _groups(bounds, max(BLOCK // max(columns, 1), 1)):
+            start, stop = bounds[first], bounds[last]
+            gathered = values[self.features[start:stop]].astype(np.float64, copy=False)
+            found[rows[first:last]] = np.add.reduceat(gathered, bounds[first:last] - start, axis=0)
         return found
 
     def counts(self, groups: np.ndarray, number: int, size: int) -> np.ndarray:
-        """Return how many texts of each of `number` `groups` [N] have each of `size` n-grams, [number, size] int64."""
-        group = np.repeat(groups, np.diff(self.starts))
-        return np.bincount(group * size + self.features, minlength=number * size).reshape(number, size)
+        """Return how many texts of each of `number` `groups` [N] have each of `size` n-grams, [number, size] int32."""
+        found = np.zeros((number, size), np.int32)
+        for group in range(number):
+            own = self.take(np.flatnonzero(groups == group)).features
+            found[group] = np.bincount(own, minlength=size)
+        return found
+
+
+def _groups(bounds: np.ndarray, most: int) -> Iterator[tuple[int, int]]:
+    """Yield the first and last (excluded) of consecutive rows with `most` entries, or of one row with more.
+
+    Row n has the entries from `bounds[n]` to `bounds[n + 1]`.
+    """
+    first = 0
+    while first < len(bounds) - 1:
+        last = max(int(np.searchsorted(bounds, bounds[first] + most, side="right")) - 1, first + 1)
+        yield first, last
+        first = last

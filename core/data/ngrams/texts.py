@@ -60,9 +60,11 @@ class LabeledTexts:
     """Texts with their classes.
 
     `labels` [N] int64, from 0 to `classes` - 1; `groups` [N]: the film of each text, -1 if unknown.
+    `memory`: bytes that a fit may take at most, None if that is not known.
     """
 
     texts: Texts
     labels: np.ndarray
     groups: np.ndarray
     classes: int
+    memory: int | None = None
