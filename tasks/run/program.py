@@ -19,7 +19,7 @@ from tasks.cli.options import DEVICE_HELP, add_options, apply_options, given
 from tasks.cli.paths import cache_folder
 from tasks.cli.recipes import TASK_RECIPES, recipe
 from tasks.cli.streams import keep_working
-from tasks.run import both_frameworks
+from tasks.run import both_frameworks, linear
 from tasks.run.evaluate import evaluate_run
 from tasks.run.evaluators import EVALUATORS, NUMPY
 from tasks.run.predict import predict
@@ -140,8 +140,13 @@ def _train(program: Program, argv: list[str]) -> int:
     preset = first if program.preset is None else program.preset(arguments)
     base = read_experiment(arguments.config) if arguments.config else recipe(arguments.recipe or preset, task.name)
     check_task(task, base, arguments.config or "--recipe")
-    experiment = absolute_source(program.complete(apply_options(base, arguments), arguments))
+    experiment = apply_options(base, arguments)
+    if experiment.model.is_linear:
+        linear.check_options(arguments)
+    experiment = absolute_source(program.complete(experiment, arguments))
     check_task(task, experiment, "--set task")
+    if experiment.model.is_linear:
+        return linear.start(task, experiment, cache, arguments.out)
     check_memory(experiment, host_limit())
     if arguments.backend == both_frameworks.BOTH:
         return both_frameworks.start(task, experiment, options)

@@ -48,8 +48,8 @@ def describe(run: Run) -> None:
     presenter(experiment).describe(run)
     if "tokenized_by" in execution:
         fact("text", f"tokenized by {execution['tokenized_by']}{'' if experiment.text.jieba_hmm else ', HMM off'}")
-    size = parameter_count(model)
-    fact("model", f"{model.describe()}, {size:,} parameters")
+    size = "" if model.is_linear else f", {parameter_count(model):,} parameters"
+    fact("model", f"{model.describe()}{size}")
     if "vectors" in execution:
         fact("vectors", _vectors(execution["vectors"], model.embedding))
     if "word2vec" in execution:
