@@ -39,12 +39,22 @@ def with_ngrams(experiment: Experiment, prepared: Prepared, fitted: Fitted | Non
     """Return the data with the n-grams of its texts; unchanged without a fitted model."""
     if fitted is None or prepared.whole is None:
         return prepared
-    sets: dict[str, Dataset] = {}
-    for part in ("train", "dev", "test"):
-        own, dataset = prepared.whole(part), prepared.split(part)
-        known = (fitted.train_logits, own.labels) if part == "train" else (None, None)
-        sets[part] = replace(dataset, ngrams=fitted.model.features(own.texts, experiment.text, *known))
-    return replace(prepared, **sets)
+    return replace(
+        prepared, **{part: split_with_ngrams(experiment, prepared, fitted, part) for part in ("train", "dev", "test")}
+    )
+
+
+def split_with_ngrams(experiment: Experiment, prepared: Prepared, fitted: Fitted | None, part: str) -> Dataset:
+    """Return a data set with the n-grams of its texts; unchanged without a fitted model.
+
+    Training texts have the logits of the fold that did not see them.
+    """
+    dataset = prepared.split(part)
+    if fitted is None or prepared.whole is None:
+        return dataset
+    own = prepared.whole(part)
+    known = (fitted.train_logits, own.labels) if part == "train" else (None, None)
+    return replace(dataset, ngrams=fitted.model.features(own.texts, experiment.text, *known))
 
 
 def write_ngrams(folder: Path, fitted: Fitted) -> None:
