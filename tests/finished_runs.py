@@ -18,7 +18,22 @@ EACH = 24
 """Reviews per split and class: 38 train texts, 10 dev texts, 48 test texts."""
 STEPS_PER_EPOCH = 5
 TINY = (
-    *("--hidden", 8, "--embedding-dim", 8, "--max-length", 30, "--batch-size", 8, "--epochs", 6, "--lr", 0.03),
+    *(
+        "--recipe",
+        "lstm",
+        "--hidden",
+        8,
+        "--embedding-dim",
+        8,
+        "--max-length",
+        30,
+        "--batch-size",
+        8,
+        "--epochs",
+        6,
+        "--lr",
+        0.03,
+    ),
     *("--dropout", 0.2, "--dtype", "float64"),
 )
 """Options of a model that learns its reviews within a second."""

@@ -8,6 +8,7 @@ import numpy as np
 
 from backends import kernels
 from backends.engine_base import EngineBase
+from backends.paddle import adversarial
 from backends.paddle.dropout import Dropout, no_dropout, training_dropout
 from backends.paddle.fast import RowGradient
 from backends.paddle.framework import paddle
@@ -128,19 +129,29 @@ class Engine(EngineBase):
         inputs = self._place(shard)
         self._clock.start()
         dropout = training_dropout(self.training, step, shard=shard.shard, drawn=shard.masks)
-        outputs = self._model(inputs, dropout)
-        losses = self._model.head.losses(outputs, inputs, self._class_weights)
-        right = self._model.head.right(outputs, inputs).sum()
-        # The divisor is that of the full batch, as shards are summed. A substitute row has weight zero.
-        loss = losses.sum() / self._divisor(batch)
-        if shard.shard:
-            loss, right = loss * float(shard.shard.counts), right * int(shard.shard.counts)
+
+        def loss_of(outputs: dict[str, paddle.Tensor]) -> paddle.Tensor:
+            losses = self._model.head.losses(outputs, inputs, self._class_weights)
+            # The divisor is that of the full batch, as shards are summed. A substitute row has weight zero.
+            loss = losses.sum() / self._divisor(batch)
+            return loss * float(shard.shard.counts) if shard.shard else loss
+
         try:
-            loss.backward()
+            if self.training.adversarial:
+                loss, outputs = adversarial.backpropagate(
+                    self._model, inputs, dropout, loss_of, self.training.adversarial
+                )
+            else:
+                outputs = self._model(inputs, dropout)
+                loss = loss_of(outputs)
+                loss.backward()
         except OSError as error:
             # Paddle replaces exceptions within an operation's backward pass, including Ctrl-C, by OSError.
             kernels.raise_interrupt(str(error))
             raise
+        right = self._model.head.right(outputs, inputs).sum()
+        if shard.shard:
+            right = right * int(shard.shard.counts)
         self._rows = self._model.embedding.row_gradients(inputs, batch.ids, shard.shard)
         return self._sums(loss, right) if shard.shard else (loss, right)
 

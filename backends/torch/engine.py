@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from backends.engine_base import EngineBase
+from backends.torch import adversarial
 from backends.torch.dropout import Dropout, no_dropout, training_dropout
 from backends.torch.fast import RowGradient
 from backends.torch.framework import torch
@@ -126,14 +127,22 @@ class Engine(EngineBase):
         inputs = self._place(shard)
         self._clock.start()
         dropout = training_dropout(self.training, step, shard=shard.shard, drawn=shard.masks)
-        outputs = self._model(inputs, dropout)
-        losses = self._model.head.losses(outputs, inputs, self._class_weights)
+
+        def loss_of(outputs: dict[str, torch.Tensor]) -> torch.Tensor:
+            losses = self._model.head.losses(outputs, inputs, self._class_weights)
+            # The divisor is that of the full batch, as shards are summed. A substitute row has weight zero.
+            loss = losses.sum() / self._divisor(batch)
+            return loss * float(shard.shard.counts) if shard.shard else loss
+
+        if self.training.adversarial:
+            loss, outputs = adversarial.backpropagate(self._model, inputs, dropout, loss_of, self.training.adversarial)
+        else:
+            outputs = self._model(inputs, dropout)
+            loss = loss_of(outputs)
+            loss.backward()
         right = self._model.head.right(outputs, inputs).sum()
-        # The divisor is that of the full batch, as shards are summed. A substitute row has weight zero.
-        loss = losses.sum() / self._divisor(batch)
         if shard.shard:
-            loss, right = loss * float(shard.shard.counts), right * int(shard.shard.counts)
-        loss.backward()
+            right = right * int(shard.shard.counts)
         self._rows = self._model.embedding.row_gradients(inputs, batch.ids, shard.shard)
         return self._sums(loss, right) if shard.shard else (loss, right)
 

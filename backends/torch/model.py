@@ -44,7 +44,11 @@ class Model(nn.Module):
 
     def forward(self, inputs: Inputs, dropout: Dropout) -> dict[str, torch.Tensor]:
         """Return every layer's output by name (`core/engine/contract.py`, `Engine.activations`)."""
-        x = self.ngrams.join(self.embedding(inputs, dropout), inputs)
+        return self.forward_vectors(self.embedding(inputs, dropout), inputs, dropout)
+
+    def forward_vectors(self, x: torch.Tensor, inputs: Inputs, dropout: Dropout) -> dict[str, torch.Tensor]:
+        """Return the same outputs for word vectors x [B, L, E]."""
+        x = self.ngrams.join(x, inputs)
         encoded = self.encoder(x, inputs, dropout)
         found = {"embedding": x, **encoded.layers, **self.head(encoded, inputs, dropout)}
         found["logits"] = self.ngrams.add(found["logits"], inputs)

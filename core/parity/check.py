@@ -27,6 +27,11 @@ TIE = {"float64": 0.0, "float32": 1e-5, "bfloat16": 2e-3}
 
 PROBE_ROWS = 6
 """Number of texts of rungs 1 and 2, the first truncated to one token."""
+LONGEST_ADVERSARIAL = 8
+"""Tokens of a text of rungs 1 and 2 with adversarial training.
+
+The reference takes a forward pass per component of a word vector and token.
+"""
 EVALUATED = 500
 """Maximum number of texts whose predictions rung 5 compares."""
 
@@ -81,9 +86,13 @@ def run_parity_check(
         comparison = dataclasses.replace(comparison, experiment=shared)
     experiment, sides = comparison.experiment, comparison.sides
     rng = generator(seed, "probe")
+    longest = LONGEST_ADVERSARIAL if experiment.training.adversarial else None
     parameters, batch = well_conditioned(
         experiment,
-        lambda: (random_parameters(experiment, rng), probe_batch(comparison.train_set, rng, experiment.model.head)),
+        lambda: (
+            random_parameters(experiment, rng),
+            probe_batch(comparison.train_set, rng, experiment.model.head, longest),
+        ),
     )
     report("rung 1", 0, 1)
     findings = compare_forward(experiment, parameters, batch, sides)
@@ -101,12 +110,13 @@ def run_parity_check(
     return findings, trained
 
 
-def probe_batch(dataset: Dataset, rng: np.random.Generator, head: Head) -> Batch:
-    """Return a batch of a few texts, the first truncated to one token."""
+def probe_batch(dataset: Dataset, rng: np.random.Generator, head: Head, longest: int | None = None) -> Batch:
+    """Return a batch of a few texts, the first truncated to one token, the others to `longest` tokens if given."""
     rows = rng.choice(len(dataset), min(PROBE_ROWS, len(dataset)), replace=False)
     batch = dataset.batch(rows)
     sequences = [ids[:length] for ids, length in zip(batch.ids, batch.lengths, strict=True)]
-    shorter, targets = pad([sequences[0][:1], *sequences[1:]], batch.targets), dict(batch.targets)
+    kept = [sequences[0][:1], *(own[:longest] for own in sequences[1:])]
+    shorter, targets = pad(kept, batch.targets), dict(batch.targets)
     for name in head.aligned:
         targets[name] = np.where(real_mask(shorter), targets[name][:, : shorter.ids.shape[1]], 0)
     return dataclasses.replace(shorter, targets=targets)

@@ -157,12 +157,13 @@ def compare_gradients(experiment: Experiment, parameters: Arrays, batch: Batch, 
         loss, arrays = engine_of(side, experiment, parameters).gradients(batch, 0)
         found[name] = {"loss": np.array(loss), **dict(reversed(arrays.items()))}
     exact = {name: array.astype(np.float64) for name, array in parameters.items()}
-    loss = np.array(float(derivatives.training_loss(experiment, exact, batch, 0)))
+    shift = derivatives.adversarial_perturbation(experiment, exact, batch, 0)
+    loss = np.array(float(derivatives.training_loss(experiment, exact, batch, 0, shift)))
     table = [row for row in reversed(parameter_table(experiment.model)) if row.trainable]
     dtype, findings = experiment.training.dtype, []
     limit = GRADIENT_JUMP if jumps_are_near(experiment, parameters, batch) else GRADIENT_LIMIT[dtype]
     if sum(array.size for array in parameters.values()) <= ENTRYWISE:
-        arrays = derivatives.gradients(experiment, exact, batch, 0)
+        arrays = derivatives.gradients(experiment, exact, batch, 0, shift)
         found[REFERENCE] = {"loss": loss, **dict(reversed(arrays.items()))}
         quantity = "loss and gradients"
     else:
@@ -171,7 +172,7 @@ def compare_gradients(experiment: Experiment, parameters: Arrays, batch: Batch, 
         slopes = {"loss": loss}
         for row in table:
             direction = {row.name: directions[row.name]}
-            slopes[row.name] = np.array(derivatives.slope(experiment, exact, batch, 0, direction))
+            slopes[row.name] = np.array(derivatives.slope(experiment, exact, batch, direction, shift))
         for name, own in list(found.items()):
             along = {key: np.array((own[key].astype(np.float64) * d).sum()) for key, d in directions.items()}
             norms = {key: float(np.sqrt(np.square(own[key].astype(np.float64)).sum())) for key in directions}
@@ -206,7 +207,7 @@ def compare_extreme_logits(experiment: Experiment, parameters: Arrays, batch: Ba
             loss, own = engine_of(side, experiment, arrays).gradients(labeled, 0)
             found[name] |= {f"loss at {at}": np.array(loss), f"head.bias at {at}": own["head.bias"]}
         exact = {name: array.astype(np.float64) for name, array in arrays.items()}
-        slopes = [derivatives.slope(experiment, exact, labeled, 0, {"head.bias": unit}) for unit in np.eye(outputs)]
+        slopes = [derivatives.slope(experiment, exact, labeled, {"head.bias": unit}) for unit in np.eye(outputs)]
         found[REFERENCE][f"loss at {at}"] = np.array(float(derivatives.training_loss(experiment, exact, labeled, 0)))
         found[REFERENCE][f"head.bias at {at}"] = np.array(slopes)
     limit = GRADIENT_LIMIT[dtype]

@@ -78,7 +78,8 @@ def _leg(comparison: Comparison, side: str, folder: RunFolder, until: int, tick)
         return state.step >= until
 
     train(engine, Session(experiment, comparison.train_set, comparison.dev_set, folder, state), _Silent(), stop)
-    return engine.parameters()
+    mean = {f"average of {name}": array for name, array in folder.read_average(experiment.model).items()}
+    return {**engine.parameters(), **mean}
 
 
 def _losses(folder: RunFolder) -> np.ndarray:

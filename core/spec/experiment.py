@@ -59,7 +59,12 @@ ADDED: dict[int, tuple[str, ...]] = {
         "training.word_dropout",
         "words",
     ),
-    5: ("model.ngrams",),
+    5: (
+        "model.ngrams",
+        "training.adversarial",
+        "training.average_interval",
+        "training.average_share",
+    ),
 }
 """Fields that a record of an older format lacks, by the format that added them.
 

@@ -121,6 +121,23 @@ class Training(Spec):
     """
     word_dropout: DropoutRate = 0.0
     """Probability with which a training step reads UNK instead of a real token (`core/word_dropout.py`)."""
+    adversarial: float = Field(default=0.0, ge=0.0, allow_inf_nan=False)
+    """Size e of the adversarial perturbation of the word vectors in training; 0: none (Miyato et al. 2017).
+
+    The loss is the mean of that of the word vectors x (after dropout) and that of x + r, with the same dropout masks.
+    Per text of n real tokens, r = e * sqrt(n) * g / |g|, where g is the gradient of the text's first loss by x; so e is
+    the root mean square of the norms of r by token. r is a constant for the gradients (`core/adversarial.py`). A step
+    takes twice as long.
+    """
+    average_share: Share = 0.0
+    """Share of the steps, at the end of the run, over which the parameters are averaged; 0: none.
+
+    From the first averaged step on, the mean is evaluated on dev and kept as the best checkpoint. Training goes on from
+    the parameters themselves (Izmailov et al.
+    2018; `core/train/average.py`).
+    """
+    average_interval: int = Field(default=10, ge=1)
+    """Steps between the parameters that are averaged, the last step's included."""
     watch_gradients: bool = False
     """Record the gradient norm of every parameter in every step, before clipping (`grad_norms` of the metrics)."""
     seed: int = Field(default=0, ge=0, lt=2**63)

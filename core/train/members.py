@@ -49,6 +49,8 @@ def check_members(members: list[Member]) -> Training:
         "dropout_masks": ("shared",),
         "eval_start": (False,),
         "watch_gradients": (False,),
+        "adversarial": (0.0,),
+        "average_share": (0.0,),
     }
     for path, allowed in supported.items():
         if getattr(training, path) not in allowed:

@@ -40,6 +40,9 @@ CHECKED_SINCE = 3
 RECORD, PLAN = "experiment.json", "plan.json"
 """The first file of a run, and of a folder of several runs."""
 
+OPTIMIZER, AVERAGE = "optimizer/", "average/"
+"""Prefixes of arrays of a checkpoint that are not parameters."""
+
 
 TARGET_VOCABULARY = "target_vocab.json"
 """Vocabulary of the targets of a decoder."""
@@ -198,23 +201,36 @@ class RunFolder:
         return arrays
 
     def write_last(
-        self, parameters: dict[str, np.ndarray], moments: dict[str, np.ndarray], state: TrainingState
+        self,
+        parameters: dict[str, np.ndarray],
+        moments: dict[str, np.ndarray],
+        state: TrainingState,
+        mean: dict[str, np.ndarray] | None = None,
     ) -> None:
         """Write parameters, `optimizer/...` moments and training state to one file, for consistency.
 
-        Sets `state.metrics`.
+        `mean` is that of averaged parameters, if there are any (`average/...`). Sets `state.metrics`.
         """
-        arrays = {**parameters, **{f"optimizer/{name}": array for name, array in moments.items()}}
+        arrays = {**parameters, **{f"{OPTIMIZER}{name}": array for name, array in moments.items()}}
+        arrays |= {f"{AVERAGE}{name}": array for name, array in (mean or {}).items()}
         state.metrics = self.metrics.mark()
         self.write_arrays("last.safetensors", arrays, asdict(state))
 
     def read_last(self, model: Model) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], TrainingState]:
         arrays, state = self.read_arrays("last.safetensors")
         where = str(self.path / "last.safetensors")
-        moments = {name.removeprefix("optimizer/"): a for name, a in arrays.items() if name.startswith("optimizer/")}
-        parameters = {name: array for name, array in arrays.items() if not name.startswith("optimizer/")}
+        moments = {name.removeprefix(OPTIMIZER): a for name, a in arrays.items() if name.startswith(OPTIMIZER)}
+        parameters = {name: array for name, array in arrays.items() if not name.startswith((OPTIMIZER, AVERAGE))}
         check_parameters(parameters, model, where)
         return parameters, moments, TrainingState.read(state, where)
+
+    def read_average(self, model: Model) -> dict[str, np.ndarray]:
+        """Return the mean of averaged parameters in the last checkpoint, {} if it has none."""
+        arrays, _ = self.read_arrays("last.safetensors")
+        mean = {name.removeprefix(AVERAGE): array for name, array in arrays.items() if name.startswith(AVERAGE)}
+        if mean:
+            check_parameters(mean, model, f"{self.path / 'last.safetensors'}, average")
+        return mean
 
     def write_arrays(self, name: str, arrays: dict[str, np.ndarray], state: dict) -> None:
         """Write arrays and a JSON state to one file."""

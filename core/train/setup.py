@@ -21,6 +21,7 @@ from core.models.embedding import STATIC_TABLE, TABLE, Embedding
 from core.models.model import initial_parameters
 from core.spec.experiment import Experiment
 from core.spec.words import WORD2VEC
+from core.train.average import check_average
 from core.train.ngrams import NGRAMS, fit_ngrams, read_ngrams, with_ngrams
 from core.train.optimizer_state import check_moments
 from core.train.prepare_data import fitted, read_data, tokenized_by
@@ -100,6 +101,7 @@ def read_checkpoint(folder: RunFolder, experiment: Experiment) -> Checkpoint:
     if checkpoint.state.step:
         where = str(folder.path / "last.safetensors")
         check_moments(checkpoint.moments, experiment.model, experiment.training.optimizer, where)
+        folder.read_average(experiment.model)
     if checkpoint.state.best_step:
         folder.read_best(experiment.model)
     return checkpoint
@@ -142,6 +144,10 @@ def prepare_resume(run: StoppedRun, group: ProcessGroup, inputs: Inputs) -> Setu
     if checkpoint.state.step > total:
         where = run.folder.path / "last.safetensors"
         raise UserError(f"{where}: damaged, got step {checkpoint.state.step}, expected at most {total}: restore it")
+    if not check_average(run.folder.read_average(experiment.model), experiment.training, checkpoint.state.step, total):
+        where = run.folder.path / "last.safetensors"
+        raise UserError(f"{where}: damaged, has no average of the parameters, or one too early: restore it")
+    return Setup(experiment, data, checkpoint, run.execution)
     return Setup(experiment, data, checkpoint, run.execution, ngrams)
 
 

@@ -17,6 +17,7 @@ from core.engine.contract import Engine
 from core.engine.processes import SINGLE_PROCESS, ProcessGroup
 from core.models.heads.scores import Evaluation
 from core.spec.experiment import Experiment
+from core.train.average import ParameterAverage
 from core.train.loop import LOG_INTERVAL, TrainingLoop, check_finite, finite_or_none
 from core.train.metrics import evaluate
 from core.train.run_folder import RunFolder
@@ -95,6 +96,8 @@ class _Loop(TrainingLoop):
         self.train_set, self.dev_set = session.train_set, session.dev_set
         self.folder, self.state = session.folder, session.state
         self.pending: list[dict] = []
+        mean = self.folder.read_average(self.experiment.model) if self.state.step else {}
+        self.average = ParameterAverage(self.training, self.total_steps, mean)
         self.asked, self.asked_step, self.ask_at = self.clock, self.state.step, self.state.step
 
     @property
@@ -135,6 +138,7 @@ class _Loop(TrainingLoop):
         self.engine.train_step(batch, state.step, rate)
         state.step += 1
         state.tokens += batch.tokens
+        self.average.update(self.engine, state.step)
         self.pending.append(
             {
                 "step": state.step,
@@ -193,10 +197,12 @@ class _Loop(TrainingLoop):
     def evaluate(self) -> None:
         """Evaluate on dev, keep the best parameters, and save."""
         self.log()
-        state, found = self.state, self._evaluated()
-        is_best = state.take(found)
-        if is_best:
-            self.folder.write_best(self.engine.parameters(), state.step)
+        state = self.state
+        with self.average.loaded(self.engine, state.step):
+            found = self._evaluated()
+            is_best = state.take(found)
+            if is_best:
+                self.folder.write_best(self.engine.parameters(), state.step)
         patience = self.training.patience
         state.finished = state.step == self.total_steps or bool(patience and state.evaluations_since_best >= patience)
         # With evaluations between ends of epochs, the time of an epoch is only known approximately.
@@ -219,5 +225,5 @@ class _Loop(TrainingLoop):
         self.clock = time.perf_counter()
 
     def save(self) -> None:
-        self.folder.write_last(self.engine.parameters(), self.engine.moments(), self.state)
+        self.folder.write_last(self.engine.parameters(), self.engine.moments(), self.state, self.average.mean)
         self.last_save = self.clock = time.perf_counter()

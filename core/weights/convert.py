@@ -31,7 +31,7 @@ from core.models.model import Model, parameter_table
 from core.spec.experiment import Experiment, replace
 from core.weights.choices import Choices, classifier_head
 from core.weights.finders import Part, check_finite, find_embedding, find_recurrent, join, shown
-from core.weights.finders_head import HeadFinder
+from core.weights.finders_head import MAX_MEAN, HeadFinder
 from core.weights.finders_textcnn import find_convolutions, find_tables, has_convolutions, in_layout_of
 from core.weights.paddle_files import layer_name
 from core.weights.reparametrized import folded
@@ -106,7 +106,9 @@ def convert(state: StateDict, layout: str, choices: Choices | None = None) -> Po
             changes[f"model.head.{field}"] = value
     model = replace(Experiment(), changes, where).model
     head = classifier_head(model, where)
-    if choices.pooling is None:
+    if choices.pooling is None and head.pooling == MAX_MEAN:
+        assumed.append("max_mean pooling, maxima first, as the head reads two features per encoder output")
+    elif choices.pooling is None:
         assumed.append(f"{head.pooling} pooling, which the weights do not determine (`pooling` last, mean or max)")
     if choices.activation is None and head.hidden_size is not None:
         assumed.append(

@@ -22,12 +22,15 @@ _TYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
 _TYPES |= {"I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "<i1", "U8": "<u1", "BOOL": "|b1"}
 """NumPy dtypes by safetensors name; bfloat16 as uint16 (`core.weights.state_dict.gather`)."""
 
+NO_PARAMETERS = {"optimizer/": "optimizer state", "average/": "averaged parameters, of an unfinished run"}
+"""What a run's checkpoint holds besides its parameters, by the beginning of the names."""
+
 
 def read_state(path: str | Path, entry: str | None = None) -> StateDict:
     """Read the arrays of a `.safetensors` file, such as `best.safetensors` of a run folder.
 
-    Optimizer state of a run (`optimizer/...`) is skipped and listed in `skipped`. Raises UserError if the file cannot
-    be read or is damaged.
+    Optimizer state of a run (`optimizer/...`) and its averaged parameters (`average/...`) are skipped and listed in
+    `skipped`. Raises UserError if the file cannot be read or is damaged.
     """
     where, data = str(path), read_bytes(path)
     budget = Budget(where, len(data))
@@ -40,10 +43,12 @@ def read_state(path: str | Path, entry: str | None = None) -> StateDict:
     except (safetensors.SafetensorError, ValueError, OverflowError) as error:  # more axes than NumPy has
         found = short(" ".join(str(error).split()))
         raise UserError(f"{where}: damaged or not a safetensors file ({found}): copy or save it again") from None
-    moments = {name for name in tree if name.startswith("optimizer/")}
-    state = gather({name: value for name, value in tree.items() if name not in moments}, budget, _as_array, entry)
-    if moments:
-        state.skipped[f"optimizer/... ({len(moments)} arrays)"] = "optimizer state"
+    others = {prefix: {name for name in tree if name.startswith(prefix)} for prefix in NO_PARAMETERS}
+    skipped = set[str]().union(*others.values())
+    state = gather({name: value for name, value in tree.items() if name not in skipped}, budget, _as_array, entry)
+    for prefix, names in others.items():
+        if names:
+            state.skipped[f"{prefix}... ({len(names)} arrays)"] = NO_PARAMETERS[prefix]
     return dataclasses.replace(state, ordered=False)  # safetensors sorts them
 
 

@@ -37,6 +37,8 @@ PROGRAM = "python -m tasks.bench"
 TASKS = ("imdb", "reviews_zh")
 TABLE = "classify"
 SEEDS = (0, 1, 2)
+BASES = {"imdb": "lstm", "reviews_zh": "default", TABLE: "default"}
+"""Recipe of each task whose encoder and pooling the models replace."""
 MODEL_FIELDS = ("model.encoder.", "model.head.")
 """The fields that the models set, which therefore are no options."""
 EXCLUDED = ("--seed", "--dropout")
@@ -56,7 +58,7 @@ def main(argv: list[str]) -> int:
     task = _task(arguments)
     names = _backends(request)
     _check_lists(arguments)
-    base = apply_options(recipe("default", task), arguments)
+    base = apply_options(recipe(BASES[task], task), arguments)
     if task == TABLE:
         base = complete(base, arguments)
     base = absolute_source(base)
@@ -191,7 +193,7 @@ def _parser() -> Parser:
     add("--resume", metavar="DIR", help="resume a stopped bench")
     add("--cache-dir", metavar="DIR", help="cache of downloads and tokenized texts [~/.cache/seqtwin]")
     add_columns(parser)
-    bases = {name: recipe("default", name) for name in (*TASKS, TABLE)}
+    bases = {name: recipe(base, name) for name, base in BASES.items()}
     add_options(parser, bases, EXCLUDED, {"--data": "another copy of the reviews: official, or PATH"})
     parser.set_defaults(config=None)
     return parser

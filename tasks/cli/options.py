@@ -11,6 +11,7 @@ from core.engine import devices
 from core.errors import UserError
 from core.schema import FieldType, field_type
 from core.spec.experiment import Experiment, replace
+from core.spec.words import WORD2VEC
 from tasks.cli.assignments import assigned
 from tasks.cli.defaults import ABSENT, defaults, shown_value, value_at
 from tasks.cli.recipes import RECIPES, recipe
@@ -118,6 +119,8 @@ OPTIONS = {
         Option("--eval-start", ("training.eval_start",), "evaluate on dev before the first step, too"),
         Option("--patience", ("training.patience",), "early-stopping patience, in evaluations"),
         Option("--word-dropout", ("training.word_dropout",), "probability of reading UNK in training"),
+        Option("--adversarial", ("training.adversarial",), "perturbation per word vector in training; 0: none"),
+        Option("--average", ("training.average_share",), "share of last steps whose parameters are averaged"),
         Option("--watch-gradients", ("training.watch_gradients",), "record gradient norms by parameter, and draw them"),
         Option("--seed", ("training.seed",), "seed of initialization, shuffling and dropout"),
         Option("--dtype", ("training.dtype",), "training precision; tf32 needs a GPU"),
@@ -229,7 +232,11 @@ def apply_options(experiment: Experiment, arguments: argparse.Namespace) -> Expe
             kind = value_at(tree, f"{part}.kind")
             raise UserError(f"{option.flag}: {part} of kind {kind} has no {leaf}: omit it, or choose another kind")
         changes.update(dict.fromkeys(paths, None if value == option.null else value))
-    changes.update(assigned(arguments.set))
+    more = assigned(arguments.set)
+    if {**changes, **more}.get("model.embedding.vectors", WORD2VEC) != WORD2VEC:
+        # The recipe may train vectors, which others then replace.
+        changes = {"words": None} | {path: value for path, value in changes.items() if not path.startswith("words.")}
+    changes.update(more)
     try:
         return replace(experiment, changes, "options")
     except UserError as error:

@@ -146,6 +146,7 @@ class TaggerCase:
 
 BIGRAMS = ("model.embedding.bigrams", 5), ("model.embedding.bigram_dim", 2)
 RESIDUAL = ("model.encoder.residual", True)
+ADVERSARIAL = ("training.adversarial", 0.3)
 STATIC_COPY = ("model.embedding.static_copy", True)
 
 GRID = [
@@ -170,10 +171,13 @@ VARIANTS: list[Case | TextCNNCase | TaggerCase | BagCase | DecoderCase] = [
     ),
     Case("lstm", 1, True, "ends", "index"),
     Case("srn", 2, False, "ends", "one_hot", (("model.head.hidden_size", 4),)),
+    Case("gru", 1, True, "max_mean", "index", (("model.head.hidden_size", 4),)),
     Case("lstm", 1, True, "attention", "index"),
     # The scores of a GRU's outputs, which differ little, have gradients that cancel: too much for float32.
     Case("srn", 2, True, "attention", "index", (("model.head.hidden_size", 4),)),
     Case("gru", 1, True, "mean", "index", (("training.word_dropout", 0.4),)),
+    Case("lstm", 2, True, "max_mean", "index", (ADVERSARIAL,)),
+    Case("gru", 1, True, "mean", "one_hot", (ADVERSARIAL, ("model.embedding.trainable", False))),
     Case("srn", 1, False, "last", "scalar"),
     Case("lstm", 2, True, "mean", "scalar"),
     *(Case(cell, 3, cell != "gru", "mean", "index", (RESIDUAL,)) for cell in ("gru", "lstm")),
@@ -202,6 +206,7 @@ TEXTCNN = [
     TextCNNCase((4, 2), (2, 3), "tanh", pooling="mean", lookup="one_hot", changes=(STATIC_COPY,)),
     TextCNNCase((2, 7, 3), (2, 2, 2), "relu", changes=(("model.embedding.trainable", False),)),
     TextCNNCase((2, 3), (3, 2), "tanh", changes=(("model.head.hidden_size", 4), ("training.loss_reduction", "sum"))),
+    TextCNNCase((2, 3), (2, 3), "relu", pooling="max_mean"),
     TextCNNCase((3,), (4,), "relu", changes=(("model.head.classes", 2), ("model.head.one_logit", True))),
     TextCNNCase((4, 1, 9), (3, 2, 2), "tanh", padding="same"),
 ]
@@ -210,6 +215,7 @@ TEXTCNN = [
 BAG = [
     BagCase("mean", changes=(("model.head.hidden_size", 4),)),
     BagCase("attention"),
+    BagCase("max_mean", changes=(*BIGRAMS, ADVERSARIAL)),
     BagCase("max", "one_hot", (STATIC_COPY, *BIGRAMS)),
 ]
 
@@ -222,6 +228,7 @@ TAGGERS = [
     TaggerCase("lstm", 2, True, (("model.head.hidden_size", 4), ("model.head.activation", "tanh"))),
     TaggerCase("lstm", 1, True, (("training.class_weights", (0.5, 3.0, 1.25)), ("training.loss_reduction", "sum"))),
     TaggerCase("lstm", 1, True, (CRF,)),
+    TaggerCase("gru", 1, True, (ADVERSARIAL, ("training.loss_reduction", "sum"))),
     TaggerCase("gru", 2, False, (CRF, ("training.loss_reduction", "sum"))),
     TaggerCase("srn", 1, True, (CRF, ("model.head.hidden_size", 4))),
     TextCNNCase((3,), (4,), "relu", padding="same", tags=True),

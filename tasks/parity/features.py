@@ -16,6 +16,8 @@ FEATURES: dict[str, Callable[[Experiment], object]] = {
     "dropout between layers": lambda e: _layers(e) > 1 and getattr(e.model.encoder, "dropout", 0),
     "dropout in the head": lambda e: e.model.head.dropout,
     "word dropout": lambda e: e.training.word_dropout,
+    "adversarial training": lambda e: e.training.adversarial,
+    "average of the parameters": lambda e: e.training.average_share,
     "several layers": lambda e: _layers(e) > 1,
     "residual layers": lambda e: _layers(e) > 1 and getattr(e.model.encoder, "residual", False),
     "hidden layer of the head": lambda e: getattr(e.model.head, "hidden_size", None),

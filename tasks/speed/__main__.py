@@ -103,7 +103,7 @@ def _parser() -> Parser:
     either = parser.add_mutually_exclusive_group()
     either.add_argument("--layers", action="store_true", help="only layers, no training steps")
     either.add_argument("--steps", action="store_true", help="only whole training steps")
-    several("--recipe", "R", RECIPES, "recipes of the steps: {} [default textbook]")
+    several("--recipe", "R", RECIPES, "recipes of the steps: {} [lstm textbook]")
     add("--data", metavar="D", default="packaged", help="data: packaged, official or a path [packaged]")
     add("--out", metavar="DIR", help="output folder [runs/speed-DATE-TIME]")
     add("--cache-dir", metavar="DIR", help="downloads and tokenized reviews [~/.cache/seqtwin]")
@@ -126,7 +126,7 @@ def _plan(arguments: argparse.Namespace) -> tuple[Plan, dict[str, str]]:
             raise UserError(f"--impl fast: {reason}")
         skipped["fast"] = reason
     chosen = frozenset(arguments.impl or IMPLEMENTATIONS) - {*skipped}
-    recipes = [] if arguments.layers else arguments.recipe or (["default"] if quick else ["default", "textbook"])
+    recipes = [] if arguments.layers else arguments.recipe or (["lstm"] if quick else ["lstm", "textbook"])
     for name in recipes:
         encoder = recipe(name).model.encoder
         if not chosen & {*encoder.implementations} & {*STEPS}:

@@ -749,7 +749,7 @@ def test_unreadable_data(place, refused, tmp_path, fault):
         with tarfile.open(path, "w:gz") as tar:
             tar.add(make_reviews(tmp_path / "few", fresh_rng(), EACH - 1), arcname="aclImdb")
     said = {"missing": "no such", "text": "not a tar archive", "truncated": "truncated", "counts": "expected 24 neg"}
-    argv = ("--data", path, "--cache-dir", tmp_path / "cache", "--out", tmp_path / "run")
+    argv = ("--data", path, "--cache-dir", tmp_path / "cache", "--out", tmp_path / "run", "--recipe", "lstm")
     refused(*argv, says=(str(path), said[fault]))
 
 

@@ -57,7 +57,7 @@ class PooledHead(nn.Layer):
     ):
         """Create the layers for F = `features`. With `models`, every weight is [models, ...]."""
         super().__init__()
-        self.pooling = head.pooling
+        self.poolings = ("max", "mean") if head.pooling == "max_mean" else (head.pooling,)
         self.fast = implementation == "fast"
         self.rate = head.dropout
         self.activation = ACTIVATIONS[head.activation]
@@ -78,7 +78,11 @@ class PooledHead(nn.Layer):
             found["head.attention"] = weights[:, :, 0]
             pooled = [(weights * block.values).sum(axis=1)]
         else:
-            pooled = [self.pool(block, encoded.forward_columns, inputs) for block in encoded.blocks]
+            pooled = [
+                self.pool(pooling, block, encoded.forward_columns, inputs)
+                for block in encoded.blocks
+                for pooling in self.poolings
+            ]
         pooled = pooled[0] if len(pooled) == 1 else paddle.concat(pooled, axis=-1)
         found["pooled"] = ACTIVATIONS[encoded.activation](pooled)
         features = dropout(found["pooled"], "head.pooled", self.rate)
@@ -88,17 +92,17 @@ class PooledHead(nn.Layer):
         found["logits"] = self.output(features)
         return found
 
-    def pool(self, block: Block, split: int, inputs: Inputs) -> paddle.Tensor:
+    def pool(self, pooling: str, block: Block, split: int, inputs: Inputs) -> paddle.Tensor:
         """Pool [B, L, F] to [B, P] over valid positions.
 
         The first `split` features are forward ones.
         """
         x = block.values
-        if self.fast and self.pooling in POOLINGS:
-            return PoolFunction.apply(x, inputs.lengths, self.pooling)
-        if self.pooling == "mean":
+        if self.fast and pooling in POOLINGS:
+            return PoolFunction.apply(x, inputs.lengths, pooling)
+        if pooling == "mean":
             return x.sum(axis=1) / block.windows.counts
-        if self.pooling == "max":
+        if pooling == "max":
             # By index, so that the first of several equal maxima gets the gradient. The backward passes of Paddle's
             # `max` and `amax` also take a hundred times as long.
             with paddle.no_grad():
@@ -108,7 +112,7 @@ class PooledHead(nn.Layer):
                 flat = (inputs.first[:, None] + position) * x.shape[-1] + columns
             return x.reshape([-1]).gather(flat.reshape([-1])).reshape(flat.shape)
         rows = x.reshape([-1, x.shape[-1]])
-        if self.pooling == "ends":
+        if pooling == "ends":
             ends = rows.gather(inputs.first, axis=0), rows.gather(inputs.last, axis=0)
             return paddle.concat(ends, axis=-1)
         forward = rows.gather(inputs.last, axis=0)[:, :split]

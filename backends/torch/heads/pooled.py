@@ -56,7 +56,7 @@ class PooledHead(nn.Module):
     ):
         """Create the layers for F = `features`. With `models`, every weight is [models, ...]."""
         super().__init__()
-        self.pooling = head.pooling
+        self.poolings = ("max", "mean") if head.pooling == "max_mean" else (head.pooling,)
         self.fast = implementation == "fast"
         self.rate = head.dropout
         self.activation = ACTIVATIONS[head.activation]
@@ -77,7 +77,11 @@ class PooledHead(nn.Module):
             found["head.attention"] = weights[:, :, 0]
             pooled = [(weights * block.values).sum(dim=1)]
         else:
-            pooled = [self.pool(block, encoded.forward_columns, inputs) for block in encoded.blocks]
+            pooled = [
+                self.pool(pooling, block, encoded.forward_columns, inputs)
+                for block in encoded.blocks
+                for pooling in self.poolings
+            ]
         pooled = pooled[0] if len(pooled) == 1 else torch.cat(pooled, dim=-1)
         found["pooled"] = ACTIVATIONS[encoded.activation](pooled)
         features = dropout(found["pooled"], "head.pooled", self.rate)
@@ -87,17 +91,17 @@ class PooledHead(nn.Module):
         found["logits"] = self.output(features)
         return found
 
-    def pool(self, block: Block, split: int, inputs: Inputs) -> torch.Tensor:
+    def pool(self, pooling: str, block: Block, split: int, inputs: Inputs) -> torch.Tensor:
         """Pool [B, L, F] to [B, P] over valid positions.
 
         The first `split` features are forward ones.
         """
         x = block.values
-        if self.fast and self.pooling in POOLINGS:
-            return PoolFunction.apply(x, inputs.lengths, self.pooling)
-        if self.pooling == "mean":
+        if self.fast and pooling in POOLINGS:
+            return PoolFunction.apply(x, inputs.lengths, pooling)
+        if pooling == "mean":
             return x.sum(dim=1) / block.windows.counts
-        if self.pooling == "max":
+        if pooling == "max":
             # By index, so that the first of several equal maxima gets the gradient.
             with torch.no_grad():
                 lowest = torch.full_like(x, float("-inf"))
@@ -106,7 +110,7 @@ class PooledHead(nn.Module):
                 flat = (inputs.first[:, None] + position) * x.shape[-1] + columns
             return x.reshape(-1).index_select(0, flat.reshape(-1)).reshape(flat.shape)
         rows = x.reshape(-1, x.shape[-1])
-        if self.pooling == "ends":
+        if pooling == "ends":
             ends = rows.index_select(0, inputs.first), rows.index_select(0, inputs.last)
             return torch.cat(ends, dim=-1)
         forward = rows.index_select(0, inputs.last)[:, :split]

@@ -52,7 +52,7 @@ class NgramFeatures:
         known, classes = numbers >= 0, len(self.per_class)
         counts = self.counts[np.where(known, numbers, 0)]  # [T, orders, C]
         if labels is not None:
-            counts = counts - (np.arange(classes) == labels[:, None])[:, None, :]
+            counts = counts - (np.arange(classes) == labels[:, None])[:, None, :] * known[:, :, None]
         own = counts[:, :, 1:] if columns_of(classes) == 1 else counts
         all_own = self.per_class[1:] if columns_of(classes) == 1 else self.per_class
         others = counts.sum(axis=2, keepdims=True) - own

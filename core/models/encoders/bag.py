@@ -18,7 +18,7 @@ from core.models.types import Arrays, Dropout
 
 
 class BagEncoder(Encoder):
-    poolings: ClassVar[tuple[str, ...]] = ("mean", "max", "attention")
+    poolings: ClassVar[tuple[str, ...]] = ("mean", "max", "max_mean", "attention")
     part: ClassVar[str] = "no encoder"
 
     kind: Literal["none"] = "none"

@@ -23,7 +23,7 @@ from core.models.types import Arrays, Dropout
 
 
 class TextCNNEncoder(Encoder):
-    poolings: ClassVar[tuple[str, ...]] = ("max", "mean")
+    poolings: ClassVar[tuple[str, ...]] = ("max", "mean", "max_mean")
     part: ClassVar[str] = "convolution"
 
     kind: Literal["textcnn"] = "textcnn"

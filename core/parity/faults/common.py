@@ -31,8 +31,8 @@ def _mean_over_padded_length(side: ModuleType) -> Patches:
     head = side.heads.pooled.PooledHead
     original = head.pool
 
-    def pool(self, block, split, inputs):
-        return original(self, block, split, inputs) * block.windows.mask.sum(axis=1) / block.values.shape[1]
+    def pool(self, pooling, block, split, inputs):
+        return original(self, pooling, block, split, inputs) * block.windows.mask.sum(axis=1) / block.values.shape[1]
 
     return [(head, "pool", pool)]
 
@@ -42,10 +42,21 @@ def _ends_of_padded_rows(side: ModuleType) -> Patches:
     original = head.pool
     patches, seen = padding_as_real(side)
 
-    def pool(self, block, split, inputs):
-        return original(self, block, split, seen["inputs"])
+    def pool(self, pooling, block, split, inputs):
+        return original(self, pooling, block, split, seen["inputs"])
 
     return [*patches, (head, "pool", pool)]
+
+
+def _mean_before_max(side: ModuleType) -> Patches:
+    head = side.heads.pooled.PooledHead
+    original = head.__init__
+
+    def __init__(self, *arguments):
+        original(self, *arguments)
+        self.poolings = self.poolings[::-1]
+
+    return [(head, "__init__", __init__)]
 
 
 def _attention_over_padding(side: ModuleType) -> Patches:
@@ -183,6 +194,13 @@ FAULTS = {
         "pooled",
         _ends_of_padded_rows,
         {"model.head.pooling": "ends"},
+    ),
+    "mean-before-max": Fault(
+        "`max_mean` pooling puts the means before the maxima",
+        1,
+        "pooled",
+        _mean_before_max,
+        {"model.head.pooling": "max_mean"},
     ),
     "attention-pools-padding": Fault(
         "attention pooling gives weights to padding",

@@ -93,6 +93,27 @@ def _untrained_in_float32(side: ModuleType) -> Patches:
     return [(side.engine.Engine, "train_step", train_step)]
 
 
+def _perturbation_of_batch(side: ModuleType) -> Patches:
+    def perturbation(gradient, inputs, size):
+        whole = gradient * inputs.mask
+        return whole * (size * inputs.mask.sum().sqrt() / whole.square().sum().sqrt())
+
+    return [(side.adversarial, "perturbation", perturbation)]
+
+
+def _goes_on_from_average(side: ModuleType) -> Patches:
+    original = side.engine.Engine.load
+
+    def load(self, parameters, moments, steps):
+        # An evaluation loads the average, then the engine's own parameters again, at the same step.
+        again = getattr(self, "_loaded_at", None) == steps
+        self._loaded_at = steps
+        if not again:
+            original(self, parameters, moments, steps)
+
+    return [(side.engine.Engine, "load", load)]
+
+
 ADAM = {"training.optimizer": {"kind": "adam"}}
 CLIPPING = {"training.clip_mode": "global", "training.clip_norm": 0.01}
 
@@ -133,6 +154,20 @@ FAULTS = {
         "loss",
         _short_batch_over_full_size,
         {"training.loss_reduction": "mean"},
+    ),
+    "perturbation-of-batch": Fault(
+        "adversarial perturbations are scaled by the gradient of the whole batch, not of each text",
+        2,
+        "loss",
+        _perturbation_of_batch,
+        {"training.adversarial": 0.5},
+    ),
+    "goes-on-from-average": Fault(
+        "training goes on from the averaged parameters after an evaluation",
+        4,
+        "step",
+        _goes_on_from_average,
+        {"training.average_share": 1.0, "training.average_interval": 2, "training.eval_interval": 5},
     ),
     "untrained-in-float32": Fault(
         "the head's weight is not trained, in float32 only",

@@ -138,7 +138,7 @@ def test_table_shows_the_results_of_the_runs(place, tmp_path):
         assert row["device busy"] == f"{training['device_share']:.0%}" and 0 < training["device_share"] <= 1
         assert row["framework"] == f"{backend} {execution['versions'][backend]}"
         assert row["model"] == ("BiGRU 6" if name == "other" else "BiLSTM 8")
-        assert (row["recipe"], row["seed"]) == ("default", "1" if name == "other" else "0")
+        assert (row["recipe"], row["seed"]) == ("lstm", "1" if name == "other" else "0")
         assert (row["device"], row["implementation"]) == ("cpu", execution["implementation"])
     figures = [(float(row["test accuracy"]), float(row["dev accuracy"])) for row in page.table("runs")]
     assert figures == sorted(figures, reverse=True)

@@ -332,6 +332,9 @@ OPTIMISERS = {
         "training.optimizer": {"kind": "sgd", "learning_rate": 0.1, "momentum": 0.9, "weight_decay": 0.01},
         "training.clip_mode": "tensor",
         "training.clip_norm": 0.1,
+        "training.average_share": 0.8,
+        "training.average_interval": 3,
+        "training.adversarial": 0.2,
     },
     "sgd": {"training.optimizer": {"kind": "sgd", "learning_rate": 0.3}, "training.clip_mode": "none"},
 }
@@ -417,7 +420,7 @@ def test_checkpoint_between_evaluations(backend, data, tmp_path, monkeypatch):
     """After SAVE_SECONDS, so that a power cut does not cost an epoch."""
     monkeypatch.setattr(loop, "SAVE_SECONDS", 0.0)
     saved = []
-    monkeypatch.setattr(RunFolder, "write_last", lambda self, parameters, moments, state: saved.append(state.step))
+    monkeypatch.setattr(RunFolder, "write_last", lambda self, *values: saved.append(values[2].step))
     run(backend, SMALL, data, tmp_path / "run")
     assert saved[0] == 0 and set(saved) == set(range(STEPS + 1))
 

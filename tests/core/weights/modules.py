@@ -51,8 +51,10 @@ class OwnTorch:
         self.module.add_module(names.embedding, nn.Embedding(model.embedding.vocab_size, model.embedding.dim))
         self.module.add_module(names.encoder, rnn)
         if head.hidden_size:
-            self.module.add_module(names.hidden, nn.Linear(encoder.output_size(0), head.hidden_size, bias=bias))
-        features = head.hidden_size or encoder.output_size(0)
+            self.module.add_module(
+                names.hidden, nn.Linear(head.pooled_size(encoder.output_size(0)), head.hidden_size, bias=bias)
+            )
+        features = head.hidden_size or head.pooled_size(encoder.output_size(0))
         self.module.add_module(names.head, nn.Linear(features, head.outputs, bias=bias))
         self.module.to(getattr(torch, dtype))
 
@@ -79,11 +81,13 @@ class OwnTorch:
             outputs, _ = torch.nn.utils.rnn.pad_packed_sequence(outputs, batch_first=True)
             last = last[0] if isinstance(last, tuple) else last
             real = (torch.arange(outputs.shape[1]) < lengths[:, None])[:, :, None]
-            pooled = {
+            pools = {
                 "last": lambda: torch.cat(list(last[-self.model.encoder.directions :]), dim=1),
                 "mean": lambda: torch.where(real, outputs, 0.0).sum(dim=1) / lengths[:, None],
                 "max": lambda: torch.where(real, outputs, -torch.inf).amax(dim=1),
-            }[head.pooling]()
+            }
+            pools["max_mean"] = lambda: torch.cat([pools["max"](), pools["mean"]()], dim=1)
+            pooled = pools[head.pooling]()
             if head.hidden_size:
                 pooled = getattr(torch, head.activation)(getattr(self.module, self.names.hidden)(pooled))
             return getattr(self.module, self.names.head)(pooled).numpy()
@@ -110,8 +114,10 @@ class OwnPaddle:
             rnn = layer(model.embedding.dim, encoder.hidden_size, encoder.num_layers, direction=direction)
             self.layer.add_sublayer(names.encoder, rnn)
             if head.hidden_size:
-                self.layer.add_sublayer(names.hidden, nn.Linear(encoder.output_size(0), head.hidden_size))
-            features = head.hidden_size or encoder.output_size(0)
+                self.layer.add_sublayer(
+                    names.hidden, nn.Linear(head.pooled_size(encoder.output_size(0)), head.hidden_size)
+                )
+            features = head.hidden_size or head.pooled_size(encoder.output_size(0))
             self.layer.add_sublayer(names.head, nn.Linear(features, head.outputs))
         finally:
             paddle.set_default_dtype(before)
@@ -141,13 +147,15 @@ class OwnPaddle:
             last = last[0] if isinstance(last, tuple) else last
             real = (paddle.arange(outputs.shape[1]) < lengths.unsqueeze(1)).unsqueeze(2)
             zero = paddle.zeros_like(outputs)
-            pooled = {
+            pools = {
                 "last": lambda: paddle.concat(list(last[-self.model.encoder.directions :]), axis=1),
                 "mean": lambda: (
                     paddle.where(real, outputs, zero).sum(axis=1) / lengths.unsqueeze(1).astype(outputs.dtype)
                 ),
                 "max": lambda: paddle.where(real, outputs, zero - float("inf")).max(axis=1),
-            }[head.pooling]()
+            }
+            pools["max_mean"] = lambda: paddle.concat([pools["max"](), pools["mean"]()], axis=1)
+            pooled = pools[head.pooling]()
             if head.hidden_size:
                 act = getattr(paddle.nn.functional, head.activation)
                 pooled = act(getattr(self.layer, self.names.hidden)(pooled))

@@ -92,7 +92,7 @@ def quick(monkeypatch):
 
 # The decisive test: the other framework's own layers, loaded from the written file, give the same logits.
 
-POOLINGS = ("last", "mean", "max")
+POOLINGS = ("last", "mean", "max", "max_mean")
 HEADS = (
     {},
     {"hidden_size": 5, "activation": "relu"},
@@ -779,3 +779,14 @@ def test_the_example_of_the_documentation(tmp_path, monkeypatch, quick):
     ours = namespace["layer"](paddle.to_tensor(ids), paddle.to_tensor(lengths)).numpy()
     theirs = namespace["model"](torch.from_numpy(ids), torch.from_numpy(lengths)).detach().numpy()
     assert np.abs(ours - theirs).max() <= 2e-6
+
+
+def test_a_head_of_twice_the_features_pools_max_and_mean(tmp_path, rng):
+    """Its width says so, without `--pooling`; another pooling does not fit it."""
+    model = spec("gru", 1, True, pooling="max_mean")
+    author = own("torch", model, "float32")
+    author.randomise(rng)
+    author.save(tmp_path / "a.pt")
+    done = call(tmp_path / "a.pt", "--to", "safetensors", "--out", tmp_path / "b.safetensors")
+    assert done.code == 0 and "max_mean pooling" in done.out
+    assert "form no chain from the encoder's" in refused(tmp_path / "a.pt", "--to", "safetensors", "--pooling", "max")

@@ -1,4 +1,4 @@
-"""Poolings `ends` and `attention`: their formulas, masks and sizes, in the reference and in both frameworks."""
+"""Poolings `max_mean`, `ends` and `attention`: formulas, masks and sizes, in the reference and both frameworks."""
 
 from __future__ import annotations
 
@@ -43,6 +43,19 @@ def test_ends_are_the_complete_outputs_of_the_first_and_last_token(side, rng):
 
 
 @pytest.mark.parametrize("side", SIDES, ids=" ".join)
+def test_max_mean_concatenates_maxima_and_means_of_the_real_tokens(side, rng):
+    experiment = small("max_mean")
+    parameters = random_parameters(experiment, rng)
+    batch = pad([rng.integers(1, 9, length) for length in (1, 4, 7)], {})
+    found = outputs(side, experiment, parameters, batch)
+    for row, length in enumerate(batch.lengths):
+        real = found["encoder.l0"][row, :length]
+        np.testing.assert_array_equal(found["pooled"][row, :4], real.max(axis=0))
+        np.testing.assert_allclose(found["pooled"][row, 4:], real.mean(axis=0), rtol=1e-13, atol=1e-16)
+    assert {row.name: row.shape for row in parameter_table(experiment.model)}["head.weight"] == (2, 8)
+
+
+@pytest.mark.parametrize("side", SIDES, ids=" ".join)
 def test_attention_is_a_softmax_over_the_real_tokens(side, rng):
     experiment = small("attention")
     parameters = random_parameters(experiment, rng)
@@ -61,7 +74,7 @@ def test_attention_is_a_softmax_over_the_real_tokens(side, rng):
 
 
 @pytest.mark.parametrize("side", SIDES, ids=" ".join)
-@pytest.mark.parametrize("pooling", ["ends", "attention"])
+@pytest.mark.parametrize("pooling", ["max_mean", "ends", "attention"])
 def test_padding_changes_nothing(side, pooling, rng):
     experiment = small(pooling, **{"model.head.hidden_size": 3})
     parameters = random_parameters(experiment, rng)
@@ -75,4 +88,7 @@ def test_textcnn_has_no_outputs_of_tokens():
     for pooling in ("ends", "attention"):
         with pytest.raises(UserError) as error:
             small(pooling, **{"model.encoder": {"kind": "textcnn"}})
-        assert f"head.pooling {pooling} is not supported by encoder.kind textcnn: use max or mean" in one_line(error)
+        assert (
+            f"head.pooling {pooling} is not supported by encoder.kind textcnn: use max or mean or max_mean"
+            in one_line(error)
+        )
