@@ -35,6 +35,24 @@ def fit_ngrams(
     return fit(prepared.whole("train"), spec, experiment.training.seed, solver, progress)
 
 
+def ngrams_record(fitted: Fitted, labels: np.ndarray) -> dict:
+    """Return the record entry of a fitted model, given the classes [N] of its training texts.
+
+    `left_out_accuracy` is that on the texts that their fold did not see; `largest_class` is the share of that class.
+    `useful`: whether the first is higher by more than two standard errors.
+    """
+    logits = fitted.train_logits
+    predicted = (logits[:, 0] > 0).astype(np.int64) if logits.shape[1] == 1 else logits.argmax(axis=1)
+    accuracy, largest = float((predicted == labels).mean()), float(np.bincount(labels).max() / len(labels))
+    error = float(np.sqrt(largest * (1.0 - largest) / len(labels)))
+    return {
+        "number": len(fitted.model.weights),
+        "left_out_accuracy": accuracy,
+        "largest_class": largest,
+        "useful": accuracy > largest + 2.0 * error,
+    }
+
+
 def with_ngrams(experiment: Experiment, prepared: Prepared, fitted: Fitted | None) -> Prepared:
     """Return the data with the n-grams of its texts; unchanged without a fitted model."""
     if fitted is None or prepared.whole is None:

@@ -82,7 +82,6 @@ def start(task: Task, experiment: Experiment, cache: Path, out: str | None) -> i
     run = create_run(path, setup, executor, SINGLE_PROCESS)
     with held(path):
         describe(run)
-        fact("n-grams", _sizes(setup))
         return _finish(task, run, setup, cache, time.perf_counter() - started)
 
 
@@ -122,25 +121,6 @@ def fitted_tokens(setup: Setup) -> int:
 def _line(dev: Evaluation, step: int) -> dict:
     """Return the line of `metrics.jsonl` with the figures on dev."""
     return {"split": "dev", "step": step, "epoch": float(step), "loss": dev.loss, "accuracy": dev.accuracy}
-
-
-def _sizes(setup: Setup) -> str:
-    """Return how many n-grams there are, and how well they predict the training texts that a fold left out."""
-    fitted, data = setup.ngrams, setup.data
-    assert fitted is not None
-    right = right_share(fitted, data.train.labels)
-    spec = fitted.model.spec
-    return (
-        f"{len(fitted.model.weights):,} that at least {spec.min_texts} training texts have;"
-        f" accuracy on left-out training texts {right:.4f} ({spec.folds} folds)"
-    )
-
-
-def right_share(fitted: Fitted, labels: np.ndarray) -> float:
-    """Return the share of training texts [N] whose class the model of the fold without them predicts."""
-    logits = fitted.train_logits
-    predicted = (logits[:, 0] > 0).astype(np.int64) if logits.shape[1] == 1 else logits.argmax(axis=1)
-    return float((predicted == labels).mean())
 
 
 def _report(task: Task, run: Run, result: dict, fitted: Fitted, example: str) -> None:
