@@ -168,8 +168,8 @@ REVIEWS_ZH["word2vec"] = {
     "words": {"model": {"kind": "cbow"}, "min_count": 2, "training": {"epochs": 10, "learning_rate": 0.2}},
 }
 
-# N-grams of words and of characters: fitted alone (seed 0), they reach 0.8510 on left-out training texts, those of words
-# 0.8458, those of characters 0.8470.
+# N-grams of words and of characters: fitted alone (seed 0), they reach 0.8510 on left-out training texts, those of
+# words 0.8458, those of characters 0.8470.
 REVIEWS_ZH["hybrid"] = beside_ngrams(REVIEWS_ZH["default"], {"characters": 3})
 
 CLASSIFY: dict[str, dict[str, object]] = {

@@ -26,7 +26,7 @@ from tasks.cli.console import DataProgress, fact
 from tasks.cli.terminal import note
 from tasks.run.evaluators import NUMPY, evaluator
 from tasks.run.explain import Explained, Unexplained, check_page, show, write_page
-from tasks.run.explain_ngrams import explained
+from tasks.run.explain_ngrams import Explainer
 from tasks.run.predict_file import (
     CHUNK,
     Prediction,
@@ -98,7 +98,8 @@ class Predictor:
 
     def _explained(self, row: Text) -> Explained:
         encoded = encode_text(row.text, self.vocabulary, self.experiment.text, f"text {row.number}")
-        own = explained(self.engine, self.experiment.model, encoded, self.ngrams, self.execution["classes"], row.number)
+        explainer = Explainer(self.engine, self.experiment.model, self.ngrams, self.execution["classes"])
+        own = explainer.explained(encoded, row.number)
         self._print(own.explanation.probabilities, row.text)
         show(own)
         return own

@@ -90,7 +90,9 @@ def ngrams_line(record: dict, model: Model) -> str:
     accuracy, largest = record["left_out_accuracy"], record["largest_class"]
     line = f"accuracy {accuracy:.4f} on left-out training texts, the largest class {largest:.4f}"
     return (
-        f"{record['number']:,}; {line}" if model.ngrams is not None else f"{line}: not useful, so the network is alone"
+        f"{record['number']:,}; {line}"
+        if model.ngrams is not None
+        else f"{line}: not useful, so the network is alone (--no-ngrams trains it longer)"
     )
 
 
