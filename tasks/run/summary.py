@@ -89,11 +89,9 @@ def ngrams_line(record: dict, model: Model) -> str:
     """Return what was found out about the n-grams, and whether the model has them."""
     accuracy, largest = record["left_out_accuracy"], record["largest_class"]
     line = f"accuracy {accuracy:.4f} on left-out training texts, the largest class {largest:.4f}"
-    return (
-        f"{record['number']:,}; {line}"
-        if model.ngrams is not None
-        else f"{line}: not useful, so the network is alone (--no-ngrams trains it longer)"
-    )
+    if model.ngrams is None:
+        return f"{line}: not useful, so the network is alone (--no-ngrams trains it longer)"
+    return f"{record['number']:,}; {line}"
 
 
 def _vectors(record: dict, embedding: Embedding) -> str:
