@@ -138,7 +138,9 @@ OPTIONS = {
 
 
 VECTOR_FLAGS = ("--vectors", "--vectors-missing", "--vectors-scale")
-TEXT_FLAGS = (*(option.flag for part in ("text", "data") for option in OPTIONS[part]), *VECTOR_FLAGS)
+NGRAM_FLAGS = ("--ngrams", "--ngram-orders", "--ngram-characters")
+"""Flags of classifiers of texts."""
+TEXT_FLAGS = (*(option.flag for part in ("text", "data") for option in OPTIONS[part]), *VECTOR_FLAGS, *NGRAM_FLAGS)
 """Flags that apply only to text data."""
 
 

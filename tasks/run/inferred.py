@@ -43,8 +43,9 @@ def infer_epochs(
 def infer_ngrams(experiment: Experiment, arguments: argparse.Namespace) -> Experiment:
     """Return the experiment with n-grams of characters, too, for a script without spaces, unless the user gave them."""
     ngrams, field = experiment.model.ngrams, "model.ngrams.characters"
-    given = arguments.ngram_characters is not None or is_set(arguments, field) or is_set(arguments, "model.ngrams")
-    if ngrams is None or ngrams.characters or given or experiment.text.tokenizer != "jieba":
+    if ngrams is None or ngrams.characters or experiment.text.tokenizer != "jieba":
+        return experiment
+    if arguments.ngram_characters is not None or is_set(arguments, field) or is_set(arguments, "model.ngrams"):
         return experiment
     fact("inferred", f"--ngram-characters {CHARACTERS} (a script without spaces between words)")
     return replace(experiment, {field: CHARACTERS})

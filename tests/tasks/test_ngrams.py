@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -94,6 +95,16 @@ def test_a_linear_run_is_a_run(place, classes):
     for number, pair in enumerate(("not good", "good not", "very fair")[:classes]):
         assert any(line.startswith(f"c{number}: ") and pair in line for line in printed.splitlines()), printed
     check_refused(tasks.classify.main, "--resume", run, says="run is already finished", folder=place)
+
+
+def test_an_interrupted_linear_run_is_not_resumed(place):
+    shutil.copytree(place / "linear2", "r")
+    for name in ("result.json", "last.safetensors"):
+        Path("r", name).unlink()
+        for left in ("best.safetensors", "metrics.jsonl"):
+            Path("r", left).unlink(missing_ok=name == "result.json")
+        says = "r: a linear model of n-grams is not resumed: remove it with rm -r r, start again"
+        check_refused(tasks.classify.main, "--resume", "r", says=says, folder=place)
 
 
 @pytest.mark.parametrize("classes", [2, 3])
