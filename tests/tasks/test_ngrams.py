@@ -99,10 +99,9 @@ def test_a_linear_run_is_a_run(place, classes):
 
 def test_an_interrupted_linear_run_is_not_resumed(place):
     shutil.copytree(place / "linear2", "r")
-    for name in ("result.json", "last.safetensors"):
-        Path("r", name).unlink()
-        for left in ("best.safetensors", "metrics.jsonl"):
-            Path("r", left).unlink(missing_ok=name == "result.json")
+    for names in (("result.json",), ("best.safetensors", "last.safetensors", "metrics.jsonl")):
+        for name in names:
+            Path("r", name).unlink()
         says = "r: a linear model of n-grams is not resumed: remove it with rm -r r, start again"
         check_refused(tasks.classify.main, "--resume", "r", says=says, folder=place)
 
@@ -204,7 +203,7 @@ def test_a_hybrid_run(place, name):
         assert "log-odds of c1" in done.out and "n-grams of c1 in the linear model alone: good not +" in done.out
     assert len(shown) == 1
     done = run_main(tasks.compare.main, "r", place / "linear3", "--out", "c.html", "--cache-dir", place / "cache")
-    assert done.code == 0 and "predictions agree" in done.out, done.err
+    assert done.code == 0 and "predictions agree" in done.out and "BiLSTM 4 + n-grams" in done.out, done.err
     says = "the encoder reads n-grams"
     check_refused(tasks.gates.main, "r", "--text", "a plot", says=says, folder=Path.cwd())
 
