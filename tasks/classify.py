@@ -8,6 +8,8 @@ python -m tasks.classify predict runs/classify-torch-... --file new.csv --out pr
 
 from __future__ import annotations
 
+import argparse
+
 from tasks.cli.console import Parser, launch
 from tasks.run.program import Program, run
 from tasks.run.table_options import COLUMNS, add_columns, complete
@@ -20,6 +22,11 @@ def add_arguments(parser: Parser) -> None:
     add_columns(parser)
 
 
+def preset(arguments: argparse.Namespace) -> str:
+    """Return the recipe: with n-grams, unless the user names an encoder or does not want them."""
+    return "hybrid" if arguments.encoder is None and arguments.ngrams is not False else "default"
+
+
 PROGRAM = Program(
     Task("tasks.classify", ""),
     description="Train a classifier on your own labeled texts, evaluate it and save everything in a run folder.",
@@ -29,6 +36,8 @@ PROGRAM = Program(
     add_arguments=add_arguments,
     own_arguments=("TRAIN", *COLUMNS),
     complete=complete,
+    preset=preset,
+    usual="hybrid; default with --encoder or --no-ngrams",
 )
 
 

@@ -19,7 +19,7 @@ from core.schema import of_kind
 from core.spec.data import Tagged
 from core.spec.experiment import Experiment, replace
 from tasks.cli.console import Parser, fact, launch
-from tasks.cli.options import apply_options
+from tasks.cli.options import NGRAM_FLAGS, apply_options
 from tasks.cli.recipes import recipe
 from tasks.run.inferred import infer_epochs
 from tasks.run.program import Program, run
@@ -94,7 +94,7 @@ PROGRAM = Program(
     writes="--out writes a CSV with the columns of a table (else row and text), the tagged text, and the probability of"
     " its least certain tag.",
     tags=True,
-    without=("--pooling", "--truncate"),
+    without=("--pooling", "--truncate", *NGRAM_FLAGS),
     add_arguments=add_arguments,
     own_arguments=(*FILES, "--crf"),
     complete=complete,

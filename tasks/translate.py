@@ -17,6 +17,7 @@ from core.schema import of_kind
 from core.spec.data import GENERATED_PAIRS, Pairs
 from core.spec.experiment import Experiment, replace
 from tasks.cli.console import DataProgress, Parser, fact, launch
+from tasks.cli.options import NGRAM_FLAGS
 from tasks.run.inferred import infer_epochs, is_set
 from tasks.run.predict_outputs import predict_command
 from tasks.run.program import Program, run
@@ -68,6 +69,7 @@ PROGRAM = Program(
     description="Train an encoder-decoder on pairs of texts, evaluate it and save everything in a run folder.",
     data_help="",
     without=(
+        *NGRAM_FLAGS,
         *("--data", "--encoder", "--kernels", "--channels", "--pooling", "--vectors", "--static-copy"),
         *("--vectors-missing", "--vectors-scale", "--class-weights", "--duplicates"),
     ),

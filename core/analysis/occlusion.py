@@ -13,6 +13,7 @@ import numpy as np
 
 from core.batch import UNK, Batch
 from core.data.dataset import Dataset
+from core.data.ngrams.features import NgramFeatures
 from core.models.heads.scores import probabilities_of
 from core.train.metrics import all_logits
 
@@ -34,17 +35,20 @@ class Explanation:
         return np.argsort(-np.abs(self.effects), kind="stable")[:count].tolist()
 
 
-def explain(logits_of: Callable[[Batch], np.ndarray], ids: np.ndarray) -> Explanation:
+def explain(
+    logits_of: Callable[[Batch], np.ndarray], ids: np.ndarray, ngrams: NgramFeatures | None = None
+) -> Explanation:
     """Explain the prediction for ids [L] by an engine's `logits`.
 
-    The only token of a text is replaced by UNK instead of removed.
+    The only token of a text is replaced by UNK instead of removed. `ngrams`: those of a model that reads them, from
+    `core.analysis.ngram_effects.without_each`.
     """
     ids = np.asarray(ids, dtype=np.int64)
     shorter = [np.delete(ids, place) for place in range(len(ids))] if len(ids) > 1 else [np.array([UNK])]
     sequences = [ids, *shorter]
     offsets = np.concatenate(([0], np.cumsum([len(sequence) for sequence in sequences])))
     names = [""] * len(sequences)
-    dataset = Dataset(np.concatenate(sequences), offsets, {}, names)
+    dataset = Dataset(np.concatenate(sequences), offsets, {}, names, ngrams=ngrams)
     logits = all_logits(logits_of, dataset)
     predicted = int(probabilities_of(logits[:1])[0].argmax())
     odds = log_odds(logits, predicted)

@@ -78,6 +78,11 @@ class Model(Spec):
         """Whether it is a linear model of n-grams alone, which needs no framework."""
         return isinstance(self.encoder, NgramEncoder)
 
+    @property
+    def label(self) -> str:
+        """Short name of the model, such as `BiLSTM 64 + n-grams`."""
+        return self.encoder.label + (" + n-grams" if self.ngrams is not None and not self.is_linear else "")
+
     def describe(self) -> str:
         """Describe embedding, encoder and head with their sizes in one line."""
         if self.is_linear and self.ngrams is not None:

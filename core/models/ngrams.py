@@ -41,6 +41,12 @@ class Ngrams(Spec):
 
     The logits of a training text are those of a linear model that was fitted on the other parts.
     """
+    only_if_useful: bool = False
+    """Leave the n-grams out of a network unless they are worth it.
+
+    They are if they predict training texts that their fold did not see better than the largest class, by more than two
+    standard errors.
+    """
     logits: bool = True
     """Add the linear model's logits to those of the head."""
     inputs: bool = True

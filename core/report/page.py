@@ -99,7 +99,7 @@ def run_figures(run: Run, scores: list[str]) -> dict[str, str]:
         **{name: NONE if value is None else f"{value:.4f}" for name, value in own.items()},
         "test loss": f"{run.figure('test.loss'):.4f}",
         "framework": run.framework,
-        "model": run.experiment.model.encoder.label,
+        "model": run.experiment.model.label,
         "recipe": run.experiment.recipe,
         "seed": str(run.experiment.training.seed),
         "s per epoch": NONE if seconds is None else f"{seconds:.1f}" if seconds >= 1 else f"{seconds:.3f}",

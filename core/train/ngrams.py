@@ -49,6 +49,24 @@ def read_with_ngrams(
     return with_ngrams(experiment, data, fitted)
 
 
+def ngrams_record(fitted: Fitted, labels: np.ndarray) -> dict:
+    """Return the record entry of a fitted model, given the classes [N] of its training texts.
+
+    `left_out_accuracy` is that on the texts that their fold did not see; `largest_class` is the share of that class.
+    `useful`: whether the first is higher by more than two standard errors.
+    """
+    logits = fitted.train_logits
+    predicted = (logits[:, 0] > 0).astype(np.int64) if logits.shape[1] == 1 else logits.argmax(axis=1)
+    accuracy, largest = float((predicted == labels).mean()), float(np.bincount(labels).max() / len(labels))
+    error = float(np.sqrt(largest * (1.0 - largest) / len(labels)))
+    return {
+        "number": len(fitted.model.weights),
+        "left_out_accuracy": accuracy,
+        "largest_class": largest,
+        "useful": accuracy > largest + 2.0 * error,
+    }
+
+
 def with_ngrams(experiment: Experiment, prepared: Prepared, fitted: Fitted | None) -> Prepared:
     """Return the data with the n-grams of its texts; unchanged without a fitted model.
 
@@ -56,17 +74,28 @@ def with_ngrams(experiment: Experiment, prepared: Prepared, fitted: Fitted | Non
     """
     if fitted is None or prepared.whole is None:
         return prepared
-    if len(fitted.train_logits) != len(prepared.train):
+    return replace(
+        prepared, **{part: split_with_ngrams(experiment, prepared, fitted, part) for part in ("train", "dev", "test")}
+    )
+
+
+def split_with_ngrams(experiment: Experiment, prepared: Prepared, fitted: Fitted | None, part: str) -> Dataset:
+    """Return a data set with the n-grams of its texts; unchanged without a fitted model.
+
+    Training texts have the logits of the fold that did not see them. Raises UserError if the model was fitted on
+    another number of training texts.
+    """
+    dataset = prepared.split(part)
+    if fitted is None or prepared.whole is None:
+        return dataset
+    if part == "train" and len(fitted.train_logits) != len(dataset):
         raise UserError(
-            f"{NGRAMS}: train_logits: got {len(fitted.train_logits)} texts, the data has {len(prepared.train)}:"
+            f"{NGRAMS}: train_logits: got {len(fitted.train_logits)} texts, the data has {len(dataset)}:"
             " restore the file"
         )
-    sets: dict[str, Dataset] = {}
-    for part in ("train", "dev", "test"):
-        own, dataset = prepared.whole(part), prepared.split(part)
-        known = (fitted.train_logits, own.labels) if part == "train" else (None, None)
-        sets[part] = replace(dataset, ngrams=fitted.model.features(own.texts, experiment.text, *known))
-    return replace(prepared, **sets)
+    own = prepared.whole(part)
+    known = (fitted.train_logits, own.labels) if part == "train" else (None, None)
+    return replace(dataset, ngrams=fitted.model.features(own.texts, experiment.text, *known))
 
 
 def write_ngrams(folder: Path, fitted: Fitted) -> None:

@@ -19,10 +19,10 @@ from core.engine.processes import ProcessGroup, local_rank_0_first
 from core.errors import UserError
 from core.models.embedding import STATIC_TABLE, TABLE, Embedding
 from core.models.model import initial_parameters
-from core.spec.experiment import Experiment
+from core.spec.experiment import Experiment, replace
 from core.spec.words import WORD2VEC
 from core.train.average import check_average
-from core.train.ngrams import NGRAMS, fit_ngrams, read_ngrams, with_ngrams
+from core.train.ngrams import NGRAMS, fit_ngrams, ngrams_record, read_ngrams, with_ngrams
 from core.train.optimizer_state import check_moments
 from core.train.prepare_data import fitted, read_data, tokenized_by
 from core.train.run_folder import TARGET_VOCABULARY, RunFolder
@@ -87,9 +87,29 @@ def prepare_start(experiment: Experiment, path: Path, group: ProcessGroup, input
     check_memory(experiment, host_limit(), lengths=data.train.lengths[:0])
     check_ngram_memory(experiment, host_limit(), len(data.train.tokens))
     ngrams = inputs.fit_ngrams(experiment, data)
+    experiment, ngrams, ngrams_entry = _useful(experiment, data, ngrams)
     parameters, vectors_record = starting_values(experiment, data, vectors, inputs.progress)
-    execution = {"classes": data.classes, **tokenized_by(experiment), "data": data_record, **vectors_record}
+    execution = {
+        "classes": data.classes,
+        **tokenized_by(experiment),
+        "data": data_record,
+        **vectors_record,
+        **ngrams_entry,
+    }
     return Setup(experiment, with_ngrams(experiment, data, ngrams), Checkpoint(parameters), execution, ngrams)
+
+
+def _useful(
+    experiment: Experiment, data: Prepared, ngrams: Fitted | None
+) -> tuple[Experiment, Fitted | None, dict[str, dict]]:
+    """Return the spec and its n-grams, without any if it wants only useful ones, and the record entry."""
+    spec = experiment.model.ngrams
+    if ngrams is None or spec is None or data.whole is None:
+        return experiment, ngrams, {}
+    record = ngrams_record(ngrams, data.whole("train").labels)
+    if record["useful"] or not spec.only_if_useful or experiment.model.is_linear:
+        return experiment, ngrams, {"ngrams": record}
+    return replace(experiment, {"model.ngrams": None}), None, {"ngrams": record}
 
 
 def read_checkpoint(folder: RunFolder, experiment: Experiment) -> Checkpoint:

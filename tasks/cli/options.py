@@ -26,6 +26,8 @@ class Option:
     help: str
     null: str | None = None
     """Choice that sets the fields to null."""
+    section: bool = False
+    """True for a flag that gives the model a whole section with its defaults, or removes it."""
 
     @property
     def dest(self) -> str:
@@ -34,7 +36,7 @@ class Option:
     @cached_property
     def field(self) -> FieldType:
         """Return type and choices of the first field, from the spec."""
-        return field_type(Experiment, self.paths[0])
+        return FieldType(bool) if self.section else field_type(Experiment, self.paths[0])
 
     @property
     def choices(self) -> tuple[str, ...]:
@@ -73,6 +75,9 @@ OPTIONS = {
         Option("--vectors-missing", ("model.embedding.vectors_missing",), "initial rows of words without a vector"),
         Option("--vectors-scale", ("model.embedding.vectors_scale",), "factor of the pretrained vectors"),
         Option("--static-copy", ("model.embedding.static_copy",), "concatenate a frozen copy of the embedding"),
+        Option("--ngrams", ("model.ngrams",), "a linear model of n-grams beside the network", section=True),
+        Option("--ngram-orders", ("model.ngrams.orders",), "largest n of the n-grams of tokens"),
+        Option("--ngram-characters", ("model.ngrams.characters",), "largest n of the n-grams of characters"),
         Option("--train-embedding", ("model.embedding.trainable",), "train the embedding"),
         Option(
             "--dropout",
@@ -133,7 +138,9 @@ OPTIONS = {
 
 
 VECTOR_FLAGS = ("--vectors", "--vectors-missing", "--vectors-scale")
-TEXT_FLAGS = (*(option.flag for part in ("text", "data") for option in OPTIONS[part]), *VECTOR_FLAGS)
+NGRAM_FLAGS = ("--ngrams", "--ngram-orders", "--ngram-characters")
+"""Flags of classifiers of texts."""
+TEXT_FLAGS = (*(option.flag for part in ("text", "data") for option in OPTIONS[part]), *VECTOR_FLAGS, *NGRAM_FLAGS)
 """Flags that apply only to text data."""
 
 
@@ -213,12 +220,17 @@ def apply_options(experiment: Experiment, arguments: argparse.Namespace) -> Expe
         ):
             # Another kind has other fields, so its own defaults replace them.
             experiment = replace(experiment, {part: {"kind": value}}, f"{option.flag} {value}")
+    experiment = _with_sections(experiment, given)
     tree = experiment.model_dump(mode="json")
     changes: dict[str, object] = {}
     for option, value in given.items():
+        if option.section:
+            continue
         paths = [path for path in option.paths if value_at(tree, path) is not ABSENT]
         if not paths:
             part, _, leaf = option.paths[0].rpartition(".")
+            if value_at(tree, part) is None:
+                raise UserError(f"{option.flag}: the model has no section {part}: add --{part.rpartition('.')[2]}")
             kind = value_at(tree, f"{part}.kind")
             raise UserError(f"{option.flag}: {part} of kind {kind} has no {leaf}: omit it, or choose another kind")
         changes.update(dict.fromkeys(paths, None if value == option.null else value))
@@ -231,6 +243,20 @@ def apply_options(experiment: Experiment, arguments: argparse.Namespace) -> Expe
         return replace(experiment, changes, "options")
     except UserError as error:
         raise UserError(with_flag(str(error), arguments, options)) from None
+
+
+def _with_sections(experiment: Experiment, given: dict[Option, object]) -> Experiment:
+    """Add the sections whose flags are given, unless they are there, and remove those that are not wanted."""
+    for option, value in given.items():
+        if option.section:
+            path, found = option.paths[0], value_at(experiment.model_dump(), option.paths[0])
+            if value and found is None:
+                experiment = replace(experiment, {path: {}}, option.flag)
+            elif not value and found is not None:
+                if experiment.model.is_linear:
+                    raise UserError(f"--no-{option.dest}: a model of encoder ngrams is nothing else: omit one of them")
+                experiment = replace(experiment, {path: None}, f"--no-{option.dest}")
+    return experiment
 
 
 def with_flag(message: str, arguments: argparse.Namespace, options: Sequence[Option]) -> str:

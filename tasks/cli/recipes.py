@@ -121,6 +121,21 @@ RECIPES["word2vec"] = {**BASE, "model.embedding.vectors": "word2vec", "words": C
 
 RECIPES |= PUBLISHED
 
+
+def beside_ngrams(base: dict[str, object], ngrams: dict[str, object] | None = None) -> dict[str, object]:
+    """Return a recipe with a linear model of n-grams beside its network, which can then be smaller."""
+    changes = {
+        "model.ngrams": ngrams or {},
+        "model.encoder.hidden_size": 64,
+        "model.head.pooling": "max",
+        "training.epochs": 1,
+    }
+    return {**base, **changes}
+
+
+# One epoch: the n-grams are fitted before it, and the network only adds to them.
+RECIPES["hybrid"] = beside_ngrams(RECIPES["default"])
+
 RECIPES["bow"] = {
     **{path: value for path, value in BASE.items() if not path.startswith("model.encoder")},
     "model.encoder": {"kind": "none"},
@@ -153,10 +168,16 @@ REVIEWS_ZH["word2vec"] = {
     "words": {"model": {"kind": "cbow"}, "min_count": 2, "training": {"epochs": 10, "learning_rate": 0.2}},
 }
 
+# N-grams of words and of characters: fitted alone (seed 0), they reach 0.8510 on left-out training texts, those of
+# words 0.8458, those of characters 0.8470.
+REVIEWS_ZH["hybrid"] = beside_ngrams(REVIEWS_ZH["default"], {"characters": 3})
+
 CLASSIFY: dict[str, dict[str, object]] = {
     "default": {**BASE, "text.jieba_hmm": False, "data": {"kind": "table", "source": "TRAIN"}},
 }
 """Recipes of the user's texts; tokenizer, epochs and classes are inferred from the texts."""
+
+CLASSIFY["hybrid"] = beside_ngrams(CLASSIFY["default"], {"only_if_useful": True})
 
 TASK_RECIPES = {
     "imdb": RECIPES,

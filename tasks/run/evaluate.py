@@ -10,6 +10,7 @@ from core.data.dataset import Dataset
 from core.models.heads.scores import Evaluation
 from core.spec.experiment import replace
 from core.train.metrics import evaluate
+from core.train.ngrams import split_with_ngrams
 from core.train.prepare_data import read_data
 from core.train.run_folder import RunFolder
 from core.train.setup import check_vocabulary
@@ -34,7 +35,7 @@ def evaluate_run(run: str, request: Request, moved: dict[str, str], split: str, 
     with DataProgress() as progress:
         prepared, _ = read_data(experiment, cache, wanted, progress)
     check_vocabulary(folder, experiment, prepared)
-    dataset = prepared.split(split)
+    dataset = split_with_ngrams(experiment, prepared, folder.read_ngrams(experiment.model), split)
     with DataProgress() as progress:
         found = evaluate(
             engine,

@@ -23,6 +23,8 @@ def evaluator(folder: RunFolder, experiment, request: Request):
     """Return an engine with a run's best parameters: a backend's, or by default the NumPy reference."""
     parameters = folder.read_best(experiment.model)
     backend_name = request.backend or NUMPY
+    if experiment.model.is_linear and backend_name in backends.NAMES:
+        raise UserError(f"--backend {backend_name}: a linear model of n-grams needs no framework: omit it")
     if backend_name == NUMPY:
         others, device, implementation = " or ".join(backends.NAMES), request.device, request.implementation
         if device.startswith("gpu"):

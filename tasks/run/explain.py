@@ -33,6 +33,12 @@ class Explained:
     prediction: str
     """Name of the predicted class."""
     number: int = 1
+    notes: tuple[str, ...] = ()
+    """Further lines, such as the strongest n-grams."""
+    quantity: str = "log-odds"
+    """What the effects are differences or parts of."""
+    exact: bool = False
+    """True for parts of the quantity, False for its decreases without a word."""
 
     @property
     def shares(self) -> list[float]:
@@ -73,7 +79,9 @@ def show(explained: Explained) -> None:
     if explained.encoded.cut:
         line.append(f"({explained.encoded.cut} more truncated)", style="dim")
     console.print(line)
-    console.print(Text(f"  log-odds of {explained.prediction}: {', '.join(explained.listed)}", style="dim"))
+    words = f"{explained.quantity} of {explained.prediction}: {', '.join(explained.listed)}"
+    for line in (words, *explained.notes):
+        console.print(Text(f"  {CONTROL.sub(chr(0xFFFD), line)}", style="dim"))
 
 
 def _style(share: float) -> Style:
@@ -96,5 +104,6 @@ def write_page(path: Path, run: str, computed_by: str, found: list[Explained | U
     """Write one page with all texts; it needs no network or scripts, and supports dark mode."""
     title = f"Words that influenced the prediction: {Path(run).name}"
     colors = {"supports": SUPPORTS, "opposes": OPPOSES}
-    content = render("explanations.html", title=title, computed_by=computed_by, texts=found, **colors)
+    exact = any(isinstance(own, Explained) and own.exact for own in found)
+    content = render("explanations.html", title=title, computed_by=computed_by, texts=found, exact=exact, **colors)
     write_text_atomic(path, content)

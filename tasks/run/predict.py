@@ -12,7 +12,6 @@ from typing import Protocol
 
 import numpy as np
 
-from core.analysis.occlusion import explain
 from core.data.download import Progress, no_progress
 from core.data.encode import encode_text
 from core.data.encodings import check_encoding, is_wide
@@ -27,6 +26,7 @@ from tasks.cli.console import DataProgress, fact
 from tasks.cli.terminal import note
 from tasks.run.evaluators import NUMPY, evaluator
 from tasks.run.explain import Explained, Unexplained, check_page, show, write_page
+from tasks.run.explain_ngrams import Explainer
 from tasks.run.predict_file import (
     CHUNK,
     Prediction,
@@ -57,6 +57,8 @@ class Predictor:
         folder = RunFolder.open(Path(run))
         self.experiment, self.execution = folder.read_record()
         self.vocabulary = folder.read_vocabulary(self.experiment.model)
+        fitted = folder.read_ngrams(self.experiment.model)
+        self.ngrams = None if fitted is None else fitted.model
         self.engine = evaluator(folder, self.experiment, request)
         self.computed_by = f"{request.backend or NUMPY} on {self.engine.device}"
         self.counts = Counts()
@@ -96,14 +98,16 @@ class Predictor:
 
     def _explained(self, row: Text) -> Explained:
         encoded = encode_text(row.text, self.vocabulary, self.experiment.text, f"text {row.number}")
-        explanation = explain(self.engine.logits, encoded.ids)
-        own = Explained(encoded, explanation, self.execution["classes"][explanation.predicted], row.number)
-        self._print(explanation.probabilities, row.text)
+        explainer = Explainer(self.engine, self.experiment.model, self.ngrams, self.execution["classes"])
+        own = explainer.explained(encoded, row.number)
+        self._print(own.explanation.probabilities, row.text)
         show(own)
         return own
 
     def _predictions(self, texts: Texts) -> Iterator[Prediction]:
-        for row, shares in predictions_of(texts.rows, self.engine.logits, self.vocabulary, self.experiment):
+        for row, shares in predictions_of(
+            texts.rows, self.engine.logits, self.vocabulary, self.experiment, self.ngrams
+        ):
             self.counts.add(row.number, shares is None)
             yield row, shares
 

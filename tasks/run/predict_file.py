@@ -14,6 +14,7 @@ import numpy as np
 
 from core.data.download import Progress, no_progress
 from core.data.encode import encode_worded
+from core.data.ngrams.linear import NgramModel
 from core.data.sources.formats.detect import Format, detect_format
 from core.data.sources.table import Row, whole_cells
 from core.data.sources.table import is_table as has_columns
@@ -121,11 +122,15 @@ def chunks_of(rows: Iterator[Text]) -> Iterator[list[Text]]:
 
 
 def predictions_of(
-    rows: Iterator[Text], logits_of: Callable, vocabulary: Vocabulary, experiment: Experiment
+    rows: Iterator[Text],
+    logits_of: Callable,
+    vocabulary: Vocabulary,
+    experiment: Experiment,
+    ngrams: NgramModel | None = None,
 ) -> Iterator[Prediction]:
-    """Yield the predictions in the order of `rows`."""
+    """Yield the predictions in the order of `rows`. `ngrams`: those of a model that reads them."""
     for chunk in chunks_of(rows):
-        dataset, worded = encode_worded([row.text for row in chunk], vocabulary, experiment.text)
+        dataset, worded = encode_worded([row.text for row in chunk], vocabulary, experiment.text, ngrams)
         found: list[np.ndarray | None] = [None] * len(chunk)
         if worded:
             for place, own in zip(worded, probabilities_of(all_logits(logits_of, dataset)), strict=True):

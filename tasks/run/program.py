@@ -19,9 +19,10 @@ from tasks.cli.options import DEVICE_HELP, add_options, apply_options, given
 from tasks.cli.paths import cache_folder
 from tasks.cli.recipes import TASK_RECIPES, recipe
 from tasks.cli.streams import keep_working
-from tasks.run import both_frameworks
+from tasks.run import both_frameworks, linear
 from tasks.run.evaluate import evaluate_run
 from tasks.run.evaluators import EVALUATORS, NUMPY
+from tasks.run.inferred import infer_ngrams
 from tasks.run.predict import predict
 from tasks.run.predict_options import PredictOptions, check_together
 from tasks.run.train import Task, TrainOptions, check_task, resume, start
@@ -77,6 +78,8 @@ class Program:
 
     preset: Callable[[argparse.Namespace], str] | None = None
     """Returns the recipe if none is given; None for the first one of the task."""
+    usual: str = "that of the task"
+    """The recipe if none is given, in the help, for a program with a `preset`."""
     splits: tuple[str, ...] = ("test", "dev", "train")
     """Splits that `evaluate` knows."""
     predict: Callable[[str, list[str]], int] | None = None
@@ -103,7 +106,7 @@ def _train(program: Program, argv: list[str]) -> int:
     task = program.task
     recipes = TASK_RECIPES[task.name]
     first = next(iter(recipes))
-    shown = first if program.preset is None else "that of the task"
+    shown = first if program.preset is None else program.usual
     parser = Parser(
         prog=program.name,
         several=True,
@@ -140,8 +143,15 @@ def _train(program: Program, argv: list[str]) -> int:
     preset = first if program.preset is None else program.preset(arguments)
     base = read_experiment(arguments.config) if arguments.config else recipe(arguments.recipe or preset, task.name)
     check_task(task, base, arguments.config or "--recipe")
-    experiment = absolute_source(program.complete(apply_options(base, arguments), arguments))
+    experiment = apply_options(base, arguments)
+    if experiment.model.is_linear:
+        linear.check_options(arguments)
+    experiment = absolute_source(program.complete(experiment, arguments))
+    if not arguments.config:
+        experiment = infer_ngrams(experiment, arguments)
     check_task(task, experiment, "--set task")
+    if experiment.model.is_linear:
+        return linear.start(task, experiment, cache, arguments.out)
     check_memory(experiment, host_limit())
     if arguments.backend == both_frameworks.BOTH:
         return both_frameworks.start(task, experiment, options)

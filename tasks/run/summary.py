@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from backends import implementations
 from core.models.embedding import Embedding
-from core.models.model import parameter_count
+from core.models.model import Model, parameter_count
 from core.strings import count_reasons
 from core.train.record import Run
 from tasks.cli.console import console, fact
@@ -48,8 +48,10 @@ def describe(run: Run) -> None:
     presenter(experiment).describe(run)
     if "tokenized_by" in execution:
         fact("text", f"tokenized by {execution['tokenized_by']}{'' if experiment.text.jieba_hmm else ', HMM off'}")
-    size = parameter_count(model)
-    fact("model", f"{model.describe()}, {size:,} parameters")
+    size = "" if model.is_linear else f", {parameter_count(model):,} parameters"
+    fact("model", f"{model.describe()}{size}")
+    if "ngrams" in execution:
+        fact("n-grams", ngrams_line(execution["ngrams"], model))
     if "vectors" in execution:
         fact("vectors", _vectors(execution["vectors"], model.embedding))
     if "word2vec" in execution:
@@ -81,6 +83,15 @@ def report(task: Task, run: Run, result: dict, example: str) -> None:
 
 MISSING = {"init": "initialized randomly", "zero": "zero", "mean": "their mean"}
 """Initial rows of words without a vector, by `vectors_missing`."""
+
+
+def ngrams_line(record: dict, model: Model) -> str:
+    """Return what was found out about the n-grams, and whether the model has them."""
+    accuracy, largest = record["left_out_accuracy"], record["largest_class"]
+    line = f"accuracy {accuracy:.4f} on left-out training texts, the largest class {largest:.4f}"
+    if model.ngrams is None:
+        return f"{line}: not useful, so the network is alone (--no-ngrams trains it longer)"
+    return f"{record['number']:,}; {line}"
 
 
 def _vectors(record: dict, embedding: Embedding) -> str:

@@ -77,6 +77,9 @@ def resume(task: Task, path: str, options: TrainOptions) -> int:
     folder.file(RECORD)
     with _held(folder.path, launchers.rank()):
         stopped = _stopped(task, folder)
+        if stopped.experiment.model.is_linear:
+            command = f"rm -r {quoted(folder.path)}"
+            raise UserError(f"{path}: a linear model of n-grams is not resumed: remove it with {command}, start again")
         worker = Worker.join(options.request.or_backend(stopped.execution["backend"]), stopped.experiment)
         group = worker.executor.group
         needed = stopped.checkpoint is None and stopped.experiment.words is not None

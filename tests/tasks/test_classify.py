@@ -276,19 +276,21 @@ def test_rare_classes_and_similar_labels(place, weights):
 
 
 @pytest.mark.parametrize(
-    ("rows", "limit", "batch", "epochs"),
-    [(60, None, 32, 40), (10_000, None, 32, 5), (10_000, 500, 8, 20), (90_000, None, 32, 1)],
+    ("rows", "limit", "batch", "epochs", "beside"),
+    [(60, None, 32, 40, 40), (10_000, None, 32, 5, 2), (10_000, 500, 8, 20, 5), (90_000, None, 32, 1, 1)],
 )
-def test_inferred_epochs(place, monkeypatch, rows, limit, batch, epochs):
+def test_inferred_epochs(place, monkeypatch, rows, limit, batch, epochs, beside):
+    """More for the network alone than `beside` n-grams."""
     monkeypatch.setattr(tasks.run.table_options, "survey", lambda *_: (["good"], rows))
     seen = []
     monkeypatch.setattr("tasks.run.program.start", lambda task, experiment, *_: seen.append(experiment) or 0)
     more = ("--train-limit", limit) if limit else ()
-    assert run_main(tasks.classify.main, place.table, "--batch-size", batch, *more).code == 0
-    assert seen[0].training.epochs == epochs
+    for wanted, expected in ((("--no-ngrams",), epochs), (("--recipe", "default"), epochs), ((), beside)):
+        assert run_main(tasks.classify.main, place.table, "--batch-size", batch, *more, *wanted).code == 0
+        assert seen.pop().training.epochs == expected
     set_by_name = ("--set", "training.epochs=3", "--set", "text.tokenizer=whitespace")
     done = run_main(tasks.classify.main, place.table, *set_by_name)
-    assert done.out == "" and (seen[1].training.epochs, seen[1].text.tokenizer) == (3, "whitespace")
+    assert done.out == "" and (seen[0].training.epochs, seen[0].text.tokenizer) == (3, "whitespace")
 
 
 SENTENCES = {
