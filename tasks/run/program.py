@@ -119,13 +119,15 @@ def _train(program: Program, argv: list[str]) -> int:
     parser.add_argument("--out", metavar="DIR", help=f"run folder to create [runs/{task.name}-BACKEND-DATE-TIME]")
     parser.add_argument("--resume", metavar="RUN", help="resume a stopped run, with any --backend")
     parser.add_argument("--tensorboard", action="store_true", help="write TensorBoard event files to the run")
+    parser.add_argument("--no-baseline", action="store_true", help="do not fit the linear n-gram baseline")
     _cache_option(parser)
     bases = {name: recipe(name, task.name) for name in recipes}
     add_options(parser, bases, program.without, {"--data": program.data_help})
     arguments = parser.parse_args(argv)
     keep_working()
     cache = cache_folder(arguments.cache_dir)
-    options = TrainOptions(Request.read(arguments), cache, arguments.out, arguments.tensorboard)
+    baseline = not arguments.no_baseline
+    options = TrainOptions(Request.read(arguments), cache, arguments.out, arguments.tensorboard, baseline)
     if arguments.resume:
         _refuse_with_resume(program, arguments)
         if both_frameworks.is_both(arguments.resume):
