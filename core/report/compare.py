@@ -9,6 +9,7 @@ from itertools import chain
 
 import numpy as np
 
+from core.report.baselines import p_value
 from core.report.figures import NONE
 from core.report.runs import Run
 from core.spec.experiment import Experiment
@@ -99,8 +100,7 @@ def agreement(pairs: Sequence[Pair], names: Sequence[str]) -> dict[str, str]:
 
 def agreement_of(pair: Pair, names: Sequence[str]) -> dict[str, str]:
     """Return the table row of one pair, with the p-value of McNemar's test."""
-    p_value = f"{pair.chance:.2g}" if pair.chance >= 0.001 else "< 0.001"
-    return agreement([pair], names) | {"McNemar p": p_value}
+    return agreement([pair], names) | {"McNemar p": p_value(pair.chance)}
 
 
 def compare(first: Run, second: Run) -> Pair:

@@ -99,6 +99,7 @@ class _Discordant(Part):
 class _Baseline(_Simple):
     largest_class: _Simple | None = None
     mcnemar: _Discordant | None = None
+    seconds: Number | None = None
 
 
 class _Dev(Part):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from core.data.ngrams.solver import Solver, solve
 from core.errors import UserError
 from core.models.heads.scores import Evaluation, TextEvaluation
@@ -18,7 +20,7 @@ def fit_baseline(run: Run, found: Evaluation, solver: Solver = solve) -> dict | 
     """
     if not isinstance(found, TextEvaluation):
         return None
-    linear = None
+    linear, start = None, time.perf_counter()
     with DataProgress() as progress:
         try:
             linear = linear_model(
@@ -27,4 +29,5 @@ def fit_baseline(run: Run, found: Evaluation, solver: Solver = solve) -> dict | 
         except UserError as error:
             reason = str(error).partition(":")[0]
             note(f"the linear model of n-grams was not fitted: {reason}")
-    return baseline_figures(run.data, linear, found.predicted)
+    seconds = round(time.perf_counter() - start, 3)
+    return {**baseline_figures(run.data, linear, found.predicted), "seconds": seconds}

@@ -41,13 +41,13 @@ def describe(run: Run) -> None:
 
 
 def headline(result: dict) -> str:
-    """Return the main line of a result."""
+    """Return the main lines of a result."""
     test, dev = result["test"], result["dev"]
     low, high = test["interval"]
     return (
         f"[bold]test accuracy {test['accuracy']:.4f}[/] on {test['documents']:,} held-out texts"
-        f" (dev {dev['accuracy']:.4f} at step {dev['step']}; macro F1 {test['macro_f1']:.4f};"
-        f" 95 % interval {low:.4f} to {high:.4f})"
+        f" (dev {dev['accuracy']:.4f} at step {dev['step']}; macro F1 {test['macro_f1']:.4f})\n"
+        f"95 % interval of the test accuracy: {low:.4f} to {high:.4f}"
     )
 
 
