@@ -16,8 +16,6 @@ PUBLISHED = Path(__file__).with_name("published.json")
 """Published accuracies on the official IMDB test, with their sources."""
 HEAD = ("recipe", "framework", "seeds", "test accuracy", "dev accuracy", "seconds", "parameters", "n-grams alone")
 NAMES = {"torch": "PyTorch", "paddle": "Paddle", "numpy": "NumPy"}
-DATA = {"path": "official data", "packaged": "packaged data", "official": "official data"}
-"""Names of the kinds of data of `tasks.imdb`."""
 
 
 def replaced(text: str, rows: list[Row], where: str) -> str:
@@ -44,7 +42,7 @@ def tables(rows: list[Row]) -> str:
             ", ".join(f"{n:,} {split}" for n, split in zip(size, ("train", "dev", "test"), strict=True))
             for size in sorted(sizes)
         )
-        found.append(f"**{task}, {DATA.get(data, data)}**: {texts}.\n")
+        found.append(f"**{task}, {data} data**: {texts}.\n")
         found += [_line(HEAD), _line("---" for _ in HEAD), *map(_line, _cells(own)), ""]
     return "\n".join(found)
 

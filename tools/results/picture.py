@@ -24,7 +24,7 @@ def draw(rows: list[Row], path: Path) -> None:
     from matplotlib.figure import Figure
     from matplotlib.ticker import ScalarFormatter
 
-    rows = [row for row in rows if row["task"] == "imdb" and row["test_texts"] == 25000]
+    rows = [row for row in rows if row["task"] == "imdb" and row["data"] == "official"]
     figure = Figure(figsize=(8.0, 5.0), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()

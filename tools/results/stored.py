@@ -11,6 +11,8 @@ from core.report.runs import Run, read_run
 
 Row = dict
 """Figures of a run: task, recipe, framework, seed, accuracies, seconds, parameters, baseline, date and versions."""
+OFFICIAL = ("imdb", 25000)
+"""Task and number of test texts of the official data, which may be a local copy."""
 IDENTITY = ("task", "data", "recipe", "framework", "seed")
 """Fields that tell the runs apart; a newer run replaces an older one."""
 
@@ -18,12 +20,12 @@ IDENTITY = ("task", "data", "recipe", "framework", "seed")
 def row_of(run: Run) -> Row:
     """Return the figures of a run."""
     execution, baseline = run.execution, run.figure("baseline") or {}
-    framework = execution["backend"]
+    kind, official = execution["data"]["kind"], (run.experiment.task, run.figure("test.documents")) == OFFICIAL
     return {
         "task": run.experiment.task,
-        "data": execution["data"]["kind"],
+        "data": "official" if official else kind,
         "recipe": run.experiment.recipe,
-        "framework": framework,
+        "framework": execution["backend"],
         "seed": run.experiment.training.seed,
         "test": run.figure("test.accuracy"),
         "dev": run.figure("dev.accuracy"),
