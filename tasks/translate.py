@@ -19,7 +19,7 @@ from core.spec.experiment import Experiment, replace
 from tasks.cli.console import DataProgress, Parser, fact, launch
 from tasks.run.inferred import infer_epochs, is_set
 from tasks.run.predict_outputs import predict_command
-from tasks.run.program import Program, run
+from tasks.run.program import NO_BASELINE, Program, run
 from tasks.run.train import Task
 
 SAMPLE = 1000
@@ -68,6 +68,7 @@ PROGRAM = Program(
     description="Train an encoder-decoder on pairs of texts, evaluate it and save everything in a run folder.",
     data_help="",
     without=(
+        NO_BASELINE,
         *("--data", "--encoder", "--kernels", "--channels", "--pooling", "--vectors", "--static-copy"),
         *("--vectors-missing", "--vectors-scale", "--class-weights", "--duplicates"),
     ),

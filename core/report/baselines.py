@@ -7,27 +7,25 @@ from core.report.runs import Run
 
 
 def baseline_row(run: Run) -> dict[str, str] | None:
-    """Return the accuracies of the simple models of a run, by column; None if its result has none."""
-    found = run.figure("baseline")
-    if not isinstance(found, dict) or "largest_class" not in found:
+    """Return the test accuracy of a run with its 95 % interval, and its simple models, by column.
+
+    None for a result that has neither, such as a tagger's.
+    """
+    interval, found = run.figure("test.interval"), run.figure("baseline.largest_class") and run.figure("baseline")
+    if interval is None and found is None:
         return None
-    pair = found.get("mcnemar")
-    linear = pair is not None
+    pair = found and found.get("mcnemar")
     return {
-        "simple model": found["name"],
-        "its test accuracy": f"{found['test']['accuracy']:.4f}",
-        "its dev accuracy": f"{found['dev']['accuracy']:.4f}",
-        "only the run right": f"{pair['only_model']:,}" if linear else NONE,
-        "only the simple model right": f"{pair['only_baseline']:,}" if linear else NONE,
-        "McNemar p": p_value(pair["p"]) if linear else NONE,
-        "most frequent class": f"{found['largest_class']['test']['accuracy']:.4f}",
+        "test accuracy": f"{run.figure('test.accuracy'):.4f}",
+        "95 % interval": f"{interval[0]:.4f} to {interval[1]:.4f}" if interval else NONE,
+        "simple model": found["name"] if pair else NONE,
+        "its test accuracy": f"{found['test']['accuracy']:.4f}" if pair else NONE,
+        "its dev accuracy": f"{found['dev']['accuracy']:.4f}" if pair else NONE,
+        "only the run right": f"{pair['only_model']:,}" if pair else NONE,
+        "only the simple model right": f"{pair['only_baseline']:,}" if pair else NONE,
+        "McNemar p": p_value(pair["p"]) if pair else NONE,
+        "most frequent class": f"{found['largest_class']['test']['accuracy']:.4f}" if found else NONE,
     }
-
-
-def interval_of(run: Run) -> str:
-    """Return the 95 % interval of the test accuracy, as text."""
-    found = run.figure("test.interval")
-    return NONE if found is None else f"{found[0]:.4f} to {found[1]:.4f}"
 
 
 def class_rows(run: Run) -> list[tuple[str, dict[str, str]]]:

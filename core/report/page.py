@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import combinations
 
-from core.report.baselines import baseline_row, class_rows, interval_of
+from core.report.baselines import baseline_row, class_rows
 from core.report.charts import curve_svg
 from core.report.compare import Pair, agreement_of, comparable, compare, differences, order, warnings_of
 from core.report.figures import NONE, count, duration, made_with, memory, rows_of, spec_trees
@@ -15,8 +15,6 @@ FEW_CLASSES = 6
 """Confusion matrices with more classes are collapsed."""
 SCORES = {"macro F1": "macro_f1", "F1": "f1", "exact match": "exact_match", "BLEU": "bleu"}
 """Figures of the test split other than accuracy and loss, which depend on the kind of model, by column."""
-INTERVAL = "95 % interval"
-"""Column of the interval of the test accuracy."""
 WORDS = ("framework", "model", "recipe", "device", "implementation")
 """Text columns of the table of runs."""
 
@@ -89,19 +87,17 @@ def _lead(runs: list[Run], pairs: list[Pair], differing: int) -> str:
 
 
 def scores_of(runs: list[Run]) -> list[str]:
-    """Return the columns of `SCORES`, and `INTERVAL`, that any of the runs has."""
-    columns = {**SCORES, INTERVAL: "interval"}
-    return [name for name, key in columns.items() if any(run.figure(f"test.{key}") is not None for run in runs)]
+    """Return the columns of `SCORES` that any of the runs has."""
+    return [name for name, key in SCORES.items() if any(run.figure(f"test.{key}") is not None for run in runs)]
 
 
 def run_figures(run: Run, scores: list[str]) -> dict[str, str]:
-    """Return the row of a run in the table of runs, by column, with these columns of `scores_of`."""
-    own = {name: run.figure(f"test.{SCORES[name]}") for name in scores if name in SCORES}
+    """Return the row of a run in the table of runs, by column, with these columns of `SCORES`."""
+    own = {name: run.figure(f"test.{SCORES[name]}") for name in scores}
     seconds = run.seconds_per_epoch
     share = run.result["training"].get("device_share")  # missing in older runs
     return {
         "test accuracy": f"{run.figure('test.accuracy'):.4f}",
-        **({INTERVAL: interval_of(run)} if INTERVAL in scores else {}),
         "dev accuracy": f"{run.figure('dev.accuracy'):.4f}",
         **{name: NONE if value is None else f"{value:.4f}" for name, value in own.items()},
         "test loss": f"{run.figure('test.loss'):.4f}",

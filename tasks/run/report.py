@@ -8,7 +8,7 @@ from core.data.sources.lookup import read_texts, shorten
 from core.errors import UserError
 from core.files import write_bytes_atomic
 from core.report.compare import Pair, order, warnings_of
-from core.report.page import INTERVAL, page, pairs_of, run_figures, scores_of
+from core.report.page import page, pairs_of, run_figures, scores_of
 from core.report.runs import Run, read_run
 from tasks.cli.console import DataProgress, console, fact
 from tasks.cli.flags import name_flags
@@ -101,7 +101,7 @@ def _texts(pairs: list[Pair], cache: Path) -> tuple[dict[str, dict[str, str]], d
 
 def _show(runs: list[Run], pairs: list[Pair]) -> None:
     scores = scores_of(runs)
-    columns = [*COLUMNS[:4], *(name for name in scores if name not in ("macro F1", INTERVAL)), *COLUMNS[4:]]
+    columns = [*COLUMNS[:4], *(name for name in scores if name != "macro F1"), *COLUMNS[4:]]
     rows = [{"run": run.label, **{name: run_figures(run, scores)[name] for name in columns}} for run in runs]
     widths = {name: max(len(name), *(len(row[name]) for row in rows)) for name in rows[0]}
     console.print("[bold]" + "  ".join(name.ljust(width) for name, width in widths.items()).rstrip() + "[/]")

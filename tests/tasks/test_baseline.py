@@ -21,6 +21,7 @@ from core.models.ngrams import Ngrams
 from core.spec.experiment import Experiment, replace
 from core.statistics import mcnemar, wilson_interval
 from core.train.run_folder import RunFolder
+from tasks.run import both_frameworks
 from tasks.run.present import pooled
 from tasks.run.present.baselines import baseline_lines
 from tests.conftest import fresh_rng, needs_both, run_main, stop_at
@@ -133,13 +134,12 @@ def test_comparison_page_shows_them(finished_runs, tmp_path):
     assert done.code == 0, done.err
     page, result = read(out), RunFolder(finished_runs.any_run).read_result()
     (row,) = page.table("baselines")
+    low, high = result["test"]["interval"]
+    assert row["95 % interval"] == f"{low:.4f} to {high:.4f}"
     assert row["its test accuracy"] == f"{result['baseline']['test']['accuracy']:.4f}"
     assert row["only the run right"] == str(result["baseline"]["mcnemar"]["only_model"])
     classes = page.table("classes")
     assert [own["class"] for own in classes] == ["negative", "positive"] and classes[0]["texts"] == str(EACH)
-    intervals = {own["run"]: own["95 % interval"] for own in page.table("runs")}
-    low, high = result["test"]["interval"]
-    assert sorted(intervals.values()) == sorted([f"{low:.4f} to {high:.4f}", "\u2013"])
 
 
 PAIR = {"only_model": 312, "only_baseline": 897, "p": mcnemar(312, 897)}
@@ -180,3 +180,12 @@ def test_many_classes_are_shown_by_the_lowest_f1():
     assert shown == sorted(classes[:19], key=lambda name: f1[name])[:12]
     wide = [sum(1 + (sign > "\u2e80") for sign in line[: line.rindex("  ")].rstrip()) for line in lines]
     assert len({width for width, line in zip(wide, lines, strict=True)}) == 1
+
+
+def test_both_frameworks_are_told_to_omit_them(finished_runs, tmp_path, monkeypatch):
+    calls = []
+    monkeypatch.setattr(both_frameworks, "run_child", lambda program, argv: calls.append(argv) or (1, False))
+    monkeypatch.setattr(both_frameworks, "_check_installed", lambda: None)
+    for flags in ((), ("--no-baseline",)):
+        finished_runs.train("--backend", "both", *flags, "--out", tmp_path / f"both{len(flags)}")
+    assert [argv.count("--no-baseline") for argv in calls] == [0, 1]

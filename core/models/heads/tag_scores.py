@@ -37,7 +37,7 @@ class TokenEvaluation(ClassEvaluation):
 
     def per_tag(self) -> dict[str, ClassScores]:
         """Return precision, recall, F1 and the number of true tokens of each tag that occurs."""
-        occurs = self.confusion.any(axis=1) | self.confusion.any(axis=0)
+        occurs = (self.confusion.sum(axis=0) + self.confusion.sum(axis=1) > 0).tolist()
         scores = zip(self.names, scores_by_class(self.confusion), occurs, strict=True)
         return {name: own for name, own, occurring in scores if occurring}
 

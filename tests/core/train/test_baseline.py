@@ -41,7 +41,12 @@ def prepared(rng: np.random.Generator, classes: int) -> Prepared:
         sets[split] = Dataset(tokens, offsets, {"label": labels}, [str(n) for n in range(size)])
     names = [f"class {n}" for n in range(classes)]
     vocabulary = Vocabulary(["<pad>", "<unk>"], [0, 1])
-    return Prepared(vocabulary, *sets.values(), names, {}, whole=whole.__getitem__)
+    return Prepared(vocabulary, sets["train"], sets["dev"], sets["test"], names, {}, whole=whole.__getitem__)
+
+
+def whole_of(data: Prepared, split: str) -> LabeledTexts:
+    assert data.whole is not None
+    return data.whole(split)
 
 
 def experiment_of(classes: int, **fields: object) -> Experiment:
@@ -51,8 +56,8 @@ def experiment_of(classes: int, **fields: object) -> Experiment:
 @pytest.mark.parametrize("classes", [2, 3])
 def test_figures_are_those_of_a_model_fitted_on_the_training_texts(rng, classes):
     data, experiment = prepared(rng, classes), experiment_of(classes)
-    test, labels = data.whole("test"), data.test.labels
-    model = fit_alone(data.whole("train"), Ngrams(), experiment.training.seed)
+    test, labels = whole_of(data, "test"), data.test.labels
+    model = fit_alone(whole_of(data, "train"), Ngrams(), experiment.training.seed)
     expected = spread(model.logits(model.rows(test.texts)), classes).argmax(axis=1)
     predicted = np.where(rng.random(len(labels)) < 0.5, labels, expected)
     found = baseline_figures(data, linear_model(experiment, data), predicted)
@@ -78,14 +83,14 @@ def test_a_network_with_ngrams_is_compared_with_its_own_linear_model(rng):
     data = prepared(rng, 2)
     spec = Ngrams(orders=1, min_texts=1, inputs=False)
     experiment = experiment_of(2, **{"model.ngrams": spec.model_dump(mode="json")})
-    fitted = fit(data.whole("train"), spec, experiment.training.seed)
+    fitted = fit(whole_of(data, "train"), spec, experiment.training.seed)
     with_them = with_ngrams(experiment, data, fitted)
 
     def refuse(*_):
         raise AssertionError("fitted once more")
 
     found = linear_model(experiment, with_them, refuse)
-    own = spread(fitted.model.logits(fitted.model.rows(data.whole("dev").texts)), 2).argmax(axis=1)
+    own = spread(fitted.model.logits(fitted.model.rows(whole_of(data, "dev").texts)), 2).argmax(axis=1)
     assert found is not None and np.array_equal(found.predicted["dev"], own)
     assert found.name == "linear model of 1-1-grams of tokens"
 
