@@ -32,7 +32,7 @@ def prepared(rng: np.random.Generator, classes: int) -> Prepared:
         labels[:classes] = np.arange(classes)
         lengths = rng.integers(1, 15, size)
         told = [
-            [f"c{label}" if rng.random() < 0.5 else f"w{rng.integers(9)}" for _ in range(length)]
+            [f"c{label}" if rng.random() < 0.15 else f"w{rng.integers(9)}" for _ in range(length)]
             for label, length in zip(labels, lengths, strict=True)
         ]
         whole[split] = LabeledTexts(Texts.of(told), labels, np.full(size, -1), classes)
