@@ -158,6 +158,9 @@ def test_lines_say_what_to_do_if_the_linear_model_is_better():
     assert "n-grams alone 0.9168" in lines[0] and "312 texts only this model has right" in lines[0]
     assert lines[0].endswith("897 only the n-grams, p < 1e-9")
     assert "--encoder ngrams" in lines[1] and "--recipe hybrid" in lines[1]
+    assert "is better here" in lines[1]
+    unsure = baseline_lines(result_with(0.8935, {**PAIR, "p": 0.3}), alone)
+    assert "is no worse here" in unsure[1] and unsure[0].endswith("p = 0.3")
     assert "--recipe hybrid" not in baseline_lines(result_with(0.9168, PAIR), hybrid)[1]
     worse = baseline_lines(result_with(0.85, {**PAIR, "p": 0.04}), alone)
     assert worse[0].endswith("p = 0.04") and worse[1:] == ["most frequent class, a: 0.5000"]

@@ -52,9 +52,9 @@ def ladder() -> str:
     lines = ["Published accuracies on the official IMDB test:\n", _line(("model", "test accuracy", "source"))]
     lines.append(_line(("---", "---", "---")))
     for own in published():
-        high = f" to {own['high']:.3f}" if own["high"] != own["low"] else ""
+        high = f" to {own['high']:g}" if own["high"] != own["low"] else ""
         more = ", with unlabeled texts" if own["unlabeled"] else ""
-        lines.append(_line((own["model"], f"{own['low']:.3f}{high}", own["source"] + more)))
+        lines.append(_line((own["model"], f"{own['low']:g}{high}", own["source"] + more)))
     return "\n".join([*lines, ""])
 
 

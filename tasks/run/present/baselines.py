@@ -6,6 +6,8 @@ from core.spec.experiment import Experiment
 
 LEAST_P = 1e-9
 """Smaller p-values are printed as less than this."""
+SIGNIFICANT = 0.05
+"""A difference with a smaller p-value is significant."""
 
 
 def baseline_lines(result: dict, experiment: Experiment) -> list[str]:
@@ -24,7 +26,7 @@ def baseline_lines(result: dict, experiment: Experiment) -> list[str]:
             f" {pair['only_baseline']:,} only the n-grams, {p_value(pair['p'])}"
         )
         if linear > own:
-            lines.append(advice(experiment))
+            lines.append(advice(experiment, pair["p"]))
     return [*lines, f"{largest['name']}: {largest['test']['accuracy']:.4f}"]
 
 
@@ -33,7 +35,8 @@ def p_value(p: float) -> str:
     return f"p < {LEAST_P:.0e}".replace("e-0", "e-") if p < LEAST_P else f"p = {p:.2g}"
 
 
-def advice(experiment: Experiment) -> str:
-    """Return what to do if the linear model is better."""
+def advice(experiment: Experiment, p: float) -> str:
+    """Return what to do if the linear model has the higher accuracy; `p` is that of the difference."""
+    verdict = "better" if p < SIGNIFICANT else "no worse"
     both = "" if experiment.model.ngrams else ", or train both as one model with --recipe hybrid"
-    return f"The linear model of n-grams is better here: use it alone with --encoder ngrams{both}."
+    return f"The linear model of n-grams is {verdict} here: use it alone with --encoder ngrams{both}."
