@@ -22,7 +22,7 @@ from tasks.cli.console import Parser, fact, launch
 from tasks.cli.options import NGRAM_FLAGS, apply_options
 from tasks.cli.recipes import recipe
 from tasks.run.inferred import infer_epochs
-from tasks.run.program import Program, run
+from tasks.run.program import NO_BASELINE, Program, run
 from tasks.run.train import Task
 
 SAMPLE = 1000
@@ -94,7 +94,7 @@ PROGRAM = Program(
     writes="--out writes a CSV with the columns of a table (else row and text), the tagged text, and the probability of"
     " its least certain tag.",
     tags=True,
-    without=("--pooling", "--truncate", *NGRAM_FLAGS),
+    without=("--pooling", "--truncate", *NGRAM_FLAGS, NO_BASELINE),
     add_arguments=add_arguments,
     own_arguments=(*FILES, "--crf"),
     complete=complete,

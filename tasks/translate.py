@@ -20,7 +20,7 @@ from tasks.cli.console import DataProgress, Parser, fact, launch
 from tasks.cli.options import NGRAM_FLAGS
 from tasks.run.inferred import infer_epochs, is_set
 from tasks.run.predict_outputs import predict_command
-from tasks.run.program import Program, run
+from tasks.run.program import NO_BASELINE, Program, run
 from tasks.run.train import Task
 
 SAMPLE = 1000
@@ -70,6 +70,7 @@ PROGRAM = Program(
     data_help="",
     without=(
         *NGRAM_FLAGS,
+        NO_BASELINE,
         *("--data", "--encoder", "--kernels", "--channels", "--pooling", "--vectors", "--static-copy"),
         *("--vectors-missing", "--vectors-scale", "--class-weights", "--duplicates"),
     ),

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 
 import numpy as np
 
+from core.report.baselines import p_value
 from core.report.figures import NONE
 from core.report.runs import Run
 from core.spec.experiment import Experiment
+from core.statistics import mcnemar
 
 MOST_TEXTS = 20
 """Maximum number of texts with different predictions shown per pair."""
@@ -80,9 +81,7 @@ class Pair:
     @property
     def chance(self) -> float:
         """Two-sided p-value of McNemar's exact test."""
-        total = self.only_first_right + self.only_second_right
-        low = min(self.only_first_right, self.only_second_right)
-        return min(1.0, 2 * sum(math.exp(_log_choose(total, k) - total * math.log(2)) for k in range(low + 1)))
+        return mcnemar(self.only_first_right, self.only_second_right)
 
 
 def agreement(pairs: Sequence[Pair], names: Sequence[str]) -> dict[str, str]:
@@ -101,8 +100,7 @@ def agreement(pairs: Sequence[Pair], names: Sequence[str]) -> dict[str, str]:
 
 def agreement_of(pair: Pair, names: Sequence[str]) -> dict[str, str]:
     """Return the table row of one pair, with the p-value of McNemar's test."""
-    p_value = f"{pair.chance:.2g}" if pair.chance >= 0.001 else "< 0.001"
-    return agreement([pair], names) | {"McNemar p": p_value}
+    return agreement([pair], names) | {"McNemar p": p_value(pair.chance)}
 
 
 def compare(first: Run, second: Run) -> Pair:
@@ -176,7 +174,3 @@ def _flat(tree: dict, prefix: str = "") -> dict[str, object]:
     for name, value in tree.items():
         found |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
     return found
-
-
-def _log_choose(total: int, chosen: int) -> float:
-    return math.lgamma(total + 1) - math.lgamma(chosen + 1) - math.lgamma(total - chosen + 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import combinations
 
+from core.report.baselines import baseline_row, class_rows
 from core.report.charts import curve_svg
 from core.report.compare import Pair, agreement_of, comparable, compare, differences, order, warnings_of
 from core.report.figures import NONE, count, duration, made_with, memory, rows_of, spec_trees
@@ -45,6 +46,8 @@ def page(runs: list[Run], pairs: list[Pair], texts: dict[str, dict[str, str]], n
         words=WORDS,
         best=("test accuracy", run_figures(runs[0], [])["test accuracy"]) if comparable(runs) else None,
         documents=" and ".join(dict.fromkeys(f"{run.figure('test.documents'):,}" for run in runs)),
+        baselines=[([(place, run.label)], row) for place, run in enumerate(runs) if (row := baseline_row(run))],
+        by_class=[(run.label, rows) for run in runs if (rows := class_rows(run))],
         differing=differing,
         trees=spec_trees(experiments),
         curves=[(quantity, curve_svg(runs, quantity, quantity)) for quantity in quantities],

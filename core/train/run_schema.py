@@ -57,12 +57,49 @@ class _Execution(Part):
     stacked_shape: Annotated[int, Field(ge=1)] = 1
 
 
+class _ClassScores(Part):
+    precision: Rate
+    recall: Rate
+    f1: Rate
+    count: Count
+
+
 class _Test(Part):
     documents: Annotated[int, Field(ge=1)]
     accuracy: Rate
     loss: Number
     macro_f1: Rate | None = None
     confusion: list[list[Count]] | None = None
+    interval: Annotated[list[Rate], Field(min_length=2, max_length=2)] | None = None
+    """95 % interval of the accuracy of a classifier of texts."""
+    per_class: list[_ClassScores] | None = None
+    """In the order of `execution.classes`."""
+
+
+class _Accuracy(Part):
+    accuracy: Rate
+
+
+class _Simple(Part):
+    """The figures of a simple model on the same split."""
+
+    name: str
+    dev: _Accuracy
+    test: _Accuracy
+
+
+class _Discordant(Part):
+    """Test texts that only one of two models classifies correctly, and the p-value of McNemar's exact test."""
+
+    only_model: Count
+    only_baseline: Count
+    p: Rate
+
+
+class _Baseline(_Simple):
+    largest_class: _Simple | None = None
+    mcnemar: _Discordant | None = None
+    seconds: Number | None = None
 
 
 class _Dev(Part):
@@ -83,6 +120,7 @@ class _Result(Part):
     test: _Test
     dev: _Dev
     training: _Training
+    baseline: _Baseline | None = None
     peak_memory_mb: Number | None = None
     files: dict[str, str] = {}
 

@@ -85,12 +85,13 @@ def resume(task: Task, run: str, options: TrainOptions) -> int:
 
 def _on_texts(task: Task, options: TrainOptions) -> Work:
     cache = options.cache
-    flags = ("--cache-dir", str(cache.absolute()), *(("--tensorboard",) if options.tensorboard else ()))
+    flags = ["--cache-dir", str(cache.absolute())]
+    flags += ["--tensorboard"] * options.tensorboard + ["--no-baseline"] * (not options.baseline)
     return Work(
         task.program,
         lambda plan: ["--config", str(plan)],
         lambda paths, labels, out: write_report(paths, labels, out, cache),
-        options=flags,
+        options=tuple(flags),
     )
 
 

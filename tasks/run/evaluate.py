@@ -16,6 +16,7 @@ from core.train.run_folder import RunFolder
 from core.train.setup import check_vocabulary
 from tasks.cli.console import DataProgress, console
 from tasks.run.evaluators import evaluator
+from tasks.run.present import presenter
 from tasks.run.worker import Request
 
 
@@ -44,8 +45,7 @@ def evaluate_run(run: str, request: Request, moved: dict[str, str], split: str, 
             lambda done, total: progress(f"evaluating on {split}", done, total),
         )
     console.print(f"{split} {found.describe()}  ({len(dataset):,} texts, {request.backend} on {engine.device})")
-    for line in found.details():
-        console.print(line)
+    presenter(experiment).breakdown(found, execution["classes"])
     if split == "test" and (folder.path / "predictions.csv").is_file():
         _compare(folder.read_predictions().by_name, execution["backend"], dataset, found)
     return 0

@@ -29,6 +29,8 @@ from tasks.run.train import Task, TrainOptions, check_task, resume, start
 from tasks.run.worker import Request
 
 COMMANDS = ("train", "predict", "evaluate")
+NO_BASELINE = "--no-baseline"
+"""Omits the simple models beside a classifier of texts."""
 
 
 def _no_arguments(parser: Parser) -> None:
@@ -122,13 +124,16 @@ def _train(program: Program, argv: list[str]) -> int:
     parser.add_argument("--out", metavar="DIR", help=f"run folder to create [runs/{task.name}-BACKEND-DATE-TIME]")
     parser.add_argument("--resume", metavar="RUN", help="resume a stopped run, with any --backend")
     parser.add_argument("--tensorboard", action="store_true", help="write TensorBoard event files to the run")
+    if NO_BASELINE not in program.without:
+        parser.add_argument(NO_BASELINE, action="store_true", help="do not fit the linear n-gram baseline")
     _cache_option(parser)
     bases = {name: recipe(name, task.name) for name in recipes}
     add_options(parser, bases, program.without, {"--data": program.data_help})
     arguments = parser.parse_args(argv)
     keep_working()
     cache = cache_folder(arguments.cache_dir)
-    options = TrainOptions(Request.read(arguments), cache, arguments.out, arguments.tensorboard)
+    baseline = not getattr(arguments, _dest(NO_BASELINE), False)
+    options = TrainOptions(Request.read(arguments), cache, arguments.out, arguments.tensorboard, baseline)
     if arguments.resume:
         _refuse_with_resume(program, arguments)
         if both_frameworks.is_both(arguments.resume):

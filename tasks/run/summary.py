@@ -11,7 +11,9 @@ from core.strings import count_reasons
 from core.train.record import Run
 from tasks.cli.console import console, fact
 from tasks.cli.paths import quoted
+from tasks.cli.terminal import literal
 from tasks.run.present import presenter
+from tasks.run.present.baselines import baseline_lines
 
 GRADIENTS = "gradients.png"
 """Picture of the gradient norms by layer, in the folder of a run with `watch_gradients`."""
@@ -64,6 +66,8 @@ def report(task: Task, run: Run, result: dict, example: str) -> None:
     folder, experiment, training = run.folder, run.experiment, result["training"]
     console.print()
     console.print(presenter(experiment).headline(result))
+    for line in baseline_lines(result, experiment):
+        console.print(literal(line))
     epochs, memory, share = training["epoch_seconds"], result["peak_memory_mb"], training["device_share"]
     console.print(
         f"trained in {training['seconds']:.0f} s ({sum(epochs) / max(len(epochs), 1):.1f} s per epoch,"

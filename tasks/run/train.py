@@ -26,6 +26,7 @@ from tasks.cli.console import INTERRUPTED, DataProgress, TrainingDisplay, consol
 from tasks.cli.paths import new_name, quoted
 from tasks.cli.terminal import literal
 from tasks.run import event_files
+from tasks.run.baseline import fit_baseline
 from tasks.run.ngram_solver import chosen_solver
 from tasks.run.present import presenter
 from tasks.run.present.pictures import draw_or_note
@@ -45,6 +46,8 @@ class TrainOptions:
     """Folder of a new run; None for a new name in `runs`."""
     tensorboard: bool = False
     """True to write TensorBoard event files."""
+    baseline: bool = True
+    """False to compare a classifier of texts with no simple models."""
 
 
 def start(task: Task, experiment: Experiment, options: TrainOptions) -> int:
@@ -134,7 +137,9 @@ def _run(task: Task, run: Run, engine: Engine, group: ProcessGroup, options: Tra
         )
     if group.rank > 0:
         return 0
-    result = summarize_run(run, found)
+    result = summarize_run(run, found)  # first, as the peak memory is that of the model alone
+    if options.baseline and (baseline := fit_baseline(run, found, chosen_solver().solve)) is not None:
+        result["baseline"] = baseline
     draw_or_note("curves.png", lambda: _draw_curves(run, run.title, result["test"]))
     _watch(run)
     example = presenter(run.experiment).save(run, found, options.cache)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from core.batch import Targets
+from core.statistics import wilson_interval
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,27 @@ class ClassEvaluation(Evaluation):
         return f"{super().describe()}  macro F1 {self.macro_f1:.4f}"
 
 
+ClassScores = dict[str, float | int]
+"""Precision, recall and F1 of a class, and the `count` of its texts or tokens; a ratio of nothing is 0."""
+
+
+@dataclass(frozen=True)
+class TextEvaluation(ClassEvaluation):
+    """Metrics of a classifier of texts."""
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % interval of the accuracy."""
+        return wilson_interval(int(np.trace(self.confusion)), int(self.confusion.sum()))
+
+    def figures(self) -> dict[str, Any]:
+        return {**super().figures(), "interval": list(self.interval), "per_class": scores_by_class(self.confusion)}
+
+    def describe(self) -> str:
+        low, high = self.interval
+        return f"{super().describe()}  95 % interval of accuracy {low:.4f} to {high:.4f}"
+
+
 def probabilities_of(logits: np.ndarray) -> np.ndarray:
     """Return probabilities [N, C] float64 of logits [N, C], or [N, 1] (logit of class 1 of two)."""
     return np.exp(_log_probabilities(logits))
@@ -89,7 +111,21 @@ def _log_probabilities(logits: np.ndarray) -> np.ndarray:
     return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
 
 
-def summarize(logits: np.ndarray, labels: np.ndarray) -> ClassEvaluation:
+def scores_by_class(confusion: np.ndarray) -> list[ClassScores]:
+    """Return the scores of every class of a confusion matrix [C, C], rows: true class."""
+    hits, true, predicted = np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)
+    return [
+        {
+            "precision": float(hits[number] / max(predicted[number], 1)),
+            "recall": float(hits[number] / max(true[number], 1)),
+            "f1": float(2 * hits[number] / max(true[number] + predicted[number], 1)),
+            "count": int(true[number]),
+        }
+        for number in range(len(confusion))
+    ]
+
+
+def summarize(logits: np.ndarray, labels: np.ndarray) -> TextEvaluation:
     """Compute metrics from logits [N, outputs] and labels [N]. Ties predict the lower class."""
     log_probabilities = _log_probabilities(logits)
     classes = log_probabilities.shape[1]
@@ -98,7 +134,7 @@ def summarize(logits: np.ndarray, labels: np.ndarray) -> ClassEvaluation:
     hits, occurrences = np.diag(confusion), confusion.sum(axis=1) + confusion.sum(axis=0)
     occur = occurrences > 0
     f1 = 2 * hits[occur] / occurrences[occur]
-    return ClassEvaluation(
+    return TextEvaluation(
         loss=float(-log_probabilities[np.arange(len(labels)), labels].mean()),
         accuracy=float(hits.sum() / len(labels)),
         macro_f1=float(f1.mean()),

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from core.batch import Ragged, Targets
-from core.models.heads.scores import ClassEvaluation
+from core.models.heads.scores import ClassEvaluation, ClassScores, scores_by_class
 from core.models.heads.spans import SpanScores, find_spans, scheme_of, score_spans
 
 
@@ -35,19 +35,11 @@ class TokenEvaluation(ClassEvaluation):
         """Difference of the probabilities of the two best tags, [N]; with a CRF, of tags in the best sequences."""
         return self.probabilities[np.arange(len(self.predicted)), self.predicted] * -np.expm1(-self.gaps)
 
-    def per_tag(self) -> dict[str, dict[str, float | int]]:
+    def per_tag(self) -> dict[str, ClassScores]:
         """Return precision, recall, F1 and the number of true tokens of each tag that occurs."""
-        hits, true, predicted = np.diag(self.confusion), self.confusion.sum(axis=1), self.confusion.sum(axis=0)
-        return {
-            name: {
-                "precision": float(hits[tag] / max(predicted[tag], 1)),
-                "recall": float(hits[tag] / max(true[tag], 1)),
-                "f1": float(2 * hits[tag] / max(true[tag] + predicted[tag], 1)),
-                "count": int(true[tag]),
-            }
-            for tag, name in enumerate(self.names)
-            if true[tag] or predicted[tag]
-        }
+        occurs = (self.confusion.sum(axis=0) + self.confusion.sum(axis=1) > 0).tolist()
+        scores = zip(self.names, scores_by_class(self.confusion), occurs, strict=True)
+        return {name: own for name, own, occurring in scores if occurring}
 
     def figures(self) -> dict[str, Any]:
         found = {**super().figures(), "tokens": len(self.predicted), "per_tag": self.per_tag()}

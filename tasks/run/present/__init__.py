@@ -8,7 +8,8 @@ from core.spec.experiment import Experiment
 from tasks.run.present import decoder, pooled, tokens
 
 PRESENTERS: dict[str, ModuleType] = {"pooled": pooled, "tokens": tokens, "decoder": decoder}
-"""Modules with `describe(run)`, `headline(result)`, `save(run, found, cache)` and `PICTURES`."""
+"""Modules with `describe(run)`, `headline(result)`, `breakdown(found, classes)`, `save(run, found, cache)`, and
+`PICTURES`."""
 
 
 def presenter(experiment: Experiment) -> ModuleType:

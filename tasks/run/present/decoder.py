@@ -52,6 +52,12 @@ def headline(result: dict) -> str:
     )
 
 
+def breakdown(found: DecoderEvaluation, classes: list[str]) -> None:
+    """Print the exact match by target length; the outputs have no classes."""
+    for line in found.details():
+        console.print(line)
+
+
 def save(run: Run, found: DecoderEvaluation, cache: Path) -> str:
     """Draw the attention of a few test examples, write and print wrong outputs.
 

@@ -7,13 +7,14 @@ from pathlib import Path
 from core.data.class_checks import untested
 from core.data.sources.lookup import read_texts
 from core.errors import UserError
-from core.models.heads.scores import ClassEvaluation
+from core.models.heads.scores import ClassEvaluation, TextEvaluation, scores_by_class
 from core.plots.confusion import draw_confusion, numbering
 from core.strings import shorten
 from core.train.misclassified import most_confident, with_texts
 from core.train.record import Run
 from tasks.cli.console import DataProgress, console, fact
 from tasks.cli.terminal import literal, note
+from tasks.run.present.class_table import NAME, ROWS, show_scores
 from tasks.run.present.pictures import LINE, draw_or_note
 
 CONFUSION = "confusion.png"
@@ -23,10 +24,6 @@ PICTURES = {"confusion matrix": CONFUSION}
 
 SHOWN = 5
 """Number of misclassified texts to print."""
-
-
-NAME = 40
-"""Maximum characters of a class name to print."""
 
 
 LEGEND = 2000
@@ -44,20 +41,33 @@ def describe(run: Run) -> None:
 
 
 def headline(result: dict) -> str:
-    """Return the main line of a result."""
+    """Return the main lines of a result."""
     test, dev = result["test"], result["dev"]
+    low, high = test["interval"]
     return (
         f"[bold]test accuracy {test['accuracy']:.4f}[/] on {test['documents']:,} held-out texts"
-        f" (dev {dev['accuracy']:.4f} at step {dev['step']}; macro F1 {test['macro_f1']:.4f})"
+        f" (dev {dev['accuracy']:.4f} at step {dev['step']}; macro F1 {test['macro_f1']:.4f})\n"
+        f"95 % interval of the test accuracy: {low:.4f} to {high:.4f}"
     )
 
 
-def save(run: Run, found: ClassEvaluation, cache: Path) -> str:
-    """Draw the confusion matrix, write and print the most confident errors.
+def breakdown(found: TextEvaluation, classes: list[str]) -> None:
+    """Print the scores of all classes, or of those with the lowest F1 if there are more than `ROWS`."""
+    scores = dict(zip(classes, scores_by_class(found.confusion), strict=True))
+    if len(classes) <= ROWS:
+        show_scores("class", scores, classes)
+        return
+    tested = [name for name in classes if scores[name]["count"]]
+    show_scores("lowest F1", scores, sorted(tested, key=lambda name: scores[name]["f1"]))
+
+
+def save(run: Run, found: TextEvaluation, cache: Path) -> str:
+    """Draw the confusion matrix, print the scores of the classes, write and print the most confident errors.
 
     Return the beginning of the first text, "" if there is none.
     """
     draw_or_note(CONFUSION, lambda: save_confusion(run, found))
+    breakdown(found, run.execution["classes"])
     return save_mistakes(run, found, cache)
 
 

@@ -14,17 +14,15 @@ from core.train.record import Run
 from core.train.tag_mistakes import WrongSentence, hardest
 from tasks.cli.console import DataProgress, console, fact
 from tasks.cli.terminal import literal, note
+from tasks.run.present.class_table import NAME, ROWS, show_scores
 from tasks.run.present.pictures import LINE, draw_or_note
-from tasks.run.present.pooled import CONFUSION, NAME, save_confusion
+from tasks.run.present.pooled import CONFUSION, save_confusion
 
 PICTURES = {"confusion matrix": CONFUSION}
 """Files of the pictures other than the curves, by name."""
 
 SHOWN = 5
 """Number of sentences to print, and of differences of each."""
-
-ROWS = 12
-"""Number of tags in the printed table; all are in `result.json`."""
 
 EXAMPLE = "\u6211\u7231\u5317\u4eac\u5929\u5b89\u95e8"
 """Sample text for a model of the packaged corpus."""
@@ -67,27 +65,18 @@ def headline(result: dict) -> str:
 def save(run: Run, found: TokenEvaluation, cache: Path) -> str:
     """Draw the confusion matrix; write and print the hardest sentences. Return a sample text."""
     draw_or_note(CONFUSION, lambda: save_confusion(run, found))
-    _print_table(found)
+    breakdown(found, run.execution["classes"])
     hard = _save_mistakes(run, found)
     if run.execution["data"]["kind"] == "packaged":
         return EXAMPLE
     return ("" if all(len(token) == 1 for token in hard) else " ").join(hard[:SAMPLE])
 
 
-def _print_table(found: TokenEvaluation) -> None:
+def breakdown(found: TokenEvaluation, classes: list[str]) -> None:
     """Print precision, recall and F1 of entity types, or of the most frequent tags."""
     several = found.spans is not None and len(found.spans.names) > 1
     rows = found.spans.by_type() if several and found.spans is not None else found.per_tag()
-    names = sorted(rows, key=lambda name: -rows[name]["count"])
-    width = max(len(shorten(name, NAME)) for name in names)
-    console.print()
-    console.print("type" if several else "tag ", " " * max(width - 4, 0), "precision  recall  F1      count")
-    for name in names[:ROWS]:
-        own = rows[name]
-        figures = f"{own['precision']:.4f}     {own['recall']:.4f}  {own['f1']:.4f}  {own['count']:,}"
-        console.print(literal(f"{shorten(name, NAME).ljust(max(width, 4) + 2)}{figures}"))
-    if len(names) > ROWS:
-        console.print(f"... and {len(names) - ROWS} more in result.json")
+    show_scores("type" if several else "tag", rows, sorted(rows, key=lambda name: -rows[name]["count"]))
 
 
 def _save_mistakes(run: Run, found: TokenEvaluation) -> list[str]:
