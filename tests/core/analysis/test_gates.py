@@ -4,6 +4,7 @@ picture (`core/plots/gates.py`); and the program (`tasks/gates.py`), what it wri
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import hashlib
 import io
@@ -20,18 +21,23 @@ import backends
 import tasks.gates
 from backends import implementations
 from core.analysis.gates import QUANTITIES, Place, memory, trace
+from core.batch import pad
+from core.data.ngrams.texts import Texts
 from core.data.vocabulary import Vocabulary
 from core.engine.executor import Executor
 from core.errors import UserError
 from core.models.encoders.recurrent import GATES, WEIGHT_KINDS, direction_suffixes
+from core.models.heads.scores import probabilities_of
 from core.models.model import forward
 from core.parity.instances import random_batch, random_parameters
 from core.plots.fonts import LABEL_LIMIT, shortened
 from core.plots.gates import gate_figure, signed_limit, unit_order
 from core.spec.experiment import Experiment, replace
+from core.spec.text import Text
 from core.train.run_folder import RunFolder
 from tasks.cli.console import run_program
-from tests.conftest import Done, check_refused, loaded, run_main
+from tests.conftest import Done, check_refused, loaded, make_dataset, run_main
+from tests.ngram_texts import prepared_of, with_ngrams_of
 from tests.pairwise import pairwise
 
 ROOT = Path(__file__).parents[3]
@@ -85,6 +91,55 @@ def test_hidden_states_equal_the_reference(cell, layers, bidirectional, rng):
             values = trace(experiment.model, parameters, batch.ids[row, :length], Place(layer, reverse))
             wanted = found[f"encoder.l{layer}"][row, :length, int(reverse) * size :][:, :size]
             np.testing.assert_allclose(values["hidden_state"], wanted, rtol=0, atol=1e-14)
+
+
+def test_values_of_ngrams_are_read_with_the_word_vectors(rng):
+    """Of a batch of one text, as `tasks.gates` gives it."""
+    experiment, parameters = instance(rng, "gru", 2, True, **{"model.ngrams": {"orders": 2}})
+    batch = random_batch(experiment, rng, rows=2)
+    batch = batch.sharded(int(batch.lengths.argmax()), 2)
+    found = forward(experiment.model, parameters, batch)
+    size = experiment.model.encoder.hidden_size
+    for layer, reverse in places(experiment):
+        values = trace(experiment.model, parameters, batch, Place(layer, reverse))
+        wanted = found[f"encoder.l{layer}"][0, :, int(reverse) * size :][:, :size]
+        np.testing.assert_allclose(values["hidden_state"], wanted, rtol=0, atol=1e-14)
+
+
+def test_program_reads_the_ngrams_of_a_run(rng, tmp_path):
+    """Of its input: more tokens than `text.max_length` with `--sequence`, truncated ones with `--text`."""
+    changes = {
+        "model.ngrams": {"orders": 2},
+        "model.embedding.vocab_size": 20,
+        "text.max_length": 3,
+        "text.tokenizer": "words",
+    }
+    experiment, parameters = instance(rng, "lstm", 1, True, **changes)
+    fitted, _ = with_ngrams_of(experiment, prepared_of(make_dataset(rng, 40), make_dataset(rng, 4)))
+    words = ["<pad>", "<unk>", *(f"w{number}" for number in range(2, 20))]
+    folder = RunFolder.create(tmp_path / "run")
+    own = {"backend": "none", "device": "cpu", "implementation": "builtin", "versions": {"none": "1"}}
+    data = {"kind": "reviews", "description": "texts", "fingerprint": "texts"}
+    segments = [{**own, "from_step": 0}]
+    folder.write_record(experiment, {**own, "classes": ["no", "yes"], "data": data, "segments": segments})
+    folder.write_vocabulary(Vocabulary(words, [0] * 20))
+    folder.write_ngrams(fitted)
+    folder.write_best(parameters, 1)
+    tokens = ["w2", "w3", "w2", "w9", "w3"]
+    probabilities = {}
+    for option, given in (("--sequence", tokens), ("--text", [" ".join(tokens)])):
+        kept = tokens if option == "--sequence" else tokens[:3]
+        done = run_main(tasks.gates.main, folder.path, option, *given, "--out", tmp_path / f"{option[2:]}.png")
+        assert done.code == 0, done
+        tree = json.loads((tmp_path / f"{option[2:]}.json").read_text())
+        features = fitted.model.features(Texts.of([tokens]), Text(max_length=len(kept)))
+        ngrams = features.batch(np.array([0]), np.array([0, len(kept)]), len(kept))
+        ids = np.array([words.index(token) for token in kept])
+        batch = dataclasses.replace(pad([ids], {}), ngrams=ngrams)
+        wanted = probabilities_of(forward(experiment.model, parameters, batch)["logits"])[0]
+        np.testing.assert_allclose(tree["probabilities"], wanted, rtol=1e-6)
+        probabilities[option] = wanted
+    assert not np.allclose(*probabilities.values())
 
 
 @each_model
