@@ -73,8 +73,6 @@ def check_place(model: Model, place: Place) -> None:
     encoder, layer = model.encoder, place.layer
     if not isinstance(encoder, RecurrentEncoder):
         raise UserError(f"the encoder {encoder.describe()} has no gates: give a run with a recurrent encoder")
-    if model.ngrams is not None and model.ngrams.inputs:
-        raise UserError("the encoder reads n-grams, too, which is not supported: give a run without them")
     if encoder.cell not in QUANTITIES:
         cells = " or ".join(cell.upper() for cell in QUANTITIES)
         raise UserError(f"the cell {encoder.cell} has no gates: give a run with {cells}")

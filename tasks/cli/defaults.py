@@ -23,6 +23,8 @@ def shown_value(value: object, null: str | None) -> str:
         return null or "off"
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, dict):
+        return "yes"  # a section that is there
     if isinstance(value, list | tuple):
         return ",".join(map(str, value))
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -891,7 +891,7 @@ def test_help_of_training(capsys):
             except AttributeError:  # a field of another kind of encoder
                 continue
             if value is None or option.field.type is bool:
-                said = {None: option.null or "off", True: "yes", False: "no"}[value]
+                said = {None: option.null or "off", False: "no"}.get(value, "yes")
             elif option.field.type is tuple:
                 said = ",".join(map(str, value))
             else:

@@ -14,7 +14,6 @@ import pytest
 
 import tasks.classify
 import tasks.compare
-import tasks.gates
 import tasks.reviews_zh
 from core.spec.experiment import replace
 from core.train.run_folder import RunFolder
@@ -204,8 +203,6 @@ def test_a_hybrid_run(place, name):
     assert len(shown) == 1
     done = run_main(tasks.compare.main, "r", place / "linear3", "--out", "c.html", "--cache-dir", place / "cache")
     assert done.code == 0 and "predictions agree" in done.out and "BiLSTM 4 + n-grams" in done.out, done.err
-    says = "the encoder reads n-grams"
-    check_refused(tasks.gates.main, "r", "--text", "a plot", says=says, folder=Path.cwd())
 
 
 def test_useless_ngrams_are_left_out(place):
