@@ -168,7 +168,6 @@ def prepare_resume(run: StoppedRun, group: ProcessGroup, inputs: Inputs) -> Setu
     if not check_average(run.folder.read_average(experiment.model), experiment.training, checkpoint.state.step, total):
         where = run.folder.path / "last.safetensors"
         raise UserError(f"{where}: damaged, has no average of the parameters, or one too early: restore it")
-    return Setup(experiment, data, checkpoint, run.execution)
     return Setup(experiment, data, checkpoint, run.execution, ngrams)
 
 

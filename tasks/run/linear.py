@@ -27,6 +27,7 @@ from tasks.cli.console import DataProgress, console, fact
 from tasks.cli.options import DECODER, OPTIONS
 from tasks.cli.paths import new_name, quoted
 from tasks.cli.terminal import literal
+from tasks.run.baseline import fit_baseline
 from tasks.run.evaluators import NUMPY
 from tasks.run.ngram_solver import chosen_solver
 from tasks.run.present import presenter
@@ -66,8 +67,11 @@ def without_network(experiment: Experiment) -> Experiment:
     return replace(experiment, {"model.embedding.vectors": None, "model.embedding.static_copy": False, "words": None})
 
 
-def start(task: Task, experiment: Experiment, cache: Path, out: str | None) -> int:
-    """Fit the model of a new run, evaluate it, and write all files of a run. Return the exit code."""
+def start(task: Task, experiment: Experiment, cache: Path, out: str | None, baseline: bool) -> int:
+    """Fit the model of a new run, evaluate it, and write all files of a run. Return the exit code.
+
+    With `baseline` the result has the share of the most frequent class.
+    """
     path = Path(out) if out else new_name(Path("runs"), f"{experiment.task}-ngrams")
     RunFolder.check_free(path)
     started = time.perf_counter()
@@ -85,17 +89,23 @@ def start(task: Task, experiment: Experiment, cache: Path, out: str | None) -> i
     run = create_run(path, setup, executor, SINGLE_PROCESS)
     with held(path):
         describe(run)
-        return _finish(task, run, setup, cache, time.perf_counter() - started)
+        fitted = _keep(run, setup, time.perf_counter() - started)
+        found = _evaluated(run, "test")
+        result = summarize_run(run, found)
+        if baseline and (simple := fit_baseline(run, found)) is not None:
+            result["baseline"] = simple
+        write_strongest(run.folder.path / STRONGEST, fitted.model, run.execution["classes"])
+        example = presenter(experiment).save(run, found, cache)
+        run.folder.write_result(result)
+        _report(task, run, result, fitted, example)
+    return 0
 
 
-def _finish(task: Task, run: Run, setup: Setup, cache: Path, seconds: float) -> int:
-    """Evaluate on dev and test, write the results and print them. Return the exit code."""
-    experiment, state, folder = run.experiment, run.state, run.folder
-    fitted, spec = setup.ngrams, experiment.model.ngrams
-    assert fitted is not None and spec is not None
-    engine = ReferenceEngine(experiment.model, {})
-    with DataProgress() as progress:
-        dev = evaluate(engine, experiment.model.head, run.data.dev, lambda *done: progress("evaluating on dev", *done))
+def _keep(run: Run, setup: Setup, seconds: float) -> Fitted:
+    """Evaluate on dev, and write the checkpoints and the line of the metrics. Return the fitted model."""
+    state, folder, spec = run.state, run.folder, run.experiment.model.ngrams
+    assert setup.ngrams is not None and spec is not None
+    dev = _evaluated(run, "dev")
     state.step, state.finished = spec.passes, True
     state.tokens, state.seconds = spec.passes * int(fitted_tokens(setup)), seconds
     state.take(dev)
@@ -103,17 +113,19 @@ def _finish(task: Task, run: Run, setup: Setup, cache: Path, seconds: float) -> 
     folder.write_best({}, state.step)
     folder.write_last({}, {}, state)
     console.print(f"dev loss {dev.loss:.4f}  dev accuracy [bold]{dev.accuracy:.4f}[/]")
+    return setup.ngrams
+
+
+def _evaluated(run: Run, split: str) -> Evaluation:
+    """Evaluate on a split, with progress."""
+    model = run.experiment.model
     with DataProgress() as progress:
-        found = evaluate(
-            engine, experiment.model.head, run.data.test, lambda *done: progress("evaluating on test", *done)
+        return evaluate(
+            ReferenceEngine(model, {}),
+            model.head,
+            run.data.split(split),
+            lambda *done: progress(f"evaluating on {split}", *done),
         )
-    result = summarize_run(run, found)
-    classes = run.execution["classes"]
-    write_strongest(folder.path / STRONGEST, fitted.model, classes)
-    example = presenter(experiment).save(run, found, cache)
-    folder.write_result(result)
-    _report(task, run, result, fitted, example)
-    return 0
 
 
 def fitted_tokens(setup: Setup) -> int:

@@ -156,7 +156,7 @@ def _train(program: Program, argv: list[str]) -> int:
         experiment = infer_ngrams(experiment, arguments)
     check_task(task, experiment, "--set task")
     if experiment.model.is_linear:
-        return linear.start(task, experiment, cache, arguments.out)
+        return linear.start(task, experiment, cache, arguments.out, options.baseline)
     check_memory(experiment, host_limit())
     if arguments.backend == both_frameworks.BOTH:
         return both_frameworks.start(task, experiment, options)
