@@ -64,7 +64,7 @@ def _before_dropout(side: ModuleType) -> Patches:
 
 
 RATE = 0.5
-NEEDS = {"model.ngrams": {}}
+NEEDS = {"model.ngrams": {"passes": 2}}
 
 FAULTS = {
     "ngram-logits-of-other-class": Fault(
