@@ -55,6 +55,7 @@ from tasks.parity.report import Report, conclude
 from tasks.parity.table import ParityProgress
 from tasks.parity.training_cases import PARITY_SPEC, TRAINING, every_feature, with_unequal_weights
 from tasks.parity.words import WordCheck, check_word_options, describe_words, word_check, word_sides
+from tasks.run.ngram_solver import chosen_solver
 
 PROGRAM = "python -m tasks.parity"
 DTYPES = ("float64", "float32")
@@ -120,7 +121,9 @@ def main(argv: list[str]) -> int:
         raise UserError(f"--plant-in {where}: choose one of {', '.join(sides)}")
     cache = cache_folder(arguments.cache_dir)
     with DataProgress() as bar:
-        data = {name: read_with_ngrams(experiment, cache, bar) for name, experiment in runs.items()}
+        data = {
+            name: read_with_ngrams(experiment, cache, bar, chosen_solver().solve) for name, experiment in runs.items()
+        }
         words = word_check(arguments, base, of_words, cache, bar)
     if arguments.words:
         describe_words(sides, words)

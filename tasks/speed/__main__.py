@@ -34,6 +34,7 @@ from tasks.cli.paths import cache_folder, new_name
 from tasks.cli.recipes import RECIPES, recipe
 from tasks.cli.streams import keep_working
 from tasks.cli.terminal import literal, warning
+from tasks.run.ngram_solver import chosen_solver
 from tasks.speed.environments import ENVIRONMENTS, IMPLEMENTATIONS, Environment, peak_environment, workers
 from tasks.speed.measure import LENGTHS, PASSES, STEPS, Measurement, Plan
 from tasks.speed.results import describe_disturbance, describe_run, panels, peaks, tree
@@ -182,7 +183,7 @@ def _step_data(name: str, plan: Plan, arguments: argparse.Namespace, folder: Pat
     changes = {"training.dtype": plan.dtype, "data.source": arguments.data}
     experiment = absolute_source(replace(recipe(name), changes))
     with DataProgress() as progress:
-        data = read_with_ngrams(experiment, cache_folder(arguments.cache_dir), progress)
+        data = read_with_ngrams(experiment, cache_folder(arguments.cache_dir), progress, chosen_solver().solve)
     training, file = experiment.training, folder / name
     order = epoch_order(data.train.lengths, training, 0)
     file.write_bytes(pickle.dumps((data.train, list(islice(cycle(order), plan.step_rounds + 1)))))
