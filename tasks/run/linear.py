@@ -31,6 +31,7 @@ from tasks.run.baseline import fit_baseline
 from tasks.run.evaluators import NUMPY
 from tasks.run.ngram_solver import chosen_solver
 from tasks.run.present import presenter
+from tasks.run.present.baselines import baseline_lines
 from tasks.run.summary import WIDTH, Task, describe
 
 WITH_MEANING = ("--encoder", "--ngrams", "--ngram-orders", "--ngram-characters", "--tokenizer", "--seed")
@@ -142,6 +143,8 @@ def _report(task: Task, run: Run, result: dict, fitted: Fitted, example: str) ->
     folder = run.folder.path
     console.print()
     console.print(presenter(run.experiment).headline(result))
+    for line in baseline_lines(result, run.experiment):
+        console.print(literal(line))
     console.print(f"read and fitted in {result['training']['seconds']:.0f} s, without a framework")
     strongest = by_class(fitted.model, run.execution["classes"], SHOWN)
     for name, found in list(strongest.items())[:MOST_CLASSES]:

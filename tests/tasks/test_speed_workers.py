@@ -48,7 +48,7 @@ def test_plans():
     assert full.shapes == quick.shapes == tuple(SHAPES.values())
     assert full.cells == FRAMEWORK_CELLS and quick.cells == ("lstm",)
     assert full.passes == (True, False) and quick.passes == (True,)
-    assert full.recipes == ("default", "textbook") and quick.recipes == ("default",)
+    assert full.recipes == ("lstm", "textbook") and quick.recipes == ("lstm",)
     assert plan("--steps").shapes == () and plan("--layers").recipes == ()
     installed = ENVIRONMENTS[3]
     assert installed.plain and full.layers_in(installed) == ["builtin", "packed", "padded"]
