@@ -1,4 +1,4 @@
-"""N-grams beside the network: their values join the word vectors, their logits those of the head."""
+"""N-grams next to the network: their values join the word vectors, their logits those of the head."""
 
 from __future__ import annotations
 

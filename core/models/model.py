@@ -33,7 +33,7 @@ class Model(Spec):
     encoder: AnyEncoder = RecurrentEncoder()
     head: AnyHead = PooledHead()
     ngrams: Ngrams | None = None
-    """A linear model of n-grams beside the network; None for none. With `encoder.kind` ngrams it is the whole model."""
+    """A linear model of n-grams next to the network; None for none. With `encoder.kind` ngrams it is the whole model."""
 
     @model_validator(mode="before")
     @classmethod
@@ -90,7 +90,7 @@ class Model(Spec):
         parts = (self.embedding, self.encoder, self.head)
         beside = ""
         if self.ngrams is not None:
-            beside = ", beside a linear model of " if self.ngrams.logits else ", with values of "
+            beside = ", plus a linear model of " if self.ngrams.logits else ", with values of "
             beside += self.ngrams.describe()
         return ", ".join(part.describe() for part in parts) + beside
 

@@ -1,4 +1,4 @@
-"""N-grams beside the network, or in its place: spec section, parameter and NumPy reference.
+"""N-grams next to the network, or in its place: spec section, parameter and NumPy reference.
 
 A linear model of n-grams weighted by log-count ratios (Wang and Manning 2012, "Baselines and Bigrams") is fitted before
 training (`core/data/ngrams`). The network adds its logits to those of the head, and reads the ratios of the n-grams

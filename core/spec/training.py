@@ -132,7 +132,7 @@ class Training(Spec):
     average_share: Share = 0.0
     """Share of the steps, at the end of the run, over which the parameters are averaged; 0: none.
 
-    From the first averaged step on, the mean is evaluated on dev and kept as the best checkpoint. Training goes on from
+    From the first averaged step on, the mean is evaluated on dev and kept as the best checkpoint. Training continues from
     the parameters themselves (Izmailov et al.
     2018; `core/train/average.py`).
     """

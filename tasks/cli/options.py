@@ -75,7 +75,7 @@ OPTIONS = {
         Option("--vectors-missing", ("model.embedding.vectors_missing",), "initial rows of words without a vector"),
         Option("--vectors-scale", ("model.embedding.vectors_scale",), "factor of the pretrained vectors"),
         Option("--static-copy", ("model.embedding.static_copy",), "concatenate a frozen copy of the embedding"),
-        Option("--ngrams", ("model.ngrams",), "a linear model of n-grams beside the network", section=True),
+        Option("--ngrams", ("model.ngrams",), "a linear model of n-grams next to the network", section=True),
         Option("--ngram-orders", ("model.ngrams.orders",), "largest n of the n-grams of tokens"),
         Option("--ngram-characters", ("model.ngrams.characters",), "largest n of the n-grams of characters"),
         Option("--train-embedding", ("model.embedding.trainable",), "train the embedding"),

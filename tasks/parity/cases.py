@@ -242,7 +242,7 @@ WITH_NGRAMS = [
     TextCNNCase((3,), (4,), "relu", "mean", changes=(ONLY_INPUTS, ("model.embedding.trainable", False))),
     BagCase("mean", changes=(BOTH, ("model.head.hidden_size", 4), *BIGRAMS)),
 ]
-"""A linear model of n-grams beside every kind of encoder: its logits, its inputs or both, and two and more classes."""
+"""A linear model of n-grams with every kind of encoder: its logits, its inputs or both, and two and more classes."""
 
 VARIANTS += TEXTCNN + BAG + DECODERS + WITH_NGRAMS
 

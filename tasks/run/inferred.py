@@ -11,7 +11,7 @@ from tasks.cli.console import fact
 STEPS = 1200
 """Target number of training steps: at least one epoch is trained, and at most `MAX_EPOCHS`."""
 NGRAM_STEPS = 300
-"""The same beside a linear model of n-grams, which is fitted before."""
+"""The same plus a linear model of n-grams, which is fitted before."""
 MAX_EPOCHS = 40
 CHARACTERS = 3
 """Largest n of the n-grams of characters for texts that jieba divides into words.

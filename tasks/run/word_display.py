@@ -51,10 +51,13 @@ def describe(experiment: WordExperiment, execution: dict, folder: WordRunFolder)
 
 
 class WordDisplay:
-    """Show training (`core.words.loop.Observer`): a bar on a terminal, else lines; the probes at evaluations."""
+    """Show training (`core.words.loop.Observer`): a bar on a terminal, else lines; the probes at evaluations.
 
-    def __init__(self, epochs: int, chunks: int, done: int) -> None:
-        self.epochs, self.chunks = epochs, chunks
+    `brief`, for vectors that a classifier starts from: the probes after the last epoch only.
+    """
+
+    def __init__(self, epochs: int, chunks: int, done: int, brief: bool = False) -> None:
+        self.epochs, self.chunks, self.brief = epochs, chunks, brief
         self._live = errors.is_terminal
         self._lines = errors if errors.is_terminal and console.is_terminal else console
         self._line_every = max(chunks // LINES_PER_EPOCH, 1)
@@ -74,13 +77,13 @@ class WordDisplay:
         figures = f"loss {progress.loss:.4f}  {progress.words_per_second:,.0f} words/s"
         name = f"epoch {progress.epoch}/{self.epochs}"
         self._bar.update(self._task, completed=progress.chunk, description=name, figures=figures)
-        if not self._live and progress.chunk >= self._next_line:
+        if not self._live and not self.brief and progress.chunk >= self._next_line:
             self._next_line = progress.chunk + self._line_every
             self._lines.print(f"{name}  chunk {progress.chunk}/{self.epochs * self.chunks}  {figures}")
 
     def on_evaluation(self, epoch: float, loss: float, nearest: Nearest) -> None:
         self._lines.print(f"epoch {epoch:g}/{self.epochs}  mean loss [bold]{loss:.4f}[/]")
-        for word, found in nearest.items():
+        for word, found in () if self.brief and epoch < self.epochs else nearest.items():
             others = ", ".join(f"{other} {cosine:.3f}" for other, cosine in found)
             self._lines.print(literal(f"  {word}: {others}"))
 

@@ -16,7 +16,7 @@ from core.errors import UserError
 from core.models.types import Arrays
 from core.plots.word_curves import draw_word_curves
 from core.spec.word_runs import VECTORS
-from core.spec.words import IN, WordExperiment
+from core.spec.words import IN, TrainingSplit, WordExperiment
 from core.train.record import executor_record
 from core.train.run_folder import RunFolder
 from core.train.run_lock import held
@@ -161,7 +161,8 @@ def _run(worker: _Worker, run: _Run, tables: Arrays) -> int:
     if done:
         fact("resume", f"from chunk {done} of {epochs * chunks}")
     probes, interval = run.execution["probes"], run.execution["probe_interval"]
-    with stop_signals() as should_stop, WordDisplay(epochs, chunks, done) as observer:
+    brief = isinstance(experiment.data, TrainingSplit)
+    with stop_signals() as should_stop, WordDisplay(epochs, chunks, done, brief) as observer:
         finished = train(engine, Session(sampler, folder, state, probes, interval), observer, should_stop)
     draw_or_note("curves.png", lambda: _draw(run))
     if not finished:

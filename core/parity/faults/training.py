@@ -163,7 +163,7 @@ FAULTS = {
         {"training.adversarial": 0.5},
     ),
     "goes-on-from-average": Fault(
-        "training goes on from the averaged parameters after an evaluation",
+        "training continues from the averaged parameters after an evaluation",
         4,
         "step",
         _goes_on_from_average,
