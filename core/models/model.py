@@ -33,7 +33,7 @@ class Model(Spec):
     encoder: AnyEncoder = RecurrentEncoder()
     head: AnyHead = PooledHead()
     ngrams: Ngrams | None = None
-    """A linear model of n-grams next to the network; None for none. With `encoder.kind` ngrams it is the whole model."""
+    """A linear model of n-grams next to the network, None for none; with `encoder.kind` ngrams the whole model."""
 
     @model_validator(mode="before")
     @classmethod

@@ -132,9 +132,8 @@ class Training(Spec):
     average_share: Share = 0.0
     """Share of the steps, at the end of the run, over which the parameters are averaged; 0: none.
 
-    From the first averaged step on, the mean is evaluated on dev and kept as the best checkpoint. Training continues from
-    the parameters themselves (Izmailov et al.
-    2018; `core/train/average.py`).
+    From the first averaged step on, the mean is evaluated on dev and kept as the best checkpoint. Training continues
+    from the parameters themselves (Izmailov et al. 2018; `core/train/average.py`).
     """
     average_interval: int = Field(default=10, ge=1)
     """Steps between the parameters that are averaged, the last step's included."""
