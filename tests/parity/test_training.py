@@ -117,7 +117,7 @@ def test_training_passes_all_rungs(name, data, tmp_path, rng):
     for losses in trained.losses.values():
         assert len(losses) == 25 and np.ptp(losses) > 1e-3, "nothing was learned: the comparison says nothing"
     if experiment.training.clip_mode == "global":
-        assert trained.clipped > 10, "clipping did not act: the comparison says nothing of it"
+        assert trained.clipped > 20, "clipping did not act: the comparison says nothing of it"
 
 
 @needs_both
