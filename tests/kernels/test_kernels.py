@@ -36,23 +36,6 @@ LIMIT = {"float64": 1e-12, "float32": 2e-5}
 """Relative to the largest number of an array, or to 0.1; float32 rounds in every step."""
 
 
-@pytest.fixture(autouse=True)
-def as_before():
-    """Whatever a test chose, the next begins with the best build and its own number of threads."""
-    yield
-    if kernels.failure() is None:
-        kernels.choose(None)
-    kernels.set_threads(None)
-
-
-@pytest.fixture(params=kernels.TARGETS)
-def target(request):
-    if not kernels.choose(request.param):
-        pytest.skip(f"no {request.param} on this machine")
-    assert kernels.target() == request.param
-    return request.param
-
-
 every_cell = pytest.mark.parametrize("cell", CELLS)
 
 

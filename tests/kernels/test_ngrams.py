@@ -17,16 +17,6 @@ pytestmark = pytest.mark.skipif(kernels.failure() is not None, reason=f"no compi
 TEXTS, SIZE = 90, 60
 
 
-@pytest.fixture(params=kernels.TARGETS)
-def target(request):
-    """Every build that this machine can run."""
-    if not kernels.choose(request.param):
-        pytest.skip(f"this machine or library has no {request.param}")
-    yield request.param
-    kernels.choose(None)
-    kernels.set_threads(None)
-
-
 def random_problem(rng: np.random.Generator, columns: int, cost: float) -> Problem:
     """Return problems on texts with 0 to 25 n-grams, the first and the last one without any."""
     sizes = rng.integers(0, 26, TEXTS)

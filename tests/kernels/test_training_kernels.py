@@ -9,19 +9,12 @@ from backends import kernels
 from backends.kernels import training
 from core.spec.training import Adam
 
-pytestmark = pytest.mark.skipif(kernels.failure() is not None, reason="the library was not compiled")
+pytestmark = [
+    pytest.mark.skipif(kernels.failure() is not None, reason="the library was not compiled"),
+    pytest.mark.usefixtures("target"),
+]
 
 each_dtype = pytest.mark.parametrize("dtype", ["float32", "float64"])
-
-
-@pytest.fixture(params=kernels.TARGETS, autouse=True)
-def target(request):
-    """Every build that this machine can run."""
-    if not kernels.choose(request.param):
-        pytest.skip(f"this machine or library has no {request.param}")
-    yield request.param
-    kernels.choose(None)
-    kernels.set_threads(None)
 
 
 def with_threads(compute):

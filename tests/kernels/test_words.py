@@ -27,14 +27,6 @@ LIMIT = {"float64": 1e-12, "float32": 2e-5}
 """Relative to the largest number of an array, or to 0.1."""
 
 
-@pytest.fixture(autouse=True)
-def as_before():
-    """Whatever a test chose, the next begins with the best build and its own number of threads."""
-    yield
-    kernels.choose(None)
-    kernels.set_threads(None)
-
-
 def large_examples(rng, vocab_size: int = 50, predictions: int = 700, negatives: int = 5, most: int = 6) -> Examples:
     """Examples of several work items a step, runs of one input word, and steps of 0, 1 and many predictions."""
     sizes = np.where(rng.random(predictions) < 0.5, 1, rng.integers(1, most + 1, predictions))
