@@ -18,7 +18,7 @@ import tasks.reviews_zh
 from core.spec.experiment import replace
 from core.train.run_folder import RunFolder
 from tasks.cli.recipes import TASK_RECIPES, recipe
-from tests.conftest import INSTALLED, ROOT, Done, check_refused, each_backend, fresh_rng, run_main
+from tests.conftest import INSTALLED, ROOT, Done, check_refused, each_backend, fresh_rng, run_main, stop_at
 
 LINEAR = {
     "experiment.json",
@@ -94,6 +94,27 @@ def test_a_linear_run_is_a_run(place, classes):
     for number, pair in enumerate(("not good", "good not", "very fair")[:classes]):
         assert any(line.startswith(f"c{number}: ") and pair in line for line in printed.splitlines()), printed
     check_refused(tasks.classify.main, "--resume", run, says="run is already finished", folder=place)
+
+
+def test_a_stopped_network_resumes_with_its_n_grams_in_another_framework(place, tmp_path, monkeypatch):
+    """The linear model is read from the run, not fitted again, and the end is that of an uninterrupted run."""
+    table, first, last = place / "2.csv", INSTALLED[0], INSTALLED[-1]
+    options = (*TINY, "--epochs", 2, "--average", 0.5, "--ngrams")
+    assert classify(place, table, *options, "--backend", first, "--out", tmp_path / "whole").code == 0
+    with stop_at(4):
+        assert classify(place, table, *options, "--backend", first, "--out", tmp_path / "stopped").code == 130
+    monkeypatch.setattr("core.train.setup.fit_ngrams", None)
+    done = classify(place, "--resume", tmp_path / "stopped", "--backend", last)
+    assert done.code == 0, done.err
+    whole, resumed = RunFolder.open(tmp_path / "whole"), RunFolder.open(tmp_path / "stopped")
+    experiment, _ = whole.read_record()
+    assert experiment.model.ngrams is not None and resumed.read_record()[1]["segments"][-1]["from_step"] >= 4
+    ends = [folder.read_last(experiment.model)[0] for folder in (whole, resumed)]
+    for name, array in ends[0].items():
+        np.testing.assert_allclose(ends[1][name], array, rtol=1e-9, atol=1e-12, err_msg=name)
+    np.testing.assert_allclose(
+        resumed.read_predictions().probabilities, whole.read_predictions().probabilities, atol=1e-6
+    )
 
 
 def test_an_interrupted_linear_run_is_not_resumed(place):
