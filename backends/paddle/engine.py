@@ -48,19 +48,20 @@ class Engine(EngineBase):
         embedding = self._model.embedding
         embedding.by_rows = self._tables_by_rows(embedding.lookup, self._trainable)
         self._rows: dict[str, RowGradient] = {}
-        self._optimizer = OPTIMIZERS[training.optimizer.kind](training.optimizer, self._trainable, embedding.by_rows)
+        self._optimizer = OPTIMIZERS[training.optimizer.kind](training, self._trainable, embedding.by_rows)
 
-    def _apply(self, loss: paddle.Tensor, right: paddle.Tensor, learning_rate: float) -> paddle.Tensor:
+    def _apply(self, loss: paddle.Tensor, right: paddle.Tensor, rates: dict[str, float]) -> paddle.Tensor:
         """Clip the gradients and update; return loss, correct predictions and norm on the device.
 
-        With `watch_gradients` the norms of the parameters `watched` follow.
+        `rates` are the learning rates by part of the model. With `watch_gradients` the norms of the parameters
+        `watched` follow.
         """
         named = self._gradients()
         gradients, norms = list(named.values()), []
         if self.training.watch_gradients:
             self.watched, norms = list(named), [squares_of(gradients).sqrt()]
         norm = clip(gradients, self.training.clip_mode, self.training.clip_norm)
-        self._optimizer.step(learning_rate, self._rows)
+        self._optimizer.step(rates, self._rows)
         figures = paddle.stack([loss.detach(), right.astype(loss.dtype), norm])
         return paddle.concat([figures, *norms])
 

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from core.schema import DropoutRate, Share, Spec
 from core.spec.class_weights import ClassWeights
+from core.spec.rates import FrozenSteps, RateFactors
 
 Dtype = Literal["float32", "float64", "tf32", "bfloat16"]
 
@@ -77,6 +78,13 @@ def learning_rate(schedule: Schedule, peak: float, step: int, total_steps: int) 
 class Training(Spec):
     optimizer: Optimizer = Adam()
     schedule: Schedule = Schedule()
+    rate_factors: RateFactors = RateFactors()
+    """Factors of the learning rate, and with it of the weight decay, by part of the model (`core/spec/rates.py`)."""
+    frozen_steps: FrozenSteps = FrozenSteps()
+    """Number of first steps in which a part of the model does not change: its learning rate is 0.
+
+    Its gradients count for the norm of clipping, and for the optimizer's state, as in every other step.
+    """
     loss_reduction: Literal["mean", "sum"] = "mean"
     class_weights: ClassWeights | None = None
     """Factors of the training loss by class; dev and test losses are unweighted.
