@@ -11,7 +11,7 @@ from core.batch import Batch
 from core.engine.contract import StepStats
 from core.engine.executor import Executor
 from core.models.embedding import BIGRAM_TABLE, TABLE
-from core.spec.rates import part_rates
+from core.spec.part_rates import part_rates
 from core.word_dropout import drop_words
 
 

@@ -18,7 +18,7 @@ from core.batch import Batch
 from core.engine.contract import EnsembleStats
 from core.engine.executor import Executor
 from core.models.model import product_weights
-from core.spec.rates import part_rates
+from core.spec.part_rates import part_rates
 
 
 class Ensemble(Engine):

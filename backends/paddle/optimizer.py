@@ -10,7 +10,8 @@ from backends.paddle.framework import paddle
 from backends.paddle.runtime import to_numpy, to_tensor
 from core import spec
 from core.schema import of_kind
-from core.spec.rates import equal_rates, part_of
+from core.spec.part_rates import equal_rates
+from core.spec.rates import part_of
 
 STATE = {"moment1": "moment1_0", "moment2": "moment2_0"}
 """Names of Adam's state: neutral name, and Paddle's suffix of the parameter name."""

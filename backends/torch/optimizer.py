@@ -10,7 +10,8 @@ from backends.torch.framework import torch
 from backends.torch.runtime import to_numpy, to_tensor
 from core import spec
 from core.schema import of_kind
-from core.spec.rates import equal_rates, part_of
+from core.spec.part_rates import equal_rates
+from core.spec.rates import part_of
 
 STATE = {"moment1": "exp_avg", "moment2": "exp_avg_sq"}
 """Names of Adam's state: neutral name and torch's name."""

@@ -67,6 +67,9 @@ ADDED: dict[int, tuple[str, ...]] = {
         "training.average_share",
         "training.frozen_steps",
         "training.rate_factors",
+        "training.virtual_adversarial",
+        "training.virtual_probe",
+        "training.virtual_weight",
     ),
 }
 """Fields that a record of an older format lacks, by the format that added them.
@@ -123,6 +126,14 @@ class Experiment(Spec):
         if words is not None and words.model.dim != embedding.dim:
             raise ValueError(
                 f"words.model.dim is {words.model.dim}, but model.embedding.dim is {embedding.dim}: set equal ones"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _virtual_perturbations_are_of_classifiers(self):
+        if self.training.virtual_adversarial and self.model.head.kind != "pooled":
+            raise ValueError(
+                f"training.virtual_adversarial needs model.head.kind pooled, got {self.model.head.kind}: set it 0"
             )
         return self
 

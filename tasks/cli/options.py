@@ -125,6 +125,7 @@ OPTIONS = {
         Option("--patience", ("training.patience",), "early-stopping patience, in evaluations"),
         Option("--word-dropout", ("training.word_dropout",), "probability of reading UNK in training"),
         Option("--adversarial", ("training.adversarial",), "perturbation per word vector in training; 0: none"),
+        Option("--virtual-adversarial", ("training.virtual_adversarial",), "the same without labels; 0: none"),
         Option("--average", ("training.average_share",), "share of last steps whose parameters are averaged"),
         Option("--watch-gradients", ("training.watch_gradients",), "record gradient norms by parameter, and draw them"),
         Option("--seed", ("training.seed",), "seed of initialization, shuffling and dropout"),

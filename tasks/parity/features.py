@@ -17,6 +17,7 @@ FEATURES: dict[str, Callable[[Experiment], object]] = {
     "dropout in the head": lambda e: e.model.head.dropout,
     "word dropout": lambda e: e.training.word_dropout,
     "adversarial training": lambda e: e.training.adversarial,
+    "virtual adversarial training": lambda e: e.training.virtual_adversarial,
     "learning rates by part": lambda e: len(set(e.training.rate_factors.model_dump().values())) > 1,
     "frozen steps": lambda e: any(e.training.frozen_steps.model_dump().values()),
     "average of the parameters": lambda e: e.training.average_share,

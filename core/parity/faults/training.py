@@ -101,6 +101,15 @@ def _perturbation_of_batch(side: ModuleType) -> Patches:
     return [(side.adversarial, "perturbation", perturbation)]
 
 
+def _reversed_divergence(side: ModuleType) -> Patches:
+    original, log_probabilities = side.adversarial.divergences, side.adversarial.log_probabilities
+
+    def divergences(target, logits):
+        return original(log_probabilities(logits), target)
+
+    return [(side.adversarial, "divergences", divergences)]
+
+
 def _one_rate(side: ModuleType) -> Patches:
     original = side.engine.Engine._apply
 
@@ -185,6 +194,13 @@ FAULTS = {
         "loss",
         _perturbation_of_batch,
         {"training.adversarial": 0.5},
+    ),
+    "reversed-divergence": Fault(
+        "the divergence of virtual adversarial training is KL(q || p), not KL(p || q)",
+        2,
+        "loss",
+        _reversed_divergence,
+        {"training.virtual_adversarial": 0.5},
     ),
     "one-rate": Fault(
         "the encoder has the learning rate of the head",
