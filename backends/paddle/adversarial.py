@@ -48,6 +48,25 @@ def divergences(target: paddle.Tensor, logits: paddle.Tensor) -> paddle.Tensor:
     return (target.exp() * (target - log_probabilities(logits))).sum(axis=1)
 
 
+def steepest(
+    model: Model, inputs: Inputs, dropout: Dropout, plain: paddle.Tensor, probe: tuple[paddle.Tensor, Virtual]
+) -> paddle.Tensor:
+    """Return the gradient [B, L, E] of the divergences by the word vectors, at the random directions.
+
+    `plain`: word vectors; `probe`: the constant log-probabilities [B, C], and the perturbation. It is called
+    before any other backward pass of the step, as it may clear gradients.
+    """
+    target, virtual = probe
+    shifted = (plain + perturbation(virtual.directions, inputs, virtual.probe)).detach()
+    shifted.stop_gradient = False
+    own = divergences(target, model.forward_vectors(shifted, inputs, dropout)["logits"])
+    # `paddle.grad` by the input alone fails in built-in recurrent layers, which need all gradients.
+    own.sum().backward()
+    for parameter in model.named.values():
+        parameter.clear_gradient(set_to_zero=False)
+    return shifted.grad
+
+
 def backpropagate(
     model: Model,
     inputs: Inputs,
@@ -67,6 +86,9 @@ def backpropagate(
     plain.stop_gradient = False
     outputs = model.forward_vectors(plain, inputs, dropout)
     loss = loss_of(outputs) / 2 if size else loss_of(outputs)
+    if virtual is not None:
+        target = log_probabilities(outputs["logits"].detach())
+        direction = steepest(model, inputs, dropout, plain, (target, virtual))
     loss.backward()
     total, gradient = loss.detach(), plain.grad
     if size:
@@ -76,12 +98,7 @@ def backpropagate(
         other.backward()
         total, gradient = total + other.detach(), gradient + moved.grad
     if virtual is not None:
-        target = log_probabilities(outputs["logits"].detach())
-        shifted = (plain + perturbation(virtual.directions, inputs, virtual.probe)).detach()
-        shifted.stop_gradient = False
-        own = divergences(target, model.forward_vectors(shifted, inputs, dropout)["logits"])
-        steepest = paddle.grad(own.sum(), shifted)[0]
-        moved = (plain + perturbation(steepest, inputs, virtual.size)).detach()
+        moved = (plain + perturbation(direction, inputs, virtual.size)).detach()
         moved.stop_gradient = False
         own = divergences(target, model.forward_vectors(moved, inputs, dropout)["logits"])
         term = virtual.weight * virtual.mean_of(own)

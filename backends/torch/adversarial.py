@@ -48,6 +48,20 @@ def divergences(target: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
     return (target.exp() * (target - log_probabilities(logits))).sum(dim=1)
 
 
+def steepest(
+    model: Model, inputs: Inputs, dropout: Dropout, plain: torch.Tensor, probe: tuple[torch.Tensor, Virtual]
+) -> torch.Tensor:
+    """Return the gradient [B, L, E] of the divergences by the word vectors, at the random directions.
+
+    `plain`: word vectors; `probe`: the constant log-probabilities [B, C], and the perturbation. It is called
+    before any other backward pass of the step, as it may clear gradients.
+    """
+    target, virtual = probe
+    shifted = (plain + perturbation(virtual.directions, inputs, virtual.probe)).detach().requires_grad_()
+    own = divergences(target, model.forward_vectors(shifted, inputs, dropout)["logits"])
+    return torch.autograd.grad(own.sum(), shifted)[0]
+
+
 def backpropagate(
     model: Model,
     inputs: Inputs,
@@ -66,6 +80,9 @@ def backpropagate(
     plain = x.detach().requires_grad_()
     outputs = model.forward_vectors(plain, inputs, dropout)
     loss = loss_of(outputs) / 2 if size else loss_of(outputs)
+    if virtual is not None:
+        target = log_probabilities(outputs["logits"].detach())
+        direction = steepest(model, inputs, dropout, plain, (target, virtual))
     loss.backward()
     total, gradient = loss.detach(), plain.grad
     if size:
@@ -74,11 +91,7 @@ def backpropagate(
         other.backward()
         total, gradient = total + other.detach(), gradient + moved.grad
     if virtual is not None:
-        target = log_probabilities(outputs["logits"].detach())
-        shifted = (plain + perturbation(virtual.directions, inputs, virtual.probe)).detach().requires_grad_()
-        own = divergences(target, model.forward_vectors(shifted, inputs, dropout)["logits"])
-        steepest = torch.autograd.grad(own.sum(), shifted)[0]
-        moved = (plain + perturbation(steepest, inputs, virtual.size)).detach().requires_grad_()
+        moved = (plain + perturbation(direction, inputs, virtual.size)).detach().requires_grad_()
         own = divergences(target, model.forward_vectors(moved, inputs, dropout)["logits"])
         term = virtual.weight * virtual.mean_of(own)
         term.backward()

@@ -79,7 +79,7 @@ class Training(Spec):
     optimizer: Optimizer = Adam()
     schedule: Schedule = Schedule()
     rate_factors: RateFactors = RateFactors()
-    """Factors of the learning rate, and with it of the weight decay, by part of the model (`core/spec/part_rates.py`)."""
+    """Factors of the learning rate, and so of weight decay, by part of the model (`core/spec/part_rates.py`)."""
     frozen_steps: FrozenSteps = FrozenSteps()
     """Number of first steps in which a part of the model does not change: its learning rate is 0.
 
@@ -140,8 +140,8 @@ class Training(Spec):
     virtual_adversarial: float = Field(default=0.0, ge=0.0, allow_inf_nan=False)
     """Size e of the virtual adversarial perturbation of a classifier's word vectors; 0: none (Miyato et al. 2017).
 
-    The loss also has `virtual_weight` * KL(p(y|x) || p(y|x + r)) of every text, reduced like the loss, where p(y|x) is a
-    constant, and so is r = e * sqrt(n) * g / |g|. Here g is the gradient of that divergence by its r, at a random
+    The loss also has `virtual_weight` * KL(p(y|x) || p(y|x + r)) of every text, reduced like the loss, where p(y|x) is
+    a constant, and so is r = e * sqrt(n) * g / |g|. Here g is the gradient of that divergence by its r, at a random
     direction of size `virtual_probe`: one step of the power method. No label is read (`core/adversarial.py`).
     """
     virtual_probe: float = Field(default=0.1, gt=0.0, allow_inf_nan=False)
