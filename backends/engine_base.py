@@ -11,6 +11,7 @@ from core.batch import Batch
 from core.engine.contract import StepStats
 from core.engine.executor import Executor
 from core.models.embedding import BIGRAM_TABLE, TABLE
+from core.spec.part_rates import part_rates
 from core.word_dropout import drop_words
 
 
@@ -42,7 +43,8 @@ class EngineBase:
 
     def train_step(self, batch: Batch, step: int, learning_rate: float) -> None:
         found = self._backward(batch, step)
-        self._pending.append((self._apply(*found, learning_rate), self._counted(batch)))
+        rates = part_rates(self.training, step, learning_rate)
+        self._pending.append((self._apply(*found, rates), self._counted(batch)))
         self._clock.stop()
 
     def collect(self) -> list[StepStats]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from backends.paddle.dropout import Dropout
 from backends.paddle.framework import paddle
+from backends.paddle.heads.pooled import log_probabilities_of
 from backends.paddle.model import Model
 from backends.paddle.runtime import Inputs
 
@@ -21,23 +23,87 @@ def perturbation(gradient: paddle.Tensor, inputs: Inputs, size: float) -> paddle
     return gradient * factors[:, None, None]
 
 
-def backpropagate(
-    model: Model, inputs: Inputs, dropout: Dropout, loss_of: Callable[[Outputs], paddle.Tensor], size: float
-) -> tuple[paddle.Tensor, Outputs]:
-    """Add the gradients of the mean of `loss_of` without and with perturbation to the parameters.
+@dataclass(frozen=True)
+class Virtual:
+    """A virtual adversarial perturbation of one step."""
 
-    Return that mean, and the outputs without perturbation.
+    directions: paddle.Tensor
+    """Random directions [B, L, E], drawn in core."""
+    probe: float
+    size: float
+    weight: float
+    mean_of: Callable[[paddle.Tensor], paddle.Tensor]
+    """Reduces the divergences [B] of the texts like their losses."""
+
+
+def log_probabilities(logits: paddle.Tensor) -> paddle.Tensor:
+    """Return [B, C] from logits [B, C], or from a single logit [B, 1], that of class 1 of two."""
+    if logits.shape[1] == 1:
+        logits = paddle.concat([paddle.zeros_like(logits), logits], axis=1)
+    return log_probabilities_of(logits)
+
+
+def divergences(target: paddle.Tensor, logits: paddle.Tensor) -> paddle.Tensor:
+    """Return KL(p || q) [B] of p with log-probabilities `target` [B, C], a constant, and q with `logits`."""
+    return (target.exp() * (target - log_probabilities(logits))).sum(axis=1)
+
+
+def steepest(
+    model: Model, inputs: Inputs, dropout: Dropout, plain: paddle.Tensor, probe: tuple[paddle.Tensor, Virtual]
+) -> paddle.Tensor:
+    """Return the gradient [B, L, E] of the divergences by the word vectors, at the random directions.
+
+    `plain`: word vectors; `probe`: the constant log-probabilities [B, C], and the perturbation. It is called
+    before any other backward pass of the step, as it may clear gradients.
     """
+    target, virtual = probe
+    shifted = (plain + perturbation(virtual.directions, inputs, virtual.probe)).detach()
+    shifted.stop_gradient = False
+    own = divergences(target, model.forward_vectors(shifted, inputs, dropout)["logits"])
+    # `paddle.grad` by the input alone fails in built-in recurrent layers, which need all gradients.
+    own.sum().backward()
+    for parameter in model.named.values():
+        parameter.clear_gradient(set_to_zero=False)
+    return shifted.grad
+
+
+def backpropagate(
+    model: Model,
+    inputs: Inputs,
+    dropout: Dropout,
+    loss_of: Callable[[Outputs], paddle.Tensor],
+    perturbations: tuple[float, Virtual | None],
+) -> tuple[paddle.Tensor, Outputs]:
+    """Add the gradients of the loss with perturbations to the parameters.
+
+    `perturbations`: size of the adversarial one, 0 for none, and the virtual one. The loss is the mean of `loss_of`
+    without and with the adversarial perturbation, plus the weighted divergence of the virtual one. Return it, and the
+    outputs without perturbation.
+    """
+    size, virtual = perturbations
     x = model.embedding(inputs, dropout)
     plain = x.detach()
     plain.stop_gradient = False
     outputs = model.forward_vectors(plain, inputs, dropout)
-    loss = loss_of(outputs) / 2
+    loss = loss_of(outputs) / 2 if size else loss_of(outputs)
+    if virtual is not None:
+        target = log_probabilities(outputs["logits"].detach())
+        direction = steepest(model, inputs, dropout, plain, (target, virtual))
     loss.backward()
-    moved = (plain + perturbation(plain.grad, inputs, size)).detach()
-    moved.stop_gradient = False
-    other = loss_of(model.forward_vectors(moved, inputs, dropout)) / 2
-    other.backward()
+    total, gradient = loss.detach(), plain.grad
+    if size:
+        moved = (plain + perturbation(plain.grad, inputs, size)).detach()
+        moved.stop_gradient = False
+        other = loss_of(model.forward_vectors(moved, inputs, dropout)) / 2
+        other.backward()
+        total, gradient = total + other.detach(), gradient + moved.grad
+    if virtual is not None:
+        moved = (plain + perturbation(direction, inputs, virtual.size)).detach()
+        moved.stop_gradient = False
+        own = divergences(target, model.forward_vectors(moved, inputs, dropout)["logits"])
+        term = virtual.weight * virtual.mean_of(own)
+        term.backward()
+        total, gradient = total + term.detach(), gradient + moved.grad
     if not x.stop_gradient:  # not with a frozen embedding
-        x.backward(plain.grad + moved.grad)
-    return (loss + other).detach(), outputs
+        x.backward(gradient)
+    return total, outputs

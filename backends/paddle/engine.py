@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from backends.paddle.optimizer import OPTIMIZERS, clip, squares_of
 from backends.paddle.precision import prepare, reads_rounded
 from backends.paddle.runtime import DeviceClock, Inputs, native_device, set_precision, to_numpy, to_tensor
 from core import spec
+from core.adversarial import random_directions
 from core.batch import Batch
 from core.engine.executor import Executor
 from core.models.model import product_weights
@@ -48,19 +50,20 @@ class Engine(EngineBase):
         embedding = self._model.embedding
         embedding.by_rows = self._tables_by_rows(embedding.lookup, self._trainable)
         self._rows: dict[str, RowGradient] = {}
-        self._optimizer = OPTIMIZERS[training.optimizer.kind](training.optimizer, self._trainable, embedding.by_rows)
+        self._optimizer = OPTIMIZERS[training.optimizer.kind](training, self._trainable, embedding.by_rows)
 
-    def _apply(self, loss: paddle.Tensor, right: paddle.Tensor, learning_rate: float) -> paddle.Tensor:
+    def _apply(self, loss: paddle.Tensor, right: paddle.Tensor, rates: dict[str, float]) -> paddle.Tensor:
         """Clip the gradients and update; return loss, correct predictions and norm on the device.
 
-        With `watch_gradients` the norms of the parameters `watched` follow.
+        `rates` are the learning rates by part of the model. With `watch_gradients` the norms of the parameters
+        `watched` follow.
         """
         named = self._gradients()
         gradients, norms = list(named.values()), []
         if self.training.watch_gradients:
             self.watched, norms = list(named), [squares_of(gradients).sqrt()]
         norm = clip(gradients, self.training.clip_mode, self.training.clip_norm)
-        self._optimizer.step(learning_rate, self._rows)
+        self._optimizer.step(rates, self._rows)
         figures = paddle.stack([loss.detach(), right.astype(loss.dtype), norm])
         return paddle.concat([figures, *norms])
 
@@ -130,17 +133,19 @@ class Engine(EngineBase):
         self._clock.start()
         dropout = training_dropout(self.training, step, shard=shard.shard, drawn=shard.masks)
 
-        def loss_of(outputs: dict[str, paddle.Tensor]) -> paddle.Tensor:
-            losses = self._model.head.losses(outputs, inputs, self._class_weights)
+        def mean_of(losses: paddle.Tensor) -> paddle.Tensor:
             # The divisor is that of the full batch, as shards are summed. A substitute row has weight zero.
             loss = losses.sum() / self._divisor(batch)
             return loss * float(shard.shard.counts) if shard.shard else loss
 
+        def loss_of(outputs: dict[str, paddle.Tensor]) -> paddle.Tensor:
+            return mean_of(self._model.head.losses(outputs, inputs, self._class_weights))
+
+        perturbations = self.training.adversarial, self._virtual(batch, step, shard, mean_of)
+
         try:
-            if self.training.adversarial:
-                loss, outputs = adversarial.backpropagate(
-                    self._model, inputs, dropout, loss_of, self.training.adversarial
-                )
+            if any(perturbations):
+                loss, outputs = adversarial.backpropagate(self._model, inputs, dropout, loss_of, perturbations)
             else:
                 outputs = self._model(inputs, dropout)
                 loss = loss_of(outputs)
@@ -154,6 +159,19 @@ class Engine(EngineBase):
             right = right * int(shard.shard.counts)
         self._rows = self._model.embedding.row_gradients(inputs, batch.ids, shard.shard)
         return self._sums(loss, right) if shard.shard else (loss, right)
+
+    def _virtual(
+        self, batch: Batch, step: int, shard: Batch, mean_of: Callable[[paddle.Tensor], paddle.Tensor]
+    ) -> adversarial.Virtual | None:
+        """Return the virtual adversarial perturbation of a step for a `shard` of its batch, None without any."""
+        training = self.training
+        if not training.virtual_adversarial:
+            return None
+        drawn = random_directions(training.seed, step, batch, self._model.embedding.output_size)
+        rows = drawn if shard.shard is None else drawn[shard.shard.chosen]
+        directions = to_tensor(rows.astype(training.array_dtype), self._native_device)
+        sizes = training.virtual_probe, training.virtual_adversarial, training.virtual_weight
+        return adversarial.Virtual(directions, *sizes, mean_of)
 
     def _sums(self, loss: paddle.Tensor, right: paddle.Tensor) -> tuple[paddle.Tensor, paddle.Tensor]:
         """Sum loss, correct predictions and gradients over all processes, in one all-reduce."""

@@ -9,6 +9,9 @@ from backends.paddle.fast import RowGradient
 from backends.paddle.framework import paddle
 from backends.paddle.runtime import to_numpy, to_tensor
 from core import spec
+from core.schema import of_kind
+from core.spec.part_rates import equal_rates
+from core.spec.rates import part_of
 
 STATE = {"moment1": "moment1_0", "moment2": "moment2_0"}
 """Names of Adam's state: neutral name, and Paddle's suffix of the parameter name."""
@@ -67,45 +70,62 @@ def clip_each(gradients: list[paddle.Tensor], mode: str, limit: float) -> paddle
         return squares.sqrt()
 
 
-def decay(named: dict[str, paddle.Tensor], weight_decay: float, learning_rate: float) -> None:
-    """Apply decoupled weight decay before the step, never to biases. Row 0 (PAD) stays zero."""
+def decay(named: dict[str, paddle.Tensor], weight_decay: float, rates: dict[str, float]) -> None:
+    """Apply decoupled weight decay before the step, never to biases. Row 0 (PAD) stays zero.
+
+    `rates` are the learning rates by part of the model.
+    """
     if weight_decay == 0.0:
         return
     with paddle.no_grad():
         for name, parameter in named.items():
             if "bias" not in name:
-                parameter.scale_(1.0 - learning_rate * weight_decay)
+                parameter.scale_(1.0 - rates[part_of(name)] * weight_decay)
 
 
 class Adam:
     """The framework's Adam; `RowAdam` for a parameter with a gradient by rows."""
 
-    def __init__(self, optimizer: spec.Adam, named: dict[str, paddle.Tensor], by_rows: tuple[str, ...]):
+    def __init__(self, training: spec.Training, named: dict[str, paddle.Tensor], by_rows: tuple[str, ...]):
         """Create the optimizer. `by_rows`: names of parameters with gradients by rows."""
+        optimizer = of_kind(training.optimizer, spec.Adam)
         self.named = named
         self.rowwise = {name: RowAdam(optimizer, named[name]) for name in by_rows}
         self.dense = {name: parameter for name, parameter in named.items() if name not in by_rows}
         self.weight_decay = optimizer.weight_decay
         self.betas = (optimizer.beta1, optimizer.beta2)
-        self.native = paddle.optimizer.Adam(
-            learning_rate=optimizer.learning_rate,
-            beta1=optimizer.beta1,
-            beta2=optimizer.beta2,
-            epsilon=optimizer.epsilon,
-            parameters=list(self.dense.values()),
-        )
+        # One for all parts of equal rates: a factor of a parameter would multiply in float32.
+        groups = [
+            (parts, [own for name, own in self.dense.items() if part_of(name) in parts])
+            for parts in equal_rates(training)
+        ]
+        self.natives = {
+            parts[0]: paddle.optimizer.Adam(
+                learning_rate=optimizer.learning_rate,
+                beta1=optimizer.beta1,
+                beta2=optimizer.beta2,
+                epsilon=optimizer.epsilon,
+                parameters=own,
+            )
+            for parts, own in groups
+            if own
+        }
+        """The framework's optimizers, by the first of the parts that have their rate."""
 
-    def step(self, learning_rate: float, rows: dict[str, RowGradient]) -> None:
-        """Update the parameters; `rows` are the gradients by rows, by name."""
-        decay(self.named, self.weight_decay, learning_rate)
-        self.native.set_lr(learning_rate)
-        self.native.step()
+    def step(self, rates: dict[str, float], rows: dict[str, RowGradient]) -> None:
+        """Update the parameters: `rates` by part of the model, `rows` the gradients by rows, by name."""
+        decay(self.named, self.weight_decay, rates)
+        for part, native in self.natives.items():
+            native.set_lr(rates[part])
+            native.step()
         for name, own in self.rowwise.items():
-            own.step(learning_rate, rows[name])
+            own.step(rates[part_of(name)], rows[name])
 
     def moments(self) -> dict[str, np.ndarray]:
         """Return the state by neutral name, zeros before the first step."""
-        state, found = self.native.state_dict(), {}
+        state, found = {}, {}
+        for native in self.natives.values():
+            state |= native.state_dict()
         for kind in STATE:
             for name, parameter in self.named.items():
                 tensor = state.get(f"{parameter.name}_{STATE[kind]}")
@@ -133,7 +153,8 @@ class Adam:
                 powers = np.full(steps + 1, beta, dtype=moments[f"moment1/{name}"].dtype)
                 product = np.multiply.accumulate(powers)[-1:]
                 state[f"{parameter.name}_beta{number}_pow_acc_0"] = to_tensor(product, parameter.place)
-        self.native.set_state_dict(state)
+        for native in self.natives.values():
+            native.set_state_dict(dict(state))
 
 
 class RowAdam:
@@ -170,8 +191,9 @@ class SGD:
     It replaces the frameworks' SGD, as Paddle's Momentum rounds its coefficient to float32.
     """
 
-    def __init__(self, optimizer: spec.SGD, named: dict[str, paddle.Tensor], by_rows: tuple[str, ...]):
+    def __init__(self, training: spec.Training, named: dict[str, paddle.Tensor], by_rows: tuple[str, ...]):
         """Create the optimizer. `by_rows` is empty, as all gradients are dense."""
+        optimizer = of_kind(training.optimizer, spec.SGD)
         self.named = named
         self.weight_decay = optimizer.weight_decay
         self.momentum = optimizer.momentum
@@ -179,15 +201,15 @@ class SGD:
         if self.momentum:
             self.velocity = {name: paddle.zeros_like(parameter) for name, parameter in named.items()}
 
-    def step(self, learning_rate: float, rows: dict[str, RowGradient]) -> None:
-        """Update the parameters; `rows` are the gradients by rows, by name."""
-        decay(self.named, self.weight_decay, learning_rate)
+    def step(self, rates: dict[str, float], rows: dict[str, RowGradient]) -> None:
+        """Update the parameters: `rates` by part of the model, `rows` the gradients by rows, by name."""
+        decay(self.named, self.weight_decay, rates)
         with paddle.no_grad():
             for name, parameter in self.named.items():
                 update = parameter.grad
                 if self.momentum:
                     update = self.velocity[name].scale_(self.momentum).add_(update)
-                parameter.subtract_(update * learning_rate)
+                parameter.subtract_(update * rates[part_of(name)])
 
     def moments(self) -> dict[str, np.ndarray]:
         """Return the state by neutral name, empty without momentum."""

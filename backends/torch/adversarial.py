@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from backends.torch.dropout import Dropout
 from backends.torch.framework import torch
+from backends.torch.heads.pooled import log_probabilities_of
 from backends.torch.model import Model
 from backends.torch.runtime import Inputs
 
@@ -21,21 +23,79 @@ def perturbation(gradient: torch.Tensor, inputs: Inputs, size: float) -> torch.T
     return gradient * factors[:, None, None]
 
 
-def backpropagate(
-    model: Model, inputs: Inputs, dropout: Dropout, loss_of: Callable[[Outputs], torch.Tensor], size: float
-) -> tuple[torch.Tensor, Outputs]:
-    """Add the gradients of the mean of `loss_of` without and with perturbation to the parameters.
+@dataclass(frozen=True)
+class Virtual:
+    """A virtual adversarial perturbation of one step."""
 
-    Return that mean, and the outputs without perturbation.
+    directions: torch.Tensor
+    """Random directions [B, L, E], drawn in core."""
+    probe: float
+    size: float
+    weight: float
+    mean_of: Callable[[torch.Tensor], torch.Tensor]
+    """Reduces the divergences [B] of the texts like their losses."""
+
+
+def log_probabilities(logits: torch.Tensor) -> torch.Tensor:
+    """Return [B, C] from logits [B, C], or from a single logit [B, 1], that of class 1 of two."""
+    if logits.shape[1] == 1:
+        logits = torch.cat([torch.zeros_like(logits), logits], dim=1)
+    return log_probabilities_of(logits)
+
+
+def divergences(target: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+    """Return KL(p || q) [B] of p with log-probabilities `target` [B, C], a constant, and q with `logits`."""
+    return (target.exp() * (target - log_probabilities(logits))).sum(dim=1)
+
+
+def steepest(
+    model: Model, inputs: Inputs, dropout: Dropout, plain: torch.Tensor, probe: tuple[torch.Tensor, Virtual]
+) -> torch.Tensor:
+    """Return the gradient [B, L, E] of the divergences by the word vectors, at the random directions.
+
+    `plain`: word vectors; `probe`: the constant log-probabilities [B, C], and the perturbation. It is called
+    before any other backward pass of the step, as it may clear gradients.
     """
+    target, virtual = probe
+    shifted = (plain + perturbation(virtual.directions, inputs, virtual.probe)).detach().requires_grad_()
+    own = divergences(target, model.forward_vectors(shifted, inputs, dropout)["logits"])
+    return torch.autograd.grad(own.sum(), shifted)[0]
+
+
+def backpropagate(
+    model: Model,
+    inputs: Inputs,
+    dropout: Dropout,
+    loss_of: Callable[[Outputs], torch.Tensor],
+    perturbations: tuple[float, Virtual | None],
+) -> tuple[torch.Tensor, Outputs]:
+    """Add the gradients of the loss with perturbations to the parameters.
+
+    `perturbations`: size of the adversarial one, 0 for none, and the virtual one. The loss is the mean of `loss_of`
+    without and with the adversarial perturbation, plus the weighted divergence of the virtual one. Return it, and the
+    outputs without perturbation.
+    """
+    size, virtual = perturbations
     x = model.embedding(inputs, dropout)
     plain = x.detach().requires_grad_()
     outputs = model.forward_vectors(plain, inputs, dropout)
-    loss = loss_of(outputs) / 2
+    loss = loss_of(outputs) / 2 if size else loss_of(outputs)
+    if virtual is not None:
+        target = log_probabilities(outputs["logits"].detach())
+        direction = steepest(model, inputs, dropout, plain, (target, virtual))
     loss.backward()
-    moved = (plain + perturbation(plain.grad, inputs, size)).detach().requires_grad_()
-    other = loss_of(model.forward_vectors(moved, inputs, dropout)) / 2
-    other.backward()
+    total, gradient = loss.detach(), plain.grad
+    if size:
+        moved = (plain + perturbation(plain.grad, inputs, size)).detach().requires_grad_()
+        other = loss_of(model.forward_vectors(moved, inputs, dropout)) / 2
+        other.backward()
+        total, gradient = total + other.detach(), gradient + moved.grad
+    if virtual is not None:
+        moved = (plain + perturbation(direction, inputs, virtual.size)).detach().requires_grad_()
+        own = divergences(target, model.forward_vectors(moved, inputs, dropout)["logits"])
+        term = virtual.weight * virtual.mean_of(own)
+        term.backward()
+        total, gradient = total + term.detach(), gradient + moved.grad
     if x.requires_grad:  # not with a frozen embedding
-        x.backward(plain.grad + moved.grad)
-    return (loss + other).detach(), outputs
+        x.backward(gradient)
+    return total, outputs

@@ -33,6 +33,7 @@ class Embedding(nn.Module):
         """Vectors that the last forward pass looked up in these tables."""
         self.lookup = embedding.lookup
         self.rate = embedding.dropout
+        self.output_size = embedding.output_size
         self.weight = self.static = self.bigrams = None
         """Table, frozen second table of `static_copy`, table of bigrams; None without."""
         if embedding.lookup == "scalar":

@@ -17,6 +17,7 @@ from core.batch import Batch
 from core.engine.contract import EnsembleStats
 from core.engine.executor import Executor
 from core.models.model import product_weights
+from core.spec.part_rates import part_rates
 
 
 class Ensemble(Engine):
@@ -42,13 +43,13 @@ class Ensemble(Engine):
         self._model.assign(parameters)
         self._trainable = self._model.trainable
         self.product_weights = prepare(self._model, product_weights(model), training.dtype)
-        self._optimizer = OPTIMIZERS[training.optimizer.kind](training.optimizer, self._trainable, ())
+        self._optimizer = OPTIMIZERS[training.optimizer.kind](training, self._trainable, ())
 
     def train_step(self, batch: Batch, step: int, learning_rate: float) -> None:
         losses, right = self._backward(batch, step)
         gradients = [parameter.grad for parameter in self._trainable.values()]
         norms = clip_each(gradients, self.training.clip_mode, self.training.clip_norm)
-        self._optimizer.step(learning_rate, {})
+        self._optimizer.step(part_rates(self.training, step, learning_rate), {})
         figures = [losses.detach().unsqueeze(0), right.to(losses.dtype).unsqueeze(0), norms]
         self._pending.append((torch.cat(figures), self._counted(batch) // len(self.seeds)))
 

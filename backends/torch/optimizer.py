@@ -9,6 +9,9 @@ from backends.torch.fast import RowGradient
 from backends.torch.framework import torch
 from backends.torch.runtime import to_numpy, to_tensor
 from core import spec
+from core.schema import of_kind
+from core.spec.part_rates import equal_rates
+from core.spec.rates import part_of
 
 STATE = {"moment1": "exp_avg", "moment2": "exp_avg_sq"}
 """Names of Adam's state: neutral name and torch's name."""
@@ -67,41 +70,50 @@ def clip_each(gradients: list[torch.Tensor], mode: str, limit: float) -> torch.T
         return squares.sqrt()
 
 
-def decay(named: dict[str, torch.nn.Parameter], weight_decay: float, learning_rate: float) -> None:
-    """Apply decoupled weight decay before the step, never to biases. Row 0 (PAD) stays zero."""
+def decay(named: dict[str, torch.nn.Parameter], weight_decay: float, rates: dict[str, float]) -> None:
+    """Apply decoupled weight decay before the step, never to biases. Row 0 (PAD) stays zero.
+
+    `rates` are the learning rates by part of the model.
+    """
     if weight_decay == 0.0:
         return
     with torch.no_grad():
         for name, parameter in named.items():
             if "bias" not in name:
-                parameter.mul_(1.0 - learning_rate * weight_decay)
+                parameter.mul_(1.0 - rates[part_of(name)] * weight_decay)
 
 
 class Adam:
     """The framework's Adam; `RowAdam` for a parameter with a gradient by rows."""
 
-    def __init__(self, optimizer: spec.Adam, named: dict[str, torch.nn.Parameter], by_rows: tuple[str, ...]):
+    def __init__(self, training: spec.Training, named: dict[str, torch.nn.Parameter], by_rows: tuple[str, ...]):
         """Create the optimizer. `by_rows`: names of parameters with gradients by rows."""
+        optimizer = of_kind(training.optimizer, spec.Adam)
         self.named = named
         self.rowwise = {name: RowAdam(optimizer, named[name]) for name in by_rows}
         self.dense = {name: parameter for name, parameter in named.items() if name not in by_rows}
         self.weight_decay = optimizer.weight_decay
+        # One group for all parts of equal rates: by default the framework updates all parameters at once.
+        groups = [
+            (parts, [own for name, own in self.dense.items() if part_of(name) in parts])
+            for parts in equal_rates(training)
+        ]
         self.native = torch.optim.Adam(
-            list(self.dense.values()),
+            [{"params": own, "part": parts[0]} for parts, own in groups if own],
             lr=optimizer.learning_rate,
             betas=(optimizer.beta1, optimizer.beta2),
             eps=optimizer.epsilon,
             fused=True,
         )
 
-    def step(self, learning_rate: float, rows: dict[str, RowGradient]) -> None:
-        """Update the parameters; `rows` are the gradients by rows, by name."""
-        decay(self.named, self.weight_decay, learning_rate)
+    def step(self, rates: dict[str, float], rows: dict[str, RowGradient]) -> None:
+        """Update the parameters: `rates` by part of the model, `rows` the gradients by rows, by name."""
+        decay(self.named, self.weight_decay, rates)
         for group in self.native.param_groups:
-            group["lr"] = learning_rate
+            group["lr"] = rates[group["part"]]
         self.native.step()
         for name, own in self.rowwise.items():
-            own.step(learning_rate, rows[name])
+            own.step(rates[part_of(name)], rows[name])
 
     def moments(self) -> dict[str, np.ndarray]:
         """Return the state by neutral name, zeros before the first step."""
@@ -166,8 +178,9 @@ class SGD:
     It replaces the frameworks' SGD, as Paddle's Momentum rounds its coefficient to float32.
     """
 
-    def __init__(self, optimizer: spec.SGD, named: dict[str, torch.nn.Parameter], by_rows: tuple[str, ...]):
+    def __init__(self, training: spec.Training, named: dict[str, torch.nn.Parameter], by_rows: tuple[str, ...]):
         """Create the optimizer. `by_rows` is empty, as all gradients are dense."""
+        optimizer = of_kind(training.optimizer, spec.SGD)
         self.named = named
         self.weight_decay = optimizer.weight_decay
         self.momentum = optimizer.momentum
@@ -175,15 +188,15 @@ class SGD:
         if self.momentum:
             self.velocity = {name: torch.zeros_like(parameter) for name, parameter in named.items()}
 
-    def step(self, learning_rate: float, rows: dict[str, RowGradient]) -> None:
-        """Update the parameters; `rows` are the gradients by rows, by name."""
-        decay(self.named, self.weight_decay, learning_rate)
+    def step(self, rates: dict[str, float], rows: dict[str, RowGradient]) -> None:
+        """Update the parameters: `rates` by part of the model, `rows` the gradients by rows, by name."""
+        decay(self.named, self.weight_decay, rates)
         with torch.no_grad():
             for name, parameter in self.named.items():
                 update = parameter.grad
                 if self.momentum:
                     update = self.velocity[name].mul_(self.momentum).add_(update)
-                parameter.sub_(update * learning_rate)
+                parameter.sub_(update * rates[part_of(name)])
 
     def moments(self) -> dict[str, np.ndarray]:
         """Return the state by neutral name, empty without momentum."""

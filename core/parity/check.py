@@ -85,8 +85,9 @@ def run_parity_check(
         shared = replace(comparison.experiment, {"training.dropout_masks": "shared"})
         comparison = dataclasses.replace(comparison, experiment=shared)
     experiment, sides = comparison.experiment, comparison.sides
+    training = experiment.training
     rng = generator(seed, "probe")
-    longest = LONGEST_ADVERSARIAL if experiment.training.adversarial else None
+    longest = LONGEST_ADVERSARIAL if training.adversarial or training.virtual_adversarial else None
     parameters, batch = well_conditioned(
         experiment,
         lambda: (

@@ -6,9 +6,12 @@ Im f(x + i h d) / h is the slope of f along d. It contains no difference of clos
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import numpy as np
 
-from core.adversarial import perturbation_of
+from core.adversarial import divergences, log_probabilities, perturbation_of, random_directions
 from core.batch import Batch
 from core.models.model import forward, parameter_table
 from core.models.precision import rounding_of
@@ -55,12 +58,37 @@ def training_losses(
 
     They are those of the word vectors plus `perturbation` [B, L, E], if it is given.
     """
-    training, head = experiment.training, experiment.model.head
-    rounded = rounding_of(training.dtype)
-    batch = training_batch(experiment, batch, step)
-    dropout = perturbing(shared_dropout(experiment, step), perturbation)
-    outputs = forward(experiment.model, arrays, batch, dropout, rounded)
-    return head.losses(outputs, batch, weights_of(training.class_weights))
+    outputs = training_outputs(experiment, arrays, batch, step, perturbation)
+    weights = weights_of(experiment.training.class_weights)
+    return experiment.model.head.losses(outputs, training_batch(experiment, batch, step), weights)
+
+
+def training_outputs(
+    experiment: Experiment, arrays: Arrays, batch: Batch, step: int, perturbation: np.ndarray | None = None
+) -> Arrays:
+    """Return the outputs of all layers in a training step, as `training_losses`."""
+    rounded, dropout = rounding_of(experiment.training.dtype), shared_dropout(experiment, step)
+    read = training_batch(experiment, batch, step)
+    return forward(experiment.model, arrays, read, perturbing(dropout, perturbation), rounded)
+
+
+@dataclass(frozen=True)
+class Perturbations:
+    """The perturbations of a training step, which are constants for its gradients."""
+
+    adversarial: np.ndarray | None
+    """[B, L, E], None without any."""
+    virtual: np.ndarray | None
+    """[B, L, E], None without any."""
+    target: np.ndarray | None
+    """Log-probabilities without perturbation [B, C]; None without a virtual perturbation."""
+
+
+def perturbations(experiment: Experiment, arrays: Arrays, batch: Batch, step: int) -> Perturbations | None:
+    """Return the perturbations of a training step, None without any. `arrays` are float64."""
+    worst = adversarial_perturbation(experiment, arrays, batch, step)
+    virtual, target = virtual_perturbation(experiment, arrays, batch, step)
+    return None if worst is None and virtual is None else Perturbations(worst, virtual, target)
 
 
 def adversarial_perturbation(experiment: Experiment, arrays: Arrays, batch: Batch, step: int) -> np.ndarray | None:
@@ -69,32 +97,61 @@ def adversarial_perturbation(experiment: Experiment, arrays: Arrays, batch: Batc
     `arrays` are float64. The gradient takes a forward pass per component of a text's word vectors; the texts of a batch
     share it, as the loss of a text depends on its own vectors alone.
     """
-    training, embedding = experiment.training, experiment.model.embedding
-    if not training.adversarial:
+    size = experiment.training.adversarial
+    if not size:
         return None
     values = {name: array.astype(np.complex128) for name, array in arrays.items()}
-    shift = np.zeros((*batch.ids.shape, embedding.output_size), np.complex128)
-    gradient = np.zeros(shift.shape)
-    for token, component in np.ndindex(shift.shape[1:]):
-        shift[:, token, component] = 1j * TINY
-        losses = training_losses(experiment, values, batch, step, shift)
-        gradient[:, token, component] = np.imag(losses.reshape(len(shift), -1).sum(axis=1)) / TINY
-        shift[:, token, component] = 0.0
-    return perturbation_of(gradient, batch, training.adversarial)
+    start = np.zeros((*batch.ids.shape, experiment.model.embedding.output_size))
+    gradient = vector_gradient(lambda shift: training_losses(experiment, values, batch, step, shift), start)
+    return perturbation_of(gradient, batch, size)
+
+
+def vector_gradient(losses_of: Callable[[np.ndarray], np.ndarray], start: np.ndarray) -> np.ndarray:
+    """Return the gradient of every text's loss, `losses_of(shift)` [B, ...], by its shift [B, L, E] at `start`."""
+    shift, gradient = start.astype(np.complex128), np.zeros(start.shape)
+    for token, component in np.ndindex(start.shape[1:]):
+        shift[:, token, component] += 1j * TINY
+        losses = losses_of(shift).reshape(len(start), -1).sum(axis=1)
+        gradient[:, token, component] = np.imag(losses) / TINY
+        shift[:, token, component] = start[:, token, component]
+    return gradient
+
+
+def virtual_perturbation(
+    experiment: Experiment, arrays: Arrays, batch: Batch, step: int
+) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Return the virtual perturbation r [B, L, E] and the log-probabilities without it [B, C]; None without any."""
+    training = experiment.training
+    if not training.virtual_adversarial:
+        return None, None
+    target = log_probabilities(training_outputs(experiment, arrays, batch, step)["logits"])
+    directions = random_directions(training.seed, step, batch, experiment.model.embedding.output_size)
+    values = {name: array.astype(np.complex128) for name, array in arrays.items()}
+
+    def losses_of(shift: np.ndarray) -> np.ndarray:
+        return divergences(target, training_outputs(experiment, values, batch, step, shift)["logits"])
+
+    gradient = vector_gradient(losses_of, perturbation_of(directions, batch, training.virtual_probe))
+    return perturbation_of(gradient, batch, training.virtual_adversarial), target
 
 
 def training_loss(
-    experiment: Experiment, arrays: Arrays, batch: Batch, step: int, perturbation: np.ndarray | None = None
+    experiment: Experiment, arrays: Arrays, batch: Batch, step: int, moved: Perturbations | None = None
 ) -> np.ndarray:
     """Return the scalar loss of a training step with dropout, in the precision of `arrays`.
 
-    With the `perturbation` of adversarial training it is the mean of the losses without and with it.
+    With an adversarial perturbation it is the mean of the losses without and with it; a virtual one adds a divergence.
     """
     counted = experiment.model.head.counted(batch) if experiment.training.loss_reduction == "mean" else 1
     loss = training_losses(experiment, arrays, batch, step).sum() / counted
-    if perturbation is None:
+    if moved is None:
         return loss
-    return (loss + training_losses(experiment, arrays, batch, step, perturbation).sum() / counted) / 2
+    if moved.adversarial is not None:
+        loss = (loss + training_losses(experiment, arrays, batch, step, moved.adversarial).sum() / counted) / 2
+    if moved.virtual is not None and moved.target is not None:
+        logits = training_outputs(experiment, arrays, batch, step, moved.virtual)["logits"]
+        loss = loss + experiment.training.virtual_weight * divergences(moved.target, logits).sum() / counted
+    return loss
 
 
 def slope(
@@ -102,7 +159,7 @@ def slope(
     arrays: Arrays,
     batch: Batch,
     direction: Arrays,
-    perturbation: np.ndarray | None = None,
+    perturbations: Perturbations | None = None,
 ) -> float:
     """Return the derivative of the loss of step 0 along `direction`, arrays of the parameters that it moves.
 
@@ -111,11 +168,11 @@ def slope(
     moved = {name: array.astype(np.complex128) for name, array in arrays.items()}
     for name, array in direction.items():
         moved[name] += 1j * TINY * array
-    return float(np.imag(training_loss(experiment, moved, batch, 0, perturbation)) / TINY)
+    return float(np.imag(training_loss(experiment, moved, batch, 0, perturbations)) / TINY)
 
 
 def gradients(
-    experiment: Experiment, arrays: Arrays, batch: Batch, step: int, perturbation: np.ndarray | None = None
+    experiment: Experiment, arrays: Arrays, batch: Batch, step: int, perturbations: Perturbations | None = None
 ) -> Arrays:
     """Return the gradients of all trainable arrays, with one forward pass per entry."""
     values = {name: array.astype(np.complex128) for name, array in arrays.items()}
@@ -126,7 +183,7 @@ def gradients(
         array, gradient = values[row.name], np.zeros(row.shape)
         for index in np.ndindex(row.shape):
             array[index] += 1j * TINY
-            gradient[index] = np.imag(training_loss(experiment, values, batch, step, perturbation)) / TINY
+            gradient[index] = np.imag(training_loss(experiment, values, batch, step, perturbations)) / TINY
             array[index] = array[index].real
         found[row.name] = gradient
     return found

@@ -158,7 +158,7 @@ def compare_gradients(experiment: Experiment, parameters: Arrays, batch: Batch, 
         loss, arrays = engine_of(side, experiment, parameters).gradients(batch, 0)
         found[name] = {"loss": np.array(loss), **dict(reversed(arrays.items()))}
     exact = {name: array.astype(np.float64) for name, array in parameters.items()}
-    shift = derivatives.adversarial_perturbation(experiment, exact, batch, 0)
+    shift = derivatives.perturbations(experiment, exact, batch, 0)
     loss = np.array(float(derivatives.training_loss(experiment, exact, batch, 0, shift)))
     table = [row for row in reversed(parameter_table(experiment.model)) if row.trainable]
     dtype, findings = experiment.training.dtype, []

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from pydantic import ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from core.checked_json import check_digest
 from core.errors import UserError
@@ -61,9 +61,15 @@ ADDED: dict[int, tuple[str, ...]] = {
     ),
     5: (
         "model.ngrams",
+        "start",
         "training.adversarial",
         "training.average_interval",
         "training.average_share",
+        "training.frozen_steps",
+        "training.rate_factors",
+        "training.virtual_adversarial",
+        "training.virtual_probe",
+        "training.virtual_weight",
     ),
 }
 """Fields that a record of an older format lacks, by the format that added them.
@@ -84,6 +90,19 @@ class Experiment(Spec):
     data: AnyData = MovieReviews()
     words: WordStart | None = None
     """How the vectors of `model.embedding.vectors` word2vec are trained; None for other vectors."""
+    start: str | None = Field(default=None, min_length=1)
+    """Folder of a run whose best checkpoint gives the initial embedding and encoder; None: all values are drawn.
+
+    Word vectors are matched by word (`core/train/start_run.py`).
+    """
+
+    @model_validator(mode="after")
+    def _start_gives_the_vectors(self):
+        if self.start is not None and self.model.embedding.vectors is not None:
+            raise ValueError("start and model.embedding.vectors both give word vectors: set one of them null")
+        if self.start is not None and (self.model.embedding.lookup == "scalar" or self.model.is_linear):
+            raise ValueError("start needs a model with word vectors and a network: set it null")
+        return self
 
     @model_validator(mode="after")
     def _vectors_are_of_words(self):
@@ -107,6 +126,14 @@ class Experiment(Spec):
         if words is not None and words.model.dim != embedding.dim:
             raise ValueError(
                 f"words.model.dim is {words.model.dim}, but model.embedding.dim is {embedding.dim}: set equal ones"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _virtual_perturbations_are_of_classifiers(self):
+        if self.training.virtual_adversarial and self.model.head.kind != "pooled":
+            raise ValueError(
+                f"training.virtual_adversarial needs model.head.kind pooled, got {self.model.head.kind}: set it 0"
             )
         return self
 

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from core.schema import DropoutRate, Share, Spec
 from core.spec.class_weights import ClassWeights
+from core.spec.rates import FrozenSteps, RateFactors
 
 Dtype = Literal["float32", "float64", "tf32", "bfloat16"]
 
@@ -77,6 +78,13 @@ def learning_rate(schedule: Schedule, peak: float, step: int, total_steps: int) 
 class Training(Spec):
     optimizer: Optimizer = Adam()
     schedule: Schedule = Schedule()
+    rate_factors: RateFactors = RateFactors()
+    """Factors of the learning rate, and so of weight decay, by part of the model (`core/spec/part_rates.py`)."""
+    frozen_steps: FrozenSteps = FrozenSteps()
+    """Number of first steps in which a part of the model does not change: its learning rate is 0.
+
+    Its gradients count for the norm of clipping, and for the optimizer's state, as in every other step.
+    """
     loss_reduction: Literal["mean", "sum"] = "mean"
     class_weights: ClassWeights | None = None
     """Factors of the training loss by class; dev and test losses are unweighted.
@@ -129,6 +137,16 @@ class Training(Spec):
     the root mean square of the norms of r by token. r is a constant for the gradients (`core/adversarial.py`). A step
     takes twice as long.
     """
+    virtual_adversarial: float = Field(default=0.0, ge=0.0, allow_inf_nan=False)
+    """Size e of the virtual adversarial perturbation of a classifier's word vectors; 0: none (Miyato et al. 2017).
+
+    The loss also has `virtual_weight` * KL(p(y|x) || p(y|x + r)) of every text, reduced like the loss, where p(y|x) is
+    a constant, and so is r = e * sqrt(n) * g / |g|. Here g is the gradient of that divergence by its r, at a random
+    direction of size `virtual_probe`: one step of the power method. No label is read (`core/adversarial.py`).
+    """
+    virtual_probe: float = Field(default=0.1, gt=0.0, allow_inf_nan=False)
+    """Size of the random direction at which g is computed, per token, as e."""
+    virtual_weight: float = Field(default=1.0, gt=0.0, allow_inf_nan=False)
     average_share: Share = 0.0
     """Share of the steps, at the end of the run, over which the parameters are averaged; 0: none.
 

@@ -50,6 +50,7 @@ def check_members(members: list[Member]) -> Training:
         "eval_start": (False,),
         "watch_gradients": (False,),
         "adversarial": (0.0,),
+        "virtual_adversarial": (0.0,),
         "average_share": (0.0,),
     }
     for path, allowed in supported.items():

@@ -104,7 +104,7 @@ def tokenized_by(experiment: Experiment) -> dict[str, str]:
 
 
 def absolute_source(experiment: Experiment) -> Experiment:
-    """Return the experiment with absolute paths of data and word vectors.
+    """Return the experiment with absolute paths of data, word vectors and the run that it starts from.
 
     Absolute paths stay valid in every working directory.
     """
@@ -117,6 +117,8 @@ def absolute_source(experiment: Experiment) -> Experiment:
         for field, path in paths.items()
         if path is not None and path not in names
     }
+    if experiment.start is not None:
+        changes["start"] = str(user_path(experiment.start).absolute())
     if vectors is not None and vectors not in (*PACKAGES, WORD2VEC):
         changes["model.embedding.vectors"] = str(user_path(vectors).absolute())
     return replace(experiment, changes) if changes else experiment

@@ -42,6 +42,16 @@ class _Vectors(Part):
     missing: Count
 
 
+class _Start(Part):
+    source: str
+    task: str
+    digest: str
+    found: Count
+    missing: Count
+    parameters: list[str]
+    drawn: list[str]
+
+
 class _Execution(Part):
     backend: str
     device: str
@@ -51,6 +61,7 @@ class _Execution(Part):
     data: _Data
     segments: Annotated[list[Segment], Field(min_length=1)]
     vectors: _Vectors | None = None
+    start: _Start | None = None
     started: str = ""
     tokenized_by: str = ""
     processes: Annotated[int, Field(ge=1)] = 1

@@ -26,6 +26,7 @@ from core.train.ngrams import NGRAMS, fit_ngrams, ngrams_record, read_ngrams, wi
 from core.train.optimizer_state import check_moments
 from core.train.prepare_data import fitted, read_data, tokenized_by
 from core.train.run_folder import TARGET_VOCABULARY, RunFolder
+from core.train.start_run import StartRun, open_start, take_values
 from core.train.state import TrainingState
 from core.train.steps import total_steps
 
@@ -79,7 +80,7 @@ def prepare_start(experiment: Experiment, path: Path, group: ProcessGroup, input
         if group.rank == 0:
             RunFolder.check_free(path)
         # Vectors are checked first, before reading the data, which takes longer.
-        vectors = open_vectors_of(experiment, inputs.trained)
+        vectors, other = open_vectors_of(experiment, inputs.trained), open_start(experiment)
         data, data_record = read_data(experiment, inputs.cache, progress=inputs.progress)
     if group.rank == 0 and experiment.data.kind == "table":
         note_similar_labels(data.classes, np.bincount(data.train.labels, minlength=len(data.classes)).tolist())
@@ -88,7 +89,9 @@ def prepare_start(experiment: Experiment, path: Path, group: ProcessGroup, input
     check_ngram_memory(experiment, host_limit(), len(data.train.tokens))
     ngrams = inputs.fit_ngrams(experiment, data)
     experiment, ngrams, ngrams_entry = _useful(experiment, data, ngrams)
-    parameters, vectors_record = starting_values(experiment, data, vectors, inputs.progress)
+    parameters, vectors_record = starting_values(
+        experiment, data, other if vectors is None else vectors, inputs.progress
+    )
     execution = {
         "classes": data.classes,
         **tokenized_by(experiment),
@@ -149,6 +152,7 @@ def prepare_resume(run: StoppedRun, group: ProcessGroup, inputs: Inputs) -> Setu
     other = f"not the data that {run.folder.path} was trained on: restore it, or start a new run"
     with local_rank_0_first(group):
         vectors = open_vectors_of(experiment, inputs.trained) if checkpoint is None else None
+        start = open_start(experiment) if checkpoint is None else None
         wanted = run.execution["data"]["fingerprint"], other
         data, _ = read_data(experiment, inputs.cache, wanted, inputs.progress)
         if checkpoint is not None or (run.folder.path / "vocab.json").exists():
@@ -157,7 +161,9 @@ def prepare_resume(run: StoppedRun, group: ProcessGroup, inputs: Inputs) -> Setu
     ngrams = read_ngrams(run.folder.path, experiment.model) if kept else inputs.fit_ngrams(experiment, data)
     data = with_ngrams(experiment, data, ngrams)
     if checkpoint is None:
-        parameters, record = starting_values(experiment, data, vectors, inputs.progress)
+        parameters, record = starting_values(experiment, data, start if vectors is None else vectors, inputs.progress)
+        if record.get("start") != run.execution.get("start"):
+            raise UserError(f"{experiment.start}: not the checkpoint that this run started from: restore it")
         if record.get("vectors") != run.execution.get("vectors"):
             raise UserError(f"{experiment.model.embedding.vectors}: not the word vectors of this run: restore them")
         return Setup(experiment, data, Checkpoint(parameters), run.execution, ngrams)
@@ -198,18 +204,23 @@ def open_vectors_of(experiment: Experiment, trained: Vectors | None = None) -> V
 
 
 def starting_values(
-    experiment: Experiment, prepared: Prepared, vectors: Vectors | None, progress: Progress = no_progress
+    experiment: Experiment, prepared: Prepared, given: Vectors | StartRun | None, progress: Progress = no_progress
 ) -> tuple[dict[str, np.ndarray], dict]:
-    """Draw the parameters, insert `vectors`, and return the parameters and the record entry."""
+    """Draw the parameters, insert the `given` values, and return the parameters and the record entry.
+
+    Those of a `StartRun` are its word vectors and its encoder.
+    """
     training = experiment.training
     parameters = initial_parameters(experiment.model, training.seed, training.array_dtype)
-    if vectors is None:
+    if given is None:
         return parameters, {}
-    found = look_up(vectors, prepared.vocabulary, experiment.text.lowercase, progress)
+    if isinstance(given, StartRun):
+        return parameters, {"start": take_values(parameters, given, prepared.vocabulary)}
+    found = look_up(given, prepared.vocabulary, experiment.text.lowercase, progress)
     insert_vectors(parameters, experiment.model.embedding, found)
     record = {"found": len(found.ids), "missing": len(found.missing), "fingerprint": found.fingerprint}
-    training = {"word2vec": vectors.training} if vectors.training else {}
-    return parameters, {"vectors": {"source": vectors.name, **record}, **training}
+    training = {"word2vec": given.training} if given.training else {}
+    return parameters, {"vectors": {"source": given.name, **record}, **training}
 
 
 def insert_vectors(parameters: dict[str, np.ndarray], embedding: Embedding, found: Lookup) -> None:

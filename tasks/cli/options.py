@@ -74,6 +74,7 @@ OPTIONS = {
         Option("--vectors", ("model.embedding.vectors",), "pretrained word vectors: glove-6b-50d, PATH or RUN"),
         Option("--vectors-missing", ("model.embedding.vectors_missing",), "initial rows of words without a vector"),
         Option("--vectors-scale", ("model.embedding.vectors_scale",), "factor of the pretrained vectors"),
+        Option("--start", ("start",), "finished run that gives embedding and encoder"),
         Option("--static-copy", ("model.embedding.static_copy",), "concatenate a frozen copy of the embedding"),
         Option("--ngrams", ("model.ngrams",), "a linear model of n-grams next to the network", section=True),
         Option("--ngram-orders", ("model.ngrams.orders",), "largest n of the n-grams of tokens"),
@@ -109,6 +110,10 @@ OPTIONS = {
         Option("--lr", ("training.optimizer.learning_rate",), "peak learning rate"),
         Option("--weight-decay", ("training.optimizer.weight_decay",), "decoupled weight decay, biases excluded"),
         Option("--schedule", ("training.schedule.kind",), "learning-rate schedule"),
+        Option("--embedding-rate", ("training.rate_factors.embedding",), "factor of the embedding's learning rate"),
+        Option("--encoder-rate", ("training.rate_factors.encoder",), "factor of the encoder's learning rate"),
+        Option("--freeze-embedding", ("training.frozen_steps.embedding",), "first steps that keep the embedding"),
+        Option("--freeze-encoder", ("training.frozen_steps.encoder",), "first steps that keep the encoder"),
         Option("--class-weights", ("training.class_weights",), "class weights in the loss", null="none"),
         Option("--clip", ("training.clip_mode",), "gradient clipping: by norm, or each entry"),
         Option("--clip-norm", ("training.clip_norm",), "maximum gradient norm or entry"),
@@ -120,6 +125,7 @@ OPTIONS = {
         Option("--patience", ("training.patience",), "early-stopping patience, in evaluations"),
         Option("--word-dropout", ("training.word_dropout",), "probability of reading UNK in training"),
         Option("--adversarial", ("training.adversarial",), "perturbation per word vector in training; 0: none"),
+        Option("--virtual-adversarial", ("training.virtual_adversarial",), "the same without labels; 0: none"),
         Option("--average", ("training.average_share",), "share of last steps whose parameters are averaged"),
         Option("--watch-gradients", ("training.watch_gradients",), "record gradient norms by parameter, and draw them"),
         Option("--seed", ("training.seed",), "seed of initialization, shuffling and dropout"),
@@ -137,7 +143,7 @@ OPTIONS = {
 }
 
 
-VECTOR_FLAGS = ("--vectors", "--vectors-missing", "--vectors-scale")
+VECTOR_FLAGS = ("--vectors", "--vectors-missing", "--vectors-scale", "--start")
 NGRAM_FLAGS = ("--ngrams", "--ngram-orders", "--ngram-characters")
 """Flags of classifiers of texts."""
 TEXT_FLAGS = (*(option.flag for part in ("text", "data") for option in OPTIONS[part]), *VECTOR_FLAGS, *NGRAM_FLAGS)
@@ -239,10 +245,19 @@ def apply_options(experiment: Experiment, arguments: argparse.Namespace) -> Expe
         # The recipe may train vectors, which others then replace.
         changes = {"words": None} | {path: value for path, value in changes.items() if not path.startswith("words.")}
     changes.update(more)
+    if changes.get("start") is not None and "model.embedding.vectors" not in changes:
+        changes = _without_vectors(changes)
     try:
         return replace(experiment, changes, "options")
     except UserError as error:
         raise UserError(with_flag(str(error), arguments, options)) from None
+
+
+def _without_vectors(changes: dict[str, object]) -> dict[str, object]:
+    """Return the changes without the word vectors of the recipe, which those of another run replace."""
+    others = {"words": None, "model.embedding.vectors": None}
+    others |= {"model.embedding.vectors_missing": "init", "model.embedding.vectors_scale": 1.0}
+    return {**others, **{path: value for path, value in changes.items() if not path.startswith("words.")}}
 
 
 def _with_sections(experiment: Experiment, given: dict[Option, object]) -> Experiment:

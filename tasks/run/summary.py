@@ -56,6 +56,8 @@ def describe(run: Run) -> None:
         fact("n-grams", ngrams_line(execution["ngrams"], model))
     if "vectors" in execution:
         fact("vectors", _vectors(execution["vectors"], model.embedding))
+    if "start" in execution:
+        fact("start", _start(execution["start"]))
     if "word2vec" in execution:
         fact("", _training(execution["word2vec"]))
     fact("run", str(run.folder.path))
@@ -104,6 +106,17 @@ def _vectors(record: dict, embedding: Embedding) -> str:
     return (
         f"{record['source']}: {found:,} of {words:,} words found ({100 * found / words:.1f} %),"
         f" the rest {MISSING[embedding.vectors_missing]}{scaled}; {'trainable' if embedding.trainable else 'frozen'}"
+    )
+
+
+def _start(record: dict) -> str:
+    """Return the run that gave initial values, and which."""
+    found, words = record["found"], record["found"] + record["missing"]
+    encoder = any(name.startswith("encoder.") for name in record["parameters"])
+    return (
+        f"{record['source']} (task {record['task']}): vectors of {found:,} of {words:,} words"
+        f" ({100 * found / words:.1f} %){', encoder' if encoder else ''};"
+        f" drawn: {len(record['drawn'])} parameters{' and the other words' if record['missing'] else ''}"
     )
 
 

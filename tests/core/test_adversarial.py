@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import backends
-from core.adversarial import perturbation_of
+from core.adversarial import perturbation_of, random_directions
 from core.batch import Batch, pad, real_mask
 from core.errors import UserError
 from core.parity.derivatives import adversarial_perturbation, training_losses
@@ -77,6 +77,15 @@ def test_size_0_changes_nothing_and_another_size_does(backend, rng):
     (loss, own), (higher, theirs) = plain.gradients(batch, 0), other.gradients(batch, 0)
     assert higher > loss
     assert all(np.abs(own[name] - theirs[name]).max() > 1e-6 for name in own)
+
+
+def test_random_directions_ignore_padding(rng):
+    batch, _ = drawn(rng)
+    wide = Batch(np.pad(batch.ids, ((0, 0), (0, 9))), batch.lengths, {})
+    found, wider = random_directions(3, 5, batch, 4), random_directions(3, 5, wide, 4)
+    np.testing.assert_array_equal(wider[:, : batch.ids.shape[1]], found)
+    assert not wider[~real_mask(wide)].any() and found[real_mask(batch)].all()
+    assert not np.array_equal(found, random_directions(3, 6, batch, 4))
 
 
 @pytest.mark.parametrize("change", [{"training.adversarial": 0.1}, {"training.average_share": 0.5}], ids=str)

@@ -122,7 +122,7 @@ def test_directional_gradients_find_one_wrong_entry(case, dtype, monkeypatch):
     assert sum("random directions" in finding.quantity for finding in findings) == len(sides(experiment))
     hold(findings)
     double = {name: array.astype(np.float64) for name, array in parameters.items()}
-    shift = derivatives.adversarial_perturbation(experiment, double, batch, 0)
+    shift = derivatives.perturbations(experiment, double, batch, 0)
     exact = derivatives.gradients(experiment, double, batch, 0, shift)
     # Of a rectified layer all units may be shut; the largest gradient of all is not zero.
     sizes = {name: np.abs(gradient).max() for name, gradient in exact.items()}

@@ -101,6 +101,39 @@ def _perturbation_of_batch(side: ModuleType) -> Patches:
     return [(side.adversarial, "perturbation", perturbation)]
 
 
+def _reversed_divergence(side: ModuleType) -> Patches:
+    original, log_probabilities = side.adversarial.divergences, side.adversarial.log_probabilities
+
+    def divergences(target, logits):
+        return original(log_probabilities(logits), target)
+
+    return [(side.adversarial, "divergences", divergences)]
+
+
+def _one_rate(side: ModuleType) -> Patches:
+    original = side.engine.Engine._apply
+
+    def apply(self, loss, right, rates):
+        return original(self, loss, right, rates | {"encoder": rates["head"]})
+
+    return [(side.engine.Engine, "_apply", apply)]
+
+
+def _unfreezes_on_resume(side: ModuleType) -> Patches:
+    original_load, original_apply = side.engine.Engine.load, side.engine.Engine._apply
+
+    def load(self, parameters, moments, steps):
+        original_load(self, parameters, moments, steps)
+        self._resumed = steps > 0
+
+    def apply(self, loss, right, rates):
+        if getattr(self, "_resumed", False):
+            rates = rates | {"embedding": rates["head"]}
+        return original_apply(self, loss, right, rates)
+
+    return [(side.engine.Engine, "load", load), (side.engine.Engine, "_apply", apply)]
+
+
 def _goes_on_from_average(side: ModuleType) -> Patches:
     original = side.engine.Engine.load
 
@@ -161,6 +194,27 @@ FAULTS = {
         "loss",
         _perturbation_of_batch,
         {"training.adversarial": 0.5},
+    ),
+    "reversed-divergence": Fault(
+        "the divergence of virtual adversarial training is KL(q || p), not KL(p || q)",
+        2,
+        "loss",
+        _reversed_divergence,
+        {"training.virtual_adversarial": 0.5},
+    ),
+    "one-rate": Fault(
+        "the encoder has the learning rate of the head",
+        3,
+        "after step 1: encoder.",
+        _one_rate,
+        {"training.rate_factors": {"encoder": 0.5}},
+    ),
+    "unfreezes-on-resume": Fault(
+        "a resume ends the frozen steps of the embedding",
+        4,
+        "step",
+        _unfreezes_on_resume,
+        {"training.frozen_steps": {"embedding": 10000}},
     ),
     "goes-on-from-average": Fault(
         "training continues from the averaged parameters after an evaluation",
