@@ -107,8 +107,8 @@ class Batch:
     `ids` [B, L] int64; `lengths` [B] int64 (1 <= length <= L); `targets`: arrays of B rows by name, for a classifier
     `label` [B] int64; sequences are padded with 0, as `tags` [B, L] int64. `shard` locates these rows in a larger
     batch, None for a full batch. `masks` holds the dropout masks of the full batch by dropout place, if they were
-    prefetched (`core/data/prefetch.py`). `ngrams`: for a model with n-grams, otherwise None. `noise`: in a training step of a
-    language model, otherwise None.
+    prefetched (`core/data/prefetch.py`). `ngrams`: for a model with n-grams, otherwise None. `noise`: in a training
+    step of a language model, otherwise None.
     """
 
     ids: np.ndarray

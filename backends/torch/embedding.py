@@ -114,8 +114,8 @@ class Embedding(nn.Module):
     ) -> dict[str, RowGradient]:
         """Return the gradients of the tables `by_rows`, after the backward pass.
 
-        For a `shard` of a batch with ids `whole` and target tokens `tokens` [B, L], they have the rows of the full batch, so that all processes
-        have equal rows, whose values can be summed.
+        For a `shard` of a batch with ids `whole` and target tokens `tokens` [B, L], they have the rows of the full
+        batch, so that all processes have equal rows, whose values can be summed.
         """
         found = {}
         if TABLE in self.by_rows:

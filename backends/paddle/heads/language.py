@@ -45,9 +45,8 @@ class LanguageHead(nn.Layer):
         size = features.shape[-1] // len(self.directions)
         z, rows, words = [], [], []
         for number, (layer, direction) in enumerate(zip(self.outputs, self.directions, strict=True)):
-            z.append(
-                per_token(layer, features[:, :, number * size : (number + 1) * size]).reshape([-1, layer_size(layer)])
-            )
+            part = features[:, :, number * size : (number + 1) * size]
+            z.append(per_token(layer, part).reshape([-1, vectors.shape[-1]]))
             rows.append(neighbors(vectors, direction).reshape([-1, vectors.shape[-1]]))
             words.append(neighbors(inputs.targets[TOKENS], direction).reshape([-1]))
         logs, gaps = self.compared(paddle.concat(z), paddle.concat(rows), paddle.concat(words), candidates, inputs)
@@ -107,11 +106,6 @@ class LanguageHead(nn.Layer):
     def right(self, outputs: dict[str, paddle.Tensor], inputs: Inputs) -> paddle.Tensor:
         """Return 1 where the true word has the largest score, otherwise 0, [B, L, D] int64."""
         return (outputs["logits"][:, :, len(self.directions) :] > 0).astype("int64")
-
-
-def layer_size(layer: Linear) -> int:
-    """Return the number of outputs of a linear layer."""
-    return layer.weight.shape[0]
 
 
 def neighbors(values: paddle.Tensor, direction: str) -> paddle.Tensor:
