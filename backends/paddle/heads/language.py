@@ -67,7 +67,7 @@ class LanguageHead(nn.Layer):
         Return the logarithms of their probabilities, and the differences to the best other word, [N].
         """
         offsets, ids = self.offsets(inputs)
-        own, others, found = offsets[words], offsets[ids], []
+        own, others, found = self.bias[words], offsets[ids], []
         for start in range(0, len(words), ROWS):
             part = slice(start, start + ROWS)
             true = (z[part] * rows[part]).sum(axis=-1) + own[part]
@@ -79,7 +79,7 @@ class LanguageHead(nn.Layer):
         return paddle.concat(logs), paddle.concat(gaps)
 
     def offsets(self, inputs: Inputs) -> tuple[paddle.Tensor, paddle.Tensor]:
-        """Return what is added to the score of every word [V], and the ids of the words it is compared with [K]."""
+        """Return what is added to the scores of words as candidates [V], and the ids of the candidates [K]."""
         if inputs.noise is None:
             return self.bias, inputs.all_words(self.bias.shape[0])
         return self.bias - inputs.noise_logs, inputs.noise

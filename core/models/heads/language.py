@@ -7,8 +7,9 @@ Wolf 2017; Inan et al. 2017):
     z_t = W h_t + b, score of word w: s_w = z_t . table_w + bias_w
 
 A training step compares the true word with K noise words that the whole batch shares (Jean et al. 2015). They are drawn
-with replacement from q, and s_w - log(K q_w) replaces s_w, of the true word too, so that the loss estimates that of all
-words. Noise that equals the true word does not count. Evaluation compares with all words but PAD, without q.
+with replacement from q, and the score of noise is s_w - log(K q_w). Noise that equals the true word does not count. The
+sum of exp(score) of the true word and of the noise is then an unbiased estimate of that of all words (Bengio and
+Senecal 2008), and the loss one of the exact loss, from below. Evaluation compares with all words but PAD, without q.
 
 Ids are ranks by count, as a vocabulary is sorted: q_w is proportional to w^-power, Zipf's law in place of counts.
 """
@@ -129,7 +130,7 @@ class LanguageHead(Head):
         for name, part in zip(self.directions, parts, strict=True):
             z = rounded(part) @ rounded(arrays[f"head.{name}.weight"]).T + arrays[f"head.{name}.bias"]
             words = neighbors(batch.targets[TOKENS], name)
-            true = (z * neighbors(vectors, name)).sum(axis=-1) + (bias - logs)[words]
+            true = (z * neighbors(vectors, name)).sum(axis=-1) + bias[words]
             others = z @ candidates.T + (bias - logs)[ids]
             counts = ids != words[:, :, None]
             columns.append(_compared(true, others, counts))
