@@ -120,7 +120,8 @@ class LanguageHead(Head):
         """Return `logits` [B, L, 2 D] for D directions, zero where there is no token to predict.
 
         The first D columns are logarithms of the probabilities of the true tokens, among the noise words of a batch
-        with noise, otherwise among all. The others are the differences of its score and the best other one.
+        with noise, otherwise among all. The others are the differences of its score and the best other one, so that
+        the accuracy of a training step is that among its noise words.
         """
         features = dropout(token_features(encoded), "head.tokens", self.dropout)
         parts = np.split(features, len(self.directions), axis=-1)
