@@ -55,7 +55,7 @@ FAULTS = {
     "true-word-as-noise": Fault(
         "noise that equals the true word counts as a wrong word",
         1,
-        "logits (with dropout)",
+        "logits",
         _true_word_as_noise,
         LANGUAGE,
     ),
