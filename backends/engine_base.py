@@ -28,7 +28,7 @@ class EngineBase:
         self._group = executor.group
         self.seeds = [training.seed]
         """Seeds of dropout, one per model."""
-        self._counted = model.head.counted
+        self._counted, self._sampled = model.head.counted, model.head.sampled
         self.watched: list[str] = []
         """Names of the parameters whose gradient norms a step records."""
         self._pending: list[tuple[object, int]] = []
@@ -69,6 +69,7 @@ class EngineBase:
 
     def _with_dropped_words(self, batch: Batch, step: int) -> Batch:
         """Return the full batch as a training step reads it."""
+        batch = self._sampled(batch, self.training.seed, step)
         return drop_words(batch, self.training.word_dropout, step, self.seeds)
 
     def _divisor(self, batch: Batch) -> int:

@@ -90,13 +90,25 @@ class NgramBatch:
 
 
 @dataclass(frozen=True)
+class Noise:
+    """The noise words of a training step of a language model, shared by its batch.
+
+    `ids` [K] int64; `logs` [V] float64: logarithms of the expected number of each word among them.
+    """
+
+    ids: np.ndarray
+    logs: np.ndarray
+
+
+@dataclass(frozen=True)
 class Batch:
     """Sequences of unequal length, padded on the right with PAD to the longest.
 
     `ids` [B, L] int64; `lengths` [B] int64 (1 <= length <= L); `targets`: arrays of B rows by name, for a classifier
     `label` [B] int64; sequences are padded with 0, as `tags` [B, L] int64. `shard` locates these rows in a larger
     batch, None for a full batch. `masks` holds the dropout masks of the full batch by dropout place, if they were
-    prefetched (`core/data/prefetch.py`). `ngrams`: for a model with n-grams, otherwise None.
+    prefetched (`core/data/prefetch.py`). `ngrams`: for a model with n-grams, otherwise None. `noise`: in a training
+    step of a language model, otherwise None.
     """
 
     ids: np.ndarray
@@ -105,6 +117,7 @@ class Batch:
     shard: BatchShard | None = None
     masks: dict[str, np.ndarray] | None = None
     ngrams: NgramBatch | None = None
+    noise: Noise | None = None
 
     def sharded(self, rank: int, size: int) -> Batch:
         """Return the rows of process `rank` of `size`, padded to the width of the full batch.
@@ -117,7 +130,7 @@ class Batch:
         rows = shard.chosen
         targets = {name: array[rows] for name, array in self.targets.items()}
         ngrams = None if self.ngrams is None else self.ngrams.rows(rows)
-        return Batch(self.ids[rows], self.lengths[rows], targets, shard, self.masks, ngrams)
+        return Batch(self.ids[rows], self.lengths[rows], targets, shard, self.masks, ngrams, self.noise)
 
     @property
     def labels(self) -> np.ndarray:
@@ -128,6 +141,13 @@ class Batch:
     def tokens(self) -> int:
         """Number of real tokens, without padding."""
         return int(self.lengths.sum())
+
+
+def noise_of(batch: Batch) -> Noise:
+    """Return the noise words of a batch. Raises TypeError without any."""
+    if batch.noise is None:
+        raise TypeError("got a batch without noise words, expected one of a training step")
+    return batch.noise
 
 
 def pad(

@@ -14,6 +14,9 @@ from core.batch import BatchShard
 from core.models.bigrams import bigram_ids
 from core.models.embedding import BIGRAM_TABLE, FIRST_DIGIT, STATIC_TABLE, TABLE
 
+WORDS = "words"
+"""Key of the vectors that a language model reads as outputs."""
+
 nn, F = paddle.nn, paddle.nn.functional
 
 
@@ -59,14 +62,31 @@ class Embedding(nn.Layer):
             vectors = paddle.concat([vectors, own], axis=-1)
         return dropout(vectors, "embedding", self.rate)
 
-    def look_up_table(self, name: str, weight: paddle.Tensor, ids: paddle.Tensor, lookup: str) -> paddle.Tensor:
-        """Look up ids [B, L] -> [B, L, E] in a trained table; keep the vectors if it is one of `by_rows`."""
+    def words(self, inputs: Inputs) -> tuple[paddle.Tensor, paddle.Tensor]:
+        """Return the rows of the target tokens [B, L, E] and of the noise words [K, E], without dropout.
+
+        Without noise, those of all words but PAD replace it (`core/models/embedding.py`).
+        """
+        tokens, dim = inputs.targets["tokens"], self.weight.shape[-1]
+        if inputs.noise is None:
+            return self.look_up(tokens, self.weight, "index"), self.weight[1:]
+        ids = paddle.concat([tokens.reshape([-1]), inputs.noise])
+        found = self.look_up_table(TABLE, self.weight, ids, "index", WORDS)
+        return found[: tokens.size].reshape([*tokens.shape, dim]), found[tokens.size :]
+
+    def look_up_table(
+        self, name: str, weight: paddle.Tensor, ids: paddle.Tensor, lookup: str, key: str | None = None
+    ) -> paddle.Tensor:
+        """Look up ids [B, L] -> [B, L, E] in a trained table; keep the vectors if it is one of `by_rows`.
+
+        They are kept as `key`, by default the table's name.
+        """
         if name not in self.by_rows:
             return self.look_up(ids, weight, lookup)
         found = self.look_up(ids, weight.detach(), lookup)
         if paddle.is_grad_enabled():
             found.stop_gradient = False
-            self.read[name] = found
+            self.read[key or name] = found
         return found
 
     def look_up(self, ids: paddle.Tensor, weight: paddle.Tensor, lookup: str) -> paddle.Tensor:
@@ -91,15 +111,20 @@ class Embedding(nn.Layer):
             vectors = paddle.bmm(F.one_hot(shares, size)[:, :, 1:].astype(weight.dtype), weight[:, 1:])
         return vectors.reshape([*ids.shape, dim])
 
-    def row_gradients(self, inputs: Inputs, whole: np.ndarray, shard: BatchShard | None) -> dict[str, RowGradient]:
+    def row_gradients(
+        self, inputs: Inputs, whole: np.ndarray, tokens: np.ndarray | None, shard: BatchShard | None
+    ) -> dict[str, RowGradient]:
         """Return the gradients of the tables `by_rows`, after the backward pass.
 
-        For a `shard` of a batch with ids `whole` [B, L], they have the rows of the full batch, so that all processes
-        have equal rows, whose values can be summed.
+        For a `shard` of a batch with ids `whole` and target tokens `tokens` [B, L], they have the rows of the full
+        batch, so that all processes have equal rows, whose values can be summed.
         """
         found = {}
         if TABLE in self.by_rows:
-            found[TABLE] = self.row_gradient(TABLE, inputs.ids, whole, shard)
+            if WORDS in self.read:
+                found[TABLE] = self.tied_gradient(inputs, whole, tokens, shard)
+            else:
+                found[TABLE] = self.row_gradient(TABLE, inputs.ids, whole, shard)
         if BIGRAM_TABLE in self.by_rows:
             rows = self.bigrams.shape[-2]
             found[BIGRAM_TABLE] = self.row_gradient(BIGRAM_TABLE, inputs.bigrams(rows), bigram_ids(whole, rows), shard)
@@ -108,11 +133,30 @@ class Embedding(nn.Layer):
     def row_gradient(self, name: str, ids: paddle.Tensor, whole: np.ndarray, shard: BatchShard | None) -> RowGradient:
         """Return the gradient of one table for `ids` [B, L], which are a `shard` of `whole`, or all."""
         read, size = self.read.pop(name), self.named()[name].shape[0]
+        return RowGradient(*self.of_full_batch(ids, read.grad, whole, shard), size)
+
+    def tied_gradient(
+        self, inputs: Inputs, whole: np.ndarray, tokens: np.ndarray, shard: BatchShard | None
+    ) -> RowGradient:
+        """Return the gradient of the word table of a language model: of input words, target words and noise."""
+        words = self.read.pop(WORDS).grad
+        size, own = inputs.ids.shape, words[: -len(inputs.noise)]
+        read = self.of_full_batch(inputs.ids, self.read.pop(TABLE).grad, whole, shard)
+        target = self.of_full_batch(inputs.targets["tokens"], own.reshape([*size, -1]), tokens, shard)
+        ids = paddle.concat([read[0].reshape([-1]), target[0].reshape([-1]), inputs.noise])
+        dim = words.shape[-1]
+        vectors = [own.reshape([-1, dim]) for own in (read[1], target[1], words[-len(inputs.noise) :])]
+        return RowGradient(ids, paddle.concat(vectors), self.weight.shape[0])
+
+    def of_full_batch(
+        self, ids: paddle.Tensor, gradient: paddle.Tensor, whole: np.ndarray, shard: BatchShard | None
+    ) -> tuple[paddle.Tensor, paddle.Tensor]:
+        """Return ids and gradient of the vectors of the full batch, whose other rows are zero in a shard."""
         if shard is None:
-            return RowGradient(ids, read.grad, size)
-        vectors = paddle.zeros([*whole.shape, read.shape[-1]], read.dtype)
-        vectors = paddle.scatter(vectors, to_tensor(shard.chosen, vectors.place), read.grad)
-        return RowGradient(to_tensor(whole, vectors.place), vectors, size)
+            return ids, gradient
+        vectors = paddle.zeros([*whole.shape, gradient.shape[-1]], gradient.dtype)
+        vectors = paddle.scatter(vectors, to_tensor(shard.chosen, vectors.place), gradient)
+        return to_tensor(whole, vectors.place), vectors
 
     def named(self) -> dict[str, paddle.Tensor]:
         own = {TABLE: self.weight, STATIC_TABLE: self.static, BIGRAM_TABLE: self.bigrams}

@@ -157,7 +157,7 @@ class Engine(EngineBase):
         right = self._model.head.right(outputs, inputs).sum()
         if shard.shard:
             right = right * int(shard.shard.counts)
-        self._rows = self._model.embedding.row_gradients(inputs, batch.ids, shard.shard)
+        self._rows = self._model.embedding.row_gradients(inputs, batch.ids, batch.targets.get("tokens"), shard.shard)
         return self._sums(loss, right) if shard.shard else (loss, right)
 
     def _virtual(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from backends.torch.dropout import Dropout, no_dropout
@@ -35,6 +37,7 @@ class Model(nn.Module):
         self.encoder = ENCODERS[model.encoder.kind](model.encoder, model.encoder_inputs, native, implementation, models)
         self.head = HEADS[model.head.kind](model.head, model.features, native, implementation, models)
         self.ngrams = Ngrams(model, native, models)
+        self.reads_table = model.head.reads_table
         if model.head.needs_states:
             self.encoder.returns_states = True
         parts = (self.embedding, self.encoder, self.head, self.ngrams)
@@ -50,6 +53,8 @@ class Model(nn.Module):
         """Return the same outputs for word vectors x [B, L, E]."""
         x = self.ngrams.join(x, inputs)
         encoded = self.encoder(x, inputs, dropout)
+        if self.reads_table:
+            encoded = replace(encoded, words=self.embedding.words(inputs))
         found = {"embedding": x, **encoded.layers, **self.head(encoded, inputs, dropout)}
         found["logits"] = self.ngrams.add(found["logits"], inputs)
         return found

@@ -10,7 +10,7 @@ import numpy as np
 from backends import trial
 from backends.torch.framework import torch
 from core import batch
-from core.batch import Batch, first_index, last_index, packing, reversal_index
+from core.batch import Batch, first_index, last_index, noise_of, packing, reversal_index
 from core.engine import devices, tf32
 from core.engine.devices import Build, Gpu
 from core.models.bigrams import bigram_ids
@@ -121,6 +121,7 @@ class Inputs:
         self._batch, self._dtype, self._device = of, dtype, device
         self.ids = to_tensor(of.ids, device)
         self.targets = {name: to_tensor(array, device) for name, array in of.targets.items()}
+        self.noise = None if of.noise is None else to_tensor(of.noise.ids, device)
         self._windows: dict[int, Windows] = {}
         self.lengths = to_tensor(of.lengths, torch.device("cpu"))
 
@@ -133,6 +134,15 @@ class Inputs:
     def bigrams(self, rows: int) -> torch.Tensor:
         """Return the bigram of every token in a table of `rows`, [B, L] int64 (`core/models/bigrams.py`)."""
         return to_tensor(bigram_ids(self._batch.ids, rows), self._device)
+
+    @cached_property
+    def noise_logs(self) -> torch.Tensor:
+        """Logarithms of the expected numbers of words among the noise, [V] (`core.batch.Noise`)."""
+        return to_tensor(noise_of(self._batch).logs.astype(self._dtype), self._device)
+
+    def all_words(self, size: int) -> torch.Tensor:
+        """Return the ids of all words but PAD in a table of `size`, [V - 1]."""
+        return to_tensor(np.arange(1, size), self._device)
 
     @cached_property
     def ngram_values(self) -> torch.Tensor:

@@ -120,7 +120,8 @@ class Engine(Protocol):
     def logits(self, batch: Batch) -> np.ndarray:
         """Return logits in the model's dtype, without dropout.
 
-        They are [B, outputs] of a classifier, [B, L, C] of a tagger, [B, M, V] of a decoder with teacher forcing.
+        They are [B, outputs] of a classifier, [B, L, C] of a tagger, [B, M, V] of a decoder with teacher forcing, and
+        log-probabilities and gaps [B, L, 2 D] of a language model (`core/models/heads/language.py`).
         """
         ...
 

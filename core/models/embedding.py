@@ -126,6 +126,15 @@ class Embedding(Spec):
             return np.eye(self.vocab_size)[batch.ids] @ weight  # [B, L, V] @ [V, E]
         return weight[batch.ids]
 
+    def words(self, arrays: Arrays, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
+        """Return the rows of the target tokens [B, L, E] and of the noise words [K, E], without dropout.
+
+        Without noise, those of all words but PAD replace it [V - 1, E]. The row of PAD is zero.
+        """
+        table, tokens = arrays[TABLE], batch.targets["tokens"]
+        noise = np.arange(1, len(table)) if batch.noise is None else batch.noise.ids
+        return table[tokens] * (tokens != 0)[:, :, None], table[noise]
+
     def dropout_places(self, rows: int, width: int) -> Places:
         return {"embedding": ((rows, width, self.output_size), self.dropout)}
 

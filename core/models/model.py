@@ -9,6 +9,7 @@ classify single texts without a framework.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 from pydantic import model_validator
@@ -19,7 +20,7 @@ from core.models.embedding import Embedding
 from core.models.encoders import AnyEncoder, RecurrentEncoder, kind_of
 from core.models.encoders.encoder import Encoded, Places
 from core.models.encoders.ngrams import NgramEncoder
-from core.models.heads import AnyHead, PooledHead
+from core.models.heads import AnyHead, LanguageHead, PooledHead
 from core.models.ngrams import SCALE, Ngrams, ngrams_of, spread
 from core.models.parameters import Parameter
 from core.models.precision import Rounding, exactly
@@ -55,6 +56,21 @@ class Model(Spec):
     @model_validator(mode="after")
     def _head_fits(self):
         self.head.check_encoder(self.encoder)
+        return self
+
+    @model_validator(mode="after")
+    def _output_words_are_those_of_the_embedding(self):
+        head, embedding = self.head, self.embedding
+        if not isinstance(head, LanguageHead):
+            return self
+        if embedding.lookup == "scalar":
+            raise ValueError("head.kind language needs a word table: use another embedding.lookup than scalar")
+        for own, wanted in (("num_words", "vocab_size"), ("dim", "dim")):
+            if getattr(head, own) != getattr(embedding, wanted):
+                raise ValueError(
+                    f"head.{own} is {getattr(head, own)}, but embedding.{wanted} is {getattr(embedding, wanted)}:"
+                    " set both to the same value"
+                )
         return self
 
     @property
@@ -212,7 +228,10 @@ def encode(
 ) -> tuple[np.ndarray, Encoded]:
     """Return the inputs of the encoder [B, L, `encoder_inputs`] and its output."""
     x = inputs_of(model, parameters, batch, dropout)
-    return x, model.encoder.forward(parameters, x, batch, dropout, rounded)
+    encoded = model.encoder.forward(parameters, x, batch, dropout, rounded)
+    if model.head.reads_table:
+        encoded = replace(encoded, words=model.embedding.words(parameters, batch))
+    return x, encoded
 
 
 def inputs_of(model: Model, parameters: Arrays, batch: Batch, dropout: Dropout) -> np.ndarray:

@@ -47,8 +47,10 @@ def perturbing(dropout: Dropout, perturbation: np.ndarray | None) -> Dropout:
 
 
 def training_batch(experiment: Experiment, batch: Batch, step: int) -> Batch:
-    """Return the batch as a training step reads it, with word dropout."""
-    return drop_words(batch, experiment.training.word_dropout, step, [experiment.training.seed])
+    """Return the batch as a training step reads it, with word dropout and noise words."""
+    training = experiment.training
+    batch = experiment.model.head.sampled(batch, training.seed, step)
+    return drop_words(batch, training.word_dropout, step, [training.seed])
 
 
 def training_losses(

@@ -159,11 +159,33 @@ class Pairs(Splits):
         return self
 
 
+class PlainTexts(Splits):
+    """Movie reviews without their labels, for a language model (`core/data/language_texts.py`).
+
+    Train has the training split and the unlabeled reviews. A text is divided into pieces of at most `text.max_length`
+    tokens.
+    """
+
+    kind: Literal["texts"] = "texts"
+    source: str = "packaged"
+    """`packaged`, `official`, or the path of an aclImdb archive or folder; only the first has no unlabeled reviews."""
+    unlabeled: bool = True
+    """Train on the unlabeled reviews as well, if the source has any."""
+    eval_limit: int = Field(default=100, ge=1)
+    """Number of texts of dev and of test that are evaluated, as an exact perplexity compares with all words."""
+
+    @model_validator(mode="after")
+    def _texts_have_no_labels(self):
+        if self.duplicates == "drop":
+            raise ValueError("duplicates drop is not supported by data.kind texts: use keep")
+        return self
+
+
 TEXTS = ("reviews", "lines", "table")
 """Kinds of text data."""
 
 
-DATA_KINDS = (*TEXTS, "tagged", "digits", "pairs")
+DATA_KINDS = (*TEXTS, "tagged", "digits", "pairs", "texts")
 
 
 def _kind_of_data(value: object) -> str:
@@ -177,6 +199,7 @@ AnyData = Annotated[
     | Annotated[Table, Tag("table")]
     | Annotated[Tagged, Tag("tagged")]
     | Annotated[DigitSums, Tag("digits")]
-    | Annotated[Pairs, Tag("pairs")],
+    | Annotated[Pairs, Tag("pairs")]
+    | Annotated[PlainTexts, Tag("texts")],
     Discriminator(_kind_of_data),
 ]

@@ -9,6 +9,7 @@ from core.batch import Ragged
 from core.data.corpus import load_corpus, prepare
 from core.data.dataset import Prepared
 from core.data.download import Progress, no_progress
+from core.data.language_texts import prepare_texts
 from core.data.pretrained_vectors import PACKAGES
 from core.data.sources import digit_sums, pairs
 from core.data.sources.tagged import open_tagged
@@ -18,12 +19,13 @@ from core.engine.memory import host_limit
 from core.errors import UserError
 from core.files import user_path
 from core.models.heads.decoder import DecoderHead
+from core.models.heads.language import LanguageHead
 from core.schema import of_kind
-from core.spec.data import GENERATED_PAIRS, TEXTS, Pairs
+from core.spec.data import GENERATED_PAIRS, TEXTS, Pairs, PlainTexts
 from core.spec.experiment import Experiment, replace, with_class_weights
 from core.spec.words import WORD2VEC
 
-HEADS = {"tagged": "tokens", "pairs": "decoder"}
+HEADS = {"tagged": "tokens", "pairs": "decoder", "texts": "language"}
 """Kinds of the heads for kinds of data; other data is for `pooled`."""
 
 
@@ -60,6 +62,11 @@ def read_data(
         if wanted is not None and record["fingerprint"] != wanted[0]:
             raise UserError(f"{record['description']}: {wanted[1]}")
         return prepared, record
+    if isinstance(experiment.data, PlainTexts):
+        prepared, record = prepare_texts(experiment.data, experiment.text, cache, progress)
+        if wanted is not None and record["fingerprint"] != wanted[0]:
+            raise UserError(f"{record['description']}: {wanted[1]}")
+        return prepared, record
     corpus, source = load_corpus(experiment.data, experiment.text, cache, progress)
     if wanted is not None and source.fingerprint != wanted[0]:
         # Checked before splitting, which may fail for other data.
@@ -89,6 +96,8 @@ def fitted(experiment: Experiment, prepared: Prepared) -> Experiment:
     changes: dict[str, object] = {"model.embedding.vocab_size": len(prepared.vocabulary)}
     if prepared.target_vocabulary is not None:
         changes["model.head.vocab_size"] = len(prepared.target_vocabulary)
+    if isinstance(experiment.model.head, LanguageHead):
+        changes["model.head.num_words"] = len(prepared.vocabulary)
     if experiment.known_classes is None:
         changes["model.head.classes"] = len(prepared.classes)
     expected = prepared.train.targets[experiment.model.head.targets[0]]

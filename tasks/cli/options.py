@@ -54,6 +54,9 @@ class Option:
 DEVICE_HELP = f"{devices.CHOICES} [auto: first usable GPU]"
 """Help text of `--device` in every program."""
 
+LANGUAGE = "language"
+"""Options that only programs with a language model offer."""
+
 DECODER = "decoder"
 """Options that only programs with a decoder offer."""
 
@@ -65,7 +68,7 @@ OPTIONS = {
         Option("--hidden", ("model.encoder.hidden_size", "model.head.state_size"), "hidden units per direction"),
         Option("--layers", ("model.encoder.num_layers", "model.head.num_layers"), "recurrent layers"),
         Option("--residual", ("model.encoder.residual",), "residual connections between recurrent layers"),
-        Option("--bidirectional", ("model.encoder.bidirectional",), "bidirectional encoder"),
+        Option("--bidirectional", ("model.encoder.bidirectional", "model.head.bidirectional"), "bidirectional encoder"),
         Option("--kernels", ("model.encoder.kernels",), "TextCNN kernel widths, in tokens"),
         Option("--channels", ("model.encoder.channels",), "output channels of each kernel"),
         Option("--pooling", ("model.head.pooling",), "pooling over non-padding tokens"),
@@ -98,9 +101,19 @@ OPTIONS = {
         Option("--examples", ("data.examples",), "generated examples of all splits"),
         Option("--examples-seed", ("data.seed",), "seed of the generated examples"),
     ),
+    LANGUAGE: (
+        Option("--negatives", ("model.head.negatives",), "noise words of a training step"),
+        Option("--noise-power", ("model.head.power",), "exponent of the noise distribution"),
+        Option("--unlabeled", ("data.unlabeled",), "train on the unlabeled reviews as well"),
+        Option("--eval-limit", ("data.eval_limit",), "texts of dev and test to evaluate"),
+    ),
     "text": (
         Option("--tokenizer", ("text.tokenizer",), "tokenizer"),
-        Option("--vocab-size", ("text.vocab_size", "model.embedding.vocab_size"), "vocabulary size with PAD and UNK"),
+        Option(
+            "--vocab-size",
+            ("text.vocab_size", "model.embedding.vocab_size", "model.head.num_words"),
+            "vocabulary size with PAD and UNK",
+        ),
         Option("--min-count", ("text.min_count",), "minimum token count; rarer tokens become UNK"),
         Option("--max-length", ("text.max_length",), "maximum tokens per text"),
         Option("--truncate", ("text.truncate",), "which tokens of a longer text to keep"),
@@ -159,12 +172,12 @@ def add_options(
     """Add the table's options except `without`; the help shows their defaults in `bases`.
 
     `bases` are the recipes of tasks.imdb by default; `helps` overrides the help text of some flags. The
-    options of a decoder need a base with one.
+    options of a decoder or a language model need a base with one.
     """
     bases = bases or {name: recipe(name) for name in RECIPES}
     trees = {name: base.model_dump(mode="json") for name, base in bases.items()}
     for title, options in OPTIONS.items():
-        if title == DECODER and not any(base.model.head.kind == DECODER for base in bases.values()):
+        if title in (DECODER, LANGUAGE) and not any(base.model.head.kind == title for base in bases.values()):
             continue
         offered = [option for option in options if option.flag not in without]
         if not offered:

@@ -7,7 +7,7 @@ import math
 from core.errors import UserError
 from core.spec.experiment import Experiment, replace
 from tasks.cli.published import PUBLISHED
-from tasks.cli.sequence_recipes import TAG, TRANSLATE
+from tasks.cli.sequence_recipes import PRETRAIN, TAG, TRANSLATE
 
 BASE: dict[str, object] = {
     "text.tokenizer": "words",
@@ -185,6 +185,7 @@ TASK_RECIPES = {
     "classify": CLASSIFY,
     "tag": TAG,
     "translate": TRANSLATE,
+    "pretrain": PRETRAIN,
 }
 
 XAVIER = {"scheme": "xavier_uniform", "scale": 1.0}

@@ -95,3 +95,24 @@ TRANSLATE: dict[str, dict[str, object]] = {
     },
 }
 """Recipes of `tasks.translate`, by task."""
+
+PRETRAIN: dict[str, dict[str, object]] = {
+    "default": {
+        "data": {"kind": "texts"},
+        "text.tokenizer": "words",
+        "text.vocab_size": 30000,
+        "text.max_length": 256,
+        "model": {
+            "embedding": {"vocab_size": 30000, "dim": 128, "dropout": 0.2, "init": {"scheme": "normal", "scale": 0.1}},
+            "encoder": {"kind": "recurrent", "cell": "lstm", "hidden_size": 256, "bidirectional": True},
+            "head": {"kind": "language", "num_words": 30000, "dim": 128, "dropout": 0.2},
+        },
+        "training.batch_size": 64,
+        "training.epochs": 1,
+        "training.optimizer.learning_rate": 3e-3,
+        "training.schedule.kind": "one_cycle",
+        "training.clip_mode": "global",
+        "training.clip_norm": 1.0,
+    },
+}
+"""Recipes of language models. None is tuned."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from core.models.ngrams import Ngrams
 from core.spec.experiment import Experiment, replace
 from tasks.parity.decoder_cases import DECODERS, DecoderCase
+from tasks.parity.language_cases import LANGUAGE, LanguageCase
 
 Changes = tuple[tuple[str, object], ...]
 """Pairs of dotted spec field and value."""
@@ -165,7 +166,7 @@ GRID = [
     )
 ]
 
-VARIANTS: list[Case | TextCNNCase | TaggerCase | BagCase | DecoderCase] = [
+VARIANTS: list[Case | TextCNNCase | TaggerCase | BagCase | DecoderCase | LanguageCase] = [
     Case("lstm", 1, True, "mean", "index", (("model.head.hidden_size", 4),)),
     Case("gru", 1, True, "last", "index", (("model.head.hidden_size", 4), ("model.head.activation", "tanh"))),
     Case("lstm", 1, True, "max", "index", (("model.head.classes", 2), ("model.head.one_logit", True))),
@@ -265,4 +266,4 @@ TAGGERS = [
 ]
 """Softmax and CRF per token, on every kind of encoder that has features per token."""
 
-VARIANTS += TAGGERS
+VARIANTS += TAGGERS + LANGUAGE

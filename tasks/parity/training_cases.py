@@ -6,6 +6,7 @@ from core.spec.data import TEXTS
 from core.spec.experiment import Experiment, replace
 from tasks.cli.recipes import DIGIT_SUM
 from tasks.parity.decoder_cases import PAIR_TRAINING
+from tasks.parity.language_cases import LANGUAGE_TRAINING
 
 PARITY_SPEC = replace(
     Experiment(recipe="ladder"),
@@ -226,5 +227,6 @@ TRAINING: dict[str, dict[str, object]] = {
         "model.embedding.lookup": "one_hot",
     },
     **PAIR_TRAINING,
+    **LANGUAGE_TRAINING,
 }
 """Training runs of `--all` on real reviews and the textbook's digits, as changes to `PARITY_SPEC`."""

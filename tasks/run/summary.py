@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from backends import implementations
 from core.models.embedding import Embedding
+from core.models.heads import LanguageHead
 from core.models.model import Model, parameter_count
 from core.strings import count_reasons
 from core.train.record import Run
@@ -83,6 +84,9 @@ def report(task: Task, run: Run, result: dict, example: str) -> None:
     for name, picture in presenter(experiment).PICTURES.items():
         if (folder.path / picture).is_file():
             fact(name, str(folder.path / picture), WIDTH)
+    if isinstance(experiment.model.head, LanguageHead):
+        fact("next", f"python -m {task.program} evaluate {quoted(folder.path)}", WIDTH, command=True)
+        return
     text = f'"{task.example}"' if task.example else quoted(example or "a text")
     fact("next", f"python -m {task.program} predict {quoted(folder.path)} {text}", WIDTH, command=True)
 

@@ -62,6 +62,8 @@ def experiment_of(changes: dict[str, object]) -> Experiment:
         del small["training.optimizer.learning_rate"]
     if "model.encoder" in kept or "model" in kept:
         del small["model.encoder.hidden_size"]
+    if kept.get("data", {}).get("kind") == "texts":  # the output words have the sizes of the embedding
+        del small["model.embedding.vocab_size"], small["model.embedding.dim"]
     if kept.get("training.shuffle") is False:
         small["training.bucket_batches"] = 0
     if kept.get("model.embedding.lookup") == "scalar":
@@ -75,10 +77,14 @@ def data(rng):
 
 
 def with_tags(dataset: Dataset, rng) -> Dataset:
-    """The same texts with a tag of three for each token: mostly a function of the token before it."""
+    """The same texts with a tag of three for each token, mostly a function of the token before it, and the tokens."""
     before = np.concatenate(([0], dataset.tokens[:-1])) % 3
     tags = np.where(rng.random(len(before)) < 0.8, before, rng.integers(0, 3, len(before)))
-    targets = {**dataset.targets, "tags": Ragged(tags.astype(np.int64), dataset.offsets)}
+    targets = {
+        **dataset.targets,
+        "tags": Ragged(tags.astype(np.int64), dataset.offsets),
+        "tokens": Ragged(dataset.tokens.astype(np.int64), dataset.offsets),
+    }
     return dataclasses.replace(dataset, targets=targets)
 
 
@@ -87,6 +93,9 @@ def on_its_data(experiment: Experiment, data) -> tuple:
     if experiment.model.ngrams is not None:
         _, with_ngrams = with_ngrams_of(experiment, prepared_of(*data))
         return experiment, with_ngrams.train, with_ngrams.dev
+    if experiment.data.kind == "texts":
+        sizes = {"model.embedding.vocab_size": VOCAB, "model.head.num_words": VOCAB}
+        return replace(experiment, sizes), *data
     if experiment.data.kind != "pairs":
         return experiment, *data
     prepared, _ = read_data(experiment, Path("unused"))

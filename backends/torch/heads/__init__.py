@@ -1,7 +1,8 @@
 """Head families by the `kind` of the spec."""
 
 from backends.torch.heads.decoder import DecoderHead
+from backends.torch.heads.language import LanguageHead
 from backends.torch.heads.pooled import PooledHead
 from backends.torch.heads.tokens import TokenHead
 
-HEADS = {"pooled": PooledHead, "tokens": TokenHead, "decoder": DecoderHead}
+HEADS = {"pooled": PooledHead, "tokens": TokenHead, "decoder": DecoderHead, "language": LanguageHead}

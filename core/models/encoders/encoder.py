@@ -54,6 +54,11 @@ class Encoded:
     """Activation applied after pooling."""
     states: tuple[States, ...] = ()
     """Final states of every recurrent layer; empty if the head does not need them (`Head.needs_states`)."""
+    words: tuple[Any, ...] = ()
+    """Rows of the word table, if the head `reads_table`: of the target tokens [B, L, E] and of the noise [K, E].
+
+    Without noise, those of all words but PAD replace it.
+    """
 
 
 class Encoder(Spec):

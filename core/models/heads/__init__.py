@@ -5,10 +5,11 @@ from typing import Annotated
 from pydantic import Discriminator, Tag
 
 from core.models.heads.decoder import DecoderHead
+from core.models.heads.language import LanguageHead
 from core.models.heads.pooled import PooledHead
 from core.models.heads.tokens import TokenHead
 
-FAMILIES = {"pooled": PooledHead, "tokens": TokenHead, "decoder": DecoderHead}
+FAMILIES = {"pooled": PooledHead, "tokens": TokenHead, "decoder": DecoderHead, "language": LanguageHead}
 """Head classes by `kind`; the first is the default."""
 
 
@@ -19,6 +20,9 @@ def _kind(value: object) -> str:
 
 
 AnyHead = Annotated[
-    Annotated[PooledHead, Tag("pooled")] | Annotated[TokenHead, Tag("tokens")] | Annotated[DecoderHead, Tag("decoder")],
+    Annotated[PooledHead, Tag("pooled")]
+    | Annotated[TokenHead, Tag("tokens")]
+    | Annotated[DecoderHead, Tag("decoder")]
+    | Annotated[LanguageHead, Tag("language")],
     Discriminator(_kind, custom_error_type="kind", custom_error_message=f"kind should be one of {', '.join(FAMILIES)}"),
 ]

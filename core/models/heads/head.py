@@ -28,6 +28,9 @@ class Head(Spec):
     needs_states: ClassVar[bool] = False
     """Whether `forward` reads the final states of the encoder (`Encoded.states`)."""
 
+    reads_table: ClassVar[bool] = False
+    """Whether `forward` reads rows of the word table (`Encoded.words`)."""
+
     @abstractmethod
     def check_encoder(self, encoder: Encoder) -> None:
         """Raise ValueError if the head does not support this encoder."""
@@ -55,6 +58,10 @@ class Head(Spec):
     def output_width(self, batch: Batch) -> int:
         """Return the width of the head's dropout places, by default that of the texts."""
         return batch.ids.shape[1]
+
+    def sampled(self, batch: Batch, seed: int, step: int) -> Batch:
+        """Return the full batch with what the loss of a training step draws at random, by default nothing."""
+        return batch
 
     @abstractmethod
     def counted(self, batch: Batch) -> int:

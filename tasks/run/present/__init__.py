@@ -5,9 +5,9 @@ from __future__ import annotations
 from types import ModuleType
 
 from core.spec.experiment import Experiment
-from tasks.run.present import decoder, pooled, tokens
+from tasks.run.present import decoder, language, pooled, tokens
 
-PRESENTERS: dict[str, ModuleType] = {"pooled": pooled, "tokens": tokens, "decoder": decoder}
+PRESENTERS: dict[str, ModuleType] = {"pooled": pooled, "tokens": tokens, "decoder": decoder, "language": language}
 """Modules with `describe(run)`, `headline(result)`, `breakdown(found, classes)`, `save(run, found, cache)`, and
 `PICTURES`."""
 
