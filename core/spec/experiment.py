@@ -41,7 +41,7 @@ def with_class_weights(experiment: Experiment, labels: np.ndarray) -> Experiment
     return experiment.model_copy(update={"training": training})
 
 
-FORMAT_VERSION = 5
+FORMAT_VERSION = 6
 """Version of the spec and run-folder formats. A reader rejects newer versions."""
 
 
@@ -61,10 +61,12 @@ ADDED: dict[int, tuple[str, ...]] = {
     ),
     5: (
         "model.ngrams",
-        "start",
         "training.adversarial",
         "training.average_interval",
         "training.average_share",
+    ),
+    6: (
+        "start",
         "training.frozen_steps",
         "training.rate_factors",
         "training.virtual_adversarial",
