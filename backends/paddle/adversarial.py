@@ -86,9 +86,10 @@ def backpropagate(
     plain.stop_gradient = False
     outputs = model.forward_vectors(plain, inputs, dropout)
     loss = loss_of(outputs) / 2 if size else loss_of(outputs)
+    worst = None
     if virtual is not None:
         target = log_probabilities(outputs["logits"].detach())
-        direction = steepest(model, inputs, dropout, plain, (target, virtual))
+        worst = target, steepest(model, inputs, dropout, plain, (target, virtual))
     loss.backward()
     total, gradient = loss.detach(), plain.grad
     if size:
@@ -97,7 +98,8 @@ def backpropagate(
         other = loss_of(model.forward_vectors(moved, inputs, dropout)) / 2
         other.backward()
         total, gradient = total + other.detach(), gradient + moved.grad
-    if virtual is not None:
+    if virtual is not None and worst is not None:
+        target, direction = worst
         moved = (plain + perturbation(direction, inputs, virtual.size)).detach()
         moved.stop_gradient = False
         own = divergences(target, model.forward_vectors(moved, inputs, dropout)["logits"])

@@ -15,7 +15,7 @@ from core.data.sources.table import open_table
 from core.data.sources.tagged import open_tagged
 from core.data.tagged_corpus import texts_of
 from core.errors import UserError
-from core.spec.data import MovieReviews, PairedFiles, Pairs, Table
+from core.spec.data import MovieReviews, PairedFiles, Pairs, PlainTexts, Table
 from core.spec.experiment import Experiment
 from core.strings import LONGEST, shorten
 
@@ -56,6 +56,8 @@ def read_texts(
         if digest != fingerprint:
             raise UserError("the data changed since the run")
         return {own.name: own.source for own in found if own.name in names}
+    if isinstance(data, PlainTexts):
+        raise UserError("a language model reads pieces of texts, which are not retrieved")
     if getattr(data, "source", "") == "official" and not (cache_dir / OFFICIAL_URL.rpartition("/")[2]).is_file():
         raise UserError("the official data is not in the cache")
     source = open_data(data, cache_dir, progress)
