@@ -23,8 +23,9 @@ def add_arguments(parser: Parser) -> None:
 
 
 def preset(arguments: argparse.Namespace) -> str:
-    """Return the recipe: with n-grams, unless the user names an encoder or does not want them."""
-    return "hybrid" if arguments.encoder is None and arguments.ngrams is not False else "default"
+    """Return the recipe: with n-grams, unless the user names an encoder or a start, or does not want them."""
+    with_ngrams = arguments.encoder is None and arguments.start is None and arguments.ngrams is not False
+    return "hybrid" if with_ngrams else "default"
 
 
 PROGRAM = Program(
@@ -37,7 +38,7 @@ PROGRAM = Program(
     own_arguments=("TRAIN", *COLUMNS),
     complete=complete,
     preset=preset,
-    usual="hybrid; default with --encoder or --no-ngrams",
+    usual="hybrid; default with --encoder, --start or --no-ngrams",
 )
 
 

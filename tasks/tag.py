@@ -21,6 +21,7 @@ from core.spec.experiment import Experiment, replace
 from tasks.cli.console import Parser, fact, launch
 from tasks.cli.options import NGRAM_FLAGS, apply_options
 from tasks.cli.recipes import recipe
+from tasks.cli.start_options import with_settings_of_start
 from tasks.run.inferred import infer_epochs
 from tasks.run.program import NO_BASELINE, Program, run
 from tasks.run.train import Task
@@ -59,7 +60,8 @@ def complete(experiment: Experiment, arguments: argparse.Namespace) -> Experimen
         return experiment
     if not arguments.recipe and data.labels != "tags" and layout_of(data) is not Layout.SLASHES:
         fact("inferred", f"--recipe pos ({Layout.COLUMNS.value})")
-        experiment = replace(apply_options(recipe("pos", "tag"), arguments), given, "options")
+        base = with_settings_of_start(recipe("pos", "tag"), arguments)
+        experiment = replace(apply_options(base, arguments), given, "options")
         if arguments.tokenizer is None and _are_characters(of_kind(experiment.data, Tagged)):
             fact("inferred", "--tokenizer letters (all tokens are single characters)")
             experiment = replace(experiment, {"text.tokenizer": "letters"})

@@ -52,20 +52,25 @@ def open_start(experiment: Experiment) -> StartRun | None:
     return StartRun(str(folder.path), other.task, parameters, vocabulary, digest)
 
 
+def check_network_on_words(other: Model, where: str) -> None:
+    """Raise UserError if a model has no word vectors and no network from which another one can start."""
+    if other.is_linear or other.embedding.lookup == "scalar":
+        raise UserError(f"{where}: has no word vectors to start from: give a run of a network on words")
+
+
 def check_models(other: Model, model: Model, where: str) -> None:
     """Raise UserError naming the first field in which the embedding or the encoder of two models differ.
 
     Fields that only draw or train the parameters may differ.
     """
-    if other.is_linear or other.embedding.lookup == "scalar":
-        raise UserError(f"{where}: has no word vectors to start from: give a run of a network on words")
+    check_network_on_words(other, where)
     fields = {"model.embedding.dim": (other.embedding.dim, model.embedding.dim)}
     trees = [own.encoder.model_dump(mode="json") for own in (other, model)]
     names = [name for name in trees[1] if name not in DRAWING] if trees[0]["kind"] == trees[1]["kind"] else ["kind"]
     fields |= {f"model.encoder.{name}": (trees[0].get(name), trees[1][name]) for name in names}
     for name, (theirs, own) in fields.items():
         if theirs != own:
-            raise UserError(f"{where}: has {name} {theirs}, this model {own}: set {name} {theirs}, or start elsewhere")
+            raise UserError(f"{where}: has `{name}` {theirs}, this model {own}: use equal ones, or start elsewhere")
     shapes = {row.name: row.shape for row in parameter_table(other)}
     for row in parameter_table(model):
         if part_of(row.name) == "encoder" and shapes.get(row.name) != row.shape:

@@ -15,6 +15,7 @@ from core.spec.words import WORD2VEC
 from tasks.cli.assignments import assigned
 from tasks.cli.defaults import ABSENT, defaults, shown_value, value_at
 from tasks.cli.recipes import RECIPES, recipe
+from tasks.cli.start_options import WITHOUT_VECTORS
 
 
 @dataclass(frozen=True)
@@ -259,18 +260,11 @@ def apply_options(experiment: Experiment, arguments: argparse.Namespace) -> Expe
         changes = {"words": None} | {path: value for path, value in changes.items() if not path.startswith("words.")}
     changes.update(more)
     if changes.get("start") is not None and "model.embedding.vectors" not in changes:
-        changes = _without_vectors(changes)
+        changes = {**WITHOUT_VECTORS, **{path: own for path, own in changes.items() if not path.startswith("words.")}}
     try:
         return replace(experiment, changes, "options")
     except UserError as error:
         raise UserError(with_flag(str(error), arguments, options)) from None
-
-
-def _without_vectors(changes: dict[str, object]) -> dict[str, object]:
-    """Return the changes without the word vectors of the recipe, which those of another run replace."""
-    others = {"words": None, "model.embedding.vectors": None}
-    others |= {"model.embedding.vectors_missing": "init", "model.embedding.vectors_scale": 1.0}
-    return {**others, **{path: value for path, value in changes.items() if not path.startswith("words.")}}
 
 
 def _with_sections(experiment: Experiment, given: dict[Option, object]) -> Experiment:

@@ -14,10 +14,11 @@ from core.errors import UserError, forget_notes
 from core.files import user_path
 from core.spec.experiment import Experiment, read_experiment
 from core.train.prepare_data import absolute_source
-from tasks.cli.console import Parser
+from tasks.cli.console import Parser, fact
 from tasks.cli.options import DEVICE_HELP, add_options, apply_options, given
 from tasks.cli.paths import cache_folder
 from tasks.cli.recipes import TASK_RECIPES, recipe
+from tasks.cli.start_options import settings, start_of, with_settings_of_start
 from tasks.cli.streams import keep_working
 from tasks.run import both_frameworks, linear
 from tasks.run.evaluate import evaluate_run
@@ -147,6 +148,9 @@ def _train(program: Program, argv: list[str]) -> int:
         raise UserError("--config and --recipe exclude each other: give one")
     preset = first if program.preset is None else program.preset(arguments)
     base = read_experiment(arguments.config) if arguments.config else recipe(arguments.recipe or preset, task.name)
+    if not arguments.config and (other := start_of(arguments)) is not None:
+        base = with_settings_of_start(base, arguments)
+        fact("inferred", settings(base, other))
     check_task(task, base, arguments.config or "--recipe")
     experiment = apply_options(base, arguments)
     if experiment.model.is_linear:

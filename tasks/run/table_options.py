@@ -50,7 +50,7 @@ def complete(experiment: Experiment, arguments: argparse.Namespace) -> Experimen
     with DataProgress() as progress:
         sample, rows = survey(data, progress)
     changes: dict[str, object] = {}
-    if arguments.tokenizer is None and not is_set(arguments, "text.tokenizer"):
+    if experiment.start is None and arguments.tokenizer is None and not is_set(arguments, "text.tokenizer"):
         tokenizer, why = infer_tokenizer(sample)
         changes["text.tokenizer"] = tokenizer
         fact("inferred", f"--tokenizer {tokenizer} ({why})")

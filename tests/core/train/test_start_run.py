@@ -71,10 +71,10 @@ def test_no_common_word_is_refused():
 @pytest.mark.parametrize(
     ("change", "field"),
     [
-        ({"model.embedding.dim": 6}, "model.embedding.dim 5, this model 6"),
-        ({"model.encoder.cell": "gru"}, "model.encoder.cell lstm, this model gru"),
-        ({"model.encoder.bidirectional": False}, "model.encoder.bidirectional True, this model False"),
-        ({"model.encoder": {"kind": "none"}, "model.head.pooling": "mean"}, "model.encoder.kind recurrent"),
+        ({"model.embedding.dim": 6}, "`model.embedding.dim` 5, this model 6"),
+        ({"model.encoder.cell": "gru"}, "`model.encoder.cell` lstm, this model gru"),
+        ({"model.encoder.bidirectional": False}, "`model.encoder.bidirectional` True, this model False"),
+        ({"model.encoder": {"kind": "none"}, "model.head.pooling": "mean"}, "`model.encoder.kind` recurrent"),
         ({"model.embedding.static_copy": True}, "encoder.weight_ih_l0 has shape [16, 5], expected [16, 10]"),
     ],
     ids=str,
