@@ -27,12 +27,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from core.errors import UserError
+from core.models.heads.pooled import JOINED, joined
 from core.models.model import Model, parameter_table
 from core.models.ngrams import SCALE
 from core.spec.experiment import Experiment, replace
 from core.weights.choices import Choices, classifier_head
 from core.weights.finders import Part, check_finite, find_embedding, find_recurrent, join, shown
-from core.weights.finders_head import MAX_MEAN, HeadFinder
+from core.weights.finders_head import HeadFinder
 from core.weights.finders_textcnn import find_convolutions, find_tables, has_convolutions, in_layout_of
 from core.weights.paddle_files import layer_name
 from core.weights.reparametrized import folded
@@ -122,8 +123,10 @@ def convert(state: StateDict, layout: str, choices: Choices | None = None) -> Po
             f" {choices.ngram_inputs} values of n-grams, {model.encoder_inputs} in all"
         )
     head = classifier_head(model, where)
-    if choices.pooling is None and head.pooling == MAX_MEAN:
-        assumed.append("max_mean pooling, maxima first, as the head reads two features per encoder output")
+    if choices.pooling is None and head.pooling in JOINED:
+        parts = joined(head.pooling)
+        order = ", then ".join(parts)
+        assumed.append(f"{head.pooling} pooling ({order}), as the head reads {len(parts)} features per encoder output")
     elif choices.pooling is None:
         assumed.append(f"{head.pooling} pooling, which the weights do not determine (`pooling` last, mean or max)")
     if choices.activation is None and head.hidden_size is not None:

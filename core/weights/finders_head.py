@@ -9,12 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from core.errors import UserError
+from core.models.heads.pooled import JOINED, joined
 from core.weights.choices import Choices
 from core.weights.finders import Arrays, Part, join, shown
 from core.weights.state_dict import listed
 
-MAX_MEAN = "max_mean"
-"""The pooling that doubles the features."""
+WIDER = {len(parts): pooling for pooling, parts in JOINED.items()}
+"""Poolings that multiply the number of features, by their factor."""
 OTHER_LAYOUT = {"out_in": "in_out", "in_out": "out_in"}
 SHOWN_LAYOUT = {"out_in": "[out, in]", "in_out": "[in, out]"}
 
@@ -27,8 +28,8 @@ class HeadFinder:
     """Find the linear layers from `features` to the classes, with at most one hidden layer.
 
     All remaining linear layers must form this chain, unless the choices name them; layers of an attention never belong
-    to it. If the first layer reads 2 x `features`, pooling is `max_mean`. If both orders fit, neutral names decide,
-    then the order of the file if it has one (`ordered`).
+    to it. If the first layer reads 2 or 3 x `features`, pooling is `max_mean` or `last_max_mean`. If both orders fit,
+    neutral names decide, then the order of the file if it has one (`ordered`).
     """
 
     arrays: Arrays
@@ -83,8 +84,9 @@ class HeadFinder:
         outputs = len(part.arrays["head.weight"])
         part.changes = {"model.head.classes": max(outputs, 2), "model.head.one_logit": outputs == 1}
         first = "head.hidden" if "head.hidden" in part.modules else "head"
-        if part.arrays[f"{first}.weight"].shape[1] != self.features:
-            part.changes["model.head.pooling"] = MAX_MEAN
+        factor = part.arrays[f"{first}.weight"].shape[1] // self.features
+        if factor in WIDER:
+            part.changes["model.head.pooling"] = WIDER[factor]
         if "head.hidden" in part.modules:
             part.changes["model.head.hidden_size"] = len(part.arrays["head.hidden.weight"])
         return part
@@ -98,8 +100,8 @@ class HeadFinder:
 
     def _is_chain(self, order: tuple[str, ...], layout: str) -> bool:
         given = self.choices.pooling
-        widths = [self.features] * (given != MAX_MEAN) + [2 * self.features] * (given in (None, MAX_MEAN))
-        return any(self._is_chain_from(width, order, layout) for width in widths)
+        factors = (1, *WIDER) if given is None else (len(joined(given)),)
+        return any(self._is_chain_from(factor * self.features, order, layout) for factor in factors)
 
     def _is_chain_from(self, width: int, order: tuple[str, ...], layout: str) -> bool:
         for module in order:

@@ -17,10 +17,11 @@ import numpy as np
 from core.batch import Batch
 from core.errors import UserError
 from core.models.embedding import STATIC_TABLE, TABLE
+from core.models.heads.pooled import JOINED
 from core.models.model import Model, forward
 from core.weights.choices import Choices, classifier_head
 from core.weights.convert import Port, convert, head_finder
-from core.weights.finders_head import MAX_MEAN, OTHER_LAYOUT, SHOWN_LAYOUT
+from core.weights.finders_head import OTHER_LAYOUT, SHOWN_LAYOUT
 from core.weights.state_dict import StateDict
 from core.weights.witness_logits import TOLERANCE, Witness
 
@@ -158,7 +159,7 @@ def _models(model: Model, given: Choices) -> Iterator[Model]:
         activations = (old.activation,)
     own = getattr(model.encoder, "activation", None)
     inner = (None,) if own is None else (given.encoder_activation,) if given.encoder_activation else ACTIVATIONS
-    poolings = (given.pooling or old.pooling,) if given.pooling or old.pooling == MAX_MEAN else POOLINGS
+    poolings = (given.pooling or old.pooling,) if given.pooling or old.pooling in JOINED else POOLINGS
     for pooling, activation, encoder_activation in itertools.product(poolings, activations, inner):
         if pooling in model.encoder.poolings:
             head = model.head.model_copy(update={"pooling": pooling, "activation": activation})

@@ -182,6 +182,8 @@ VARIANTS: list[Case | TextCNNCase | TaggerCase | BagCase | DecoderCase | Languag
     Case("lstm", 1, True, "ends", "index"),
     Case("srn", 2, False, "ends", "one_hot", (("model.head.hidden_size", 4),)),
     Case("gru", 1, True, "max_mean", "index", (("model.head.hidden_size", 4),)),
+    Case("lstm", 2, True, "last_max_mean", "index"),
+    Case("srn", 1, False, "last_max_mean", "one_hot", (("model.head.hidden_size", 4),)),
     Case("lstm", 1, True, "attention", "index"),
     # The scores of a GRU's outputs, which differ little, have gradients that cancel: too much for float32.
     Case("srn", 2, True, "attention", "index", (("model.head.hidden_size", 4),)),

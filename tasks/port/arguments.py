@@ -8,10 +8,11 @@ from pathlib import Path
 
 from backends import weight_files
 from core.errors import UserError
+from core.models.heads.pooled import JOINED
 from core.models.model import check_network
 from core.spec.experiment import read_experiment
 from core.weights.choices import Choices, classifier_head
-from core.weights.finders_head import MAX_MEAN, OTHER_LAYOUT
+from core.weights.finders_head import OTHER_LAYOUT
 from core.weights.witness import ACTIVATIONS, PADDINGS, POOLINGS
 from tasks.cli.console import Parser, fact
 from tasks.cli.streams import keep_working
@@ -27,7 +28,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
         ("--to", arguments.to, tuple(weight_files.SUFFIXES)),
         ("--names", arguments.names, ("source", "neutral")),
         ("--linear", arguments.linear, tuple(OTHER_LAYOUT)),
-        ("--pooling", arguments.pooling, (*POOLINGS, MAX_MEAN)),
+        ("--pooling", arguments.pooling, (*POOLINGS, *JOINED)),
         ("--activation", arguments.activation, ACTIVATIONS),
         ("--encoder-activation", arguments.encoder_activation, ACTIVATIONS),
         ("--padding", arguments.padding, tuple(PADDINGS)),
@@ -116,7 +117,7 @@ def _parser() -> Parser:
     witness.add_argument("--logits", metavar="FILE", help=".npz with ids, lengths and logits; nothing is run")
     parser.add_argument("--layers", action="store_true", help="convert any layers, each one compared alone")
     parser.add_argument("--partial", action="store_true", help="leave out arrays without a place")
-    parser.add_argument("--pooling", metavar="P", help="pooling: last, mean, max or max_mean [mean]")
+    parser.add_argument("--pooling", metavar="P", help="pooling: last, mean, max, max_mean or last_max_mean [mean]")
     parser.add_argument("--activation", metavar="A", help="head hidden activation: tanh or relu [relu]")
     parser.add_argument("--encoder-activation", metavar="A", help="TextCNN activation: tanh or relu [relu]")
     parser.add_argument("--padding", metavar="P", help="role of padding with a witness: tokens, all [both tried]")

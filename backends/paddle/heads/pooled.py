@@ -11,6 +11,7 @@ from backends.paddle.precision import rounded
 from backends.paddle.runtime import Inputs, to_tensor
 from core import spec
 from core.models.encoders.encoder import Block, Encoded
+from core.models.heads.pooled import joined
 from core.spec.class_weights import weights_of
 
 nn, F = paddle.nn, paddle.nn.functional
@@ -57,7 +58,7 @@ class PooledHead(nn.Layer):
     ):
         """Create the layers for F = `features`. With `models`, every weight is [models, ...]."""
         super().__init__()
-        self.poolings = ("max", "mean") if head.pooling == "max_mean" else (head.pooling,)
+        self.poolings = joined(head.pooling)
         self.fast = implementation == "fast"
         self.rate = head.dropout
         self.activation = ACTIVATIONS[head.activation]

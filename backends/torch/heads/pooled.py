@@ -11,6 +11,7 @@ from backends.torch.precision import rounded
 from backends.torch.runtime import Inputs, to_tensor
 from core import spec
 from core.models.encoders.encoder import Block, Encoded
+from core.models.heads.pooled import joined
 from core.spec.class_weights import weights_of
 
 nn, F = torch.nn, torch.nn.functional
@@ -56,7 +57,7 @@ class PooledHead(nn.Module):
     ):
         """Create the layers for F = `features`. With `models`, every weight is [models, ...]."""
         super().__init__()
-        self.poolings = ("max", "mean") if head.pooling == "max_mean" else (head.pooling,)
+        self.poolings = joined(head.pooling)
         self.fast = implementation == "fast"
         self.rate = head.dropout
         self.activation = ACTIVATIONS[head.activation]

@@ -17,7 +17,7 @@ from core.models.types import Arrays, Dropout
 
 
 class NgramEncoder(Encoder):
-    poolings: ClassVar[tuple[str, ...]] = ("last", "mean", "max", "max_mean", "ends", "attention")
+    poolings: ClassVar[tuple[str, ...]] = ("last", "mean", "max", "max_mean", "last_max_mean", "ends", "attention")
     part: ClassVar[str] = "no encoder"
 
     kind: Literal["ngrams"] = "ngrams"

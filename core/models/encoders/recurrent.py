@@ -65,7 +65,7 @@ class LayerSizes:
 
 
 class RecurrentEncoder(Encoder):
-    poolings: ClassVar[tuple[str, ...]] = ("last", "mean", "max", "max_mean", "ends", "attention")
+    poolings: ClassVar[tuple[str, ...]] = ("last", "mean", "max", "max_mean", "last_max_mean", "ends", "attention")
     part: ClassVar[str] = "recurrent"
 
     kind: Literal["recurrent"] = "recurrent"

@@ -18,6 +18,13 @@ from core.models.types import Arrays, Dropout, activate
 from core.schema import DropoutRate
 
 ATTENTION = "head.attention"
+JOINED = {"max_mean": ("max", "mean"), "last_max_mean": ("last", "max", "mean")}
+"""Poolings that concatenate others, in their order."""
+
+
+def joined(pooling: str) -> tuple[str, ...]:
+    """Return the poolings that `pooling` concatenates, itself alone for a simple one."""
+    return JOINED.get(pooling, (pooling,))
 
 
 class PooledHead(Head):
@@ -26,13 +33,14 @@ class PooledHead(Head):
     targets: ClassVar[tuple[str, ...]] = ("label",)
 
     kind: Literal["pooled"] = "pooled"
-    pooling: Literal["last", "mean", "max", "max_mean", "ends", "attention"] = "mean"
+    pooling: Literal["last", "mean", "max", "max_mean", "last_max_mean", "ends", "attention"] = "mean"
     """Pooling over real tokens.
 
     `last` concatenates the forward state at the last real token and the reverse state at the first token. `max_mean`
-    concatenates the maxima and the means over the real tokens, 2F features. `ends` concatenates the complete outputs at
-    the first and at the last real token, 2F features (d2l's BiRNN). `attention` is the mean weighted by a_t =
-    softmax(v . tanh(W x_t)) over the real tokens t, with W [F, F] (Lin et al. 2017, with one row of weights).
+    concatenates the maxima and the means over the real tokens, 2F features. `last_max_mean` puts the states of `last`
+    before these, 3F features (Howard and Ruder 2018, section 3.3). `ends` concatenates the complete outputs at the
+    first and at the last real token, 2F features (d2l's BiRNN). `attention` is the mean weighted by a_t = softmax(v .
+    tanh(W x_t)) over the real tokens t, with W [F, F] (Lin et al. 2017, with one row of weights).
     """
     classes: int = Field(default=2, ge=2)
     one_logit: bool = False
@@ -68,7 +76,7 @@ class PooledHead(Head):
 
     def pooled_size(self, features: int) -> int:
         """Return the number P of pooled features, of F = `features` per token."""
-        return 2 * features if self.pooling in ("ends", "max_mean") else features
+        return features * (2 if self.pooling == "ends" else len(joined(self.pooling)))
 
     def values_per_token(self, features: int) -> int:
         return features if self.pooling == "attention" else 0
@@ -145,7 +153,7 @@ class PooledHead(Head):
     def margin(self, arrays: Arrays, encoded: Encoded, batch: Batch, dropout: Dropout, rounded: Rounding) -> float:
         pooled = self._pool(arrays, encoded, rounded)["pooled"]
         smallest = float(np.abs(pooled).min()) if encoded.activation == "relu" else np.inf
-        if self.pooling in ("max", "max_mean"):
+        if "max" in joined(self.pooling):
             for block in encoded.blocks:
                 for values, count in zip(block.values, block.windows.counts[:, 0], strict=True):
                     if count > 1:
@@ -182,13 +190,13 @@ def pool(pooling: str, encoded: Encoded) -> np.ndarray:
 
 
 def _pool(pooling: str, block: Block, split: int) -> np.ndarray:
-    """Pool a block [B, L, F] to [B, F], or [B, 2F].
+    """Pool a block [B, L, F] to [B, F], [B, 2F] or [B, 3F].
 
     The first `split` features are from the forward direction.
     """
     x, counts = block.values, block.windows.counts
-    if pooling == "max_mean":
-        return np.concatenate([_pool("max", block, split), _pool("mean", block, split)], axis=-1)
+    if pooling in JOINED:
+        return np.concatenate([_pool(own, block, split) for own in JOINED[pooling]], axis=-1)
     if pooling == "mean":
         return x.sum(axis=1) / counts
     if pooling == "max":

@@ -3,7 +3,7 @@
 A planted fault replaces a few names in one backend package. The backends mirror each other name by name
 (`tests/test_architecture.py`), and a fault wraps the originals with operations that both frameworks support. Each fault
 is therefore written once and works in either backend. There is one file per model family, one for what families share,
-one for training, and one for word2vec.
+one for pooling, one for training, and one for word2vec.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from contextlib import AbstractContextManager
 from types import ModuleType
 
 from core.errors import UserError
-from core.parity.faults import common, decoder, language, ngrams, recurrent, textcnn, tokens, training, words
+from core.parity.faults import common, decoder, language, ngrams, pooling, recurrent, textcnn, tokens, training, words
 from core.parity.faults.fault import Fault, patched
 
-FAMILIES = (recurrent, common, training, textcnn, tokens, decoder, language, ngrams)
+FAMILIES = (recurrent, common, pooling, training, textcnn, tokens, decoder, language, ngrams)
 FAULTS: dict[str, Fault] = {name: own for family in FAMILIES for name, own in family.FAULTS.items()}
 """Faults of sequence models by name; no two families have the same name (`tests/parity/test_training.py`)."""
 WORD_FAULTS: dict[str, Fault] = words.FAULTS

@@ -1,4 +1,4 @@
-"""Faults common to all model families: word vectors, dropout, pooling, clipping, optimizer."""
+"""Faults common to all model families: word vectors, dropout, clipping, optimizer."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from types import ModuleType
 
 import numpy as np
 
-from core.parity.faults.fault import Fault, Patches, padding_as_real
+from core.parity.faults.fault import Fault, Patches
 
 
 def _pad_vector(side: ModuleType) -> Patches:
@@ -25,44 +25,6 @@ def _digits_by_id(side: ModuleType) -> Patches:
         return original(self, inputs, dropout) + inputs.mask * 2.0
 
     return [(side.embedding.Embedding, "forward", forward)]
-
-
-def _mean_over_padded_length(side: ModuleType) -> Patches:
-    head = side.heads.pooled.PooledHead
-    original = head.pool
-
-    def pool(self, pooling, block, split, inputs):
-        return original(self, pooling, block, split, inputs) * block.windows.mask.sum(axis=1) / block.values.shape[1]
-
-    return [(head, "pool", pool)]
-
-
-def _ends_of_padded_rows(side: ModuleType) -> Patches:
-    head = side.heads.pooled.PooledHead
-    original = head.pool
-    patches, seen = padding_as_real(side)
-
-    def pool(self, pooling, block, split, inputs):
-        return original(self, pooling, block, split, seen["inputs"])
-
-    return [*patches, (head, "pool", pool)]
-
-
-def _mean_before_max(side: ModuleType) -> Patches:
-    head = side.heads.pooled.PooledHead
-    original = head.__init__
-
-    def __init__(self, *arguments):
-        original(self, *arguments)
-        self.poolings = self.poolings[::-1]
-
-    return [(head, "__init__", __init__)]
-
-
-def _attention_over_padding(side: ModuleType) -> Patches:
-    attention = side.heads.pooled.Attention
-    original = attention.forward
-    return [(attention, "forward", lambda self, x, mask: original(self, x, mask * 0.0 + 1.0))]
 
 
 def _bigrams_of_next_token(side: ModuleType) -> Patches:
@@ -180,34 +142,6 @@ FAULTS = {
         "embedding",
         _digits_by_id,
         {"data": {"kind": "digits"}, "model.head.classes": 19, "model.embedding": SCALAR},
-    ),
-    "mean-over-padded-length": Fault(
-        "mean pooling divides by the padded length",
-        1,
-        "pooled",
-        _mean_over_padded_length,
-        {"model.head.pooling": "mean"},
-    ),
-    "ends-of-padded-rows": Fault(
-        "`ends` pooling reads the last column instead of the last real token",
-        1,
-        "pooled",
-        _ends_of_padded_rows,
-        {"model.head.pooling": "ends"},
-    ),
-    "mean-before-max": Fault(
-        "`max_mean` pooling puts the means before the maxima",
-        1,
-        "pooled",
-        _mean_before_max,
-        {"model.head.pooling": "max_mean"},
-    ),
-    "attention-pools-padding": Fault(
-        "attention pooling gives weights to padding",
-        1,
-        "head.attention",
-        _attention_over_padding,
-        {"model.head.pooling": "attention"},
     ),
     "bigrams-of-next-token": Fault(
         "bigrams pair a token with the next one, instead of the one before",

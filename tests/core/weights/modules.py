@@ -89,6 +89,7 @@ class OwnTorch:
                 "max": lambda: torch.where(real, outputs, -torch.inf).amax(dim=1),
             }
             pools["max_mean"] = lambda: torch.cat([pools["max"](), pools["mean"]()], dim=1)
+            pools["last_max_mean"] = lambda: torch.cat([pools["last"](), pools["max_mean"]()], dim=1)
             pooled = pools[head.pooling]()
             if head.hidden_size:
                 pooled = getattr(torch, head.activation)(getattr(self.module, self.names.hidden)(pooled))
@@ -159,6 +160,7 @@ class OwnPaddle:
                 "max": lambda: paddle.where(real, outputs, zero - float("inf")).max(axis=1),
             }
             pools["max_mean"] = lambda: paddle.concat([pools["max"](), pools["mean"]()], axis=1)
+            pools["last_max_mean"] = lambda: paddle.concat([pools["last"](), pools["max_mean"]()], axis=1)
             pooled = pools[head.pooling]()
             if head.hidden_size:
                 act = getattr(paddle.nn.functional, head.activation)

@@ -92,7 +92,7 @@ def quick(monkeypatch):
 
 # The decisive test: the other framework's own layers, loaded from the written file, give the same logits.
 
-POOLINGS = ("last", "mean", "max", "max_mean")
+POOLINGS = ("last", "mean", "max", "max_mean", "last_max_mean")
 HEADS = (
     {},
     {"hidden_size": 5, "activation": "relu"},
@@ -781,12 +781,13 @@ def test_the_example_of_the_documentation(tmp_path, monkeypatch, quick):
     assert np.abs(ours - theirs).max() <= 2e-6
 
 
-def test_a_head_of_twice_the_features_pools_max_and_mean(tmp_path, rng):
-    """Its width says so, without `--pooling`; another pooling does not fit it."""
-    model = spec("gru", 1, True, pooling="max_mean")
+@pytest.mark.parametrize("pooling", ["max_mean", "last_max_mean"])
+def test_the_width_of_a_head_determines_joined_poolings(pooling, tmp_path, rng):
+    """Without `--pooling`; another pooling does not fit it."""
+    model = spec("gru", 1, True, pooling=pooling)
     author = own("torch", model, "float32")
     author.randomise(rng)
     author.save(tmp_path / "a.pt")
     done = call(tmp_path / "a.pt", "--to", "safetensors", "--out", tmp_path / "b.safetensors")
-    assert done.code == 0 and "max_mean pooling" in done.out
+    assert done.code == 0 and f" {pooling} pooling (" in done.out
     assert "form no chain from the encoder's" in refused(tmp_path / "a.pt", "--to", "safetensors", "--pooling", "max")

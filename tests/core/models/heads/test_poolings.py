@@ -1,4 +1,4 @@
-"""Poolings `max_mean`, `ends` and `attention`: formulas, masks and sizes, in the reference and both frameworks."""
+"""Poolings `max_mean`, `last_max_mean`, `ends` and `attention`: formulas, masks and sizes on all sides."""
 
 from __future__ import annotations
 
@@ -56,6 +56,21 @@ def test_max_mean_concatenates_maxima_and_means_of_the_real_tokens(side, rng):
 
 
 @pytest.mark.parametrize("side", SIDES, ids=" ".join)
+def test_last_max_mean_concatenates_last_states_maxima_and_means(side, rng):
+    """The last state of the reverse direction is that at the first token."""
+    experiment = small("last_max_mean")
+    parameters = random_parameters(experiment, rng)
+    batch = pad([rng.integers(1, 9, length) for length in (1, 4, 7)], {})
+    found = outputs(side, experiment, parameters, batch)
+    for row, length in enumerate(batch.lengths):
+        real = found["encoder.l0"][row, :length]
+        joined = np.concatenate([real[-1, :2], real[0, 2:], real.max(axis=0)])
+        np.testing.assert_array_equal(found["pooled"][row, :8], joined)
+        np.testing.assert_allclose(found["pooled"][row, 8:], real.mean(axis=0), rtol=1e-13, atol=1e-16)
+    assert {row.name: row.shape for row in parameter_table(experiment.model)}["head.weight"] == (2, 12)
+
+
+@pytest.mark.parametrize("side", SIDES, ids=" ".join)
 def test_attention_is_a_softmax_over_the_real_tokens(side, rng):
     experiment = small("attention")
     parameters = random_parameters(experiment, rng)
@@ -74,7 +89,7 @@ def test_attention_is_a_softmax_over_the_real_tokens(side, rng):
 
 
 @pytest.mark.parametrize("side", SIDES, ids=" ".join)
-@pytest.mark.parametrize("pooling", ["max_mean", "ends", "attention"])
+@pytest.mark.parametrize("pooling", ["max_mean", "last_max_mean", "ends", "attention"])
 def test_padding_changes_nothing(side, pooling, rng):
     experiment = small(pooling, **{"model.head.hidden_size": 3})
     parameters = random_parameters(experiment, rng)
@@ -85,7 +100,7 @@ def test_padding_changes_nothing(side, pooling, rng):
 
 
 def test_textcnn_has_no_outputs_of_tokens():
-    for pooling in ("ends", "attention"):
+    for pooling in ("last_max_mean", "ends", "attention"):
         with pytest.raises(UserError) as error:
             small(pooling, **{"model.encoder": {"kind": "textcnn"}})
         assert (
