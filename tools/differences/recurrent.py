@@ -68,6 +68,58 @@ def eval_backward():
 
 @difference(
     SECTION,
+    "Recurrent layers: no gradient of the input alone in Paddle on the CPU",
+    torch="Gradients are computed by the input alone, also through a layer whose parameters are frozen"
+    " (`requires_grad = False`).",
+    paddle="The backward pass of the built-in layers needs memory for the gradients of all parameters. `paddle.grad` by"
+    ' the input alone raises an error ("tensor should not be null"), and so does `backward()` through a layer whose'
+    " parameters are frozen (`stop_gradient = True`).",
+    effect="Gradient of an SRN, a GRU and an LSTM on the CPU by the input alone: {torch_alone} in PyTorch,"
+    " {paddle_alone} in Paddle; by the input and all parameters: {torch_all} and {paddle_all}. Through frozen"
+    " parameters: {torch_frozen} and {paddle_frozen}. With `nn.RNN` around Paddle's cells: {cells_alone} and"
+    " {cells_frozen}.",
+    ours="Virtual adversarial training computes all gradients by `backward()`, and clears those of the parameters"
+    " (`steepest` in [backends/paddle/adversarial.py](../backends/paddle/adversarial.py)). A frozen encoder has the"
+    " learning rate 0, and gradients ([core/spec/part_rates.py](../core/spec/part_rates.py)).",
+    size="`grad` by the input: {torch_alone} against {paddle_alone}",
+    claim=lambda f: (
+        f["torch_alone"] == f["torch_all"] == f["torch_frozen"] == f["paddle_all"] == "no error"
+        and f["cells_alone"] == f["cells_frozen"] == "no error"
+        and "no error" not in (f["paddle_alone"], f["paddle_frozen"])
+    ),
+)
+def input_gradient():
+    """Compute gradients by the input alone, by the parameters too, and through frozen parameters."""
+    inputs = torch.randn(2, 5, 3, requires_grad=True), paddle.randn([2, 5, 3])
+    inputs[1].stop_gradient = False
+    names = ("torch_alone", "torch_all", "torch_frozen", "paddle_alone", "paddle_all", "paddle_frozen")
+    cases = {name: [] for name in (*names, "cells_alone", "cells_frozen")}
+
+    def by(grad, layer, x, parameters) -> str:
+        return failure(lambda: grad(layer(x)[0].sum(), [x, *parameters]))
+
+    def frozen(layer, x) -> str:
+        for parameter in layer.parameters():
+            setattr(parameter, *(("requires_grad", False) if isinstance(x, torch.Tensor) else ("stop_gradient", True)))
+        return failure(lambda: layer(x)[0].sum().backward())
+
+    for cell, (_, name) in NAMES.items():
+        one, other = layers(cell)
+        wrapped = paddle.nn.RNN(getattr(paddle.nn, f"{name}Cell")(3, 4))
+        for kind, layer, x, grad in (
+            ("torch", one, inputs[0], torch.autograd.grad),
+            ("paddle", other, inputs[1], paddle.grad),
+            ("cells", wrapped, inputs[1], paddle.grad),
+        ):
+            cases[f"{kind}_alone"].append(by(grad, layer, x, []))
+            if kind != "cells":
+                cases[f"{kind}_all"].append(by(grad, layer, x, list(layer.parameters())))
+            cases[f"{kind}_frozen"].append(frozen(layer, x))
+    return {name: shared(outcomes) for name, outcomes in cases.items()}
+
+
+@difference(
+    SECTION,
     "Paddle's recurrent layers cannot be moved or cast on the CPU",
     torch="`to` moves and casts any layer.",
     paddle="`to` raises an error for the built-in recurrent layers, and for every model that contains one: it also"
