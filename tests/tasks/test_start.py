@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,11 @@ import backends
 import tasks.imdb
 import tasks.pretrain
 from core.models.embedding import TABLE
+from core.spec.experiment import replace
 from core.train.run_folder import RunFolder
+from tasks.classify import preset
+from tasks.cli.recipes import TASK_RECIPES, recipe
+from tasks.cli.start_options import with_settings_of_start
 from tests.conftest import Done, check_refused, needs_both, run_main
 
 pytestmark = [pytest.mark.slow, needs_both]
@@ -82,6 +87,27 @@ def test_flags_that_differ_are_refused(argv, says, language_models, finished_run
     fixed = ("--data", finished_runs.archive, "--cache-dir", finished_runs.cache, "--device", "cpu")
     own = ("--start", next(iter(language_models.values())), *argv, "--out", tmp_path / "new")
     check_refused(tasks.imdb.main, *fixed, *own, says=says, folder=tmp_path)
+
+
+@pytest.mark.parametrize("task", ["imdb", "tag", "pretrain"])
+def test_settings_are_those_of_the_run_but_for_drawing_and_dropout(task, language_models):
+    path = next(iter(language_models.values()))
+    own, (other, _) = recipe(next(iter(TASK_RECIPES[task])), task), RunFolder.open(path).read_record()
+    own = replace(own, {"model.encoder.dropout": 0.4, "model.encoder.init": {"scheme": "xavier_uniform"}})
+    found = with_settings_of_start(own, Namespace(set=[f"start={path}"]))
+    kept = {"dropout": 0.4, "init": own.model.encoder.init, "forget_bias": own.model.encoder.forget_bias}
+    assert found.model.encoder == other.model.encoder.model_copy(update=kept)
+    assert (found.model.embedding.dim, found.text.vocab_size, found.text.max_length) == (5, 17, own.text.max_length)
+    assert found.model.embedding.init == own.model.embedding.init
+    assert found.text.tokenizer == (own if task == "tag" else other).text.tokenizer
+    if task == "pretrain":
+        assert (found.model.head.dim, found.model.head.num_words) == (5, 17)
+
+
+def test_a_classifier_of_own_texts_has_no_ngrams_with_a_start():
+    """They would change what the encoder reads."""
+    chosen = [preset(Namespace(encoder=None, ngrams=None, start=start)) for start in (None, "run")]
+    assert chosen == ["hybrid", "default"]
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path):
