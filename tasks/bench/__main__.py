@@ -41,7 +41,7 @@ BASES = {"imdb": "lstm", "reviews_zh": "default", TABLE: "default"}
 """Recipe of each task whose encoder and pooling the models replace."""
 MODEL_FIELDS = ("model.encoder.", "model.head.")
 """The fields that the models set, which therefore are no options."""
-EXCLUDED = ("--seed", "--dropout")
+EXCLUDED = ("--seed", "--dropout", "--start")
 EXCLUDED += tuple(option.flag for option in OPTIONS["model"] if option.paths[0].startswith(MODEL_FIELDS))
 
 

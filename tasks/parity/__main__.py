@@ -234,6 +234,9 @@ def _base(arguments: argparse.Namespace) -> Experiment:
         drawn = {"vectors": None, "vectors_missing": "init", "vectors_scale": 1.0}
         base = replace(base, {"words": None} | {f"model.embedding.{name}": value for name, value in drawn.items()})
         fact("vectors", "pretrained vectors replaced by random ones, which does not affect parity")
+    if base.start is not None:
+        base = replace(base, {"start": None})
+        fact("start", "values of another run replaced by random ones, which does not affect parity")
     if arguments.plant and not arguments.words:
         base = replace(base, fault(arguments.plant).needs, f"--plant {arguments.plant}")
     check_memory(base, host_limit())

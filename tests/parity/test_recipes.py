@@ -16,3 +16,9 @@ def test_vectors_of_recipes_are_replaced(name, capsys):
     assert base.model.embedding.vectors is None and base.words is None
     assert base.model.encoder == recipe(name).model.encoder
     assert "pretrained vectors replaced by random ones" in capsys.readouterr().out
+
+
+def test_values_of_another_run_are_replaced(capsys):
+    base = _base(Namespace(config=None, recipe=None, plant=None, set=["start=a run"]))
+    assert base == _base(Namespace(config=None, recipe=None, plant=None, set=[]))
+    assert "values of another run replaced by random ones" in capsys.readouterr().out
