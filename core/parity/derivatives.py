@@ -126,15 +126,30 @@ def virtual_perturbation(
     training = experiment.training
     if not training.virtual_adversarial:
         return None, None
-    target = log_probabilities(training_outputs(experiment, arrays, batch, step)["logits"])
-    directions = random_directions(training.seed, step, batch, experiment.model.embedding.output_size)
+    target, start = _probe(experiment, arrays, batch, step)
     values = {name: array.astype(np.complex128) for name, array in arrays.items()}
 
     def losses_of(shift: np.ndarray) -> np.ndarray:
         return divergences(target, training_outputs(experiment, values, batch, step, shift)["logits"])
 
-    gradient = vector_gradient(losses_of, perturbation_of(directions, batch, training.virtual_probe))
-    return perturbation_of(gradient, batch, training.virtual_adversarial), target
+    return perturbation_of(vector_gradient(losses_of, start), batch, training.virtual_adversarial), target
+
+
+def probe_divergences(experiment: Experiment, arrays: Arrays, batch: Batch, step: int) -> np.ndarray:
+    """Return the divergences [B] at the random directions from which a virtual perturbation is computed.
+
+    `arrays` are float64.
+    """
+    target, start = _probe(experiment, arrays, batch, step)
+    return divergences(target, training_outputs(experiment, arrays, batch, step, start)["logits"])
+
+
+def _probe(experiment: Experiment, arrays: Arrays, batch: Batch, step: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the log-probabilities [B, C] without perturbation, and the random directions [B, L, E] of their size."""
+    training = experiment.training
+    target = log_probabilities(training_outputs(experiment, arrays, batch, step)["logits"])
+    directions = random_directions(training.seed, step, batch, experiment.model.embedding.output_size)
+    return target, perturbation_of(directions, batch, training.virtual_probe)
 
 
 def training_loss(
