@@ -126,7 +126,7 @@ class LanguageHead(Head):
         features = dropout(token_features(encoded), "head.tokens", self.dropout)
         parts = np.split(features, len(self.directions), axis=-1)
         noise, bias, (vectors, candidates) = batch.noise, arrays["head.bias"], encoded.words
-        ids, logs = (np.arange(1, self.num_words), 0.0 * bias.real) if noise is None else (noise.ids, noise.logs)
+        ids, logs = (np.arange(1, self.num_words), 0.0 * np.real(bias)) if noise is None else (noise.ids, noise.logs)
         columns = []
         for name, part in zip(self.directions, parts, strict=True):
             z = rounded(part) @ rounded(arrays[f"head.{name}.weight"]).T + arrays[f"head.{name}.bias"]
@@ -203,8 +203,8 @@ def _compared(true: np.ndarray, others: np.ndarray, counts: np.ndarray) -> tuple
     Return the logarithms of the probabilities and the differences to the best other, [B, L]. Supports complex steps.
     """
     others = np.where(counts, others, MASKED)
-    best = others.real.argmax(axis=-1)[:, :, None]
+    best = np.real(others).argmax(axis=-1)[:, :, None]
     largest = np.take_along_axis(others, best, axis=-1)[:, :, 0]
-    top = np.maximum(largest.real, true.real)
+    top = np.maximum(np.real(largest), np.real(true))
     total = np.exp(true - top) + np.exp(others - top[:, :, None]).sum(axis=-1)
-    return true - top - np.log(total), np.minimum((true - largest).real, LARGEST_GAP)
+    return true - top - np.log(total), np.minimum(np.real(true - largest), LARGEST_GAP)
