@@ -72,7 +72,8 @@ class Embedding(nn.Layer):
             return self.look_up(tokens, self.weight, "index"), self.weight[1:]
         ids = paddle.concat([tokens.reshape([-1]), inputs.noise])
         found = self.look_up_table(TABLE, self.weight, ids, "index", WORDS)
-        return found[: tokens.size].reshape([*tokens.shape, dim]), found[tokens.size :]
+        targets, noise = found.split([tokens.size, len(inputs.noise)])
+        return targets.reshape([*tokens.shape, dim]), noise
 
     def look_up_table(
         self, name: str, weight: paddle.Tensor, ids: paddle.Tensor, lookup: str, key: str | None = None

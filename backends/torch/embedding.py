@@ -72,7 +72,8 @@ class Embedding(nn.Module):
             return self.look_up(tokens, self.weight, "index"), self.weight[1:]
         ids = torch.cat([tokens.reshape(-1), inputs.noise])
         found = self.look_up_table(TABLE, self.weight, ids, "index", WORDS)
-        return found[: tokens.numel()].reshape(*tokens.shape, dim), found[tokens.numel() :]
+        targets, noise = found.split([tokens.numel(), len(inputs.noise)])
+        return targets.reshape(*tokens.shape, dim), noise
 
     def look_up_table(
         self, name: str, weight: torch.Tensor, ids: torch.Tensor, lookup: str, key: str | None = None

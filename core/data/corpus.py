@@ -83,22 +83,32 @@ def load_corpus(
 ) -> tuple[Corpus, Source]:
     """Return the tokenized source, from the cache if it is valid.
 
-    A damaged cache file is rebuilt, with the reason in the progress line. A cache that cannot be written causes a
-    warning. Raises UserError like `open_data`, `Source.documents` and `make_tokenizer`, and for a text without tokens.
+    Raises UserError like `open_data` and `cached_corpus`.
     """
     cache_dir = Path(cache_dir)
     source = open_data(data, cache_dir, progress)
+    return cached_corpus(source, text, cache_dir, progress), source
+
+
+def cached_corpus(
+    source: Source, text: Text, cache_dir: Path, progress: Progress = no_progress, activity: str = "tokenizing"
+) -> Corpus:
+    """Return the tokenized source, from the cache if it is valid; `activity` names the tokenization to `progress`.
+
+    Different documents need different fingerprints. A damaged cache file is rebuilt, with the reason in the progress
+    line. A cache that cannot be written causes a warning. Raises UserError like `Source.documents` and
+    `make_tokenizer`, and for a text without tokens.
+    """
     how = [text.tokenizer, text.lowercase, TOKENIZER_VERSION, segmenter(text), text.jieba_hmm, text.signs]
     how += ["half width"] if text.half_width else []
     key = json.dumps([CORPUS_FORMAT, source.fingerprint, *how])
     path = cache_dir / f"corpus-{text.tokenizer}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz"
-    activity = "tokenizing"
     try:
-        return _unpack(path, key), source
+        return _unpack(path, key)
     except FileNotFoundError:
         pass
     except (OSError, ValueError) as error:
-        activity = f"tokenizing again, cache file {path.name} is invalid ({_one_line(error)})"
+        activity = f"{activity} again, cache file {path.name} is invalid ({_one_line(error)})"
     corpus = build_corpus(source, text, progress, activity)
     try:
         cache_dir.mkdir(parents=True, exist_ok=True)
@@ -106,7 +116,7 @@ def load_corpus(
         write_bytes_atomic(path, _pack(corpus, key))
     except (OSError, UserError) as error:
         warnings.warn(f"tokenized texts are not cached: {error}", stacklevel=2)
-    return corpus, source
+    return corpus
 
 
 def build_corpus(source: Source, text: Text, progress: Progress = no_progress, activity: str = "tokenizing") -> Corpus:

@@ -7,13 +7,12 @@ import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
 from core.batch import UNK, Ragged
-from core.data.corpus import Corpus, build_corpus, divided, load_corpus
+from core.data.corpus import Corpus, cached_corpus, divided, load_corpus
 from core.data.dataset import Dataset, Prepared
 from core.data.documents import Document, Source
 from core.data.download import Progress, no_progress
@@ -59,11 +58,12 @@ def prepare_texts(data: PlainTexts, text: Text, cache: Path, progress: Progress 
     parts = [Chosen(corpus, rows["train"])]
     fingerprints, description = [source.fingerprint], source.description.partition(";")[0]
     if data.unlabeled and data.source != "packaged":
-        more = _unlabeled(open_reviews(data.source, cache, progress), data.train_limit)
-        found = build_corpus(more, text, progress, "tokenizing unlabeled reviews")
-        parts.append(Chosen(found, np.arange(len(found))))
+        more = open_reviews(data.source, cache, progress)
+        found = cached_corpus(_without_labels(more), text, cache, progress, "tokenizing unlabeled reviews")
+        more_rows = [row for row, name in enumerate(found.names) if name.startswith(UNLABELED)][: data.train_limit]
+        parts += [Chosen(found, np.array(more_rows))] if more_rows else []
         fingerprints.append(more.fingerprint)
-        description += f", and {len(found):,} unlabeled reviews"
+        description += f", and {len(more_rows):,} unlabeled reviews"
     vocabulary = _vocabulary(parts, text)
     sets = {"train": _dataset(parts, vocabulary, text.max_length)}
     for split in ("dev", "test"):
@@ -78,14 +78,17 @@ def prepare_texts(data: PlainTexts, text: Text, cache: Path, progress: Progress 
     return prepared, {**record, **summary}
 
 
-def _unlabeled(source: Source, limit: int | None) -> Source:
-    """Return the unlabeled reviews of a source, the first `limit` of them."""
+def _without_labels(source: Source) -> Source:
+    """Return the same reviews without labels, with another fingerprint than a labeled corpus of the same file.
+
+    Labeled ones are among them: whether a source has unlabeled ones is only known after reading it.
+    """
 
     def read() -> Iterator[Document]:
-        found = (own for own in source.documents() if own.name.startswith(UNLABELED))
-        yield from (replace(own, label=ANY) for own in islice(found, limit))
+        yield from (replace(own, label=ANY) for own in source.documents())
 
-    return replace(source, read=read, total=None, classes=(ANY,), lenient=True)
+    fingerprint = f"without labels:{source.fingerprint}"
+    return replace(source, fingerprint=fingerprint, read=read, total=None, classes=(ANY,), lenient=True)
 
 
 def _vocabulary(parts: list[Chosen], text: Text) -> Vocabulary:

@@ -5,15 +5,16 @@ from __future__ import annotations
 from backends.paddle.dropout import Dropout
 from backends.paddle.framework import paddle
 from backends.paddle.heads.tokens import per_token
+from backends.paddle.heads.word_scores import ScoresFunction
 from backends.paddle.linear import Linear, empty
 from backends.paddle.runtime import Inputs
 from core import spec
 from core.models.encoders.encoder import Encoded
-from core.models.heads.language import LARGEST_GAP, MASKED, TOKENS
+from core.models.heads.language import LARGEST_GAP, TOKENS
 
 nn, F = paddle.nn, paddle.nn.functional
 
-ROWS = 1024
+ROWS = 512
 """Positions whose scores are computed at a time, so that they stay in the cache, and all words fit in memory."""
 
 
@@ -42,10 +43,9 @@ class LanguageHead(nn.Layer):
         blocks = [block.values for block in encoded.blocks]
         features = dropout(blocks[0], "head.tokens", self.rate)
         vectors, candidates = encoded.words
-        size = features.shape[-1] // len(self.directions)
+        parts = features.split(len(self.directions), axis=-1)
         z, rows, words = [], [], []
-        for number, (layer, direction) in enumerate(zip(self.outputs, self.directions, strict=True)):
-            part = features[:, :, number * size : (number + 1) * size]
+        for layer, part, direction in zip(self.outputs, parts, self.directions, strict=True):
             z.append(per_token(layer, part).reshape([-1, vectors.shape[-1]]))
             rows.append(neighbors(vectors, direction).reshape([-1, vectors.shape[-1]]))
             words.append(neighbors(inputs.targets[TOKENS], direction).reshape([-1]))
@@ -67,16 +67,13 @@ class LanguageHead(nn.Layer):
         Return the logarithms of their probabilities, and the differences to the best other word, [N].
         """
         offsets, ids = self.offsets(inputs)
-        own, others, found = self.bias[words], offsets[ids], []
-        for start in range(0, len(words), ROWS):
-            part = slice(start, start + ROWS)
-            true = (z[part] * rows[part]).sum(axis=-1) + own[part]
-            scores = paddle.matmul(z[part], candidates, transpose_y=True) + others
-            scores = scores.masked_fill(self.equal(words[part], ids), MASKED)
-            gap = (true - scores.amax(axis=-1)).detach().clip(max=LARGEST_GAP)
-            found.append((F.log_sigmoid(true - paddle.logsumexp(scores, axis=-1)), gap))
-        logs, gaps = zip(*found, strict=True)
-        return paddle.concat(logs), paddle.concat(gaps)
+        true, others, found = (z * rows).sum(axis=-1) + self.bias[words], offsets[ids], []
+        # Parts of a split have one gradient; every slice has one of the full size.
+        sizes = [min(ROWS, len(words) - start) for start in range(0, len(words), ROWS)]
+        for some, own in zip(z.split(sizes), words.split(sizes), strict=True):
+            found.append(ScoresFunction.apply(some, candidates, others, self.equal(own, ids)))
+        sums, best = (paddle.concat(parts) for parts in zip(*found, strict=True))
+        return F.log_sigmoid(true - sums), (true - best).detach().clip(max=LARGEST_GAP)
 
     def offsets(self, inputs: Inputs) -> tuple[paddle.Tensor, paddle.Tensor]:
         """Return what is added to the scores of words as candidates [V], and the ids of the candidates [K]."""
