@@ -57,7 +57,8 @@ MAY_IMPORT = {
 """Who may import whom; a room is a folder of `core` or `tasks`, and `core` alone its files that no room holds.
 
 `backends/*/weight_files.py` alone reach into `core.weights`. The programs, `tasks/*.py` and the packages
-`tasks.bench`, `tasks.parity`, `tasks.port`, `tasks.speed` and `tasks.twin`, may import everything but one another's `main`.
+`tasks.bench`, `tasks.parity`, `tasks.port`, `tasks.speed` and `tasks.twin`, may import everything but one
+another's `main`.
 """
 
 

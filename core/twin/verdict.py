@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-
 RUNGS = ("parameters", "forward pass", "gradients", "training steps")
 """Names of the rungs 0 to 3."""
 
