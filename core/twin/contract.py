@@ -10,6 +10,9 @@ import numpy as np
 
 from core.twin.recording import Arrays, Module, Parameter, Recording, Setting, Step
 
+Progress = Callable[[str, int, int | None], None]
+"""Called with a description, how much of it is done and how much there is. `compare_sides` gets one as `progress`."""
+
 
 @dataclass(frozen=True)
 class Run:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from core.twin.recording import Module
+
 RUNGS = ("parameters", "forward pass", "gradients", "training steps")
 """Names of the rungs 0 to 3."""
 
@@ -96,6 +98,8 @@ class Verdict:
     seconds: float = 0.0
     rounding: Mapping[str, float] = field(default_factory=dict)
     """For float32: by mode the largest difference in units of the model's own rounding."""
+    modules: Mapping[str, tuple[Module, ...]] = field(default_factory=dict)
+    """Modules of both models by framework, in order of definition, for the trees of a report."""
 
     @property
     def same(self) -> bool:
