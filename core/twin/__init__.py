@@ -15,6 +15,7 @@ rounding     whether a float32 difference is rounding
 verdict      all findings of a comparison, and the sentence that names the first one
 compare      the whole comparison of two sides
 file         recordings as files
+recorded     a model of a file in the place of a living one
 
 The code of the sides is in `backends/*/twin`; `backends.twin.compare` compares two models in one process.
 """
