@@ -8,6 +8,7 @@ A description has a type, a shape and a range: `int[4,9]:50` integers below 50, 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -81,10 +82,20 @@ def loss_weights(shape: tuple[int, ...], seed: int, number: int) -> np.ndarray:
     """Return the weights of output `number` in the default loss, float64 of `shape`.
 
     The loss is the sum of all floating-point outputs times these, divided by the number of their entries.
+    Axes of different sizes may be in any order: the weights are then permuted alike.
     """
-    return generator(seed, "loss", number).standard_normal(shape)
+    return _in_any_order(shape, generator(seed, "loss", number).standard_normal)
 
 
 def dropout_uniform(shape: tuple[int, ...], seed: int, number: int) -> np.ndarray:
-    """Return the uniform numbers of dropout call `number` of a run: a unit is kept if its number is >= the rate."""
-    return generator(seed, "dropout", number).random(shape)
+    """Return the uniform numbers of dropout call `number` of a run: a unit is kept if its number is >= the rate.
+
+    Axes of different sizes may be in any order: `[B, L, D]` and `[L, B, D]` drop the same units.
+    """
+    return _in_any_order(shape, generator(seed, "dropout", number).random)
+
+
+def _in_any_order(shape: tuple[int, ...], drawn: Callable[[tuple[int, ...]], np.ndarray]) -> np.ndarray:
+    """Draw with the longest axis first, equally long ones in the given order, and put the axes in place."""
+    axes = sorted(range(len(shape)), key=lambda axis: -shape[axis])
+    return drawn(tuple(shape[axis] for axis in axes)).transpose(np.argsort(axes))

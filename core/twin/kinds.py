@@ -56,13 +56,15 @@ SETTINGS: Final[dict[str, tuple[str, ...]]] = {
     ),
     CELL: ("cell", "inputs", "hidden", "activation", "bias"),
     ATTENTION: ("dim", "heads", "dropout", "bias", "key_dim", "value_dim", "batch_first", "add_bias_kv"),
-    DROPOUT: ("rate", "scale_at", "axes"),
+    DROPOUT: ("function", "rate", "scale_at", "axes"),
     ACTIVATION: ("function", "approximate", "slope", "axis", "alpha", "beta", "threshold", "lower", "upper"),
     SHAPE: ("function", "start", "end", "padding", "value"),
     LOSS: ("function", "reduction", "ignored_label", "weights", "label_smoothing", "beta", "margin"),
+    CONTAINER: ("norm_first", "activation"),
 }
-"""Settings of each kind. `scale_at` of dropout is `training` or `evaluation`; `axes` of dropout are those that share a
-mask. Sizes per axis (`kernel`, `stride`, ...) are tuples of ints, `padding` also `same` or `valid`."""
+"""Settings of each kind; those of a container are known for the layers of a Transformer alone. `function` of dropout
+is `bernoulli` or `alpha`, `scale_at` is `training` or `evaluation`, and `axes` are those that share a mask.
+Sizes per axis (`kernel`, `stride`, ...) are tuples of ints, `padding` also `same` or `valid`."""
 
 TRAINING_ONLY: Final = {
     DROPOUT: ("rate", "axes"),
