@@ -134,7 +134,7 @@ def _rung(own: Finding) -> dict[str, str]:
         "mode": own.mode or NONE,
         "arrays": str(own.compared),
         "largest difference": _figure(own.value),
-        "limit": f"{own.limit:.0e}",
+        "limit": f"{own.limit:.0e}" if own.limit else "0",
         "result": "same" if own.passed else "different",
         "first difference": own.sentence or NONE,
     }

@@ -1,0 +1,157 @@
+"""Models of the user, from `FILE:NAME`, `MODULE:NAME` or a recording, and the functions that they give for them."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import re
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import backends
+from backends import weight_files
+from core.errors import UserError
+from core.twin.contract import Side
+from core.twin.file import Session, is_recording, read_session
+from core.twin.kinds import FRAMEWORK_NAMES
+from core.twin.recorded import RecordedSide
+from core.weights.state_dict import StateDict
+from tasks.cli.console import fact
+from tasks.cli.framework import load_backend
+from tasks.cli.user_files import UserFiles
+
+IMPORTS = re.compile(r"^\s*(?:import|from)\s+(\w+)", re.MULTILINE)
+EXAMPLE = "my_model.py:Model"
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model, living or recorded."""
+
+    name: str
+    framework: str
+    model: Any = None
+    """None for a recording."""
+    session: Session | None = None
+    """None for a living model."""
+
+    def side(self, loss: Callable | None, optimizer: Callable | None) -> Side:
+        """Return what compares it."""
+        if self.session is not None:
+            return RecordedSide(self.session, self.name)
+        module = importlib.import_module(f"backends.{self.framework}.twin.side")
+        return module.TwinSide(self.model, self.name, loss, optimizer)
+
+
+def load(where: str, files: UserFiles) -> Loaded:
+    """Return the model of an argument; exceptions of the user's code pass through. Raises UserError."""
+    if is_recording(where):
+        session = read_session(where)
+        fact("recorded", f"{where}: {session.name} in {FRAMEWORK_NAMES[session.recordings[0].framework]}")
+        return Loaded(where, session.recordings[0].framework, session=session)
+    made = attribute(where, files, f"{where}: expected FILE:CLASS, such as {EXAMPLE}")
+    built = made() if inspect.isclass(made) or (callable(made) and framework_of(made) is None) else made
+    framework = framework_of(built)
+    if framework is None:
+        expected = " or ".join(FRAMEWORK_NAMES.values())
+        raise UserError(f"{where}: got {type(built).__name__}, expected a module of {expected}")
+    fact("model", f"{where}: {type(built).__name__} in {FRAMEWORK_NAMES[framework]}")
+    return Loaded(where, framework, model=built)
+
+
+def attribute(where: str, files: UserFiles, otherwise: str) -> Any:
+    """Return what `FILE:NAME` or `MODULE:NAME` names. Raises UserError, with the text `otherwise` if it is neither."""
+    file, colon, name = where.rpartition(":")
+    if not colon or not file or not name:
+        raise UserError(otherwise)
+    if file.endswith(".py") or Path(file).is_file():
+        if not Path(file).is_file():
+            raise UserError(f"{file}: no such file: check the path")
+        for framework in set(IMPORTS.findall(Path(file).read_text(encoding="utf-8", errors="replace"))):
+            if framework in backends.NAMES:
+                load_backend(framework)  # with a message, and before the user's file imports the framework
+        found = files.load(Path(file))
+    elif all(part.isidentifier() for part in file.split(".")):
+        if importlib.util.find_spec(file.partition(".")[0]) is None:
+            raise UserError(f"{where}: no module {file}: give FILE:NAME, or start where it can be imported")
+        found = importlib.import_module(file)
+    else:
+        raise UserError(otherwise)
+    for part in name.split("."):
+        if not hasattr(found, part):
+            raise UserError(f"{where}: no class, function or model {name} in {file}: check the name")
+        found = getattr(found, part)
+    return found
+
+
+def framework_of(model: object) -> str | None:
+    """Return the framework that a model is a module of, None if there is none."""
+    owners = [name for name in backends.NAMES if name in sys.modules and load_backend(name).owns(model)]
+    return owners[0] if owners else None
+
+
+def function(where: str, files: UserFiles, flag: str) -> Callable | None:
+    """Return the function of `FILE:NAME`, None for "". Raises UserError."""
+    if not where:
+        return None
+    found = attribute(where, files, f"{flag} {where}: expected FILE:FUNCTION, such as my_losses.py:loss")
+    if not callable(found):
+        raise UserError(f"{flag} {where}: got {type(found).__name__}, expected a function")
+    return found
+
+
+def load_weights(loaded: Loaded, path: str) -> None:
+    """Load a state dict into a model; no code of the file is executed. Raises UserError."""
+    state = weight_files.reader(weight_files.kind_of_source(path)).read_state(path)
+    _load(loaded, state, f"{loaded.name}, --weights {path}")
+    fact("weights", f"{len(state.arrays)} arrays of {path}")
+
+
+def convert(first: Loaded, second: Loaded, where: str, files: UserFiles) -> None:
+    """Load the user's conversion of the first model's state dict into the second. Raises UserError."""
+    if first.model is None or second.model is None:
+        raise UserError(f"--convert {where}: a recording has no state dict: give both models as FILE:NAME")
+    made = function(where, files, "--convert")
+    assert made is not None
+    found = made(state_of(first.model))
+    if not isinstance(found, Mapping) or not all(isinstance(own, np.ndarray) for own in found.values()):
+        raise UserError(f"--convert {where}: expected a dictionary of NumPy arrays by name in the second model")
+    arrays = {str(name): own for name, own in found.items() if own.dtype.kind == "f"}
+    _load(second, StateDict(where, arrays), f"{second.name}, --convert {where}")
+    fact("convert", f"{len(arrays)} arrays by {where}")
+
+
+def state_of(model: Any) -> dict[str, np.ndarray]:
+    """Return the state dict of a model of either framework as arrays, under its own names and in its own layout."""
+    return {name: np.array(own.detach().cpu().numpy()) for name, own in model.state_dict().items()}
+
+
+def _load(loaded: Loaded, state: StateDict, where: str) -> None:
+    load_backend(loaded.framework).load_module(loaded.model, state.arrays, where)
+
+
+def check_call(loaded: Loaded, inputs: Mapping[str, Any]) -> None:
+    """Raise UserError if `forward` of a living model does not take these inputs."""
+    if loaded.model is None:
+        return
+    forward = loaded.model.forward
+    places = [inputs[str(number)] for number in range(len(inputs)) if str(number) in inputs]
+    others = {name: own for name, own in inputs.items() if not name.isdigit()}
+    try:
+        signature = inspect.signature(forward)
+    except ValueError:  # compiled code has no signature
+        return
+    try:
+        signature.bind(*places, **others)
+    except TypeError as error:
+        got = ", ".join(inputs) or "nothing"
+        raise UserError(
+            f"{loaded.name}: forward{signature} does not fit the inputs {got} ({error}): name them as forward does,"
+            f" with --input"
+        ) from None
