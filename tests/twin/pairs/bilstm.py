@@ -6,6 +6,7 @@ from paddle import nn as pnn
 from torch import nn as tnn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+CLASSES = ("TorchTagger", "PaddleTagger")
 INPUTS = ("ids=int[5,7]:20", "lengths=lengths[5]:7")
 
 

@@ -6,6 +6,7 @@ from paddle import nn as pnn
 from torch import nn as tnn
 from torch.nn import functional as tf
 
+CLASSES = ("TorchNet", "PaddleNet")
 INPUTS = ("image=float[3,2,9,9]",)
 
 

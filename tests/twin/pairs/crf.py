@@ -5,6 +5,7 @@ import torch
 from paddle import nn as pnn
 from torch import nn as tnn
 
+CLASSES = ("TorchTagger", "PaddleTagger")
 INPUTS = ("ids=int[4,6]:14", "tags=int[4,6]:5", "lengths=lengths[4]:6")
 TAGS = 5
 

@@ -5,6 +5,7 @@ import torch
 from paddle import nn as pnn
 from torch import nn as tnn
 
+CLASSES = ("TorchTranslator", "PaddleTranslator")
 INPUTS = ("source=int[5,5]:12", "target=int[5,4]:11")
 """As many texts as tokens, so that a wrong batch axis raises no error."""
 HIDDEN = 6

@@ -5,6 +5,7 @@ import torch
 from paddle import nn as pnn
 from torch import nn as tnn
 
+CLASSES = ("TorchModel", "PaddleModel")
 INPUTS = ("ids=int[4,6]:13", "targets=int[4,6]:13")
 VOCABULARY, DIM = 13, 6
 

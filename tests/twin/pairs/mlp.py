@@ -6,6 +6,7 @@ from paddle import nn as pnn
 from torch import nn as tnn
 from torch.nn import functional as tf
 
+CLASSES = ("TorchModel", "PaddleModel")
 INPUTS = ("features=float[6,8]", "groups=float[6,3]")
 """As many features as hidden units: a weight that is not transposed raises no error."""
 

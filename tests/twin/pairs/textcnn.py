@@ -6,6 +6,7 @@ from paddle import nn as pnn
 from torch import nn as tnn
 from torch.nn import functional as tf
 
+CLASSES = ("TorchNet", "PaddleNet")
 INPUTS = ("ids=int[4,9]:15",)
 KERNELS = (3, 3, 2)
 """Two equal kernels, so that shapes alone do not tell them apart."""

@@ -7,8 +7,9 @@ import torch
 from paddle import nn as pnn
 from torch import nn as tnn
 
+CLASSES = ("TorchEncoder", "PaddleEncoder")
 INPUTS = ("ids=int[3,7]:17", "lengths=lengths[3]:7")
-HAND_INPUTS = ("ids=int[3,7]:17",)
+INPUTS_OF = {"TorchHand": ("ids=int[3,7]:17",)}
 DIM, HEADS = 8, 2
 
 
