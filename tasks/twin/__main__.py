@@ -10,7 +10,9 @@ from __future__ import annotations
 
 from core.files import write_json_atomic, write_text_atomic
 from core.report.twin import page
+from core.twin.contract import Side
 from tasks.cli.console import DataProgress, console, errors, fact, launch
+from tasks.cli.terminal import literal
 from tasks.cli.user_files import UserFiles
 from tasks.twin.arguments import Request, parse
 from tasks.twin.compare import compare, finite
@@ -55,19 +57,22 @@ def _run(request: Request, files: UserFiles) -> int:
     return 0 if verdict.same else 1
 
 
-def _record(request: Request, model: Loaded, side) -> int:
+def _record(request: Request, model: Loaded, side: Side) -> int:
     assert request.record is not None
     batches = batches_of(request)
     check_call(model, batches[0])
     with DataProgress() as progress:
         session = record(side, request, batches, request.record, progress)
     for own in session.recordings:
-        calls, names = len(own.calls), ", ".join(own.outputs)
-        fact(own.mode, f"{own.dtype}, {calls} calls of modules, loss {own.loss}, outputs {names}", 10)
-        for text in own.notes:
-            console.print(f"[yellow]note:[/] {text}", markup=True)
-    fact("written", f"{request.record} ({request.record.stat().st_size:,} bytes)")
-    fact("next", f"python -m tasks.twin {request.record} OTHER.py:Model", command=True)
+        outputs = ", ".join(f"{name}{' ' * bool(name)}{list(array.shape)}" for name, array in own.outputs.items())
+        loss = "no loss" if own.loss is None else f"loss {own.loss:.6g}"
+        fact(own.mode, f"{own.dtype}, {len(own.calls)} calls of modules, outputs {outputs}, {loss}", 10)
+    for text in dict.fromkeys(text for own in session.recordings for text in own.notes):
+        console.print(f"[yellow]note:[/] {literal(text)}")
+    if session.steps:
+        fact("training", f"{len(session.steps)} steps, last loss {session.steps[-1].loss:.6g}", 10)
+    fact("written", f"{request.record} ({request.record.stat().st_size:,} bytes)", 10)
+    fact("next", f"python -m tasks.twin {request.record} FILE:MODEL", 10, command=True)
     return 0
 
 
