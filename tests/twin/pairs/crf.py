@@ -74,10 +74,7 @@ class PaddleTagger(pnn.Layer):
         for step in range(1, emissions.shape[1]):
             scores = alpha.unsqueeze(2) + self.transitions.unsqueeze(0)
             new = paddle.logsumexp(scores, axis=2 if self.fault == "axis" else 1) + emissions[:, step]
-            if self.fault == "no_mask":
-                alpha = new
-            else:
-                alpha = paddle.where((step < lengths).unsqueeze(1), new, alpha)
+            alpha = new if self.fault == "no_mask" else paddle.where((step < lengths).unsqueeze(1), new, alpha)
         return paddle.logsumexp(alpha if self.fault == "no_end" else alpha + self.end, axis=1)
 
     def gold(self, emissions, tags, lengths):

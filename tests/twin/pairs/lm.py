@@ -58,10 +58,7 @@ class PaddleModel(pnn.Layer):
             state = state[::-1]
         later, _ = self.lstm(self.embed(ids[:, 3:]), state)
         h = self.norm(paddle.concat([h, later], axis=1))
-        if self.fault == "not_tied":
-            logits = self.out(h)
-        else:
-            logits = paddle.matmul(h, self.embed.weight, transpose_y=True)
+        logits = self.out(h) if self.fault == "not_tied" else paddle.matmul(h, self.embed.weight, transpose_y=True)
         return logits, self.loss(logits.reshape([-1, VOCABULARY]), targets.reshape([-1]))
 
 
