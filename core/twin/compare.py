@@ -1,0 +1,228 @@
+"""The whole comparison of two models: all rungs, in both modes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from core.errors import UserError
+from core.twin.alignment import Pairs, align
+from core.twin.backward import compare_gradients
+from core.twin.causes import Both
+from core.twin.contract import Optimization, Progress, Run, Side
+from core.twin.forward import LIMIT, Forward, compare_forward
+from core.twin.kinds import FRAMEWORK_NAMES, MODES
+from core.twin.parameters import judge_parameters
+from core.twin.placing import permutations, place
+from core.twin.recording import Arrays, Recording
+from core.twin.splitting import SplitSide, fused
+from core.twin.steps import compare_steps
+from core.twin.verdict import Finding, Pairing, Row, Verdict
+
+
+@dataclass
+class _Comparison:
+    """What is known so far, and how the models are run."""
+
+    sides: tuple[Side, Side]
+    inputs: Arrays
+    to: str | None
+    seed: int
+    modes: Sequence[str]
+    progress: Progress
+    done: int = 0
+    total: int = 1
+    findings: list[Finding] = field(default_factory=list)
+    rows: list[Row] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    settings: dict[str, str] = field(default_factory=dict)
+    effective: set[str] = field(default_factory=set)
+
+    def run(self, mode: str, dtype: str = "float64", backward: bool = True) -> tuple[Recording, Recording]:
+        how = Run(self.inputs, mode, dtype, self.seed, backward)
+        found = []
+        for side in self.sides:
+            self.tell(f"{FRAMEWORK_NAMES[side.framework]}, {mode} mode, {dtype}")
+            found.append(side.run(how))
+        return found[0], found[1]
+
+    def tell(self, text: str) -> None:
+        self.progress(text, min(self.done, self.total), self.total)
+        self.done += 1
+
+
+def compare_sides(
+    first: Side,
+    second: Side,
+    inputs: Arrays,
+    *,
+    to: str | None = "paddle",
+    mapping: Mapping[str, str] | None = None,
+    modes: Sequence[str] = MODES,
+    dtype: str = "float64",
+    seed: int = 0,
+    optimization: Optimization | None = None,
+    batches: Sequence[Arrays] | None = None,
+    progress: Progress | None = None,
+) -> Verdict:
+    """Compare a PyTorch model (`first`) with a Paddle model and return all findings.
+
+    The model of the framework `to` gets the values of the other first; with None each keeps its own. `mapping` has
+    names in Paddle by names in PyTorch. With an `optimization`, both are trained on the `batches` in turn. With
+    `dtype` float32, differences are also judged against the rounding of the models, after all float64 rungs.
+    Errors of the models' code pass through. Raises UserError for two models of one framework.
+    """
+    start = time.perf_counter()
+    if (first.framework, second.framework) != tuple(FRAMEWORK_NAMES):
+        got = f"{first.framework} and {second.framework}"
+        raise UserError(f"got models of {got}, expected one of torch and one of paddle, in this order")
+    own = _Comparison((first, second), inputs, to, seed, modes, progress or (lambda text, done, total: None))
+    own.total = 2 * (1 + len(modes) * (1 if dtype == "float64" else 2)) + 2 * (optimization is not None)
+    pairing = _placed(own, mapping)
+    if to is not None:
+        _copy(own, pairing)
+    runs: dict[str, tuple[Recording, Recording]] = {}
+    passes: dict[str, tuple[Pairs, Forward]] = {}
+    for mode in modes:
+        runs[mode] = own.run(mode)
+        found = _forward(own, runs[mode], pairing)
+        if not found[1].finding.passed and to is not None and pairing.ambiguous and not passes:
+            pairing, better = _permuted(own, pairing, mode, found[1])
+            if better:
+                runs[mode] = own.run(mode)
+                found = _forward(own, runs[mode], pairing)
+        passes[mode] = found
+    parameters, pairing, notes = judge_parameters(*runs[modes[-1]], pairing, copied=to is not None)
+    own.findings.append(parameters)
+    own.warnings += notes
+    for mode in modes:
+        _backward(own, runs[mode], pairing, *passes[mode])
+    passed = all(finding.passed for finding in own.findings)
+    if optimization is not None and passed:
+        _train(own, runs.get("training", runs[modes[-1]]), pairing, optimization, batches or [inputs])
+    rounding: dict[str, float] = {}
+    if dtype == "float32":
+        rounding = _rounding(own, runs, pairing, passed)
+    for recordings in runs.values():
+        for side in recordings:
+            name = FRAMEWORK_NAMES[side.framework]
+            own.warnings += [f"{name}: {note}" for note in side.notes]
+            own.warnings += [f"{name}, `{module.path}`: {module.note}" for module in side.modules if module.note]
+    own.warnings += [f"{text}: no effect on these outputs" for text in own.settings if text not in own.effective]
+    one, two = runs[modes[0]]
+    return Verdict(
+        {side.framework: side.name for side in (first, second)},
+        {side.framework: side.version for side in (first, second)},
+        dtype,
+        seed,
+        {name: f"{array.dtype.name} {list(array.shape)}" for name, array in inputs.items()},
+        pairing,
+        tuple(own.findings),
+        tuple(own.rows),
+        tuple(dict.fromkeys(own.warnings)),
+        time.perf_counter() - start,
+        rounding,
+        {one.framework: one.modules, two.framework: two.modules},
+    )
+
+
+def _placed(own: _Comparison, mapping: Mapping[str, str] | None) -> Pairing:
+    """Match the parameters by one run of each model, after which fused projections count as three."""
+    one, two = own.run(own.modes[0], backward=False)
+    plans = fused(one, two)
+    if any(plans):
+        own.sides = (SplitSide(own.sides[0], plans[0]), SplitSide(own.sides[1], plans[1]))
+        one, two = own.sides[0].split(one), own.sides[1].split(two)
+        for plan, side in zip(plans, (one, two), strict=True):
+            names = ", ".join(f"`{name}`" for name in plan)
+            if plan:
+                own.warnings.append(f"{names} in {FRAMEWORK_NAMES[side.framework]}: taken as q, k and v, in this order")
+    return place(one, two, mapping)
+
+
+def _copy(own: _Comparison, pairing: Pairing) -> None:
+    """Write the values of one model into the other."""
+    at = 1 if own.to == own.sides[1].framework else 0
+    _, parameters = own.sides[1 - at].describe()
+    values = {entry.name: entry.values for entry in parameters}
+    pairs = pairing.names.items()
+    own.sides[at].write({pair[at]: values[pair[1 - at]] for pair in pairs if pair[1 - at] in values})
+
+
+def _forward(own: _Comparison, runs: tuple[Recording, Recording], pairing: Pairing) -> tuple[Pairs, Forward]:
+    pairs = align(*runs, pairing)
+    how = Run(own.inputs, runs[0].mode, runs[0].dtype, own.seed)
+    return pairs, compare_forward(Both(*runs, own.sides, how), pairs, LIMIT, _buffers(runs, pairing))
+
+
+def _buffers(runs: tuple[Recording, Recording], pairing: Pairing) -> list[tuple[str, str]]:
+    """Return the pairs of buffers that training mode changes."""
+    if runs[0].mode != "training":
+        return []
+    names = {entry.name for entry in runs[0].parameters if entry.buffer and entry.values.dtype.kind == "f"}
+    return [(one, two) for one, two in pairing.names.items() if one in names]
+
+
+def _permuted(own: _Comparison, pairing: Pairing, mode: str, found: Forward) -> tuple[Pairing, bool]:
+    """Try other pairings of equal signatures; return the best by the forward pass, and whether it is another one.
+
+    A pairing is better if the outputs of the models agree, or if more calls agree before the first difference.
+    """
+    best, score, tried = pairing, _score(found), 0
+    for other in permutations(pairing, *own.run(mode, backward=False)):
+        tried += 1
+        own.progress(f"equal shapes: pairing {tried}", own.done, own.total)
+        _copy(own, other)
+        runs = own.run(mode, backward=False)
+        pairs = align(*runs, other)
+        now = _score(compare_forward(Both(*runs), pairs))
+        if now > score:
+            best, score = other, now
+        if now[0]:
+            break
+    _copy(own, best)
+    if best is not pairing:
+        moved = [name for name, how in best.how.items() if how == "permutation"]
+        own.warnings.append(f"equal shapes matched in another order than they run, by the forward pass: {moved}")
+    return best, best is not pairing
+
+
+def _score(found: Forward) -> tuple[bool, int]:
+    return found.finding.passed, found.agreeing
+
+
+def _backward(
+    own: _Comparison, runs: tuple[Recording, Recording], pairing: Pairing, pairs: Pairs, found: Forward
+) -> None:
+    """Add the findings of rungs 1 and 2 of one mode; gradients are compared if the outputs agree."""
+    own.findings.append(found.finding)
+    own.warnings += found.warnings
+    own.settings |= {text: name for name, text in found.settings}
+    if found.finding.cause is not None and found.finding.cause.setting:
+        own.effective |= {text for name, text in found.settings if name == found.finding.cause.setting}
+    rows = found.rows
+    if found.finding.passed:
+        gradients = compare_gradients(*runs, pairing, pairs, found.limit)
+        own.findings.append(gradients.finding)
+        rows = tuple(replace(row, gradients=value) for row, value in zip(rows, gradients.figures, strict=True))
+    own.rows += rows
+
+
+def _train(
+    own: _Comparison,
+    runs: tuple[Recording, Recording],
+    pairing: Pairing,
+    optimization: Optimization,
+    batches: Sequence[Arrays],
+) -> None:
+    how = Run(batches[0], "training", "float64", own.seed)
+    steps = []
+    for side in own.sides:
+        own.tell(f"{FRAMEWORK_NAMES[side.framework]}, {optimization.steps} training steps")
+        steps.append(side.train(how, list(batches), optimization))
+    found = compare_steps(runs, (steps[0], steps[1]), pairing, optimization)
+    own.findings.append(found.finding)
+    own.warnings += found.notes
