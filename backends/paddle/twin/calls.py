@@ -25,6 +25,8 @@ class Entry:
     tensor: Any
     view: Callable[[Any], Any] | None = None
     """Change of the values, applied to gradients too; None for the tensor as it is."""
+    watched: bool = True
+    """False if gradients cannot be compared: Paddle's attention weights are also used inside, PyTorch's are not."""
 
     def array(self, tensor: Any) -> np.ndarray:
         """Return the values of `tensor`, the entry's own or its gradient."""
@@ -89,7 +91,7 @@ def outputs_of(module: paddle.nn.Layer, outputs: Any, lengths: np.ndarray | None
         first = outputs if isinstance(outputs, (tuple, list)) else (outputs,)
         found = entries(first[:1])
         weights = first[1] if len(first) > 1 and is_tensor(first[1]) else None
-        return found if weights is None else found | {"1": Entry(weights, _mean_of_heads)}
+        return found if weights is None else found | {"1": Entry(weights, _mean_of_heads, False)}
     found = entries(outputs)
     if kind == kinds.RECURRENT and lengths is not None:
         found["0"] = _padded(found["0"].tensor, lengths, bool(settings["batch_first"]))

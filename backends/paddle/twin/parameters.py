@@ -35,12 +35,15 @@ class Slot:
     transposed: bool = False
     buffer: bool = False
     tied_to: str = ""
+    shape: tuple[int, ...] | None = None
+    """Shape in the neutral layout if it is another one."""
     norm: tuple[Any, Any, int | None] | None = None
     """Magnitude, direction and axis of a normalized weight."""
 
     def neutral(self, array: np.ndarray) -> np.ndarray:
         """Return the values of the parameter in the neutral layout from an array of the whole tensor."""
         own = array if self.part is None else array[self.part]
+        own = own if self.shape is None else own.reshape(self.shape)
         return own.T if self.transposed else own
 
     def values(self) -> np.ndarray:
@@ -65,7 +68,8 @@ def as_array(tensor: Any) -> np.ndarray:
 
 
 def normalized(magnitude: np.ndarray, direction: np.ndarray, axis: int | None) -> np.ndarray:
-    """Return the weight of weight normalization."""
+    """Return the weight of weight normalization, in float64."""
+    magnitude, direction = magnitude.astype(np.float64), direction.astype(np.float64)
     size = norm_except(direction, axis)
     return direction * (magnitude.reshape(size.shape) / size)
 
@@ -104,7 +108,10 @@ def held(module: paddle.nn.Layer, path: str) -> Iterator[Slot]:
             continue
         for role, part in roles(name, tensor, kind):
             buffer = role in STATISTICS and kind == kinds.BATCH_NORM
-            yield Slot(f"{start}{role}", f"{start}{own_name}", path, role, tensor, part, name in turned, buffer)
+            # Paddle's weights of layer normalization have one axis.
+            shape = tuple(module._normalized_shape) if kind == kinds.LAYER_NORM else None
+            turn = name in turned
+            yield Slot(f"{start}{role}", f"{start}{own_name}", path, role, tensor, part, turn, buffer, shape=shape)
     saved = module.state_dict()
     for name, tensor in module.named_buffers() if kind != kinds.CONTAINER else module._buffers.items():
         if name in saved and tensor is not None and tensor._is_initialized():
@@ -118,7 +125,9 @@ def own_parameters(module: paddle.nn.Layer, kind: str) -> Iterator[tuple[str, st
     """
     missing = constants(module, kind)
     if kind != kinds.RECURRENT:
-        inside = module.named_parameters() if kind != kinds.CONTAINER else module._parameters.items()
+        inside = list(module.named_parameters() if kind != kinds.CONTAINER else module._parameters.items())
+        if kind == kinds.ATTENTION:  # PyTorch's order: weights, biases, output projection
+            inside.sort(key=lambda own: (own[0].startswith("out"), own[0].endswith("bias")))
         yield from ((name, name, tensor) for name, tensor in inside if tensor is not None and id(tensor) not in missing)
         return
     own_names = {id(tensor): name for name, tensor in module.named_parameters()}
@@ -215,9 +224,17 @@ def write(model: paddle.nn.Layer, given: Mapping[str, np.ndarray]) -> None:
         put(own, np.asarray(array))
 
 
+def rescale_directions(model: paddle.nn.Layer) -> None:
+    """Give directions of weight normalization the size of the weight: training depends on it, and it is not compared."""
+    for own in slots(model):
+        if own.norm is not None:
+            put(own, own.values())
+
+
 def put(slot: Slot, array: np.ndarray) -> None:
     """Write values in the neutral layout into the tensor of a parameter."""
     array = array.T if slot.transposed else array
+    array = array if slot.shape is None else array.reshape(tuple(slot.tensor.shape))
     if slot.norm is not None:
         magnitude, direction, axis = slot.norm
         assign(direction, array)

@@ -90,7 +90,7 @@ class Recorder:
 
     def watch(self, entry: Entry, raw: Raw, route: str) -> None:
         """Have the gradient of an output kept when it is computed."""
-        if not floating(entry.tensor) or entry.tensor.stop_gradient:
+        if not entry.watched or not floating(entry.tensor) or entry.tensor.stop_gradient:
             return
 
         def keep(gradient: Any) -> None:

@@ -239,5 +239,5 @@ def loss(function: str, **attributes: str) -> Reader:
 
 def transformer(own: Any) -> Mapping[str, Setting]:
     """Return the settings of a layer of a Transformer."""
-    name = getattr(own.activation, "__name__", type(own.activation).__name__).lower()
+    name = getattr(own.activation, "__name__", type(own.activation).__name__).lower().lstrip("_")
     return {"norm_first": own.normalize_before, "activation": name}

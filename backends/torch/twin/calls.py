@@ -26,6 +26,8 @@ class Entry:
     tensor: Any
     view: Callable[[Any], Any] | None = None
     """Change of the values, applied to gradients too; None for the tensor as it is."""
+    watched: bool = True
+    """False if gradients cannot be compared: Paddle's attention weights are also used inside, PyTorch's are not."""
 
     def array(self, tensor: Any) -> np.ndarray:
         """Return the values of `tensor`, the entry's own or its gradient."""
@@ -83,7 +85,7 @@ def outputs_of(module: torch.nn.Module, outputs: Any, lengths: np.ndarray | None
     kind, settings = kind_of(module)
     found = entries(outputs, bool(settings.get("batch_first", True)))
     if kind == kinds.ATTENTION and "1" in found:
-        found["1"] = Entry(found["1"].tensor, _mean_of_heads)
+        found["1"] = Entry(found["1"].tensor, _mean_of_heads, False)
     return found
 
 

@@ -114,7 +114,7 @@ READERS |= {name: (kinds.LOSS, reader) for name, reader in LOSSES.items()}
 def base_class(module: Any) -> type | None:
     """Return the framework's class that the module is or is derived from, None for a class of the user's own."""
     for own in type(module).__mro__:
-        if own.__module__.startswith(FRAMEWORK) and own is not torch.nn.Module and own.__name__[:11] != "Parametrized":
+        if own.__module__.startswith(FRAMEWORK) and own is not torch.nn.Module and own.__name__[:12] != "Parametrized":
             return own
     return None
 

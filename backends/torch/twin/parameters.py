@@ -32,12 +32,15 @@ class Slot:
     transposed: bool = False
     buffer: bool = False
     tied_to: str = ""
+    shape: tuple[int, ...] | None = None
+    """Shape in the neutral layout if it is another one."""
     norm: tuple[Any, Any, int | None] | None = None
     """Magnitude, direction and axis of a normalized weight."""
 
     def neutral(self, array: np.ndarray) -> np.ndarray:
         """Return the values of the parameter in the neutral layout from an array of the whole tensor."""
         own = array if self.part is None else array[self.part]
+        own = own if self.shape is None else own.reshape(self.shape)
         return own.T if self.transposed else own
 
     def values(self) -> np.ndarray:
@@ -61,7 +64,8 @@ def as_array(tensor: Any) -> np.ndarray:
 
 
 def normalized(magnitude: np.ndarray, direction: np.ndarray, axis: int | None) -> np.ndarray:
-    """Return the weight of weight normalization."""
+    """Return the weight of weight normalization, in float64."""
+    magnitude, direction = magnitude.astype(np.float64), direction.astype(np.float64)
     size = norm_except(direction, axis)
     return direction * (magnitude.reshape(size.shape) / size)
 
@@ -192,9 +196,17 @@ def write(model: torch.nn.Module, given: Mapping[str, np.ndarray]) -> None:
         put(own, np.asarray(array))
 
 
+def rescale_directions(model: torch.nn.Module) -> None:
+    """Give directions of weight normalization the size of the weight: training depends on it, and it is not compared."""
+    for own in slots(model):
+        if own.norm is not None:
+            put(own, own.values())
+
+
 def put(slot: Slot, array: np.ndarray) -> None:
     """Write values in the neutral layout into the tensor of a parameter."""
     array = array.T if slot.transposed else array
+    array = array if slot.shape is None else array.reshape(tuple(slot.tensor.shape))
     if slot.norm is not None:
         magnitude, direction, axis = slot.norm
         assign(direction, array)

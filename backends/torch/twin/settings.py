@@ -199,5 +199,5 @@ def loss(function: str, **attributes: str) -> Reader:
 
 def transformer(own: Any) -> Mapping[str, Setting]:
     """Return the settings of a layer of a Transformer."""
-    name = getattr(own.activation, "__name__", type(own.activation).__name__).lower()
+    name = getattr(own.activation, "__name__", type(own.activation).__name__).lower().lstrip("_")
     return {"norm_first": own.norm_first, "activation": name}

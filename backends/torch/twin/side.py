@@ -11,7 +11,7 @@ import numpy as np
 
 from backends.torch.framework import torch
 from backends.torch.twin import casting, parameters, record
-from backends.torch.twin.calls import Entry, entries, floating, tensor_of
+from backends.torch.twin.calls import Entry, floating, outputs_of, tensor_of
 from backends.torch.twin.dropout import shared_masks, without_inner_dropout
 from backends.torch.twin.modules import describe_modules, walk, weight_norms
 from core.errors import UserError
@@ -41,6 +41,8 @@ class TwinSide:
         self.name = name or type(model).__name__
         self.loss = loss
         self.optimizer = optimizer
+        self.exact: dict[str, np.ndarray] = {}
+        """Written float64 values that the model's own precision has rounded, for runs in float64."""
 
     def describe(self) -> tuple[tuple[Module, ...], tuple[Parameter, ...]]:
         """Return modules and parameters."""
@@ -49,6 +51,9 @@ class TwinSide:
     def write(self, values: Mapping[str, np.ndarray]) -> None:
         """Write parameters and buffers by neutral name, in the neutral layout. Raises UserError for other shapes."""
         parameters.write(self.model, values)
+        kept = parameters.values(self.model)
+        self.exact |= {name: array for name, array in values.items() if array.dtype == np.float64}
+        self.exact = {name: array for name, array in self.exact.items() if not np.array_equal(array, kept[name])}
 
     def run(self, how: Run) -> Recording:
         """Run the model once, forward and backward. Errors of the user's code pass through."""
@@ -66,7 +71,7 @@ class TwinSide:
             args, kwargs = routes.nest({route: own.clone() for route, own in leaves.items()})
             with recorder.recording():
                 outputs = self.model(*args, **kwargs)
-            found = entries(outputs)
+            found = outputs_of(self.model, outputs, None)
             loss = self.loss_of(outputs, kwargs, args, how.seed) if how.backward else None
             if loss is not None and loss.requires_grad:
                 loss.backward()
@@ -101,16 +106,18 @@ class TwinSide:
         )
 
     def ready(self, how: Run, notes: list[str]) -> ExitStack:
-        """Set the mode of the model, and return what restores the framework's settings."""
+        """Set mode and exact values of a model that is cast, and return what restores the framework's settings."""
         stack = ExitStack()
+        if how.dtype == "float64":
+            parameters.write(self.model, self.exact)
+            parameters.rescale_directions(self.model)
+            casting.round_epsilons(self.model, stack)
         stack.enter_context(torch.enable_grad())
         stack.enter_context(torch.nn.utils.parametrize.cached())
         fast = torch.backends.mha.get_fastpath_enabled()
         torch.backends.mha.set_fastpath_enabled(False)
         stack.callback(torch.backends.mha.set_fastpath_enabled, fast)
         self.model.train(how.mode == "training")
-        if how.dtype == "float64":
-            casting.round_epsilons(self.model, stack)
         paths = {id(own): path or "the model" for path, own in walk(self.model).items()}
         for module, rate in without_inner_dropout(self.model):
             stack.callback(setattr, module, "dropout", rate)
@@ -130,13 +137,13 @@ class TwinSide:
 
     def arrays(self, outputs: Any) -> Arrays:
         """Return all tensors of a result by route."""
-        return {route: own.array(own.tensor) for route, own in entries(outputs).items()}
+        return {route: own.array(own.tensor) for route, own in outputs_of(self.model, outputs, None).items()}
 
     def loss_of(self, outputs: Any, kwargs: Mapping[str, Any], args: list[Any], seed: int) -> Any:
         """Return the loss: the user's, or the weighted sum of all floating-point outputs."""
         if self.loss is not None:
             return self.loss(outputs, {**{str(at): own for at, own in enumerate(args)}, **kwargs})
-        found = [own for own in entries(outputs).values() if floating(own.tensor)]
+        found = [own for own in outputs_of(self.model, outputs, None).values() if floating(own.tensor)]
         return sum((self.weighted(own, seed, number) for number, own in enumerate(found)), torch.zeros(()))
 
     def weighted(self, entry: Entry, seed: int, number: int) -> Any:
