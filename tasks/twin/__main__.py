@@ -11,12 +11,13 @@ from __future__ import annotations
 from core.files import write_json_atomic, write_text_atomic
 from core.report.twin import page
 from core.twin.contract import Side
-from tasks.cli.console import DataProgress, console, errors, fact, launch
+from tasks.cli.console import console, errors, fact, launch
 from tasks.cli.terminal import literal
 from tasks.cli.user_files import UserFiles
 from tasks.twin.arguments import Request, parse
 from tasks.twin.compare import compare, finite
 from tasks.twin.models import Loaded, check_call, convert, function, load, load_weights
+from tasks.twin.progress import TwinProgress
 from tasks.twin.record import batches_of, record
 from tasks.twin.table import print_verdict
 
@@ -45,7 +46,7 @@ def _run(request: Request, files: UserFiles) -> int:
     sides = [own.side(*functions) for own, *functions in zip(models, losses, optimizers, strict=True)]
     if request.record is not None:
         return _record(request, models[0], sides[0])
-    with DataProgress() as progress:
+    with TwinProgress() as progress:
         verdict = compare(models, sides, request, progress)
     print_verdict(verdict)
     if request.json is not None:
@@ -61,7 +62,7 @@ def _record(request: Request, model: Loaded, side: Side) -> int:
     assert request.record is not None
     batches = batches_of(request)
     check_call(model, batches[0])
-    with DataProgress() as progress:
+    with TwinProgress() as progress:
         session = record(side, request, batches, request.record, progress)
     for own in session.recordings:
         outputs = ", ".join(f"{name}{' ' * bool(name)}{list(array.shape)}" for name, array in own.outputs.items())

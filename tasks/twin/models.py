@@ -17,7 +17,6 @@ import numpy as np
 import backends
 from backends import weight_files
 from core.errors import UserError
-from core.twin.contract import Side
 from core.twin.file import Session, is_recording, read_session
 from core.twin.kinds import FRAMEWORK_NAMES
 from core.twin.recorded import RecordedSide
@@ -41,7 +40,7 @@ class Loaded:
     session: Session | None = None
     """None for a living model."""
 
-    def side(self, loss: Callable | None, optimizer: Callable | None) -> Side:
+    def side(self, loss: Callable | None, optimizer: Callable | None) -> Any:
         """Return what compares it."""
         if self.session is not None:
             return RecordedSide(self.session, self.name)
