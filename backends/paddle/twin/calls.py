@@ -93,6 +93,11 @@ def outputs_of(module: paddle.nn.Layer, outputs: Any, lengths: np.ndarray | None
         weights = first[1] if len(first) > 1 and is_tensor(first[1]) else None
         return found if weights is None else found | {"1": Entry(weights, _mean_of_heads, False)}
     found = entries(outputs)
+    if kind == kinds.RECURRENT and hasattr(module, "cell_fw"):
+        found = {"0": found["0"]}  # the states of both directions are one array in PyTorch
+    if kind == kinds.RECURRENT and hasattr(module, "cell"):
+        # The last state is also the last output, whose gradient it would have in addition.
+        found = {route: own if route == "0" else Entry(own.tensor, own.view, False) for route, own in found.items()}
     if kind == kinds.RECURRENT and lengths is not None:
         found["0"] = _padded(found["0"].tensor, lengths, bool(settings["batch_first"]))
     return found

@@ -130,6 +130,10 @@ def kind_of(module: paddle.nn.Layer) -> tuple[str, Mapping[str, Setting]]:
     if base is not None and base.__name__ in READERS and type(module).forward is base.forward:
         kind, read = READERS[base.__name__]
         return kind, read(module)
+    if base is not None and base.__name__ in ("RNN", "BiRNN") and type(module).forward is base.forward:
+        cell = base_class(settings.first_cell(module))
+        if cell is not None and READERS.get(cell.__name__, ("",))[0] == kinds.CELL:
+            return kinds.RECURRENT, settings.wrapper(module)
     if isinstance(module, paddle.nn.Sequential) and not len(module):
         return kinds.SHAPE, {"function": "identity"}
     return (kinds.CONTAINER if any(True for _ in module.children()) else kinds.OTHER), {}

@@ -13,6 +13,7 @@ from backends.paddle.twin.modules import base_class, kind_of, walk, weight_norms
 from core.errors import UserError
 from core.twin import kinds
 from core.twin.recording import Parameter
+from core.twin.weight_norm import norm_except, normalized
 
 PROJECTIONS = ("q", "k", "v")
 STATISTICS = ("running_mean", "running_var")
@@ -67,19 +68,6 @@ def as_array(tensor: Any) -> np.ndarray:
     return np.array((own.astype("float32") if own.dtype in (paddle.bfloat16, paddle.float16) else own).numpy())
 
 
-def normalized(magnitude: np.ndarray, direction: np.ndarray, axis: int | None) -> np.ndarray:
-    """Return the weight of weight normalization, in float64."""
-    magnitude, direction = magnitude.astype(np.float64), direction.astype(np.float64)
-    size = norm_except(direction, axis)
-    return direction * (magnitude.reshape(size.shape) / size)
-
-
-def norm_except(array: np.ndarray, axis: int | None) -> np.ndarray:
-    """Return the Euclidean norm over all axes but one, which keeps its place."""
-    axes = tuple(own for own in range(array.ndim) if axis is None or own != axis % array.ndim)
-    return np.sqrt((array**2).sum(axes, keepdims=True))
-
-
 def slots(model: paddle.nn.Layer) -> list[Slot]:
     """Return all parameters and persistent buffers of a model, parameters of a module before its buffers."""
     found: list[Slot] = []
@@ -131,7 +119,8 @@ def own_parameters(module: paddle.nn.Layer, kind: str) -> Iterator[tuple[str, st
         yield from ((name, name, tensor) for name, tensor in inside if tensor is not None and id(tensor) not in missing)
         return
     own_names = {id(tensor): name for name, tensor in module.named_parameters()}
-    for at, layer in enumerate(module.children()):
+    wrapped = hasattr(module, "cell") or hasattr(module, "cell_fw")
+    for at, layer in enumerate([module] if wrapped else module.children()):
         cells = [("", layer.cell)] if hasattr(layer, "cell") else [("", layer.cell_fw), ("_reverse", layer.cell_bw)]
         for suffix, cell in cells:
             for name, tensor in cell._parameters.items():
@@ -225,7 +214,7 @@ def write(model: paddle.nn.Layer, given: Mapping[str, np.ndarray]) -> None:
 
 
 def rescale_directions(model: paddle.nn.Layer) -> None:
-    """Give directions of weight normalization the size of the weight: training depends on it, and it is not compared."""
+    """Give directions of weight normalization the size of the weight, on which training depends."""
     for own in slots(model):
         if own.norm is not None:
             put(own, own.values())

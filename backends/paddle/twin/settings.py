@@ -143,7 +143,7 @@ def recurrent(cell: str) -> Reader:
     """Return the reader of a recurrent layer."""
 
     def read(own: Any) -> Mapping[str, Setting]:
-        first = own[0].cell if own.num_directions == 1 else own[0].cell_fw
+        first = first_cell(own)
         return {
             "cell": cell,
             "inputs": own.input_size,
@@ -158,6 +158,26 @@ def recurrent(cell: str) -> Reader:
         }
 
     return read
+
+
+def first_cell(own: Any) -> Any:
+    """Return the cell of a recurrent layer, of several the first."""
+    layer = own if hasattr(own, "cell") or hasattr(own, "cell_fw") else own[0]
+    return layer.cell if hasattr(layer, "cell") else layer.cell_fw
+
+
+def wrapper(own: Any) -> Mapping[str, Setting]:
+    """Return the settings of a recurrent layer around the framework's cells, as of one without a wrapper."""
+    first = first_cell(own)
+    name = {"SimpleRNNCell": "rnn", "LSTMCell": "lstm", "GRUCell": "gru"}[type(first).__name__]
+    return {
+        **cell(name)(first),
+        "layers": 1,
+        "directions": 1 if hasattr(own, "cell") else 2,
+        "dropout": 0.0,
+        "batch_first": not own.time_major,
+        "projection": getattr(first, "proj_size", None) or 0,
+    }
 
 
 def cell(name: str) -> Reader:

@@ -13,6 +13,7 @@ from backends.torch.twin.modules import kind_of, walk, weight_norms
 from core.errors import UserError
 from core.twin import kinds
 from core.twin.recording import Parameter
+from core.twin.weight_norm import norm_except, normalized
 
 PROJECTIONS = ("q", "k", "v")
 STATISTICS = ("running_mean", "running_var")
@@ -61,19 +62,6 @@ def as_array(tensor: Any) -> np.ndarray:
     own = tensor.detach()
     own = own.to_dense() if own.is_sparse else own
     return (own.float() if own.dtype in (torch.bfloat16, torch.float16) else own).cpu().numpy().copy()
-
-
-def normalized(magnitude: np.ndarray, direction: np.ndarray, axis: int | None) -> np.ndarray:
-    """Return the weight of weight normalization, in float64."""
-    magnitude, direction = magnitude.astype(np.float64), direction.astype(np.float64)
-    size = norm_except(direction, axis)
-    return direction * (magnitude.reshape(size.shape) / size)
-
-
-def norm_except(array: np.ndarray, axis: int | None) -> np.ndarray:
-    """Return the Euclidean norm over all axes but one, which keeps its place."""
-    axes = tuple(own for own in range(array.ndim) if axis is None or own != axis % array.ndim)
-    return np.sqrt((array**2).sum(axes, keepdims=True))
 
 
 def slots(model: torch.nn.Module) -> list[Slot]:
@@ -197,7 +185,7 @@ def write(model: torch.nn.Module, given: Mapping[str, np.ndarray]) -> None:
 
 
 def rescale_directions(model: torch.nn.Module) -> None:
-    """Give directions of weight normalization the size of the weight: training depends on it, and it is not compared."""
+    """Give directions of weight normalization the size of the weight, on which training depends."""
     for own in slots(model):
         if own.norm is not None:
             put(own, own.values())

@@ -136,6 +136,16 @@ def recurrent(cell: str) -> Reader:
     return read
 
 
+def first_cell(own: Any) -> Any:
+    """Return the cell of a recurrent layer: none, as PyTorch's layers have no cells."""
+    return None
+
+
+def wrapper(own: Any) -> Mapping[str, Setting]:
+    """Return the settings of a recurrent layer around cells; PyTorch has none."""
+    return {}
+
+
 def cell(name: str) -> Reader:
     """Return the reader of a recurrent cell."""
 
