@@ -1,8 +1,8 @@
 """Inputs and weights of the loss, drawn for both models alike.
 
-A description has a type, a shape and a range: `int[4,9]:50` integers below 50, `int[4]:1..9` from 1 to 9,
-`float[4,9,16]` standard normal values, `mask[4,9]` true or false, `lengths[4]:9` from 1 to 9 with 9 included, and
-`FILE.npy` the array of a file.
+A description has a type, a shape and a range: `int[4,9]:50` integers below 50, with 0 and 49 among them,
+`int[4]:1..9` from 1 to 9, `float[4,9,16]` standard normal values, `mask[4,9]` true or false, `lengths[4]:9` from 1 to 9
+with 1 and 9 among them, and `FILE.npy` the array of a file.
 """
 
 from __future__ import annotations
@@ -55,7 +55,11 @@ def draw(name: str, description: str, seed: int, batch: int = 0) -> np.ndarray:
     first, last = (0, int(low) - 1) if high is None else (int(low), int(high))
     if last < first:
         raise UserError(f"--input {name}={description}: the range {first}..{last} is empty")
-    return rng.integers(first, last + 1, shape)
+    found = rng.integers(first, last + 1, shape)
+    if found.size > 1:
+        # The highest id finds a table that is too small, the lowest is mostly that of padding.
+        found.flat[0], found.flat[-1] = last, first
+    return found
 
 
 def _lengths(rng: np.random.Generator, shape: tuple[int, ...], longest: int, name: str) -> np.ndarray:

@@ -26,6 +26,7 @@ def test_inputs_have_type_shape_and_range(seed):
         "lengths": ("int64", (4,)),
     }
     assert found["ids"].min() >= 0 and found["ids"].max() < 50
+    assert found["ids"][0, 0] == 49 and found["ids"][-1, -1] == 0
     assert set(found["spans"].tolist()) == {3, 4, 5}
     assert set(found["mask"].ravel().tolist()) == {True, False}
     assert found["lengths"][0] == 9 and found["lengths"][-1] == 1
