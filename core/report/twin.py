@@ -120,6 +120,10 @@ def certificate(verdict: Verdict) -> dict[str, list[str]]:
         **{f"model in {FRAMEWORK_NAMES[name]}": [text] for name, text in verdict.names.items()},
         **largest,
         "number type": [verdict.dtype],
+        **{
+            f"float32, {mode}": [f"largest difference {units:.3g} times the model's own rounding"]
+            for mode, units in verdict.rounding.items()
+        },
         "seed": [str(verdict.seed)],
         **{f"input {name}": [text] for name, text in verdict.inputs.items()},
         **versions,

@@ -31,6 +31,8 @@ def print_verdict(verdict: Verdict) -> None:
         _print_rows(rows, marked, mode, [name for name in FRAMEWORK_NAMES if name in verdict.names])
     _print_pairing(verdict)
     _print_rungs(verdict.findings)
+    for mode, units in verdict.rounding.items():
+        fact("float32", f"{mode} mode: largest difference {units:.3g} times the model's own rounding", 8)
     for text in verdict.warnings:
         console.print(f"[yellow]note:[/] {literal(text)}")
     text = literal(verdict.sentence())

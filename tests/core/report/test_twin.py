@@ -40,10 +40,11 @@ def test_first_difference_between_two_modules_is_the_first_beyond_the_limit():
 
 
 def test_certificate_holds_versions_inputs_seed_and_largest_differences():
-    shown = Page(page(verdict(True)))
+    shown = Page(page(verdict(True, rounding={"training": 1.25})))
     assert "First difference" not in shown.text
     found = {row[0]: row[1] for _, table in shown.tables for row in table if len(row) == 2}
     assert found["PyTorch"] == "2.0.1" and found["seed"] == "7" and found["input ids"] == "int64 [4, 9]"
+    assert found["float32, training"] == "largest difference 1.25 times the model's own rounding"
     assert "2.0e-16" in found["rung 1, forward pass, training"]
 
 
