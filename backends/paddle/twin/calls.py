@@ -95,9 +95,6 @@ def outputs_of(module: paddle.nn.Layer, outputs: Any, lengths: np.ndarray | None
     found = entries(outputs)
     if kind == kinds.RECURRENT and hasattr(module, "cell_fw"):
         found = {"0": found["0"]}  # the states of both directions are one array in PyTorch
-    if kind == kinds.RECURRENT and hasattr(module, "cell"):
-        # The last state is also the last output, whose gradient it would have in addition.
-        found = {route: own if route == "0" else Entry(own.tensor, own.view, False) for route, own in found.items()}
     if kind == kinds.RECURRENT and lengths is not None:
         found["0"] = _padded(found["0"].tensor, lengths, bool(settings["batch_first"]))
     return found
@@ -154,8 +151,14 @@ def tensor_of(array: np.ndarray, dtype: str, device: Any) -> Any:
     return own.astype(dtype) if own.is_floating_point() else own
 
 
+def used_inside(module: paddle.nn.Layer, outputs: Any) -> set[int]:
+    """Return the results that the layer itself also uses: around cells, the last states are outputs."""
+    wrapped = kind_of(module)[0] == kinds.RECURRENT and (hasattr(module, "cell") or hasattr(module, "cell_fw"))
+    return {id(own) for own in routes.flatten(outputs[1], is_tensor).values()} if wrapped else set()
+
+
 def apart(outputs: Any, taken: set[int]) -> Any:
-    """Return results whose tensors are no arguments of the call, so that both have gradients of their own."""
+    """Return results with copies of the tensors in `taken`, so that both have gradients of their own."""
 
     def change(own: Any) -> Any:
         return paddle.assign(own) if is_tensor(own) and id(own) in taken and not own.stop_gradient else own

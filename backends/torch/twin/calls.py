@@ -135,8 +135,13 @@ def tensor_of(array: np.ndarray, dtype: str, device: Any) -> Any:
     return own.to(getattr(torch, dtype)) if own.is_floating_point() else own
 
 
+def used_inside(module: torch.nn.Module, outputs: Any) -> set[int]:
+    """Return the results that the layer itself also uses: none of PyTorch's."""
+    return set()
+
+
 def apart(outputs: Any, taken: set[int]) -> Any:
-    """Return results whose tensors are no arguments of the call, so that both have gradients of their own."""
+    """Return results with copies of the tensors in `taken`, so that both have gradients of their own."""
 
     def change(own: Any) -> Any:
         return own.view_as(own) if isinstance(own, torch.Tensor) and id(own) in taken and own.requires_grad else own

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from backends.torch.framework import torch
-from backends.torch.twin.calls import Entry, apart, entries, floating, inputs_of, outputs_of
+from backends.torch.twin.calls import Entry, apart, entries, floating, inputs_of, outputs_of, used_inside
 from backends.torch.twin.modules import walk, weight_norms
 from backends.torch.twin.parameters import as_array
 from core.twin.recording import Call
@@ -76,7 +76,7 @@ class Recorder:
                 outputs = forward(*args, **kwargs)
             finally:
                 self.stack.pop()
-            taken = {id(own.tensor) for own in entries((args, kwargs)).values()}
+            taken = {id(own.tensor) for own in entries((args, kwargs)).values()} | used_inside(module, outputs)
             outputs = apart(outputs, taken)
             found = outputs_of(module, outputs, lengths)
             raw = Raw(path, inputs, {route: self.array(own) for route, own in found.items()}, lengths, place)
