@@ -84,12 +84,13 @@ def compare(models: Sequence[Loaded], sides: Sequence[Side], request: Request, p
         check_call(own, batches[0])
     fact("inputs", f"{describe(batches[0]) or 'none'}; seed {request.seed}")
     fact("values", "each model keeps its own" if to is None else f"copied into the model in {FRAMEWORK_NAMES[to]}")
-    in_order = sorted(sides, key=lambda own: list(FRAMEWORK_NAMES).index(own.framework))
+    torch, paddle = sorted(sides, key=lambda own: list(FRAMEWORK_NAMES).index(own.framework))
     mapping = request.mapping
-    if in_order[0] is not sides[0]:
+    if torch is not sides[0]:
         mapping = {second: first for first, second in mapping.items()}
     return compare_sides(
-        *in_order,
+        torch,
+        paddle,
         batches[0],
         to=to,
         mapping=mapping,

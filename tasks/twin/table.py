@@ -35,8 +35,17 @@ def print_verdict(verdict: Verdict) -> None:
         fact("float32", f"{mode} mode: largest difference {units:.3g} times the model's own rounding", 8)
     for text in verdict.warnings:
         console.print(f"[yellow]note:[/] {literal(text)}")
-    text = literal(verdict.sentence())
-    console.print(f"[green]{text}[/]" if verdict.same else f"[red]different[/]  {text}")
+    console.print(
+        f"[green]{literal(verdict.sentence())}[/]" if verdict.same else f"[red]different[/]  {_cause(verdict)}"
+    )
+
+
+def _cause(verdict: Verdict) -> str:
+    """Return the likely cause of the first difference, or the difference, in one line."""
+    finding = verdict.first
+    if finding is None:
+        return literal(verdict.sentence())
+    return literal((finding.cause.sentence if finding.cause is not None else "") or finding.sentence)
 
 
 def _print_first(verdict: Verdict) -> None:

@@ -109,7 +109,7 @@ def files(tmp_path, monkeypatch):
 
 def test_arguments_are_read():
     text = "a.py:M b.py:N --input ids=int[4,9]:50 --input float[2] --map a=b --optimizer adamw:1e-2,beta2=.9 --steps 3"
-    own = parse(text.split())
+    own = parse([*text.split()])
     assert own.inputs == ["ids=int[4,9]:50", "1=float[2]"] and own.mapping == {"a": "b"}
     assert own.optimization == Optimization("adamw", 1e-2, betas=(0.9, 0.9), steps=3)
     assert own.modes == ("evaluation", "training") and own.optimizers == ("", "")
