@@ -39,4 +39,7 @@ def build(case: Case, seed: int) -> Built:
     if case.conversion:
         conversion = CONVERSIONS[case.conversion]
         convert(*models, conversion.rename, conversion.change)
-    return Built(*models, parse_inputs(list(getattr(module, "INPUTS_OF", {}).get(names[0], module.INPUTS)), seed))
+    inputs = parse_inputs(list(getattr(module, "INPUTS_OF", {}).get(names[0], module.INPUTS)), seed)
+    if "lengths" in inputs:
+        inputs["lengths"] = inputs["lengths"][::-1].copy()  # from 1 to the longest: never sorted as packing wants it
+    return Built(*models, inputs)

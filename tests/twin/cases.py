@@ -41,17 +41,17 @@ class Case:
 
 
 FORWARD = (
-    Case("bilstm", "no_lengths", "inside", "lstm", setting="lengths"),
+    Case("bilstm", "no_lengths", "inside|between", "lstm", setting="lengths"),
     Case("bilstm", "no_mask", "between", "dropout"),
     Case("bilstm", "softmax_axis", "between", "dropout"),
-    Case("bilstm", "activation", "between", "score", setting="function"),
+    Case("bilstm", "activation", "between", "score"),
     Case("bilstm", "mode", "inside", "dropout", setting="scale_at"),
     Case("bilstm", "sorted", "between", "lstm", side="torch"),
     Case("textcnn", "padding", "inside", "convs.1", setting="padding"),
     Case("textcnn", "dilation", "inside", "convs.1", setting="dilation"),
     Case("textcnn", "stride", "inside", "convs.1", setting="stride"),
-    Case("textcnn", "activation", "between", "dropout", setting="function"),
-    Case("textcnn", "no_activation", "between", "dropout", setting="function"),
+    Case("textcnn", "activation", "between", "dropout"),
+    Case("textcnn", "no_activation", "between", "dropout"),
     Case("textcnn", "mean", "between", "dropout"),
     Case("textcnn", "concat", "between", "dropout"),
     Case("textcnn", "order", "order|between", "convs.0|convs.1|dropout"),
@@ -63,7 +63,7 @@ FORWARD = (
     Case("encdec", "mask", "between", "combine"),
     Case("encdec", "concat", "between", "combine"),
     Case("transformer", "epsilon", "inside", "layers.0.norm1", setting="epsilon"),
-    Case("transformer", "activation", "between", "layers.0.dropout", setting="function|activation"),
+    Case("transformer", "activation", "between", "layers.0.dropout"),
     Case(
         "transformer", "norm_first", "order|between", "layers.0.self_attn|layers.0.norm1|layers.0", setting="norm_first"
     ),
@@ -85,7 +85,7 @@ FORWARD = (
     Case("convnet", "slope", "inside", "act", setting="slope"),
     Case("convnet", "align_corners", "inside", "up", setting="align_corners"),
     Case("convnet", "count_padding", "inside", "average", setting="count_padding"),
-    Case("convnet", "no_activation", "between", "pool", setting="function"),
+    Case("convnet", "no_activation", "between", "pool"),
     Case("convnet", "channels_last", "between", "fc"),
     Case("lm", "epsilon", "inside", "norm", setting="epsilon"),
     Case("lm", "ignored", "inside", "loss", setting="ignored_label"),
@@ -101,7 +101,7 @@ FORWARD = (
     Case("mlp", "epsilon", "inside", "norm", setting="epsilon"),
     Case("mlp", "approximate", "inside", "act", setting="approximate"),
     Case("mlp", "axis", "inside", "softmax", setting="axis"),
-    Case("mlp", "order", "order|between", "first|second"),
+    Case("mlp", "order", "order", "first|second|side"),
     Case("mlp", "no_side", "between", "norm"),
     Case("mlp", "norm_last", "order|between", "norm|act"),
     Case("mlp", "no_residual", "between", "classes|values"),
@@ -109,19 +109,19 @@ FORWARD = (
     Case("mlp", "sigmoid", "between", ""),
     Case("mlp", "swapped", "between", ""),
     Case("mlp:TorchShared,PaddleShared", "twice", "between", "norm|layer"),
-    Case("mlp:TorchTwice,PaddleTwice", "root", "between", "group"),
+    Case("mlp:TorchTwice,PaddleTwice", "root", "between", "out"),
     Case("mlp:TorchTwice,PaddleTwice", "groups", "inside", "group", setting="groups"),
 )
 """Faults that the forward pass shows in evaluation mode, with the weights of one model copied into the other."""
 
 TRAINING = (
     Case("bilstm", "rate", "inside", "dropout", setting="rate", mode="training"),
-    Case("transformer", "attention_rate", "inside", "layers.0.self_attn", setting="dropout", mode="training"),
+    Case("transformer", "attention_rate", "inside", "layers.0.self_attn", setting="dropout|rate", mode="training"),
     Case("convnet", "momentum", "inside", "bn1", setting="momentum", mode="training"),
     Case("convnet", "global_statistics", "inside", "bn1", setting="running_statistics", mode="training"),
     Case("convnet", "evaluation", "inside", "bn2", mode="training"),
     Case("mlp", "rate", "inside", "dropout", setting="rate", mode="training"),
-    Case("mlp", "evaluation", "inside", "dropout", mode="training"),
+    Case("mlp", "evaluation", "inside|between", "dropout", mode="training"),
 )
 """Faults that training mode alone shows."""
 
@@ -129,11 +129,11 @@ GRADIENTS = (
     Case("textcnn", "padding_idx", "inside", "embed", 2, setting="padding_id"),
     Case("textcnn", "detach", "detached", "embed", 2, side="torch"),
     Case("textcnn", "frozen", "detached", "embed", 2, setting="trainable"),
-    Case("encdec", "detach", "detached", "encoder", 2, mode="training", side="torch"),
-    Case("lm", "detach", "detached|between", "lstm", 2, mode="training", side="torch"),
-    Case("crf", "frozen", "detached", "", 2, setting="trainable", mode="training"),
-    Case("crf", "detach", "detached|between", "", 2, mode="training"),
-    Case("mlp", "detach", "detached", "values", 2, side="torch"),
+    Case("encdec", "detach", "detached", "encoder", 2, side="torch"),
+    Case("lm", "detach", "detached", "lstm", 2, side="torch"),
+    Case("crf", "frozen", "detached", "", 2, setting="trainable"),
+    Case("crf", "detach", "detached|between", "emit", 2),
+    Case("mlp", "detach", "detached|between", "values|dropout", 2, side="torch"),
 )
 """Faults that the backward pass alone shows."""
 
@@ -141,7 +141,7 @@ PARAMETERS = (
     Case("bilstm", "one_direction", "parameters", "lstm", 0),
     Case("encdec", "extra_bias", "parameters", "combine", 0),
     Case("mlp", "no_bias", "parameters", "side", 0),
-    Case("lm", "not_tied", "parameters", "out", 0),
+    Case("lm", "not_tied", "parameters", "out", 0, setting="tied"),
     Case("bilstm", "", "parameters", "lstm", 0, conversion="gates"),
     Case("bilstm", "", "parameters", "lstm", 0, conversion="directions"),
     Case("encdec", "", "parameters", "encoder", 0, conversion="gru_gates"),

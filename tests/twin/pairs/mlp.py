@@ -142,8 +142,7 @@ class TorchTwice(tnn.Module):
 
     def forward(self, features, groups):
         x = features * torch.rsqrt(features.pow(2).mean(-1, keepdim=True) + 1e-6) * self.gain
-        y = self.group(x)
-        return self.out(y), y * groups[:, :1]
+        return self.out(x), self.group(x) * groups[:, :1]
 
 
 class PaddleTwice(pnn.Layer):
@@ -159,5 +158,5 @@ class PaddleTwice(pnn.Layer):
     def forward(self, features, groups):
         square = (features * features).mean(axis=-1, keepdim=True)
         root = paddle.sqrt(square) + 1e-6 if self.fault == "root" else paddle.sqrt(square + 1e-6)
-        y = self.group(features / root * self.gain)
-        return self.out(y), y * groups[:, :1]
+        x = features / root * self.gain
+        return self.out(x), self.group(x) * groups[:, :1]
