@@ -17,7 +17,7 @@ Loss = Callable[[Any, Any], Any]
 Functions = tuple[Callable | None, Callable | None]
 
 
-def compare(
+def compare(  # noqa: PLR0913
     torch_model: Any,
     paddle_model: Any,
     inputs: Mapping[str, Any],
@@ -33,8 +33,8 @@ def compare(
 ) -> Verdict:
     """Compare two models; the one of the framework `to` gets the values of the other first, and keeps them.
 
-    `inputs` are arrays by keyword of `forward`, or by position as `0`, `1`. `mapping` has names of parameters or modules
-    in Paddle by names in PyTorch. `loss` is a pair of functions (outputs, inputs) -> scalar, of PyTorch and of Paddle.
+    `inputs` are arrays by keyword of `forward`, or by position as `0`, `1`. `mapping` has names of parameters or
+    modules in Paddle by names in PyTorch. `loss` is a pair of functions (outputs, inputs) -> scalar, of PyTorch and of Paddle.
     `optimizer` is a name (`sgd`, `momentum`, `adam`, `adamw`), all its settings, or a pair of functions of the model
     that return an optimizer; without `steps` nothing is trained. With `to=None` each model keeps its own values.
     Errors of the models' code pass through. Raises UserError.

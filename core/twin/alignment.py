@@ -123,10 +123,13 @@ def _scores(first: list[Call], second: list[Call], modules: tuple, anchors: Anch
     """Return the score of every pair of calls; 0 for calls that do not answer to each other."""
     keys = [[_key(call) for call in calls] for calls in (first, second)]
     distinct = [list(dict.fromkeys(own)) for own in keys]
+    counts = [Counter(call.path for call in calls) for calls in (first, second)]
     table = np.zeros((len(distinct[0]), len(distinct[1])), np.float32)
     for row, one in enumerate(distinct[0]):
         for column, two in enumerate(distinct[1]):
-            table[row, column] = _score(one, two, modules, anchors)
+            if one[1][:1] == two[1][:1] or counts[0][one[0]] == counts[1][two[0]]:
+                # A layer that runs over parts of a sequence does not answer to one that runs over all of it.
+                table[row, column] = _score(one, two, modules, anchors)
     rows, columns = ([known.index(key) for key in own] for known, own in zip(distinct, keys, strict=True))
     return table[np.ix_(rows, columns)]
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from core.twin.arrays import difference
 from core.twin.kinds import FRAMEWORK_NAMES
-from core.twin.naming import labels
+from core.twin.naming import label, labels
 from core.twin.recording import Parameter, Recording
 from core.twin.settings import differing, in_words, link_of
 from core.twin.verdict import Cause
@@ -48,7 +48,7 @@ def compare_buffers(first: Recording, second: Recording, names: Sequence[tuple[s
             cause = _explained(first, second, own, other)
     if biased:
         found.notes.append(
-            f"running variance of {', '.join(f'`{own}`' for own in biased)}: PyTorch divides by n - 1, PaddlePaddle by n"
+            f"running variance of {', '.join(map(label, biased))}: PyTorch divides by n - 1, PaddlePaddle by n"
             " (docs/differences.md#batch_norm)"
         )
     return Changed(found.values, found.notes, sentence, cause)

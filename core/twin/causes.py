@@ -76,10 +76,15 @@ def inside(both: Both, one: Call, two: Call, limit: float) -> Cause:
             changes = "; ".join(in_words(key, tried[key], both.frameworks) for key in keys)
             sentence = f"{name}: {changes}; with {how} it agrees"
             return Cause(sentence, paths, "inside", keys[0], True, link_of(kind, keys[0]))
+    if modules[0].trainable_mode != modules[1].trainable_mode and mode == "training":
+        framework = both.frameworks[modules[0].trainable_mode]
+        text = f"it stays in evaluation mode in {FRAMEWORK_NAMES.get(framework, framework)} when the model is trained"
+        return Cause(f"{name}: {text}", paths, "inside", "mode")
     if (different := _values(both, one, two)) is not None:
         return Cause(f"{name}: {different}", paths, "parameters")
     if (argument := _arguments(both, one, two, kind)) is not None:
-        return Cause(f"{name}: {argument}", paths, "between", "lengths" if "lengths" in argument else "")
+        lengths = "lengths" in argument
+        return Cause(f"{name}: {argument}", paths, "inside" if lengths else "between", "lengths" if lengths else "")
     if ranked:
         changes = "; ".join(in_words(key, own, both.frameworks) for key, own in ranked.items())
         first = next(iter(ranked))
@@ -88,6 +93,23 @@ def inside(both: Both, one: Call, two: Call, limit: float) -> Cause:
     if kind != modules[1].kind:
         return Cause(f"{name}: {classes} compute different results", paths, "inside")
     return Cause(f"{name}: no setting that is known differs", paths, "inside")
+
+
+def container_cause(both: Both, one: Call, two: Call, place: str) -> Cause | None:
+    """Name a setting of the modules around two calls, such as the order of a Transformer's layer; None if all agree."""
+    modules = [{own.path: own for own in side.modules} for side in (both.first, both.second)]
+    here, there = one.path, two.path
+    while here and there:
+        here, there = here.rpartition(".")[0], there.rpartition(".")[0]
+        pair = modules[0].get(here), modules[1].get(there)
+        if pair[0] is None or pair[1] is None:
+            continue
+        settings = differing(pair[0], pair[1])
+        if settings:
+            changes = "; ".join(in_words(key, own, both.frameworks) for key, own in settings.items())
+            name = labels(dict(zip(both.frameworks, (here, there), strict=True)))
+            return Cause(f"{name}: {changes}", both.paths(one, two), place, next(iter(settings)))
+    return None
 
 
 def repairs(both: Both, one: Call, two: Call, settings: Mapping[str, Values], limit: float) -> str | None:

@@ -6,11 +6,9 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-import numpy as np
-
 from core.errors import UserError
 from core.twin.alignment import Pairs, align
-from core.twin.backward import compare_gradients
+from core.twin.backward import Backward, compare_gradients
 from core.twin.causes import Both
 from core.twin.contract import Optimization, Progress, Run, Side
 from core.twin.forward import LIMIT, Forward, compare_forward
@@ -21,6 +19,9 @@ from core.twin.recording import Arrays, Recording
 from core.twin.splitting import SplitSide, fused
 from core.twin.steps import compare_steps
 from core.twin.verdict import Finding, Pairing, Row, Verdict
+
+ROUNDED_GRADIENTS = 1e-7
+"""Largest difference of gradients, behind equal outputs, that constants in float32 explain."""
 
 
 @dataclass
@@ -33,6 +34,8 @@ class _Comparison:
     seed: int
     modes: Sequence[str]
     progress: Progress
+    limit: float = LIMIT
+    """Limit of training steps."""
     done: int = 0
     total: int = 1
     findings: list[Finding] = field(default_factory=list)
@@ -54,7 +57,7 @@ class _Comparison:
         self.done += 1
 
 
-def compare_sides(
+def compare_sides(  # noqa: PLR0913
     first: Side,
     second: Side,
     inputs: Arrays,
@@ -171,9 +174,8 @@ def _permuted(own: _Comparison, pairing: Pairing, mode: str, found: Forward) -> 
 
     A pairing is better if the outputs of the models agree, or if more calls agree before the first difference.
     """
-    best, score, tried = pairing, _score(found), 0
-    for other in permutations(pairing, *own.run(mode, backward=False)):
-        tried += 1
+    best, score = pairing, _score(found)
+    for tried, other in enumerate(permutations(pairing, *own.run(mode, backward=False)), start=1):
         own.progress(f"equal shapes: pairing {tried}", own.done, own.total)
         _copy(own, other)
         runs = own.run(mode, backward=False)
@@ -199,16 +201,36 @@ def _backward(
 ) -> None:
     """Add the findings of rungs 1 and 2 of one mode; gradients are compared if the outputs agree."""
     own.findings.append(found.finding)
+    own.limit = max(own.limit, found.limit)
     own.warnings += found.warnings
     own.settings |= {text: name for name, text in found.settings}
     if found.finding.cause is not None and found.finding.cause.setting:
         own.effective |= {text for name, text in found.settings if name == found.finding.cause.setting}
     rows = found.rows
     if found.finding.passed:
-        gradients = compare_gradients(*runs, pairing, pairs, found.limit)
+        gradients = _gradients(own, runs, pairing, pairs, found)
         own.findings.append(gradients.finding)
         rows = tuple(replace(row, gradients=value) for row, value in zip(rows, gradients.figures, strict=True))
     own.rows += rows
+
+
+def _gradients(
+    own: _Comparison, runs: tuple[Recording, Recording], pairing: Pairing, pairs: Pairs, found: Forward
+) -> Backward:
+    """Compare gradients of calls whose outputs agree; small differences are those of constants in float32."""
+    agreeing: Pairs = [
+        (one, two if row.outputs is not None and row.outputs <= found.limit else None)
+        for (one, two), row in zip(pairs, found.rows, strict=True)
+    ]
+    gradients = compare_gradients(*runs, pairing, agreeing, found.limit)
+    value = gradients.finding.value
+    if gradients.finding.passed or value is None or not found.limit < value <= ROUNDED_GRADIENTS:
+        return gradients
+    own.limit = ROUNDED_GRADIENTS
+    own.warnings.append(
+        f"{gradients.finding.sentence}: a backward pass has constants in float32 (docs/differences.md#float32_inside)"
+    )
+    return compare_gradients(*runs, pairing, agreeing, ROUNDED_GRADIENTS)
 
 
 def _train(
@@ -223,6 +245,6 @@ def _train(
     for side in own.sides:
         own.tell(f"{FRAMEWORK_NAMES[side.framework]}, {optimization.steps} training steps")
         steps.append(side.train(how, list(batches), optimization))
-    found = compare_steps(runs, (steps[0], steps[1]), pairing, optimization)
+    found = compare_steps(runs, (steps[0], steps[1]), pairing, optimization, own.limit)
     own.findings.append(found.finding)
     own.warnings += found.notes

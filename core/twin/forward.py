@@ -12,13 +12,13 @@ from dataclasses import dataclass
 
 from core.twin.alignment import Pairs, inverted
 from core.twin.buffers import compare_buffers
-from core.twin.causes import Both, inside, rounded_constant, warnings_of
+from core.twin.causes import Both, container_cause, inside, rounded_constant, warnings_of
 from core.twin.dropouts import dropout_cause
 from core.twin.guesses import between
 from core.twin.kinds import FRAMEWORK_NAMES
 from core.twin.naming import labels, pair_routes
 from core.twin.recording import Call
-from core.twin.sizes import figure, gap_of, input_figure
+from core.twin.sizes import figure, gap_of, input_figure, within_lengths
 from core.twin.verdict import Cause, Finding, Row
 
 LIMIT = 1e-9
@@ -98,7 +98,9 @@ def compare_forward(both: Both, pairs: Pairs, limit: float = LIMIT, buffers: Seq
 
 def _compared(both: Both, one: Call, two: Call) -> Compared:
     held = {own.module for own in both.first.parameters}
-    return Compared(one, two, input_figure(one.inputs, two.inputs), figure(one.outputs, two.outputs), one.path in held)
+    given = one.lengths if one.lengths is not None else two.lengths
+    inputs = [within_lengths(call.inputs, given) for call in (one, two)]
+    return Compared(one, two, input_figure(*inputs), figure(one.outputs, two.outputs), one.path in held)
 
 
 def _outputs(both: Both) -> tuple[list[float], list[str]]:
@@ -173,30 +175,35 @@ def _explained(
         if own.inputs is None or own.inputs <= limit:
             sentence = f"{name}: inputs agree, outputs differ by {own.outputs:.1e}"
             cause = inside(both, own.one, own.two, limit)
-            return sentence, cause if cause.repaired else dropout_cause(both) or cause
+            return sentence, cause if cause.repaired or cause.setting else dropout_cause(both) or cause
         sentence = f"{name}: inputs differ by {own.inputs:.1e}, all earlier outputs agree"
         turned = inverted(pairs)
         if turned is not None and any(call in (own.one, own.two) for pair in turned for call in pair):
-            return sentence, _order(both, turned)
+            return sentence, container_cause(both, own.one, own.two, "order") or _order(both, turned, own)
     else:
         own = None
         worst = max(finals, key=lambda value: value if value == value else float("inf"))
         sentence = f"the outputs of the models differ by {worst:.1e}, those of all layers agree"
-    cause = dropout_cause(both) or between(
-        both,
-        (last.one, last.two) if last is not None else None,
-        (own.one, own.two) if own is not None else None,
-        [(pair.one, pair.two) for pair in before],
-        limit,
+    named = container_cause(both, own.one, own.two, "between") if own is not None else None
+    cause = (
+        named
+        or dropout_cause(both)
+        or between(
+            both,
+            (last.one, last.two) if last is not None else None,
+            (own.one, own.two) if own is not None else None,
+            [(pair.one, pair.two) for pair in before],
+            limit,
+        )
     )
     return sentence, cause
 
 
-def _order(both: Both, turned: tuple[tuple[Call, Call], tuple[Call, Call]]) -> Cause:
+def _order(both: Both, turned: tuple[tuple[Call, Call], tuple[Call, Call]], event: Compared) -> Cause:
     (one, two), (later, other) = turned
     here, there = labels(both.paths(one, two)), labels(both.paths(later, other))
     sentence = f"{here} runs before {there} in {_name(both, 0)}, and after it in {_name(both, 1)}"
-    return Cause(sentence, both.paths(later, other), "order")
+    return Cause(sentence, both.paths(event.one, event.two), "order")
 
 
 def _rows(both: Both, pairs: Pairs, found: list[Compared]) -> tuple[Row, ...]:

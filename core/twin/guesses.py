@@ -180,7 +180,7 @@ def _relation(
         for text, found in unary(own):
             gap = gap_of(found, other)
             if gap is not None and gap.value <= limit and gap.axes is None:
-                return f"{text} in {name} only", "activation"
+                return f"{text} in {name} only", "function"
     for sign, at in ((1.0, 0), (-1.0, 1)):
         rest = sign * (one - two)
         for own in sources[at]:

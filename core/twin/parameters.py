@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 from core.twin.kinds import FRAMEWORK_NAMES
 from core.twin.naming import labels
 from core.twin.recording import Recording
 from core.twin.values import EQUAL, judge_values
 from core.twin.verdict import Cause, Finding, Pairing
+
+
+@dataclass(frozen=True)
+class _Tie:
+    """Parameters that are one in one model and two in the other."""
+
+    sentence: str
+    cause: Cause
+    conflict: bool
+    """Whether the two have different values."""
 
 
 def judge_parameters(
@@ -26,7 +38,11 @@ def judge_parameters(
         pairing = replace(pairing, how={**pairing.how, **judged.how})
         sentence, cause, value = judged.sentence, judged.cause, judged.value
     if (tie := _tie(first, second, pairing)) is not None:
-        sentence, cause = tie
+        # With equal values, only training takes apart what is one parameter in the other model.
+        if tie.conflict:
+            sentence, cause = tie.sentence, tie.cause
+        else:
+            notes.append(tie.sentence)
     reported = False
     for side in (first, second):
         missing, unused = _missing(side, pairing)
@@ -74,7 +90,7 @@ def _unmatched(first: Recording, second: Recording, side: Recording, missing: li
     return sentence, Cause(words, paths, "parameters")
 
 
-def _tie(first: Recording, second: Recording, pairing: Pairing) -> tuple[str, Cause] | None:
+def _tie(first: Recording, second: Recording, pairing: Pairing) -> _Tie | None:
     """Return parameters that are tied in one model and apart in the other."""
     sides = (first, second)
     roots = [{own.name: own.tied_to or own.name for own in side.parameters} for side in sides]
@@ -89,5 +105,7 @@ def _tie(first: Recording, second: Recording, pairing: Pairing) -> tuple[str, Ca
             paths = {side.framework: side.parameter(name).module for side, name in zip(sides, pair, strict=True)}
             sentence = f"`{before[0]}` and `{pair[at]}` are one parameter in {tied}, two in {free}"
             words = f"tie `{before[1]}` and `{pair[1 - at]}` in {free}, or part them in {tied}"
-            return sentence, Cause(words, paths, "parameters", "tied")
+            apart = [sides[1 - at].parameter(name).values for name in (before[1], pair[1 - at])]
+            conflict = not np.array_equal(*apart)
+            return _Tie(sentence, Cause(words, paths, "parameters", "tied"), conflict)
     return None

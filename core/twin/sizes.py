@@ -47,6 +47,21 @@ def input_figure(one: Arrays, two: Arrays) -> float | None:
     return float("inf") if all(plain) else None
 
 
+def within_lengths(arrays: Arrays, lengths: np.ndarray | None) -> Arrays:
+    """Return the inputs of a recurrent layer with zeros past the end of each sequence.
+
+    Packed inputs of PyTorch have zeros there, padded ones what the layer ignores.
+    """
+    if lengths is None or not arrays:
+        return arrays
+    route, own = next(iter(arrays.items()))
+    batch = next((axis for axis in (0, 1) if own.ndim == 3 and own.shape[axis] == len(lengths)), None)
+    if batch is None:
+        return arrays
+    inside = np.arange(own.shape[1 - batch])[None] < lengths[:, None]
+    return {**arrays, route: own * (inside if batch == 0 else inside.T)[..., None]}
+
+
 def is_mask(array: np.ndarray) -> bool:
     """Return whether an array is a mask: true or false, or with minus infinity or very low numbers."""
     if array.dtype == bool:
