@@ -36,7 +36,7 @@ def main(argv: list[str]) -> int:
 
 
 def _run(request: Request, files: UserFiles) -> int:
-    models = [load(where, files) for where in request.models]
+    models = [load(where, files, request.seed) for where in request.models]
     if request.weights:
         load_weights(models[0], request.weights)
     if request.convert:

@@ -201,7 +201,7 @@ def _parser() -> Parser:
         default=[],
         help="argument of forward: int[4,9]:50, float[4,9], mask[4,9], lengths[4]:9, x.npy",
     )
-    inputs.add_argument("--seed", metavar="N", type=int, default=0, help="seed of inputs and dropout masks [0]")
+    inputs.add_argument("--seed", metavar="N", type=int, default=0, help="seed of inputs, dropout, new models [0]")
     weights = parser.add_argument_group("weights")
     weights.add_argument("--weights", metavar="FILE", help="state dict that the first model loads")
     weights.add_argument("--to", metavar="F", help="model that gets the other's weights: paddle, torch, none [second]")

@@ -7,7 +7,8 @@ import importlib.util
 import inspect
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,20 +49,44 @@ class Loaded:
         return module.TwinSide(self.model, self.name, loss, optimizer)
 
 
-def load(where: str, files: UserFiles) -> Loaded:
-    """Return the model of an argument; exceptions of the user's code pass through. Raises UserError."""
+def load(where: str, files: UserFiles, seed: int) -> Loaded:
+    """Return the model of an argument; exceptions of the user's code pass through. Raises UserError.
+
+    The frameworks' random numbers are seeded meanwhile, so that a model has the same starting values in every run.
+    """
     if is_recording(where):
         session = read_session(where)
         fact("recorded", f"{where}: {session.name} in {FRAMEWORK_NAMES[session.recordings[0].framework]}")
         return Loaded(where, session.recordings[0].framework, session=session)
-    made = attribute(where, files, f"{where}: expected FILE:CLASS, such as {EXAMPLE}")
-    built = made() if inspect.isclass(made) or (callable(made) and framework_of(made) is None) else made
+    _import_frameworks(where)
+    with _seeded(seed):
+        made = attribute(where, files, f"{where}: expected FILE:CLASS, such as {EXAMPLE}")
+        built = made() if inspect.isclass(made) or (callable(made) and framework_of(made) is None) else made
     framework = framework_of(built)
     if framework is None:
         expected = " or ".join(FRAMEWORK_NAMES.values())
         raise UserError(f"{where}: got {type(built).__name__}, expected a module of {expected}")
     fact("model", f"{where}: {type(built).__name__} in {FRAMEWORK_NAMES[framework]}")
     return Loaded(where, framework, model=built)
+
+
+def _import_frameworks(where: str) -> None:
+    """Import the frameworks that a file imports, with a message, before the file does."""
+    file = Path(where.rpartition(":")[0])
+    if file.is_file():
+        for name in sorted(set(IMPORTS.findall(file.read_text(encoding="utf-8", errors="replace")))):
+            if name in backends.NAMES:
+                load_backend(name)
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Seed the random numbers of all imported frameworks, and restore their states afterwards."""
+    with ExitStack() as stack:
+        for name in backends.NAMES:
+            if f"backends.{name}" in sys.modules:
+                stack.enter_context(importlib.import_module(f"backends.{name}.twin.casting").seeded(seed))
+        yield
 
 
 def attribute(where: str, files: UserFiles, otherwise: str) -> Any:
@@ -72,9 +97,6 @@ def attribute(where: str, files: UserFiles, otherwise: str) -> Any:
     if file.endswith(".py") or Path(file).is_file():
         if not Path(file).is_file():
             raise UserError(f"{file}: no such file: check the path")
-        for framework in set(IMPORTS.findall(Path(file).read_text(encoding="utf-8", errors="replace"))):
-            if framework in backends.NAMES:
-                load_backend(framework)  # with a message, and before the user's file imports the framework
         found = files.load(Path(file))
     elif all(part.isidentifier() for part in file.split(".")):
         if importlib.util.find_spec(file.partition(".")[0]) is None:

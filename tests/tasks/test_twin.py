@@ -158,9 +158,19 @@ def test_wrong_arguments_are_one_line(argv, says, files):
 def test_models_are_classes_functions_and_instances(files):
     own = UserFiles()
     for name in ("Model", "ready"):
-        loaded = models.load(f"own_torch.py:{name}", own)
+        loaded = models.load(f"own_torch.py:{name}", own, 0)
         assert loaded.framework == "torch" and type(loaded.model).__name__ == "Model"
     assert models.function("own_torch.py:loss", own, "--loss") is own.load(files / "own_torch.py").loss
+
+
+@needs_both
+@pytest.mark.parametrize("framework", ["torch", "paddle"])
+def test_new_models_depend_on_the_seed(framework, files):
+    def weights(seed: int) -> np.ndarray:
+        model = models.load(f"own_{framework}.py:Model", UserFiles(), seed).model
+        return np.concatenate([array.ravel() for array in models.state_of(model).values()])
+
+    assert np.array_equal(weights(1), weights(1)) and not np.array_equal(weights(1), weights(2))
 
 
 @pytest.mark.skipif("torch" not in INSTALLED, reason="needs torch")
@@ -176,7 +186,7 @@ def test_models_are_classes_functions_and_instances(files):
 )
 def test_what_is_no_model_is_one_line(where, says, files):
     with pytest.raises(UserError, match=says) as error:
-        models.load(where, UserFiles())
+        models.load(where, UserFiles(), 0)
     assert "\n" not in str(error.value)
 
 
