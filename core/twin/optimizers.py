@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
+from core.errors import UserError
 from core.twin.contract import Optimization
 
 MOST_ENTRIES = 256
@@ -127,3 +129,25 @@ def recognize(
 
 def _plain(formula: Formula) -> Formula:
     return replace(formula, optimizer="adam") if formula.optimizer == "adamw" and not formula.weight_decay else formula
+
+
+def scheduled_rates(optimization: Optimization) -> list[float]:
+    """Return the learning rate of every step. Raises UserError for an unknown schedule."""
+    own = optimization
+    shares = [step / own.steps for step in range(own.steps)]
+    if own.schedule == "constant":
+        return [own.rate] * own.steps
+    if own.schedule == "linear":
+        return [own.rate * (1 - share) for share in shares]
+    if own.schedule == "cosine":
+        return [own.rate * 0.5 * (1 + math.cos(math.pi * share)) for share in shares]
+    raise UserError(f"schedule {own.schedule}: expected constant, linear or cosine")
+
+
+def float32_coefficients(optimization: Optimization) -> Optimization:
+    """Return the same with momentum and weight decay as float32 numbers, to which Paddle rounds them in float64 too.
+
+    See docs/differences.md#momentum_rounding.
+    """
+    momentum, decay = float(np.float32(optimization.momentum)), float(np.float32(optimization.weight_decay))
+    return replace(optimization, momentum=momentum, weight_decay=decay)
