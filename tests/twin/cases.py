@@ -15,7 +15,7 @@ class Case:
     place: str = ""
     """Expected `Cause.place`; several that are right alike are separated by `|`."""
     path: str = ""
-    """Expected path of the module, in either model; for a place between two modules that of the later one."""
+    """Expected path of the module, in either model; between two modules that of the later one, `*` for any."""
     rung: int = 1
     setting: str = ""
     """Expected `Cause.setting`; several that are right alike are separated by `|`."""
@@ -133,6 +133,7 @@ GRADIENTS = (
     Case("lm", "detach", "detached", "lstm", 2, side="torch"),
     Case("crf", "frozen", "detached", "", 2, setting="trainable"),
     Case("crf", "detach", "detached|between", "emit", 2),
+    Case("lm", "not_tied", "parameters", "out", 2, setting="tied"),
     Case("mlp", "detach", "detached|between", "values|dropout", 2, side="torch"),
 )
 """Faults that the backward pass alone shows."""
@@ -141,7 +142,6 @@ PARAMETERS = (
     Case("bilstm", "one_direction", "parameters", "lstm", 0),
     Case("encdec", "extra_bias", "parameters", "combine", 0),
     Case("mlp", "no_bias", "parameters", "side", 0),
-    Case("lm", "not_tied", "parameters", "out", 0, setting="tied"),
     Case("bilstm", "", "parameters", "lstm", 0, conversion="gates"),
     Case("bilstm", "", "parameters", "lstm", 0, conversion="directions"),
     Case("encdec", "", "parameters", "encoder", 0, conversion="gru_gates"),
@@ -157,11 +157,11 @@ PARAMETERS = (
 """Parameters without a partner, and conversions of weights that a user got wrong."""
 
 STEPS = (
-    Case("mlp", "", "optimizer", "", 3, "epsilon", "training", steps=3, optimizer="epsilon"),
-    Case("mlp", "", "optimizer", "", 3, "weight_decay", "training", steps=3, optimizer="decay"),
-    Case("mlp", "", "optimizer", "", 3, "clip_norm", "training", steps=3, optimizer="clip"),
-    Case("mlp", "", "optimizer", "", 3, "rate", "training", steps=3, optimizer="schedule"),
-    Case("textcnn", "", "optimizer", "", 3, "momentum", "training", steps=3, optimizer="momentum"),
+    Case("mlp", "", "optimizer", "*", 3, "epsilon", "training", steps=3, optimizer="epsilon"),
+    Case("mlp", "", "optimizer", "*", 3, "weight_decay", "training", steps=3, optimizer="decay"),
+    Case("mlp", "", "optimizer", "*", 3, "clip_norm", "training", steps=3, optimizer="clip"),
+    Case("mlp", "", "optimizer", "*", 3, "schedule", "training", steps=3, optimizer="schedule"),
+    Case("textcnn", "", "optimizer", "*", 3, "momentum", "training", steps=3, optimizer="momentum"),
 )
 """Faults that training steps alone show."""
 
