@@ -166,6 +166,8 @@ def _convolution(original: Any, kind: str, read: Mapping[str, Any], changed: Map
     base = base_class(original)
     assert base is not None
     options = {name: read[name] for name in ("stride", "padding", "dilation", "groups")}
+    if read.get("padding_mode", "zeros") != "zeros" and len(set(read["padding"])) == 1:
+        options["padding"] = read["padding"][0]  # Paddle pads in other modes by one number only
     options |= {"bias_attr": None if read["bias"] else False, "data_format": original._data_format}
     name = "output_padding" if kind == kinds.CONV_TRANSPOSED else "padding_mode"
     options |= {name: read[name]}

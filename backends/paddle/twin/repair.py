@@ -30,7 +30,7 @@ def repeat(  # noqa: PLR0913
     """Call the layer at `path` alone with recorded `inputs` and changed `settings`; return its outputs by route.
 
     None if a setting cannot be changed, or if the layer draws dropout masks: these depend on all earlier calls. The
-    layer itself stays as it is. Errors of the framework, as for settings that do not fit, give None.
+    layer itself stays as it is.
     """
     original = side.find(path)
     with ExitStack() as stack:
@@ -46,7 +46,9 @@ def repeat(  # noqa: PLR0913
             args, kwargs = arguments_of(module, _fitting(module, inputs), how.dtype, lengths)
             outputs = module(*args, **kwargs)
         except (RuntimeError, ValueError, IndexError):
-            # The other model's settings need not fit this layer, as a kernel that is longer than the input.
+            if not settings:
+                raise
+            # The other model's settings need not fit this layer, as a dilation that is wider than the input.
             return None
         return {route: own.array(own.tensor) for route, own in outputs_of(module, outputs, lengths).items()}
 
