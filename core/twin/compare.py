@@ -16,6 +16,7 @@ from core.twin.kinds import FRAMEWORK_NAMES, MODES
 from core.twin.parameters import judge_parameters
 from core.twin.placing import permutations, place
 from core.twin.recording import Arrays, Recording
+from core.twin.rounding import compare_rounding
 from core.twin.splitting import SplitSide, fused
 from core.twin.steps import compare_steps
 from core.twin.verdict import Finding, Pairing, Row, Verdict
@@ -106,9 +107,7 @@ def compare_sides(  # noqa: PLR0913
     passed = all(finding.passed for finding in own.findings)
     if optimization is not None and passed:
         _train(own, runs.get("training", runs[modes[-1]]), pairing, optimization, batches or [inputs])
-    rounding: dict[str, float] = {}
-    if dtype == "float32":
-        rounding = _rounding(own, runs, pairing, passed)
+    rounding = _rounding(own, runs, passes) if dtype == "float32" and passed else {}
     for recordings in runs.values():
         for side in recordings:
             name = FRAMEWORK_NAMES[side.framework]
@@ -218,10 +217,7 @@ def _gradients(
     own: _Comparison, runs: tuple[Recording, Recording], pairing: Pairing, pairs: Pairs, found: Forward
 ) -> Backward:
     """Compare gradients of calls whose outputs agree; small differences are those of constants in float32."""
-    agreeing: Pairs = [
-        (one, two if row.outputs is not None and row.outputs <= found.limit else None)
-        for (one, two), row in zip(pairs, found.rows, strict=True)
-    ]
+    agreeing = _agreeing(pairs, found)
     gradients = compare_gradients(*runs, pairing, agreeing, found.limit)
     value = gradients.finding.value
     if gradients.finding.passed or value is None or not found.limit < value <= ROUNDED_GRADIENTS:
@@ -231,6 +227,31 @@ def _gradients(
         f"{gradients.finding.sentence}: a backward pass has constants in float32 (docs/differences.md#float32_inside)"
     )
     return compare_gradients(*runs, pairing, agreeing, ROUNDED_GRADIENTS)
+
+
+def _agreeing(pairs: Pairs, found: Forward) -> Pairs:
+    """Return pairs without the second call where outputs differ, though those of the models agree."""
+    return [
+        (one, two if row.outputs is not None and row.outputs <= found.limit else None)
+        for (one, two), row in zip(pairs, found.rows, strict=True)
+    ]
+
+
+def _rounding(
+    own: _Comparison,
+    runs: Mapping[str, tuple[Recording, Recording]],
+    passes: Mapping[str, tuple[Pairs, Forward]],
+) -> dict[str, float]:
+    """Judge a float32 run in every mode; return the largest differences in units of the models' own rounding."""
+    units: dict[str, float] = {}
+    for mode, exact in runs.items():
+        rounded = own.run(mode, "float32", backward=False)
+        found = compare_rounding(exact, rounded, _agreeing(*passes[mode]))
+        own.findings.append(found.finding)
+        own.warnings += found.notes
+        if found.finding.value is not None:
+            units[mode] = found.finding.value
+    return units
 
 
 def _train(

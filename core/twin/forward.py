@@ -80,7 +80,7 @@ def compare_forward(both: Both, pairs: Pairs, limit: float = LIMIT, buffers: Seq
         moved = next((own for own in found if own.differs(limit)), None)
         if moved is not None:
             warnings.append(
-                f"{labels(both.paths(moved.one, moved.two))}: outputs differ by {moved.outputs:.1e},"
+                f"{labels(both.paths(moved.one, moved.two))}: outputs {_differ(moved.outputs)},"
                 " those of the models agree"
             )
     changed = compare_buffers(both.first, both.second, buffers, max(limit, LIMIT))
@@ -119,6 +119,12 @@ def _outputs(both: Both) -> tuple[list[float], list[str]]:
     for at, outputs in enumerate((one, two)):
         words += [f"output {_route(own)} is in {_name(both, at)} only" for own in outputs if own not in used[at]]
     return found, words
+
+
+def _differ(value: float | None) -> str:
+    if value is None or not value < float("inf"):
+        return "differ in shape or have a NaN"
+    return f"differ by {value:.1e}"
 
 
 def _route(route: str) -> str:
@@ -173,17 +179,17 @@ def _explained(
         own = found[event]
         name = labels(both.paths(own.one, own.two))
         if own.inputs is None or own.inputs <= limit:
-            sentence = f"{name}: inputs agree, outputs differ by {own.outputs:.1e}"
+            sentence = f"{name}: inputs agree, outputs {_differ(own.outputs)}"
             cause = inside(both, own.one, own.two, limit)
             return sentence, cause if cause.repaired or cause.setting else dropout_cause(both) or cause
-        sentence = f"{name}: inputs differ by {own.inputs:.1e}, all earlier outputs agree"
+        sentence = f"{name}: inputs {_differ(own.inputs)}, all earlier outputs agree"
         turned = inverted(pairs)
         if turned is not None and any(call in (own.one, own.two) for pair in turned for call in pair):
             return sentence, container_cause(both, own.one, own.two, "order") or _order(both, turned, own)
     else:
         own = None
-        worst = max(finals, key=lambda value: value if value == value else float("inf"))
-        sentence = f"the outputs of the models differ by {worst:.1e}, those of all layers agree"
+        worst = max(finals)
+        sentence = f"the outputs of the models {_differ(worst)}, those of all layers agree"
     named = container_cause(both, own.one, own.two, "between") if own is not None else None
     cause = (
         named

@@ -23,14 +23,14 @@ def role_of(role: str) -> str:
 
 
 def shared_tail(one: str, two: str) -> int:
-    """Return how many components two paths share at their ends, 0 if these are numbers alone."""
+    """Return how many components two paths share at their ends; 0 if they end in a number, which places no layer."""
     parts = [[_plain(own) for own in path.split(".")] for path in (one, two)]
     count = 0
     for here, there in zip(reversed(parts[0]), reversed(parts[1]), strict=False):
         if here != there:
             break
         count += 1
-    return count if any(not own.isdigit() for own in parts[0][len(parts[0]) - count :]) else 0
+    return 0 if parts[0][-1].isdigit() else count
 
 
 def last_name(path: str) -> str:

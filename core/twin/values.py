@@ -109,10 +109,10 @@ def _orders(array: np.ndarray, gates: str | None) -> Iterator[tuple[str, str, np
             yield text, "gates", np.concatenate([blocks[at] for at in order])
     rows = array.shape[0]
     for shift in (1, -1):
-        yield f"rows are shifted by {shift}", "permutation", np.roll(array, shift, 0)
-    yield "rows are reversed", "permutation", array[::-1]
+        yield f"rows are shifted by {shift}", "", np.roll(array, shift, 0)
+    yield "rows are reversed", "", array[::-1]
     for heads in range(2, rows // 3 + 1) if rows % 3 == 0 else ():
         if (rows // 3) % heads == 0:
             parts = array.reshape(3, heads, rows // 3 // heads, *array.shape[1:])
             text = f"q, k and v of each of {heads} heads together"
-            yield text, "permutation", parts.swapaxes(0, 1).reshape(array.shape)
+            yield text, "", parts.swapaxes(0, 1).reshape(array.shape)
