@@ -40,14 +40,6 @@ def print_verdict(verdict: Verdict) -> None:
     )
 
 
-def _cause(verdict: Verdict) -> str:
-    """Return the likely cause of the first difference, or the difference, in one line."""
-    finding = verdict.first
-    if finding is None:
-        return literal(verdict.sentence())
-    return literal((finding.cause.sentence if finding.cause is not None else "") or finding.sentence)
-
-
 def _print_first(verdict: Verdict) -> None:
     finding = verdict.first
     if finding is None:

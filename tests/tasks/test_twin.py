@@ -67,11 +67,21 @@ class Model(nn.Layer):
 class Wrong(Model):
     epsilon = 1e-3
 
+"""
+FUNCTIONS = """
 def loss(outputs, inputs):
-    return (outputs ** 2).mean()
+    return (outputs * inputs["scale"]).sum()
 
-def optimizer(model):
-    return paddle.optimizer.SGD(0.1, parameters=model.parameters())
+def other(outputs, inputs):
+    return (outputs * inputs["scale"]).mean()
+
+def sgd_torch(model):
+    import torch
+    return torch.optim.SGD(model.parameters(), lr=0.1)
+
+def sgd_paddle(model):
+    import paddle
+    return paddle.optimizer.SGD(0.2, parameters=model.parameters())
 """
 CONVERT = """
 def convert(arrays):
@@ -99,7 +109,7 @@ def call(*argv: object) -> Done:
 def files(tmp_path, monkeypatch):
     """Both models and a conversion in the working folder."""
     monkeypatch.chdir(tmp_path)
-    for name, text in (("own_torch", TORCH), ("own_paddle", PADDLE), ("own_convert", CONVERT)):
+    for name, text in (("own_torch", TORCH), ("own_paddle", PADDLE), ("own_convert", CONVERT), ("own", FUNCTIONS)):
         (tmp_path / f"{name}.py").write_text(text)
     return tmp_path
 
@@ -245,6 +255,21 @@ def test_difference_is_named_with_its_cause(files):
     page = read(files / "twin.html")
     stands_alone(page)
     assert "First difference" in page.text and "Certificate" not in page.text
+
+
+@needs_both
+@pytest.mark.parametrize(
+    ("argv", "says"),
+    [
+        (("--loss", "own.py:loss"), None),
+        (("--loss", "own.py:loss,other"), "gradient"),
+        (("--loss", "own.py:loss", "--optimizer", "own.py:sgd_torch,sgd_paddle", "--steps", 2), "rate is 0.1"),
+    ],
+)
+def test_losses_and_optimizers_of_the_user_are_used(argv, says, files):
+    done = call("own_torch.py:Model", "own_paddle.py:Model", *INPUTS, "--mode", "training", *argv)
+    assert done.code == (says is not None), done.out + done.err
+    assert says is None or says in done.out.partition("calls of layers")[0], done.out
 
 
 @needs_both
