@@ -64,7 +64,7 @@ def backward(side: Any, batch: Arrays, how: Run) -> float:
     if not loss.requires_grad:
         raise UserError(f"{side.name}: the loss depends on no trained parameter: use another loss, or train no steps")
     loss.backward()
-    return float(loss)
+    return float(loss.detach())
 
 
 def native(trained: list[Any], optimization: Optimization) -> Any:
