@@ -35,9 +35,8 @@ def print_verdict(verdict: Verdict) -> None:
         fact("float32", f"{mode} mode: largest difference {units:.3g} times the model's own rounding", 8)
     for text in verdict.warnings:
         console.print(f"[yellow]note:[/] {literal(text)}")
-    console.print(
-        f"[green]{literal(verdict.sentence())}[/]" if verdict.same else f"[red]different[/]  {_cause(verdict)}"
-    )
+    text = literal(verdict.sentence())
+    console.print(f"[green]{text}[/]" if verdict.same else f"[red]different[/]  {text}")
 
 
 def _print_first(verdict: Verdict) -> None:
