@@ -12,6 +12,7 @@ from core.twin.backward_guesses import (
     EXACT,
     Pairs,
     Passes,
+    linear_cause,
     name_of,
     padding_cause,
     path_cause,
@@ -147,9 +148,10 @@ def _explain_outputs(event: Event, number: int, both: Passes) -> tuple[str, Caus
         sentence = f"the loss depends on the output of {name} in {name_of(having)}, but not in {name_of(without)}"
         if _frozen(without, paths) and not _frozen(having, paths):
             return sentence, Cause(f"{name} is frozen in {name_of(without)} only", paths, "detached", "trainable")
-        return sentence, Cause(f"detached between {name} and {end} in {name_of(without)}", paths, "detached")
+        where = f"two calls of {name}" if name == end else f"{name} and {end}"
+        return sentence, Cause(f"detached between {where} in {name_of(without)}", paths, "detached")
     sentence = f"the gradient of the output of {name} differs by {event.value:.1e}, those of later layers agree"
-    if cause := path_cause(event.gap, number, both, paths):
+    if cause := path_cause(event.gap, number, both, paths) or linear_cause(event.gap, number, both, paths):
         return sentence, cause
     if len(users) == 1:
         consumer = both.paths(users[0])

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from core.twin.gradients import Gap
-from core.twin.kinds import ALLOWED, EMBEDDING, FRAMEWORK_NAMES, GRADIENT_ONLY, TRAINING_ONLY
+from core.twin.kinds import ALLOWED, EMBEDDING, FRAMEWORK_NAMES, GRADIENT_ONLY, LINEAR, TRAINING_ONLY
 from core.twin.naming import label, labels
 from core.twin.recording import Call, Module, Recording
 from core.twin.verdict import Cause, Pairing
@@ -62,6 +62,27 @@ def path_cause(gap: Gap, number: int, both: Passes, paths: dict[str, str]) -> Ca
                         around = label(call.path) if call is not None else ""
                         sentence = f"the path around {around} is detached in {name_of(without)}"
                         return Cause(sentence, paths, "detached")
+    return None
+
+
+def linear_cause(gap: Gap, number: int, both: Passes, paths: dict[str, str]) -> Cause | None:
+    """Find a linear layer that gets a detached input in one model: the other gets its gradient times its weight."""
+    rest = gap.one - gap.two
+    size = np.abs(rest).max(initial=0.0)
+    for side, without in ((0, both.second), (1, both.first)):
+        recording = (both.first, both.second)[side]
+        weights = {own.module: own.values for own in recording.parameters if own.role == "weight"}
+        for pair in both.calls[number + 1 :]:
+            call = pair[side]
+            if call is None or recording.module(call.path).kind != LINEAR or call.path not in weights:
+                continue
+            for gradient in call.gradients.values():
+                passed_on = gradient @ weights[call.path].astype(gradient.dtype)
+                if passed_on.shape != rest.shape or not passed_on.any():
+                    continue
+                if np.abs(rest - (1 - 2 * side) * passed_on).max() <= EXACT * size:
+                    sentence = f"the input of {label(call.path)} is detached in {name_of(without)}"
+                    return Cause(sentence, paths, "detached")
     return None
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from core.errors import UserError
 from core.twin.contract import Optimization
 
-MOST_ENTRIES = 256
+MOST_ENTRIES = 64
 """Entries of a parameter that the formulas are tried on."""
 EXACT = 1e-6
 """Largest error of a formula, relative to the largest update. Paddle keeps some coefficients in float32."""
@@ -34,10 +34,11 @@ class Formula:
     weight_decay: float = 0.0
 
     def without(self, other: Formula) -> str:
-        """Return the settings that `other` has otherwise, in words; the names of both if these differ."""
+        """Return the optimizer in words, with the settings that `other` has otherwise if it is the same one."""
         if self.optimizer != other.optimizer:
             return self.optimizer
-        return ", ".join(f"{name} {_text(getattr(self, name))}" for name in self.differing(other))
+        words = [f"{name} {_text(getattr(self, name))}" for name in self.differing(other)]
+        return f"{self.optimizer} with {' and '.join(words)}"
 
     def differing(self, other: Formula) -> list[str]:
         """Return the names of all settings that differ."""
@@ -58,12 +59,12 @@ def formula_of(optimization: Optimization) -> Formula:
 
 def follow(
     formula: Formula, start: np.ndarray, gradients: Sequence[np.ndarray], rates: Sequence[float]
-) -> list[np.ndarray]:
-    """Return the values after each step from `start`, given the gradients and rates of all steps.
+) -> Iterator[np.ndarray]:
+    """Yield the values after each step from `start`, given the gradients and rates of all steps.
 
     Sources: Kingma and Ba 2015 (Adam), Loshchilov and Hutter 2019 (AdamW), Sutskever et al. 2013 (momentum).
     """
-    value, found = start.astype(np.float64), []
+    value = start.astype(np.float64)
     first, second = np.zeros_like(value), np.zeros_like(value)
     for step, (gradient, rate) in enumerate(zip(gradients, rates, strict=True), start=1):
         if formula.optimizer == "adamw":
@@ -81,8 +82,7 @@ def follow(
             value = value - rate * (ahead if formula.optimizer == "nesterov" else first)
         else:
             value = value - rate * gradient
-        found.append(value)
-    return found
+        yield value
 
 
 def candidates(told: Formula) -> Iterator[Formula]:
@@ -118,11 +118,14 @@ def recognize(
     scale = max(float(np.abs(ends[-1] - start).max(initial=0.0)), 1e-300)
     best: tuple[float, Formula] | None = None
     for formula in candidates(told):
-        error = 0.0
-        followed = follow(formula, start, slopes, rates)
-        error = max(float(np.abs(a - b).max(initial=0.0)) for a, b in zip(followed, ends, strict=True)) / scale
         # A later candidate has to be clearly better: with small effects several fit.
-        if error <= EXACT and (best is None or error < 1e-2 * best[0]):
+        least = EXACT if best is None else 1e-2 * best[0]
+        error = 0.0
+        for one, two in zip(follow(formula, start, slopes, rates), ends, strict=True):
+            error = max(error, float(np.abs(one - two).max(initial=0.0)) / scale)
+            if not error <= least:
+                break
+        else:
             best = (error, _plain(formula))
     return None if best is None else best[1]
 

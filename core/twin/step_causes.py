@@ -134,7 +134,7 @@ def _update_cause(parting: Parting, training: Training, paths: dict[str, str]) -
     one, two = (_formula(parting.name, training, side) for side in (0, 1))
     if one is not None and two is not None and one != two:
         sentence = (
-            f"the steps are those of {one.without(two)} in {name_of(first)}, {two.without(one)} in {name_of(second)}"
+            f"the updates are those of {one.without(two)} in {name_of(first)}, {two.without(one)} in {name_of(second)}"
         )
         return Cause(sentence, paths, "optimizer", one.differing(two)[0])
     moved = training.movements(parting.name, (training.steps[0][parting.step - 1], training.steps[1][parting.step - 1]))

@@ -174,6 +174,14 @@ def test_a_detached_skip_connection_is_found_by_the_gradient_that_it_passes_on(f
     assert cause.place == "detached" and cause.sentence == "the path around `tanh` is detached in PaddlePaddle"
 
 
+def test_a_detached_input_of_a_linear_layer_is_found_by_its_weight(first, rng):
+    weight = first.parameter("last.weight").values
+    passed_on = first.calls[3].gradients[""] @ weight
+    second = with_output(twin(first, rng), {"first": first.calls[1].gradients[""] + passed_on})
+    cause = compare(first, second).finding.cause
+    assert cause.place == "detached" and cause.sentence == "the input of `last` is detached in PyTorch"
+
+
 def test_a_constant_factor_is_named(first, rng):
     second = replace(twin(first, rng), gradients={**first.gradients, "last.weight": 4 * first.gradients["last.weight"]})
     assert "4 times as large in PaddlePaddle" in compare(first, second).finding.cause.sentence

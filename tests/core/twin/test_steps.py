@@ -59,11 +59,13 @@ class Models:
         told = np.broadcast_to(rates, STEPS)
         gradients = [{name: factor * own * noise[n] for name, own in g.items()} for n, g in enumerate(self.gradients)]
         values = {
-            name: follow(
-                formulas.get(name, PLAIN) if isinstance(formulas, dict) else formulas,
-                self.starts[name],
-                [g[name] for g in gradients],
-                told.tolist(),
+            name: list(
+                follow(
+                    formulas.get(name, PLAIN) if isinstance(formulas, dict) else formulas,
+                    self.starts[name],
+                    [g[name] for g in gradients],
+                    told.tolist(),
+                )
             )
             for name in SHAPES
         }
@@ -100,7 +102,11 @@ def test_equal_steps_pass(models):
 @pytest.mark.parametrize(
     ("other", "setting", "words"),
     [
-        (replace(PLAIN, epsilon=1e-6), "epsilon", "epsilon 1e-08 in PyTorch, epsilon 1e-06 in PaddlePaddle"),
+        (
+            replace(PLAIN, epsilon=1e-6),
+            "epsilon",
+            "adam with epsilon 1e-08 in PyTorch, adam with epsilon 1e-06 in PaddlePaddle",
+        ),
         (replace(PLAIN, betas=(0.9, 0.98)), "betas", "betas (0.9, 0.98) in PaddlePaddle"),
         (replace(PLAIN, optimizer="adamw", weight_decay=0.01), "optimizer", "adamw in PaddlePaddle"),
         (replace(PLAIN, weight_decay=0.01), "weight_decay", "weight_decay 0.01 in PaddlePaddle"),
@@ -123,7 +129,7 @@ def test_every_formula_is_recognized_from_another_guess(models):
     ]
     gradients = [own["first.weight"] for own in models.gradients]
     for formula in formulas:
-        values = follow(formula, models.starts["first.weight"], gradients, [0.01] * STEPS)
+        values = list(follow(formula, models.starts["first.weight"], gradients, [0.01] * STEPS))
         found = recognize(PLAIN, models.starts["first.weight"], values, gradients, [0.01] * STEPS)
         assert found == formula
 
