@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from backends.paddle.framework import paddle
+from backends.paddle.twin.parameters import assign, exact_values, rescale_directions
 
 NARROW = ("float32", "float16", "bfloat16", "uint16")
 CASTING = (
@@ -30,7 +31,11 @@ FOLDER = str(Path(paddle.__file__).parent)
 
 @contextmanager
 def casted(model: paddle.nn.Layer, dtype: str) -> Iterator[None]:
-    """Cast a model's floating-point arrays to `dtype`; restore arrays, gradients, modes and attributes afterwards."""
+    """Cast a model's floating-point arrays to `dtype`; restore arrays, gradients, modes and attributes afterwards.
+
+    In float64, written values are the exact ones, directions of weight normalization have the size of the weight (on
+    which training depends), and epsilons are rounded as in Paddle.
+    """
     modules = model.sublayers(include_self=True)
     attributes = [(own, attributes_of(own), own.training) for own in modules]
     kept = [(own, _shared(own), own.grad) for own in held_tensors(model)]
@@ -40,9 +45,15 @@ def casted(model: paddle.nn.Layer, dtype: str) -> Iterator[None]:
         # `Layer.to` raises for recurrent layers: docs/differences.md#recurrent_to
         for own, _, _ in kept:
             if own.is_floating_point():
+                exact = exact_values(own) if dtype == "float64" else None
                 own.clear_gradient(False)
                 _point(own, own.detach().astype(dtype) if own.dtype != getattr(paddle, dtype) else own.detach().clone())
-        with wide_casts(dtype):
+                if exact is not None:
+                    assign(own, exact)
+        with wide_casts(dtype), ExitStack() as stack:
+            if dtype == "float64":
+                rescale_directions(model)
+                round_epsilons(model, stack)
             yield
     finally:
         paddle.set_default_dtype(default)

@@ -15,6 +15,8 @@ from core.twin import kinds
 from core.twin.recording import Parameter
 from core.twin.weight_norm import norm_except, normalized
 
+EXACT = "exact_float64_values"
+"""Attribute of a tensor with the values that were written, before its own precision rounded them."""
 PROJECTIONS = ("q", "k", "v")
 STATISTICS = ("running_mean", "running_var")
 CELL_NAMES = {"weight_ho": "weight_hr"}
@@ -230,12 +232,22 @@ def put(slot: Slot, array: np.ndarray) -> None:
         assign(magnitude, norm_except(array, axis).reshape(tuple(magnitude.shape)))
         return
     if slot.part is not None:
-        whole = as_array(slot.tensor)
+        exact = exact_values(slot.tensor)
+        whole = as_array(slot.tensor).astype(array.dtype) if exact is None else exact.copy()
         whole[slot.part] = array
         array = whole
     assign(slot.tensor, array)
 
 
+def exact_values(tensor: Any) -> np.ndarray | None:
+    """Return the float64 values that were written into a tensor, None if none were or it has changed since."""
+    exact, rounded = getattr(tensor, EXACT, (None, None))
+    return exact if exact is not None and np.array_equal(as_array(tensor), rounded) else None
+
+
 def assign(tensor: Any, array: np.ndarray) -> None:
-    """Write an array into a tensor of any dtype."""
+    """Write an array into a tensor of any dtype, and keep its float64 values."""
     tensor.set_value(paddle.to_tensor(np.ascontiguousarray(array)).astype(tensor.dtype))
+    kept = tensor.dtype != paddle.float64 and isinstance(tensor, paddle.base.framework.EagerParamBase)
+    if array.dtype == np.float64 and kept:
+        setattr(tensor, EXACT, (np.array(array), as_array(tensor)))

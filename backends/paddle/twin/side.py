@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from backends.paddle.framework import paddle
-from backends.paddle.twin import casting, parameters, record
+from backends.paddle.twin import casting, parameters, record, repair, steps
 from backends.paddle.twin.calls import Entry, floating, outputs_of, tensor_of
 from backends.paddle.twin.dropout import shared_masks, without_inner_dropout
 from backends.paddle.twin.modules import describe_modules, walk, weight_norms
@@ -41,8 +41,6 @@ class TwinSide:
         self.name = name or type(model).__name__
         self.loss = loss
         self.optimizer = optimizer
-        self.exact: dict[str, np.ndarray] = {}
-        """Written float64 values that the model's own precision has rounded, for runs in float64."""
 
     def describe(self) -> tuple[tuple[Module, ...], tuple[Parameter, ...]]:
         """Return modules and parameters."""
@@ -51,9 +49,6 @@ class TwinSide:
     def write(self, values: Mapping[str, np.ndarray]) -> None:
         """Write parameters and buffers by neutral name, in the neutral layout. Raises UserError for other shapes."""
         parameters.write(self.model, values)
-        kept = parameters.values(self.model)
-        self.exact |= {name: array for name, array in values.items() if array.dtype == np.float64}
-        self.exact = {name: array for name, array in self.exact.items() if not np.array_equal(array, kept[name])}
 
     def run(self, how: Run) -> Recording:
         """Run the model once, forward and backward. Errors of the user's code pass through."""
@@ -106,12 +101,8 @@ class TwinSide:
         )
 
     def ready(self, how: Run, notes: list[str]) -> ExitStack:
-        """Set mode and exact values of a model that is cast, and return what restores the framework's settings."""
+        """Set the mode of the model, and return what restores the framework's settings."""
         stack = ExitStack()
-        if how.dtype == "float64":
-            parameters.write(self.model, self.exact)
-            parameters.rescale_directions(self.model)
-            casting.round_epsilons(self.model, stack)
         stack.enter_context(paddle.set_grad_enabled(True))
         self.model.train() if how.mode == "training" else self.model.eval()
         paths = {id(own): path or "the model" for path, own in walk(self.model).items()}
@@ -175,12 +166,8 @@ class TwinSide:
         self, path: str, inputs: Arrays, settings: Mapping[str, Setting], how: Run, lengths: np.ndarray | None = None
     ) -> Arrays | None:
         """Call the leaf at `path` alone with recorded `inputs` and changed `settings`; return its outputs."""
-        from backends.paddle.twin import repair
-
         return repair.repeat(self, path, inputs, settings, how, lengths)
 
     def train(self, how: Run, batches: list[Arrays], optimization: Optimization) -> list[Step]:
         """Train on the `batches` in turn and return all steps; afterwards the model has its former values."""
-        from backends.paddle.twin import steps
-
         return steps.train(self, how, batches, optimization)

@@ -11,6 +11,7 @@ import numpy as np
 
 from backends.torch.framework import torch
 from backends.torch.twin.modules import kind_of
+from backends.torch.twin.parameters import assign, exact_values, rescale_directions
 from core.twin import kinds
 
 NORMS = (kinds.LAYER_NORM, kinds.BATCH_NORM, kinds.GROUP_NORM, kinds.INSTANCE_NORM)
@@ -19,7 +20,11 @@ NARROW = (torch.float32, torch.float16, torch.bfloat16)
 
 @contextmanager
 def casted(model: torch.nn.Module, dtype: str) -> Iterator[None]:
-    """Cast a model's floating-point arrays to `dtype`; restore arrays, gradients, modes and attributes afterwards."""
+    """Cast a model's floating-point arrays to `dtype`; restore arrays, gradients, modes and attributes afterwards.
+
+    In float64, written values are the exact ones, directions of weight normalization have the size of the weight (on
+    which training depends), and epsilons are rounded as in Paddle.
+    """
     modules = list(model.modules())
     attributes = [(own, attributes_of(own), dict(own._buffers), own.training) for own in modules]
     kept = [(own, _shared(own), own.grad) for own in held_tensors(model)]
@@ -29,12 +34,18 @@ def casted(model: torch.nn.Module, dtype: str) -> Iterator[None]:
     try:
         for own, values, _ in kept:
             own.grad = None
+            exact = exact_values(own) if dtype == "float64" else None
             _point(own, values.to(wanted, copy=True) if values.is_floating_point() else values.clone())
+            if exact is not None:
+                assign(own, exact)
         for own, before, _, _ in attributes:
             for name, value in before.items():
                 if isinstance(value, torch.Tensor) and value.is_floating_point() and name not in own._parameters:
                     vars(own)[name] = value.detach().to(wanted, copy=True)
-        with wide_casts(dtype):
+        with wide_casts(dtype), ExitStack() as stack:
+            if dtype == "float64":
+                rescale_directions(model)
+                round_epsilons(model, stack)
             yield
     finally:
         torch.set_default_dtype(default)

@@ -15,6 +15,8 @@ from core.twin import kinds
 from core.twin.recording import Parameter
 from core.twin.weight_norm import norm_except, normalized
 
+EXACT = "exact_float64_values"
+"""Attribute of a tensor with the values that were written, before its own precision rounded them."""
 PROJECTIONS = ("q", "k", "v")
 STATISTICS = ("running_mean", "running_var")
 
@@ -200,10 +202,23 @@ def put(slot: Slot, array: np.ndarray) -> None:
         assign(direction, array)
         assign(magnitude, norm_except(array, axis).reshape(tuple(magnitude.shape)))
         return
-    assign(slot.tensor if slot.part is None else slot.tensor.detach()[slot.part], array)
+    if slot.part is not None:
+        exact = exact_values(slot.tensor)
+        whole = as_array(slot.tensor).astype(array.dtype) if exact is None else exact.copy()
+        whole[slot.part] = array
+        array = whole
+    assign(slot.tensor, array)
+
+
+def exact_values(tensor: Any) -> np.ndarray | None:
+    """Return the float64 values that were written into a tensor, None if none were or it has changed since."""
+    exact, rounded = getattr(tensor, EXACT, (None, None))
+    return exact if exact is not None and np.array_equal(as_array(tensor), rounded) else None
 
 
 def assign(tensor: Any, array: np.ndarray) -> None:
-    """Write an array into a tensor of any dtype."""
+    """Write an array into a tensor of any dtype, and keep its float64 values."""
     with torch.no_grad():
         tensor.copy_(torch.from_numpy(np.array(array)))
+    if array.dtype == np.float64 and tensor.dtype != torch.float64:
+        setattr(tensor, EXACT, (np.array(array), as_array(tensor)))
