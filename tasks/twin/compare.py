@@ -88,19 +88,22 @@ def compare(models: Sequence[Loaded], sides: Sequence[Side], request: Request, p
     mapping = request.mapping
     if torch is not sides[0]:
         mapping = {second: first for first, second in mapping.items()}
-    return compare_sides(
-        torch,
-        paddle,
-        batches[0],
-        to=to,
-        mapping=mapping,
-        modes=request.modes,
-        dtype=request.dtype,
-        seed=request.seed,
-        optimization=request.optimization,
-        batches=batches,
-        progress=progress,
-    )
+    try:
+        return compare_sides(
+            torch,
+            paddle,
+            batches[0],
+            to=to,
+            mapping=mapping,
+            modes=request.modes,
+            dtype=request.dtype,
+            seed=request.seed,
+            optimization=request.optimization,
+            batches=batches,
+            progress=progress,
+        )
+    except UserError as error:  # core names its argument, not the option
+        raise UserError(str(error).replace("mapping:", "--map:", 1)) from None
 
 
 def describe(inputs: Arrays) -> str:

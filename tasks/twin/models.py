@@ -173,6 +173,6 @@ def check_call(loaded: Loaded, inputs: Mapping[str, Any]) -> None:
     except TypeError as error:
         got = ", ".join(inputs) or "nothing"
         raise UserError(
-            f"{loaded.name}: forward{signature} does not fit the inputs {got} ({error}): name them as forward does,"
-            f" with --input"
+            f"{loaded.name}: forward{signature} does not fit the inputs {got} ({error}): name them as forward does, or"
+            f" give --input without names, by position"
         ) from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import re
 
 import numpy as np
 import pytest
@@ -17,8 +18,9 @@ from tasks.cli.user_files import UserFiles
 from tasks.twin import models
 from tasks.twin.arguments import parse
 from tasks.twin.compare import finite
-from tests.conftest import INSTALLED, Done, check_refused, needs_both, run_main
+from tests.conftest import INSTALLED, ROOT, Done, check_refused, needs_both, run_main
 from tests.core.report.pages import read, stands_alone
+from tests.markdown import blocks, shown_output
 from tests.verdicts import rows, verdict
 
 TORCH = """
@@ -219,6 +221,7 @@ def test_errors_of_the_users_code_have_their_own_traceback(files):
             ("own_torch.py:Model", "own_paddle.py:Model", *INPUTS, "--convert", "own_convert.py:unfinished"),
             "dictionary",
         ),
+        (("own_torch.py:Model", "own_paddle.py:Model", *INPUTS, "--map", "fc=out"), "--map: no parameter or module fc"),
         (("own_torch.py:Model", "own_paddle.py:Model", *INPUTS, "--weights", "none.pt"), "none.pt: cannot be read"),
     ],
 )
@@ -336,6 +339,23 @@ def test_options_that_contradict_a_recording_are_refused(argv, says, files):
 
 
 # What is shown
+
+
+@needs_both
+def test_the_page_shows_the_output_of_its_first_example(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = (ROOT / "docs" / "twin.md").read_text(encoding="utf-8")
+    torch_file, paddle_file = [block for block in blocks(text) if "class Tagger" in block]
+    (tmp_path / "mine_torch.py").write_text(torch_file)
+    (tmp_path / "mine_paddle.py").write_text(paddle_file)
+    done = call("mine_torch.py:Tagger", "mine_paddle.py:Tagger", "--input", "ids=int[4,9]:50")
+
+    def words(line: str) -> str:  # figures depend on versions and machines
+        return " ".join(re.sub(r"\d\.\de[-+]\d+", "N", line).split())
+
+    output = [words(line) for line in done.out.splitlines()]
+    shown = [words(line) for line in shown_output(text, "tasks.twin")]
+    assert len(shown) > 20 and not [line for line in shown if line not in output], done.out
 
 
 def test_long_tables_show_both_ends_and_the_first_difference(monkeypatch):
