@@ -50,10 +50,20 @@ class Optimization:
 class Side(Protocol):
     """A model of one framework. It is changed by `write` and `train` alone; `run` restores modes and buffers."""
 
-    framework: str
-    version: str
-    name: str
-    """As the user named it: `mine_torch.py:Model`."""
+    @property
+    def framework(self) -> str:
+        """Return `torch` or `paddle`."""
+        ...
+
+    @property
+    def version(self) -> str:
+        """Return the version of the framework."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """Return the model's name as the user gave it: `mine_torch.py:Model`."""
+        ...
 
     def __init__(
         self,
