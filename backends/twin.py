@@ -34,7 +34,7 @@ def compare(  # noqa: PLR0913
     """Compare two models; the one of the framework `to` gets the values of the other first, and keeps them.
 
     `inputs` are arrays by keyword of `forward`, or by position as `0`, `1`. `mapping` has names of parameters or
-    modules in Paddle by names in PyTorch. `loss` is a pair of functions (outputs, inputs) -> scalar, of PyTorch and of Paddle.
+    modules in Paddle by names in PyTorch. `loss` is a pair of functions (outputs, inputs) -> scalar, PyTorch's first.
     `optimizer` is a name (`sgd`, `momentum`, `adam`, `adamw`), all its settings, or a pair of functions of the model
     that return an optimizer; without `steps` nothing is trained. With `to=None` each model keeps its own values.
     Errors of the models' code pass through. Raises UserError.

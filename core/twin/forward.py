@@ -169,7 +169,7 @@ def _counts(found: list[Compared], at: int, limit: float) -> bool:
     return later is None or not later.agrees(limit)
 
 
-def _explained(
+def _explained(  # noqa: PLR0913
     both: Both, found: list[Compared], event: int, pairs: Pairs, finals: list[float], limit: float
 ) -> tuple[str, Cause]:
     """Return the first difference in words, and its cause."""

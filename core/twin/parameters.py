@@ -106,6 +106,6 @@ def _tie(first: Recording, second: Recording, pairing: Pairing) -> _Tie | None:
             sentence = f"`{before[0]}` and `{pair[at]}` are one parameter in {tied}, two in {free}"
             words = f"tie `{before[1]}` and `{pair[1 - at]}` in {free}, or part them in {tied}"
             apart = [sides[1 - at].parameter(name).values for name in (before[1], pair[1 - at])]
-            conflict = not np.array_equal(*apart)
+            conflict = not np.array_equal(apart[0], apart[1])
             return _Tie(sentence, Cause(words, paths, "parameters", "tied"), conflict)
     return None

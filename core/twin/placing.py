@@ -162,8 +162,8 @@ def _match(first: list[Unit], second: list[Unit], found: _Matches) -> list[str]:
     scores = {(one.path, two.path): shared_tail(one.path, two.path) for one in first for two in second}
     rest = [list(first), list(second)]
     for one in first:
-        two = _only_best(rest[1], lambda own: scores[one.path, own.path])  # noqa: B023
-        if two is not None and _only_best(rest[0], lambda own: scores[own.path, two.path]) is one:  # noqa: B023
+        two = _only_best(rest[1], {own.path: scores[one.path, own.path] for own in rest[1]})
+        if two is not None and _only_best(rest[0], {own.path: scores[own.path, two.path] for own in rest[0]}) is one:
             found.pair(one, two, "name")
             rest[0].remove(one)
             rest[1].remove(two)
@@ -175,12 +175,11 @@ def _match(first: list[Unit], second: list[Unit], found: _Matches) -> list[str]:
     return by_order + _in_order(list(rest[0]), list(rest[1]), rest, found)
 
 
-def _only_best(units: list[Unit], score) -> Unit | None:
-    """Return the unit with the highest score, None if it is 0 or two have it."""
-    ranked = sorted(units, key=score, reverse=True)
-    if not ranked or not score(ranked[0]) or (len(ranked) > 1 and score(ranked[0]) == score(ranked[1])):
-        return None
-    return ranked[0]
+def _only_best(units: list[Unit], scores: Mapping[str, int]) -> Unit | None:
+    """Return the unit with the highest score by path, None if it is 0 or two have it."""
+    best = max(scores.values(), default=0)
+    found = [own for own in units if scores[own.path] == best]
+    return found[0] if best and len(found) == 1 else None
 
 
 def _in_order(first: list[Unit], second: list[Unit], rest: list[list[Unit]], found: _Matches) -> list[str]:

@@ -67,6 +67,8 @@ def judge_values(first: Recording, second: Recording, pairing: Pairing) -> Judge
 def _gap(one: np.ndarray, two: np.ndarray) -> float:
     if one.shape != two.shape:
         return float("inf")
+    if np.array_equal(one, two):
+        return 0.0
     one, two = one.astype(np.float64), two.astype(np.float64)
     size = max(float(np.abs(one).max(initial=0.0)), float(np.abs(two).max(initial=0.0)), 1e-12)
     gap = float(np.abs(one - two).max(initial=0.0)) / size
