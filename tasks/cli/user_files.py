@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import sys
 import traceback
@@ -33,7 +34,7 @@ class UserFiles:
         if whole in self._modules:
             return self._modules[whole]
         self._paths.add(whole)
-        name = f"{MODULE}_{len(self._paths)}" if len(self._paths) > 1 else MODULE
+        name = f"{MODULE}_{len(self._modules) + 1}" if self._modules else MODULE
         spec = importlib.util.spec_from_file_location(name, path)
         if spec is None or spec.loader is None:
             raise UserError(f"{path}: expected a Python file (.py)")
@@ -52,6 +53,11 @@ class UserFiles:
                 self._neighbors[new] = whole.parent
         self._modules[whole] = module
         return module
+
+    def load_module(self, name: str, path: Path) -> ModuleType:
+        """Import a module by its name; exceptions of its code pass through. `path` is its file."""
+        self._paths.add(path.resolve())
+        return importlib.import_module(name)
 
     def trace(self, error: BaseException) -> str:
         """Return the traceback of an exception from the first line of these files on, "" if none is in it."""

@@ -58,9 +58,10 @@ def load(where: str, files: UserFiles, seed: int) -> Loaded:
         session = read_session(where)
         fact("recorded", f"{where}: {session.name} in {FRAMEWORK_NAMES[session.recordings[0].framework]}")
         return Loaded(where, session.recordings[0].framework, session=session)
-    _import_frameworks(where)
+    otherwise = f"{where}: expected FILE:CLASS, such as {EXAMPLE}"
+    _import_frameworks(_locate(where.rpartition(":")[0], otherwise))
     with _seeded(seed):
-        made = attribute(where, files, f"{where}: expected FILE:CLASS, such as {EXAMPLE}")
+        made = attribute(where, files, otherwise)
         built = made() if inspect.isclass(made) or (callable(made) and framework_of(made) is None) else made
     framework = framework_of(built)
     if framework is None:
@@ -70,13 +71,30 @@ def load(where: str, files: UserFiles, seed: int) -> Loaded:
     return Loaded(where, framework, model=built)
 
 
-def _import_frameworks(where: str) -> None:
+def _locate(file: str, otherwise: str) -> Path:
+    """Return the file of `FILE` or of a module's name. Raises UserError, with the text `otherwise` if it is neither."""
+    if file.endswith(".py") or Path(file).is_file():
+        if not Path(file).is_file():
+            raise UserError(f"{file}: no such file: check the path")
+        return Path(file)
+    if not all(part.isidentifier() for part in file.split(".")):
+        raise UserError(otherwise)
+    try:
+        spec = importlib.util.find_spec(file)
+    except ModuleNotFoundError as error:
+        if not file.startswith(error.name or file):  # an import in the user's package fails
+            raise
+        spec = None
+    if spec is None or not spec.has_location or spec.origin is None:
+        raise UserError(f"no module {file}: give FILE:NAME, or start where it can be imported")
+    return Path(spec.origin)
+
+
+def _import_frameworks(file: Path) -> None:
     """Import the frameworks that a file imports, with a message, before the file does."""
-    file = Path(where.rpartition(":")[0])
-    if file.is_file():
-        for name in sorted(set(IMPORTS.findall(file.read_text(encoding="utf-8", errors="replace")))):
-            if name in backends.NAMES:
-                load_backend(name)
+    for name in sorted(set(IMPORTS.findall(file.read_text(encoding="utf-8", errors="replace")))):
+        if name in backends.NAMES:
+            load_backend(name)
 
 
 @contextmanager
@@ -94,16 +112,8 @@ def attribute(where: str, files: UserFiles, otherwise: str) -> Any:
     file, colon, name = where.rpartition(":")
     if not colon or not file or not name:
         raise UserError(otherwise)
-    if file.endswith(".py") or Path(file).is_file():
-        if not Path(file).is_file():
-            raise UserError(f"{file}: no such file: check the path")
-        found = files.load(Path(file))
-    elif all(part.isidentifier() for part in file.split(".")):
-        if importlib.util.find_spec(file.partition(".")[0]) is None:
-            raise UserError(f"{where}: no module {file}: give FILE:NAME, or start where it can be imported")
-        found = importlib.import_module(file)
-    else:
-        raise UserError(otherwise)
+    path = _locate(file, otherwise)
+    found = files.load(path) if Path(file).is_file() else files.load_module(file, path)
     for part in name.split("."):
         if not hasattr(found, part):
             raise UserError(f"{where}: no class, function or model {name} in {file}: check the name")

@@ -175,6 +175,22 @@ def test_models_are_classes_functions_and_instances(files):
     assert models.function("own_torch.py:loss", own, "--loss") is own.load(files / "own_torch.py").loss
 
 
+@pytest.mark.skipif("torch" not in INSTALLED, reason="needs torch")
+def test_models_of_a_package_are_found_by_the_name_of_the_module(files, monkeypatch):
+    monkeypatch.syspath_prepend(str(files))
+    (files / "package_of_mine").mkdir()
+    (files / "package_of_mine" / "__init__.py").write_text("")
+    (files / "package_of_mine" / "parts.py").write_text(TORCH)
+    (files / "package_of_mine" / "model.py").write_text(
+        "from .parts import Model, Failing as Base\nimport nothing_here"
+    )
+    own = UserFiles()
+    assert models.load("package_of_mine.parts:Model", own, 0).framework == "torch"
+    with pytest.raises(ModuleNotFoundError) as error:
+        models.load("package_of_mine.model:Model", own, 0)
+    assert "model.py" in own.trace(error.value)
+
+
 @needs_both
 @pytest.mark.parametrize("framework", ["torch", "paddle"])
 def test_new_models_depend_on_the_seed(framework, files):
@@ -194,6 +210,8 @@ def test_new_models_depend_on_the_seed(framework, files):
         ("own_torch.py:Nothing", "no class, function or model Nothing"),
         ("own_torch.py:number", "got int"),
         ("no_module_of_mine.sub:Model", "no module"),
+        ("json.sub:Model", "no module"),
+        ("own torch:Model", "expected FILE:CLASS"),
     ],
 )
 def test_what_is_no_model_is_one_line(where, says, files):
