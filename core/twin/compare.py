@@ -183,10 +183,12 @@ def _buffers(runs: tuple[Recording, Recording], pairing: Pairing) -> list[tuple[
 def _permuted(own: _Comparison, pairing: Pairing, mode: str, found: Forward) -> tuple[Pairing, bool]:
     """Try other pairings of equal signatures; return the best by the forward pass, and whether it is another one.
 
-    A pairing is better if the outputs of the models agree, or if more calls agree before the first difference.
+    A pairing is better if the outputs of the models agree, or if more inputs and outputs agree before the first difference.
     """
     best, score = pairing, _score(found)
-    for tried, other in enumerate(permutations(pairing, *own.run(mode, backward=False)), start=1):
+    described = own.run(mode, backward=False)
+    promising = [other for other in permutations(pairing, *described) if _promising(other, pairing, described[0], found)]
+    for tried, other in enumerate(promising, start=1):
         own.progress(f"equal shapes: pairing {tried}", own.done, own.total)
         _copy(own, other)
         runs = own.run(mode, backward=False)
@@ -201,6 +203,18 @@ def _permuted(own: _Comparison, pairing: Pairing, mode: str, found: Forward) -> 
         moved = [name for name, how in best.how.items() if how == "permutation"]
         own.warnings.append(f"equal shapes matched in another order than they run, by the forward pass: {moved}")
     return best, best is not pairing
+
+
+def _promising(other: Pairing, pairing: Pairing, first: Recording, found: Forward) -> bool:
+    """Return whether another pairing may be better: it moves the first layer that differs, and none that agrees."""
+    name = first.framework
+    held = {own.name: own.module for own in first.parameters}
+    moved = {held[own] for own, partner in other.names.items() if pairing.names[own] != partner}
+    agreeing = [row for row in found.rows if row.outputs is not None and row.outputs <= found.limit]
+    differing = next((row for row in found.rows if row.outputs is not None and row.outputs > found.limit), None)
+    if moved & {row.paths[name] for row in agreeing if row.inputs is not None and row.inputs <= found.limit}:
+        return False
+    return differing is None or differing.paths[name] not in held.values() or differing.paths[name] in moved
 
 
 def _score(found: Forward) -> tuple[bool, int]:

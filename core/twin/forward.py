@@ -42,6 +42,10 @@ class Compared:
         """Return whether the outputs differ."""
         return self.outputs is not None and not self.outputs <= limit
 
+    def starts_inside(self, limit: float) -> bool:
+        """Return whether the inputs are equal, or there is none to compare."""
+        return self.inputs is None or self.inputs <= limit
+
     def agrees(self, limit: float) -> bool:
         """Return whether inputs and outputs are equal."""
         return all(own is not None and own <= limit for own in (self.inputs, self.outputs))
@@ -58,7 +62,7 @@ class Forward:
     settings: tuple[tuple[str, str], ...]
     """Settings that differ without an effect on any output: names, and words."""
     agreeing: int
-    """Number of pairs of calls before the first difference, all of them if there is none."""
+    """Number of inputs and outputs of calls before the first difference, all of them if there is none."""
     limit: float
     """Limit for what comes later: wider behind layers whose constants Paddle rounds."""
 
@@ -91,7 +95,9 @@ def compare_forward(both: Both, pairs: Pairs, limit: float = LIMIT, buffers: Seq
     passed = not sentence
     compared = sum(1 for own in found if own.outputs is not None) + len(finals) + len(changed.values)
     finding = Finding(1, both.first.mode, max(values, default=None), limit, passed, compared, sentence, cause)
-    agreeing = len(found) if event is None else (event if event >= 0 else len(found))
+    agreeing = 2 * len(found)
+    if event is not None and event >= 0:
+        agreeing = 2 * event + found[event].starts_inside(limit)
     silent = [warning for own in found if not own.differs(limit) for warning in warnings_of(both, own.one, own.two)]
     return Forward(finding, _rows(both, pairs, found), tuple(warnings), tuple(silent), agreeing, limit)
 
@@ -178,7 +184,7 @@ def _explained(  # noqa: PLR0913
     if event >= 0:
         own = found[event]
         name = labels(both.paths(own.one, own.two))
-        if own.inputs is None or own.inputs <= limit:
+        if own.starts_inside(limit):
             sentence = f"{name}: inputs agree, outputs {_differ(own.outputs)}"
             cause = inside(both, own.one, own.two, limit)
             return sentence, cause if cause.repaired or cause.setting else dropout_cause(both) or cause
