@@ -65,7 +65,11 @@ class Slot:
 def as_array(tensor: Any) -> np.ndarray:
     """Return a copy of a tensor as an array."""
     if tensor.is_selected_rows():
-        raise UserError(f"{tensor.name}: sparse gradients cannot be compared: set sparse=False of the embedding")
+        found = tensor.get_selected_rows()
+        values = np.array(found.get_tensor())
+        dense = np.zeros((found.height(), *values.shape[1:]), values.dtype)
+        np.add.at(dense, found.rows(), values)
+        return dense
     own = tensor.detach()
     return np.array((own.astype("float32") if own.dtype in (paddle.bfloat16, paddle.float16) else own).numpy())
 

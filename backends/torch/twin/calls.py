@@ -73,7 +73,9 @@ def packed_lengths(value: Any) -> np.ndarray | None:
 def inputs_of(module: torch.nn.Module, args: tuple, kwargs: Mapping[str, Any]) -> tuple[dict[str, Entry], Any]:
     """Return the tensors of a call's arguments by route, and the lengths [B] of sequences."""
     kind, settings = kind_of(module)
-    given = routes.arguments(type(module).forward.__get__(module), args, kwargs)
+    given = {str(at): own for at, own in enumerate(args)} | dict(kwargs)
+    if not isinstance(module, torch.jit.ScriptModule):  # a compiled module does not tell the names of its arguments
+        given = routes.arguments(type(module).forward.__get__(module), args, kwargs)
     if kind == kinds.ATTENTION:
         return _attention_inputs(module, given), None
     lengths = packed_lengths(given.get("0")) if kind == kinds.RECURRENT else None

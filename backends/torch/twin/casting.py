@@ -25,8 +25,10 @@ def casted(model: torch.nn.Module, dtype: str) -> Iterator[None]:
     In float64, written values are the exact ones, directions of weight normalization have the size of the weight (on
     which training depends), and epsilons are rounded as in Paddle.
     """
-    modules = list(model.modules())
-    attributes = [(own, attributes_of(own), dict(own._buffers), own.training) for own in modules]
+    # The arrays of compiled modules are restored, they have no attributes.
+    modules = [own for own in model.modules() if not isinstance(own, torch.jit.ScriptModule)]
+    attributes = [(own, attributes_of(own), dict(own._buffers)) for own in modules]
+    modes = [(own, own.training) for own in model.modules()]
     kept = [(own, _shared(own), own.grad) for own in held_tensors(model)]
     default = torch.get_default_dtype()
     wanted = getattr(torch, dtype)
@@ -38,7 +40,7 @@ def casted(model: torch.nn.Module, dtype: str) -> Iterator[None]:
             _point(own, values.to(wanted, copy=True) if values.is_floating_point() else values.clone())
             if exact is not None:
                 assign(own, exact)
-        for own, before, _, _ in attributes:
+        for own, before, _ in attributes:
             for name, value in before.items():
                 if isinstance(value, torch.Tensor) and value.is_floating_point() and name not in own._parameters:
                     vars(own)[name] = value.detach().to(wanted, copy=True)
@@ -49,10 +51,11 @@ def casted(model: torch.nn.Module, dtype: str) -> Iterator[None]:
             yield
     finally:
         torch.set_default_dtype(default)
-        for own, before, buffers, training in attributes:
+        for own, before, buffers in attributes:
             _restore(vars(own), before)
             own._buffers.clear()
             own._buffers.update(buffers)
+        for own, training in modes:
             own.training = training
         for own, values, gradient in kept:
             own.grad = None

@@ -172,6 +172,8 @@ def describe_modules(model: torch.nn.Module) -> tuple[Module, ...]:
 
 def class_name(module: torch.nn.Module) -> str:
     """Return the class as the user knows it."""
+    if isinstance(module, torch.jit.ScriptModule):
+        return str(module.original_name)
     name = type(module).__name__
     return name.removeprefix("Parametrized") if torch.nn.utils.parametrize.is_parametrized(module) else name
 

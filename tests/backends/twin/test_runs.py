@@ -293,3 +293,22 @@ def test_masks_of_attention_are_compared_as_blocked_positions(rng):
     assert one.calls[0].inputs["mask"].shape == (2, 2, 5, 5)
     assert (one.calls[0].inputs["mask"] == two.calls[0].inputs["mask"]).all()
     assert close(one.outputs, two.outputs)
+
+
+def test_a_compiled_module_is_compared_as_a_whole(rng):
+    side = TorchSide(t.Sequential(torch.jit.script(t.Sequential(t.Linear(3, 4), t.Tanh())), t.Linear(4, 2)))
+    modules, parameters = side.describe()
+    assert [(own.path, bool(own.note)) for own in modules] == [("", False), ("0", True), ("1", False)]
+    found = side.run(Run({"0": rng.standard_normal((2, 3))}))
+    assert [own.path for own in found.calls] == ["0", "1", ""]
+    assert set(found.gradients) == {own.name for own in parameters} == {"0.0.weight", "0.0.bias", "1.weight", "1.bias"}
+    assert all(own.dtype == torch.float32 for own in side.model.parameters())
+
+
+@pytest.mark.parametrize("name", SIDES)
+def test_gradients_of_sparse_embeddings_are_made_dense(name, rng):
+    module = t.Embedding(5, 3, sparse=True) if name == "torch" else p.Embedding(5, 3, sparse=True)
+    found = SIDES[name](module).run(Run({"0": np.array([1, 3, 3])}))
+    assert found.gradients["weight"].shape == (5, 3)
+    assert found.gradients["weight"].any(axis=1).tolist() == [False, True, False, True, False]
+    assert found.gradients["weight"][3] == pytest.approx(found.calls[0].gradients[""][1:].sum(0), rel=1e-12)
