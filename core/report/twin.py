@@ -48,7 +48,8 @@ def page(verdict: Verdict) -> str:
         same=verdict.same,
         notes=verdict.warnings,
         labels=labels,
-        rungs=[(f"{own.rung} {RUNGS[own.rung]}", _rung(own)) for own in verdict.findings],
+        rungs=[(f"{own.rung} {rung_name(own)}", _rung(own)) for own in verdict.findings],
+        units=any(map(in_units, verdict.findings)),
         failed=[] if first is None else _first(first),
         rows=[(number, _call(row, names), number == marked) for number, row in enumerate(shown, start=1)],
         left_out=len(verdict.rows) - len(shown),
@@ -83,6 +84,25 @@ def _beyond(row: Row, finding: Finding) -> bool:
     return any(value is not None and not value <= finding.limit for value in figures)
 
 
+def rung_name(own: Finding) -> str:
+    """Return the name of a rung; the forward pass in float32 is a rung of its own."""
+    return f"{RUNGS[own.rung]}{', float32' * in_units(own)}"
+
+
+def in_units(own: Finding) -> bool:
+    """Return whether a finding counts in units of the model's own float32 rounding, not relative to the outputs."""
+    return own.limit > 1
+
+
+def figure_of(own: Finding) -> str:
+    """Return the largest difference of a finding."""
+    return f"{own.value:.2g} units" if in_units(own) and own.value is not None else _figure(own.value)
+
+
+def limit_of(own: Finding) -> str:
+    return f"{own.limit:g} units" if in_units(own) else f"{own.limit:.0e}" if own.limit else "0"
+
+
 def differing_settings(verdict: Verdict) -> list[tuple[str, dict[str, str]]]:
     """Return the settings that differ between modules whose calls are aligned: places, and values by column."""
     found: dict[str, dict[str, str]] = {}
@@ -112,18 +132,14 @@ def certificate(verdict: Verdict) -> dict[str, list[str]]:
         return {}
     largest = {}
     for own in verdict.findings:
-        name = f"rung {own.rung}, {RUNGS[own.rung]}{', ' + own.mode if own.mode else ''}"
-        figure = f"largest difference {_figure(own.value)}, limit {own.limit:.0e}" if own.value is not None else NONE
+        name = f"rung {own.rung}, {rung_name(own)}{', ' + own.mode if own.mode else ''}"
+        figure = f"largest difference {figure_of(own)}, limit {limit_of(own)}" if own.value is not None else NONE
         largest[name] = [f"{figure}, {count(own.compared, 'array')}"]
     versions = {FRAMEWORK_NAMES[name]: [version] for name, version in verdict.versions.items()}
     return {
         **{f"model in {FRAMEWORK_NAMES[name]}": [text] for name, text in verdict.names.items()},
         **largest,
         "number type": [verdict.dtype],
-        **{
-            f"float32, {mode}": [f"largest difference {units:.3g} times the model's own rounding"]
-            for mode, units in verdict.rounding.items()
-        },
         "seed": [str(verdict.seed)],
         **{f"input {name}": [text] for name, text in verdict.inputs.items()},
         **versions,
@@ -137,8 +153,8 @@ def _rung(own: Finding) -> dict[str, str]:
     return {
         "mode": own.mode or NONE,
         "arrays": str(own.compared),
-        "largest difference": _figure(own.value),
-        "limit": f"{own.limit:.0e}" if own.limit else "0",
+        "largest difference": figure_of(own),
+        "limit": limit_of(own),
         "result": "same" if own.passed else "different",
         "first difference": own.sentence or NONE,
     }
@@ -146,7 +162,7 @@ def _rung(own: Finding) -> dict[str, str]:
 
 def _first(finding: Finding) -> list[tuple[str, str]]:
     """Return what is known about the first difference, by name."""
-    own = [("rung", f"{finding.rung} {RUNGS[finding.rung]}{', ' + finding.mode + ' mode' if finding.mode else ''}")]
+    own = [("rung", f"{finding.rung} {rung_name(finding)}{', ' + finding.mode + ' mode' if finding.mode else ''}")]
     own += [("difference", finding.sentence)]
     cause = finding.cause
     if cause is None:

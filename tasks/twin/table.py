@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from core.report.twin import first_row
+from core.report.twin import figure_of, first_row, in_units, limit_of, rung_name
 from core.strings import middle
 from core.twin.kinds import FRAMEWORK_NAMES
-from core.twin.verdict import RUNGS, Finding, Row, Verdict
+from core.twin.verdict import Finding, Row, Verdict
 from tasks.cli.console import console, fact
 from tasks.cli.terminal import literal
 
@@ -31,8 +31,6 @@ def print_verdict(verdict: Verdict) -> None:
         _print_rows(rows, marked, mode, [name for name in FRAMEWORK_NAMES if name in verdict.names])
     _print_pairing(verdict)
     _print_rungs(verdict.findings)
-    for mode, units in verdict.rounding.items():
-        fact("float32", f"{mode} mode: largest difference {units:.3g} times the model's own rounding", 8)
     for text in verdict.warnings:
         console.print(f"[yellow]note:[/] {literal(text)}")
     text = literal(verdict.sentence())
@@ -44,7 +42,7 @@ def _print_first(verdict: Verdict) -> None:
     if finding is None:
         return
     mode = f", {finding.mode} mode" if finding.mode else ""
-    console.print(f"[red]first difference[/]  rung {finding.rung}, {RUNGS[finding.rung]}{mode}")
+    console.print(f"[red]first difference[/]  rung {finding.rung}, {rung_name(finding)}{mode}")
     fact("", finding.sentence, 16)
     cause = finding.cause
     if cause is not None:
@@ -111,16 +109,19 @@ def _print_pairing(verdict: Verdict) -> None:
 
 
 def _print_rungs(findings: Sequence[Finding]) -> None:
-    console.print(f"[dim]{'rung':<18}  {'mode':<10}  {'arrays':>6}  {'difference':>10}  {'limit':>6}  result[/]")
+    wide = max((len(rung_name(own)) for own in findings), default=0) + 2
+    console.print(f"[dim]{'rung':<{wide}}  {'mode':<10}  {'arrays':>6}  {'difference':>10}  {'limit':>7}  result[/]")
     for own in findings:
         result = "[green]same[/]" if own.passed else "[red]DIFFERENT[/]"
+        name, figures = f"{own.rung} {rung_name(own)}", f"{figure_of(own):>10}  {limit_of(own):>7}"
+        console.print(f"{name:<{wide}}  {own.mode or NONE:<10}  {own.compared:>6}  {figures}  {result}")
+    if any(map(in_units, findings)):
         console.print(
-            f"{own.rung} {RUNGS[own.rung]:<16}  {own.mode or NONE:<10}  {own.compared:>6}  {_figure(own.value):>10}"
-            f"  {_figure(own.limit, 0):>6}  {result}"
+            "[dim]a unit is the rounding of the model itself: its float32 outputs less its float64 outputs[/]"
         )
 
 
-def _figure(value: float | None, places: int = 1) -> str:
+def _figure(value: float | None) -> str:
     if value is None:
         return NONE
-    return "0" if value == 0 else f"{value:.{places}e}" if value != float("inf") else "infinite"
+    return "0" if value == 0 else f"{value:.1e}" if value != float("inf") else "infinite"

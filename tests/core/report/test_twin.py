@@ -7,6 +7,7 @@ import dataclasses
 import pytest
 
 from core.report.twin import differing_settings, first_row, page
+from core.twin.verdict import Finding
 from tests.core.report.pages import Page, fits, stands_alone
 from tests.verdicts import CAUSE, PAIRING, rows, verdict
 
@@ -40,11 +41,13 @@ def test_first_difference_between_two_modules_is_the_first_beyond_the_limit():
 
 
 def test_certificate_holds_versions_inputs_seed_and_largest_differences():
-    shown = Page(page(verdict(True, rounding={"training": 1.25})))
+    own = verdict(True)
+    rounding = Finding(1, "training", 1.25, 8.0, True, 4)
+    shown = Page(page(dataclasses.replace(own, findings=(*own.findings, rounding))))
     assert "First difference" not in shown.text
     found = {row[0]: row[1] for _, table in shown.tables for row in table if len(row) == 2}
     assert found["PyTorch"] == "2.0.1" and found["seed"] == "7" and found["input ids"] == "int64 [4, 9]"
-    assert found["float32, training"] == "largest difference 1.25 times the model's own rounding"
+    assert found["rung 1, forward pass, float32, training"].startswith("largest difference 1.2 units, limit 8 units")
     assert "2.0e-16" in found["rung 1, forward pass, training"]
 
 
