@@ -70,17 +70,20 @@ def compare_steps(
     figures: list[StepFigures] = []
     parting: Parting | None = None
     notes: dict[str, None] = {}
+    apart = 0.0
     before: tuple[Arrays, Arrays] = training.starts
     for one, two in zip(*steps, strict=True):
         gradients = parameter_gradients(
             pairing, one.gradients, two.gradients, (recordings[0].parameters, recordings[1].parameters)
         )
         found = _gradient_gaps(gradients, limit)
-        moved_by_doubt = max((float(own.max(initial=0.0)) for own in doubt.values()), default=0.0)
         _add_doubt(doubt, gradients, one.rate)
+        # A bias whose updates are nothing but rounding moves the running mean behind it: no buffer is compared then.
+        changed = Changed()
+        if apart <= max(limit, BUFFER_LIMIT):
+            changed = _buffers(training, before, (one.values, two.values), max(limit, BUFFER_LIMIT))
         values = _movements(training, (one, two), names, doubt)
-        # A bias that is nothing but rounding moves the running mean behind it.
-        changed = _buffers(training, before, (one.values, two.values), max(limit, BUFFER_LIMIT) + moved_by_doubt)
+        apart = max((_apart(training, (one, two), name) for name in names), default=0.0)
         notes |= dict.fromkeys(changed.notes)
         figures.append(_figures(one, two, found, values, changed))
         parting = parting or _parting((one, two), found, values, changed, limit)
@@ -138,6 +141,12 @@ def _movements(
         rest = np.maximum(gaps - rounding - doubt[name], 0.0).max(initial=0.0)
         found[name] = float(rest / max(sizes[name], least)) if rest else 0.0
     return found
+
+
+def _apart(training: Training, pair: tuple[Step, Step], name: str) -> float:
+    """Return the largest difference of the movements of a parameter."""
+    moved = training.movements(name, pair)
+    return 0.0 if moved is None else float(np.abs(moved[0] - moved[1]).max(initial=0.0))
 
 
 def _figures(

@@ -35,7 +35,9 @@ def sides(rng: np.random.Generator, *optimizers):
     given = optimizers or (None, None)
     both = TorchSide(one, optimizer=given[0]), PaddleSide(two, optimizer=given[1])
     values = {
-        own.name: 0.5 + rng.random(own.values.shape) for own in both[0].describe()[1] if own.values.dtype.kind == "f"
+        own.name: (0.5 + rng.random(own.values.shape)).astype(np.float32)
+        for own in both[0].describe()[1]
+        if own.values.dtype.kind == "f"
     }
     for side in both:
         side.write(values)
