@@ -42,4 +42,4 @@ def build(case: Case, seed: int) -> Built:
     inputs = parse_inputs(list(getattr(module, "INPUTS_OF", {}).get(names[0], module.INPUTS)), seed)
     if "lengths" in inputs:
         inputs["lengths"] = inputs["lengths"][::-1].copy()  # from 1 to the longest: never sorted as packing wants it
-    return Built(*models, inputs)
+    return Built(*models, getattr(module, "prepare", dict)(inputs))

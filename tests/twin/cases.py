@@ -193,4 +193,32 @@ CORRECT = (
 )
 """Pairs without a fault: any difference found is a false alarm. The first nine are the pairs of the faults."""
 
-FAULTS = (*FORWARD, *TRAINING, *GRADIENTS, *PARAMETERS, *STEPS)
+STACK, RESIDUAL = "layers:TorchStack,PaddleStack", "layers:TorchResidual,PaddleResidual"
+OTHER_FAULTS = (
+    Case("layers", "same", "inside", "depthwise", setting="padding"),
+    Case("layers", "unbiased", "inside", "norm"),
+    Case("layers", "hardswish", "inside", "act", setting="function"),
+    Case("layers", "units", "inside", "drop", setting="axes", mode="training"),
+    Case("layers", "pooled", "between", "squeeze"),
+    Case("layers", "gate", "between", "down|"),
+    Case("layers", "skip", "between", "down"),
+    Case("layers", "output", "inside", "down", setting="output_padding"),
+    Case("layers", "epsilon", "inside", "last", setting="epsilon"),
+    Case(STACK, "heads", "inside", "attention", setting="heads"),
+    Case(STACK, "value", "between", "attention"),
+    Case(STACK, "backwards", "between", "cell"),
+    Case(STACK, "order_of_states", "between", ""),
+    Case(STACK, "nonlinearity", "inside", "rnn", setting="activation"),
+    Case(RESIDUAL, "epsilon", "inside", "units.1.bn1", setting="epsilon"),
+    Case(RESIDUAL, "dilated", "inside", "units.1.conv2", setting="dilation|padding"),
+    Case(RESIDUAL, "momentum", "inside", "units.1.bn2", setting="momentum", mode="training"),
+    Case(RESIDUAL, "no_relu", "between", "units.1.conv2"),
+    Case(RESIDUAL, "skip", "between", "units.2.conv1|units.2.down_conv"),
+    Case(RESIDUAL, "relu_first", "between", "units.2.conv1|units.2.down_conv"),
+)
+"""Faults of pairs with other layers, written after the comparison was right on all the cases above."""
+
+OTHER_CORRECT = (Case("layers"), Case(STACK), Case(RESIDUAL))
+
+ALL_CORRECT = (*CORRECT, *OTHER_CORRECT)
+FAULTS = (*FORWARD, *TRAINING, *GRADIENTS, *PARAMETERS, *STEPS, *OTHER_FAULTS)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from backends.twin import compare
-
 from core.twin.verdict import Verdict
 from tests.twin.build import build
 from tests.twin.cases import Case

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from core.files import write_text_atomic
-from tests.twin.cases import CORRECT, FAULTS
+from tests.twin.cases import ALL_CORRECT, FAULTS
 from tests.twin.judging import compare_case, found_in, wrong
 
 
@@ -25,7 +25,7 @@ def main() -> None:
     options = parser.parse_args()
     rows = []
     print("| case | expected | found | seconds | sentence |\n|---|---|---|---|---|")
-    for case in (*FAULTS, *CORRECT):
+    for case in (*FAULTS, *ALL_CORRECT):
         if options.only not in case.name:
             continue
         start = time.perf_counter()

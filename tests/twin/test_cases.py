@@ -5,7 +5,7 @@ import os
 import pytest
 
 from tests.conftest import SEED_VARIABLE
-from tests.twin.cases import CORRECT, FAULTS, Case
+from tests.twin.cases import ALL_CORRECT, FAULTS, Case
 
 pytest.importorskip("torch")
 pytest.importorskip("paddle")
@@ -27,12 +27,12 @@ def test_a_planted_fault_is_found(case: Case, seed: int):
     assert not wrong(case, verdict), f"expected {case}, got {found_in(verdict)}"
 
 
-@pytest.mark.parametrize("case", CORRECT, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", ALL_CORRECT, ids=lambda case: case.name)
 def test_a_correct_pair_raises_no_alarm(case: Case, seed: int):
     verdict = compare_case(case, seed)
     assert not wrong(case, verdict), f"{found_in(verdict)}, warnings: {verdict.warnings}"
 
 
 def test_every_case_has_a_name_of_its_own():
-    names = [case.name for case in (*FAULTS, *CORRECT) if case.place] + [c.name for c in CORRECT]
+    names = [case.name for case in (*FAULTS, *ALL_CORRECT) if case.place] + [c.name for c in ALL_CORRECT]
     assert len(set(names)) == len(names)
