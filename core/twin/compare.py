@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import cast
@@ -27,6 +28,8 @@ ROUNDED_GRADIENTS = 1e-7
 """Largest difference of gradients, behind equal outputs, that constants in float32 explain."""
 ROUNDED_VALUES = 1e-6
 """Largest difference of copied values that float32 explains."""
+MOST_COPIED = 1_000_000_000
+"""Largest number of values that are copied to try pairings of equal shapes."""
 AMPLIFIED = 100.0
 """Largest difference of outputs, relative to that of copied values."""
 
@@ -183,11 +186,15 @@ def _buffers(runs: tuple[Recording, Recording], pairing: Pairing) -> list[tuple[
 def _permuted(own: _Comparison, pairing: Pairing, mode: str, found: Forward) -> tuple[Pairing, bool]:
     """Try other pairings of equal signatures; return the best by the forward pass, and whether it is another one.
 
-    A pairing is better if the outputs of the models agree, or if more inputs and outputs agree before the first difference.
+    A pairing is better if the outputs of the models agree, or if more arrays agree before the first difference.
     """
     best, score = pairing, _score(found)
-    described = own.run(mode, backward=False)
-    promising = [other for other in permutations(pairing, *described) if _promising(other, pairing, described[0], found)]
+    runs = own.run(mode, backward=False)
+    promising = [other for other in permutations(pairing, *runs) if _promising(other, pairing, runs[0], found)]
+    most = max(1, MOST_COPIED // max(1, sum(entry.values.size for entry in runs[0].parameters)))
+    if len(promising) > most:
+        own.warnings.append(f"equal shapes: {most} of {len(promising)} other pairings tried: match them by a mapping")
+        promising = promising[:most]
     for tried, other in enumerate(promising, start=1):
         own.progress(f"equal shapes: pairing {tried}", own.done, own.total)
         _copy(own, other)
@@ -206,15 +213,27 @@ def _permuted(own: _Comparison, pairing: Pairing, mode: str, found: Forward) -> 
 
 
 def _promising(other: Pairing, pairing: Pairing, first: Recording, found: Forward) -> bool:
-    """Return whether another pairing may be better: it moves the first layer that differs, and none that agrees."""
+    """Return whether another pairing may be better: it moves the first layer that differs, and none that agrees.
+
+    Layers with equal inputs, such as branches, may agree with the wrong partner; so may those before a difference
+    between two layers.
+    """
     name = first.framework
     held = {own.name: own.module for own in first.parameters}
     moved = {held[own] for own, partner in other.names.items() if pairing.names[own] != partner}
-    agreeing = [row for row in found.rows if row.outputs is not None and row.outputs <= found.limit]
+    arrays = {call.path: next(iter(call.inputs.values())).tobytes() for call in first.calls if call.inputs}
+    shared = Counter(own for path, own in arrays.items() if path in held.values())
+    for row in found.rows:
+        path = row.paths.get(name, "")
+        if row.outputs is None or row.inputs is None or path not in moved:
+            continue
+        agrees = max(row.outputs, row.inputs) <= found.limit
+        if agrees and shared[arrays.get(path, b"")] == 1:
+            return False
     differing = next((row for row in found.rows if row.outputs is not None and row.outputs > found.limit), None)
-    if moved & {row.paths[name] for row in agreeing if row.inputs is not None and row.inputs <= found.limit}:
-        return False
-    return differing is None or differing.paths[name] not in held.values() or differing.paths[name] in moved
+    if differing is None or differing.inputs is None or differing.inputs > found.limit:
+        return True
+    return differing.paths[name] not in held.values() or differing.paths[name] in moved
 
 
 def _score(found: Forward) -> tuple[bool, int]:
