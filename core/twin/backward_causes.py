@@ -18,6 +18,7 @@ from core.twin.backward_guesses import (
     path_cause,
     ratio_cause,
     setting_cause,
+    tie_cause,
 )
 from core.twin.gradients import Gap
 from core.twin.kinds import FRAMEWORK_NAMES, RECURRENT
@@ -152,6 +153,8 @@ def _explain_outputs(event: Event, number: int, both: Passes) -> tuple[str, Caus
         return sentence, Cause(f"detached between {where} in {name_of(without)}", paths, "detached")
     sentence = f"the gradient of the output of {name} differs by {event.value:.1e}, those of later layers agree"
     if cause := path_cause(event.gap, number, both, paths) or linear_cause(event.gap, number, both, paths):
+        return sentence, cause
+    if cause := tie_cause(event.gap, number, both, paths):
         return sentence, cause
     if len(users) == 1:
         consumer = both.paths(users[0])

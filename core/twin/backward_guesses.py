@@ -86,6 +86,20 @@ def linear_cause(gap: Gap, number: int, both: Passes, paths: dict[str, str]) -> 
     return None
 
 
+def tie_cause(gap: Gap, number: int, both: Passes, paths: dict[str, str]) -> Cause | None:
+    """Explain a difference by tied maxima, among which the frameworks share a gradient in different ways."""
+    rest, call = gap.one - gap.two, both.calls[number][0]
+    moved = np.abs(rest) > EXACT * np.abs(rest).max(initial=0.0)
+    for array in () if call is None else call.outputs.values():
+        for axis in range(array.ndim) if array.shape == rest.shape else ():
+            top = np.broadcast_to(array.max(axis, keepdims=True), array.shape)
+            largest = np.abs(array[moved] - top[moved]) <= EXACT * np.abs(array).max()
+            if largest.all() and np.abs(rest.sum(axis)).max() <= EXACT * np.abs(rest).max():
+                sentence = f"maxima over axis {axis} of the output of {labels(paths)} are tied, and share a gradient"
+                return Cause(f"{sentence} in different ways", paths, "between", "", False, "max_ties")
+    return None
+
+
 def padding_cause(gap: Gap, modules: list[Module], both: Passes, paths: dict[str, str]) -> Cause | None:
     """Explain a difference by the rows of an embedding's padding ids, which have no gradient."""
     if any(own.kind != EMBEDDING for own in modules) or gap.one.ndim != 2:

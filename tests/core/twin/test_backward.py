@@ -170,6 +170,7 @@ def test_rows_of_the_padding_id_explain_a_difference(first, rng):
 def test_a_detached_skip_connection_is_found_by_the_gradient_that_it_passes_on(first, rng):
     passed_on = first.calls[2].gradients[""]
     second = with_output(twin(first, rng), {"first": first.calls[1].gradients[""] - passed_on})
+    second = with_other_weight(second, rng)
     cause = compare(first, second).finding.cause
     assert cause.place == "detached" and cause.sentence == "the path around `tanh` is detached in PaddlePaddle"
 
@@ -178,8 +179,38 @@ def test_a_detached_input_of_a_linear_layer_is_found_by_its_weight(first, rng):
     weight = first.parameter("last.weight").values
     passed_on = first.calls[3].gradients[""] @ weight
     second = with_output(twin(first, rng), {"first": first.calls[1].gradients[""] + passed_on})
+    second = with_other_weight(second, rng)
     cause = compare(first, second).finding.cause
     assert cause.place == "detached" and cause.sentence == "the input of `last` is detached in PyTorch"
+
+
+def test_output_gradients_that_meet_again_before_the_parameters_are_no_fault(first, rng):
+    """Tied maxima share a gradient: the sum that arrives at the parameters is the same."""
+    second = with_output(twin(first, rng), {"tanh": first.calls[2].gradients[""][::-1]})
+    found = compare(first, second)
+    assert found.finding.passed and found.finding.cause is None and found.finding.value < 1e-12
+    assert "`tanh`" in found.finding.sentence and "those of all parameters and inputs agree" in found.finding.sentence
+    assert found.figures[2] > 0.01
+    moved = replace(second, gradients={**second.gradients, "first.bias": rng.standard_normal(5)})
+    assert not compare(first, moved).finding.passed
+
+
+def test_tied_maxima_are_linked(first, rng):
+    output = first.calls[2].outputs[""]
+    output[0] = output[2] = np.abs(output).max() + rng.random(5)
+    shared = first.calls[2].gradients[""].copy()
+    half = rng.standard_normal(5)
+    shared[0] += half
+    shared[2] -= half
+    second = with_other_weight(with_output(twin(first, rng), {"tanh": shared}), rng)
+    assert compare(first, second).finding.cause.link == "max_ties"
+    shared[1] += half
+    assert compare(first, with_output(second, {"tanh": shared})).finding.cause.link == ""
+
+
+def with_other_weight(recording: Recording, rng: np.random.Generator) -> Recording:
+    """The recording with another gradient of the first layer, as a difference behind it causes."""
+    return replace(recording, gradients={**recording.gradients, "embedding.weight": rng.standard_normal((7, 4))})
 
 
 def test_a_constant_factor_is_named(first, rng):
