@@ -230,8 +230,12 @@ def _promising(other: Pairing, pairing: Pairing, first: Recording, found: Forwar
         agrees = max(row.outputs, row.inputs) <= found.limit
         if agrees and shared[arrays.get(path, b"")] == 1:
             return False
-    differing = next((row for row in found.rows if row.outputs is not None and row.outputs > found.limit), None)
-    if differing is None or differing.inputs is None or differing.inputs > found.limit:
+    apart = (at for at, row in enumerate(found.rows) if row.outputs is not None and row.outputs > found.limit)
+    last = next(apart, len(found.rows) - 1)
+    differing = found.rows[last]
+    if differing.inputs is None or differing.outputs is None or not found.limit >= differing.inputs:
+        return bool(moved & {row.paths.get(name, "") for row in found.rows[: last + 1]})
+    if differing.outputs <= found.limit:
         return True
     return differing.paths[name] not in held.values() or differing.paths[name] in moved
 
