@@ -36,7 +36,8 @@ class Case:
     @property
     def name(self) -> str:
         """Return a name that is unique among the cases."""
-        parts = (self.pair, self.fault, self.conversion, self.optimizer, *(key for key, _ in self.options))
+        steps = f"steps_{self.optimizer}" if self.optimizer else ""
+        parts = (self.pair, self.fault, self.conversion, steps, *(key for key, _ in self.options))
         return "-".join(part for part in parts if part)
 
 

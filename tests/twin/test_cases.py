@@ -12,6 +12,17 @@ pytest.importorskip("paddle")
 
 from tests.twin.judging import compare_case, found_in, wrong
 
+SAMPLE = 4
+"""One case of this many is among the fast tests."""
+
+
+def sampled(cases: tuple[Case, ...]) -> list:
+    """Return the cases as parameters; all but a sample are slow, as they take 40 s together."""
+    return [
+        pytest.param(case, id=case.name, marks=[] if at % SAMPLE == 0 else [pytest.mark.slow])
+        for at, case in enumerate(cases)
+    ]
+
 
 @pytest.fixture
 def seed() -> int:
@@ -21,18 +32,19 @@ def seed() -> int:
     return own
 
 
-@pytest.mark.parametrize("case", FAULTS, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", sampled(FAULTS))
 def test_a_planted_fault_is_found(case: Case, seed: int):
     verdict = compare_case(case, seed)
     assert not wrong(case, verdict), f"expected {case}, got {found_in(verdict)}"
 
 
-@pytest.mark.parametrize("case", ALL_CORRECT, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", sampled(ALL_CORRECT))
 def test_a_correct_pair_raises_no_alarm(case: Case, seed: int):
     verdict = compare_case(case, seed)
     assert not wrong(case, verdict), f"{found_in(verdict)}, warnings: {verdict.warnings}"
 
 
 def test_every_case_has_a_name_of_its_own():
-    names = [case.name for case in (*FAULTS, *ALL_CORRECT) if case.place] + [c.name for c in ALL_CORRECT]
-    assert len(set(names)) == len(names)
+    for cases in (FAULTS, ALL_CORRECT):
+        names = [case.name for case in cases]
+        assert len(set(names)) == len(names)

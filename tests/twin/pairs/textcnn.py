@@ -8,7 +8,7 @@ from torch.nn import functional as tf
 
 CLASSES = ("TorchNet", "PaddleNet")
 INPUTS = ("ids=int[12,5]:200",)
-"""Many words for few tokens: equal windows would give equal maxima, whose gradients the frameworks share differently."""
+"""Many words for few tokens: equal windows have equal maxima, and the frameworks differ in the gradients of those."""
 KERNELS = (3, 3, 2)
 """Two equal kernels, so that shapes alone do not tell them apart."""
 
