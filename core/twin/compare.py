@@ -52,7 +52,6 @@ class _Comparison:
     rows: list[Row] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     settings: dict[str, str] = field(default_factory=dict)
-    effective: set[str] = field(default_factory=set)
 
     def run(self, mode: str, dtype: str = "float64", backward: bool = True) -> tuple[Recording, Recording]:
         how = Run(self.inputs, mode, dtype, self.seed, backward)
@@ -122,7 +121,9 @@ def compare_sides(  # noqa: PLR0913
             name = FRAMEWORK_NAMES[side.framework]
             own.warnings += [f"{name}: {note}" for note in side.notes]
             own.warnings += [f"{name}, `{module.path}`: {module.note}" for module in side.modules if module.note]
-    own.warnings += [f"{text}: no effect on these outputs" for text in own.settings if text not in own.effective]
+    causes = [finding.cause.sentence for finding in own.findings if finding.cause is not None]
+    idle = [text for text in own.settings if not any(text in cause for cause in causes)]
+    own.warnings += [f"{text}: no effect on these outputs" for text in idle]
     one, two = runs[modes[0]]
     return Verdict(
         {side.framework: side.name for side in (first, second)},
@@ -232,6 +233,8 @@ def _promising(other: Pairing, pairing: Pairing, first: Recording, found: Forwar
             return False
     apart = (at for at, row in enumerate(found.rows) if row.outputs is not None and row.outputs > found.limit)
     last = next(apart, len(found.rows) - 1)
+    if last < 0:
+        return True
     differing = found.rows[last]
     if differing.inputs is None or differing.outputs is None or not found.limit >= differing.inputs:
         return bool(moved & {row.paths.get(name, "") for row in found.rows[: last + 1]})
@@ -252,8 +255,6 @@ def _backward(
     own.limit = max(own.limit, found.limit)
     own.warnings += found.warnings
     own.settings |= {text: name for name, text in found.settings}
-    if found.finding.cause is not None and found.finding.cause.setting:
-        own.effective |= {text for name, text in found.settings if name == found.finding.cause.setting}
     rows = found.rows
     if found.finding.passed:
         gradients = _gradients(own, runs, pairing, pairs, found)

@@ -176,6 +176,24 @@ def test_a_recording_stands_in_for_its_model(x, seed):
     assert found.first.cause.setting == "epsilon" and found.first.cause.repaired
 
 
+def test_settings_without_an_effect_are_warnings_unless_they_are_the_cause(x, seed):
+    class Dropping(TorchBranches):
+        def __init__(self):
+            super().__init__()
+            self.norm = tnn.Sequential(self.norm, tnn.Dropout(0.2))
+
+    class Other(PaddleBranches):
+        def __init__(self):
+            super().__init__()
+            self.scale = pnn.Sequential(self.scale, pnn.Dropout(0.4))
+
+    found = compare(Dropping(), Other(), x, seed=seed, modes=("evaluation",))
+    assert found.same and any("rate 0.2 in PyTorch, 0.4" in text for text in found.warnings)
+    found = compare(Dropping(), Other(), x, seed=seed)
+    assert found.first.mode == "training" and found.first.cause.setting == "rate"
+    assert not any("no effect" in text for text in found.warnings)
+
+
 def test_two_models_of_one_framework_are_refused(x):
     side = TorchSide(TorchBranches())
     with pytest.raises(UserError, match="one of torch and one of paddle"):
