@@ -17,7 +17,7 @@ SAMPLE = 4
 
 
 def sampled(cases: tuple[Case, ...]) -> list:
-    """Return the cases as parameters; all but a sample are slow, as they take 40 s together."""
+    """Return the cases as parameters; all but a sample are slow, as they take 12 to 45 s together."""
     return [
         pytest.param(case, id=case.name, marks=[] if at % SAMPLE == 0 else [pytest.mark.slow])
         for at, case in enumerate(cases)
