@@ -45,18 +45,20 @@ MAY_IMPORT = {
     "core.parity": (
         *("core", "core.models", "core.spec", "core.data", "core.engine", "core.train", "core.words", "core.weights"),
     ),
+    "core.twin": ("core",),
     "core.analysis": ("core", "core.models", "core.spec", "core.data", "core.engine", "core.train"),
     "core.benchmark": ("core", "core.models", "core.spec", "core.engine"),
     "core.plots": ("core", "core.analysis", "core.benchmark", "core.words"),
-    "core.report": ("core", "core.models", "core.spec", "core.data", "core.train", "core.plots"),
-    "backends": ("core", "core.models", "core.spec", "core.engine", "core.weights", "core.words"),
+    "core.report": ("core", "core.models", "core.spec", "core.data", "core.train", "core.plots", "core.twin"),
+    "backends": ("core", "core.models", "core.spec", "core.engine", "core.weights", "core.words", "core.twin"),
     "tasks.cli": ("core", "core.models", "core.spec", "core.data", "core.engine", "core.train", "backends"),
     "tasks.run": ("tasks.cli", "core", "backends"),
 }
 """Who may import whom; a room is a folder of `core` or `tasks`, and `core` alone its files that no room holds.
 
 `backends/*/weight_files.py` alone reach into `core.weights`. The programs, `tasks/*.py` and the packages
-`tasks.bench`, `tasks.parity`, `tasks.port` and `tasks.speed`, may import everything but one another's `main`.
+`tasks.bench`, `tasks.parity`, `tasks.port`, `tasks.speed` and `tasks.twin`, may import everything but one
+another's `main`.
 """
 
 
@@ -91,7 +93,7 @@ def test_arrows_point_down():
     for module, wanted in imports().items():
         own = room(module)
         if own not in MAY_IMPORT:
-            assert own in ("tasks", "tasks.bench", "tasks.parity", "tasks.port", "tasks.speed"), (
+            assert own in ("tasks", "tasks.bench", "tasks.parity", "tasks.port", "tasks.speed", "tasks.twin"), (
                 f"{own}: a new room; say in MAY_IMPORT what it may import"
             )
             assert not {other for other in wanted if other.endswith("__main__")}, f"{module}: imports a program"

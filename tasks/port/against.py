@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
-import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -18,10 +16,8 @@ from core.weights.convert import unwrapped
 from core.weights.state_dict import StateDict
 from core.weights.witness_logits import Witness, check_witness, random_texts, read_witness
 from tasks.cli.console import fact
+from tasks.cli.user_files import UserFiles
 from tasks.port.verify import load_sides
-
-MODULE = "seqtwin_user_model"
-"""Name under which the user's file is imported."""
 
 
 def witness_of(arguments: argparse.Namespace, state: StateDict, vocab_size: int, seed: int) -> Witness:
@@ -70,19 +66,12 @@ def build(where: str) -> object:
 
 
 def _import(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(MODULE, path)
-    if spec is None or spec.loader is None:
-        raise UserError(f"--against {path}: expected a Python file (.py)")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[MODULE] = module  # for dataclasses and pickles of the file
-    sys.path.insert(0, str(path.resolve().parent))  # for imports of neighboring files
     try:
-        spec.loader.exec_module(module)
+        return UserFiles().load(path)
+    except UserError:
+        raise
     except Exception as error:  # the user's code can raise any exception
         raise UserError(f"{path}: its import raised {_short(error)}: correct it, or give `logits` FILE") from None
-    finally:
-        sys.path.remove(str(path.resolve().parent))
-    return module
 
 
 def _load(side: Any, model: object, state: StateDict, where: str, source: str) -> None:
