@@ -10,7 +10,7 @@ from pydantic import Field
 from core.schema import Spec
 
 PARTS = ("embedding", "encoder", "head")
-"""Parts of a model: the first components of the names of its parameters."""
+"""Parts of a model: the first components of the names of its parameters, and `head` for all others."""
 
 
 class RateFactors(Spec):
@@ -30,5 +30,6 @@ class FrozenSteps(Spec):
 
 
 def part_of(name: str) -> str:
-    """Return the part of a parameter, as `encoder` of `encoder.bias_hh_l0`."""
-    return name.partition(".")[0]
+    """Return the part of a parameter, as `encoder` of `encoder.bias_hh_l0`; that of a decoder is `head`."""
+    first = name.partition(".")[0]
+    return first if first in PARTS else "head"

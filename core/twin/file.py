@@ -68,7 +68,7 @@ def read_session(path: str | Path) -> Session:
         with safetensors.safe_open(path, framework="numpy") as stream:
             tree = parse_json((stream.metadata() or {}).get(KEY, "null"))
             if not isinstance(tree, dict) or type(tree.get("format")) is not int:
-                raise UserError(f"{path}: no recording of a model: write one with --record")
+                raise UserError(f"{path}: no recording of a model: record a model first")
             if tree["format"] > FORMAT:
                 raise UserError(
                     f"{path}: got format {tree['format']}, expected at most {FORMAT}: update seqtwin, or record again"

@@ -25,9 +25,9 @@ def parse_inputs(texts: list[str], seed: int, batch: int = 0) -> dict[str, np.nd
     for text in texts:
         name, equals, description = text.partition("=")
         if not equals or not name.strip():
-            raise UserError(f"--input {text}: expected NAME=DESCRIPTION, such as ids=int[4,9]:50")
+            raise UserError(f"input {text}: expected NAME=DESCRIPTION, such as ids=int[4,9]:50")
         if name.strip() in found:
-            raise UserError(f"--input {name.strip()} is given twice: give every input once")
+            raise UserError(f"input {name.strip()} is given twice: give every input once")
         found[name.strip()] = draw(name.strip(), description.strip(), seed, batch)
     return found
 
@@ -39,7 +39,7 @@ def draw(name: str, description: str, seed: int, batch: int = 0) -> np.ndarray:
     match = DESCRIPTION.fullmatch(description)
     if match is None:
         raise UserError(
-            f"--input {name}={description}: expected int[4,9]:50, float[4,9], mask[4,9], lengths[4]:9 or a .npy file"
+            f"input {name}={description}: expected int[4,9]:50, float[4,9], mask[4,9], lengths[4]:9 or a .npy file"
         )
     kind, sizes, low, high = match.groups()
     shape = tuple(int(size) for size in sizes.split(",") if size.strip())
@@ -49,12 +49,12 @@ def draw(name: str, description: str, seed: int, batch: int = 0) -> np.ndarray:
     if kind == "mask":
         return rng.random(shape) < 0.5
     if low is None:
-        raise UserError(f"--input {name}={description}: integers need a range, such as {kind}[4,9]:50")
+        raise UserError(f"input {name}={description}: integers need a range, such as {kind}[4,9]:50")
     if kind == "lengths":
         return _lengths(rng, shape, int(low), name)
     first, last = (0, int(low) - 1) if high is None else (int(low), int(high))
     if last < first:
-        raise UserError(f"--input {name}={description}: the range {first}..{last} is empty")
+        raise UserError(f"input {name}={description}: the range {first}..{last} is empty")
     found = rng.integers(first, last + 1, shape)
     if found.size > 1:
         # The highest id finds a table that is too small, the lowest is mostly that of padding.
@@ -65,7 +65,7 @@ def draw(name: str, description: str, seed: int, batch: int = 0) -> np.ndarray:
 def _lengths(rng: np.random.Generator, shape: tuple[int, ...], longest: int, name: str) -> np.ndarray:
     """Return lengths from 1 to `longest`, the first of them `longest` and the last 1."""
     if len(shape) != 1 or not shape[0] or longest < 1:
-        raise UserError(f"--input {name}: lengths need one size and a largest length of at least 1: lengths[4]:9")
+        raise UserError(f"input {name}: lengths need one size and a largest length of at least 1: lengths[4]:9")
     found = rng.integers(1, longest + 1, shape)
     found[-1] = 1
     found[0] = longest

@@ -28,7 +28,7 @@ class RecordedSide:
 
     def write(self, values: Mapping[str, np.ndarray]) -> None:
         """Raise UserError: the values of a recording cannot change."""
-        raise UserError(f"{self.path}: a recording keeps its weights: copy them into the other model, with --to")
+        raise UserError(f"{self.path}: a recording keeps its weights: copy them into the other model")
 
     def run(self, how: Run) -> Recording:
         """Return the recording of this mode, number type and seed. Raises UserError if there is none."""
@@ -36,7 +36,7 @@ class RecordedSide:
             if (own.mode, own.dtype, own.seed) == (how.mode, how.dtype, how.seed):
                 if _same(own.inputs, how.inputs):
                     return own
-                raise UserError(f"{self.path}: recorded with other inputs: leave out --input, or record it again")
+                raise UserError(f"{self.path}: recorded with other inputs: give none, or record it again")
         held = ", ".join(f"{own.mode} in {own.dtype} with seed {own.seed}" for own in self.session.recordings)
         wanted = f"{how.mode} mode in {how.dtype} with seed {how.seed}"
         raise UserError(f"{self.path}: {wanted} was not recorded, it holds {held}: record it again")
@@ -51,12 +51,14 @@ class RecordedSide:
         """Return the recorded steps. Raises UserError if the model was trained otherwise."""
         own = self.session
         if own.optimization is None:
-            raise UserError(f"{self.path}: no training steps were recorded: record them, or omit --optimizer")
+            raise UserError(
+                f"{self.path}: no training steps were recorded: record them, or compare without steps"
+            )
         if own.optimization != optimization:
             raise UserError(f"{self.path}: recorded with another optimizer or number of steps: use the same here")
         recorded = own.batches
         if len(recorded) != len(batches) or not all(map(_same, recorded, batches)):
-            raise UserError(f"{self.path}: recorded with other batches: leave out --input, or record it again")
+            raise UserError(f"{self.path}: recorded with other batches: give none, or record it again")
         return list(own.steps)
 
 

@@ -99,7 +99,8 @@ def user_line(skipped: tuple[str, ...]) -> str:
     """Return the innermost line of the call stack outside the folders `skipped`, as `mine.py:31`."""
     frame = sys._getframe(1)
     while frame is not None:
-        if not frame.f_code.co_filename.startswith(skipped) and "<frozen" not in frame.f_code.co_filename:
-            return f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"
+        name = frame.f_code.co_filename
+        if not name.startswith((*skipped, "<")):  # "<string>" and "<frozen ...>" are no files
+            return f"{Path(name).name}:{frame.f_lineno}"
         frame = frame.f_back
     return ""

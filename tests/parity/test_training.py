@@ -297,6 +297,7 @@ def test_features_that_a_spec_does_not_use():
         "residual layers",
         "scalar lookup",
         "bigrams",
+        "virtual adversarial training",
     }
     assert set(not_exercised([PARITY_SPEC, every])) == left
     assert {"weight decay", "class weights", "hidden layer of the head"} <= set(not_exercised([PARITY_SPEC]))

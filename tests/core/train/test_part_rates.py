@@ -6,11 +6,15 @@ import numpy as np
 import pytest
 
 from core.batch import pad
+from core.engine.executor import Executor
 from core.errors import UserError
+from core.models.model import parameter_table
+from core.parity.instances import random_batch, random_parameters
 from core.spec.experiment import Experiment, replace
 from core.spec.part_rates import equal_rates, part_rates
 from core.spec.rates import PARTS, part_of
 from core.spec.training import Training
+from tasks.parity.cases import DECODERS, GRID, LANGUAGE, TAGGERS, VARIANTS
 from tests.conftest import one_line
 from tests.core.train.test_loop import SMALL, VOCAB, new_engine
 
@@ -83,6 +87,26 @@ def test_equal_factors_change_no_bit(backend, rng):
         apart.train_step(batch, step, 0.02)
     for name, values in plain.parameters().items():
         assert values.tobytes() == apart.parameters()[name].tobytes(), name
+
+
+@pytest.mark.parametrize("case", [TAGGERS[0], DECODERS[0], LANGUAGE[0]], ids=lambda case: type(case).__name__)
+def test_an_optimizer_step_moves_every_trained_parameter(case, backend, rng):
+    """Those of a decoder too, whose names begin neither with `encoder` nor with `head`."""
+    experiment = replace(case.experiment("float64"), {"training.clip_mode": "none"})
+    parameters, batch = random_parameters(experiment, rng), random_batch(experiment, rng)
+    engine = backend.Engine(experiment.model, experiment.training, parameters, Executor("cpu", "builtin"))
+    before = engine.parameters()
+    for step in range(3):
+        engine.train_step(batch, step, 0.05)
+    for name, values in engine.parameters().items():
+        assert not np.array_equal(values, before[name]), f"{name} ({part_of(name)})"
+
+
+def test_every_parameter_has_a_part():
+    for case in (*GRID, *VARIANTS):
+        for row in parameter_table(case.experiment("float64").model):
+            assert part_of(row.name) in PARTS, row.name
+    assert part_of("decoder.weight_ih_l0") == "head" and part_of("encoder.bias_hh_l0") == "encoder"
 
 
 def test_groups_of_equal_rates():

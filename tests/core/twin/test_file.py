@@ -112,7 +112,7 @@ def test_damage_is_one_line(damage, rng, tmp_path):
         tree["format"], says = 9, "update seqtwin"
     if damage == "other":
         safetensors.numpy.save_file(arrays, path)
-        says = "--record"
+        says = "record a model first"
     elif damage == "truncated":
         path.write_bytes(path.read_bytes()[:-5])
     elif damage == "pickle":
