@@ -51,9 +51,7 @@ class RecordedSide:
         """Return the recorded steps. Raises UserError if the model was trained otherwise."""
         own = self.session
         if own.optimization is None:
-            raise UserError(
-                f"{self.path}: no training steps were recorded: record them, or compare without steps"
-            )
+            raise UserError(f"{self.path}: no training steps were recorded: record them, or compare without steps")
         if own.optimization != optimization:
             raise UserError(f"{self.path}: recorded with another optimizer or number of steps: use the same here")
         recorded = own.batches
