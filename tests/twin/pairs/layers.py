@@ -60,7 +60,8 @@ class TorchMix(tnn.Module):
 
     def forward(self, x):
         y = self.drop(self.act(self.pointwise(self.norm(self.depthwise(x)))))
-        gate = torch.sigmoid(self.excite(tf.relu(self.squeeze(y.mean(-1)))))
+        # A slope of 0.2, as three units of a ReLU can all be 0, and hide a fault before it.
+        gate = torch.sigmoid(self.excite(tf.leaky_relu(self.squeeze(y.mean(-1)), 0.2)))
         y = x + self.scale * y * gate[..., None]
         return Mixed(self.last(self.down(y)), {"gate": gate, "states": [y, y.amax(-1)]})
 
@@ -95,7 +96,7 @@ class PaddleMix(pnn.Layer):
         if self.fault == "same":
             y = pnn.functional.pad(y, [2, 0], data_format="NCL")
         pooled = y.max(axis=-1) if self.fault == "pooled" else y.mean(axis=-1)
-        excited = self.excite(pnn.functional.relu(self.squeeze(pooled)))
+        excited = self.excite(pnn.functional.leaky_relu(self.squeeze(pooled), 0.2))
         gate = pnn.functional.hardsigmoid(excited) if self.fault == "gate" else pnn.functional.sigmoid(excited)
         added = self.scale * y * gate.unsqueeze(-1)
         y = y + added if self.fault == "skip" else x + added
