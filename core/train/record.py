@@ -27,6 +27,11 @@ class Run:
     state: TrainingState
 
     @property
+    def texts(self) -> dict:
+        """The record of the data, with the figures of the texts that were read now, whatever a record says."""
+        return {**self.execution["data"], **self.data.summary}
+
+    @property
     def title(self) -> str:
         """One-line title: task, recipe, backend and version, device, data."""
         execution, backend = self.execution, self.execution["backend"]

@@ -19,8 +19,10 @@ from core.twin.kinds import (
     GROUP_NORM,
     INSTANCE_NORM,
     LAYER_NORM,
+    POOL,
     RECURRENT,
     RMS_NORM,
+    UPSAMPLE,
 )
 from core.twin.naming import labels
 from core.twin.recording import Arrays, Call, Module, Recording
@@ -33,6 +35,16 @@ ROUNDED_FUNCTIONS = ("selu", "hardsigmoid", "hardswish", "leaky_relu")
 """Activations whose constants Paddle rounds to float32 in float64 layers."""
 ROUNDED = {ACTIVATION: 1e-6} | dict.fromkeys(NORMALIZATIONS, 1e-7)
 """Largest difference by kind that Paddle's float32 constants explain (docs/differences.md#float32_inside)."""
+
+
+def may_round(module: Module) -> bool:
+    """Return whether a backward pass of Paddle's float64 layers of this kind has constants in float32."""
+    function = module.settings.get("function")
+    if module.kind == ACTIVATION:
+        return function in ROUNDED_FUNCTIONS
+    if module.kind == POOL:
+        return function != "max"
+    return module.kind in (*NORMALIZATIONS, UPSAMPLE)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import cast
 from core.errors import UserError
 from core.twin.alignment import Pairs, align
 from core.twin.backward import Backward, compare_gradients
-from core.twin.causes import Both
+from core.twin.causes import Both, may_round
 from core.twin.contract import Optimization, Progress, Run, Side
 from core.twin.forward import LIMIT, Forward, compare_forward
 from core.twin.kinds import FRAMEWORK_NAMES, MODES
@@ -266,15 +266,22 @@ def _backward(
 def _gradients(
     own: _Comparison, runs: tuple[Recording, Recording], pairing: Pairing, pairs: Pairs, found: Forward
 ) -> Backward:
-    """Compare gradients of calls whose outputs agree; small differences are those of constants in float32."""
+    """Compare gradients of calls whose outputs agree.
+
+    Differences up to `ROUNDED_GRADIENTS` pass with a warning if a layer is known for constants in float32.
+    """
     agreeing = _agreeing(pairs, found)
     gradients = compare_gradients(*runs, pairing, agreeing, found.limit)
     value = gradients.finding.value
     if gradients.finding.passed or value is None or not found.limit < value <= ROUNDED_GRADIENTS:
         return gradients
+    rounding = list(dict.fromkeys(module.class_name for side in runs for module in side.modules if may_round(module)))
+    if not rounding:
+        return gradients
     own.limit = ROUNDED_GRADIENTS
     own.warnings.append(
-        f"{gradients.finding.sentence}: a backward pass has constants in float32 (docs/differences.md#float32_inside)"
+        f"{gradients.finding.sentence}: as small as constants in float32 make it in {', '.join(rounding)}"
+        " (docs/differences.md#float32_inside); which layer does was not isolated"
     )
     return compare_gradients(*runs, pairing, agreeing, ROUNDED_GRADIENTS)
 

@@ -39,7 +39,7 @@ class Task:
 def describe(run: Run) -> None:
     """Print the description of a run, before it trains."""
     experiment, execution = run.experiment, run.execution
-    model, data = experiment.model, {**execution["data"], **run.data.summary}
+    model, data = experiment.model, run.texts
     versions = ", ".join(f"{name} {version}" for name, version in execution["versions"].items() if name != "kernels")
     fact("task", f"{experiment.task}, recipe {experiment.recipe}")
     fact("backend", f"{versions}; device {execution['device']}; implementation {_layers(run)}")

@@ -35,7 +35,7 @@ DRAWN = 4
 
 def describe(run: Run) -> None:
     """Print the size of the targets."""
-    data = {**run.execution["data"], **run.data.summary}
+    data = run.texts
     fact(
         "targets",
         f"vocabulary {data['target_vocabulary']:,}, at most {data['train']['longest_target']} tokens with EOS",

@@ -14,7 +14,7 @@ PICTURES: dict[str, str] = {}
 
 def describe(run: Run) -> None:
     """Print the number of tokens."""
-    train = {**run.execution["data"], **run.data.summary}["train"]
+    train = run.texts["train"]
     fact(
         "pieces",
         f"{train['tokens']:,} tokens, at most {train['max_length']} each; {train['unknown_share']:.2%} unknown",

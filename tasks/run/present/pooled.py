@@ -34,7 +34,7 @@ def describe(run: Run) -> None:
     """Print the classes that the data determined, and those that dev or test lack."""
     if run.experiment.known_classes is not None:
         return
-    classes, data = run.execution["classes"], {**run.execution["data"], **run.data.summary}
+    classes, data = run.execution["classes"], run.texts
     fact("classes", _classes(classes, data["train"]["per_class"]))
     for line in _lacking(classes, data):
         fact("", line)

@@ -32,7 +32,7 @@ SAMPLE = 12
 
 def describe(run: Run) -> None:
     """Print the tags of the data, and what was done to long or impossible sentences."""
-    classes, data = run.execution["classes"], {**run.execution["data"], **run.data.summary}
+    classes, data = run.execution["classes"], run.texts
     counts = data["train"]["per_class"]
     order = sorted(range(len(classes)), key=lambda tag: -counts[tag])
     named = ", ".join(f"{shorten(classes[tag], NAME)} {counts[tag]:,}" for tag in order[:ROWS])

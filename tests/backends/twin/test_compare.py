@@ -194,6 +194,31 @@ def test_settings_without_an_effect_are_warnings_unless_they_are_the_cause(x, se
     assert not any("no effect" in text for text in found.warnings)
 
 
+class PaddleSteeper(pnn.Layer):
+    """Two layers; the gradient of what lies before the second is 1 + 3e-8 of what it should be."""
+
+    def __init__(self, between):
+        super().__init__()
+        self.one, self.between, self.two = pnn.Linear(4, 4), between, pnn.Linear(4, 2)
+
+    def forward(self, x):
+        y = self.between(self.one(x))
+        return self.two(y + 3e-8 * (y - y.detach()))
+
+
+def test_small_gradient_differences_pass_only_next_to_layers_that_are_known_for_them(x, seed):
+    def pair(torch_layer, paddle_layer):
+        model = tnn.Sequential()
+        for name, layer in (("one", tnn.Linear(4, 4)), ("between", torch_layer), ("two", tnn.Linear(4, 2))):
+            model.add_module(name, layer)
+        return compare(model, PaddleSteeper(paddle_layer), {"0": x["x"]}, seed=seed)
+
+    tanh = pair(tnn.Tanh(), pnn.Tanh())
+    assert tanh.first is not None and tanh.first.rung == 2
+    norm = pair(tnn.LayerNorm(4), pnn.LayerNorm(4))
+    assert norm.same and any("float32_inside" in text and "not isolated" in text for text in norm.warnings)
+
+
 def test_two_models_of_one_framework_are_refused(x):
     side = TorchSide(TorchBranches())
     with pytest.raises(UserError, match="one of torch and one of paddle"):
