@@ -75,3 +75,7 @@ class EngineBase:
     def _divisor(self, batch: Batch) -> int:
         """Return the divisor of the sum of losses."""
         return self._counted(batch) if self.training.loss_reduction == "mean" else 1
+
+    def _text_divisor(self, batch: Batch) -> int:
+        """Return the divisor of a sum over all texts, those without a label included."""
+        return len(batch.lengths) if self.training.loss_reduction == "mean" else 1

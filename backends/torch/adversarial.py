@@ -33,7 +33,7 @@ class Virtual:
     size: float
     weight: float
     mean_of: Callable[[torch.Tensor], torch.Tensor]
-    """Reduces the divergences [B] of the texts like their losses."""
+    """Reduces the divergences [B] of all texts, those without a label included."""
 
 
 def log_probabilities(logits: torch.Tensor) -> torch.Tensor:

@@ -131,15 +131,16 @@ class Engine(EngineBase):
         self._clock.start()
         dropout = training_dropout(self.training, step, shard=shard.shard, drawn=shard.masks)
 
-        def mean_of(losses: torch.Tensor) -> torch.Tensor:
+        def mean_of(losses: torch.Tensor, divisor: int) -> torch.Tensor:
             # The divisor is that of the full batch, as shards are summed. A substitute row has weight zero.
-            loss = losses.sum() / self._divisor(batch)
+            loss = losses.sum() / divisor
             return loss * float(shard.shard.counts) if shard.shard else loss
 
         def loss_of(outputs: dict[str, torch.Tensor]) -> torch.Tensor:
-            return mean_of(self._model.head.losses(outputs, inputs, self._class_weights))
+            return mean_of(self._model.head.losses(outputs, inputs, self._class_weights), self._divisor(batch))
 
-        perturbations = self.training.adversarial, self._virtual(batch, step, shard, mean_of)
+        virtual = self._virtual(batch, step, shard, lambda own: mean_of(own, self._text_divisor(batch)))
+        perturbations = self.training.adversarial, virtual
 
         if any(perturbations):
             loss, outputs = adversarial.backpropagate(self._model, inputs, dropout, loss_of, perturbations)

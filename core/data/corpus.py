@@ -22,7 +22,7 @@ from core.data.class_checks import check_classes
 from core.data.dataset import Prepared
 from core.data.documents import Source
 from core.data.download import Progress, no_progress
-from core.data.encode import _dataset
+from core.data.encode import dataset_of
 from core.data.ngrams.texts import LabeledTexts, Texts
 from core.data.sources.lookup import open_data
 from core.data.splits import CODES, split_rows, without_duplicates
@@ -212,7 +212,7 @@ def prepare(
     full = np.diff(corpus.offsets)
     sets = {}
     for part, chosen in rows.items():
-        dataset = _dataset(
+        dataset = dataset_of(
             (truncate(corpus.sequence(row), text) for row in chosen),
             labels[chosen],
             [corpus.names[row] for row in chosen],
@@ -237,14 +237,19 @@ def prepare(
         corpus.classes,
         summary,
         whole=lambda part: _labeled(corpus, rows[part]),
+        digests={part: corpus.texts[chosen] for part, chosen in rows.items()},
     )
 
 
-def _labeled(corpus: Corpus, rows: np.ndarray) -> LabeledTexts:
-    """Return these complete texts."""
+def texts_of(corpus: Corpus, rows: np.ndarray) -> Texts:
+    """Return these complete texts, `rows` in ascending order."""
     offsets = np.concatenate(([0], np.cumsum(np.diff(corpus.offsets)[rows])))
-    texts = Texts(corpus.tokens, _joined(corpus, rows), offsets)
-    return LabeledTexts(texts, corpus.labels[rows], corpus.groups[rows], len(corpus.classes))
+    return Texts(corpus.tokens, _joined(corpus, rows), offsets)
+
+
+def _labeled(corpus: Corpus, rows: np.ndarray) -> LabeledTexts:
+    """Return these complete texts with their labels."""
+    return LabeledTexts(texts_of(corpus, rows), corpus.labels[rows], corpus.groups[rows], len(corpus.classes))
 
 
 def _joined(corpus: Corpus, rows: np.ndarray) -> np.ndarray:

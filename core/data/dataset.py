@@ -9,7 +9,7 @@ import numpy as np
 
 from core.batch import PAD, Batch, Ragged, Targets, pad
 from core.data.ngrams.features import NgramFeatures
-from core.data.ngrams.texts import LabeledTexts
+from core.data.ngrams.texts import LabeledTexts, Texts
 from core.data.vocabulary import Vocabulary
 from core.errors import UserError
 from core.models.model import Model
@@ -90,6 +90,12 @@ class Prepared:
     """Additional test sets by name."""
     whole: Callable[[str], LabeledTexts] | None = None
     """Returns the complete texts of a split, which n-grams are formed of; None for data other than labeled texts."""
+    digests: dict[str, np.ndarray] = field(default_factory=dict)
+    """Digests of the texts by split, [N] uint64, of labeled texts."""
+    unlabeled: Dataset | None = None
+    """Texts without a label, for `training.unlabeled_batch_size`."""
+    unlabeled_texts: Texts | None = None
+    """The same, complete."""
 
     def split(self, name: str) -> Dataset:
         """Return a data set by its name. Raises UserError for an unknown one."""
@@ -104,6 +110,12 @@ def check_dataset(dataset: Dataset, model: Model) -> None:
 
     Paddle does not check ids when `padding_idx` is set. A real token is never PAD, so ids lie in 1..vocab_size - 1.
     """
+    check_texts(dataset, model)
+    model.head.check_targets(dataset.targets, dataset.lengths)
+
+
+def check_texts(dataset: Dataset, model: Model) -> None:
+    """Check ids and lengths of a data set, whose texts may have no label. Raises UserError."""
     if len(dataset) == 0:
         raise UserError("the data set is empty: give at least one text")
     if dataset.lengths.min() < 1:
@@ -116,7 +128,6 @@ def check_dataset(dataset: Dataset, model: Model) -> None:
         raise UserError(
             f"expected token ids in 1..{vocab_size - 1}, got {low}..{high}: encode with the model's vocabulary"
         )
-    model.head.check_targets(dataset.targets, dataset.lengths)
 
 
 def epoch_order(lengths: np.ndarray, training: Training, epoch: int) -> list[np.ndarray]:

@@ -64,13 +64,13 @@ def encode_worded(
     found = [(row, tokens) for row, string in enumerate(texts) if (tokens := tokenize(string))]
     rows = [row for row, _ in found]
     sequences = (truncate(vocabulary.encode(tokens).astype(np.int32), text) for _, tokens in found)
-    dataset = _dataset(sequences, np.zeros(len(rows), np.int64), [str(row + 1) for row in rows])
+    dataset = dataset_of(sequences, np.zeros(len(rows), np.int64), [str(row + 1) for row in rows])
     if ngrams is not None and rows:
         dataset = replace(dataset, ngrams=ngrams.features(Texts.of([tokens for _, tokens in found]), text))
     return dataset, rows
 
 
-def _dataset(
+def dataset_of(
     sequences: Iterable[np.ndarray],
     labels: np.ndarray,
     names: list[str],

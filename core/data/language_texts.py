@@ -6,25 +6,21 @@ import hashlib
 import json
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from core.batch import UNK, Ragged
-from core.data.corpus import Corpus, cached_corpus, divided, load_corpus
+from core.data.corpus import Corpus, divided, load_corpus
 from core.data.dataset import Dataset, Prepared
-from core.data.documents import Document, Source
 from core.data.download import Progress, no_progress
-from core.data.sources.unlabeled import open_reviews
 from core.data.training_split import UNLABELED
+from core.data.unlabeled_texts import unlabeled_reviews
 from core.data.vocabulary import Vocabulary
 from core.rng import generator
 from core.spec.data import MovieReviews, PlainTexts
 from core.spec.text import Text
-
-ANY = "text"
-"""Label of the unlabeled texts, which have none."""
 
 
 @dataclass(frozen=True)
@@ -58,11 +54,12 @@ def prepare_texts(data: PlainTexts, text: Text, cache: Path, progress: Progress 
     parts = [Chosen(corpus, rows["train"])]
     fingerprints, description = [source.fingerprint], source.description.partition(";")[0]
     if data.unlabeled and data.source != "packaged":
-        more = open_reviews(data.source, cache, progress)
-        found = cached_corpus(_without_labels(more), text, cache, progress, "tokenizing unlabeled reviews")
-        more_rows = [row for row, name in enumerate(found.names) if name.startswith(UNLABELED)][: data.train_limit]
-        parts += [Chosen(found, np.array(more_rows))] if more_rows else []
-        fingerprints.append(more.fingerprint)
+        found, fingerprint = unlabeled_reviews(data.source, text, cache, progress)
+        held_out = np.concatenate([corpus.texts[rows[split]] for split in ("dev", "test")])
+        more_rows = np.array([row for row, name in enumerate(found.names) if name.startswith(UNLABELED)], np.int64)
+        more_rows = more_rows[~np.isin(found.texts[more_rows], held_out)][: data.train_limit]
+        parts += [Chosen(found, more_rows)] if len(more_rows) else []
+        fingerprints.append(fingerprint)
         description += f", and {len(more_rows):,} unlabeled reviews"
     vocabulary = _vocabulary(parts, text)
     sets = {"train": _dataset(parts, vocabulary, text.max_length)}
@@ -76,19 +73,6 @@ def prepare_texts(data: PlainTexts, text: Text, cache: Path, progress: Progress 
     fingerprint = hashlib.sha256(json.dumps(fingerprints).encode()).hexdigest()
     record = {"kind": source.kind, "description": description, "fingerprint": f"texts:{fingerprint}"}
     return prepared, {**record, **summary}
-
-
-def _without_labels(source: Source) -> Source:
-    """Return the same reviews without labels, with another fingerprint than a labeled corpus of the same file.
-
-    Labeled ones are among them: whether a source has unlabeled ones is only known after reading it.
-    """
-
-    def read() -> Iterator[Document]:
-        yield from (replace(own, label=ANY) for own in source.documents())
-
-    fingerprint = f"without labels:{source.fingerprint}"
-    return replace(source, fingerprint=fingerprint, read=read, total=None, classes=(ANY,), lenient=True)
 
 
 def _vocabulary(parts: list[Chosen], text: Text) -> Vocabulary:

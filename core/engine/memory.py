@@ -120,7 +120,7 @@ def check_memory(
         model = model.model_copy(update={"embedding": model.embedding.model_copy(update={"vocab_size": 2})})
     if isinstance(experiment.data, DigitSums):
         _check_digits(experiment.data, limit)
-    tokens = 0 if lengths is None or not len(lengths) else _tokens(lengths, training.batch_size) // shards
+    tokens = 0 if lengths is None or not len(lengths) else _tokens(lengths, training) // shards
     need = training_need(model, training, tokens, models)
     if need.on(limit) <= limit.size:
         return
@@ -141,9 +141,13 @@ def check_memory(
     )
 
 
-def _tokens(lengths: np.ndarray, batch_size: int) -> int:
-    """Return the mean number of tokens in a batch; at least one batch has as many."""
-    return int(lengths.sum()) // math.ceil(len(lengths) / batch_size)
+def _tokens(lengths: np.ndarray, training: Training) -> int:
+    """Return the mean number of tokens in a batch; at least one batch has as many.
+
+    Texts without a label that join a batch count as long as the others.
+    """
+    labeled = int(lengths.sum()) // math.ceil(len(lengths) / training.batch_size)
+    return labeled + int(labeled * training.unlabeled_batch_size / training.batch_size)
 
 
 def _check_digits(data: DigitSums, limit: Limit) -> None:

@@ -13,7 +13,7 @@ from core.data.dataset import Dataset
 from core.models.heads.head import Head
 from core.models.types import Arrays
 from core.parity.findings import Finding, named
-from core.parity.instances import random_parameters, well_conditioned
+from core.parity.instances import partly_labeled, random_parameters, well_conditioned
 from core.parity.layers import Sides, compare_extreme_logits, compare_forward, compare_gradients, engine_of
 from core.parity.routes import compare_routes
 from core.parity.training import Comparison, Trained, compare_training
@@ -92,7 +92,7 @@ def run_parity_check(
         experiment,
         lambda: (
             random_parameters(experiment, rng),
-            probe_batch(comparison.train_set, rng, experiment.model.head, longest),
+            _probe(comparison, rng, longest),
         ),
     )
     report("rung 1", 0, 1)
@@ -109,6 +109,12 @@ def run_parity_check(
     report("rung 5", 0, 1)
     findings += compare_predictions(experiment, trained.parameters, comparison.dev_set.first(EVALUATED), sides)
     return findings, trained
+
+
+def _probe(comparison: Comparison, rng: np.random.Generator, longest: int | None) -> Batch:
+    """Return a batch of a few training texts, some without a label if the spec has such texts."""
+    batch = probe_batch(comparison.train_set, rng, comparison.experiment.model.head, longest)
+    return dataclasses.replace(batch, targets=partly_labeled(comparison.experiment, batch.targets))
 
 
 def probe_batch(dataset: Dataset, rng: np.random.Generator, head: Head, longest: int | None = None) -> Batch:

@@ -167,7 +167,8 @@ def training_loss(
         loss = (loss + training_losses(experiment, arrays, batch, step, moved.adversarial).sum() / counted) / 2
     if moved.virtual is not None and moved.target is not None:
         logits = training_outputs(experiment, arrays, batch, step, moved.virtual)["logits"]
-        loss = loss + experiment.training.virtual_weight * divergences(moved.target, logits).sum() / counted
+        texts = len(batch.lengths) if experiment.training.loss_reduction == "mean" else 1
+        loss = loss + experiment.training.virtual_weight * divergences(moved.target, logits).sum() / texts
     return loss
 
 

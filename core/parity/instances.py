@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from core.batch import Batch, NgramBatch, pad, real_mask
+from core.data.unlabeled_texts import NONE
 from core.models import model
 from core.models.heads.attention import KEY
 from core.models.model import Model, forward, parameter_table
@@ -67,12 +68,20 @@ def random_batch(experiment: Experiment, rng: np.random.Generator, rows: int = 5
     """Draw a batch of random ids, with lengths 1 to `longest` (both included); `rows` >= 2."""
     lengths = rng.permutation([1, longest, *rng.integers(2, longest, rows - 2)])
     ids = [rng.integers(1, experiment.model.embedding.vocab_size, length) for length in lengths]
-    batch = pad(ids, experiment.model.head.random_targets(rng, lengths))
+    batch = pad(ids, partly_labeled(experiment, experiment.model.head.random_targets(rng, lengths)))
     return (
         batch
         if experiment.model.ngrams is None
         else replace(batch, ngrams=_random_ngrams(experiment.model, rng, batch))
     )
+
+
+def partly_labeled(experiment: Experiment, targets: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return targets of a batch in which every other text has no label, if the spec has such texts."""
+    if not experiment.training.unlabeled_batch_size:
+        return targets
+    labels = targets["label"]
+    return {**targets, "label": np.where(np.arange(len(labels)) % 2, NONE, labels)}
 
 
 def _random_ngrams(own: Model, rng: np.random.Generator, batch: Batch) -> NgramBatch:

@@ -77,7 +77,8 @@ def _leg(comparison: Comparison, side: str, folder: RunFolder, until: int, tick)
         tick()
         return state.step >= until
 
-    train(engine, Session(experiment, comparison.train_set, comparison.dev_set, folder, state), _Silent(), stop)
+    session = Session(experiment, comparison.train_set, comparison.dev_set, folder, state, comparison.unlabeled)
+    train(engine, session, _Silent(), stop)
     mean = {f"average of {name}": array for name, array in folder.read_average(experiment.model).items()}
     return {**engine.parameters(), **mean}
 

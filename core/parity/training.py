@@ -46,6 +46,11 @@ class Comparison:
     steps: int
     """Number of steps from the beginning of the run."""
 
+    @property
+    def unlabeled(self) -> Dataset | None:
+        """The dev texts, which are to join every batch without their labels; None for a spec without such texts."""
+        return self.dev_set if self.experiment.training.unlabeled_batch_size else None
+
 
 @dataclass
 class Trained:
@@ -92,7 +97,8 @@ def compare_training(comparison: Comparison, report=no_report) -> tuple[list[Fin
     parameters: dict[str, Arrays] = {}
     watched = {(one, other): (Watched("optimizer state"), Watched("parameters")) for one, other in pairs(list(sides))}
     dtype = experiment.training.dtype
-    plan = list(itertools.islice(steps_from(experiment, comparison.train_set), comparison.steps))
+    steps = steps_from(experiment, comparison.train_set, unlabeled=comparison.unlabeled)
+    plan = list(itertools.islice(steps, comparison.steps))
     compared_steps = comparison_steps(len(plan))
     for step, batch, rate in plan:
         for name, engine in engines.items():

@@ -23,7 +23,7 @@ from core.errors import UserError
 from core.models.model import Model
 from core.schema import Spec
 from core.spec.class_weights import balanced_weights
-from core.spec.data import TEXTS, AnyData, MovieReviews
+from core.spec.data import TEXTS, AnyData, MovieReviews, Table
 from core.spec.messages import LARGEST as LARGEST
 from core.spec.messages import describe as describe
 from core.spec.text import Text
@@ -41,7 +41,7 @@ def with_class_weights(experiment: Experiment, labels: np.ndarray) -> Experiment
     return experiment.model_copy(update={"training": training})
 
 
-FORMAT_VERSION = 6
+FORMAT_VERSION = 7
 """Version of the spec and run-folder formats. A reader rejects newer versions."""
 
 
@@ -73,6 +73,7 @@ ADDED: dict[int, tuple[str, ...]] = {
         "training.virtual_probe",
         "training.virtual_weight",
     ),
+    7: ("data.unlabeled", "training.unlabeled_batch_size"),
 }
 """Fields that a record of an older format lacks, by the format that added them.
 
@@ -137,6 +138,22 @@ class Experiment(Spec):
             raise ValueError(
                 f"training.virtual_adversarial needs model.head.kind pooled, got {self.model.head.kind}: set it 0"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _unlabeled_texts_have_a_loss(self):
+        data, training = self.data, self.training
+        own = data.unlabeled if isinstance(data, Table) else None
+        if not training.unlabeled_batch_size:
+            if own is not None:
+                raise ValueError(f"`data.unlabeled` {own} needs `training.unlabeled_batch_size` above 0: set it")
+            return self
+        if not training.virtual_adversarial:
+            raise ValueError("`training.unlabeled_batch_size` needs `training.virtual_adversarial` above 0: set it")
+        if isinstance(data, Table) and own is None:
+            raise ValueError("`training.unlabeled_batch_size` needs `data.unlabeled`: give a file of texts")
+        if not isinstance(data, MovieReviews | Table):
+            raise ValueError(f"`training.unlabeled_batch_size` is not supported by data.kind {data.kind}: set it 0")
         return self
 
     @model_validator(mode="after")

@@ -140,13 +140,20 @@ class Training(Spec):
     virtual_adversarial: float = Field(default=0.0, ge=0.0, allow_inf_nan=False)
     """Size e of the virtual adversarial perturbation of a classifier's word vectors; 0: none (Miyato et al. 2017).
 
-    The loss also has `virtual_weight` * KL(p(y|x) || p(y|x + r)) of every text, reduced like the loss, where p(y|x) is
+    The loss also has `virtual_weight` * KL(p(y|x) || p(y|x + r)), the mean over all texts of a batch (or their sum,
+    by `loss_reduction`), where p(y|x) is
     a constant, and so is r = e * sqrt(n) * g / |g|. Here g is the gradient of that divergence by its r, at a random
     direction of size `virtual_probe`: one step of the power method. No label is read (`core/adversarial.py`).
     """
     virtual_probe: float = Field(default=0.1, gt=0.0, allow_inf_nan=False)
     """Size of the random direction at which g is computed, per token, as e."""
     virtual_weight: float = Field(default=1.0, gt=0.0, allow_inf_nan=False)
+    unlabeled_batch_size: int = Field(default=0, ge=0)
+    """Texts without a label that join every batch; 0: none (Miyato et al. 2017).
+
+    They count in the divergence of `virtual_adversarial` alone. An epoch is still one pass over the labeled texts; the
+    others go round at their own pace (`core/data/unlabeled_batches.py`).
+    """
     average_share: Share = 0.0
     """Share of the steps, at the end of the run, over which the parameters are averaged; 0: none.
 

@@ -74,9 +74,11 @@ def with_ngrams(experiment: Experiment, prepared: Prepared, fitted: Fitted | Non
     """
     if fitted is None or prepared.whole is None:
         return prepared
-    return replace(
-        prepared, **{part: split_with_ngrams(experiment, prepared, fitted, part) for part in ("train", "dev", "test")}
-    )
+    own = {part: split_with_ngrams(experiment, prepared, fitted, part) for part in ("train", "dev", "test")}
+    more, texts = prepared.unlabeled, prepared.unlabeled_texts
+    if more is not None and texts is not None:
+        more = replace(more, ngrams=fitted.model.features(texts, experiment.text))
+    return replace(prepared, **own, unlabeled=more)
 
 
 def split_with_ngrams(experiment: Experiment, prepared: Prepared, fitted: Fitted | None, part: str) -> Dataset:

@@ -15,13 +15,14 @@ from core.data.sources import digit_sums, pairs
 from core.data.sources.tagged import open_tagged
 from core.data.tagged_corpus import prepare_tagged, read_corpus
 from core.data.tokenizers import segmenter
+from core.data.unlabeled_texts import read_unlabeled
 from core.engine.memory import host_limit
 from core.errors import UserError
 from core.files import user_path
 from core.models.heads.decoder import DecoderHead
 from core.models.heads.language import LanguageHead
 from core.schema import of_kind
-from core.spec.data import GENERATED_PAIRS, TEXTS, Pairs, PlainTexts
+from core.spec.data import GENERATED_PAIRS, TEXTS, MovieReviews, Pairs, PlainTexts, Table
 from core.spec.experiment import Experiment, replace, with_class_weights
 from core.spec.words import WORD2VEC
 
@@ -76,6 +77,27 @@ def read_data(
     return with_memory_limit(prepared), {**record, **prepared.summary}
 
 
+def with_unlabeled(
+    experiment: Experiment,
+    prepared: Prepared,
+    cache: Path,
+    wanted: tuple[str, str] | None = None,
+    progress: Progress = no_progress,
+) -> tuple[Prepared, dict]:
+    """Return the data of a training run with its texts without a label, and their record entry, empty for none.
+
+    `wanted` is the required fingerprint of the texts and the error message for another one.
+    """
+    data = experiment.data
+    if not experiment.training.unlabeled_batch_size or not isinstance(data, MovieReviews | Table):
+        return prepared, {}
+    more = read_unlabeled(data, experiment.text, prepared, cache, progress)
+    if wanted is not None and more.record["fingerprint"] != wanted[0]:
+        raise UserError(f"{more.record['description']}: {wanted[1]}")
+    found = dataclasses.replace(prepared, unlabeled=more.dataset, unlabeled_texts=more.texts)
+    return found, {"unlabeled": more.record}
+
+
 def with_memory_limit(prepared: Prepared) -> Prepared:
     """Return the data with complete texts that know how much memory a fit of their n-grams may take."""
     whole, limit = prepared.whole, host_limit()
@@ -120,11 +142,11 @@ def absolute_source(experiment: Experiment) -> Experiment:
     data, vectors = experiment.data, experiment.model.embedding.vectors
     own = {"table": (), "tagged": ("packaged",), "pairs": GENERATED_PAIRS}
     names = own.get(data.kind, ("packaged", "official"))
-    paths = {field: getattr(data, field, None) for field in ("source", "dev", "test")}
+    paths = {field: getattr(data, field, None) for field in ("source", "dev", "test", "unlabeled")}
     changes: dict[str, object] = {
         f"data.{field}": str(user_path(path).absolute())
         for field, path in paths.items()
-        if path is not None and path not in names
+        if isinstance(path, str) and path not in names
     }
     if experiment.start is not None:
         changes["start"] = str(user_path(experiment.start).absolute())

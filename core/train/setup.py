@@ -24,7 +24,7 @@ from core.spec.words import WORD2VEC
 from core.train.average import check_average
 from core.train.ngrams import NGRAMS, fit_ngrams, ngrams_record, read_ngrams, with_ngrams
 from core.train.optimizer_state import check_moments
-from core.train.prepare_data import fitted, read_data, tokenized_by
+from core.train.prepare_data import fitted, read_data, tokenized_by, with_unlabeled
 from core.train.run_folder import TARGET_VOCABULARY, RunFolder
 from core.train.start_run import StartRun, open_start, take_values
 from core.train.state import TrainingState
@@ -82,6 +82,8 @@ def prepare_start(experiment: Experiment, path: Path, group: ProcessGroup, input
         # Vectors are checked first, before reading the data, which takes longer.
         vectors, other = open_vectors_of(experiment, inputs.trained), open_start(experiment)
         data, data_record = read_data(experiment, inputs.cache, progress=inputs.progress)
+        data, more = with_unlabeled(experiment, data, inputs.cache, progress=inputs.progress)
+        data_record |= more
     if group.rank == 0 and experiment.data.kind == "table":
         note_similar_labels(data.classes, np.bincount(data.train.labels, minlength=len(data.classes)).tolist())
     experiment = fitted(experiment, data)
@@ -155,6 +157,8 @@ def prepare_resume(run: StoppedRun, group: ProcessGroup, inputs: Inputs) -> Setu
         start = open_start(experiment) if checkpoint is None else None
         wanted = run.execution["data"]["fingerprint"], other
         data, _ = read_data(experiment, inputs.cache, wanted, inputs.progress)
+        wanted = run.execution["data"].get("unlabeled", {}).get("fingerprint"), other
+        data, _ = with_unlabeled(experiment, data, inputs.cache, wanted, inputs.progress)
         if checkpoint is not None or (run.folder.path / "vocab.json").exists():
             check_vocabulary(run.folder, experiment, data)
     kept = checkpoint is not None or (run.folder.path / NGRAMS).exists()

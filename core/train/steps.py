@@ -12,6 +12,7 @@ import numpy as np
 
 from core.batch import Batch
 from core.data.dataset import Dataset, epoch_order
+from core.data.unlabeled_batches import joined, unlabeled_order
 from core.spec.experiment import Experiment
 from core.spec.training import Training, learning_rate
 
@@ -23,12 +24,23 @@ def total_steps(experiment: Experiment, train: Dataset) -> tuple[int, int]:
 
 
 def steps_from(
-    experiment: Experiment, train: Dataset, start: int = 0
+    experiment: Experiment, train: Dataset, start: int = 0, unlabeled: Dataset | None = None
 ) -> Generator[tuple[int, Batch, float], None, None]:
-    """Yield (step, batch, learning rate) of every step from `start` to the end."""
-    orders = lambda epoch: epoch_order(train.lengths, experiment.training, epoch)  # noqa: E731
+    """Yield (step, batch, learning rate) of every step from `start` to the end.
+
+    `unlabeled`: the texts that join every batch, for a spec with `training.unlabeled_batch_size`.
+    """
+    both = train if unlabeled is None else joined(train, unlabeled)
+
+    def orders(epoch: int) -> list[np.ndarray]:
+        batches = epoch_order(train.lengths, experiment.training, epoch)
+        if unlabeled is None:
+            return batches
+        more = unlabeled_order(train.lengths, batches, unlabeled.lengths, experiment.training, epoch)
+        return [np.concatenate((rows, len(train) + own)) for rows, own in zip(batches, more, strict=True)]
+
     for step, rows, rate in rows_from(experiment, train, orders, start):
-        yield step, train.batch(rows), rate
+        yield step, both.batch(rows), rate
 
 
 def rows_from(

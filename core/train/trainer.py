@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 
 from core.batch import Batch
-from core.data.dataset import Dataset, check_dataset
+from core.data.dataset import Dataset, check_dataset, check_texts
 from core.data.prefetch import prefetch, with_masks
 from core.engine.contract import Engine
 from core.engine.processes import SINGLE_PROCESS, ProcessGroup
@@ -50,6 +50,8 @@ class Session:
     """Receives metrics and checkpoints."""
     state: TrainingState
     """Changes in training."""
+    unlabeled: Dataset | None = None
+    """Texts that join every batch, for a spec with `training.unlabeled_batch_size`."""
 
 
 class Observer(Protocol):
@@ -77,6 +79,8 @@ def train(
     """
     for dataset in (session.train_set, session.dev_set):
         check_dataset(dataset, session.experiment.model)
+    if session.unlabeled is not None:
+        check_texts(session.unlabeled, session.experiment.model)
     loop = _Loop(engine, session, observer, should_stop, group)
     if session.state.step == 0:
         loop.save()  # before the first step, so that a run stopped at any moment can be resumed
@@ -94,7 +98,7 @@ class _Loop(TrainingLoop):
         super().__init__(session.experiment, session.train_set, should_stop)
         self.engine, self.observer, self.group = engine, observer, group
         self.train_set, self.dev_set = session.train_set, session.dev_set
-        self.folder, self.state = session.folder, session.state
+        self.folder, self.state, self.unlabeled = session.folder, session.state, session.unlabeled
         self.pending: list[dict] = []
         mean = self.folder.read_average(self.experiment.model) if self.state.step else {}
         self.average = ParameterAverage(self.training, self.total_steps, mean)
@@ -114,7 +118,7 @@ class _Loop(TrainingLoop):
 
     def steps(self) -> Generator[tuple[int, Batch, float], None, None]:
         """Yield the remaining steps, prefetched for a GPU."""
-        steps = steps_from(self.experiment, self.train_set, self.state.step)
+        steps = steps_from(self.experiment, self.train_set, self.state.step, self.unlabeled)
         if self.engine.device == "cpu":
             return steps
         return prefetch((step, with_masks(batch, self.experiment, step), rate) for step, batch, rate in steps)

@@ -16,6 +16,7 @@ FILE_FLAGS = {
     "data.encoding": "--encoding",
     "data.dev": "--dev",
     "data.test": "--test",
+    "data.unlabeled": "--unlabeled",
     "model.head.crf": "--crf",
 }
 """Map fields of files and tags to their flags, which only some programs have."""

@@ -140,6 +140,7 @@ OPTIONS = {
         Option("--word-dropout", ("training.word_dropout",), "probability of reading UNK in training"),
         Option("--adversarial", ("training.adversarial",), "perturbation per word vector in training; 0: none"),
         Option("--virtual-adversarial", ("training.virtual_adversarial",), "the same without labels; 0: none"),
+        Option("--unlabeled-batch", ("training.unlabeled_batch_size",), "texts without labels in every batch; 0: none"),
         Option("--average", ("training.average_share",), "share of last steps whose parameters are averaged"),
         Option("--watch-gradients", ("training.watch_gradients",), "record gradient norms by parameter, and draw them"),
         Option("--seed", ("training.seed",), "seed of initialization, shuffling and dropout"),

@@ -157,6 +157,7 @@ RESIDUAL = ("model.encoder.residual", True)
 ADVERSARIAL = ("training.adversarial", 0.3)
 ONE_LOGIT = ("model.head.classes", 2), ("model.head.one_logit", True)
 VIRTUAL = ("training.virtual_adversarial", 0.3)
+UNLABELED = ("training.unlabeled_batch_size", 2)
 STATIC_COPY = ("model.embedding.static_copy", True)
 
 GRID = [
@@ -189,8 +190,8 @@ VARIANTS: list[Case | TextCNNCase | TaggerCase | BagCase | DecoderCase | Languag
     Case("srn", 2, True, "attention", "index", (("model.head.hidden_size", 4),)),
     Case("gru", 1, True, "mean", "index", (("training.word_dropout", 0.4),)),
     Case("lstm", 2, True, "max_mean", "index", (ADVERSARIAL,)),
-    Case("lstm", 1, True, "mean", "index", (VIRTUAL, ("training.loss_reduction", "sum"))),
-    Case("gru", 1, True, "last", "index", (VIRTUAL, ADVERSARIAL, *ONE_LOGIT)),
+    Case("lstm", 1, True, "mean", "index", (VIRTUAL, UNLABELED, ("training.loss_reduction", "sum"))),
+    Case("gru", 1, True, "last", "index", (VIRTUAL, UNLABELED, ADVERSARIAL, *ONE_LOGIT)),
     Case("gru", 1, True, "mean", "one_hot", (ADVERSARIAL, ("model.embedding.trainable", False))),
     Case("srn", 1, False, "last", "scalar"),
     Case("lstm", 2, True, "mean", "scalar"),

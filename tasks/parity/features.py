@@ -18,6 +18,7 @@ FEATURES: dict[str, Callable[[Experiment], object]] = {
     "word dropout": lambda e: e.training.word_dropout,
     "adversarial training": lambda e: e.training.adversarial,
     "virtual adversarial training": lambda e: e.training.virtual_adversarial,
+    "unlabeled texts": lambda e: e.training.unlabeled_batch_size,
     "learning rates by part": lambda e: len(set(e.training.rate_factors.model_dump().values())) > 1,
     "frozen steps": lambda e: any(e.training.frozen_steps.model_dump().values()),
     "average of the parameters": lambda e: e.training.average_share,

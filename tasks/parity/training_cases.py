@@ -126,9 +126,10 @@ TRAINING: dict[str, dict[str, object]] = {
         "model.embedding.vocab_size": 1000,
         "model.embedding.lookup": "one_hot",
     },
-    "rates by part, virtual adversarial": {
+    "rates by part, virtual adversarial, unlabeled texts": {
         **SMALLER,
         "training.virtual_adversarial": 0.05,
+        "training.unlabeled_batch_size": 6,
         "training.optimizer": {"kind": "adam", "learning_rate": 0.01, "weight_decay": 0.1},
         "training.rate_factors": {"embedding": 0.3, "encoder": 0.6},
         "training.frozen_steps": {"embedding": 40, "encoder": 20},

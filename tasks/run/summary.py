@@ -46,6 +46,9 @@ def describe(run: Run) -> None:
     fact("data", data["description"])
     counts = ", ".join(f"{data[part]['documents']:,} {part}" for part in ("train", "dev", "test"))
     fact("", f"{counts}; dev split {data['dev_split']}; vocabulary {len(run.data.vocabulary):,}")
+    if "unlabeled" in data:
+        more, own = data["unlabeled"], experiment.training
+        fact("", f"{more['documents']:,} unlabeled texts, {own.unlabeled_batch_size} in every batch")
     if data.get("left_out"):
         fact("", f"skipped: {count_reasons(data['left_out'])}")
     presenter(experiment).describe(run)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from backends import launchers
+from core.data.unlabeled_texts import check_unlabeled
 from core.engine.contract import Engine
 from core.engine.processes import ProcessGroup
 from core.errors import UserError
@@ -54,6 +55,7 @@ def start(task: Task, experiment: Experiment, options: TrainOptions) -> int:
     """Start a new run and train it. Return the exit code."""
     if options.tensorboard:
         event_files.check_installed()
+    check_unlabeled(experiment)
     worker = Worker.join(options.request, experiment)
     group, name = worker.executor.group, f"{experiment.task}-{worker.backend.NAME}"
     path = Path(options.out) if options.out else new_name(Path("runs"), name)
@@ -162,7 +164,7 @@ def _train(run: Run, engine: Engine, group: ProcessGroup, tensorboard: bool) -> 
             log = during.enter_context(event_files.EventLog(run.folder.path, step))
             fact("events", f"tensorboard --logdir {quoted(log.folder)}")
             observer = event_files.Observers(observer, log)
-        session = Session(experiment, data.train, data.dev, run.folder, run.state)
+        session = Session(experiment, data.train, data.dev, run.folder, run.state, data.unlabeled)
         state = train(engine, session, observer, should_stop, group)
     return dataclasses.replace(run, state=state)
 

@@ -128,16 +128,18 @@ class PooledHead(nn.Layer):
     def losses(self, outputs: dict[str, paddle.Tensor], inputs: Inputs, weights: paddle.Tensor | None) -> paddle.Tensor:
         """Return [B]: cross-entropies of logits [B, C], binary ones of a single logit [B, 1].
 
-        Class weights `weights` [C] multiply the losses (`core/models/heads/pooled.py`).
+        Class weights `weights` [C] multiply the losses; that of a text without a label, -1, is 0
+        (`core/models/heads/pooled.py`).
         """
         logits, labels = outputs["logits"], inputs.targets["label"]
+        known, labels = (labels >= 0).astype(logits.dtype), labels.clip(min=0)
         if logits.shape[1] == 1:
             # In Paddle 3.3, the gradient of `binary_cross_entropy_with_logits` is wrong at a logit of exactly 0
             # (docs/differences.md, zero_logit).
             logits = paddle.concat([paddle.zeros_like(logits), logits], axis=1)
         found = F.nll_loss(log_probabilities_of(logits), labels, reduction="none")
         # The functions' `weight` argument is not used, as their mean divides by the sum of weights.
-        return found if weights is None else found * weights[labels]
+        return found * (known if weights is None else known * weights[labels])
 
     def right(self, outputs: dict[str, paddle.Tensor], inputs: Inputs) -> paddle.Tensor:
         """Return 1 for correct predictions, 0 for others, [B] int64."""

@@ -126,15 +126,17 @@ class PooledHead(nn.Module):
     def losses(self, outputs: dict[str, torch.Tensor], inputs: Inputs, weights: torch.Tensor | None) -> torch.Tensor:
         """Return [B]: cross-entropies of logits [B, C], binary ones of a single logit [B, 1].
 
-        Class weights `weights` [C] multiply the losses (`core/models/heads/pooled.py`).
+        Class weights `weights` [C] multiply the losses; that of a text without a label, -1, is 0
+        (`core/models/heads/pooled.py`).
         """
         logits, labels = outputs["logits"], inputs.targets["label"]
+        known, labels = (labels >= 0).to(logits.dtype), labels.clamp(min=0)
         if logits.shape[1] == 1:
             found = F.binary_cross_entropy_with_logits(logits[:, 0], labels.to(logits.dtype), reduction="none")
         else:
             found = F.nll_loss(log_probabilities_of(logits), labels, reduction="none")
         # The functions' `weight` argument is not used, as their mean divides by the sum of weights.
-        return found if weights is None else found * weights[labels]
+        return found * (known if weights is None else known * weights[labels])
 
     def right(self, outputs: dict[str, torch.Tensor], inputs: Inputs) -> torch.Tensor:
         """Return 1 for correct predictions, 0 for others, [B] int64."""

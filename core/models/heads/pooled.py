@@ -129,7 +129,8 @@ class PooledHead(Head):
         return places
 
     def counted(self, batch: Batch) -> int:
-        return len(batch.lengths)
+        """Return the number of texts with a label; those without, of number -1, have no loss."""
+        return int((batch.targets["label"] >= 0).sum())
 
     def answers(self, targets: Targets, lengths: np.ndarray) -> np.ndarray:
         return np.ones(len(lengths), np.int64)
@@ -220,13 +221,14 @@ def attention_weights(arrays: Arrays, block: Block, rounded: Rounding = exactly)
 def cross_entropies(logits: np.ndarray, labels: np.ndarray, class_weights: np.ndarray | None = None) -> np.ndarray:
     """Return [B]: cross-entropies of logits [B, C], binary ones of a single logit [B, 1].
 
-    `class_weights` [C] multiply the losses by class.
+    `class_weights` [C] multiply the losses by class. The loss of a text without a label, -1, is 0.
     """
+    known, labels = labels >= 0, np.maximum(labels, 0)
     if logits.shape[1] == 1:
         logits = np.concatenate([np.zeros_like(logits), logits], axis=1)
     shifted = logits - np.real(logits).max(axis=1, keepdims=True)
     losses = np.log(np.exp(shifted).sum(axis=1)) - shifted[np.arange(len(labels)), labels]
-    return losses if class_weights is None else losses * class_weights[labels]
+    return losses * (known if class_weights is None else known * class_weights[labels])
 
 
 def cross_entropy(

@@ -110,6 +110,10 @@ def _reversed_divergence(side: ModuleType) -> Patches:
     return [(side.adversarial, "divergences", divergences)]
 
 
+def _divided_by_all(side: ModuleType) -> Patches:
+    return [(side.engine.Engine, "_divisor", side.engine.Engine._text_divisor)]
+
+
 def _one_rate(side: ModuleType) -> Patches:
     original = side.engine.Engine._apply
 
@@ -201,6 +205,13 @@ FAULTS = {
         "loss",
         _reversed_divergence,
         {"training.virtual_adversarial": 0.5},
+    ),
+    "divided-by-all-texts": Fault(
+        "the mean loss is divided by all texts of a batch, those without a label included",
+        2,
+        "loss",
+        _divided_by_all,
+        {"training.virtual_adversarial": 0.5, "training.unlabeled_batch_size": 3},
     ),
     "one-rate": Fault(
         "the encoder has the learning rate of the head",
