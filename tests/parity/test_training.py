@@ -298,6 +298,7 @@ def test_features_that_a_spec_does_not_use():
         "scalar lookup",
         "bigrams",
         "virtual adversarial training",
+        "unlabeled texts",
     }
     assert set(not_exercised([PARITY_SPEC, every])) == left
     assert {"weight decay", "class weights", "hidden layer of the head"} <= set(not_exercised([PARITY_SPEC]))
