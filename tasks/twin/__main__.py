@@ -11,6 +11,7 @@ from __future__ import annotations
 from core.files import write_json_atomic, write_text_atomic
 from core.report.twin import page
 from core.twin.contract import Side
+from core.twin.failing import in_one_line
 from tasks.cli.console import console, errors, fact, launch
 from tasks.cli.terminal import literal
 from tasks.cli.user_files import UserFiles
@@ -30,7 +31,10 @@ def main(argv: list[str]) -> int:
     except Exception as error:  # the user's code can raise any exception
         trace = files.trace(error)
         if not trace:
-            raise
+            line = in_one_line(error)
+            if line is None:
+                raise
+            raise line from None
         errors.print(trace, markup=False, end="")
         return 2
 

@@ -9,7 +9,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +22,15 @@ from core.twin.file import Session, is_recording, read_session
 from core.twin.kinds import FRAMEWORK_NAMES
 from core.twin.recorded import RecordedSide
 from core.weights.state_dict import StateDict
-from tasks.cli.console import fact
+from tasks.cli.console import console, fact
 from tasks.cli.framework import load_backend
+from tasks.cli.terminal import literal
 from tasks.cli.user_files import UserFiles
 
 IMPORTS = re.compile(r"^\s*(?:import|from)\s+(\w+)", re.MULTILINE)
 EXAMPLE = "my_model.py:Model"
+LISTED = 3
+"""Most names that are listed of a file."""
 
 
 @dataclass(frozen=True)
@@ -138,10 +141,20 @@ def function(where: str, files: UserFiles, flag: str) -> Callable | None:
 
 
 def load_weights(loaded: Loaded, path: str) -> None:
-    """Load a state dict into a model; no code of the file is executed. Raises UserError."""
+    """Load a state dict into a model; no code of the file is executed. Raises UserError if the model needs more.
+
+    Arrays that the model does not have, such as those of its loss, are left out with a note.
+    """
     state = weight_files.reader(weight_files.kind_of_source(path)).read_state(path)
+    own = state_of(loaded.model)
+    extra = [name for name in state.arrays if name not in own]
+    if all(name in state.arrays for name, array in own.items() if array.dtype.kind == "f"):
+        state = replace(state, arrays={name: array for name, array in state.arrays.items() if name in own})
     _load(loaded, state, f"{loaded.name}, --weights {path}")
     fact("weights", f"{len(state.arrays)} arrays of {path}")
+    if extra:
+        more = f" and {len(extra) - LISTED} more" if len(extra) > LISTED else ""
+        console.print(f"[yellow]note:[/] {literal(', '.join(extra[:LISTED]) + more)} not in the model: left out")
 
 
 def convert(first: Loaded, second: Loaded, where: str, files: UserFiles) -> None:
