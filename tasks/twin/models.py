@@ -18,7 +18,7 @@ import numpy as np
 import backends
 from backends import weight_files
 from core.errors import UserError
-from core.twin.file import Session, is_recording, read_session
+from core.twin.file import ModelRecord, is_recording, read_record
 from core.twin.kinds import FRAMEWORK_NAMES
 from core.twin.recorded import RecordedSide
 from core.weights.state_dict import StateDict
@@ -41,13 +41,13 @@ class Loaded:
     framework: str
     model: Any = None
     """None for a recording."""
-    session: Session | None = None
+    record: ModelRecord | None = None
     """None for a living model."""
 
     def side(self, loss: Callable | None, optimizer: Callable | None) -> Any:
         """Return what compares it."""
-        if self.session is not None:
-            return RecordedSide(self.session, self.name)
+        if self.record is not None:
+            return RecordedSide(self.record, self.name)
         module = importlib.import_module(f"backends.{self.framework}.twin.side")
         return module.TwinSide(self.model, self.name, loss, optimizer)
 
@@ -58,9 +58,9 @@ def load(where: str, files: UserFiles, seed: int) -> Loaded:
     The frameworks' random numbers are seeded meanwhile, so that a model has the same starting values in every run.
     """
     if is_recording(where):
-        session = read_session(where)
-        fact("recorded", f"{where}: {session.name} in {FRAMEWORK_NAMES[session.recordings[0].framework]}")
-        return Loaded(where, session.recordings[0].framework, session=session)
+        record = read_record(where)
+        fact("recorded", f"{where}: {record.name} in {FRAMEWORK_NAMES[record.recordings[0].framework]}")
+        return Loaded(where, record.recordings[0].framework, record=record)
     otherwise = f"{where}: expected FILE:CLASS, such as {EXAMPLE}"
     _import_frameworks(_locate(where.rpartition(":")[0], otherwise))
     with _seeded(seed):

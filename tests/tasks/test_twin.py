@@ -13,7 +13,7 @@ import pytest
 import tasks.twin.__main__ as program
 from core.errors import UserError
 from core.twin.contract import Optimization
-from core.twin.file import read_session
+from core.twin.file import read_record
 from tasks.cli.user_files import UserFiles
 from tasks.twin import models
 from tasks.twin.arguments import parse
@@ -358,8 +358,8 @@ def test_recording_stands_in_for_either_model(living, files):
     options = ("--optimizer", "momentum:0.1", "--steps", 2, "--seed", 5)
     done = call(f"own_{recorded}.py:Model", *INPUTS, *options, "--record", "one.safetensors")
     assert done.code == 0, done.out + done.err
-    session = read_session("one.safetensors")
-    assert [own.mode for own in session.recordings] == ["evaluation", "training"] and len(session.steps) == 2
+    record = read_record("one.safetensors")
+    assert [own.mode for own in record.recordings] == ["evaluation", "training"] and len(record.steps) == 2
     done = call("one.safetensors", f"own_{living}.py:Model")
     assert done.code == 0, done.out + done.err
     assert "training steps" in done.out and "seed 5" in done.out
