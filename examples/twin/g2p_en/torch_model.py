@@ -32,7 +32,10 @@ class Pronunciation(nn.Module):
 
 def pretrained():
     """Return the model with the weights of the package, which are arrays by short names."""
-    folder = Path(find_spec("g2p_en").submodule_search_locations[0])
+    package = find_spec("g2p_en")
+    if package is None:
+        raise ModuleNotFoundError("no package g2p_en: pip install --no-deps g2p-en")
+    folder = Path(package.submodule_search_locations[0])
     arrays = np.load(folder / "checkpoint20.npz")
     state = {"fc.weight": arrays["fc_w"], "fc.bias": arrays["fc_b"]}
     for short, layer in (("enc", "encoder"), ("dec", "decoder")):

@@ -28,7 +28,10 @@ class Polyphones(nn.Module):
 
 def pretrained():
     """Return the model with the weights of the package, which are arrays under the names of this module."""
-    folder = Path(find_spec("g2pM").submodule_search_locations[0])
+    package = find_spec("g2pM")
+    if package is None:
+        raise ModuleNotFoundError("no package g2pM: pip install g2pM")
+    folder = Path(package.submodule_search_locations[0])
     arrays = pickle.loads((folder / "np_ckpt.pkl").read_bytes())
     model = Polyphones()
     model.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})

@@ -23,7 +23,10 @@ class VoiceEncoder(nn.Module):
 
 def pretrained():
     """Return the model with the weights of the package; two values of its loss are left out."""
-    folder = Path(find_spec("resemblyzer").submodule_search_locations[0])
+    package = find_spec("resemblyzer")
+    if package is None:
+        raise ModuleNotFoundError("no package resemblyzer: pip install --no-deps Resemblyzer")
+    folder = Path(package.submodule_search_locations[0])
     state = torch.load(folder / "pretrained.pt", map_location="cpu", weights_only=True)["model_state"]
     model = VoiceEncoder()
     model.load_state_dict({name: values for name, values in state.items() if not name.startswith("similarity")})

@@ -44,7 +44,10 @@ NAMES = {
 
 def pretrained():
     """Return the model with the weights of the package's compiled module for 16 kHz."""
-    folder = Path(find_spec("silero_vad").submodule_search_locations[0])
+    package = find_spec("silero_vad")
+    if package is None:
+        raise ModuleNotFoundError("no package silero_vad: pip install --no-deps silero-vad")
+    folder = Path(package.submodule_search_locations[0])
     state = torch.jit.load(folder / "data" / "silero_vad.jit", map_location="cpu")._model.state_dict()
     model = Detector()
     model.load_state_dict({name: state[other] for name, other in NAMES.items()})

@@ -232,3 +232,9 @@ def test_an_error_of_a_model_passes_through(x):
 
     with pytest.raises(KeyError, match="of the user"):
         compare(TorchBranches(), Broken(), x)
+
+
+def test_notes_on_the_model_itself_name_it(rng):
+    found = compare(torch.jit.script(tnn.Linear(4, 3)), pnn.Linear(4, 3), {"0": rng.standard_normal((2, 4))})
+    assert found.same
+    assert any(text.startswith("PyTorch, the model: Linear is compiled") for text in found.warnings), found.warnings
