@@ -167,7 +167,7 @@ def _first(finding: Finding) -> list[tuple[str, str]]:
     cause = finding.cause
     if cause is None:
         return own
-    own += [("likely cause", cause.sentence)] * bool(cause.sentence)
+    own += [("likely cause", finding.why)] * bool(finding.why)
     own += [(f"module in {FRAMEWORK_NAMES[name]}", path or "the model") for name, path in cause.paths.items()]
     own += [("place", cause.place)] * bool(cause.place)
     own += [("setting", cause.setting)] * bool(cause.setting)

@@ -15,6 +15,7 @@ from core.twin.causes import Both, may_round
 from core.twin.contract import Optimization, Progress, Run, Side
 from core.twin.forward import LIMIT, Forward, compare_forward
 from core.twin.kinds import FRAMEWORK_NAMES, MODES
+from core.twin.naming import label
 from core.twin.parameters import judge_parameters
 from core.twin.placing import permutations, place
 from core.twin.recording import Arrays, Recording
@@ -120,7 +121,7 @@ def compare_sides(  # noqa: PLR0913
         for side in recordings:
             name = FRAMEWORK_NAMES[side.framework]
             own.warnings += [f"{name}: {note}" for note in side.notes]
-            own.warnings += [f"{name}, `{module.path}`: {module.note}" for module in side.modules if module.note]
+            own.warnings += [f"{name}, {label(module.path)}: {module.note}" for module in side.modules if module.note]
     causes = [finding.cause.sentence for finding in own.findings if finding.cause is not None]
     idle = [text for text in own.settings if not any(text in cause for cause in causes)]
     own.warnings += [f"{text}: no effect on these outputs" for text in idle]

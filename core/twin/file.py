@@ -27,10 +27,12 @@ FORMAT = 1
 SUFFIX = ".safetensors"
 KEY = "seqtwin_twin"
 """The only key of the file's metadata. safetensors writes several keys in random order."""
+ENTRY = "session"
+"""Entry of the JSON tree that holds the record."""
 
 
 @dataclass(frozen=True)
-class Session:
+class ModelRecord:
     """What one model computed: a recording per mode and number type, and training steps."""
 
     name: str
@@ -49,21 +51,26 @@ class Session:
     """Descriptions that the inputs were drawn from, by name: `int[4,9]:50`."""
 
 
-CLASSES = {own.__name__: own for own in (Session, Recording, Module, Parameter, Call, Step, Optimization)}
+STORED_AS = {"ModelRecord": "Session"}
+"""Names of classes in the file, where they are not those of the code."""
+CLASSES = {
+    STORED_AS.get(own.__name__, own.__name__): own
+    for own in (ModelRecord, Recording, Module, Parameter, Call, Step, Optimization)
+}
 DTYPES = frozenset({"F64", "F32", "F16", "I64", "I32", "I16", "I8", "U8", "BOOL"})
 
 
-def write_session(path: str | Path, session: Session) -> None:
-    """Write a session atomically. Equal content gives equal bytes. Raises UserError if the system refuses."""
+def write_record(path: str | Path, record: ModelRecord) -> None:
+    """Write a record atomically. Equal content gives equal bytes. Raises UserError if the system refuses."""
     store = _Store()
-    tree = {"format": FORMAT, "session": store.encode(session)}
+    tree = {"format": FORMAT, ENTRY: store.encode(record)}
     tree["digest"] = _digest(store.arrays, tree)
     metadata = {KEY: json.dumps(tree, sort_keys=True, allow_nan=False)}
     write_bytes_atomic(path, safetensors.numpy.save(store.arrays, metadata=metadata))
 
 
-def read_session(path: str | Path) -> Session:
-    """Read a file of `write_session`. Raises UserError if it is missing, damaged or of a newer format."""
+def read_record(path: str | Path) -> ModelRecord:
+    """Read a file of `write_record`. Raises UserError if it is missing, damaged or of a newer format."""
     try:
         with safetensors.safe_open(path, framework="numpy") as stream:
             tree = parse_json((stream.metadata() or {}).get(KEY, "null"))
@@ -80,14 +87,14 @@ def read_session(path: str | Path) -> Session:
             arrays = {name: stream.get_tensor(name) for name in names}
         if tree.pop("digest", None) != _digest(arrays, tree):
             raise ValueError("its content does not match its digest")
-        session = _decode(tree.get("session"), arrays)
-        if not isinstance(session, Session) or not session.recordings:
+        record = _decode(tree.get(ENTRY), arrays)
+        if not isinstance(record, ModelRecord) or not record.recordings:
             raise ValueError("it holds no recording")
     except FileNotFoundError:
         raise UserError(f"{path}: no such file: check the path") from None
     except (safetensors.SafetensorError, ValueError, TypeError, KeyError, RecursionError, OSError) as error:
         raise UserError(f"{path}: damaged, or no recording ({error}): record it again") from None
-    return session
+    return record
 
 
 def is_recording(path: str | Path) -> bool:
@@ -107,7 +114,8 @@ class _Store:
             return {"array": self._name(value)}
         if is_dataclass(value) and not isinstance(value, type):
             own = {entry.name: self.encode(getattr(value, entry.name)) for entry in fields(value)}
-            return {"class": type(value).__name__, "fields": own}
+            name = type(value).__name__
+            return {"class": STORED_AS.get(name, name), "fields": own}
         if isinstance(value, Mapping):
             return {"map": [[key, self.encode(entry)] for key, entry in value.items()]}
         if isinstance(value, tuple | list):

@@ -39,18 +39,27 @@ def between(both: Both, last: Pair | None, here: Pair | None, earlier: Sequence[
 
     `last` is the pair of calls before it, and `earlier` all pairs whose outputs agree.
     """
-    start = labels(both.paths(*last)) if last is not None else "the inputs"
-    end = labels(both.paths(*here)) if here is not None else "the outputs of the model"
-    where = f"between {start} and {end}{_container(both, last, here)}"
+    where = f"between {_ends(both, last, here)}{_container(both, last, here)}"
     paths = both.paths(*here) if here is not None else dict.fromkeys(both.frameworks, "")
     arrays = _differing(both, here, limit)
-    guess = None
-    if arrays is not None and max(own.size for own in arrays) <= MOST_ENTRIES:
+    guess = _swapped(both, here, limit)
+    if guess is None and arrays is not None and max(own.size for own in arrays) <= MOST_ENTRIES:
         guess = _guess(both, *arrays, [_sources(both, earlier, at) for at in (0, 1)], limit)
     if guess is None:
         return Cause(f"the code {where} differs", paths, "between")
     sentence, setting = guess
     return Cause(f"{where}: {sentence}", paths, "between", setting)
+
+
+def _ends(both: Both, last: Pair | None, here: Pair | None) -> str:
+    """Return the layers around the code, those of each framework if they have other names."""
+    words = []
+    for at in (0, 1):
+        start = label(last[at].path) if last is not None else "the inputs"
+        words.append(f"{start} and {label(here[at].path) if here is not None else 'the outputs of the model'}")
+    if words[0] == words[1]:
+        return words[0]
+    return ", ".join(f"{own} in {FRAMEWORK_NAMES[name]}" for own, name in zip(words, both.frameworks, strict=True))
 
 
 def _container(both: Both, last: Pair | None, here: Pair | None) -> str:
@@ -73,16 +82,35 @@ def _container(both: Both, last: Pair | None, here: Pair | None) -> str:
     return f" ({', '.join(words)})" if words else ""
 
 
-def _differing(both: Both, here: Pair | None, limit: float) -> tuple[np.ndarray, np.ndarray] | None:
-    """Return the first two arrays that answer to each other and differ."""
+def _apart(both: Both, here: Pair | None, limit: float) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    """Yield the arrays that answer to each other and differ, with the route of the first."""
     one, two = (here[0].inputs, here[1].inputs) if here is not None else (both.first.outputs, both.second.outputs)
     for own, other in pair_routes(one, two):
         if is_mask(one[own]) or is_mask(two[other]) or one[own].dtype.kind != "f" or two[other].dtype.kind != "f":
             continue
-        gap = gap_of(one[own], two[other])
-        if gap is None or not gap.value <= limit:
-            return one[own].astype(np.float64), two[other].astype(np.float64)
-    return None
+        if not _equal(one[own], two[other], limit):
+            yield own, one[own].astype(np.float64), two[other].astype(np.float64)
+
+
+def _equal(one: np.ndarray, two: np.ndarray, limit: float) -> bool:
+    gap = gap_of(one, two)
+    return gap is not None and gap.value <= limit
+
+
+def _differing(both: Both, here: Pair | None, limit: float) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return the first two arrays that answer to each other and differ."""
+    return next(((one, two) for _, one, two in _apart(both, here, limit)), None)
+
+
+def _swapped(both: Both, here: Pair | None, limit: float) -> tuple[str, str] | None:
+    """Return which two arrays have changed places, if the two that differ are these."""
+    apart = list(_apart(both, here, limit))
+    if len(apart) != 2:
+        return None
+    (name, one, two), (other, three, four) = apart
+    if one.shape != three.shape or not (_equal(one, four, limit) and _equal(three, two, limit)):
+        return None
+    return f"{'inputs' if here is not None else 'outputs'} {name} and {other} are swapped", ""
 
 
 def _sources(both: Both, earlier: Sequence[Pair], at: int) -> list[Source]:

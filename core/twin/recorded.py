@@ -8,22 +8,22 @@ import numpy as np
 
 from core.errors import UserError
 from core.twin.contract import Optimization, Run
-from core.twin.file import Session
+from core.twin.file import ModelRecord
 from core.twin.recording import Arrays, Module, Parameter, Recording, Setting, Step
 
 
 class RecordedSide:
     """The side (`core.twin.contract.Side`) of a file: it gives back what was recorded, and computes nothing."""
 
-    def __init__(self, session: Session, path: str = "") -> None:
-        """Raise ValueError for a session without a recording. `path` names the file in errors."""
-        first = session.recordings[0]
-        self.session, self.path = session, path
+    def __init__(self, record: ModelRecord, path: str = "") -> None:
+        """Raise ValueError for a record without a recording. `path` names the file in errors."""
+        first = record.recordings[0]
+        self.record, self.path = record, path
         self.framework, self.version = first.framework, first.version
-        self.name = session.name
+        self.name = record.name
 
     def describe(self) -> tuple[tuple[Module, ...], tuple[Parameter, ...]]:
-        first = self.session.recordings[0]
+        first = self.record.recordings[0]
         return first.modules, first.parameters
 
     def write(self, values: Mapping[str, np.ndarray]) -> None:
@@ -32,12 +32,12 @@ class RecordedSide:
 
     def run(self, how: Run) -> Recording:
         """Return the recording of this mode, number type and seed. Raises UserError if there is none."""
-        for own in self.session.recordings:
+        for own in self.record.recordings:
             if (own.mode, own.dtype, own.seed) == (how.mode, how.dtype, how.seed):
                 if _same(own.inputs, how.inputs):
                     return own
                 raise UserError(f"{self.path}: recorded with other inputs: give none, or record it again")
-        held = ", ".join(f"{own.mode} in {own.dtype} with seed {own.seed}" for own in self.session.recordings)
+        held = ", ".join(f"{own.mode} in {own.dtype} with seed {own.seed}" for own in self.record.recordings)
         wanted = f"{how.mode} mode in {how.dtype} with seed {how.seed}"
         raise UserError(f"{self.path}: {wanted} was not recorded, it holds {held}: record it again")
 
@@ -49,7 +49,7 @@ class RecordedSide:
 
     def train(self, how: Run, batches: list[Arrays], optimization: Optimization) -> list[Step]:
         """Return the recorded steps. Raises UserError if the model was trained otherwise."""
-        own = self.session
+        own = self.record
         if own.optimization is None:
             raise UserError(f"{self.path}: no training steps were recorded: record them, or compare without steps")
         if own.optimization != optimization:

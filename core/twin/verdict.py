@@ -63,6 +63,13 @@ class Finding:
     """What differs first, in words; "" if nothing does."""
     cause: Cause | None = None
 
+    @property
+    def why(self) -> str:
+        """Return the cause in words, without names that the sentence has already; "" if it is unknown."""
+        text = "" if self.cause is None else self.cause.sentence
+        names, colon, rest = text.partition(": ")
+        return rest if colon and names.startswith("`") and names in self.sentence else text
+
 
 @dataclass(frozen=True)
 class Pairing:
@@ -117,8 +124,7 @@ class Verdict:
         if self.first is None:
             rungs = ", ".join(dict.fromkeys(RUNGS[own.rung] for own in self.findings))
             return f"the same in all that was compared: {rungs}" if self.same else "nothing was compared"
-        cause = self.first.cause.sentence if self.first.cause is not None else ""
-        return f"{self.first.sentence}{': ' if cause else ''}{cause}"
+        return f"{self.first.sentence}{': ' if self.first.why else ''}{self.first.why}"
 
     def assert_same(self) -> None:
         """Raise AssertionError naming the first difference and its cause."""

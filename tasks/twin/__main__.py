@@ -11,6 +11,7 @@ from __future__ import annotations
 from core.files import write_json_atomic, write_text_atomic
 from core.report.twin import page
 from core.twin.contract import Side
+from core.twin.failing import in_one_line
 from tasks.cli.console import console, errors, fact, launch
 from tasks.cli.terminal import literal
 from tasks.cli.user_files import UserFiles
@@ -30,7 +31,10 @@ def main(argv: list[str]) -> int:
     except Exception as error:  # the user's code can raise any exception
         trace = files.trace(error)
         if not trace:
-            raise
+            line = in_one_line(error)
+            if line is None:
+                raise
+            raise line from None
         errors.print(trace, markup=False, end="")
         return 2
 
@@ -63,15 +67,15 @@ def _record(request: Request, model: Loaded, side: Side) -> int:
     batches = batches_of(request)
     check_call(model, batches[0])
     with TwinProgress() as progress:
-        session = record(side, request, batches, request.record, progress)
-    for own in session.recordings:
+        found = record(side, request, batches, request.record, progress)
+    for own in found.recordings:
         outputs = ", ".join(f"{name}{' ' * bool(name)}{list(array.shape)}" for name, array in own.outputs.items())
         loss = "no loss" if own.loss is None else f"loss {own.loss:.6g}"
         fact(own.mode, f"{own.dtype}, {len(own.calls)} calls of modules, outputs {outputs}, {loss}", 10)
-    for text in dict.fromkeys(text for own in session.recordings for text in own.notes):
+    for text in dict.fromkeys(text for own in found.recordings for text in own.notes):
         console.print(f"[yellow]note:[/] {literal(text)}")
-    if session.steps:
-        fact("training", f"{len(session.steps)} steps, last loss {session.steps[-1].loss:.6g}", 10)
+    if found.steps:
+        fact("training", f"{len(found.steps)} steps, last loss {found.steps[-1].loss:.6g}", 10)
     fact("written", f"{request.record} ({request.record.stat().st_size:,} bytes)", 10)
     fact("next", f"python -m tasks.twin {request.record} FILE:MODEL", 10, command=True)
     return 0

@@ -10,7 +10,7 @@ from typing import Any
 from core.errors import UserError
 from core.twin.compare import compare_sides
 from core.twin.contract import Progress, Side
-from core.twin.file import Session
+from core.twin.file import ModelRecord
 from core.twin.kinds import FRAMEWORK_NAMES
 from core.twin.recording import Arrays
 from core.twin.verdict import Verdict
@@ -29,40 +29,40 @@ def settle(models: Sequence[Loaded], request: Request) -> tuple[Request, list[Ar
     if first.framework == second.framework:
         name = FRAMEWORK_NAMES[first.framework]
         raise UserError(f"{first.name} and {second.name}: got two models in {name}, expected one of each framework")
-    sessions = [own for own in models if own.session is not None]
-    for own in sessions:
-        assert own.session is not None
-        request = _of_recording(request, own.name, own.session)
-    recorded = sessions[0].session if sessions else None
+    records = [own for own in models if own.record is not None]
+    for own in records:
+        assert own.record is not None
+        request = _of_recording(request, own.name, own.record)
+    recorded = records[0].record if records else None
     batches = batches_of(request) if recorded is None else [*recorded.batches] or [recorded.recordings[0].inputs]
     return request, batches, _receiver(models, request)
 
 
-def _of_recording(request: Request, name: str, session: Session) -> Request:
+def _of_recording(request: Request, name: str, record: ModelRecord) -> Request:
     """Return the request with the modes, seed and training of a recording. Raises UserError if they contradict."""
     if request.inputs:
         raise UserError(f"--input: the inputs are those of {name}: leave out --input")
-    seeds = {own.seed for own in session.recordings}
+    seeds = {own.seed for own in record.recordings}
     if "seed" in request.given and request.seed not in seeds:
-        raise UserError(f"--seed {request.seed}: {name} was recorded with seed {session.recordings[0].seed}")
-    held = tuple(dict.fromkeys(own.mode for own in session.recordings))
+        raise UserError(f"--seed {request.seed}: {name} was recorded with seed {record.recordings[0].seed}")
+    held = tuple(dict.fromkeys(own.mode for own in record.recordings))
     modes = tuple(mode for mode in request.modes if mode in held)
     if not modes or ("mode" in request.given and modes != request.modes):
         raise UserError(f"--mode: {name} was recorded in {' and '.join(held)} mode: leave out --mode")
-    if request.dtype not in {own.dtype for own in session.recordings}:
+    if request.dtype not in {own.dtype for own in record.recordings}:
         raise UserError(f"--dtype {request.dtype}: {name} was not recorded in it: record it with it")
     wanted = request.optimization
-    if wanted is not None and session.optimization is None:
+    if wanted is not None and record.optimization is None:
         raise UserError(f"--optimizer: {name} holds no training steps: record it with --optimizer")
-    if wanted is not None and wanted != session.optimization:
+    if wanted is not None and wanted != record.optimization:
         raise UserError(f"--optimizer: {name} was recorded with other training steps: leave out --optimizer")
     for flag, recorded, given in (
-        ("--loss", session.own_loss, any(request.losses)),
-        ("--optimizer", session.own_optimizer and session.optimization is not None, any(request.optimizers)),
+        ("--loss", record.own_loss, any(request.losses)),
+        ("--optimizer", record.own_optimizer and record.optimization is not None, any(request.optimizers)),
     ):
         if recorded and not given:
             raise UserError(f"{name} was recorded with {flag} FILE:FUNCTION: give that of the other model")
-    return replace(request, modes=modes, seed=session.recordings[0].seed, optimization=session.optimization)
+    return replace(request, modes=modes, seed=record.recordings[0].seed, optimization=record.optimization)
 
 
 def _receiver(models: Sequence[Loaded], request: Request) -> str | None:

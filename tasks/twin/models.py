@@ -9,7 +9,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +18,19 @@ import numpy as np
 import backends
 from backends import weight_files
 from core.errors import UserError
-from core.twin.file import Session, is_recording, read_session
+from core.twin.file import ModelRecord, is_recording, read_record
 from core.twin.kinds import FRAMEWORK_NAMES
 from core.twin.recorded import RecordedSide
 from core.weights.state_dict import StateDict
-from tasks.cli.console import fact
+from tasks.cli.console import console, fact
 from tasks.cli.framework import load_backend
+from tasks.cli.terminal import literal
 from tasks.cli.user_files import UserFiles
 
 IMPORTS = re.compile(r"^\s*(?:import|from)\s+(\w+)", re.MULTILINE)
 EXAMPLE = "my_model.py:Model"
+LISTED = 3
+"""Most names that are listed of a file."""
 
 
 @dataclass(frozen=True)
@@ -38,13 +41,13 @@ class Loaded:
     framework: str
     model: Any = None
     """None for a recording."""
-    session: Session | None = None
+    record: ModelRecord | None = None
     """None for a living model."""
 
     def side(self, loss: Callable | None, optimizer: Callable | None) -> Any:
         """Return what compares it."""
-        if self.session is not None:
-            return RecordedSide(self.session, self.name)
+        if self.record is not None:
+            return RecordedSide(self.record, self.name)
         module = importlib.import_module(f"backends.{self.framework}.twin.side")
         return module.TwinSide(self.model, self.name, loss, optimizer)
 
@@ -55,9 +58,9 @@ def load(where: str, files: UserFiles, seed: int) -> Loaded:
     The frameworks' random numbers are seeded meanwhile, so that a model has the same starting values in every run.
     """
     if is_recording(where):
-        session = read_session(where)
-        fact("recorded", f"{where}: {session.name} in {FRAMEWORK_NAMES[session.recordings[0].framework]}")
-        return Loaded(where, session.recordings[0].framework, session=session)
+        record = read_record(where)
+        fact("recorded", f"{where}: {record.name} in {FRAMEWORK_NAMES[record.recordings[0].framework]}")
+        return Loaded(where, record.recordings[0].framework, record=record)
     otherwise = f"{where}: expected FILE:CLASS, such as {EXAMPLE}"
     _import_frameworks(_locate(where.rpartition(":")[0], otherwise))
     with _seeded(seed):
@@ -138,10 +141,20 @@ def function(where: str, files: UserFiles, flag: str) -> Callable | None:
 
 
 def load_weights(loaded: Loaded, path: str) -> None:
-    """Load a state dict into a model; no code of the file is executed. Raises UserError."""
+    """Load a state dict into a model; no code of the file is executed. Raises UserError if the model needs more.
+
+    Arrays that the model does not have, such as those of its loss, are left out with a note.
+    """
     state = weight_files.reader(weight_files.kind_of_source(path)).read_state(path)
+    own = state_of(loaded.model)
+    extra = [name for name in state.arrays if name not in own]
+    if all(name in state.arrays for name, array in own.items() if array.dtype.kind == "f"):
+        state = replace(state, arrays={name: array for name, array in state.arrays.items() if name in own})
     _load(loaded, state, f"{loaded.name}, --weights {path}")
     fact("weights", f"{len(state.arrays)} arrays of {path}")
+    if extra:
+        more = f" and {len(extra) - LISTED} more" if len(extra) > LISTED else ""
+        console.print(f"[yellow]note:[/] {literal(', '.join(extra[:LISTED]) + more)} not in the model: left out")
 
 
 def convert(first: Loaded, second: Loaded, where: str, files: UserFiles) -> None:

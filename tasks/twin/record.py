@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from core.twin.contract import Progress, Run, Side
-from core.twin.file import Session, write_session
+from core.twin.file import ModelRecord, write_record
 from core.twin.inputs import parse_inputs
 from core.twin.recording import Arrays
 from tasks.twin.arguments import DTYPES, Request
@@ -18,7 +18,7 @@ def batches_of(request: Request) -> list[Arrays]:
     return [parse_inputs(request.inputs, request.seed, batch) for batch in range(steps)]
 
 
-def record(side: Side, request: Request, batches: Sequence[Arrays], path: Path, progress: Progress) -> Session:
+def record(side: Side, request: Request, batches: Sequence[Arrays], path: Path, progress: Progress) -> ModelRecord:
     """Run a model in all modes and number types of the request, and write the recording. Errors of its code pass."""
     dtypes = DTYPES[: DTYPES.index(request.dtype) + 1]
     runs = [Run(batches[0], mode, dtype, request.seed) for dtype in dtypes for mode in request.modes]
@@ -32,7 +32,7 @@ def record(side: Side, request: Request, batches: Sequence[Arrays], path: Path, 
         progress(f"{side.name}, training steps", len(runs), total)
         how = Run(batches[0], "training", DTYPES[0], request.seed)
         steps = tuple(side.train(how, list(batches), request.optimization))
-    session = Session(
+    found = ModelRecord(
         name=side.name,
         recordings=tuple(recordings),
         batches=tuple(batches) if request.optimization is not None else (),
@@ -42,5 +42,5 @@ def record(side: Side, request: Request, batches: Sequence[Arrays], path: Path, 
         own_loss=bool(request.losses[0]),
         drawn=dict(text.split("=", 1) for text in request.inputs),
     )
-    write_session(path, session)
-    return session
+    write_record(path, found)
+    return found

@@ -46,8 +46,8 @@ def _print_first(verdict: Verdict) -> None:
     fact("", finding.sentence, 16)
     cause = finding.cause
     if cause is not None:
-        if cause.sentence:
-            fact("likely cause", cause.sentence, 16)
+        if finding.why:
+            fact("likely cause", finding.why, 16)
         for name, path in cause.paths.items():
             fact(FRAMEWORK_NAMES[name], path or "the model itself", 16)
         if cause.link:

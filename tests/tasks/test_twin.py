@@ -13,7 +13,7 @@ import pytest
 import tasks.twin.__main__ as program
 from core.errors import UserError
 from core.twin.contract import Optimization
-from core.twin.file import read_session
+from core.twin.file import read_record
 from tasks.cli.user_files import UserFiles
 from tasks.twin import models
 from tasks.twin.arguments import parse
@@ -47,6 +47,14 @@ def loss(outputs, inputs):
 
 ready = Model()
 number = 3
+chain = nn.Sequential(nn.Linear(5, 6), nn.ReLU())
+
+class Casting(nn.Linear):
+    def forward(self, x):
+        return torch.nn.functional.linear(x.float(), self.weight)
+
+def narrow():
+    return torch.jit.script(Casting(6, 6))
 """
 PADDLE = """
 import paddle
@@ -69,6 +77,7 @@ class Model(nn.Layer):
 class Wrong(Model):
     epsilon = 1e-3
 
+layer = nn.Linear(6, 6)
 """
 FUNCTIONS = """
 def loss(outputs, inputs):
@@ -231,6 +240,21 @@ def test_errors_of_the_users_code_have_their_own_traceback(files):
 
 @needs_both
 @pytest.mark.parametrize(
+    ("model", "says"),
+    [
+        ("chain", r"forward failed in float64, evaluation mode: RuntimeError: .*\(15x6 and 5x6\).*: check the inputs"),
+        ("narrow", r"RuntimeError: .* dtype.*: compiled code may keep its number type: give the class"),
+    ],
+)
+def test_errors_of_models_without_lines_of_the_user_are_one_line(model, says, files):
+    """Such as layers of the framework alone, or compiled code."""
+    done = call(f"own_torch.py:{model}", "own_paddle.py:layer", "--input", "float[3,5,6]")
+    assert done.code == 2 and "Traceback" not in done.err
+    assert re.search(rf"^error: own_torch.py:{model}: .*{says}", done.err, re.MULTILINE)
+
+
+@needs_both
+@pytest.mark.parametrize(
     ("argv", "says"),
     [
         (("own_torch.py:Model", "own_torch.py:ready", *INPUTS), "one of each framework"),
@@ -311,6 +335,19 @@ def test_weights_of_a_file_are_loaded_into_the_first_model(files):
     assert done.code == 0 and "w.pt" in done.out
 
 
+@needs_both
+def test_weights_that_the_model_does_not_have_are_left_out(files):
+    import torch
+
+    state = UserFiles().load(files / "own_torch.py").Model().state_dict()
+    torch.save({"scale_of_loss": torch.ones(1), **state}, files / "more.pt")
+    done = call("own_torch.py:Model", "own_paddle.py:Model", *INPUTS, "--weights", "more.pt", "--mode", "evaluation")
+    assert done.code == 0 and "note: scale_of_loss not in the model: left out" in done.out
+    torch.save({"scale_of_loss": torch.ones(1), "words.weight": state["words.weight"]}, files / "less.pt")
+    done = call("own_torch.py:Model", "own_paddle.py:Model", *INPUTS, "--weights", "less.pt")
+    assert done.code == 2 and "scale_of_loss not in the class" in done.err and "norm.weight" in done.err
+
+
 # Recordings
 
 
@@ -321,8 +358,8 @@ def test_recording_stands_in_for_either_model(living, files):
     options = ("--optimizer", "momentum:0.1", "--steps", 2, "--seed", 5)
     done = call(f"own_{recorded}.py:Model", *INPUTS, *options, "--record", "one.safetensors")
     assert done.code == 0, done.out + done.err
-    session = read_session("one.safetensors")
-    assert [own.mode for own in session.recordings] == ["evaluation", "training"] and len(session.steps) == 2
+    record = read_record("one.safetensors")
+    assert [own.mode for own in record.recordings] == ["evaluation", "training"] and len(record.steps) == 2
     done = call("one.safetensors", f"own_{living}.py:Model")
     assert done.code == 0, done.out + done.err
     assert "training steps" in done.out and "seed 5" in done.out

@@ -67,6 +67,18 @@ def casted(model: paddle.nn.Layer, dtype: str) -> Iterator[None]:
                 own.grad = gradient
 
 
+@contextmanager
+def uncompiled() -> Iterator[None]:
+    """Run functions of `paddle.jit.to_static` as they are written, so that calls inside are seen."""
+    translator = paddle.jit.dy2static.program_translator.ProgramTranslator.get_instance()
+    before = translator.enable_to_static
+    paddle.jit.enable_to_static(False)
+    try:
+        yield
+    finally:
+        paddle.jit.enable_to_static(before)
+
+
 def held_tensors(model: paddle.nn.Layer) -> list[Any]:
     """Return all parameters and buffers, each once."""
     found = {id(own): own for own in [*model.parameters(), *model.buffers()]}

@@ -16,6 +16,8 @@ AXES = ((1, "1D"), (2, "2D"), (3, "3D"))
 
 HOLDERS = ("ParameterList", "ParameterDict")
 """Classes that hold parameters and compute nothing."""
+LOADED = ("TranslatedLayer", "PirTranslatedLayer")
+"""Classes of `paddle.jit.load`."""
 
 READERS: dict[str, tuple[str, settings.Reader]] = {
     "Linear": (kinds.LINEAR, settings.linear),
@@ -183,9 +185,16 @@ def class_name(module: paddle.nn.Layer) -> str:
     return type(module).__name__
 
 
+def compiled(module: paddle.nn.Layer) -> bool:
+    """Return whether the code of a module is compiled."""
+    return type(module).__name__ in LOADED
+
+
 def note_of(module: paddle.nn.Layer, kind: str) -> str:
     """Return why a module cannot be followed, "" if it can."""
     name = class_name(module)
+    if compiled(module):
+        return f"{name} is compiled: it is compared as a whole"
     if weight_norms(module):
         return (
             f"{name} has weight normalization: its computed weight is compared; magnitudes and directions are trained"

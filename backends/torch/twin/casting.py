@@ -63,6 +63,13 @@ def casted(model: torch.nn.Module, dtype: str) -> Iterator[None]:
             own.grad = gradient
 
 
+@contextmanager
+def uncompiled() -> Iterator[None]:
+    """Run functions of `torch.compile` as they are written, so that calls inside are seen."""
+    with torch.compiler.set_stance("force_eager") if hasattr(torch.compiler, "set_stance") else nullcontext():
+        yield
+
+
 def held_tensors(model: torch.nn.Module) -> list[Any]:
     """Return all parameters and buffers, each once."""
     found = {id(own): own for own in [*model.parameters(), *model.buffers()]}

@@ -178,10 +178,15 @@ def class_name(module: torch.nn.Module) -> str:
     return name.removeprefix("Parametrized") if torch.nn.utils.parametrize.is_parametrized(module) else name
 
 
+def compiled(module: torch.nn.Module) -> bool:
+    """Return whether the code of a module is compiled."""
+    return isinstance(module, torch.jit.ScriptModule)
+
+
 def note_of(module: torch.nn.Module, kind: str) -> str:
     """Return why a module cannot be followed, "" if it can."""
     name = class_name(module)
-    if isinstance(module, torch.jit.ScriptModule):
+    if compiled(module):
         return f"{name} is compiled: it is compared as a whole"
     if weight_norms(module):
         return (

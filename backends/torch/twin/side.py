@@ -13,10 +13,11 @@ from backends.torch.framework import torch
 from backends.torch.twin import casting, parameters, record, repair, steps
 from backends.torch.twin.calls import Entry, floating, outputs_of, tensor_of
 from backends.torch.twin.dropout import shared_masks, without_inner_dropout
-from backends.torch.twin.modules import describe_modules, walk, weight_norms
+from backends.torch.twin.modules import compiled, describe_modules, walk, weight_norms
 from core.errors import UserError
 from core.twin import routes
 from core.twin.contract import Optimization, Run
+from core.twin.failing import marked
 from core.twin.inputs import loss_weights
 from core.twin.recording import Arrays, Module, Parameter, Recording, Setting, Step
 
@@ -64,7 +65,7 @@ class TwinSide:
             before = {path: casting.attributes_of(module) for path, module in recorder.modules.items()}
             leaves = self.leaves(how.inputs, how.dtype)
             args, kwargs = routes.nest({route: own.clone() for route, own in leaves.items()})
-            with recorder.recording():
+            with marked(*self.failure(how)), recorder.recording():
                 outputs = self.model(*args, **kwargs)
             found = outputs_of(self.model, outputs, None)
             loss = self.loss_of(outputs, kwargs, args, how.seed) if how.backward else None
@@ -100,10 +101,19 @@ class TwinSide:
             time.perf_counter() - start,
         )
 
+    def failure(self, how: Run) -> tuple[str, str]:
+        """Return what to tell of an exception of `forward`, and the fix."""
+        found = any(compiled(module) for module in walk(self.model).values())
+        fix = (
+            "compiled code may keep its number type: give the class that it comes from" if found else "check the inputs"
+        )
+        return f"{self.name}: forward failed in {how.dtype}, {how.mode} mode", fix
+
     def ready(self, how: Run, notes: list[str]) -> ExitStack:
         """Set the mode of the model, and return what restores the framework's settings."""
         stack = ExitStack()
         stack.enter_context(torch.enable_grad())
+        stack.enter_context(casting.uncompiled())
         stack.enter_context(torch.nn.utils.parametrize.cached())
         fast = torch.backends.mha.get_fastpath_enabled()
         torch.backends.mha.set_fastpath_enabled(False)

@@ -14,7 +14,7 @@ from backends.twin import compare  # noqa: E402
 from core.errors import UserError  # noqa: E402
 from core.twin.compare import compare_sides  # noqa: E402
 from core.twin.contract import Run  # noqa: E402
-from core.twin.file import Session  # noqa: E402
+from core.twin.file import ModelRecord  # noqa: E402
 from core.twin.recorded import RecordedSide  # noqa: E402
 
 pnn, tnn = paddle.nn, torch.nn
@@ -170,7 +170,7 @@ def test_float32_is_judged_by_the_rounding_of_the_models(x, seed):
 def test_a_recording_stands_in_for_its_model(x, seed):
     side = TorchSide(TorchBranches(), "mine.py:Model")
     recordings = tuple(side.run(Run(x, mode, "float64", seed)) for mode in ("evaluation", "training"))
-    recorded = RecordedSide(Session(side.name, recordings), "mine.safetensors")
+    recorded = RecordedSide(ModelRecord(side.name, recordings), "mine.safetensors")
     found = compare_sides(recorded, PaddleSide(PaddleBranches(1e-3)), x, seed=seed)
     assert found.names["torch"] == "mine.py:Model"
     assert found.first.cause.setting == "epsilon" and found.first.cause.repaired
@@ -232,3 +232,9 @@ def test_an_error_of_a_model_passes_through(x):
 
     with pytest.raises(KeyError, match="of the user"):
         compare(TorchBranches(), Broken(), x)
+
+
+def test_notes_on_the_model_itself_name_it(rng):
+    found = compare(torch.jit.script(tnn.Linear(4, 3)), pnn.Linear(4, 3), {"0": rng.standard_normal((2, 4))})
+    assert found.same
+    assert any(text.startswith("PyTorch, the model: Linear is compiled") for text in found.warnings), found.warnings

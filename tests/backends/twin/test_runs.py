@@ -8,6 +8,7 @@ import pytest
 from core.errors import UserError
 from core.twin.arrays import difference
 from core.twin.contract import Run
+from core.twin.failing import in_one_line
 from tests.conftest import needs_both
 
 pytestmark = needs_both
@@ -303,6 +304,54 @@ def test_a_compiled_module_is_compared_as_a_whole(rng):
     assert [own.path for own in found.calls] == ["0", "1", ""]
     assert set(found.gradients) == {own.name for own in parameters} == {"0.0.weight", "0.0.bias", "1.weight", "1.bias"}
     assert all(own.dtype == torch.float32 for own in side.model.parameters())
+
+
+class TorchCompiled(t.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = t.Linear(3, 4), t.Linear(4, 2)
+
+    def forward(self, x):
+        return self.last(torch.relu(self.first(x)))
+
+
+class PaddleCompiled(p.Layer):
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = p.Linear(3, 4), p.Linear(4, 2)
+
+    def forward(self, x):
+        return self.last(p.functional.relu(self.first(x)))
+
+
+@pytest.mark.parametrize("name", SIDES)
+def test_calls_inside_a_model_that_is_compiled_later_are_recorded(name, rng):
+    """`torch.compile` and `paddle.jit.to_static` compile in the first call; here the model runs as it is written."""
+    model = (
+        torch.compile(TorchCompiled(), backend="eager")
+        if name == "torch"
+        else paddle.jit.to_static(PaddleCompiled(), full_graph=True)
+    )
+    found = SIDES[name](model).run(Run({"0": rng.standard_normal((2, 3))}))
+    assert [own.path.rpartition(".")[2] for own in found.calls][:2] == ["first", "last"]
+    assert all(own.gradients[""].any() for own in found.calls[:2])
+    if name == "paddle":
+        assert paddle.jit.dy2static.program_translator.ProgramTranslator.get_instance().enable_to_static
+
+
+@pytest.mark.slow  # compiles a program
+def test_a_program_of_paddle_keeps_its_number_type(tmp_path, rng):
+    spec = paddle.static.InputSpec([None, 3], "float32")
+    paddle.jit.save(PaddleCompiled(), str(tmp_path / "saved"), input_spec=[spec])
+    side = PaddleSide(paddle.jit.load(str(tmp_path / "saved")), "saved")
+    inputs = {"0": rng.standard_normal((2, 3))}
+    assert "is compiled" in side.describe()[0][0].note
+    assert side.run(Run(inputs, dtype="float32", backward=False)).outputs
+    with pytest.raises(ValueError, match="float64") as error:
+        side.run(Run(inputs))
+    line = str(in_one_line(error.value))
+    assert line.startswith("saved: forward failed in float64, evaluation mode: InvalidArgumentError: The type of data")
+    assert "\n" not in line and line.endswith("give the class that it comes from")
 
 
 @pytest.mark.parametrize("name", SIDES)

@@ -11,7 +11,7 @@ import safetensors.numpy
 
 from core.errors import UserError
 from core.twin.contract import Optimization, Run
-from core.twin.file import KEY, Session, read_session, write_session
+from core.twin.file import KEY, ModelRecord, read_record, write_record
 from core.twin.recorded import RecordedSide
 from core.twin.recording import Call, Module, Parameter, Recording, Step
 from tests.conftest import one_line
@@ -65,9 +65,9 @@ def equal(first: object, second: object) -> bool:
     return type(first) is type(second) and first == second
 
 
-def session(rng: np.random.Generator) -> Session:
+def record_of(rng: np.random.Generator) -> ModelRecord:
     values = {"words.weight": rng.standard_normal((4, 3))}
-    return Session(
+    return ModelRecord(
         name="mine.py:Model",
         recordings=(recording(rng), recording(rng, "training")),
         batches=({"ids": rng.integers(0, 4, (2, 5))},),
@@ -77,18 +77,18 @@ def session(rng: np.random.Generator) -> Session:
     )
 
 
-def test_session_comes_back_in_full(rng, tmp_path):
-    path, own = tmp_path / "a.safetensors", session(rng)
-    write_session(path, own)
-    assert equal(read_session(path), own)
+def test_record_comes_back_in_full(rng, tmp_path):
+    path, own = tmp_path / "a.safetensors", record_of(rng)
+    write_record(path, own)
+    assert equal(read_record(path), own)
     before = path.read_bytes()
-    write_session(path, own)
+    write_record(path, own)
     assert path.read_bytes() == before and [entry.name for entry in tmp_path.iterdir()] == ["a.safetensors"]
 
 
 def test_equal_arrays_are_stored_once(rng, tmp_path):
     own = recording(rng)
-    write_session(tmp_path / "a.safetensors", Session("a", (own,)))
+    write_record(tmp_path / "a.safetensors", ModelRecord("a", (own,)))
     arrays = safetensors.numpy.load_file(tmp_path / "a.safetensors")
     hidden = own.calls[0].outputs[""]
     assert sum(array.shape == hidden.shape and np.array_equal(array, hidden) for array in arrays.values()) == 1
@@ -97,7 +97,7 @@ def test_equal_arrays_are_stored_once(rng, tmp_path):
 @pytest.mark.parametrize("damage", ["value", "digest", "class", "newer", "other", "truncated", "pickle", "missing"])
 def test_damage_is_one_line(damage, rng, tmp_path):
     path = tmp_path / "a.safetensors"
-    write_session(path, session(rng))
+    write_record(path, record_of(rng))
     arrays = safetensors.numpy.load_file(path)
     with safetensors.safe_open(path, framework="numpy") as stream:
         tree = json.loads(stream.metadata()[KEY])
@@ -107,6 +107,7 @@ def test_damage_is_one_line(damage, rng, tmp_path):
     elif damage == "digest":
         del tree["digest"]
     elif damage == "class":
+        assert tree["session"]["class"] == "Session"  # the names in the format
         tree["session"]["class"] = "Path"
     elif damage == "newer":
         tree["format"], says = 9, "update seqtwin"
@@ -123,12 +124,12 @@ def test_damage_is_one_line(damage, rng, tmp_path):
     else:
         safetensors.numpy.save_file(arrays, path, metadata={KEY: json.dumps(tree)})
     with pytest.raises(UserError) as error:
-        read_session(path)
+        read_record(path)
     assert says in one_line(error) and str(path) in one_line(error)
 
 
 def test_recorded_side_gives_back_what_was_recorded(rng):
-    own = session(rng)
+    own = record_of(rng)
     side = RecordedSide(own, "a.safetensors")
     assert side.describe() == (own.recordings[0].modules, own.recordings[0].parameters)
     inputs = own.recordings[1].inputs
@@ -143,13 +144,13 @@ def test_recorded_side_gives_back_what_was_recorded(rng):
         (lambda side, inputs: side.run(Run({"ids": inputs["ids"] + 1}, seed=3)), "other inputs"),
         (lambda side, inputs: side.run(Run(inputs, seed=4)), "seed 4 was not recorded"),
         (lambda side, inputs: side.run(Run(inputs, dtype="float32", seed=3)), "float32"),
-        (lambda side, inputs: side.train(Run(inputs), [], side.session.optimization), "other batches"),
+        (lambda side, inputs: side.train(Run(inputs), [], side.record.optimization), "other batches"),
         (lambda side, inputs: side.train(Run(inputs), [inputs], Optimization(rate=1.0)), "another optimizer"),
         (lambda side, inputs: side.write({}), "keeps its weights"),
     ],
 )
 def test_recorded_side_refuses_what_was_not_recorded(change, says, rng):
-    own = session(rng)
+    own = record_of(rng)
     with pytest.raises(UserError, match=says) as error:
         change(RecordedSide(own, "a.safetensors"), own.recordings[0].inputs)
     assert one_line(error).startswith("a.safetensors: ")

@@ -116,6 +116,20 @@ def test_outputs_without_a_partner_fail(first):
     assert "shapes are [5, 2] in PyTorch, [7, 7] in PaddlePaddle" in found.finding.cause.sentence
 
 
+def test_swapped_arrays_are_named(first, rng):
+    """Such as the hidden and the cell state of an LSTM."""
+    h, c, other = rng.standard_normal((3, 5, 4))
+    one = with_calls(first, {3: {"inputs": {**first.calls[3].inputs, "1.0": h, "1.1": c}}})
+    second = spoiled(first, rng, 3, True)
+    for arrays, swapped in (({"1.0": c, "1.1": h}, True), ({"1.0": c, "1.1": other}, False)):
+        found = compare(one, with_calls(second, {3: {"inputs": {**second.calls[3].inputs, **arrays}}}))
+        assert found.finding.cause.place == "between"
+        assert ("inputs 1.0 and 1.1 are swapped" in found.finding.cause.sentence) == swapped
+    one = replace(first, outputs={"class": h, "value": c})
+    found = compare(one, replace(twin(first), outputs={"class": c, "value": h}))
+    assert "outputs class and value are swapped" in found.finding.cause.sentence
+
+
 def test_masks_in_another_form_are_no_difference_of_inputs(first, rng):
     mask = rng.random((5, 5)) < 0.5
     one = with_calls(first, {2: {"inputs": {**first.calls[2].inputs, "1": mask}}})
