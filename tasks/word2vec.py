@@ -29,6 +29,7 @@ from core.spec.words import IN, OUT, TextFiles, WordExperiment, replace_words
 from core.words.engine import IMPLEMENTATIONS
 from core.words.run_folder import WordRunFolder
 from core.words.vector_text import write_vectors
+from tasks.cli.commands import program_command
 from tasks.cli.console import DataProgress, Parser, fact, launch
 from tasks.cli.options import DEVICE_HELP
 from tasks.cli.paths import cache_folder
@@ -54,7 +55,7 @@ def main(argv: list[str]) -> int:
 
 def _train(argv: list[str]) -> int:
     parser = Parser(
-        prog=PROGRAM,
+        prog=program_command(PROGRAM),
         description="Train word vectors by skip-gram or CBOW with negative sampling, and save them in a run folder.",
         epilog="Other commands: resume RUN (also: --resume RUN), export RUN FILE; each has --help. Defaults are in"
         " [brackets].",
@@ -81,7 +82,9 @@ def _train(argv: list[str]) -> int:
 
 
 def _resume(argv: list[str]) -> int:
-    parser = Parser(prog=f"{PROGRAM} resume", description="Resume a stopped run, in its backend or the other one.")
+    parser = Parser(
+        prog=f"{program_command(PROGRAM)} resume", description="Resume a stopped run, in its backend or the other one."
+    )
     parser.add_argument("run", metavar="RUN", help="run folder")
     _computing(parser, "the run's")
     arguments = parser.parse_args(argv)
@@ -91,7 +94,7 @@ def _resume(argv: list[str]) -> int:
 
 def _export(argv: list[str]) -> int:
     parser = Parser(
-        prog=f"{PROGRAM} export",
+        prog=f"{program_command(PROGRAM)} export",
         description="Write the vectors of a run, from its checkpoint, in word2vec's text format.",
     )
     parser.add_argument("run", metavar="RUN", help="run folder")

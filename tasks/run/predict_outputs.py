@@ -23,6 +23,7 @@ from core.strings import CONTROL
 from core.target_sequences import join_tokens
 from core.train.metrics import EVALUATION_BATCH
 from core.train.run_folder import RunFolder
+from tasks.cli.commands import run_command
 from tasks.cli.console import DataProgress, Parser, fact
 from tasks.cli.options import DEVICE_HELP
 from tasks.cli.terminal import note
@@ -61,7 +62,7 @@ class OutputPredictor:
         self.experiment, _ = folder.read_record()
         if not isinstance(self.experiment.model.head, DecoderHead):
             task = self.experiment.task
-            raise UserError(f"{run}: run of task {task}: use python -m tasks.{task} predict")
+            raise UserError(f"{run}: run of task {task}: use {run_command(f'tasks.{task}', 'predict')}")
         self.head = self.experiment.model.head
         self.vocabulary = folder.read_vocabulary(self.experiment.model)
         self.targets = folder.read_target_vocabulary(self.experiment.model).tokens

@@ -14,6 +14,7 @@ from core.errors import UserError, forget_notes
 from core.files import user_path
 from core.spec.experiment import Experiment, read_experiment
 from core.train.prepare_data import absolute_source
+from tasks.cli.commands import program_command
 from tasks.cli.console import Parser, fact
 from tasks.cli.options import DEVICE_HELP, add_options, apply_options, given
 from tasks.cli.paths import cache_folder
@@ -46,7 +47,7 @@ def refuse_table(experiment: Experiment, arguments: argparse.Namespace) -> Exper
     """Return the experiment. Raises UserError for a table as its data, with the command that trains on it."""
     source = arguments.data
     if source is not None and (path := user_path(source)).is_file() and is_table(path):
-        command = f"python -m tasks.classify {shlex.quote(source)}"
+        command = f"{program_command('tasks.classify')} {shlex.quote(source)}"
         raise UserError(f"--data {source}: a table; this program reads reviews only: train on it with: {command}")
     return experiment
 
@@ -91,7 +92,7 @@ class Program:
     @property
     def name(self) -> str:
         """Return the command that starts it."""
-        return f"python -m {self.task.program}"
+        return program_command(self.task.program)
 
 
 def run(program: Program, argv: list[str]) -> int:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from core.files import write_json_atomic, write_text_atomic
 from core.report.twin import page
 from core.twin.contract import Side
+from tasks.cli.commands import program_command
 from tasks.cli.console import console, errors, fact, launch
 from tasks.cli.terminal import literal
 from tasks.cli.user_files import UserFiles
@@ -73,7 +74,7 @@ def _record(request: Request, model: Loaded, side: Side) -> int:
     if session.steps:
         fact("training", f"{len(session.steps)} steps, last loss {session.steps[-1].loss:.6g}", 10)
     fact("written", f"{request.record} ({request.record.stat().st_size:,} bytes)", 10)
-    fact("next", f"python -m tasks.twin {request.record} FILE:MODEL", 10, command=True)
+    fact("next", f"{program_command('tasks.twin')} {request.record} FILE:MODEL", 10, command=True)
     return 0
 
 
