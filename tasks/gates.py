@@ -39,6 +39,7 @@ from core.train.run_folder import RunFolder
 from tasks.cli.commands import program_command
 from tasks.cli.console import Parser, fact, launch
 from tasks.cli.streams import keep_working
+from tasks.run.latest import named_run
 
 PROGRAM = "tasks.gates"
 DIRECTIONS = ("forward", "reverse")
@@ -56,7 +57,7 @@ def main(argv: list[str]) -> int:
     if (arguments.sequence is None) == (arguments.text is None):
         raise UserError("expected one of --sequence and --text: give exactly one")
     place = Place(arguments.layer, arguments.direction == "reverse")
-    folder = RunFolder.open(Path(arguments.run))
+    folder = RunFolder.open(Path(named_run(arguments.run)))
     experiment, execution = folder.read_record()
     model, classes = experiment.model, execution["classes"]
     try:

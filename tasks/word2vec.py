@@ -24,6 +24,7 @@ from core.data.sources.unlabeled import open_texts
 from core.data.tokenizers import infer_tokenizer
 from core.errors import UserError, forget_notes
 from core.files import user_path
+from core.report.run_list import WORD2VEC
 from core.spec.data import Table
 from core.spec.words import IN, OUT, TextFiles, WordExperiment, replace_words
 from core.words.engine import IMPLEMENTATIONS
@@ -35,6 +36,7 @@ from tasks.cli.options import DEVICE_HELP
 from tasks.cli.paths import cache_folder
 from tasks.cli.streams import keep_working
 from tasks.cli.word_options import add_word_options, apply_word_options
+from tasks.run.latest import named_run
 from tasks.run.word_display import PROGRAM
 from tasks.run.word_training import WordOptions, resume, start
 from tasks.run.worker import Request
@@ -89,7 +91,7 @@ def _resume(argv: list[str]) -> int:
     _computing(parser, "the run's")
     arguments = parser.parse_args(argv)
     keep_working()
-    return resume(arguments.run, _options(arguments))
+    return resume(named_run(arguments.run, (WORD2VEC,), finished=False), _options(arguments))
 
 
 def _export(argv: list[str]) -> int:
@@ -106,7 +108,7 @@ def _export(argv: list[str]) -> int:
     path = user_path(arguments.file)
     if path.exists():
         raise UserError(f"{path}: exists: give another file")
-    folder = WordRunFolder.open(user_path(arguments.run))
+    folder = WordRunFolder.open(user_path(named_run(arguments.run, (WORD2VEC,))))
     experiment, execution = folder.read_record()
     size = execution["data"]["vocabulary"]
     tables, _ = folder.read_tables(experiment, size)

@@ -19,6 +19,7 @@ from core.data.pretrained_vectors import is_word_run
 from core.errors import UserError
 from core.files import user_path, write_json_atomic
 from core.models.embedding import TABLE
+from core.report.run_list import WORD2VEC
 from core.train.run_folder import RunFolder
 from core.words.analogies import score_questions, summaries
 from core.words.caseless import CaselessRows
@@ -32,6 +33,8 @@ from core.words.word_map import WordMap, map_rows
 from tasks.cli.commands import program_command
 from tasks.cli.console import DataProgress, Parser, fact, launch
 from tasks.cli.paths import cache_folder
+from tasks.cli.recipes import TASK_RECIPES
+from tasks.run.latest import named_run
 
 PROGRAM = "tasks.words"
 RUN_VECTORS = "vectors.txt"
@@ -129,8 +132,9 @@ def _score(arguments: argparse.Namespace) -> dict:
 
 
 def _open(arguments: argparse.Namespace) -> VectorTable:
+    source = named_run(arguments.vectors, (*TASK_RECIPES, WORD2VEC))
     with DataProgress() as progress:
-        return open_vectors(arguments.vectors, cache_folder(arguments.cache_dir), progress)
+        return open_vectors(source, cache_folder(arguments.cache_dir), progress)
 
 
 def _describe(table: VectorTable, used: int) -> None:
