@@ -16,7 +16,7 @@ def _check_neighbors() -> None:
             file = Path(found.origin or next(iter(found.submodule_search_locations or ())))
             if (file.parent if found.origin else file).resolve() == root / name:
                 continue
-            problem = f"{file} hides the package {name} of seqtwin: rename it, or use the command seqtwin elsewhere"
+            problem = f"{file} hides the package {name} of seqtwin: rename it, or use the command seqtwin"
         print(f"error: {problem}", file=sys.stderr)
         raise SystemExit(2)
 

@@ -18,13 +18,13 @@ from core.report.figures import NONE
 from core.report.run_list import DAMAGED, FINISHED, ListedRun, list_runs
 from core.strings import middle, one_line
 from tasks.cli.commands import program_command
-from tasks.cli.console import Parser, console, launch
+from tasks.cli.console import QUANTITIES, Parser, console, launch
 from tasks.cli.terminal import literal, note
 from tasks.run.latest import RUNS
 
 PROGRAM = "tasks.runs"
 COLUMNS = ("run", "task", "recipe", "backend", "state", "dev", "test", "figure", "age")
-FIRST_LEFT_OUT = ("recipe", "figure", "task", "backend", "age", "dev")
+FIRST_LEFT_OUT = ("recipe", "task", "backend", "figure", "age", "dev")
 """Columns that a narrow terminal leaves out, in this order."""
 LEAST_NAME = 28
 """Width to which a narrow terminal shortens names before it leaves out columns."""
@@ -72,7 +72,9 @@ def _row(run: ListedRun, base: Path, now: datetime) -> dict[str, str]:
         state += f", {run.runs[0]} of {run.runs[1]} runs"
     elif state != FINISHED and run.step is not None:
         state += f" at step {run.step:,}"
-    figure = f"{run.figure} {run.train:.4f} (training)" if run.train is not None else run.figure.replace("_", " ")
+    figure = (
+        f"{run.figure} {run.train:.4f} (training)" if run.train is not None else QUANTITIES.get(run.figure, run.figure)
+    )
     digits = 2 if run.figure == "perplexity" else 4
     dev, test = (NONE if value is None else f"{value:.{digits}f}" for value in (run.dev, run.test))
     name = one_line(str(run.path.relative_to(base)))
@@ -100,11 +102,13 @@ def _show(rows: list[dict[str, str]], width: int | None) -> None:
         if excess() - (widths["run"] - floor) > 0:
             columns.remove(name)
     widths["run"] = max(widths["run"] - max(excess(), 0), min(floor, 8))
-    console.print("[bold]" + "  ".join(name.ljust(widths[name]) for name in columns).rstrip() + "[/]")
+    head = "  ".join(name.ljust(widths[name]) for name in columns).rstrip()
+    console.print(f"[bold]{head[:width]}[/]")
     for row in rows:
         name = row["run"]
         shown = {**row, "run": name if cell_len(name) <= widths["run"] else middle(name, widths["run"])}
-        console.print(literal("  ".join(set_cell_size(shown[own], widths[own]) for own in columns).rstrip()))
+        line = "  ".join(set_cell_size(shown[own], widths[own]) for own in columns).rstrip()
+        console.print(literal(line if width is None else set_cell_size(line, width).rstrip()))
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ GROUPS = MappingProxyType(
         },
         "machine": {
             "devices": "Print the CPU and, for each framework, every GPU that it detects",
-            "speed": "Benchmark the recurrent layers of every cell and implementation",
+            "speed": "Benchmark the recurrent layers of every cell and framework",
         },
     }
 )
