@@ -87,7 +87,7 @@ def test_help_ends_quietly_if_its_reader_has_gone():
 
 @pytest.mark.parametrize(
     ("name", "fix"),
-    [("imbd", "use imdb"), ("digit-sum", "use digit_sum"), ("evalute", "use evaluate"), ("x", "see seqtwin --help")],
+    [("imbd", "use imdb"), ("digit-sum", "use digit_sum"), ("evaluates", "use evaluate"), ("x", "see seqtwin --help")],
 )
 def test_an_unknown_command_names_the_nearest(name, fix):
     done = seqtwin(name)

@@ -57,7 +57,5 @@ def test_a_program_names_what_hides_a_package(folder, name):
             own.rename(own.with_name(f"my_{own.name}"))
     done = run([sys.executable, "-m", "tasks.runs"], folder, [ROOT])
     file = folder / name / "__init__.py" if name == "backends" else folder / name
-    says = (
-        f"error: {file} hides the package {name.removesuffix('.py')} of seqtwin: rename it, or use the command seqtwin"
-    )
-    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"{says}\n")
+    says = f"error: {file} hides the package {name.removesuffix('.py')} of seqtwin: rename it, or use the command"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"{says} seqtwin\n")
