@@ -69,6 +69,7 @@ def _unknown(name: str) -> Exception:
 def _print(text: str) -> int:
     """Write text to standard output. Return the exit code."""
     if sys.stdout is None:
+        print("error: standard output: cannot be written (it is closed): redirect it elsewhere", file=sys.stderr)
         return 2
     try:
         sys.stdout.write(text)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 
 from core.errors import UserError
 from tasks.cli.commands import module_arguments, program_command, run_command, started_by_seqtwin
-from tests.conftest import run_main
+from tests.conftest import ROOT, run_main
 
 
 @pytest.mark.parametrize("by_seqtwin", [False, True])
@@ -22,6 +26,26 @@ def test_commands_are_named_as_they_were_started(by_seqtwin):
         with started_by_seqtwin():
             assert found() == command
     assert found() == modules
+
+
+def texts(path: Path) -> Iterator[str]:
+    """Yield the strings of a module that are no docstrings; parts of f-strings are joined."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    documentation = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.JoinedStr):
+            yield "".join(str(part.value) for part in node.values if isinstance(part, ast.Constant))
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in documentation:
+            yield node.value
+
+
+def test_no_other_module_names_a_command():
+    """They would be wrong after `seqtwin`."""
+    files = [path for room in ("core", "backends", "tasks") for path in sorted((ROOT / room).rglob("*.py"))]
+    own = ROOT / "tasks" / "cli" / "commands.py"
+    found = [f"{path}: {text}" for path in files if path != own for text in texts(path) if "python -m tasks" in text]
+    assert not found, found
+    assert any("python -m" in text for text in texts(own))
 
 
 def test_errors_of_core_show_the_command_that_resumes():
