@@ -99,7 +99,7 @@ def test_the_console_script_starts_the_command():
     assert found is not None and found[1] == f"{start.__module__}:{start.__qualname__}"
 
 
-def test_run_commands_do_what_the_program_does(finished_runs):
+def test_run_commands_do_what_the_program_does(finished_runs, tmp_path):
     """The task comes from the record. Options may precede the run."""
     run, texts = finished_runs.any_run, ("a wonderful film", "latest")
     assert seqtwin("predict", run, *texts) == run_main(tasks.imdb.main, "predict", run, *texts)
@@ -107,6 +107,10 @@ def test_run_commands_do_what_the_program_does(finished_runs):
     assert explained.code == 0 and "log-odds" in explained.out
     for argv in (("explain", run, texts[0]), ("predict", "--explain", run, texts[0])):
         assert seqtwin(*argv) == explained
+    file = tmp_path / "texts.txt"
+    file.write_text("a dull film\n")
+    from_file = run_main(tasks.imdb.main, "predict", run, "--file", file)
+    assert from_file.code == 0 and seqtwin("predict", "--file", file, run) == from_file
     own = ("evaluate", run, "--data", finished_runs.archive, "--cache-dir", finished_runs.cache, "--backend", "numpy")
     found = seqtwin(*own)
     assert found.code == 0 and found == run_main(tasks.imdb.main, *own)
