@@ -36,7 +36,7 @@ test: $(VENV)/installed-test
 	$(PYTEST) $(ARGS)
 
 coverage: $(VENV)/installed-test
-	$(PYTEST) --cov=core --cov=backends --cov=tasks --cov-report=term:skip-covered $(ARGS)
+	$(PYTEST) --cov=core --cov=backends --cov=tasks --cov=seqtwin --cov-report=term:skip-covered $(ARGS)
 
 $(VENV)/installed-%: $(INSTALLED_FROM)
 	@echo "installing into $(VENV): a minute or two"

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tasks.cli.commands import program_command
 from tasks.cli.console import Parser, launch
 from tasks.cli.paths import cache_folder, new_name
 from tasks.cli.streams import keep_working
+from tasks.run.latest import named_run
 from tasks.run.report import _labels, check_page, write_report
 
-PROGRAM = "python -m tasks.compare"
+PROGRAM = "tasks.compare"
 
 
 def main(argv: list[str]) -> int:
     parser = Parser(
-        prog=PROGRAM,
+        prog=program_command(PROGRAM),
         description="Compare finished runs on one page: metrics, specs, curves, predictions and versions.",
         epilog="Runs may differ in task, backend and spec. Of a digit-sum run, give models: RUN/lstm/L10-seed0.",
     )
@@ -28,7 +30,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--cache-dir", metavar="DIR", help="cache of downloads and tokenized texts [~/.cache/seqtwin]")
     arguments = parser.parse_args(argv)
     keep_working("the comparison")
-    paths = [Path(run) for run in arguments.runs]
+    paths = [Path(named_run(run)) for run in arguments.runs]
     labels = _labels(paths, arguments.labels)
     out = Path(arguments.out) if arguments.out else new_name(Path("runs"), "compare") / "report.html"
     check_page(out)

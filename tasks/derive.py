@@ -25,10 +25,11 @@ from core.errors import UserError
 from core.models.encoders.recurrent import CELLS, WEIGHT_KINDS, Cell, DirectionWeights, RecurrentEncoder
 from core.models.model import forward
 from core.spec.training import Training
+from tasks.cli.commands import program_command
 from tasks.cli.console import Parser, console, launch
 from tasks.cli.framework import load_backend
 
-PROGRAM = "python -m tasks.derive"
+PROGRAM = "tasks.derive"
 LIMIT = 1e-12
 LARGEST_INPUT = 1000.0
 """Largest absolute value of `--input`; every activation is saturated beyond it."""
@@ -224,7 +225,7 @@ def _backends(given: list[str] | None) -> list[str]:
 
 def _parser() -> Parser:
     parser = Parser(
-        prog=PROGRAM,
+        prog=program_command(PROGRAM),
         description="Derive forward passes of an SRN and an LSTM on the worked example of nndl, chapter 6, of a"
         " padded batch and of a TextCNN step by step, and check the results against the reference and the backends.",
         epilog="Exit code 1: a check failed.",

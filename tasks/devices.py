@@ -16,6 +16,7 @@ from backends.trial import run_trial
 from core.engine import devices, machine
 from core.engine.child_process import call
 from core.engine.devices import Build, Gpu
+from tasks.cli.commands import program_command
 from tasks.cli.console import Parser, fact, launch
 from tasks.cli.flags import name_flags
 
@@ -25,7 +26,7 @@ PROBE_LIMIT = 120.0
 
 def main(argv: list[str]) -> int:
     Parser(
-        prog="python -m tasks.devices",
+        prog=program_command("tasks.devices"),
         description="Print the CPU and, for each framework, its version, its CUDA version, the GPU architectures of its"
         " kernels, every GPU that it detects and whether it can train there. Each GPU is tested with a small layer,"
         " which can take a minute.",

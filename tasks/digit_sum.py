@@ -37,6 +37,7 @@ from core.train.ensemble_folder import EnsembleFolder
 from core.train.members import Member, check_members
 from core.train.run_folder import CHECKED_SINCE, PLAN, RunFolder
 from core.train.run_lock import held
+from tasks.cli.commands import program_command, run_command
 from tasks.cli.console import INTERRUPTED, Parser, console, fact, launch
 from tasks.cli.framework import load_backend
 from tasks.cli.options import DEVICE_HELP, TEXT_FLAGS, add_options, apply_options, given
@@ -50,7 +51,7 @@ from tasks.run.present.pictures import draw_or_note
 from tasks.run.report import write_page
 from tasks.run.worker import Request, Worker
 
-PROGRAM = "python -m tasks.digit_sum"
+PROGRAM = "tasks.digit_sum"
 CELLS = get_args(Cell)
 DEFAULTS = {"cells": ["srn", "gru", "lstm"], "lengths": [10, 15, 20, 25, 30, 35], "seeds": [*range(4)]}
 FLAGS = {"cells": "--cell", "lengths": "--lengths", "seeds": "--seeds"}
@@ -149,7 +150,7 @@ def main(argv: list[str]) -> int:
 
 def _parser() -> Parser:
     parser = Parser(
-        prog=PROGRAM,
+        prog=program_command(PROGRAM),
         description="Train recurrent layers to add the first two digits of a sequence, for several cells, lengths and"
         " seeds at once; compare and plot their accuracy by length. nndl, chapter 6, figures 6.6, 6.7, 6.11, 6.12.",
         epilog="Defaults are in [brackets].",
@@ -241,7 +242,7 @@ def _train(plan: Plan, folder: RunFolder, backend: str, arguments: argparse.Name
         found = train_group(cell, plan.members(cell), who[cell], EnsembleFolder(folder.path / cell), SUMS)
         if found is None:
             console.print("stopped, checkpoint saved. Resume with:")
-            console.print(literal(f"  {PROGRAM} --resume {quoted(folder.path)}"))
+            console.print(literal(f"  {run_command(PROGRAM, 'resume')} {quoted(folder.path)}"))
             return INTERRUPTED
         results[cell] = found
     rows = [_row(plan, cell, length, results[cell]) for cell in plan.experiments for length in plan.lengths]
@@ -254,7 +255,7 @@ def _train(plan: Plan, folder: RunFolder, backend: str, arguments: argparse.Name
     if gated:
         run = folder.path / gated / f"L{plan.lengths[0]}-seed{plan.seeds[0]}"
         digits = " ".join(["6", "7", "0", "0", "1", *"0" * 30][: max(plan.lengths[0], 3)])
-        fact("next", f"python -m tasks.gates {quoted(run)} --sequence {digits}", command=True)
+        fact("next", f"{program_command('tasks.gates')} {quoted(run)} --sequence {digits}", command=True)
     # Written last, since this file marks the run as finished.
     write_checked_json(
         folder.path / "results.json",
@@ -357,7 +358,7 @@ def _compare(paths: list[Path], names: list[str], out: Path) -> None:
 
 
 BOTH_BACKENDS = both_frameworks.Work(
-    PROGRAM.split()[-1], both_frameworks.read_options, _compare, result="results.json", record=PLAN
+    PROGRAM, both_frameworks.read_options, _compare, result="results.json", record=PLAN
 )
 
 

@@ -25,6 +25,7 @@ from core.schema import of_kind
 from core.spec.data import DigitSums
 from core.spec.experiment import FORMAT_VERSION, Experiment, replace
 from core.train.run_folder import RunFolder
+from tasks.cli.commands import program_command
 from tasks.cli.console import Parser, console, fact, launch
 from tasks.cli.options import DEVICE_HELP, TEXT_FLAGS, add_options, apply_options
 from tasks.cli.paths import new_name
@@ -36,7 +37,7 @@ from tasks.run.gradient_norms import VANISHING_CELLS, Measured, relative_to_last
 from tasks.run.report import write_page
 from tasks.run.worker import Request, Worker
 
-PROGRAM = "python -m tasks.exploding"
+PROGRAM = "tasks.exploding"
 SEEDS = tuple(range(8))
 VANISHING_EPOCHS = 150
 EXCLUDED_FLAGS = (
@@ -89,7 +90,7 @@ def main(argv: list[str]) -> int:
 
 def _parser() -> Parser:
     parser = Parser(
-        prog=PROGRAM,
+        prog=program_command(PROGRAM),
         description="Measure the gradient norms of a recurrent layer's W, U and b at every step, without and with"
         " per-tensor clipping, for several seeds at once; and the norm of dL/dh_t for every t in untrained and"
         " trained SRN, GRU and LSTM, and of the powers of the SRN's U. Digit sums of length 20; nndl, chapter 6,"
@@ -147,7 +148,7 @@ def _compare(paths: list[Path], names: list[str], out: Path) -> None:
 
 
 BOTH_BACKENDS = both_frameworks.Work(
-    PROGRAM.split()[-1], both_frameworks.read_options, _compare, result="results.json", record=None
+    PROGRAM, both_frameworks.read_options, _compare, result="results.json", record=None
 )
 
 

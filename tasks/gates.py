@@ -36,10 +36,12 @@ from core.plots.gates import draw_gates, unit_order
 from core.schema import of_kind
 from core.spec.text import Text
 from core.train.run_folder import RunFolder
+from tasks.cli.commands import program_command
 from tasks.cli.console import Parser, fact, launch
 from tasks.cli.streams import keep_working
+from tasks.run.latest import named_run
 
-PROGRAM = "python -m tasks.gates"
+PROGRAM = "tasks.gates"
 DIRECTIONS = ("forward", "reverse")
 LISTED = 24
 """Largest vocabulary whose tokens an error message lists."""
@@ -55,7 +57,7 @@ def main(argv: list[str]) -> int:
     if (arguments.sequence is None) == (arguments.text is None):
         raise UserError("expected one of --sequence and --text: give exactly one")
     place = Place(arguments.layer, arguments.direction == "reverse")
-    folder = RunFolder.open(Path(arguments.run))
+    folder = RunFolder.open(Path(named_run(arguments.run)))
     experiment, execution = folder.read_record()
     model, classes = experiment.model, execution["classes"]
     try:
@@ -190,7 +192,7 @@ def _describe(sequence: EncodedText, text: Text) -> str:
 
 def _parser() -> Parser:
     parser = Parser(
-        prog=PROGRAM,
+        prog=program_command(PROGRAM),
         description="Plot every gate and state of a trained LSTM or GRU over the tokens of one input, and save the"
         " values as JSON next to the picture.",
     )

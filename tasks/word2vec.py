@@ -24,16 +24,19 @@ from core.data.sources.unlabeled import open_texts
 from core.data.tokenizers import infer_tokenizer
 from core.errors import UserError, forget_notes
 from core.files import user_path
+from core.report.run_list import WORD2VEC
 from core.spec.data import Table
 from core.spec.words import IN, OUT, TextFiles, WordExperiment, replace_words
 from core.words.engine import IMPLEMENTATIONS
 from core.words.run_folder import WordRunFolder
 from core.words.vector_text import write_vectors
+from tasks.cli.commands import program_command
 from tasks.cli.console import DataProgress, Parser, fact, launch
 from tasks.cli.options import DEVICE_HELP
 from tasks.cli.paths import cache_folder
 from tasks.cli.streams import keep_working
 from tasks.cli.word_options import add_word_options, apply_word_options
+from tasks.run.latest import named_run
 from tasks.run.word_display import PROGRAM
 from tasks.run.word_training import WordOptions, resume, start
 from tasks.run.worker import Request
@@ -54,7 +57,7 @@ def main(argv: list[str]) -> int:
 
 def _train(argv: list[str]) -> int:
     parser = Parser(
-        prog=PROGRAM,
+        prog=program_command(PROGRAM),
         description="Train word vectors by skip-gram or CBOW with negative sampling, and save them in a run folder.",
         epilog="Other commands: resume RUN (also: --resume RUN), export RUN FILE; each has --help. Defaults are in"
         " [brackets].",
@@ -81,17 +84,19 @@ def _train(argv: list[str]) -> int:
 
 
 def _resume(argv: list[str]) -> int:
-    parser = Parser(prog=f"{PROGRAM} resume", description="Resume a stopped run, in its backend or the other one.")
+    parser = Parser(
+        prog=f"{program_command(PROGRAM)} resume", description="Resume a stopped run, in its backend or the other one."
+    )
     parser.add_argument("run", metavar="RUN", help="run folder")
     _computing(parser, "the run's")
     arguments = parser.parse_args(argv)
     keep_working()
-    return resume(arguments.run, _options(arguments))
+    return resume(named_run(arguments.run, (WORD2VEC,), finished=False), _options(arguments))
 
 
 def _export(argv: list[str]) -> int:
     parser = Parser(
-        prog=f"{PROGRAM} export",
+        prog=f"{program_command(PROGRAM)} export",
         description="Write the vectors of a run, from its checkpoint, in word2vec's text format.",
     )
     parser.add_argument("run", metavar="RUN", help="run folder")
@@ -103,7 +108,7 @@ def _export(argv: list[str]) -> int:
     path = user_path(arguments.file)
     if path.exists():
         raise UserError(f"{path}: exists: give another file")
-    folder = WordRunFolder.open(user_path(arguments.run))
+    folder = WordRunFolder.open(user_path(named_run(arguments.run, (WORD2VEC,))))
     experiment, execution = folder.read_record()
     size = execution["data"]["vocabulary"]
     tables, _ = folder.read_tables(experiment, size)

@@ -19,6 +19,7 @@ from core.data.pretrained_vectors import is_word_run
 from core.errors import UserError
 from core.files import user_path, write_json_atomic
 from core.models.embedding import TABLE
+from core.report.run_list import WORD2VEC
 from core.train.run_folder import RunFolder
 from core.words.analogies import score_questions, summaries
 from core.words.caseless import CaselessRows
@@ -29,10 +30,13 @@ from core.words.similarity import score_pairs
 from core.words.vector_cache import open_table
 from core.words.vector_table import VectorTable
 from core.words.word_map import WordMap, map_rows
+from tasks.cli.commands import program_command
 from tasks.cli.console import DataProgress, Parser, fact, launch
 from tasks.cli.paths import cache_folder
+from tasks.cli.recipes import TASK_RECIPES
+from tasks.run.latest import named_run
 
-PROGRAM = "python -m tasks.words"
+PROGRAM = "tasks.words"
 RUN_VECTORS = "vectors.txt"
 """Vectors in word2vec's text format, in the run folder of a program that trains them."""
 MOST = 1000
@@ -128,8 +132,9 @@ def _score(arguments: argparse.Namespace) -> dict:
 
 
 def _open(arguments: argparse.Namespace) -> VectorTable:
+    source = named_run(arguments.vectors, (*TASK_RECIPES, WORD2VEC))
     with DataProgress() as progress:
-        return open_vectors(arguments.vectors, cache_folder(arguments.cache_dir), progress)
+        return open_vectors(source, cache_folder(arguments.cache_dir), progress)
 
 
 def _describe(table: VectorTable, used: int) -> None:
@@ -214,14 +219,14 @@ def _check_new(name: str, value: str | None, suffix: str) -> None:
 
 def _parser() -> Parser:
     parser = Parser(
-        prog=PROGRAM,
+        prog=program_command(PROGRAM),
         description="Show what word vectors know. VECTORS is a text file of GloVe, word2vec or fastText (plain, .gz or"
         " in a .zip), the installed package glove-6b-50d, or a run folder.",
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
     def command(name: str, run: Callable, text: str, *words: str) -> argparse.ArgumentParser:
-        own = commands.add_parser(name, prog=f"{PROGRAM} {name}", help=text, description=f"{text}.")
+        own = commands.add_parser(name, prog=f"{program_command(PROGRAM)} {name}", help=text, description=f"{text}.")
         own.add_argument("vectors", metavar="VECTORS", help="text file, package or run folder")
         for word in words:
             many = "+" if word == "words" else None

@@ -13,7 +13,7 @@ PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 FENCE = re.compile(r"^```.*?\n(.*?)^```", re.MULTILINE | re.DOTALL)
 BLOCK = re.compile(r"^(?: {4}.*\n(?:[ ]*\n(?= {4}))*)+", re.MULTILINE)
 SPAN = re.compile(r"`([^`]+)`")
-COMMAND = re.compile(r"(?:\S*/)?(?:python3?|torchrun) .*|make .*")
+COMMAND = re.compile(r"(?:\S*/)?(?:python3?|torchrun) .*|make .*|seqtwin .*")
 
 
 def blocks(text: str) -> list[str]:

@@ -16,6 +16,7 @@ import backends
 from backends.implementations import IMPLEMENTATIONS
 from core.errors import UserError
 from core.parity.faults import FAULTS, WORD_FAULTS
+from seqtwin.command.programs import PROGRAMS, RUN_COMMANDS
 from tasks.cli.options import apply_options
 from tasks.cli.recipes import TASK_RECIPES, recipe
 from tasks.run.both_frameworks import BOTH
@@ -81,6 +82,18 @@ def check_values(module: str, arguments: argparse.Namespace) -> None:
     assert set(given.get("plant", ())) <= {*FAULTS, *WORD_FAULTS}
 
 
+def as_module(words: list[str]) -> list[str]:
+    """Return the command of Python that a command of seqtwin stands for, [] for its own options and help."""
+    name, *argv = words[1:] or ["--help"]
+    if name.startswith("-") or name == "COMMAND":
+        return []
+    if name in RUN_COMMANDS:
+        first = {"resume": ["--resume"], "explain": ["predict", "--explain"]}.get(name, [name])
+        return ["python", "-m", "tasks.imdb", *first, *argv]
+    assert name in PROGRAMS, f"no command {name}"
+    return ["python", "-m", f"tasks.{name}", *argv]
+
+
 def check_command(line: str, parse) -> None:
     """Raise an error unless the program, or the target of make, exists and has these options."""
     words = shlex.split(line, comments=True)
@@ -89,6 +102,10 @@ def check_command(line: str, parse) -> None:
             variable, assigned, _ = word.partition("=")
             assert variable in (VARIABLES if assigned else TARGETS), word
         return
+    if words[0] == "seqtwin":
+        words = as_module(words)
+        if not words:
+            return
     modules = [word for before, word in itertools.pairwise(words) if before == "-m"]
     assert modules, "no module"
     module, argv = modules[-1], words[len(words) - words[::-1].index(modules[-1]) :]
@@ -128,6 +145,9 @@ def test_commands_exist_with_their_options(page, parse):
         "python -m tasks.parity --plant clip",
         "python -m tools.gpu_check --writes docs/gpu.md",
         "torchrun --nproc-per-node 2 -m tasks.imdb --bakend torch",
+        "seqtwin imbd",
+        "seqtwin predict RUN --explian x",
+        "seqtwin resume RUN --backend tensorflow",
     ],
 )
 def test_a_wrong_command_is_found(line, parse):

@@ -6,7 +6,7 @@ import tarfile
 
 from tests.markdown import ROOT
 
-FOLDERS = ("backends", "core", "docs", "examples", "notebooks", "tasks", "tests", "tools")
+FOLDERS = ("backends", "core", "docs", "examples", "notebooks", "seqtwin", "tasks", "tests", "tools")
 BUILT = {"recurrent.so", "recurrent.txt"}
 
 

@@ -117,7 +117,7 @@ def _result_of(folder: Path) -> Path:
         raise UserError(f"{folder}: a run of another program, expected one of tasks.word2vec: give another folder")
     if not (folder / "result.json").is_file():
         raise UserError(
-            f"{folder}: the run is not finished: python -m tasks.word2vec resume {shlex.quote(str(folder))}"
+            f"{folder}: the run is not finished: resume with: `tasks.word2vec resume` {shlex.quote(str(folder))}"
         )
     return folder / VECTORS
 

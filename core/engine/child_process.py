@@ -21,6 +21,14 @@ ROOT = Path(__file__).resolve().parents[2]
 _MARK = "seqtwin result: "
 
 
+def python() -> list[str]:
+    """Return the command of this Python, which from version 3.11 on imports nothing from the working directory.
+
+    A user's `core.py` there would hide the package.
+    """
+    return [sys.executable, *(["-P"] if sys.version_info >= (3, 11) else [])]
+
+
 def send_result(answer: object) -> None:
     """Send `answer` as JSON from the child process to its parent."""
     print(f"\n{_MARK}{json.dumps(answer)}", flush=True)
@@ -50,7 +58,7 @@ def run_code(code: str, limit: float) -> tuple[Any, str]:
     path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         process = subprocess.Popen(
-            [sys.executable, "-c", code],
+            [*python(), "-c", code],
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=err,

@@ -104,7 +104,7 @@ def read_run(path: Path, label: str) -> Run:
         raise UserError(f"{path}: not a run folder{more}")
     experiment, execution = folder.read_record()
     if not (path / "result.json").is_file():
-        command = f"python -m tasks.{experiment.task} `resume` {path}"
+        command = f"`tasks.{experiment.task} resume` {path}"
         raise UserError(f"{path}: this run is not finished (result.json is missing); resume with: {command}")
     result = folder.read_result()
     problems, metrics, predictions = [], [], None

@@ -39,6 +39,18 @@ def held(folder: Path) -> Iterator[None]:
         raise UserError(f"{path}: cannot be written ({error.strerror}): check the folder's permissions") from None
 
 
+def is_held(folder: Path) -> bool:
+    """Return whether a process trains in a run folder; False on a file system without locks.
+
+    It tries the lock of a file that a killed process left, and gives it back at once.
+    """
+    try:
+        with (folder / LOCK).open("rb") as file:
+            return not lock(file)
+    except OSError:  # no such file, or not ours to open
+        return False
+
+
 def _locked(path: Path, folder: Path) -> TextIO:
     while True:
         file = path.open("a+", encoding="utf-8")

@@ -69,6 +69,18 @@ def read_arrays(path: Path, dtypes: frozenset[str] = DTYPES) -> tuple[dict[str, 
     return arrays, record["state"]
 
 
+def read_state(path: Path) -> Any:
+    """Read the JSON state of a file of `write_arrays` without its arrays, so its digest is not checked.
+
+    Raises UserError if its header is damaged.
+    """
+    try:
+        with safetensors.safe_open(path, framework="numpy") as stream:
+            return _record(stream.metadata() or {})["state"]
+    except (safetensors.SafetensorError, ValueError, RecursionError, OSError) as error:
+        raise UserError(f"{path}: damaged or not a checkpoint ({error}): restore the file") from None
+
+
 def _record(metadata: dict[str, str]) -> dict:
     """Return format, state and digest. Raises ValueError if they are missing. Formats 1 and 2 have no digest."""
     if RECORD in metadata:

@@ -23,6 +23,7 @@ from tasks.bench.models import MODELS, experiment_of
 from tasks.bench.plan import SPECS, Plan
 from tasks.bench.results import REPORT, write_results
 from tasks.bench.training import is_unused, train
+from tasks.cli.commands import program_command
 from tasks.cli.console import Parser, fact, launch
 from tasks.cli.framework import load_backend
 from tasks.cli.options import DEVICE_HELP, OPTIONS, add_options, apply_options, given
@@ -33,7 +34,7 @@ from tasks.run.both_frameworks import BOTH
 from tasks.run.table_options import COLUMNS, add_columns, complete
 from tasks.run.worker import Request
 
-PROGRAM = "python -m tasks.bench"
+PROGRAM = "tasks.bench"
 TASKS = ("imdb", "reviews_zh")
 TABLE = "classify"
 SEEDS = (0, 1, 2)
@@ -112,7 +113,9 @@ def _task(arguments: argparse.Namespace) -> str:
     """Return the task of the data; `classify` for the user's own texts."""
     what = arguments.train
     if what is None:
-        raise UserError(f"missing DATA: give {', '.join(TASKS)} or a file of labeled texts (see {PROGRAM} --help)")
+        raise UserError(
+            f"missing DATA: give {', '.join(TASKS)} or a file of labeled texts (see {program_command(PROGRAM)} --help)"
+        )
     if what in TASKS:
         columns = [flag for flag in COLUMNS if getattr(arguments, _dest(flag)) is not None]
         if columns:
@@ -175,7 +178,7 @@ def _dest(flag: str) -> str:
 def _parser() -> Parser:
     models = "; ".join(f"{name}: {model.title}, {model.about}" for name, model in MODELS.items())
     parser = Parser(
-        prog=PROGRAM,
+        prog=program_command(PROGRAM),
         description="Train several models on the same texts, with the same schedule, over several seeds, and write a"
         " table that compares them: report.html, table.md, table.csv, accuracy.png. Every model is a change of the"
         " default recipe's encoder and pooling. Ctrl-C stops after a step; --resume continues there.",

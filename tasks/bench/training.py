@@ -12,6 +12,7 @@ from core.report.figures import duration
 from core.train.run_folder import CHECKED_SINCE, PLAN, RunFolder
 from core.train.run_lock import LOCK
 from tasks.bench.plan import RESULT, SPECS, Job, Plan
+from tasks.cli.commands import run_command
 from tasks.cli.console import INTERRUPTED, console
 from tasks.cli.paths import quoted
 from tasks.cli.terminal import literal
@@ -39,7 +40,7 @@ def train(plan: Plan, cache: Path) -> int:
         if code == 2 and is_unused(plan.folder):
             return code  # the run has printed the reason
         console.print("stopped, all runs are kept. Resume with:")
-        console.print(literal(f"  python -m tasks.bench --resume {quoted(plan.folder)}"))
+        console.print(literal(f"  {run_command('tasks.bench', 'resume')} {quoted(plan.folder)}"))
         return INTERRUPTED if stopped else code if code > 0 else 1
     return 0
 

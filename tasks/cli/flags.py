@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from tasks.cli.commands import run_command
 from tasks.cli.options import OPTIONS
 from tasks.cli.word_options import WORD_FLAGS
 
@@ -45,5 +46,6 @@ FLAGS = {**WORD_FLAGS, **FIELD_FLAGS, **FILE_FLAGS, **ARGUMENT_FLAGS}
 
 
 def name_flags(message: str) -> str:
-    """Return a message with every backquoted field that has a flag replaced by the flag."""
+    """Return a message with every backquoted field that has a flag, or program, replaced by the flag, or command."""
+    message = re.sub(r"`(tasks\.\w+) resume`", lambda match: run_command(match[1], "resume"), message)
     return re.sub(r"`([a-z_.]+)`", lambda match: FLAGS.get(match[1], match[0]), message)

@@ -43,6 +43,7 @@ from core.spec.experiment import Experiment, read_experiment, replace
 from core.train.ngrams import read_with_ngrams
 from core.train.prepare_data import absolute_source, fitted
 from core.train.run_folder import RunFolder
+from tasks.cli.commands import program_command
 from tasks.cli.console import DataProgress, Parser, fact, launch
 from tasks.cli.framework import load_backend
 from tasks.cli.options import add_options, apply_options
@@ -57,7 +58,7 @@ from tasks.parity.training_cases import PARITY_SPEC, TRAINING, every_feature, wi
 from tasks.parity.words import WordCheck, check_word_options, describe_words, word_check, word_sides
 from tasks.run.ngram_solver import chosen_solver
 
-PROGRAM = "python -m tasks.parity"
+PROGRAM = "tasks.parity"
 DTYPES = ("float64", "float32")
 ALL_FEATURES = "every feature"
 """Name of the small model that is compared beside the spec."""
@@ -65,7 +66,7 @@ ALL_FEATURES = "every feature"
 
 def main(argv: list[str]) -> int:
     parser = Parser(
-        prog=PROGRAM,
+        prog=program_command(PROGRAM),
         description="Verify numerical parity of both backends with the NumPy reference.\n\n"
         "  rung 1  outputs of every layer          rung 4  training that switches backend midway\n"
         "  rung 2  loss and every gradient         rung 5  predictions of the trained model\n"

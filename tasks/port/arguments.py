@@ -14,10 +14,11 @@ from core.spec.experiment import read_experiment
 from core.weights.choices import Choices, classifier_head
 from core.weights.finders_head import OTHER_LAYOUT
 from core.weights.witness import ACTIVATIONS, PADDINGS, POOLINGS
+from tasks.cli.commands import program_command
 from tasks.cli.console import Parser, fact
 from tasks.cli.streams import keep_working
 
-PROGRAM = "python -m tasks.port"
+PROGRAM = "tasks.port"
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
@@ -99,7 +100,7 @@ def record_of(arguments: argparse.Namespace) -> Path | None:
 
 def _parser() -> Parser:
     parser = Parser(
-        prog=PROGRAM,
+        prog=program_command(PROGRAM),
         description="Convert a classifier's weights (embedding, recurrent layer or TextCNN, linear head) to the other"
         " framework. With --against or --logits, verify that the converted model is the same model.",
         epilog="No code in SOURCE is executed; --against runs your own file. Exit code 1: the verification failed, or"

@@ -19,6 +19,7 @@ from core.errors import UserError
 from core.spec.experiment import FORMAT_VERSION, Experiment, parse_experiment
 from core.train.run_folder import CHECKED_SINCE, PLAN, RECORD, RunFolder
 from core.train.run_lock import LOCK, held
+from tasks.cli.commands import program_command, run_command
 from tasks.cli.console import INTERRUPTED, console
 from tasks.cli.paths import new_name, quoted
 from tasks.cli.terminal import literal
@@ -116,7 +117,7 @@ def check_program(plan: dict, program: str, run: str) -> None:
     if own != program:
         task = plan["experiment"].get("task") if isinstance(plan.get("experiment"), dict) else None
         other = own or f"tasks.{task}"
-        raise UserError(f"{run}: run of program {other}, expected {program}: use python -m {other}")
+        raise UserError(f"{run}: run of program {other}, expected {program}: use {program_command(other)}")
 
 
 def read_options(path: Path) -> list[str]:
@@ -200,7 +201,7 @@ def _run(work: Work, folder: RunFolder, request: Request) -> int:
         if code == 2 and _is_empty(folder.path):
             return code  # the process has printed the reason
         console.print("stopped, all runs are kept. Resume with:")
-        console.print(literal(f"  python -m {work.program} --resume {quoted(folder.path)}"))
+        console.print(literal(f"  {run_command(work.program, 'resume')} {quoted(folder.path)}"))
         return INTERRUPTED if stopped else code if code > 0 else 1
     console.print()
     names = list(backends.NAMES)

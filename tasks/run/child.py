@@ -9,6 +9,8 @@ import sys
 from contextlib import contextmanager
 from pathlib import Path
 
+from core.engine.child_process import python
+from tasks.cli.commands import module_arguments
 from tasks.cli.console import INTERRUPTED
 from tasks.cli.terminal import error
 from tasks.run.signals import stop_numbers
@@ -18,11 +20,11 @@ ROOT = Path(__file__).parents[2]
 
 def command(program: str, argv: list[str]) -> list[str]:
     """Return the command that starts a program in a new process."""
-    return [sys.executable, "-m", program, *argv]
+    return [*python(), *module_arguments(program), *argv]
 
 
 def run_child(program: str, argv: list[str]) -> tuple[int, bool]:
-    """Run `python -m PROGRAM` in a child process; return its exit code and whether it was told to stop.
+    """Run a program in a child process; return its exit code and whether it was told to stop.
 
     The child has a separate session, so that Ctrl-C in a terminal reaches it once, through this process: a second
     signal would abort it without saving.

@@ -23,6 +23,7 @@ from core.train.run_folder import RunFolder
 from core.train.run_lock import held
 from core.train.setup import Inputs, Setup, prepare_start
 from tasks.cli.assignments import assigned
+from tasks.cli.commands import run_command
 from tasks.cli.console import DataProgress, console, fact
 from tasks.cli.options import DECODER, OPTIONS
 from tasks.cli.paths import new_name, quoted
@@ -154,4 +155,4 @@ def _report(task: Task, run: Run, result: dict, fitted: Fitted, example: str) ->
         if (folder / picture).is_file():
             fact(name, str(folder / picture), WIDTH)
     text = f'"{task.example}"' if task.example else quoted(example or "a text")
-    fact("next", f"python -m {task.program} predict {quoted(folder)} {text}", WIDTH, command=True)
+    fact("next", f"{run_command(task.program, 'predict')} {quoted(folder)} {text}", WIDTH, command=True)

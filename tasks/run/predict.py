@@ -22,6 +22,7 @@ from core.spec.experiment import Experiment
 from core.strings import CONTROL
 from core.train.run_folder import RunFolder
 from tasks.cli import terminal
+from tasks.cli.commands import run_command
 from tasks.cli.console import DataProgress, fact
 from tasks.cli.terminal import note
 from tasks.run.evaluators import NUMPY, evaluator
@@ -132,7 +133,8 @@ def predictor_of(run: str, request: Request, wanted: PredictOptions) -> Predicto
     """Return what predicts with a run."""
     experiment, _ = RunFolder.open(Path(run)).read_record()
     if experiment.model.head.kind not in PREDICTORS:
-        raise UserError(f"{run}: run of task {experiment.task}: use python -m tasks.{experiment.task} predict")
+        use = run_command(f"tasks.{experiment.task}", "predict")
+        raise UserError(f"{run}: run of task {experiment.task}: use {use}")
     return PREDICTORS[experiment.model.head.kind](run, request, wanted)
 
 

@@ -23,16 +23,20 @@ from core.strings import CONTROL
 from core.target_sequences import join_tokens
 from core.train.metrics import EVALUATION_BATCH
 from core.train.run_folder import RunFolder
+from tasks.cli.commands import run_command
 from tasks.cli.console import DataProgress, Parser, fact
 from tasks.cli.options import DEVICE_HELP
 from tasks.cli.terminal import note
 from tasks.run.evaluators import EVALUATORS, NUMPY, evaluator
 from tasks.run.explain import check_page
+from tasks.run.latest import named_run
 from tasks.run.predict import given_texts, predict_interactively
 from tasks.run.predict_file import Text, Texts, chunks_of, result_columns
 from tasks.run.predict_options import Counts, PredictOptions, check_together
 from tasks.run.worker import Request
 
+TASKS = ("translate",)
+"""Tasks of such runs."""
 MOST = 3
 """Number of source tokens that an explanation shows per output token."""
 LEAST = 0.05
@@ -56,12 +60,12 @@ class OutputPredictor:
     """A run's outputs: output, probability and text. A text without tokens has an empty output."""
 
     def __init__(self, run: str, request: Request, wanted: PredictOptions, beam: int = 1) -> None:
-        self.wanted, self.beam = wanted, beam
+        self.run, self.wanted, self.beam = run, wanted, beam
         folder = RunFolder.open(Path(run))
         self.experiment, _ = folder.read_record()
         if not isinstance(self.experiment.model.head, DecoderHead):
             task = self.experiment.task
-            raise UserError(f"{run}: run of task {task}: use python -m tasks.{task} predict")
+            raise UserError(f"{run}: run of task {task}: use {run_command(f'tasks.{task}', 'predict')}")
         self.head = self.experiment.model.head
         self.vocabulary = folder.read_vocabulary(self.experiment.model)
         self.targets = folder.read_target_vocabulary(self.experiment.model).tokens
@@ -184,12 +188,12 @@ def predict_command(program: str, argv: list[str]) -> int:
     for flag, path in (("--out", wanted.out), ("--picture", arguments.picture)):
         if path is not None:
             check_page(Path(path), flag)
-    predictor = OutputPredictor(arguments.run, Request.read(arguments), wanted, arguments.beam)
+    predictor = OutputPredictor(named_run(arguments.run, TASKS), Request.read(arguments), wanted, arguments.beam)
     if wanted.interactive:
         return predict_interactively(predictor, wanted.encoding)
     maps = _predict(predictor, arguments.text)
     if arguments.picture and maps:
-        draw_attention(maps[:DRAWN], f"attention of {arguments.run}", Path(arguments.picture))
+        draw_attention(maps[:DRAWN], f"attention of {predictor.run}", Path(arguments.picture))
         fact("picture", arguments.picture)
     return 0
 

@@ -14,6 +14,7 @@ from core.errors import UserError, forget_notes
 from core.files import user_path
 from core.spec.experiment import Experiment, read_experiment
 from core.train.prepare_data import absolute_source
+from tasks.cli.commands import program_command, run_command
 from tasks.cli.console import Parser, fact
 from tasks.cli.options import DEVICE_HELP, add_options, apply_options, given
 from tasks.cli.paths import cache_folder
@@ -24,6 +25,7 @@ from tasks.run import both_frameworks, linear
 from tasks.run.evaluate import evaluate_run
 from tasks.run.evaluators import EVALUATORS, NUMPY
 from tasks.run.inferred import infer_ngrams
+from tasks.run.latest import named_run
 from tasks.run.predict import predict
 from tasks.run.predict_options import PredictOptions, check_together
 from tasks.run.train import Task, TrainOptions, check_task, resume, start
@@ -46,7 +48,7 @@ def refuse_table(experiment: Experiment, arguments: argparse.Namespace) -> Exper
     """Return the experiment. Raises UserError for a table as its data, with the command that trains on it."""
     source = arguments.data
     if source is not None and (path := user_path(source)).is_file() and is_table(path):
-        command = f"python -m tasks.classify {shlex.quote(source)}"
+        command = f"{program_command('tasks.classify')} {shlex.quote(source)}"
         raise UserError(f"--data {source}: a table; this program reads reviews only: train on it with: {command}")
     return experiment
 
@@ -91,7 +93,7 @@ class Program:
     @property
     def name(self) -> str:
         """Return the command that starts it."""
-        return f"python -m {self.task.program}"
+        return program_command(self.task.program)
 
 
 def run(program: Program, argv: list[str]) -> int:
@@ -136,6 +138,7 @@ def _train(program: Program, argv: list[str]) -> int:
     baseline = not getattr(arguments, _dest(NO_BASELINE), False)
     options = TrainOptions(Request.read(arguments), cache, arguments.out, arguments.tensorboard, baseline)
     if arguments.resume:
+        arguments.resume = named_run(arguments.resume, (task.name,), finished=False)
         _refuse_with_resume(program, arguments)
         if both_frameworks.is_both(arguments.resume):
             return both_frameworks.resume(task, arguments.resume, options)
@@ -169,7 +172,7 @@ def _train(program: Program, argv: list[str]) -> int:
 
 def _predict(program: Program, argv: list[str]) -> int:
     parser = Parser(
-        prog=f"{program.name} predict",
+        prog=run_command(program.task.program, "predict"),
         description=program.predicts,
         epilog=f"Without TEXT or --file, lines are read from standard input; blank lines are skipped. {program.writes}",
     )
@@ -204,12 +207,13 @@ def _predict(program: Program, argv: list[str]) -> int:
         encoding=arguments.encoding,
         token=token,
     )
-    return predict(arguments.run, arguments.text, Request.read(arguments), wanted)
+    run = named_run(arguments.run, (program.task.name,))
+    return predict(run, arguments.text, Request.read(arguments), wanted)
 
 
 def _evaluate(program: Program, argv: list[str]) -> int:
     parser = Parser(
-        prog=f"{program.name} evaluate",
+        prog=run_command(program.task.program, "evaluate"),
         description="Evaluate a run's best checkpoint with any backend and compare it with the saved predictions.",
     )
     parser.add_argument("run", metavar="RUN", help="run folder")
@@ -229,7 +233,8 @@ def _evaluate(program: Program, argv: list[str]) -> int:
     fields = {"--data": "data.source", "--dev": "data.dev", "--test": "data.test"}
     places = {fields[flag]: getattr(arguments, flag[2:]) for flag in moved}
     places = {field: path for field, path in places.items() if path is not None}
-    return evaluate_run(arguments.run, request, places, arguments.split, cache)
+    run = named_run(arguments.run, (program.task.name,))
+    return evaluate_run(run, request, places, arguments.split, cache)
 
 
 def _backend_option(parser: Parser, text: str) -> None:

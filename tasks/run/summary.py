@@ -10,6 +10,7 @@ from core.models.heads import LanguageHead
 from core.models.model import Model, parameter_count
 from core.strings import count_reasons
 from core.train.record import Run
+from tasks.cli.commands import run_command
 from tasks.cli.console import console, fact
 from tasks.cli.paths import quoted
 from tasks.cli.terminal import literal
@@ -88,10 +89,10 @@ def report(task: Task, run: Run, result: dict, example: str) -> None:
         if (folder.path / picture).is_file():
             fact(name, str(folder.path / picture), WIDTH)
     if isinstance(experiment.model.head, LanguageHead):
-        fact("next", f"python -m {task.program} evaluate {quoted(folder.path)}", WIDTH, command=True)
+        fact("next", f"{run_command(task.program, 'evaluate')} {quoted(folder.path)}", WIDTH, command=True)
         return
     text = f'"{task.example}"' if task.example else quoted(example or "a text")
-    fact("next", f"python -m {task.program} predict {quoted(folder.path)} {text}", WIDTH, command=True)
+    fact("next", f"{run_command(task.program, 'predict')} {quoted(folder.path)} {text}", WIDTH, command=True)
 
 
 MISSING = {"init": "initialized randomly", "zero": "zero", "mean": "their mean"}

@@ -12,6 +12,7 @@ from core.errors import UserError
 from core.schema import of_kind
 from core.spec.data import Table
 from core.spec.experiment import Experiment, replace
+from tasks.cli.commands import program_command
 from tasks.cli.console import DataProgress, Parser, fact
 from tasks.run.inferred import infer_epochs, is_set
 
@@ -39,7 +40,7 @@ def complete(experiment: Experiment, arguments: argparse.Namespace) -> Experimen
     if arguments.columns is not None:
         given["data.columns"] = [name.strip() for name in arguments.columns.split(",")]
     if arguments.train is None and not arguments.config:
-        raise UserError("missing training file TRAIN: run python -m tasks.classify TRAIN.csv (see --help)")
+        raise UserError(f"missing training file TRAIN: run {program_command('tasks.classify')} TRAIN.csv (see --help)")
     if experiment.data.kind != "table":
         raise UserError(f"data.kind is {experiment.data.kind}, expected table: give a spec of tasks.classify")
     given = {path: value for path, value in given.items() if value is not None}

@@ -23,6 +23,7 @@ from core.train.run_lock import held
 from core.train.setup import Inputs, StoppedRun, prepare_resume, prepare_start, read_checkpoint
 from core.train.steps import total_steps
 from core.train.trainer import Session, train
+from tasks.cli.commands import program_command, run_command
 from tasks.cli.console import INTERRUPTED, DataProgress, TrainingDisplay, console, fact
 from tasks.cli.paths import new_name, quoted
 from tasks.cli.terminal import literal
@@ -110,7 +111,7 @@ def check_task(task: Task, experiment: Experiment, where: str) -> None:
     """Raise UserError for the spec of another task, whose data and classes differ."""
     if experiment.task != task.name:
         other = experiment.task
-        raise UserError(f"{where}: spec of task {other}, expected {task.name}: use python -m tasks.{other}")
+        raise UserError(f"{where}: spec of task {other}, expected {task.name}: use {program_command(f'tasks.{other}')}")
 
 
 def _stopped(task: Task, folder: RunFolder) -> StoppedRun:
@@ -122,7 +123,8 @@ def _stopped(task: Task, folder: RunFolder) -> StoppedRun:
     checkpoint = read_checkpoint(folder, experiment) if begun else None
     if checkpoint is not None and checkpoint.state.finished and (folder.path / "result.json").is_file():
         path = folder.path
-        raise UserError(f"{path}: run is already finished; evaluate it with: python -m {task.program} evaluate {path}")
+        again = run_command(task.program, "evaluate")
+        raise UserError(f"{path}: run is already finished; evaluate it with: {again} {path}")
     return StoppedRun(folder, experiment, execution, checkpoint)
 
 
@@ -175,7 +177,7 @@ def _show_stopped(task: Task, run: Run) -> None:
     draw_or_note("curves.png", lambda: _draw_curves(run, f"{run.title} (stopped at step {step})"))
     _watch(run)
     console.print(f"stopped at step {step} of {steps}, checkpoint saved. Resume with:")
-    console.print(literal(f"  python -m {task.program} --resume {quoted(run.folder.path)}"))
+    console.print(literal(f"  {run_command(task.program, 'resume')} {quoted(run.folder.path)}"))
 
 
 def _watch(run: Run) -> None:

@@ -10,11 +10,12 @@ from core.words.loop import Progress
 from core.words.probes import Nearest
 from core.words.run_folder import WordRunFolder
 from core.words.run_state import WordState
+from tasks.cli.commands import program_command
 from tasks.cli.console import bar, console, errors, fact
 from tasks.cli.paths import quoted
 from tasks.cli.terminal import literal
 
-PROGRAM = "python -m tasks.word2vec"
+PROGRAM = "tasks.word2vec"
 LINES_PER_EPOCH = 4
 """Lines of progress per epoch where there is no terminal."""
 WIDTH = 16
@@ -101,15 +102,16 @@ def report(experiment: WordExperiment, execution: dict, folder: WordRunFolder, r
     fact("vectors", str(folder.path / VECTORS), WIDTH)
     fact("curves", str(folder.path / "curves.png"), WIDTH)
     word = next(iter(execution["probes"]), "WORD")
-    fact("next", f"python -m tasks.words nearest {run} {quoted(word)}", WIDTH, command=True)
+    fact("next", f"{program_command('tasks.words')} nearest {run} {quoted(word)}", WIDTH, command=True)
     if isinstance(experiment.data, TrainingSplit):  # the program that starts from them is running
         return
-    program = "tasks.imdb" if isinstance(experiment.data, Reviews) else "tasks.classify TRAIN.csv"
-    fact("", f"python -m {program} --vectors {run} --embedding-dim {experiment.model.dim}", WIDTH, command=True)
+    reviews = isinstance(experiment.data, Reviews)
+    program = program_command("tasks.imdb") if reviews else f"{program_command('tasks.classify')} TRAIN.csv"
+    fact("", f"{program} --vectors {run} --embedding-dim {experiment.model.dim}", WIDTH, command=True)
 
 
 def show_stopped(folder: WordRunFolder, state: WordState, epochs: int, chunks: int) -> None:
     """Print the command that resumes a stopped run."""
     done = state.epoch * chunks + state.place
     console.print(f"stopped at chunk {done} of {epochs * chunks}, checkpoint saved. Resume with:")
-    console.print(literal(f"  {PROGRAM} resume {quoted(folder.path)}"))
+    console.print(literal(f"  {program_command(PROGRAM)} resume {quoted(folder.path)}"))

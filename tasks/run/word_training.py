@@ -29,6 +29,7 @@ from core.words.run_folder import WordRunFolder
 from core.words.run_state import WordState
 from core.words.texts import load_corpus
 from core.words.vector_text import write_vectors
+from tasks.cli.commands import program_command
 from tasks.cli.console import INTERRUPTED, DataProgress, fact
 from tasks.cli.framework import load_backend
 from tasks.cli.paths import new_name
@@ -122,7 +123,9 @@ def resume(path: str, options: WordOptions) -> int:
     with held(folder.path):
         experiment, execution = folder.read_record()
         if folder.finished:
-            raise UserError(f"{folder.path}: run is already finished; write its vectors with: {PROGRAM} export")
+            raise UserError(
+                f"{folder.path}: run is already finished; write its vectors with: {program_command(PROGRAM)} export"
+            )
         begun, recorded = folder.begun, execution["data"]
         if begun:  # damage shows before the data is read
             folder.read_tables(experiment, recorded["vocabulary"])

@@ -29,6 +29,7 @@ from core.spec.experiment import Experiment, replace
 from core.train.ngrams import read_with_ngrams
 from core.train.prepare_data import absolute_source, fitted
 from core.train.run_folder import RunFolder
+from tasks.cli.commands import program_command
 from tasks.cli.console import DataProgress, Parser, bar, console, errors, fact, launch
 from tasks.cli.paths import cache_folder, new_name
 from tasks.cli.recipes import RECIPES, recipe
@@ -40,7 +41,7 @@ from tasks.speed.measure import LENGTHS, PASSES, STEPS, Measurement, Plan
 from tasks.speed.results import describe_disturbance, describe_run, panels, peaks, tree
 from tasks.speed.table import print_results, print_run
 
-PROGRAM = "python -m tasks.speed"
+PROGRAM = "tasks.speed"
 
 
 def main(argv: list[str]) -> int:
@@ -71,7 +72,7 @@ def _parser() -> Parser:
 
     settings = {entry.name: entry.about for entry in ENVIRONMENTS}
     parser = Parser(
-        prog=PROGRAM,
+        prog=program_command(PROGRAM),
         description="Benchmark the recurrent layers of every cell, implementation and framework, in rounds of random\n"
         "order, relative to the machine's matrix product. Then profile whole training steps.\n"
         "Needs an idle machine. Takes about twenty minutes; with --quick, about one.",
@@ -80,9 +81,9 @@ def _parser() -> Parser:
         f"implementations:\n{table(IMPLEMENTATIONS, 14)}\n\n"
         f"settings, one process each:\n{table(settings, 22)}\n\n"
         "examples:\n"
-        f"  {PROGRAM} --quick\n"
-        f"  {PROGRAM} --shapes imdb deep --cells lstm gru --passes training --layers\n"
-        f"  {PROGRAM} --steps --recipe textbook --threads 1",
+        f"  {program_command(PROGRAM)} --quick\n"
+        f"  {program_command(PROGRAM)} --shapes imdb deep --cells lstm gru --passes training --layers\n"
+        f"  {program_command(PROGRAM)} --steps --recipe textbook --threads 1",
         raw=True,
     )
 

@@ -11,7 +11,6 @@ import os
 import platform
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
@@ -21,6 +20,7 @@ from pathlib import Path
 
 import backends
 from core.engine import machine
+from core.engine.child_process import python
 from core.errors import UserError
 from tasks.speed import worker as worker_program
 
@@ -113,7 +113,7 @@ class Worker:
         own = {} if environment.plain else {"OMP_NUM_THREADS": str(threads)}
         self._stderr = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 (the stack closes it)
         self._process = process = subprocess.Popen(
-            [sys.executable, "-m", worker_program.__name__],
+            [*python(), "-m", worker_program.__name__],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._stderr,

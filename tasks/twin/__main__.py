@@ -11,7 +11,11 @@ from __future__ import annotations
 from core.files import write_json_atomic, write_text_atomic
 from core.report.twin import page
 from core.twin.contract import Side
+<<<<<<< HEAD
 from core.twin.failing import in_one_line
+=======
+from tasks.cli.commands import program_command
+>>>>>>> command
 from tasks.cli.console import console, errors, fact, launch
 from tasks.cli.terminal import literal
 from tasks.cli.user_files import UserFiles
@@ -77,7 +81,7 @@ def _record(request: Request, model: Loaded, side: Side) -> int:
     if found.steps:
         fact("training", f"{len(found.steps)} steps, last loss {found.steps[-1].loss:.6g}", 10)
     fact("written", f"{request.record} ({request.record.stat().st_size:,} bytes)", 10)
-    fact("next", f"python -m tasks.twin {request.record} FILE:MODEL", 10, command=True)
+    fact("next", f"{program_command('tasks.twin')} {request.record} FILE:MODEL", 10, command=True)
     return 0
 
 

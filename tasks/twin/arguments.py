@@ -12,10 +12,11 @@ from core.errors import UserError
 from core.twin.contract import Optimization
 from core.twin.file import SUFFIX, is_recording
 from core.twin.kinds import MODES
+from tasks.cli.commands import program_command
 from tasks.cli.console import Parser
 from tasks.cli.streams import keep_working
 
-PROGRAM = "python -m tasks.twin"
+PROGRAM = "tasks.twin"
 BOTH = "both"
 NONE = "none"
 DTYPES = ("float64", "float32")
@@ -185,7 +186,7 @@ def _number(text: str, option: str) -> float:
 
 def _parser() -> Parser:
     parser = Parser(
-        prog=PROGRAM,
+        prog=program_command(PROGRAM),
         description="Compare a PaddlePaddle model with a PyTorch model that you wrote: parameters, forward pass,"
         " gradients and training steps. Name the first difference and its likely cause.",
         epilog="Your files are run. Exit code 0: the same; 1: different; 2: an error.",

@@ -1,0 +1,1 @@
+"""The command `seqtwin`: one entry to the programs in `tasks`."""

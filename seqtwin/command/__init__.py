@@ -1,0 +1,1 @@
+"""Choose a program of `tasks` by the first argument, and start it."""
