@@ -19,7 +19,7 @@ from core.models.types import Arrays
 nn = torch.nn
 
 FILES = ("model.pt",)
-"""Names of the files that `write_model` writes."""
+"""Names of the files that `write_model` may write."""
 
 
 class TensorWindows:
@@ -79,13 +79,16 @@ class Exported(nn.Module):
         for name, array in tables.items():
             self.register_buffer(name.replace(".", "_"), torch.from_numpy(array.astype(np.float32)))
 
-    def forward(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Return logits, and unless the head has a CRF probabilities."""
-        given = dict(zip(self.names, tensors, strict=True))
+    def forward(self, ids: torch.Tensor, lengths: torch.Tensor, third=None, fourth=None) -> tuple[torch.Tensor, ...]:
+        """Return logits, and unless the head has a CRF probabilities; the inputs are those of `input_names`, in order.
+
+        Paddle does not support a variable number of arguments.
+        """
+        given = dict(zip(self.names, (ids, lengths, third, fourth), strict=False))
         ends, ngrams = given.get("ngram_ends"), given.get("ngrams")
         values = None if ends is None else self.table(VALUES)[ends].flatten(2)
         logits = None if ngrams is None else self.ngram_logits(ngrams)
-        inputs = TensorInputs(given["ids"], given["lengths"], values, logits)
+        inputs = TensorInputs(ids, lengths, values, logits)
         found = self.network(inputs, no_dropout)["logits"]
         if getattr(self.head, "crf", False):
             return (found,)
@@ -103,14 +106,15 @@ class Exported(nn.Module):
         return z if z.shape[1] == self.outputs else torch.cat([-z / 2, z / 2], dim=-1)
 
 
-def write_model(folder: Path, model: spec.Model, arrays: Arrays, tables: Arrays) -> None:
-    """Write the model in float32 to `FILES`; `tables` are those of n-grams."""
+def write_model(folder: Path, model: spec.Model, arrays: Arrays, tables: Arrays) -> tuple[str, ...]:
+    """Write the model in float32, and return the names of the files; `tables` are those of n-grams."""
     exported = Exported(model, arrays, tables).eval().requires_grad_(False)
     with torch.no_grad(), warnings.catch_warnings():
         # torch.jit is deprecated in favor of torch.export, and tracing warns about sizes that become constants.
         warnings.simplefilter("ignore")
         traced = torch.jit.trace(exported, example(model), check_trace=False)
         torch.jit.save(traced, str(folder / FILES[0]))
+    return FILES
 
 
 def example(model: spec.Model) -> tuple[torch.Tensor, ...]:

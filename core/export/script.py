@@ -40,7 +40,10 @@ TORCHSCRIPT = Runtime(
 )
 PADDLE = Runtime(
     "from paddle import inference",
-    "PREDICTOR = inference.create_predictor(inference.Config(*(str(HERE / name) for name in CARD[\"model_files\"])))",
+    'CONFIG = inference.Config(*(str(HERE / name) for name in CARD["model_files"]))\n'
+    "CONFIG.disable_mkldnn()  # oneDNN of Paddle 3.3 computes wrong maxima\n"
+    "CONFIG.disable_glog_info()\n"
+    "PREDICTOR = inference.create_predictor(CONFIG)",
     (
         "for name, array in feeds.items():",
         "    PREDICTOR.get_input_handle(name).copy_from_cpu(array)",
