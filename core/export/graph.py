@@ -76,11 +76,16 @@ class Graph:
         if not self.int8:
             return self.array(name, values)
         numbers, scales = quantize(values)
-        stored = self.array(f"{name}.int8", numbers), self.array(f"{name}.scale", scales)
-        return self.op("DequantizeLinear", *stored, self._zero_points(len(scales)), axis=0)
+        scale = self.array(f"{name}.scale", scales.reshape(-1, *[1] * (values.ndim - 1)))
+        return self._scaled(self.array(f"{name}.int8", numbers), scale)
 
-    def _zero_points(self, size: int) -> str:
-        return self.array(f"zero_points_{size}", np.zeros(size, np.int8))
+    def _scaled(self, numbers: str, scale: str) -> str:
+        """Return int8 numbers times their scales.
+
+        `DequantizeLinear` would do the same, but onnxruntime then also rounds the other factor of the product to 8
+        bits (docs/export.md), and does not compute constant weights once.
+        """
+        return self.op("Mul", self.op("Cast", numbers, to=self.onnx.TensorProto.FLOAT), scale)
 
     def rows(self, name: str, values: np.ndarray, ids: str) -> str:
         """Look up the rows of a table [V, E] by ids [...]: [..., E]."""
@@ -88,8 +93,7 @@ class Graph:
             return self.op("Gather", self.array(name, values), ids)
         numbers, scales = quantize(values)
         found = self.op("Gather", self.array(f"{name}.int8", numbers), ids)
-        scale = self.op("Gather", self.array(f"{name}.scale", scales[:, None]), ids)
-        return self.op("Mul", self.op("Cast", found, to=self.onnx.TensorProto.FLOAT), scale)
+        return self._scaled(found, self.op("Gather", self.array(f"{name}.scale", scales[:, None]), ids))
 
     def rounded(self, x: str) -> str:
         """Round an input of a matrix product to bfloat16 if the model does so."""

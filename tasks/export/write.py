@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import backends
@@ -26,12 +27,23 @@ CARD = "export.json"
 
 
 def write_export(out: Path, name: str, folder: RunFolder, experiment: Experiment, execution: dict) -> dict:
-    """Write all files to the new folder `out`; return the content of export.json, which the check completes."""
+    """Write all files to the new folder `out`; return the content of export.json, which the check completes.
+
+    After an error no folder remains.
+    """
+    out.mkdir(parents=True)
+    try:
+        return _write_files(out, name, folder, experiment, execution)
+    except BaseException:
+        shutil.rmtree(out)
+        raise
+
+
+def _write_files(out: Path, name: str, folder: RunFolder, experiment: Experiment, execution: dict) -> dict:
     model, wanted = experiment.model, FORMATS[name]
     arrays = {} if model.is_linear else folder.read_best(model)
     fitted = folder.read_ngrams(model)
     tables = {} if fitted is None else tables_of(fitted.model)
-    out.mkdir(parents=True)
     card = card_of(name, folder, experiment, execution, arrays)
     if wanted.backend is None:
         note = {key: card[key] for key in ("card", "spec")}
