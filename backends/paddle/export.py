@@ -57,11 +57,17 @@ class TensorInputs:
         return TensorWindows(self.ids, self.lengths, width)
 
     def bigrams(self, rows: int) -> paddle.Tensor:
-        """Return the bigram of every token, [B, L] int64 (`core/models/bigrams.py`)."""
+        """Return the bigram of every token, [B, L] int64 (`core/models/bigrams.py`).
+
+        In a static graph the factor of `tensor * number` is rounded to float32, so that all numbers are tensors.
+        """
+        first, second, limit, half, size = (
+            paddle.full([1], number, "int64") for number in (*FACTORS, 1 << 32, 1 << 15, rows - 1)
+        )
         before = paddle.concat([paddle.zeros_like(self.ids[:, :1]), self.ids[:, :-1]], axis=1)
-        mixed = (before * FACTORS[0] + self.ids * FACTORS[1]) % (1 << 32)
-        mixed = paddle.bitwise_xor(mixed, mixed // (1 << 15))
-        return paddle.where(self.ids == 0, paddle.zeros_like(mixed), 1 + mixed % (rows - 1))
+        mixed = (before * first + self.ids * second) % limit
+        mixed = paddle.bitwise_xor(mixed, mixed // half)
+        return paddle.where(self.ids == 0, paddle.zeros_like(mixed), 1 + mixed % size)
 
     def ngram_logits(self, outputs: int) -> paddle.Tensor:
         """Return the logits of the linear model of n-grams, [B, outputs]."""
