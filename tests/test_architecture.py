@@ -57,9 +57,8 @@ MAY_IMPORT = {
 }
 """Who may import whom; a room is a folder of `core` or `tasks`, and `core` alone its files that no room holds.
 
-`backends/*/weight_files.py` alone reach into `core.weights`. The programs, `tasks/*.py` and the packages
-`tasks.bench`, `tasks.export`, `tasks.parity`, `tasks.port`, `tasks.speed` and `tasks.twin`, may import everything but one
-another's `main`.
+`backends/*/weight_files.py` alone reach into `core.weights`. The programs, `tasks/*.py` and the packages of
+`PROGRAMS`, may import everything but one another's `main`.
 """
 
 
@@ -98,9 +97,7 @@ def test_arrows_point_down():
     for module, wanted in imports().items():
         own = room(module)
         if own not in MAY_IMPORT:
-            assert own in ("tasks", *PROGRAMS), (
-                f"{own}: a new room; say in MAY_IMPORT what it may import"
-            )
+            assert own in ("tasks", *PROGRAMS), f"{own}: a new room; say in MAY_IMPORT what it may import"
             assert not {other for other in wanted if other.endswith("__main__")}, f"{module}: imports a program"
             continue
         allowed = {own, *MAY_IMPORT[own]}

@@ -12,7 +12,7 @@ from core.export.sequences import Sequences
 from core.models.bigrams import FACTORS
 from core.models.embedding import BIGRAM_TABLE, Embedding
 from core.models.encoders import BagEncoder, RecurrentEncoder, TextCNNEncoder
-from core.models.encoders.recurrent import layer_weights
+from core.models.encoders.recurrent import DirectionWeights, layer_weights
 from core.models.types import Arrays
 
 ORDER = {"srn": (0,), "gru": (1, 0, 2), "lstm": (0, 3, 1, 2)}
@@ -25,6 +25,15 @@ class Block(NamedTuple):
 
     values: str
     width: int
+
+
+class Layer(NamedTuple):
+    """One recurrent layer: its number, cell, state size, and the weights of each direction."""
+
+    number: int
+    cell: str
+    hidden: int
+    sides: list[DirectionWeights]
 
 
 def embedded(graph: Graph, embedding: Embedding, arrays: Arrays, given: Sequences) -> str:
@@ -55,18 +64,17 @@ def _bigram_ids(graph: Graph, ids: str, rows: int) -> str:
 def recurrent(graph: Graph, encoder: RecurrentEncoder, arrays: Arrays, x: str, given: Sequences) -> list[Block]:
     """Return the output of the last layer [B, L, H * directions]."""
     layer_of = _residual_layer if encoder.cell == "residual_srn" else _built_in_layer
-    for layer in range(encoder.num_layers):
-        found = layer_of(graph, encoder, arrays, layer, graph.rounded(x), given)
-        x = graph.op("Add", found, x) if encoder.residual and layer > 0 else found
+    for number in range(encoder.num_layers):
+        layer = Layer(number, encoder.cell, encoder.hidden_size, layer_weights(encoder, arrays, number))
+        found = layer_of(graph, layer, graph.rounded(x), given)
+        x = graph.op("Add", found, x) if encoder.residual and number > 0 else found
     return [Block(x, 1)]
 
 
-def _built_in_layer(
-    graph: Graph, encoder: RecurrentEncoder, arrays: Arrays, layer: int, x: str, given: Sequences
-) -> str:
+def _built_in_layer(graph: Graph, layer: Layer, x: str, given: Sequences) -> str:
     """Apply ONNX's operator, whose `sequence_lens` bound both directions."""
-    order, hidden = ORDER[encoder.cell], encoder.hidden_size
-    sides, blocks = layer_weights(encoder, arrays, layer), len(order)
+    order, hidden, sides = ORDER[layer.cell], layer.hidden, layer.sides
+    blocks = len(order)
 
     def gates(values: np.ndarray) -> np.ndarray:
         return values.reshape(blocks, hidden, *values.shape[1:])[list(order)].reshape(values.shape)
@@ -74,32 +82,30 @@ def _built_in_layer(
     def joined(kind: str) -> str:
         values = np.concatenate([gates(getattr(own, kind)) for own in sides])
         shape = graph.constant([len(sides), blocks * hidden, values.shape[1]])
-        return graph.op("Reshape", graph.matrix(f"encoder.{kind}_l{layer}", values), shape)
+        return graph.op("Reshape", graph.matrix(f"encoder.{kind}_l{layer.number}", values), shape)
 
     bias = np.stack([np.concatenate([gates(own.bias_ih), gates(own.bias_hh)]) for own in sides])
-    weights = joined("weight_ih"), joined("weight_hh"), graph.array(f"encoder.bias_l{layer}", bias)
-    settings: dict[str, Any] = {"linear_before_reset": 1} if encoder.cell == "gru" else {}
+    weights = joined("weight_ih"), joined("weight_hh"), graph.array(f"encoder.bias_l{layer.number}", bias)
+    settings: dict[str, Any] = {"linear_before_reset": 1} if layer.cell == "gru" else {}
     settings |= {"hidden_size": hidden, "direction": "bidirectional" if len(sides) == 2 else "forward"}
     turned = graph.op("Transpose", x, perm=[1, 0, 2])
-    found = graph.op(OPERATORS[encoder.cell], turned, *weights, given.short_lengths, **settings)  # [L, D, B, H]
+    found = graph.op(OPERATORS[layer.cell], turned, *weights, given.short_lengths, **settings)  # [L, D, B, H]
     turned = graph.op("Transpose", found, perm=[2, 0, 1, 3])
     joint = graph.op("Reshape", turned, graph.constant([0, 0, len(sides) * hidden]))
     return graph.masked(given.mask(), joint)
 
 
-def _residual_layer(
-    graph: Graph, encoder: RecurrentEncoder, arrays: Arrays, layer: int, x: str, given: Sequences
-) -> str:
+def _residual_layer(graph: Graph, layer: Layer, x: str, given: Sequences) -> str:
     """Apply h' = h + tanh(W x + U h + b), for which ONNX has no operator, in a loop over time (`Scan`).
 
     The reverse direction iterates from the right; at padding the state is not updated.
     """
     helper, kinds = graph.onnx.helper, graph.onnx.TensorProto
     mask = graph.op("Transpose", given.mask(), perm=[1, 0, 2])
-    start = graph.op("Expand", graph.floating(0.0), given.shape_of_states(encoder.hidden_size))
+    start = graph.op("Expand", graph.floating(0.0), given.shape_of_states(layer.hidden))
     outputs = []
-    for side, own in enumerate(layer_weights(encoder, arrays, layer)):
-        name = f"encoder.weight_{{}}_l{layer}.{side}"
+    for side, own in enumerate(layer.sides):
+        name = f"encoder.weight_{{}}_l{layer.number}.{side}"
         terms = graph.product(x, name.format("ih"), own.weight_ih, own.bias_ih + own.bias_hh)
         terms = graph.op("Transpose", terms, perm=[1, 0, 2])
         weight = graph.op("Transpose", graph.matrix(name.format("hh"), own.weight_hh), perm=[1, 0])

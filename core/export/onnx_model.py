@@ -13,6 +13,7 @@ from core.models.model import Model
 from core.models.ngrams import SCALE
 from core.models.types import Arrays
 
+
 def check_exportable(model: Model) -> None:
     """Raise UserError for a model that writes sequences, predicts words or reads digits."""
     kind = model.head.kind
@@ -22,16 +23,12 @@ def check_exportable(model: Model) -> None:
         raise UserError("model.embedding.lookup scalar cannot be exported: give a run that reads texts")
 
 
-def onnx_model(
-    model: Model, arrays: Arrays, tables: Arrays, note: dict[str, str], int8: bool = False, rounds: bool = False
-) -> bytes:
-    """Return the bytes of an ONNX file.
+def onnx_model(graph: Graph, model: Model, arrays: Arrays, tables: Arrays, note: dict[str, str]) -> bytes:
+    """Return the bytes of an ONNX file, given an empty graph.
 
     Inputs: `input_names`. Outputs: `logits` and `probabilities`, of texts [B, C], of tokens [B, L, C]; a CRF has no
     probabilities, as those of its tags depend on each other. `tables` are those of n-grams, `note` is metadata.
-    Raises UserError if onnx is not installed.
     """
-    graph = Graph(int8, rounds)
     head, ngrams = model.head, model.ngrams
     if not isinstance(head, (PooledHead, TokenHead)):
         raise TypeError(f"got head.kind {head.kind}, expected a model that check_exportable accepts")

@@ -10,6 +10,8 @@ import argparse
 import shlex
 from pathlib import Path
 
+import numpy as np
+
 from core.data.dataset import Dataset
 from core.data.sources.lookup import read_texts
 from core.errors import UserError
@@ -93,9 +95,12 @@ def check(
     with DataProgress() as progress:
         head = experiment.model.head
         own = evaluate(engine, head, dataset, lambda done, total: progress(f"predicting, {name}", done, total))
-        parameters = engine.parameters() if head.reads_parameters else {}
         other = evaluate_rows(
-            script, rows, experiment, dataset, parameters, lambda done, total: progress("predicting", done, total)
+            lambda chosen: np.asarray(script.run([rows[row] for row in chosen])[0]),
+            head,
+            dataset,
+            engine.parameters() if head.reads_parameters else {},
+            lambda done, total: progress("predicting, exported", done, total),
         )
     return compare(own, other, len(dataset), name, int8)
 

@@ -12,7 +12,9 @@ import numpy as np
 
 from core.data.dataset import Dataset, evaluation_batches
 from core.data.tokenizers import make_tokenizer
+from core.models.heads.head import Head
 from core.models.heads.scores import Evaluation
+from core.models.types import Arrays
 from core.spec.experiment import Experiment
 from core.train.metrics import EVALUATION_BATCH, positions
 
@@ -105,14 +107,15 @@ def encode_texts(script: ModuleType, experiment: Experiment, dataset: Dataset, t
     return rows, same
 
 
-def evaluate_rows(script: ModuleType, rows: list[dict], experiment: Experiment, dataset: Dataset, arrays, report: Report):
-    """Return the evaluation of encoded texts by the exported model."""
-    head, found, done = experiment.model.head, None, 0
+def evaluate_rows(
+    logits_of: Callable[[list[int]], np.ndarray], head: Head, dataset: Dataset, arrays: Arrays, report: Report
+) -> Evaluation:
+    """Return the evaluation of an exported model; `logits_of` returns the logits of rows, by their numbers."""
+    found, done = None, 0
     counts = head.answers(dataset.targets, dataset.lengths)
     starts = np.cumsum(counts) - counts
     for chosen, batch in evaluation_batches(dataset, EVALUATION_BATCH):
-        logits = np.asarray(script.run([rows[row] for row in chosen])[0])
-        own = head.outcomes(logits, batch, arrays)
+        own = head.outcomes(logits_of(chosen.tolist()), batch, arrays)
         if found is None:
             found = np.zeros((int(counts.sum()), own.shape[1]), own.dtype)
         found[positions(starts[chosen], counts[chosen])] = own

@@ -46,9 +46,9 @@ def check_format(name: str, experiment: Experiment) -> None:
             packages.load(package)
     else:
         _check_framework(name, wanted.backend, model, experiment.training.dtype)
-    if model.head.kind == "pooled" and experiment.text.tokenizer == "jieba":
-        if importlib.util.find_spec("jieba") is None:
-            raise UserError("predict.py needs the package jieba, which is not installed; run: pip install jieba")
+    segmented = model.head.kind == "pooled" and experiment.text.tokenizer == "jieba"
+    if segmented and importlib.util.find_spec("jieba") is None:
+        raise UserError("predict.py needs the package jieba, which is not installed; run: pip install jieba")
 
 
 def _check_framework(name: str, backend: str, model: Model, dtype: str) -> None:

@@ -9,6 +9,7 @@ import backends
 from core.checked_json import digest_of
 from core.data.ngrams.linear import NgramModel
 from core.data.tokenizer_rules import UNICODE_VERSION
+from core.export.graph import Graph
 from core.export.ngram_tables import tables_of
 from core.export.onnx_model import onnx_model
 from core.export.packages import load
@@ -47,8 +48,8 @@ def _write_files(out: Path, name: str, folder: RunFolder, experiment: Experiment
     card = card_of(name, folder, experiment, execution, arrays)
     if wanted.backend is None:
         note = {key: card[key] for key in ("card", "spec")}
-        data = onnx_model(model, arrays, tables, note, wanted.int8, experiment.training.dtype == "bfloat16")
-        write_bytes_atomic(out / ONNX_FILE, data)
+        graph = Graph(wanted.int8, experiment.training.dtype == "bfloat16")
+        write_bytes_atomic(out / ONNX_FILE, onnx_model(graph, model, arrays, tables, note))
         card["model_files"] = [ONNX_FILE]
     else:
         card["model_files"] = list(load_backend(wanted.backend).write_model(out, model, arrays, tables))

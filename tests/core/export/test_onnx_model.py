@@ -7,6 +7,7 @@ import pytest
 
 from core.errors import UserError
 from core.export import packages
+from core.export.graph import Graph
 from core.export.int8 import quantize
 from core.export.onnx_model import onnx_model
 from core.models.heads.scores import probabilities_of
@@ -28,7 +29,7 @@ def outputs_of(data: bytes, ids: np.ndarray, lengths: np.ndarray) -> dict[str, n
 
 def written(model: Model, arrays: dict[str, np.ndarray], **settings: bool) -> bytes:
     pytest.importorskip("onnx")
-    return onnx_model(model, arrays, {}, {"card": "drawn"}, **settings)
+    return onnx_model(Graph(**settings), model, arrays, {}, {"card": "drawn"})
 
 
 @pytest.mark.parametrize("case", CASES)
