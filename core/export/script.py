@@ -94,6 +94,7 @@ def script(model: Model, text: Text, classes: list[str], runtime: Runtime) -> st
         runtime=runtime,
         inputs=input_names(model),
         ngrams=model.ngrams is not None,
+        jieba="jieba" in used,
         imports=", ".join(sorted(modules)),
         steps={name: lines for name, lines in STEPS.items() if name in used},
         tags=tags,
