@@ -9,6 +9,7 @@ import backends
 from core.checked_json import digest_of
 from core.data.ngrams.linear import NgramModel
 from core.data.tokenizer_rules import UNICODE_VERSION
+from core.errors import UserError
 from core.export.graph import Graph
 from core.export.ngram_tables import tables_of
 from core.export.onnx_model import onnx_model
@@ -32,7 +33,10 @@ def write_export(out: Path, name: str, folder: RunFolder, experiment: Experiment
 
     After an error no folder remains.
     """
-    out.mkdir(parents=True)
+    try:
+        out.mkdir(parents=True)
+    except OSError as error:
+        raise UserError(f"{out}: cannot be created ({error.strerror}): choose another folder with --out") from None
     try:
         return _write_files(out, name, folder, experiment, execution)
     except BaseException:

@@ -13,11 +13,12 @@ import pytest
 
 import tasks.classify
 import tasks.export.__main__ as export
+import tasks.export.write as export_files
 import tasks.imdb
 import tasks.tag
-from core.data import tokenizer_rules
 from core.data.sources import imdb
 from core.export import encoders
+from core.export import script as export_script
 from core.train.run_folder import RunFolder
 from tests.conftest import INSTALLED, Done, check_refused, each_backend, fresh_rng, needs_both, run_main
 from tests.finished_runs import EACH
@@ -161,10 +162,7 @@ def test_wrong_gates_and_wrong_tokens_are_detected(finished_runs, tmp_path, monk
     assert done.code == 1 and "failed: the export does not predict as the run does" in done.out
     assert not json.loads((tmp_path / "gates/export.json").read_text())["check"]["passed"]
     with monkeypatch.context() as patch:
-        patch.setattr(tokenizer_rules, "sign_patterns", lambda: (tokenizer_rules.word_pattern(),) * 2)
-        patch.setattr(tokenizer_rules, "APOSTROPHES", {})
-        patch.setattr(tokenizer_rules, "word_pattern", tokenizer_rules.character_pattern)
-        patch.setattr(tokenizer_rules, "LINE_BREAK", tokenizer_rules.re.compile("film"))
+        patch.setattr(export_script, "kept_ends", lambda text: (text.max_length, 0))
         done = exported(finished_runs.any_run, "onnx", tmp_path / "tokens", *argv)
     assert done.code == 1 and "predict.py encodes" in done.out and "48 of 48 texts" not in done.out
 
@@ -178,6 +176,17 @@ def test_the_default_folder_is_in_the_run_and_no_check_is_said(finished_runs, tm
     check_refused(
         export.main, tmp_path / "run", "--to", "onnx", says="exists; choose another folder with --out", folder=tmp_path
     )
+
+
+def test_an_error_leaves_no_folder(finished_runs, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    argv = (finished_runs.any_run, "--to", "onnx", "--check-texts", 0, "--out")
+    done = run_main(export.main, *argv, tmp_path / "file/x")
+    assert done.code == 2 and "file/x: cannot be created" in done.err and done.err.count("\n") == 1
+    monkeypatch.setattr(export_files, "script", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        run_main(export.main, *argv, tmp_path / "x")
+    assert not (tmp_path / "x").exists()
 
 
 @each_backend
@@ -210,13 +219,3 @@ def test_refused(finished_runs, name, tmp_path, monkeypatch):
     (run / "experiment.json").write_text(json.dumps(experiment))
     (run / "result.json").unlink()
     refused("--to", "onnx", says="result.json is missing")
-
-
-def test_a_decoder_is_refused(tmp_path, finished_runs):
-    run = tmp_path / "run"
-    shutil.copytree(finished_runs.any_run, run)
-    tree = json.loads((run / "experiment.json").read_text())
-    tree["experiment"]["model"]["head"] = {"kind": "decoder", "state_size": 8}
-    (run / "experiment.json").write_text(json.dumps({**tree, "digest": None}))
-    done = run_main(export.main, run, "--to", "onnx")
-    assert done.code == 2 and done.err.count("\n") == 1

@@ -9,7 +9,7 @@ from core.errors import UserError
 from core.export import packages
 from core.export.graph import Graph
 from core.export.int8 import quantize
-from core.export.onnx_model import onnx_model
+from core.export.onnx_model import check_exportable, onnx_model
 from core.models.heads.scores import probabilities_of
 from core.models.model import Model, forward
 from core.models.precision import rounding_of
@@ -96,3 +96,25 @@ def test_without_onnx_the_error_has_the_command(monkeypatch):
     with pytest.raises(UserError) as error:
         packages.load("onnx")
     assert "onnx is not installed; run: pip install -e '.[onnx]'" in one_line(error)
+
+
+@pytest.mark.parametrize(
+    "tree, says",
+    [
+        ({"head": {"kind": "decoder"}}, "model.head.kind decoder cannot be exported"),
+        (
+            {"head": {"kind": "language", "num_words": 40, "dim": 6, "bidirectional": False}},
+            "model.head.kind language cannot be exported",
+        ),
+        (
+            {"embedding": {"lookup": "scalar", "dim": 1}, "head": {"pooling": "last"}},
+            "lookup scalar cannot be exported",
+        ),
+    ],
+)
+def test_other_models_are_refused(tree, says):
+    embedding = {"vocab_size": 40, "dim": 6, **tree.get("embedding", {})}
+    model = Model.model_validate({"encoder": {"bidirectional": False}, **tree, "embedding": embedding})
+    with pytest.raises(UserError) as error:
+        check_exportable(model)
+    assert says in one_line(error)
