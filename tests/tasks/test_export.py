@@ -151,7 +151,7 @@ def test_taggers_are_exported(place, run, to, tmp_path):
         assert lines == run_main(tasks.tag.main, "predict", place / run, *texts).out.splitlines()
     card = json.loads((tmp_path / "out/export.json").read_text(encoding="utf-8"))
     assert ("crf" in card) == (run == "tagger") and card["check"]["predictions"] > card["check"]["texts"]
-    assert len((tmp_path / "out/predict.py").read_text().splitlines()) <= 66
+    assert len((tmp_path / "out/predict.py").read_text().splitlines()) < 70
 
 
 def test_wrong_gates_and_wrong_tokens_are_detected(finished_runs, tmp_path, monkeypatch):
