@@ -41,7 +41,7 @@ TORCHSCRIPT = Runtime(
 PADDLE = Runtime(
     "from paddle import inference",
     'CONFIG = inference.Config(*(str(HERE / name) for name in CARD["model_files"]))\n'
-    "CONFIG.disable_mkldnn()  # oneDNN of Paddle 3.3 computes wrong maxima\n"
+    "CONFIG.disable_mkldnn()  # oneDNN of Paddle 3.3 loses factors of integer sums\n"
     "CONFIG.disable_glog_info()\n"
     "PREDICTOR = inference.create_predictor(CONFIG)",
     (

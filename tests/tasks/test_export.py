@@ -73,11 +73,11 @@ def test_each_format_is_checked_on_all_test_texts(finished_runs, to, tmp_path):
         card["to"] == to and card["check"]["passed"] and card["check"]["largest_difference"] < (1e-6, 0.1)[to == "int8"]
     )
     assert card["spec"].startswith("sha256:") and card["inputs"] == ["ids", "lengths"]
-    text = "A wonderful film, I loved it! zzz"
-    label, share, shown = run_script(out, text)[0].split("\t")
-    own = run_main(tasks.imdb.main, "predict", finished_runs.any_run, text).out.rstrip("\n").split("\t")
-    assert shown == own[2] and (label == own[0] or to == "int8")
-    assert float(share) == pytest.approx(float(own[1]), abs=2e-4) or to == "int8"
+    if to == "onnx":
+        text = "A wonderful film, I loved it! zzz"
+        label, share, shown = run_script(out, text)[0].split("\t")
+        own = run_main(tasks.imdb.main, "predict", finished_runs.any_run, text).out.rstrip("\n").split("\t")
+        assert [label, shown] == [own[0], own[2]] and float(share) == pytest.approx(float(own[1]), abs=2e-4)
 
 
 @pytest.mark.slow
@@ -93,7 +93,7 @@ def test_a_run_of_one_framework_exports_to_the_other(finished_runs, tmp_path):
 def place(tmp_path_factory) -> Path:
     """A folder with a linear run, a hybrid one with n-grams of characters, and a tagger with a CRF."""
     root = tmp_path_factory.mktemp("export")
-    write_table(root / "t.csv", 160, 3)
+    write_table(root / "t.csv", 160, 2)
     more = ("--cache-dir", root / "cache", "--device", "cpu")
     done = run_main(
         tasks.classify.main, root / "t.csv", *HYBRID, *more, "--out", root / "hybrid", "--ngram-characters", 2
