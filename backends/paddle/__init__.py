@@ -2,6 +2,7 @@
 
 from backends.paddle.engine import Engine
 from backends.paddle.ensemble import Ensemble
+from backends.paddle.export import write_model
 from backends.paddle.layers import layer_output
 from backends.paddle.probe import NATIVE, LayerProbe
 from backends.paddle.processes import init_process_group
@@ -29,5 +30,6 @@ __all__ = [
     "read_state",
     "resolve_device",
     "versions",
+    "write_model",
     "write_state",
 ]

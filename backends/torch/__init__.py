@@ -2,6 +2,7 @@
 
 from backends.torch.engine import Engine
 from backends.torch.ensemble import Ensemble
+from backends.torch.export import write_model
 from backends.torch.layers import layer_output
 from backends.torch.probe import NATIVE, LayerProbe
 from backends.torch.processes import init_process_group
@@ -29,5 +30,6 @@ __all__ = [
     "read_state",
     "resolve_device",
     "versions",
+    "write_model",
     "write_state",
 ]

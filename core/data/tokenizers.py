@@ -105,7 +105,7 @@ def _marks() -> str:
 
 
 @cache
-def _word_pattern() -> re.Pattern[str]:
+def word_pattern() -> re.Pattern[str]:
     """Match a run of letters and digits with inner apostrophes ("don't", "70s"), an 's, `!` or `?`.
 
     A possessive or contracted 's is a separate token ("film" "'s"), so that a name and its genitive share a token. All
@@ -116,7 +116,7 @@ def _word_pattern() -> re.Pattern[str]:
 
 
 @cache
-def _sign_patterns() -> tuple[re.Pattern[str], re.Pattern[str]]:
+def sign_patterns() -> tuple[re.Pattern[str], re.Pattern[str]]:
     """Return the word pattern with signs as tokens, for ASCII texts (which it takes half the time) and for others."""
     plain, run = r"[^\W_]+", rf"[^\W_]+(?:[{_marks()}]+[^\W_]*)*"
     word, possessive = r"{0}(?:'(?![sS]\b){0})*" + SUFFIX.replace("{", "{{").replace("}", "}}"), r"'(?<=\w')[sS]\b"
@@ -127,7 +127,7 @@ def _sign_patterns() -> tuple[re.Pattern[str], re.Pattern[str]]:
 
 
 @cache
-def _character_pattern() -> re.Pattern[str]:
+def character_pattern() -> re.Pattern[str]:
     """Match a character of a script without spaces, a word of another script, or any other sign."""
     return re.compile(rf"[{UNSPACED}]|[^\W{UNSPACED}]+(?:[{_marks()}]+[^\W{UNSPACED}]*)*|[^\w\s]")
 
@@ -140,7 +140,7 @@ def _whitespace(lowercase: bool) -> Tokenizer:
 
 
 def _words(lowercase: bool) -> Tokenizer:
-    words_of = _word_pattern().findall
+    words_of = word_pattern().findall
 
     def tokenize(text: str) -> list[str]:
         text = _plain(text, lowercase)
@@ -162,7 +162,7 @@ def _plain(text: str, lowercase: bool) -> str:
 
 
 def _words_and_signs(lowercase: bool) -> Tokenizer:
-    ascii_pattern, pattern = _sign_patterns()
+    ascii_pattern, pattern = sign_patterns()
     in_ascii, tokens_of = ascii_pattern.findall, pattern.findall
     rewritten = APOSTROPHES | REWRITTEN
 
@@ -184,7 +184,7 @@ def _letters(lowercase: bool) -> Tokenizer:
 
 
 def _characters(lowercase: bool) -> Tokenizer:
-    characters_of = _character_pattern().findall
+    characters_of = character_pattern().findall
 
     def tokenize(text: str) -> list[str]:
         text = LINE_BREAK.sub(" ", text.lower() if lowercase else text)

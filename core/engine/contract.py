@@ -54,6 +54,7 @@ PUBLIC_NAMES = (
     "read_state",
     "resolve_device",
     "versions",
+    "write_model",
     "write_state",
 )
 """Required `backends.<name>.__all__`.

@@ -86,7 +86,8 @@ class TextCNNEncoder(nn.Module):
         """
         layers, blocks = {}, []
         x = rounded(x, self.rounds)
-        for number, (width, convolution) in enumerate(zip(self.kernels, self.convolutions, strict=True)):
+        for number, convolution in enumerate(self.convolutions):
+            width = self.kernels[number]
             before, windows = self.contexts[number], inputs.windows(self.windows[number])
             values = convolution(_padded(x, before, width - 1 - before)) * windows.mask
             layers[f"encoder.conv{number}"] = values

@@ -1,0 +1,1 @@
+"""Export a finished run as files that others read without seqtwin."""
