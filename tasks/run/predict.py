@@ -24,7 +24,7 @@ from core.train.run_folder import RunFolder
 from tasks.cli import terminal
 from tasks.cli.console import DataProgress, fact
 from tasks.cli.terminal import note
-from tasks.run.evaluators import NUMPY, evaluator
+from tasks.run.evaluators import evaluator
 from tasks.run.explain import Explained, Unexplained, check_page, show, write_page
 from tasks.run.explain_ngrams import Explainer
 from tasks.run.predict_file import (
@@ -59,8 +59,8 @@ class Predictor:
         self.vocabulary = folder.read_vocabulary(self.experiment.model)
         fitted = folder.read_ngrams(self.experiment.model)
         self.ngrams = None if fitted is None else fitted.model
-        self.engine = evaluator(folder, self.experiment, request)
-        self.computed_by = f"{request.backend or NUMPY} on {self.engine.device}"
+        chosen = evaluator(folder, self.experiment, request)
+        self.engine, self.computed_by = chosen.engine, chosen.computed_by
         self.counts = Counts()
 
     def write(self, texts: Texts, out: Path) -> None:

@@ -26,7 +26,7 @@ from core.train.run_folder import RunFolder
 from tasks.cli.console import DataProgress, Parser, fact
 from tasks.cli.options import DEVICE_HELP
 from tasks.cli.terminal import note
-from tasks.run.evaluators import EVALUATORS, NUMPY, evaluator
+from tasks.run.evaluators import EVALUATORS, evaluator
 from tasks.run.explain import check_page
 from tasks.run.predict import given_texts, predict_interactively
 from tasks.run.predict_file import Text, Texts, chunks_of, result_columns
@@ -66,8 +66,8 @@ class OutputPredictor:
         self.vocabulary = folder.read_vocabulary(self.experiment.model)
         self.targets = folder.read_target_vocabulary(self.experiment.model).tokens
         self.tokens_of = source_tokens(of_kind(self.experiment.data, Pairs), self.experiment.text)
-        self.engine = evaluator(folder, self.experiment, request)
-        self.computed_by = f"{request.backend or NUMPY} on {self.engine.device}"
+        chosen = evaluator(folder, self.experiment, request)
+        self.engine, self.computed_by = chosen.engine, chosen.computed_by
         self.counts = Counts()
 
     def predict(self, texts: Texts) -> None:
@@ -164,7 +164,7 @@ def predict_command(program: str, argv: list[str]) -> int:
     parser.add_argument("--explain", action="store_true", help="show the attention of each output token")
     parser.add_argument("--picture", metavar="FILE", help="also draw the attention as a PNG")
     parser.add_argument("--interactive", action="store_true", help="translate texts as you type them")
-    parser.add_argument("--backend", metavar="B", help=f"backend: {', '.join(EVALUATORS)} [{NUMPY}, starts fastest]")
+    parser.add_argument("--backend", metavar="B", help=f"backend: {', '.join(EVALUATORS)} [numpy]")
     parser.add_argument("--device", metavar="D", help=DEVICE_HELP)
     parser.add_argument("--impl", metavar="I", default="auto", help="implementation [auto: fastest available]")
     # Texts may follow options, which plain argparse rejects.

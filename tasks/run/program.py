@@ -22,7 +22,7 @@ from tasks.cli.start_options import settings, start_of, with_settings_of_start
 from tasks.cli.streams import keep_working
 from tasks.run import both_frameworks, linear
 from tasks.run.evaluate import evaluate_run
-from tasks.run.evaluators import EVALUATORS, NUMPY
+from tasks.run.evaluators import EVALUATORS, FAST, NUMPY
 from tasks.run.inferred import infer_ngrams
 from tasks.run.predict import predict
 from tasks.run.predict_options import PredictOptions, check_together
@@ -185,7 +185,7 @@ def _predict(program: Program, argv: list[str]) -> int:
         parser.add_argument("--token", metavar="N", type=int, help="explain the tag of token N [the least certain]")
     parser.add_argument("--html", metavar="FILE", help="also write the explanations as a page")
     parser.add_argument("--interactive", action="store_true", help="classify texts as you type them")
-    _backend_option(parser, f"backend: {', '.join(EVALUATORS)} [{NUMPY}, starts fastest]")
+    _backend_option(parser, f"backend: {', '.join(EVALUATORS)} [{FAST}, or {NUMPY}]")
     # Texts may follow options, which plain argparse rejects.
     arguments = parser.parse_intermixed_args(argv)
     token = getattr(arguments, "token", None)
@@ -219,7 +219,7 @@ def _evaluate(program: Program, argv: list[str]) -> int:
     for flag in moved:
         what = "data" if flag == "--data" else f"{flag[2:]} file"
         parser.add_argument(flag, metavar="PATH", help=f"new path of the run's {what}, if moved")
-    _backend_option(parser, f"backend: {', '.join(EVALUATORS)} [the run's]")
+    _backend_option(parser, f"backend: {', '.join(EVALUATORS)} [{FAST}, or the run's]")
     _cache_option(parser)
     arguments = parser.parse_args(argv)
     if arguments.split not in program.splits:
