@@ -24,6 +24,7 @@ from core.train.run_folder import RunFolder
 from tasks.cli import terminal
 from tasks.cli.console import DataProgress, fact
 from tasks.cli.terminal import note
+from tasks.run.answers import Answers
 from tasks.run.evaluators import evaluator
 from tasks.run.explain import Explained, Unexplained, check_page, show, write_page
 from tasks.run.explain_ngrams import Explainer
@@ -62,22 +63,23 @@ class Predictor:
         chosen = evaluator(folder, self.experiment, request)
         self.engine, self.computed_by = chosen.engine, chosen.computed_by
         self.counts = Counts()
+        self.answers = Answers.of(folder, self.execution["classes"], wanted)
 
     def write(self, texts: Texts, out: Path) -> None:
         """Write the predictions to a CSV file."""
         classes = self.execution["classes"]
-        write_predictions(out, texts.columns, self._predictions(texts), classes, self.wanted.raw)
+        write_predictions(out, texts.columns, self._predictions(texts), self.answers, self.wanted.raw)
         fact("written", f"{out}: predictions for {self.counts.texts:,} texts ({self.computed_by})")
         for name, free in result_columns(texts.columns, classes).items():
             if name != free:
                 note(f"the file has a column {name}, so the prediction's is {free}")
-        self._note_empty(texts)
+        self._note_answers(texts)
 
     def predict(self, texts: Texts) -> None:
         """Print the predictions."""
         for row, shares in self._predictions(texts):
             self._print(shares, row.text)
-        self._note_empty(texts)
+        self._note_answers(texts)
 
     def explain(self, texts: Texts) -> list[Explained | Unexplained]:
         """Print the predictions with explanations; return these if they are wanted as a page."""
@@ -109,15 +111,19 @@ class Predictor:
             texts.rows, self.engine.logits, self.vocabulary, self.experiment, self.ngrams
         ):
             self.counts.add(row.number, shares is None)
-            yield row, shares
+            yield row, None if shares is None else self.answers.shares(shares)
 
     def _print(self, probabilities: np.ndarray | None, text: str) -> None:
         cells = ["", "", text]
         if probabilities is not None:
-            best = int(probabilities.argmax())
-            cells = [self.execution["classes"][best], f"{probabilities[best]:.4f}", text]
+            cells = [self.answers.answer(probabilities), f"{probabilities.max():.4f}", text]
         line = "\t".join(CONTROL.sub("\ufffd", " ".join(cell.split())) for cell in cells)
         print(line, flush=self.wanted.interactive)
+
+    def _note_answers(self, texts: Texts) -> None:
+        self._note_empty(texts)
+        if line := self.answers.describe():
+            note(line)
 
     def _note_empty(self, texts: Texts) -> None:
         if self.counts.empty:

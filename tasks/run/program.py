@@ -185,6 +185,10 @@ def _predict(program: Program, argv: list[str]) -> int:
         parser.add_argument("--token", metavar="N", type=int, help="explain the tag of token N [the least certain]")
     parser.add_argument("--html", metavar="FILE", help="also write the explanations as a page")
     parser.add_argument("--interactive", action="store_true", help="classify texts as you type them")
+    if not program.tags:
+        parser.add_argument("--calibrate", action="store_true", help="probabilities calibrated on the run's dev texts")
+        text = "answer ? below this calibrated probability"
+        parser.add_argument("--min-probability", metavar="P", type=float, help=text)
     _backend_option(parser, f"backend: {', '.join(EVALUATORS)} [{FAST}, or {NUMPY}]")
     # Texts may follow options, which plain argparse rejects.
     arguments = parser.parse_intermixed_args(argv)
@@ -202,6 +206,8 @@ def _predict(program: Program, argv: list[str]) -> int:
         raw=arguments.raw,
         text_column=arguments.text_column,
         encoding=arguments.encoding,
+        calibrate=getattr(arguments, "calibrate", False),
+        minimum=getattr(arguments, "min_probability", None),
         token=token,
     )
     return predict(arguments.run, arguments.text, Request.read(arguments), wanted)
