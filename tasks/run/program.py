@@ -22,6 +22,7 @@ from tasks.cli.start_options import settings, start_of, with_settings_of_start
 from tasks.cli.streams import keep_working
 from tasks.run import both_frameworks, linear
 from tasks.run.evaluate import evaluate_run
+from tasks.run.evaluate_file import evaluate_file, labeled_file
 from tasks.run.evaluators import EVALUATORS, FAST, NUMPY
 from tasks.run.inferred import infer_ngrams
 from tasks.run.predict import predict
@@ -225,9 +226,17 @@ def _evaluate(program: Program, argv: list[str]) -> int:
     for flag in moved:
         what = "data" if flag == "--data" else f"{flag[2:]} file"
         parser.add_argument(flag, metavar="PATH", help=f"new path of the run's {what}, if moved")
+    if not program.tags:
+        parser.add_argument("--file", metavar="FILE", help="new texts with labels, instead of a split: a table")
+        parser.add_argument("--text-column", metavar="NAME", help="with --file: text column [the run's, or inferred]")
+        parser.add_argument("--label-column", metavar="NAME", help="with --file: label column [the run's, or inferred]")
+        parser.add_argument("--encoding", metavar="NAME", help="with --file: its encoding [the run's, or utf-8]")
+        parser.add_argument("--out", metavar="FILE", help="with --file: write all mistakes to this CSV file")
     _backend_option(parser, f"backend: {', '.join(EVALUATORS)} [{FAST}, or the run's]")
     _cache_option(parser)
     arguments = parser.parse_args(argv)
+    if not program.tags and (own := labeled_file(arguments, moved)) is not None:
+        return evaluate_file(arguments.run, Request.read(arguments), own, arguments.out)
     if arguments.split not in program.splits:
         raise UserError(f"--split {arguments.split}: choose one of {', '.join(program.splits)}")
     request = Request.read(arguments)
