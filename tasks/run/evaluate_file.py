@@ -115,9 +115,8 @@ def _read(
     for own in documents:
         if own.label not in classes:
             named = ", ".join(shorten(name, 30) for name in classes[:20])
-            raise UserError(
-                f"{own.name}: label {shorten(own.label, 60)!r} is no class of the run ({named}): correct it"
-            )
+            label = shorten(own.label, 60)
+            raise UserError(f"{file.path}: {own.name}: label {label!r} is no class of the run ({named}): correct it")
     fitted = folder.read_ngrams(experiment.model)
     dataset, rows = encode_worded(
         [own.text for own in documents],
@@ -125,10 +124,10 @@ def _read(
         experiment.text,
         None if fitted is None else fitted.model,
     )
-    if unlabeled or len(rows) < len(documents):
-        note(f"left out: {unlabeled:,} rows without a label, {len(documents) - len(rows):,} texts without tokens")
     if not rows:
         raise UserError(f"{file.path}: no labeled text with tokens: give others")
+    if unlabeled or len(rows) < len(documents):
+        note(f"left out: {unlabeled:,} rows without a label, {len(documents) - len(rows):,} texts without tokens")
     labels = np.array([classes.index(documents[row].label) for row in rows], np.int64)
     names = [documents[row].name for row in rows]
     whole = replace(dataset, targets={"label": labels}, names=names, classes=tuple(classes))
