@@ -54,10 +54,11 @@ FILES = {
     "result.json",
     "predictions.csv",
     "confusion.png",
+    "reliability.png",
     "curves.png",
     "mistakes.csv",
 }
-AT_THE_END = {"result.json", "predictions.csv", "confusion.png", "mistakes.csv"}
+AT_THE_END = {"result.json", "predictions.csv", "confusion.png", "reliability.png", "mistakes.csv"}
 FOUND_BY = "from core.data.sources import imdb; imdb.PER_CLASS = int(sys.argv.pop(1))"
 """Lets a process of its own read the small data."""
 
