@@ -24,7 +24,7 @@ from core.target_sequences import join_tokens
 from core.train.metrics import EVALUATION_BATCH
 from core.train.run_folder import RunFolder
 from tasks.cli.console import DataProgress, Parser, fact
-from tasks.cli.options import DEVICE_HELP
+from tasks.cli.devices import DEVICE_HELP
 from tasks.cli.terminal import note
 from tasks.run.evaluators import EVALUATORS, evaluator
 from tasks.run.explain import check_page
