@@ -7,7 +7,7 @@ busily for the next one, and take the cores from the compiled kernels.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +30,7 @@ def threads() -> list[int]:
     return [function() for function in _functions("get_num_threads")]
 
 
-def _functions(name: str) -> Iterator[ctypes._CFuncPtr]:
+def _functions(name: str) -> Iterator[Callable[..., int]]:
     folder = Path(np.__file__).parents[1] / "numpy.libs"
     # NumPy has loaded the library: loading it again returns the same one.
     for path in sorted(folder.glob("*openblas*")):
