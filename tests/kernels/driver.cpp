@@ -5,6 +5,7 @@
 // Every array has exactly its size, so that a number read or written past its end is seen; results begin as NaN, so
 // that one which is never written is seen too. Two callers are at it at once, as two threads of Python may be.
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <cstdio>
