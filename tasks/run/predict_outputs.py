@@ -63,6 +63,8 @@ class OutputPredictor:
             task = self.experiment.task
             raise UserError(f"{run}: run of task {task}: use python -m tasks.{task} predict")
         self.head = self.experiment.model.head
+        if wanted.explain and self.head.attention == "none":
+            raise UserError("--explain shows attention, and this run has none: train with --attention additive")
         self.vocabulary = folder.read_vocabulary(self.experiment.model)
         self.targets = folder.read_target_vocabulary(self.experiment.model).tokens
         self.tokens_of = source_tokens(of_kind(self.experiment.data, Pairs), self.experiment.text)
@@ -78,8 +80,6 @@ class OutputPredictor:
 
     def explain(self, texts: Texts) -> list[AttentionMap]:
         """Print the outputs with the most attended source tokens of every output token; return the attention."""
-        if self.head.attention == "none":
-            raise UserError("--explain shows attention, and this run has none: train with --attention additive")
         maps = []
         for row, output in self._outputs(texts):
             self._print(row, output)
