@@ -5,6 +5,7 @@ It is the graph that one would write by hand: embedding, ONNX's own recurrent la
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 import numpy as np
@@ -31,8 +32,7 @@ class OnnxEngine:
 
     def __init__(self, model: Model, parameters: Arrays, threads: int) -> None:
         """Build the graph. Raises UserError for a model that it does not know."""
-        import onnxruntime
-
+        onnxruntime = importlib.import_module("onnxruntime")
         settings = onnxruntime.SessionOptions()
         settings.intra_op_num_threads = threads
         graph = graph_of(model, parameters)
@@ -61,9 +61,8 @@ def graph_of(model: Model, parameters: Arrays) -> bytes:
 
     Raises UserError for a model that it does not know.
     """
-    import onnx
-    from onnx import TensorProto, helper, numpy_helper
-
+    onnx = importlib.import_module("onnx")
+    helper, numpy_helper, types = onnx.helper, onnx.numpy_helper, onnx.TensorProto
     if (reason := why_not(model)) is not None:
         raise UserError(f"no ONNX graph for {reason}")
     encoder, head = model.encoder, model.head
@@ -100,7 +99,7 @@ def graph_of(model: Model, parameters: Arrays) -> bytes:
         x = node("Reshape", [node("Transpose", [y], f"t{layer}", perm=[0, 2, 1, 3]), "joined"], f"x{layer}")
     width = node("Gather", [node("Shape", ["ids"], "shape"), "one"], "width")
     time = node("Unsqueeze", [node("Range", ["zero", width, "one"], "range"), "axis 1"], "time")
-    count = node("Cast", ["lengths"], "count", to=TensorProto.INT64)
+    count = node("Cast", ["lengths"], "count", to=types.INT64)
     parts = []
     for pooling in joined(head.pooling):
         if pooling == "max":
@@ -109,7 +108,7 @@ def graph_of(model: Model, parameters: Arrays) -> bytes:
             parts.append(node("ReduceMax", [node("Where", [mask, x, "lowest"], "masked")], "max", axes=[0], keepdims=0))
         else:
             total = node("ReduceSum", [x, "axis 0"], "total", keepdims=0)
-            size = node("Cast", [node("Unsqueeze", [count, "axis 1"], "column")], "size", to=TensorProto.FLOAT)
+            size = node("Cast", [node("Unsqueeze", [count, "axis 1"], "column")], "size", to=types.FLOAT)
             parts.append(node("Div", [total, size], "mean"))
     pooled = node("Concat", parts, "pooled", axis=1)
     node("Gemm", [pooled, "head.weight", "head.bias"], "logits", transB=1)
@@ -117,10 +116,10 @@ def graph_of(model: Model, parameters: Arrays) -> bytes:
         nodes,
         "seqtwin",
         [
-            helper.make_tensor_value_info("ids", TensorProto.INT64, ["B", "L"]),
-            helper.make_tensor_value_info("lengths", TensorProto.INT32, ["B"]),
+            helper.make_tensor_value_info("ids", types.INT64, ["B", "L"]),
+            helper.make_tensor_value_info("lengths", types.INT32, ["B"]),
         ],
-        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["B", head.outputs])],
+        [helper.make_tensor_value_info("logits", types.FLOAT, ["B", head.outputs])],
         [numpy_helper.from_array(np.ascontiguousarray(array), name) for name, array in arrays.items()],
     )
     made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=9)

@@ -7,6 +7,7 @@ from typing import Any
 
 import backends
 from backends.kernels.engine import KernelEngine
+from backends.numpy_threads import use_one_thread
 from core.engine.executor import Executor
 from core.engine.reference import ReferenceEngine
 from core.errors import UserError
@@ -85,6 +86,7 @@ def _without_framework(name: str, experiment: Experiment, parameters: dict, requ
         raise UserError(f"--device {device}: backend {name} runs on the CPU only; add --backend {others}")
     if implementation != "auto":
         raise UserError(f"--impl {implementation}: backend {name} has one implementation; add --backend {others}")
+    use_one_thread()
     if name == FAST:
         return KernelEngine(experiment.model, experiment.training, parameters)
     return ReferenceEngine(experiment.model, parameters, rounding_of(experiment.training.dtype))

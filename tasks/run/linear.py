@@ -33,7 +33,8 @@ from tasks.run.evaluators import NUMPY
 from tasks.run.ngram_solver import chosen_solver
 from tasks.run.present import presenter
 from tasks.run.present.baselines import baseline_lines
-from tasks.run.summary import WIDTH, Task, describe
+from tasks.run.summary import WIDTH, describe
+from tasks.run.task import Task
 
 WITH_MEANING = ("--encoder", "--ngrams", "--ngram-orders", "--ngram-characters", "--tokenizer", "--seed")
 """Flags of model, text and training that a linear model has a use for; all of data apply."""

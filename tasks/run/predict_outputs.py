@@ -24,7 +24,7 @@ from core.target_sequences import join_tokens
 from core.train.metrics import EVALUATION_BATCH
 from core.train.run_folder import RunFolder
 from tasks.cli.console import DataProgress, Parser, fact
-from tasks.cli.options import DEVICE_HELP
+from tasks.cli.devices import DEVICE_HELP
 from tasks.cli.terminal import note
 from tasks.run.evaluators import EVALUATORS, evaluator
 from tasks.run.explain import check_page
@@ -63,6 +63,8 @@ class OutputPredictor:
             task = self.experiment.task
             raise UserError(f"{run}: run of task {task}: use python -m tasks.{task} predict")
         self.head = self.experiment.model.head
+        if wanted.explain and self.head.attention == "none":
+            raise UserError("--explain shows attention, and this run has none: train with --attention additive")
         self.vocabulary = folder.read_vocabulary(self.experiment.model)
         self.targets = folder.read_target_vocabulary(self.experiment.model).tokens
         self.tokens_of = source_tokens(of_kind(self.experiment.data, Pairs), self.experiment.text)
@@ -78,8 +80,6 @@ class OutputPredictor:
 
     def explain(self, texts: Texts) -> list[AttentionMap]:
         """Print the outputs with the most attended source tokens of every output token; return the attention."""
-        if self.head.attention == "none":
-            raise UserError("--explain shows attention, and this run has none: train with --attention additive")
         maps = []
         for row, output in self._outputs(texts):
             self._print(row, output)

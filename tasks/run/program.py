@@ -8,26 +8,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from backends import implementations
-from core.data.sources.table import is_table
-from core.engine.memory import check_memory, host_limit
 from core.errors import UserError, forget_notes
 from core.files import user_path
 from core.spec.experiment import Experiment, read_experiment
-from core.train.prepare_data import absolute_source
 from tasks.cli.console import Parser, fact
-from tasks.cli.options import DEVICE_HELP, add_options, apply_options, given
+from tasks.cli.devices import DEVICE_HELP
 from tasks.cli.paths import cache_folder
-from tasks.cli.recipes import TASK_RECIPES, recipe
-from tasks.cli.start_options import settings, start_of, with_settings_of_start
 from tasks.cli.streams import keep_working
-from tasks.run import both_frameworks, linear
-from tasks.run.evaluate import evaluate_run
-from tasks.run.evaluate_file import evaluate_file, labeled_file
 from tasks.run.evaluators import EVALUATORS, FAST, NUMPY
-from tasks.run.inferred import infer_ngrams
 from tasks.run.predict import predict
 from tasks.run.predict_options import PredictOptions, check_together
-from tasks.run.train import Task, TrainOptions, check_task, resume, start
+from tasks.run.task import Task
 from tasks.run.worker import Request
 
 COMMANDS = ("train", "predict", "evaluate")
@@ -45,6 +36,8 @@ def _unchanged(experiment: Experiment, arguments: argparse.Namespace) -> Experim
 
 def refuse_table(experiment: Experiment, arguments: argparse.Namespace) -> Experiment:
     """Return the experiment. Raises UserError for a table as its data, with the command that trains on it."""
+    from core.data.sources.table import is_table
+
     source = arguments.data
     if source is not None and (path := user_path(source)).is_file() and is_table(path):
         command = f"python -m tasks.classify {shlex.quote(source)}"
@@ -107,6 +100,16 @@ def run(program: Program, argv: list[str]) -> int:
 
 
 def _train(program: Program, argv: list[str]) -> int:
+    # Imported here, so that a prediction starts without them.
+    from core.engine.memory import check_memory, host_limit
+    from core.train.prepare_data import absolute_source
+    from tasks.cli.options import add_options, apply_options
+    from tasks.cli.recipes import TASK_RECIPES, recipe
+    from tasks.cli.start_options import settings, start_of, with_settings_of_start
+    from tasks.run import both_frameworks, linear
+    from tasks.run.inferred import infer_ngrams
+    from tasks.run.train import TrainOptions, check_task, resume, start
+
     task = program.task
     recipes = TASK_RECIPES[task.name]
     first = next(iter(recipes))
@@ -215,6 +218,9 @@ def _predict(program: Program, argv: list[str]) -> int:
 
 
 def _evaluate(program: Program, argv: list[str]) -> int:
+    from tasks.run.evaluate import evaluate_run
+    from tasks.run.evaluate_file import evaluate_file, labeled_file
+
     parser = Parser(
         prog=f"{program.name} evaluate",
         description="Evaluate a run's best checkpoint with any backend and compare it with the saved predictions.",
@@ -264,6 +270,8 @@ def _cache_option(parser: Parser) -> None:
 
 
 def _refuse_with_resume(program: Program, arguments: argparse.Namespace) -> None:
+    from tasks.cli.options import given
+
     fixed = [flag for flag in ("--recipe", "--config", "--out") if getattr(arguments, flag[2:]) is not None]
     fixed += [name for name in program.own_arguments if getattr(arguments, _dest(name)) is not None] + given(arguments)
     if fixed:

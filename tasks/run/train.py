@@ -35,7 +35,8 @@ from tasks.run.ngram_solver import chosen_solver
 from tasks.run.present import presenter
 from tasks.run.present.pictures import draw_or_note
 from tasks.run.signals import stop_signals
-from tasks.run.summary import GRADIENTS, Task, describe, report
+from tasks.run.summary import GRADIENTS, describe, report
+from tasks.run.task import Task
 from tasks.run.word_vectors import trained_vectors
 from tasks.run.worker import Request, Worker
 

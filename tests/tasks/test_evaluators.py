@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -105,6 +106,23 @@ def test_models_without_a_kernel_are_numpys():
 def test_evaluation_is_fast_or_the_runs(changes, asked, device, wanted):
     execution = {"backend": "torch", "device": device}
     assert evaluator_of_evaluation(experiment(**changes), execution, asked).backend == wanted
+
+
+@pytest.mark.slow
+def test_numpy_has_one_thread():
+    """As its waiting threads would take the cores from the kernels."""
+    code = (
+        "import tasks.classify\nfrom backends.numpy_threads import threads\nbefore = threads()\n"
+        f"tasks.classify.main(['predict', {str(RUN)!r}, 'good film'])\nprint(before, threads())"
+    )
+    environment = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
+    environment["OPENBLAS_NUM_THREADS"] = "2"
+    options = {"cwd": ROOT, "env": environment, "capture_output": True, "text": True, "check": True}
+    done = subprocess.run([sys.executable, "-c", code], **options)
+    shown = done.stdout.splitlines()[-1]
+    if shown == "[] []":
+        pytest.skip("this NumPy has another library than OpenBLAS")
+    assert shown == "[2] [1]"
 
 
 @compiled
