@@ -13,7 +13,7 @@ import argparse
 from tasks.cli.console import Parser, launch
 from tasks.run.program import Program, run
 from tasks.run.table_options import COLUMNS, add_columns, complete
-from tasks.run.train import Task
+from tasks.run.task import Task
 
 
 def add_arguments(parser: Parser) -> None:

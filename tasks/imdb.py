@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from tasks.cli.console import launch
 from tasks.run.program import Program, refuse_table, run
-from tasks.run.train import Task
+from tasks.run.task import Task
 
 PROGRAM = Program(
     Task("tasks.imdb", "A wonderful film, I loved every minute."),

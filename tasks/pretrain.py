@@ -14,7 +14,7 @@ from core.spec.experiment import Experiment
 from tasks.cli.console import launch
 from tasks.cli.options import NGRAM_FLAGS
 from tasks.run.program import NO_BASELINE, Program, run
-from tasks.run.train import Task
+from tasks.run.task import Task
 
 
 def complete(experiment: Experiment, arguments: argparse.Namespace) -> Experiment:

@@ -24,7 +24,7 @@ from tasks.cli.recipes import recipe
 from tasks.cli.start_options import with_settings_of_start
 from tasks.run.inferred import infer_epochs
 from tasks.run.program import NO_BASELINE, Program, run
-from tasks.run.train import Task
+from tasks.run.task import Task
 
 SAMPLE = 1000
 """Number of sentences by which the tokenizer of a file in columns is inferred."""

@@ -21,7 +21,7 @@ from tasks.cli.options import NGRAM_FLAGS
 from tasks.run.inferred import infer_epochs, is_set
 from tasks.run.predict_outputs import predict_command
 from tasks.run.program import NO_BASELINE, Program, run
-from tasks.run.train import Task
+from tasks.run.task import Task
 
 SAMPLE = 1000
 """Number of pairs from which the tokenizer is inferred."""

@@ -40,6 +40,7 @@ class Problem(ctypes.Structure):
         *((name, ADDRESS) for name in ("d_output", "d_h_n", "d_c_n", "d_x")),
         *((name, ADDRESS * 2) for name in ("d_weight_ih", "d_weight_hh", "d_bias_ih", "d_bias_hh")),
         *((name, ADDRESS) for name in ("d_h_0", "d_c_0")),
+        *((name, ADDRESS) for name in ("packed", "ids", "table", "sums", "known")),
     ]
 
 
@@ -58,6 +59,10 @@ def _load() -> ctypes.PyDLL | str:
     library.seqtwin_target.restype = ctypes.c_char_p
     library.seqtwin_saved_bytes.argtypes = [ctypes.POINTER(Problem), ctypes.c_int64]
     library.seqtwin_saved_bytes.restype = ctypes.c_size_t
+    library.seqtwin_columns.argtypes = [ctypes.POINTER(Problem)]
+    library.seqtwin_columns.restype = ctypes.c_int64
+    library.seqtwin_packed_bytes.argtypes = [ctypes.POINTER(Problem)]
+    library.seqtwin_packed_bytes.restype = ctypes.c_size_t
     library.seqtwin_take.argtypes = [ctypes.c_size_t]
     library.seqtwin_take.restype = ADDRESS
     library.seqtwin_give_back.argtypes = [ADDRESS]
@@ -134,8 +139,8 @@ def compute(name: str, problem: ctypes.Structure) -> None:
         raise MemoryError("not enough memory for the work space of a recurrent layer")
 
 
-def call(name: str, *arguments: int) -> int:
-    """Run a fast function of the library on integers and addresses."""
+def call(name: str, *arguments: int | ctypes.Structure) -> int:
+    """Run a fast function of the library on integers, addresses and problems."""
     return getattr(_load(), name)(*arguments)
 
 

@@ -82,6 +82,7 @@ template <class T> struct Layer : Arithmetic<T> {
         order.resize(q.batch);
         std::iota(order.begin(), order.end(), int64_t(0));
         std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return q.lengths[a] > q.lengths[b]; });
+        if (q.ids) zeros.assign(q.inputs, T(0));
         offset.resize(q.batch);
         tokens = 0;
         for (int64_t b = 0; b < q.batch; b++) offset[b] = tokens, tokens += q.lengths[b];
@@ -139,6 +140,11 @@ template <class T> struct Layer : Arithmetic<T> {
     // ---- forward -----------------------------------------------------------------------------------------------
 
     int64_t packed_stride() const { return (q.inputs + q.hidden + 1) * PANEL; }
+    int64_t packed_size() const { return q.directions * panels() * packed_stride(); }
+    bool pack(T* packed) const {
+        auto one = [&](int64_t n) { pack_forward(n / panels(), n % panels(), packed + n * packed_stride()); };
+        return seqtwin::parallel_for(q.directions * panels(), threads(), one);
+    }
 
     // Per panel: the bias; then for every input, then every unit, its weights to the panel's columns.
     void pack_forward(int64_t d, int64_t panel, T* at) const {
@@ -170,6 +176,7 @@ template <class T> struct Layer : Arithmetic<T> {
 
     struct Place {  // one row at one step of one direction
         const T* x;
+        const T* sums;  // biases and products of x, in place of x; or null
         const T* h_before;  // null at the start of a sequence without an initial state
         T* h;
         T* gates;  // stored, or null
@@ -177,15 +184,24 @@ template <class T> struct Layer : Arithmetic<T> {
         T* c;
     };
 
+    // Biases plus products of inputs: what a panel's sums start with.
+    template <int C, int R, int NV> void input_sums(V (&sums)[R][NV], const T* const* x, const T* packed) const {
+        for (int r = 0; r < R; r++)
+            for (int v = 0; v < NV; v++) sums[r][v] = load(packed + v * LANES);
+        part<R, NV, 0, C == GRU ? 3 : NV>(sums, x, q.inputs, packed + PANEL);
+    }
+
     template <int C, int R, int NV> void forward_tile(const Place* place, int64_t panel, const T* packed) const {
         constexpr int X = C == GRU ? 3 : NV, SKIP = C == GRU ? 1 : 0;
         const T* a[R];
         V sums[R][NV];
-        for (int r = 0; r < R; r++) {
-            for (int v = 0; v < NV; v++) sums[r][v] = load(packed + v * LANES);
-            a[r] = place[r].x;
+        if (place[0].sums) {
+            for (int r = 0; r < R; r++)
+                for (int v = 0; v < NV; v++) sums[r][v] = load(place[r].sums + panel * PANEL + v * LANES);
+        } else {
+            for (int r = 0; r < R; r++) a[r] = place[r].x;
+            input_sums<C, R, NV>(sums, a, packed);
         }
-        part<R, NV, 0, X>(sums, a, q.inputs, packed + PANEL);
         if (place[0].h_before) {
             for (int r = 0; r < R; r++) a[r] = place[r].h_before;
             part<R, NV, SKIP, NV - SKIP>(sums, a, q.hidden, packed + PANEL + q.inputs * X * LANES);
@@ -256,6 +272,15 @@ template <class T> struct Layer : Arithmetic<T> {
         }
     }
 
+    // A panel of a cell with gates is complete; the units of a simple cell may end within the last one.
+    template <int C, class F> void with_panel(int64_t panel, F f) const {
+        if constexpr (is_simple(C)) {
+            with_width(width_of(panel), f);
+        } else {
+            f(std::integral_constant<int, WIDE>());
+        }
+    }
+
     // ---- work sharing ------------------------------------------------------------------------------------------
     // A work item is a direction and some rows, as sequences are independent. Rows are assigned round-robin, longest
     // first, so that items take equal time.
@@ -294,7 +319,13 @@ template <class T> struct Layer : Arithmetic<T> {
             for (int64_t r = 0; r < active; r++) {
                 int64_t b = rows[r], t = time(d, b, s), token = offset[b] + t;
                 Place& p = place[r];
-                p.x = token_x(b, t);
+                p.x = q.ids ? nullptr : token_x(b, t);
+                p.sums = nullptr;
+                if (q.ids) {
+                    int64_t id = q.ids[b * q.width + t];
+                    p.x = row_of_table(id);
+                    if (q.sums) p.sums = sums_of(id, d);
+                }
                 p.h_before = s > 0 ? token_h(d, b, time(d, b, s - 1)) : h_0(d, b);
                 p.h = token_h(d, b, t);
                 p.gates = q.saved ? gate_store[d] + token * columns : nullptr;
@@ -306,17 +337,11 @@ template <class T> struct Layer : Arithmetic<T> {
             }
             for (int64_t panel = 0; panel < panels(); panel++) {
                 const T* weight = packed + panel * packed_stride();
-                if constexpr (is_simple(C)) {
-                    with_width(width_of(panel), [&](auto wide) {
-                        in_groups(active, [&](auto size, int64_t row) {
-                            forward_tile<C, size(), wide()>(&place[row], panel, weight);
-                        });
-                    });
-                } else {
+                with_panel<C>(panel, [&](auto wide) {
                     in_groups(active, [&](auto size, int64_t row) {
-                        forward_tile<C, size(), WIDE>(&place[row], panel, weight);
+                        forward_tile<C, size(), wide()>(&place[row], panel, weight);
                     });
-                }
+                });
             }
             for (int64_t r = active; r-- > 0 && q.lengths[rows[r]] == s + 1;) {
                 if (T* to = state(static_cast<T*>(q.h_n), q, d, rows[r])) std::copy(place[r].h, place[r].h + q.hidden, to);
@@ -327,10 +352,65 @@ template <class T> struct Layer : Arithmetic<T> {
         }
     }
 
+    // ---- inputs from a table -----------------------------------------------------------------------------------
+    // The biases plus the product of a word's vector are the same wherever the word occurs. They are computed once, in the
+    // order of additions of `forward_tile`, so results have the same bits as without the table.
+
+    std::vector<T> zeros;
+    const T* row_of_table(int64_t id) const {
+        return id == 0 ? zeros.data() : static_cast<const T*>(q.table) + id * q.inputs;
+    }
+    T* sums_of(int64_t id, int64_t d) const {
+        return static_cast<T*>(q.sums) + (id * q.directions + d) * panels() * PANEL;
+    }
+
+    template <int C> void sums_of_block(const int64_t* ids, int64_t count, int64_t d, const T* packed) const {
+        for (int64_t panel = 0; panel < panels(); panel++)
+            with_panel<C>(panel, [&](auto wide) {
+                in_groups(count, [&](auto size, int64_t first) {
+                    constexpr int R = size(), NV = wide();
+                    const T* x[R];
+                    V sums[R][NV];
+                    for (int r = 0; r < R; r++) x[r] = row_of_table(ids[first + r]);
+                    input_sums<C, R, NV>(sums, x, packed + panel * packed_stride());
+                    for (int r = 0; r < R; r++)
+                        for (int v = 0; v < NV; v++)
+                            store(sums_of(ids[first + r], d) + panel * PANEL + v * LANES, sums[r][v]);
+                });
+            });
+    }
+
+    // Computes the sums of the words that no earlier call had.
+    bool complete_sums(const T* packed) const {
+        std::vector<int64_t> found;
+        found.reserve(tokens);
+        for (int64_t b = 0; b < q.batch; b++)
+            for (int64_t t = 0; t < q.lengths[b]; t++) {
+                int64_t id = q.ids[b * q.width + t];
+                if (!q.known[id]) q.known[id] = 1, found.push_back(id);
+            }
+        int64_t count = found.size(), blocks = (count + BLOCK - 1) / BLOCK;
+        auto block = [&](int64_t n) {
+            if (seqtwin::interrupted()) return;
+            int64_t d = n / blocks, first = n % blocks * BLOCK;
+            const int64_t* ids = found.data() + first;
+            const T* mine = packed + d * panels() * packed_stride();
+            int64_t size = std::min(BLOCK, count - first);
+            if (is_simple(q.cell)) sums_of_block<SRN>(ids, size, d, mine);
+            if (q.cell == GRU) sums_of_block<GRU>(ids, size, d, mine);
+            if (q.cell == LSTM) sums_of_block<LSTM>(ids, size, d, mine);
+        };
+        bool done = seqtwin::parallel_for(q.directions * blocks, threads(), block);
+        if (!done)
+            for (int64_t id : found) q.known[id] = 0;
+        return done;
+    }
+
     bool forward() const {
-        Buffer memory(sizeof(T) * q.directions * panels() * packed_stride());
-        T* packed = memory.as<T>();
-        auto pack = [&](int64_t n) { pack_forward(n / panels(), n % panels(), packed + n * packed_stride()); };
+        Buffer memory(q.packed ? 0 : sizeof(T) * packed_size());
+        const T* packed = q.packed ? static_cast<const T*>(q.packed) : memory.as<T>();
+        if (!q.packed && !pack(memory.as<T>())) return false;
+        if (q.ids && q.sums && !complete_sums(packed)) return false;
         auto item = [&](int64_t n) {
             int64_t d = n / parts();
             auto rows = rows_of(n % parts());
@@ -340,8 +420,7 @@ template <class T> struct Layer : Arithmetic<T> {
             if (q.cell == GRU) forward_item<GRU>(d, rows, mine);
             if (q.cell == LSTM) forward_item<LSTM>(d, rows, mine);
         };
-        return seqtwin::parallel_for(q.directions * panels(), threads(), pack) &&
-               seqtwin::parallel_for(q.directions * parts(), threads(), item);
+        return seqtwin::parallel_for(q.directions * parts(), threads(), item);
     }
 
     // ---- backward: the recurrent pass --------------------------------------------------------------------------
@@ -698,6 +777,9 @@ template <class T> struct Layer : Arithmetic<T> {
 
 template <class T> Build build_of() {
     return {[](const Problem& q, int64_t tokens) { return Layer<T>::saved_bytes(q, tokens); },
+            [](const Problem& q) { return Layer<T>(q).panels() * Layer<T>::PANEL; },
+            [](const Problem& q) { return sizeof(T) * Layer<T>(q).packed_size(); },
+            [](const Problem& q) { return Layer<T>(q).pack(static_cast<T*>(q.packed)); },
             [](const Problem& q) { return Layer<T>(q).forward(); },
             [](const Problem& q) { return Layer<T>(q).backward(); }};
 }

@@ -41,6 +41,12 @@ struct Problem {
     void* d_bias_hh[2];
     void* d_h_0;                  // [D, B, H]
     void* d_c_0;                  // [D, B, H]
+    // Inference. Null: weights are packed in every call, and inputs are those of `x`.
+    void* packed;                 // `seqtwin_packed_bytes`, written by `seqtwin_pack`; the weights are then not read
+    const int64_t* ids;           // [B, L]: rows of `table` in place of x; row 0 counts as zeros, whatever it contains
+    const void* table;            // [V, I]
+    void* sums;                   // [V, D, `seqtwin_columns`]: biases plus table times `weight_ih`; or null: not kept
+    uint8_t* known;               // [V]: 1 for the rows of `sums` that were computed; both are kept between calls
 };
 
 // Problems of `training.cpp`; mirrored by classes of the same names in `training.py`.
@@ -121,6 +127,9 @@ struct NgramBuild {
 };
 struct Build {
     size_t (*saved_bytes)(const Problem&, int64_t tokens);
+    int64_t (*columns)(const Problem&);
+    size_t (*packed_bytes)(const Problem&);
+    bool (*pack)(const Problem&);
     bool (*forward)(const Problem&);
     bool (*backward)(const Problem&);
 };

@@ -400,6 +400,12 @@ int seqtwin_choose(int which) {
 }
 
 size_t seqtwin_saved_bytes(const Problem* q, int64_t tokens) { return seqtwin::build(*q).saved_bytes(*q, tokens); }
+
+// Inference with weights that are packed once, for the build that runs now. The batch of these problems is empty.
+int64_t seqtwin_columns(const Problem* q) { return seqtwin::build(*q).columns(*q); }
+size_t seqtwin_packed_bytes(const Problem* q) { return seqtwin::build(*q).packed_bytes(*q); }
+int seqtwin_pack(const Problem* q) { return seqtwin::run(*q, seqtwin::build(*q).pack); }
+
 // 0: done. 1: interrupted, with Python's exception set. 2: out of memory.
 int seqtwin_forward(const Problem* q) { return seqtwin::run(*q, seqtwin::each_model<&Build::forward>); }
 int seqtwin_backward(const Problem* q) { return seqtwin::run(*q, seqtwin::each_model<&Build::backward>); }

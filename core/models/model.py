@@ -207,10 +207,16 @@ def forward(
         return {"logits": spread(ngrams_of(batch).logits.astype(np.float64), model.outputs)}
     x, encoded = encode(model, parameters, batch, dropout, rounded)
     found = {"embedding": x, **encoded.layers, **model.head.forward(parameters, encoded, batch, dropout, rounded)}
-    if model.ngrams is not None and model.ngrams.logits:
-        own = ngrams_of(batch).logits.astype(found["logits"].dtype)
-        found["logits"] = found["logits"] + parameters[SCALE] * spread(own, model.outputs)
+    found["logits"] = with_ngrams(model, parameters, batch, found["logits"])
     return found
+
+
+def with_ngrams(model: Model, parameters: Arrays, batch: Batch, logits: np.ndarray) -> np.ndarray:
+    """Return the head's logits [B, outputs] plus those of the model's n-grams, if it adds them."""
+    if model.ngrams is None or not model.ngrams.logits:
+        return logits
+    own = ngrams_of(batch).logits.astype(logits.dtype)
+    return logits + parameters[SCALE] * spread(own, model.outputs)
 
 
 def margin(model: Model, parameters: Arrays, batch: Batch, dropout: Dropout, rounded: Rounding) -> float:

@@ -18,7 +18,6 @@ from core.errors import UserError
 from core.models.model import Model
 from core.models.ngrams import columns_of
 from core.spec.experiment import Experiment
-from core.train.prepare_data import read_data
 from core.weights.array_file import read_arrays, write_arrays
 
 NGRAMS = "ngrams.safetensors"
@@ -44,6 +43,8 @@ def read_with_ngrams(
     experiment: Experiment, cache: Path, progress: Reading = no_reading, solver: Solver = solve
 ) -> Prepared:
     """Read the data of a spec, and fit its n-grams, outside of a run."""
+    from core.train.prepare_data import read_data  # all sources of data, which a prediction does not import
+
     data, _ = read_data(experiment, cache, progress=progress)
     fitted = fit_ngrams(experiment, data, solver, lambda *done: progress("fitting n-grams", *done))
     return with_ngrams(experiment, data, fitted)

@@ -127,11 +127,34 @@ class _Training(Part):
     device_share: Number | None = None
 
 
+class _Reliability(Part):
+    error: Rate
+    counts: list[Count]
+    confidence: list[Rate]
+    accuracy: list[Rate]
+
+
+class _Reliabilities(Part):
+    before: _Reliability
+    after: _Reliability
+
+
+class _Calibration(Part):
+    """The temperature of a classifier, and what it changes (`core/train/calibration.py`)."""
+
+    temperature: Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
+    dev: _Reliabilities
+    test: _Reliabilities
+    coverage: Annotated[list[list[Rate | None]], Field(min_length=100, max_length=100)]
+    """For least probabilities 0.00 to 0.99 on dev: share of the texts that reach it, and accuracy on these."""
+
+
 class _Result(Part):
     test: _Test
     dev: _Dev
     training: _Training
     baseline: _Baseline | None = None
+    calibration: _Calibration | None = None
     peak_memory_mb: Number | None = None
     files: dict[str, str] = {}
 

@@ -32,6 +32,7 @@ GROUPS = MappingProxyType(
             "runs": "List the runs of a folder",
             "words": "Show what word vectors know",
             "gates": "Plot every gate and state of a trained LSTM or GRU",
+            "export": "Export a finished classifier or tagger",
         },
         "compare and prove": {
             "compare": "Compare finished runs on one page",

@@ -4,6 +4,7 @@ python -m tasks.bench imdb --seeds 0 1 2 --backend torch
 python -m tasks.bench imdb --models bow textcnn lstm bilstm --train-limit 4000 --backend both
 python -m tasks.bench reviews.csv --text-column review --label-column stars
 python -m tasks.bench --resume runs/bench-imdb-...
+python -m tasks.bench predict RUN --file texts.txt
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from core.spec.experiment import Experiment
 from core.train.prepare_data import absolute_source
 from core.train.run_folder import PLAN, RunFolder
 from core.train.run_lock import LOCK, held
+from tasks.bench import prediction
 from tasks.bench.models import MODELS, experiment_of
 from tasks.bench.plan import SPECS, Plan
 from tasks.bench.results import REPORT, write_results
@@ -48,6 +50,8 @@ EXCLUDED += tuple(option.flag for option in OPTIONS["model"] if option.paths[0].
 
 def main(argv: list[str]) -> int:
     forget_notes()
+    if argv[:1] == ["predict"]:
+        return prediction.main(argv[1:])
     parser = _parser()
     arguments = parser.parse_args(argv)
     keep_working()
@@ -182,8 +186,8 @@ def _parser() -> Parser:
         description="Train several models on the same texts, with the same schedule, over several seeds, and write a"
         " table that compares them: report.html, table.md, table.csv, accuracy.png. Every model is a change of the"
         " default recipe's encoder and pooling. Ctrl-C stops after a step; --resume continues there.",
-        epilog=f"Models: {models}. Every run is a run folder, for predict, evaluate and tasks.compare. Defaults are"
-        " in [brackets].",
+        epilog=f"Models: {models}. Every run is a run folder, for predict, evaluate and tasks.compare. Another"
+        " command: predict RUN times predictions (it has its own --help). Defaults are in [brackets].",
     )
     parser.add_argument("train", metavar="DATA", nargs="?", help=f"{', '.join(TASKS)}, or a file of labeled texts")
     add = parser.add_argument

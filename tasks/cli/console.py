@@ -6,26 +6,22 @@ import argparse
 import functools
 import shutil
 import textwrap
-
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    SpinnerColumn,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-)
+from typing import TYPE_CHECKING
 
 from backends import launchers
 from core.errors import UserError
-from core.models.heads.scores import Evaluation
 from core.strings import one_line
-from core.train.trainer import Interval
 from tasks.cli.entry import INTERRUPTED as INTERRUPTED
 from tasks.cli.entry import launch as launch
 from tasks.cli.entry import run_program as run_program
 from tasks.cli.terminal import console, errors, literal
+
+if TYPE_CHECKING:
+    # Not imported for a prediction, which then starts faster.
+    from rich.progress import Progress, TaskID
+
+    from core.models.heads.scores import Evaluation
+    from core.train.trainer import Interval
 
 HELP_WIDTH = 110
 """Largest width of `--help`, in columns."""
@@ -67,6 +63,8 @@ def fact(name: str, text: str, width: int = 8, command: bool = False) -> None:
 
 def bar(*columns) -> Progress:
     """Return a transient progress bar on standard error, disabled if that is no terminal."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+
     return Progress(
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -112,6 +110,8 @@ class TrainingDisplay:
         self._lines = errors if errors.is_terminal and console.is_terminal else console
         self._line_every = max(total_steps // (epochs * 4), 1)
         self._next_line = done + self._line_every
+        from rich.progress import TextColumn
+
         self._bar = bar(TextColumn("{task.fields[figures]}"))
         self._task = self._bar.add_task(f"epoch 1/{epochs}", total=total_steps, completed=done, figures="")
 

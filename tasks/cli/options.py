@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from core.engine import devices
 from core.errors import UserError
 from core.schema import FieldType, field_type
 from core.spec.experiment import Experiment, replace
 from core.spec.words import WORD2VEC
 from tasks.cli.assignments import assigned
 from tasks.cli.defaults import ABSENT, defaults, shown_value, value_at
+from tasks.cli.devices import DEVICE_HELP as DEVICE_HELP
 from tasks.cli.recipes import RECIPES, recipe
 from tasks.cli.start_options import WITHOUT_VECTORS
 
@@ -52,7 +52,6 @@ class Option:
         )
 
 
-DEVICE_HELP = f"{devices.CHOICES} [auto: first usable GPU]"
 """Help text of `--device` in every program."""
 
 LANGUAGE = "language"

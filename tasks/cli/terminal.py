@@ -10,7 +10,6 @@ from rich.markup import escape
 from rich.segment import Segment
 
 from core.strings import MESSAGE, message, one_line, printable
-from tasks.cli.flags import name_flags
 
 LEAST_WIDTH = 20
 """Width of a narrower terminal; rich prints nothing for a width of 0."""
@@ -71,4 +70,6 @@ def note(text: str, longest: int = MESSAGE, on: Console = errors) -> None:
 
 
 def _message(text: str, longest: int = MESSAGE) -> str:
+    from tasks.cli.flags import name_flags  # all options of all programs
+
     return escape(message(name_flags(text), longest))

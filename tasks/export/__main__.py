@@ -22,6 +22,7 @@ from core.train.ngrams import split_with_ngrams
 from core.train.prepare_data import read_data
 from core.train.run_folder import RunFolder
 from core.train.setup import check_vocabulary
+from tasks.cli.commands import program_command
 from tasks.cli.console import DataProgress, Parser, console, fact, launch
 from tasks.cli.paths import cache_folder
 from tasks.cli.streams import keep_working
@@ -29,9 +30,10 @@ from tasks.export.check import Checked, compare, encode_texts, encoded_different
 from tasks.export.formats import FORMATS, check_format
 from tasks.export.write import CARD, write_export
 from tasks.run.evaluators import EVALUATORS, evaluator
+from tasks.run.latest import named_run
 from tasks.run.worker import Request
 
-PROGRAM = "python -m tasks.export"
+PROGRAM = "tasks.export"
 CHECKED_TEXTS = 1000
 ALL = "all"
 
@@ -40,7 +42,7 @@ def main(argv: list[str]) -> int:
     arguments = _parser().parse_args(argv)
     keep_working("the export")
     limit = _limit(arguments.check_texts)
-    folder = RunFolder.open(user_path(arguments.run))
+    folder = RunFolder.open(user_path(named_run(arguments.run)))
     experiment, execution = folder.read_record()
     folder.read_result()
     check_format(arguments.to, experiment)
@@ -125,7 +127,7 @@ def _size(size: int) -> str:
 
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(
-        prog=PROGRAM,
+        prog=program_command(PROGRAM),
         description="Export a finished classifier or tagger, of either framework, with a predict.py that needs no"
         " seqtwin. The export is checked on test texts of the run.",
         epilog=f"Formats: {', '.join(FORMATS)}. Exit code 1: the export predicts differently.",

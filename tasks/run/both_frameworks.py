@@ -25,7 +25,8 @@ from tasks.cli.paths import new_name, quoted
 from tasks.cli.terminal import literal
 from tasks.run.child import run_child
 from tasks.run.report import write_report
-from tasks.run.train import Task, TrainOptions, check_task
+from tasks.run.task import Task
+from tasks.run.train import TrainOptions, check_task
 from tasks.run.worker import Request
 
 BOTH = "both"

@@ -15,7 +15,7 @@ from core.train.prepare_data import read_data
 from core.train.run_folder import RunFolder
 from core.train.setup import check_vocabulary
 from tasks.cli.console import DataProgress, console
-from tasks.run.evaluators import evaluator
+from tasks.run.evaluators import evaluator, evaluator_of_evaluation
 from tasks.run.present import presenter
 from tasks.run.worker import Request
 
@@ -29,8 +29,7 @@ def evaluate_run(run: str, request: Request, moved: dict[str, str], split: str, 
     experiment, execution = folder.read_record()
     if moved:
         experiment = replace(experiment, moved, "--data")
-    request = request.or_backend(execution["backend"])
-    engine = evaluator(folder, experiment, request)
+    chosen = evaluator(folder, experiment, evaluator_of_evaluation(experiment, execution, request))
     more = ", --dev and --test" if experiment.data.kind in ("table", "tagged") else ""
     wanted = execution["data"]["fingerprint"], f"not the data of {run}; pass the original data with --data{more}"
     with DataProgress() as progress:
@@ -39,12 +38,12 @@ def evaluate_run(run: str, request: Request, moved: dict[str, str], split: str, 
     dataset = split_with_ngrams(experiment, prepared, folder.read_ngrams(experiment.model), split)
     with DataProgress() as progress:
         found = evaluate(
-            engine,
+            chosen.engine,
             experiment.model.head,
             dataset,
             lambda done, total: progress(f"evaluating on {split}", done, total),
         )
-    console.print(f"{split} {found.describe()}  ({len(dataset):,} texts, {request.backend} on {engine.device})")
+    console.print(f"{split} {found.describe()}  ({len(dataset):,} texts, {chosen.computed_by})")
     presenter(experiment).breakdown(found, execution["classes"])
     if split == "test" and (folder.path / "predictions.csv").is_file():
         _compare(folder.read_predictions().by_name, execution["backend"], dataset, found)

@@ -6,7 +6,6 @@ from collections.abc import Collection
 from pathlib import Path
 
 from core.errors import UserError
-from core.report.run_list import WORD2VEC, newest
 from tasks.cli.terminal import literal, note
 
 LATEST = "latest"
@@ -21,6 +20,8 @@ def named_run(name: str, tasks: Collection[str] = (), finished: bool = True) -> 
     """
     if name != LATEST or Path(name).exists():
         return name
+    # Imported here, so that a prediction starts without it.
+    from core.report.run_list import WORD2VEC, newest
 
     def accept(task: str) -> bool:
         return task in tasks if tasks else task != WORD2VEC

@@ -29,11 +29,13 @@ from tasks.cli.options import DECODER, OPTIONS
 from tasks.cli.paths import new_name, quoted
 from tasks.cli.terminal import literal
 from tasks.run.baseline import fit_baseline
+from tasks.run.calibration import with_calibration
 from tasks.run.evaluators import NUMPY
 from tasks.run.ngram_solver import chosen_solver
 from tasks.run.present import presenter
 from tasks.run.present.baselines import baseline_lines
-from tasks.run.summary import WIDTH, Task, describe
+from tasks.run.summary import WIDTH, describe
+from tasks.run.task import Task
 
 WITH_MEANING = ("--encoder", "--ngrams", "--ngram-orders", "--ngram-characters", "--tokenizer", "--seed")
 """Flags of model, text and training that a linear model has a use for; all of data apply."""
@@ -91,9 +93,10 @@ def start(task: Task, experiment: Experiment, cache: Path, out: str | None, base
     run = create_run(path, setup, executor, SINGLE_PROCESS)
     with held(path):
         describe(run)
-        fitted = _keep(run, setup, time.perf_counter() - started)
+        dev = _evaluated(run, "dev")
+        fitted = _keep(run, setup, dev, time.perf_counter() - started)
         found = _evaluated(run, "test")
-        result = summarize_run(run, found)
+        result = with_calibration(run, summarize_run(run, found), dev, found)
         if baseline and (simple := fit_baseline(run, found)) is not None:
             result["baseline"] = simple
         write_strongest(run.folder.path / STRONGEST, fitted.model, run.execution["classes"])
@@ -103,11 +106,10 @@ def start(task: Task, experiment: Experiment, cache: Path, out: str | None, base
     return 0
 
 
-def _keep(run: Run, setup: Setup, seconds: float) -> Fitted:
-    """Evaluate on dev, and write the checkpoints and the line of the metrics. Return the fitted model."""
+def _keep(run: Run, setup: Setup, dev: Evaluation, seconds: float) -> Fitted:
+    """Write the checkpoints and the line of the metrics. Return the fitted model."""
     state, folder, spec = run.state, run.folder, run.experiment.model.ngrams
     assert setup.ngrams is not None and spec is not None
-    dev = _evaluated(run, "dev")
     state.step, state.finished = spec.passes, True
     state.tokens, state.seconds = spec.passes * int(fitted_tokens(setup)), seconds
     state.take(dev)

@@ -25,7 +25,8 @@ from tasks.cli import terminal
 from tasks.cli.commands import run_command
 from tasks.cli.console import DataProgress, fact
 from tasks.cli.terminal import note
-from tasks.run.evaluators import NUMPY, evaluator
+from tasks.run.answers import Answers
+from tasks.run.evaluators import evaluator
 from tasks.run.explain import Explained, Unexplained, check_page, show, write_page
 from tasks.run.explain_ngrams import Explainer
 from tasks.run.predict_file import (
@@ -60,25 +61,26 @@ class Predictor:
         self.vocabulary = folder.read_vocabulary(self.experiment.model)
         fitted = folder.read_ngrams(self.experiment.model)
         self.ngrams = None if fitted is None else fitted.model
-        self.engine = evaluator(folder, self.experiment, request)
-        self.computed_by = f"{request.backend or NUMPY} on {self.engine.device}"
+        chosen = evaluator(folder, self.experiment, request)
+        self.engine, self.computed_by = chosen.engine, chosen.computed_by
         self.counts = Counts()
+        self.answers = Answers.of(folder, self.execution["classes"], wanted)
 
     def write(self, texts: Texts, out: Path) -> None:
         """Write the predictions to a CSV file."""
         classes = self.execution["classes"]
-        write_predictions(out, texts.columns, self._predictions(texts), classes, self.wanted.raw)
+        write_predictions(out, texts.columns, self._predictions(texts), self.answers, self.wanted.raw)
         fact("written", f"{out}: predictions for {self.counts.texts:,} texts ({self.computed_by})")
         for name, free in result_columns(texts.columns, classes).items():
             if name != free:
                 note(f"the file has a column {name}, so the prediction's is {free}")
-        self._note_empty(texts)
+        self._note_answers(texts)
 
     def predict(self, texts: Texts) -> None:
         """Print the predictions."""
         for row, shares in self._predictions(texts):
             self._print(shares, row.text)
-        self._note_empty(texts)
+        self._note_answers(texts)
 
     def explain(self, texts: Texts) -> list[Explained | Unexplained]:
         """Print the predictions with explanations; return these if they are wanted as a page."""
@@ -110,15 +112,19 @@ class Predictor:
             texts.rows, self.engine.logits, self.vocabulary, self.experiment, self.ngrams
         ):
             self.counts.add(row.number, shares is None)
-            yield row, shares
+            yield row, None if shares is None else self.answers.shares(shares)
 
     def _print(self, probabilities: np.ndarray | None, text: str) -> None:
         cells = ["", "", text]
         if probabilities is not None:
-            best = int(probabilities.argmax())
-            cells = [self.execution["classes"][best], f"{probabilities[best]:.4f}", text]
+            cells = [self.answers.answer(probabilities), f"{probabilities.max():.4f}", text]
         line = "\t".join(CONTROL.sub("\ufffd", " ".join(cell.split())) for cell in cells)
         print(line, flush=self.wanted.interactive)
+
+    def _note_answers(self, texts: Texts) -> None:
+        self._note_empty(texts)
+        if line := self.answers.describe():
+            note(line)
 
     def _note_empty(self, texts: Texts) -> None:
         if self.counts.empty:

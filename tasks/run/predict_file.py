@@ -26,6 +26,7 @@ from core.files import as_spreadsheet_text, incremental_writer, row_writer
 from core.models.heads.scores import probabilities_of
 from core.spec.experiment import Experiment
 from core.train.metrics import all_logits
+from tasks.run.answers import Answers
 
 CHUNK = 2048
 """Largest number of texts per chunk."""
@@ -150,15 +151,13 @@ def result_columns(columns: list[str], classes: list[str]) -> dict[str, str]:
     return written
 
 
-def write_predictions(
-    path: Path, columns: list[str], found: Iterator[Prediction], classes: list[str], raw: bool
-) -> None:
+def write_predictions(path: Path, columns: list[str], found: Iterator[Prediction], answers: Answers, raw: bool) -> None:
     """Write a CSV with `columns`, predicted and `p_CLASS` per class.
 
     A text without tokens has empty cells there. For spreadsheets the file has a byte order mark, and unless it is
     `raw`, no cell is a formula. Raises UserError as reading does, and leaves no file then.
     """
-    own = (lambda cell: cell) if raw else as_spreadsheet_text
+    own, classes = (lambda cell: cell) if raw else as_spreadsheet_text, answers.classes
     with incremental_writer(path) as file:
         file.write("\ufeff")
         write = row_writer(file)
@@ -166,5 +165,5 @@ def write_predictions(
         for row, shares in found:
             results = [""] * (1 + len(classes))
             if shares is not None:
-                results = [own(classes[shares.argmax()]), *(f"{share:.6f}" for share in shares)]
+                results = [own(answers.answer(shares)), *(f"{share:.6f}" for share in shares)]
             write([*map(own, row.cells), *results])

@@ -28,6 +28,10 @@ class PredictOptions:
     text_column: str | None = None
     encoding: str | None = None
     """Encoding of the input; that of the run if None, as for `text_column`."""
+    calibrate: bool = False
+    """Divide the logits by the temperature of the run."""
+    minimum: float | None = None
+    """Least calibrated probability of an answer; a text below it gets `?`."""
     token: int | None = None
     """Number of the token whose tag is explained, from 1; the least certain one if None."""
 
@@ -43,6 +47,11 @@ def check_together(arguments: argparse.Namespace, explain: bool, drawn: str) -> 
         raise UserError("--out and --explain exclude each other: give one")
     if arguments.encoding and arguments.text:
         raise UserError("--encoding applies to --file and standard input, got TEXT: omit one")
+    minimum = getattr(arguments, "min_probability", None)
+    if minimum is not None and not 0.0 < minimum < 1.0:
+        raise UserError(f"--min-probability {minimum:g}: give a number between 0 and 1, such as 0.8")
+    if explain and (minimum is not None or getattr(arguments, "calibrate", False)):
+        raise UserError("--explain shows the probabilities as trained: omit --calibrate and --min-probability")
     if arguments.raw and not arguments.out:
         raise UserError("--raw applies to --out: add --out, or omit it")
 

@@ -25,9 +25,9 @@ from core.train.metrics import EVALUATION_BATCH
 from core.train.run_folder import RunFolder
 from tasks.cli.commands import run_command
 from tasks.cli.console import DataProgress, Parser, fact
-from tasks.cli.options import DEVICE_HELP
+from tasks.cli.devices import DEVICE_HELP
 from tasks.cli.terminal import note
-from tasks.run.evaluators import EVALUATORS, NUMPY, evaluator
+from tasks.run.evaluators import EVALUATORS, evaluator
 from tasks.run.explain import check_page
 from tasks.run.latest import named_run
 from tasks.run.predict import given_texts, predict_interactively
@@ -67,11 +67,13 @@ class OutputPredictor:
             task = self.experiment.task
             raise UserError(f"{run}: run of task {task}: use {run_command(f'tasks.{task}', 'predict')}")
         self.head = self.experiment.model.head
+        if wanted.explain and self.head.attention == "none":
+            raise UserError("--explain shows attention, and this run has none: train with --attention additive")
         self.vocabulary = folder.read_vocabulary(self.experiment.model)
         self.targets = folder.read_target_vocabulary(self.experiment.model).tokens
         self.tokens_of = source_tokens(of_kind(self.experiment.data, Pairs), self.experiment.text)
-        self.engine = evaluator(folder, self.experiment, request)
-        self.computed_by = f"{request.backend or NUMPY} on {self.engine.device}"
+        chosen = evaluator(folder, self.experiment, request)
+        self.engine, self.computed_by = chosen.engine, chosen.computed_by
         self.counts = Counts()
 
     def predict(self, texts: Texts) -> None:
@@ -82,8 +84,6 @@ class OutputPredictor:
 
     def explain(self, texts: Texts) -> list[AttentionMap]:
         """Print the outputs with the most attended source tokens of every output token; return the attention."""
-        if self.head.attention == "none":
-            raise UserError("--explain shows attention, and this run has none: train with --attention additive")
         maps = []
         for row, output in self._outputs(texts):
             self._print(row, output)
@@ -168,7 +168,7 @@ def predict_command(program: str, argv: list[str]) -> int:
     parser.add_argument("--explain", action="store_true", help="show the attention of each output token")
     parser.add_argument("--picture", metavar="FILE", help="also draw the attention as a PNG")
     parser.add_argument("--interactive", action="store_true", help="translate texts as you type them")
-    parser.add_argument("--backend", metavar="B", help=f"backend: {', '.join(EVALUATORS)} [{NUMPY}, starts fastest]")
+    parser.add_argument("--backend", metavar="B", help=f"backend: {', '.join(EVALUATORS)} [numpy]")
     parser.add_argument("--device", metavar="D", help=DEVICE_HELP)
     parser.add_argument("--impl", metavar="I", default="auto", help="implementation [auto: fastest available]")
     # Texts may follow options, which plain argparse rejects.

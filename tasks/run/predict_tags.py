@@ -21,7 +21,7 @@ from core.train.run_folder import RunFolder
 from core.train.tagging import Tags, tag
 from tasks.cli.console import fact
 from tasks.cli.terminal import note
-from tasks.run.evaluators import NUMPY, evaluator
+from tasks.run.evaluators import evaluator
 from tasks.run.explain import Explained, Unexplained, show
 from tasks.run.predict_file import Text, Texts, chunks_of
 from tasks.run.predict_options import Counts, PredictOptions
@@ -45,8 +45,8 @@ class TagPredictor:
         self.as_words = scheme is not None and scheme.words
         self.head = of_kind(self.experiment.model.head, TokenHead)
         self.vocabulary = folder.read_vocabulary(self.experiment.model)
-        self.engine = evaluator(folder, self.experiment, request)
-        self.computed_by = f"{request.backend or NUMPY} on {self.engine.device}"
+        chosen = evaluator(folder, self.experiment, request)
+        self.engine, self.computed_by = chosen.engine, chosen.computed_by
         self.counts = Counts()
 
     def write(self, texts: Texts, out: Path) -> None:

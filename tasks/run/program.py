@@ -8,27 +8,19 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from backends import implementations
-from core.data.sources.table import is_table
-from core.engine.memory import check_memory, host_limit
 from core.errors import UserError, forget_notes
 from core.files import user_path
 from core.spec.experiment import Experiment, read_experiment
-from core.train.prepare_data import absolute_source
 from tasks.cli.commands import program_command, run_command
 from tasks.cli.console import Parser, fact
-from tasks.cli.options import DEVICE_HELP, add_options, apply_options, given
+from tasks.cli.devices import DEVICE_HELP
 from tasks.cli.paths import cache_folder
-from tasks.cli.recipes import TASK_RECIPES, recipe
-from tasks.cli.start_options import settings, start_of, with_settings_of_start
 from tasks.cli.streams import keep_working
-from tasks.run import both_frameworks, linear
-from tasks.run.evaluate import evaluate_run
-from tasks.run.evaluators import EVALUATORS, NUMPY
-from tasks.run.inferred import infer_ngrams
+from tasks.run.evaluators import EVALUATORS, FAST, NUMPY
 from tasks.run.latest import named_run
 from tasks.run.predict import predict
 from tasks.run.predict_options import PredictOptions, check_together
-from tasks.run.train import Task, TrainOptions, check_task, resume, start
+from tasks.run.task import Task
 from tasks.run.worker import Request
 
 COMMANDS = ("train", "predict", "evaluate")
@@ -46,6 +38,8 @@ def _unchanged(experiment: Experiment, arguments: argparse.Namespace) -> Experim
 
 def refuse_table(experiment: Experiment, arguments: argparse.Namespace) -> Experiment:
     """Return the experiment. Raises UserError for a table as its data, with the command that trains on it."""
+    from core.data.sources.table import is_table
+
     source = arguments.data
     if source is not None and (path := user_path(source)).is_file() and is_table(path):
         command = f"{program_command('tasks.classify')} {shlex.quote(source)}"
@@ -108,6 +102,16 @@ def run(program: Program, argv: list[str]) -> int:
 
 
 def _train(program: Program, argv: list[str]) -> int:
+    # Imported here, so that a prediction starts without them.
+    from core.engine.memory import check_memory, host_limit
+    from core.train.prepare_data import absolute_source
+    from tasks.cli.options import add_options, apply_options
+    from tasks.cli.recipes import TASK_RECIPES, recipe
+    from tasks.cli.start_options import settings, start_of, with_settings_of_start
+    from tasks.run import both_frameworks, linear
+    from tasks.run.inferred import infer_ngrams
+    from tasks.run.train import TrainOptions, check_task, resume, start
+
     task = program.task
     recipes = TASK_RECIPES[task.name]
     first = next(iter(recipes))
@@ -188,7 +192,11 @@ def _predict(program: Program, argv: list[str]) -> int:
         parser.add_argument("--token", metavar="N", type=int, help="explain the tag of token N [the least certain]")
     parser.add_argument("--html", metavar="FILE", help="also write the explanations as a page")
     parser.add_argument("--interactive", action="store_true", help="classify texts as you type them")
-    _backend_option(parser, f"backend: {', '.join(EVALUATORS)} [{NUMPY}, starts fastest]")
+    if not program.tags:
+        parser.add_argument("--calibrate", action="store_true", help="probabilities calibrated on the run's dev texts")
+        text = "answer ? below this calibrated probability"
+        parser.add_argument("--min-probability", metavar="P", type=float, help=text)
+    _backend_option(parser, f"backend: {', '.join(EVALUATORS)} [{FAST}, or {NUMPY}]")
     # Texts may follow options, which plain argparse rejects.
     arguments = parser.parse_intermixed_args(argv)
     token = getattr(arguments, "token", None)
@@ -205,6 +213,8 @@ def _predict(program: Program, argv: list[str]) -> int:
         raw=arguments.raw,
         text_column=arguments.text_column,
         encoding=arguments.encoding,
+        calibrate=getattr(arguments, "calibrate", False),
+        minimum=getattr(arguments, "min_probability", None),
         token=token,
     )
     run = named_run(arguments.run, (program.task.name,))
@@ -212,6 +222,9 @@ def _predict(program: Program, argv: list[str]) -> int:
 
 
 def _evaluate(program: Program, argv: list[str]) -> int:
+    from tasks.run.evaluate import evaluate_run
+    from tasks.run.evaluate_file import evaluate_file, labeled_file
+
     parser = Parser(
         prog=run_command(program.task.program, "evaluate"),
         description="Evaluate a run's best checkpoint with any backend and compare it with the saved predictions.",
@@ -223,9 +236,18 @@ def _evaluate(program: Program, argv: list[str]) -> int:
     for flag in moved:
         what = "data" if flag == "--data" else f"{flag[2:]} file"
         parser.add_argument(flag, metavar="PATH", help=f"new path of the run's {what}, if moved")
-    _backend_option(parser, f"backend: {', '.join(EVALUATORS)} [the run's]")
+    if not program.tags:
+        parser.add_argument("--file", metavar="FILE", help="new texts with labels, instead of a split: a table")
+        parser.add_argument("--text-column", metavar="NAME", help="with --file: text column [the run's, or inferred]")
+        parser.add_argument("--label-column", metavar="NAME", help="with --file: label column [the run's, or inferred]")
+        parser.add_argument("--encoding", metavar="NAME", help="with --file: its encoding [the run's, or utf-8]")
+        parser.add_argument("--out", metavar="FILE", help="with --file: write all mistakes to this CSV file")
+    _backend_option(parser, f"backend: {', '.join(EVALUATORS)} [{FAST}, or the run's]")
     _cache_option(parser)
     arguments = parser.parse_args(argv)
+    if not program.tags and (own := labeled_file(arguments, moved)) is not None:
+        run = named_run(arguments.run, (program.task.name,))
+        return evaluate_file(run, Request.read(arguments), own, arguments.out)
     if arguments.split not in program.splits:
         raise UserError(f"--split {arguments.split}: choose one of {', '.join(program.splits)}")
     request = Request.read(arguments)
@@ -254,6 +276,8 @@ def _cache_option(parser: Parser) -> None:
 
 
 def _refuse_with_resume(program: Program, arguments: argparse.Namespace) -> None:
+    from tasks.cli.options import given
+
     fixed = [flag for flag in ("--recipe", "--config", "--out") if getattr(arguments, flag[2:]) is not None]
     fixed += [name for name in program.own_arguments if getattr(arguments, _dest(name)) is not None] + given(arguments)
     if fixed:

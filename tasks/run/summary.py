@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from backends import implementations
 from core.models.embedding import Embedding
 from core.models.heads import LanguageHead
@@ -16,25 +14,12 @@ from tasks.cli.paths import quoted
 from tasks.cli.terminal import literal
 from tasks.run.present import presenter
 from tasks.run.present.baselines import baseline_lines
+from tasks.run.task import Task
 
 GRADIENTS = "gradients.png"
 """Picture of the gradient norms by layer, in the folder of a run with `watch_gradients`."""
 WIDTH = 16
 """Width of the label column in the last lines of a run."""
-
-
-@dataclass(frozen=True)
-class Task:
-    """Describe one task."""
-
-    program: str
-    """Module name, after `python -m`."""
-    example: str
-    """Sample text for a finished run; "" if no text suits every data set."""
-
-    @property
-    def name(self) -> str:
-        return self.program.rpartition(".")[2]
 
 
 def describe(run: Run) -> None:

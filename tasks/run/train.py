@@ -12,9 +12,11 @@ from core.data.unlabeled_texts import check_unlabeled
 from core.engine.contract import Engine
 from core.engine.processes import ProcessGroup
 from core.errors import UserError
+from core.models.heads.scores import TextEvaluation
 from core.plots.curves import draw_curves
 from core.plots.gradients import draw_gradients
 from core.spec.experiment import Experiment
+from core.train.metrics import evaluate
 from core.train.ngrams import NGRAMS
 from core.train.record import Run, create_run, reopen_run
 from core.train.results import evaluate_best, summarize_run
@@ -29,11 +31,13 @@ from tasks.cli.paths import new_name, quoted
 from tasks.cli.terminal import literal
 from tasks.run import event_files
 from tasks.run.baseline import fit_baseline
+from tasks.run.calibration import with_calibration
 from tasks.run.ngram_solver import chosen_solver
 from tasks.run.present import presenter
 from tasks.run.present.pictures import draw_or_note
 from tasks.run.signals import stop_signals
-from tasks.run.summary import GRADIENTS, Task, describe, report
+from tasks.run.summary import GRADIENTS, describe, report
+from tasks.run.task import Task
 from tasks.run.word_vectors import trained_vectors
 from tasks.run.worker import Request, Worker
 
@@ -139,9 +143,13 @@ def _run(task: Task, run: Run, engine: Engine, group: ProcessGroup, options: Tra
         found = evaluate_best(
             engine, run, group, lambda *done: progress("evaluating the best checkpoint on test", *done)
         )
+        dev = found
+        if isinstance(found, TextEvaluation):
+            dev = evaluate(engine, run.experiment.model.head, run.data.dev, group=group)
     if group.rank > 0:
         return 0
     result = summarize_run(run, found)  # first, as the peak memory is that of the model alone
+    result = with_calibration(run, result, dev, found)
     if options.baseline and (baseline := fit_baseline(run, found, chosen_solver().solve)) is not None:
         result["baseline"] = baseline
     draw_or_note("curves.png", lambda: _draw_curves(run, run.title, result["test"]))

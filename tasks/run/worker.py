@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import dataclass, replace
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 import backends
 from backends import implementations, launchers
@@ -14,10 +15,12 @@ from core.engine.contract import Engine, Ensemble
 from core.engine.executor import Executor
 from core.engine.memory import check_memory, device_limit
 from core.spec.experiment import Experiment
-from core.train.members import Member, starting_values
-from core.train.record import executor_record
-from core.train.setup import Setup
 from tasks.cli.framework import load_backend
+
+if TYPE_CHECKING:
+    # Not imported for a prediction, which then starts faster.
+    from core.train.members import Member
+    from core.train.setup import Setup
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,8 @@ class Worker:
 
     def ensemble(self, members: list[Member], values: dict | None = None) -> Ensemble:
         """Return the models with these parameters, or with their initial ones."""
+        from core.train.members import starting_values
+
         experiment = members[0].experiment
         seeds = [member.experiment.training.seed for member in members]
         values = starting_values(members) if values is None else values
@@ -107,6 +112,8 @@ class Worker:
 
     def record(self) -> dict:
         """Return the entries of the run's record about this worker."""
+        from core.train.record import executor_record
+
         own = self.executor
         versions = {**self.backend.versions(), **implementations.implementation_version(own.implementation)}
         return executor_record(self.backend.NAME, own, versions)

@@ -530,10 +530,10 @@ def test_run_predict_evaluate_and_gates(name, place, tmp_path):
     rounded, plain = (
         forward(experiment.model, exact, batch, rounded=own)["logits"] for own in (round_bfloat16, exactly)
     )
-    numpy = evaluator(folder, experiment, Request("numpy"))
+    numpy = evaluator(folder, experiment, Request("numpy")).engine
     assert np.array_equal(numpy.logits(batch), rounded) and np.abs(rounded - plain).max() > 1e-6
     for own in INSTALLED:
-        engine = evaluator(folder, experiment, Request(own, "cpu"))
+        engine = evaluator(folder, experiment, Request(own, "cpu")).engine
         assert engine.training.dtype == "bfloat16" and len(engine.product_weights) == 5
         assert np.abs(engine.logits(batch) - rounded).max() < 2e-3
     text = "a wonderful film and awful !"

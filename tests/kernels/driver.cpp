@@ -5,6 +5,7 @@
 // Every array has exactly its size, so that a number read or written past its end is seen; results begin as NaN, so
 // that one which is never written is seen too. Two callers are at it at once, as two threads of Python may be.
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <cstdio>
@@ -22,6 +23,9 @@ extern "C" {
 void seqtwin_python(void* save, void* restore, void* check);
 int seqtwin_choose(int which);
 size_t seqtwin_saved_bytes(const Problem* q, int64_t tokens);
+int64_t seqtwin_columns(const Problem* q);
+size_t seqtwin_packed_bytes(const Problem* q);
+int seqtwin_pack(const Problem* q);
 int seqtwin_forward(const Problem* q);
 int seqtwin_backward(const Problem* q);
 int64_t seqtwin_number_rows(const int64_t* ids, int64_t tokens, int64_t* rows, int32_t* row, int32_t* slot);
@@ -231,6 +235,51 @@ template <class T> std::vector<T> pooling(Random random, int64_t threads, bool m
     return d_x;
 }
 
+// A layer with packed weights on the rows of a table, twice, the second time with sums that it knows: the bits of the
+// layer on the vectors themselves.
+template <class T> std::vector<T> inference(Random random, int64_t threads) {
+    Problem q{};
+    q.cell = between(random, SRN, RESIDUAL_SRN);
+    q.float64 = sizeof(T) == 8, q.directions = between(random, 1, 2), q.threads = threads, q.models = 1;
+    q.batch = between(random, 1, 9), q.width = between(random, 1, 12);
+    q.inputs = between(random, 1, 70), q.hidden = between(random, 1, 70);
+    int64_t rows = (q.cell == GRU ? 3 : q.cell == LSTM ? 4 : 1) * q.hidden, words = between(random, 1, 40);
+    std::vector<int64_t> lengths(q.batch), ids(q.batch * q.width);
+    for (int64_t& length : lengths) length = between(random, 1, q.width);
+    for (int64_t& id : ids) id = between(random, 0, words - 1);
+    auto table = numbers<T>(random, words * q.inputs);
+    std::vector<T> x(q.batch * q.width * q.inputs);
+    for (size_t n = 0; n < ids.size(); n++)
+        if (ids[n] != 0) std::copy_n(&table[ids[n] * q.inputs], q.inputs, &x[n * q.inputs]);
+    std::vector<std::vector<T>> weights;
+    for (int64_t size : {rows * q.inputs, rows * q.hidden, rows, rows})
+        for (int64_t d = 0; d < q.directions; d++) weights.push_back(numbers<T>(random, size));
+    const void** kinds[] = {q.weight_ih, q.weight_hh, q.bias_ih, q.bias_hh};
+    for (size_t n = 0; n < weights.size(); n++) kinds[n / q.directions][n % q.directions] = weights[n].data();
+    std::vector<T> outputs[3];
+    q.lengths = lengths.data();
+    auto forward = [&](std::vector<T>& output) {
+        output.assign(q.batch * q.width * q.directions * q.hidden, std::numeric_limits<T>::quiet_NaN());
+        q.output = output.data();
+        if (seqtwin_forward(&q) != 0) std::abort();
+    };
+    q.x = x.data();
+    forward(outputs[0]);
+    std::unique_ptr<char[]> packed(new char[seqtwin_packed_bytes(&q)]);
+    q.packed = packed.get();
+    if (seqtwin_pack(&q) != 0) std::abort();
+    for (auto kind : kinds) kind[0] = kind[1] = nullptr;
+    std::vector<T> sums(words * q.directions * seqtwin_columns(&q), std::numeric_limits<T>::quiet_NaN());
+    std::vector<uint8_t> known(words);
+    q.x = nullptr, q.ids = ids.data(), q.table = table.data();
+    if (between(random, 0, 2)) q.sums = sums.data(), q.known = known.data();
+    for (int more : {1, 2}) {
+        forward(outputs[more]);
+        if (std::memcmp(outputs[0].data(), outputs[more].data(), outputs[0].size() * sizeof(T)) != 0) std::abort();
+    }
+    return outputs[0];
+}
+
 // Steps of word2vec, some without predictions, on noise words that the library draws.
 template <class T> std::vector<T> word_steps(Random random, int64_t threads) {
     int64_t words = between(random, 2, 60), dim = between(random, 1, 70), negatives = between(random, 0, 40);
@@ -287,12 +336,13 @@ template <class T> std::vector<T> ngram_passes(Random random, int64_t threads) {
 }
 
 template <class T> void rest_of_a_step(Random& random) {
-    for (int which = 0; which < 5; which++) {
+    for (int which = 0; which < 6; which++) {
         std::vector<T> first;
         for (int64_t threads = 1; threads <= 3; threads++) {  // each gets a copy of `random`: the same problem
             auto found = which == 0   ? embedding_step<T>(random, threads)
                          : which == 3 ? word_steps<T>(random, threads)
                          : which == 4 ? ngram_passes<T>(random, threads)
+                         : which == 5 ? inference<T>(random, threads)
                                       : pooling<T>(random, threads, which == 1);
             for (T value : found)
                 if (std::isnan(value)) std::printf("a result that was not written, %d\n", which), std::exit(1);

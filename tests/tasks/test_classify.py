@@ -283,7 +283,7 @@ def test_inferred_epochs(place, monkeypatch, rows, limit, batch, epochs, beside)
     """More for the network alone than `beside` n-grams."""
     monkeypatch.setattr(tasks.run.table_options, "survey", lambda *_: (["good"], rows))
     seen = []
-    monkeypatch.setattr("tasks.run.program.start", lambda task, experiment, *_: seen.append(experiment) or 0)
+    monkeypatch.setattr("tasks.run.train.start", lambda task, experiment, *_: seen.append(experiment) or 0)
     more = ("--train-limit", limit) if limit else ()
     for wanted, expected in ((("--no-ngrams",), epochs), (("--recipe", "default"), epochs), ((), beside)):
         assert run_main(tasks.classify.main, place.table, "--batch-size", batch, *more, *wanted).code == 0
@@ -362,7 +362,7 @@ def test_cache_is_reused(place, monkeypatch):
     """Not where columns, encoding or content differ."""
     built, build = [], corpus.build_corpus
     read = core.train.setup.read_data
-    monkeypatch.setattr("tasks.run.program.start", lambda task, experiment, *_: read(experiment, Path("cache")) and 0)
+    monkeypatch.setattr("tasks.run.train.start", lambda task, experiment, *_: read(experiment, Path("cache")) and 0)
     monkeypatch.setattr(corpus, "build_corpus", lambda *argv: built.append(1) or build(*argv))
     rows = [(f"{text} {n}", label, "ab"[n % 2]) for n, (text, label) in enumerate(labelled(fresh_rng(), 8))]
     write_csv(Path("t.csv"), rows, ("text", "label", "other"))

@@ -32,7 +32,7 @@ import safetensors.numpy
 import backends
 import core.train.setup
 import tasks.imdb
-from backends import implementations
+from backends import implementations, kernels
 from core.data.sources import imdb
 from core.train import trainer
 from core.train.run_folder import RunFolder
@@ -54,10 +54,11 @@ FILES = {
     "result.json",
     "predictions.csv",
     "confusion.png",
+    "reliability.png",
     "curves.png",
     "mistakes.csv",
 }
-AT_THE_END = {"result.json", "predictions.csv", "confusion.png", "mistakes.csv"}
+AT_THE_END = {"result.json", "predictions.csv", "confusion.png", "reliability.png", "mistakes.csv"}
 FOUND_BY = "from core.data.sources import imdb; imdb.PER_CLASS = int(sys.argv.pop(1))"
 """Lets a process of its own read the small data."""
 
@@ -400,12 +401,14 @@ def test_predict_in_a_process_with_pipes(place):
 
 @pytest.mark.parametrize(
     ("trained_by", "measured_by"),
-    [*itertools.product(backends.NAMES, [*backends.NAMES, "numpy"]), (backends.NAMES[0], None)],
+    [*itertools.product(backends.NAMES, [*backends.NAMES, "numpy", "fast"]), (backends.NAMES[0], None)],
 )
 def test_evaluation_in_any_framework(place, trained_by, measured_by):
     for name in (trained_by, measured_by):
         if name in backends.NAMES:
             loaded(name)
+    if measured_by == "fast" and kernels.failure() is not None:
+        pytest.skip("no compiled layers")
     run = place.runs[trained_by]
     before = snapshot(run)
     options = ("--backend", measured_by) if measured_by else ()
@@ -414,7 +417,8 @@ def test_evaluation_in_any_framework(place, trained_by, measured_by):
     result = RunFolder.open(run).read_result()["test"]
     assert f"test accuracy {result['accuracy']:.4f}" in done.out and f"loss {result['loss']:.6f}" in done.out
     assert f"{2 * EACH} of {2 * EACH} predictions match predictions.csv ({trained_by})" in done.out
-    assert f"{measured_by or trained_by} on cpu" in done.out
+    default = "fast" if kernels.failure() is None else trained_by
+    assert f"texts, {measured_by or default} on cpu)" in done.out
     assert snapshot(run) == before
 
 

@@ -32,6 +32,7 @@ LINEAR = {
     "mistakes.csv",
     "ngrams.csv",
     "confusion.png",
+    "reliability.png",
 }
 TINY = ("--hidden", 4, "--embedding-dim", 4, "--batch-size", 16, "--epochs", 1, "--max-length", 8, "--dtype", "float64")
 

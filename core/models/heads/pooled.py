@@ -104,6 +104,10 @@ class PooledHead(Head):
         """
         found = self._pool(arrays, encoded, rounded)
         found["pooled"] = activate(encoded.activation, found["pooled"])
+        return self.with_logits(arrays, found, dropout, rounded)
+
+    def with_logits(self, arrays: Arrays, found: Arrays, dropout: Dropout, rounded: Rounding = exactly) -> Arrays:
+        """Return `found`, which has `pooled` [B, P], with the hidden layer, if any, and `logits` [B, outputs]."""
         features = dropout(found["pooled"], "head.pooled", self.dropout)
         if self.hidden_size is not None:
             found["head.hidden"] = activate(self.activation, self._hidden(arrays, features, rounded))
@@ -209,9 +213,17 @@ def _pool(pooling: str, block: Block, split: int) -> np.ndarray:
 
 def attention_weights(arrays: Arrays, block: Block, rounded: Rounding = exactly) -> np.ndarray:
     """Return the weights [B, L, 1] of `attention` pooling, which add up to 1 over a text and are 0 at padding."""
-    x, mask = block.values, block.windows.mask
+    return attention_softmax(attention_scores(arrays, block.values, rounded), block.windows.mask)
+
+
+def attention_scores(arrays: Arrays, x: np.ndarray, rounded: Rounding = exactly) -> np.ndarray:
+    """Return v . tanh(W x), [..., 1], of outputs of the encoder [..., F]."""
     inner = np.tanh(rounded(x) @ rounded(arrays[f"{ATTENTION}.weight"]).T)
-    scores = rounded(inner) @ rounded(arrays[f"{ATTENTION}.score.weight"]).T
+    return rounded(inner) @ rounded(arrays[f"{ATTENTION}.score.weight"]).T
+
+
+def attention_softmax(scores: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Return the softmax [B, L, 1] of scores over the positions of `mask`, both [B, L, 1], and 0 elsewhere."""
     largest = np.where(mask, np.real(scores), -np.inf).max(axis=1, keepdims=True)
     terms = np.where(mask, np.exp(np.where(mask, scores - largest, 0.0)), 0.0)
     # The sum is cumulative, as the order in which `sum` adds depends on the padded width.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from core.data.class_checks import untested
 from core.data.sources.lookup import read_texts
@@ -19,7 +20,7 @@ from tasks.run.present.pictures import LINE, draw_or_note
 
 CONFUSION = "confusion.png"
 
-PICTURES = {"confusion matrix": CONFUSION}
+PICTURES = {"confusion matrix": CONFUSION, "reliability": "reliability.png"}
 """Files of the pictures other than the curves, by name."""
 
 SHOWN = 5
@@ -44,11 +45,22 @@ def headline(result: dict) -> str:
     """Return the main lines of a result."""
     test, dev = result["test"], result["dev"]
     low, high = test["interval"]
+    line = _calibration_line(result)
+    calibrated = f"; {line}" if line else ""
     return (
         f"[bold]test accuracy {test['accuracy']:.4f}[/] on {test['documents']:,} held-out texts"
         f" (dev {dev['accuracy']:.4f} at step {dev['step']}; macro F1 {test['macro_f1']:.4f})\n"
-        f"95 % interval of the test accuracy: {low:.4f} to {high:.4f}"
+        f"95 % interval of the test accuracy: {low:.4f} to {high:.4f}{calibrated}"
     )
+
+
+def _calibration_line(result: dict[str, Any]) -> str:
+    """Return the calibration errors of a result in words, "" for a result without the entry."""
+    own = result.get("calibration")
+    if own is None:
+        return ""
+    before, after = (100 * own["test"][name]["error"] for name in ("before", "after"))
+    return f"calibration error {before:.1f} %, with --calibrate {after:.1f} %"
 
 
 def breakdown(found: TextEvaluation, classes: list[str]) -> None:
