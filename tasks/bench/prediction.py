@@ -30,7 +30,7 @@ from core.models.heads import PooledHead
 from core.rng import generator
 from core.spec.experiment import Experiment
 from core.train.run_folder import RunFolder
-from tasks.bench.onnx_graph import OnnxEngine, why_not
+from tasks.bench.onnx_engine import OnnxEngine
 from tasks.cli.commands import program_command
 from tasks.cli.console import DataProgress, Parser, console, fact
 from tasks.cli.terminal import literal, note
@@ -124,7 +124,7 @@ def engines_of(folder: RunFolder, experiment: Experiment, names: list[str] | Non
     for name in names or [*EVALUATORS, ONNX]:
         if name == ONNX:
             missing = [module for module in (ONNX, "onnx") if importlib.util.find_spec(module) is None]
-            reason = f"not installed: pip install {' '.join(missing)}" if missing else why_not(own)
+            reason = f"not installed: pip install {' '.join(missing)}" if missing else None
             if reason is None and experiment.training.dtype != "float32":
                 reason = "float32 only"
             if reason is None:

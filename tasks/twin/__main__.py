@@ -11,11 +11,8 @@ from __future__ import annotations
 from core.files import write_json_atomic, write_text_atomic
 from core.report.twin import page
 from core.twin.contract import Side
-<<<<<<< HEAD
 from core.twin.failing import in_one_line
-=======
 from tasks.cli.commands import program_command
->>>>>>> command
 from tasks.cli.console import console, errors, fact, launch
 from tasks.cli.terminal import literal
 from tasks.cli.user_files import UserFiles

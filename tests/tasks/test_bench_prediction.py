@@ -13,9 +13,8 @@ import tasks.bench.__main__ as bench
 from backends import kernels
 from core.batch import pad
 from core.engine.reference import ReferenceEngine
-from core.models.heads import PooledHead
 from core.models.model import Model, initial_parameters
-from tasks.bench.onnx_graph import OnnxEngine, why_not
+from tasks.bench.onnx_engine import OnnxEngine
 from tasks.bench.prediction import Measured, ratios
 from tests.conftest import ROOT, check_refused, run_main
 from tests.pairwise import pairwise
@@ -90,10 +89,3 @@ def test_onnx_graph_equals_the_reference(rng, cell, layers, bidirectional, pooli
     batch = pad([rng.integers(1, 9, length) for length in (1, 7, 4)], {})
     found = OnnxEngine(model, parameters, 1).logits(batch)
     assert np.abs(found - ReferenceEngine(model, parameters).logits(batch)).max() < 2e-6
-
-
-def test_models_without_a_graph():
-    assert why_not(random_model("gru", 1, True, "max")) is None
-    assert "attention" in str(why_not(random_model("gru", 1, True, "attention")))
-    assert "RESIDUAL" in str(why_not(random_model("residual_srn", 1, True, "max"))).upper()
-    assert "hidden" in str(why_not(Model(head=PooledHead(pooling="max", hidden_size=3))))
