@@ -90,8 +90,8 @@ def check(
     """Compare predict.py of the folder `out` with the run's own evaluator."""
     (folder, experiment), (dataset, strings), script = run, texts, load_script(out)
     rows, same = encode_texts(script, experiment, dataset, strings)
-    engine = evaluator(folder, experiment, request)
-    name = f"{request.backend or EVALUATORS[0]} on {engine.device}"
+    chosen = evaluator(folder, experiment, request)
+    engine, name = chosen.engine, chosen.computed_by
     if same < len(dataset):
         return encoded_differently(len(dataset), same, name, int8)
     with DataProgress() as progress:
