@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -46,7 +47,7 @@ class LabeledFile:
         """Return the file as the data of a spec. Raises UserError like `infer_columns`."""
         run = experiment.data if isinstance(experiment.data, Table) else None
         own = {"text_column": self.text_column, "label_column": self.label_column, "encoding": self.encoding}
-        given = {field: value for field, value in own.items() if value is not None}
+        given: dict[str, Any] = {field: value for field, value in own.items() if value is not None}
         if run is not None:
             known = {"text_column": run.text_column, "label_column": run.label_column, "encoding": run.encoding}
             given = {**known, "columns": run.columns, **given}
