@@ -1,6 +1,6 @@
 """Import the packages of seqtwin from its own folder.
 
-Their names are common. A user's `core.py` on PYTHONPATH, or a folder `tasks` beside an editable installation, must not
+Their names are common. A user's `core.py` on PYTHONPATH, or a folder `tasks` next to an editable installation, must not
 take their place.
 """
 
