@@ -108,9 +108,10 @@ class TextLines(_Lines):
                     self.number += error.object.count(b"\n", 0, error.start) + 1
                     raise UserError(f"{self.where}: not {self.decoding.name}: {self.advice}") from None
                 self.number += text.count("\n")
-                if text:
-                    yield text.removeprefix("\ufeff") if first else text
-                    first = False
+                if first and text:
+                    text, first = text.removeprefix("\ufeff"), False
+                if text:  # the first block may be a byte order mark alone
+                    yield text
 
 
 class StreamLines(_Lines):

@@ -52,7 +52,10 @@ def unlabeled_reviews(source: str, text: Text, cache: Path, progress: Progress =
 
 def check_unlabeled(experiment: Experiment) -> None:
     """Raise UserError for data that has no texts without a label, if the spec needs some."""
-    if experiment.training.unlabeled_batch_size and getattr(experiment.data, "source", "") == "packaged":
+    data = experiment.data
+    if experiment.training.unlabeled_batch_size and isinstance(data, Table) and data.unlabeled_file is None:
+        raise UserError("`training.unlabeled_batch_size` needs `data.unlabeled_file`: give a file of texts")
+    if experiment.training.unlabeled_batch_size and getattr(data, "source", "") == "packaged":
         raise UserError(
             "the packaged reviews have no unlabeled ones:"
             " set `data.source` official, or `training.unlabeled_batch_size` 0"
@@ -68,8 +71,9 @@ def read_unlabeled(
     UserError like `open_reviews` and `open_texts`, and if no text remains.
     """
     if isinstance(data, Table):
-        source = open_texts([data.unlabeled or ""], "", data.encoding, progress=progress)
-        corpus, fingerprint, description = _tokenized(source, text, cache, progress), source.fingerprint, data.unlabeled
+        source = open_texts([data.unlabeled_file or ""], "", data.encoding, progress=progress)
+        corpus, fingerprint = _tokenized(source, text, cache, progress), source.fingerprint
+        description = data.unlabeled_file
         rows = np.arange(len(corpus))
     else:
         corpus, fingerprint = unlabeled_reviews(data.source, text, cache, progress)

@@ -63,7 +63,7 @@ class Table(Splits):
     label_column: str = "label"
     encoding: str = "utf-8"
     duplicates: Literal["keep", "drop"] = "drop"
-    unlabeled: str | None = None
+    unlabeled_file: str | None = None
     """Path of a file with a text per line, for `training.unlabeled_batch_size`; None for none."""
 
     @property

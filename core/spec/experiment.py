@@ -73,7 +73,7 @@ ADDED: dict[int, tuple[str, ...]] = {
         "training.virtual_probe",
         "training.virtual_weight",
     ),
-    7: ("data.unlabeled", "training.unlabeled_batch_size"),
+    7: ("data.unlabeled_file", "training.unlabeled_batch_size"),
 }
 """Fields that a record of an older format lacks, by the format that added them.
 
@@ -143,15 +143,13 @@ class Experiment(Spec):
     @model_validator(mode="after")
     def _unlabeled_texts_have_a_loss(self):
         data, training = self.data, self.training
-        own = data.unlabeled if isinstance(data, Table) else None
+        own = data.unlabeled_file if isinstance(data, Table) else None
         if not training.unlabeled_batch_size:
             if own is not None:
-                raise ValueError(f"`data.unlabeled` {own} needs `training.unlabeled_batch_size` above 0: set it")
+                raise ValueError(f"`data.unlabeled_file` {own} needs `training.unlabeled_batch_size` above 0: set it")
             return self
         if not training.virtual_adversarial:
             raise ValueError("`training.unlabeled_batch_size` needs `training.virtual_adversarial` above 0: set it")
-        if isinstance(data, Table) and own is None:
-            raise ValueError("`training.unlabeled_batch_size` needs `data.unlabeled`: give a file of texts")
         if not isinstance(data, MovieReviews | Table):
             raise ValueError(f"`training.unlabeled_batch_size` is not supported by data.kind {data.kind}: set it 0")
         return self

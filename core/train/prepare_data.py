@@ -142,7 +142,7 @@ def absolute_source(experiment: Experiment) -> Experiment:
     data, vectors = experiment.data, experiment.model.embedding.vectors
     own = {"table": (), "tagged": ("packaged",), "pairs": GENERATED_PAIRS}
     names = own.get(data.kind, ("packaged", "official"))
-    paths = {field: getattr(data, field, None) for field in ("source", "dev", "test", "unlabeled")}
+    paths = {field: getattr(data, field, None) for field in ("source", "dev", "test", "unlabeled_file")}
     changes: dict[str, object] = {
         f"data.{field}": str(user_path(path).absolute())
         for field, path in paths.items()

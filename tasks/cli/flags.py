@@ -17,7 +17,7 @@ FILE_FLAGS = {
     "data.encoding": "--encoding",
     "data.dev": "--dev",
     "data.test": "--test",
-    "data.unlabeled": "--unlabeled",
+    "data.unlabeled_file": "--unlabeled-file",
     "model.head.crf": "--crf",
 }
 """Map fields of files and tags to their flags, which only some programs have."""

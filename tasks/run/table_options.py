@@ -19,7 +19,7 @@ from tasks.run.inferred import infer_epochs, is_set
 COLUMNS = {
     "--test": ("data.test", "FILE", "test split [held out from TRAIN]"),
     "--dev": ("data.dev", "FILE", "dev split [held out from TRAIN]"),
-    "--unlabeled": ("data.unlabeled", "FILE", "text per line, no labels; with --unlabeled-batch"),
+    "--unlabeled-file": ("data.unlabeled_file", "FILE", "text per line, no labels; with --unlabeled-batch"),
     "--columns": ("data.columns", "NAMES", "column names, if the file has no header"),
     "--text-column": ("data.text_column", "NAMES", "text column; several are joined [inferred]"),
     "--label-column": ("data.label_column", "NAME", "label column, any strings [inferred]"),

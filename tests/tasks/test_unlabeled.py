@@ -55,12 +55,12 @@ def test_a_file_of_own_texts(name, tmp_path):
     files = (tmp_path / "train.csv", "--dev", tmp_path / "dev.csv", "--test", tmp_path / "test.csv")
     place = ("--cache-dir", tmp_path / "cache", "--out", tmp_path / "run", "--backend", name, "--device", "cpu")
     argv = (*files, *SMALL, "--no-baseline", "--epochs", 1, *place, "--set", "model.ngrams={}")
-    done = run_main(tasks.classify.main, *argv, *UNLABELED, "--unlabeled", tmp_path / "more.txt")
+    done = run_main(tasks.classify.main, *argv, *UNLABELED, "--unlabeled-file", tmp_path / "more.txt")
     assert done.code == 0, done.err
     data = json.loads((tmp_path / "run" / "experiment.json").read_text())
     found = data["execution"]["data"]["unlabeled"]
     assert (found["documents"], found["held_out"]) == (11, 1)
-    assert data["experiment"]["data"]["unlabeled"] == str(tmp_path / "more.txt")
+    assert data["experiment"]["data"]["unlabeled_file"] == str(tmp_path / "more.txt")
 
 
 def test_refused(reviews, tmp_path):  # noqa: F811
@@ -72,6 +72,6 @@ def test_refused(reviews, tmp_path):  # noqa: F811
     check_refused(main, *fixed, *UNLABELED, "--train-limit", 20, says=says, folder=tmp_path)
     (tmp_path / "t.csv").write_text("text,label\na film,1\na plot,0\n")
     fixed = (tmp_path / "t.csv", *fixed)
-    check_refused(tasks.classify.main, *fixed, *UNLABELED, says="needs --unlabeled: give a file", folder=tmp_path)
+    check_refused(tasks.classify.main, *fixed, *UNLABELED, says="needs --unlabeled-file: give a file", folder=tmp_path)
     says = "needs --unlabeled-batch above 0"
-    check_refused(tasks.classify.main, *fixed, "--unlabeled", tmp_path / "t.csv", says=says, folder=tmp_path)
+    check_refused(tasks.classify.main, *fixed, "--unlabeled-file", tmp_path / "t.csv", says=says, folder=tmp_path)
