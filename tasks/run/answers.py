@@ -23,8 +23,8 @@ class Answers:
     temperature: float | None = None
     """None: the probabilities as trained."""
     minimum: float = 0.0
-    on_dev: tuple[float, float | None] | None = None
-    """Share of the dev texts that reach the least probability, and accuracy on these."""
+    on_dev: tuple[float, float, float | None] | None = None
+    """Least probability to two digits, the share of the dev texts that reach it, and the accuracy on these."""
     texts: int = 0
     answered: int = 0
 
@@ -43,8 +43,8 @@ class Answers:
             return cls(classes, own["temperature"])
         if UNSURE in classes:
             raise UserError(f"--min-probability answers {UNSURE}, which is a class of this run: omit it")
-        share, accuracy = own["coverage"][int(wanted.minimum * MINIMA)]
-        return cls(classes, own["temperature"], wanted.minimum, (share, accuracy))
+        place = int(round(wanted.minimum * MINIMA, 6))  # 0.29 * 100 is below 29
+        return cls(classes, own["temperature"], wanted.minimum, (place / MINIMA, *own["coverage"][place]))
 
     def shares(self, probabilities: np.ndarray) -> np.ndarray:
         """Return the probabilities [C] of a text as they are shown."""
@@ -65,9 +65,11 @@ class Answers:
         """Return how many texts got an answer, next to the figures on dev; "" without a least probability."""
         if self.on_dev is None or not self.texts:
             return ""
-        share, accuracy = self.on_dev
-        right = "none of them" if accuracy is None else f"accuracy {accuracy:.4f} on these"
+        reached, share, accuracy = self.on_dev
+        told = f"no text reaches {reached:g}"
+        if accuracy is not None:
+            told = f"{share:.1%} reach {reached:g}, accuracy {accuracy:.4f} on these"
+        share_here = self.answered / self.texts
         return (
-            f"answered {self.answered:,} of {self.texts:,} texts ({self.answered / self.texts:.1%}), the others with"
-            f" {UNSURE}; on dev {share:.1%} reach {self.minimum:g}, {right}"
+            f"answered {self.answered:,} of {self.texts:,} texts ({share_here:.1%}), the others {UNSURE}; on dev {told}"
         )

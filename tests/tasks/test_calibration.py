@@ -80,7 +80,16 @@ def test_least_probability(run, tmp_path):
     done = run_main(tasks.classify.main, "predict", path, "--min-probability", 0.999, "film", "dull film")
     lines = done.out.splitlines()
     assert done.code == 0 and all(line.startswith("?\t") for line in lines) and len(lines) == 2
-    assert "answered 0 of 2 texts (0.0%), the others with ?; on dev" in " ".join(done.err.split())
+    assert "answered 0 of 2 texts (0.0%), the others ?; on dev" in " ".join(done.err.split())
+
+
+@pytest.mark.parametrize(("minimum", "reached"), [("0.29", "0.29"), ("0.835", "0.83"), ("0.58", "0.58")])
+def test_the_figures_on_dev_are_those_of_the_probability_that_is_named(run, minimum, reached):
+    path, _ = run
+    share, accuracy = RunFolder.open(path).read_result()["calibration"]["coverage"][int(reached[2:])]
+    done = run_main(tasks.classify.main, "predict", path, "--min-probability", minimum, "dull film")
+    told = f"{share:.1%} reach {reached}, accuracy {accuracy:.4f} on these" if share else f"no text reaches {reached}"
+    assert done.code == 0 and f"on dev {told}" in " ".join(done.err.split())
 
 
 def test_refused(run, tmp_path):

@@ -71,6 +71,16 @@ def test_empty_files(lines_of, requested):
     assert lines_of(b"\n\n", requested)[0] == ["\n", "\n"]
 
 
+@pytest.mark.parametrize("size", [1, 2, 3, 5])
+def test_a_block_of_a_byte_order_mark_alone_is_not_the_end(tmp_path, monkeypatch, size):
+    """A reader takes an empty block for the end of the text."""
+    monkeypatch.setattr(text_files, "BLOCK", size)
+    path = tmp_path / "t.txt"
+    path.write_bytes(f"\ufeffa\n{CHINESE}".encode())
+    blocks = list(TextLines(path, "utf-8").blocks())
+    assert all(blocks) and "".join(blocks) == f"a\n{CHINESE}"
+
+
 def test_ascii_before_other_bytes(lines_of, monkeypatch):
     monkeypatch.setattr(text_files, "BLOCK", 100)
     text = "plain text\n" * 100 + CHINESE + "\n" + "plain\n" * 40
