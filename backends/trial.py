@@ -9,7 +9,7 @@ from types import ModuleType
 import numpy as np
 
 import backends
-from core.engine.child_process import call
+from core.child_process import call
 from core.engine.executor import Executor
 from core.models.embedding import Embedding
 from core.models.encoders.recurrent import RecurrentEncoder

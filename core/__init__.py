@@ -2,7 +2,7 @@
 
 A package imports only packages listed above it:
 
-- `errors`, `files`, `checked_json`, `zip_directory`, `strings`, `rng`, `schema`, `batch`: foundations
+- `errors`, `files`, `checked_json`, `zip_directory`, `strings`, `rng`, `schema`, `batch`, `child_process`: foundations
 - `models`: spec, parameter table and NumPy reference of every model family
 - `spec`: the specification of an experiment (model, text, training, data), stored as JSON
 - `data`: loading, tokenizing, splitting and batching; `data/sources` has one file per kind of data

@@ -13,8 +13,8 @@ from dataclasses import asdict
 import backends
 from backends import implementations, kernels
 from backends.trial import run_trial
+from core.child_process import call
 from core.engine import devices, machine
-from core.engine.child_process import call
 from core.engine.devices import Build, Gpu
 from tasks.cli.commands import program_command
 from tasks.cli.console import Parser, fact, launch

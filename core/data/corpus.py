@@ -26,7 +26,8 @@ from core.data.encode import dataset_of
 from core.data.ngrams.texts import LabeledTexts, Texts
 from core.data.sources.lookup import open_data
 from core.data.splits import CODES, split_rows, without_duplicates
-from core.data.tokenizers import TOKENIZER_VERSION, make_tokenizer, segmenter
+from core.data.token_workers import number_documents
+from core.data.tokenizers import TOKENIZER_VERSION, segmenter
 from core.data.vocabulary import Vocabulary, truncate
 from core.errors import UserError
 from core.files import remove_unfinished, write_bytes_atomic
@@ -124,41 +125,40 @@ def build_corpus(source: Source, text: Text, progress: Progress = no_progress, a
 
     Raises UserError for a text without tokens, unless `source` is lenient, and if no text remains.
     """
-    tokenize = make_tokenizer(text)
-    numbers: defaultdict[str, int] = defaultdict(count().__next__)
     films: defaultdict[str, int] = defaultdict(count().__next__)
     found: defaultdict[str, int] = defaultdict(count().__next__)
-    number_of = numbers.__getitem__
+    tokens: list[str] = []
     ids, offsets, labels = array("i"), array("q", [0]), array("i")
-    splits, groups, texts, names, skipped = array("b"), array("i"), bytearray(), [], Counter()
+    splits, groups, texts, names, skipped = array("b"), array("i"), array("Q"), [], Counter()
     progress(activity, 0, source.total)
-    for document in source.documents():
-        tokens = tokenize(document.text)
-        if not tokens and not source.lenient:
-            raise UserError(
-                f"{document.name}: the {text.tokenizer} tokenizer finds no tokens in this text: "
-                f"remove the text, or choose another text.tokenizer"
-            )
-        if not tokens or not document.label:
-            skipped[NO_LABEL if tokens else NO_TOKENS] += 1
-            continue
-        ids.extend(map(number_of, tokens))
-        offsets.append(len(ids))
-        labels.append(found[document.label])
-        splits.append(CODES[document.split])
-        groups.append(films[document.group] if document.group else -1)
-        texts += hashlib.blake2b(" ".join(document.text.split()).encode(), digest_size=8).digest()
-        names.append(document.name)
-        if len(names) % 250 == 0:
-            progress(activity, len(names), source.total)
-    progress(activity, len(names), source.total)
+    for documents, numbered in number_documents(source.documents(), text):
+        tokens += numbered.new
+        ids.frombytes(numbered.ids.tobytes())
+        for document, length, digest in zip(
+            documents, numbered.lengths.tolist(), numbered.digests.tolist(), strict=True
+        ):
+            if not length and not source.lenient:
+                raise UserError(
+                    f"{document.name}: the {text.tokenizer} tokenizer finds no tokens in this text: "
+                    f"remove the text, or choose another text.tokenizer"
+                )
+            if not length or not document.label:
+                skipped[NO_LABEL if length else NO_TOKENS] += 1
+                continue
+            offsets.append(offsets[-1] + length)
+            labels.append(found[document.label])
+            splits.append(CODES[document.split])
+            groups.append(films[document.group] if document.group else -1)
+            texts.append(digest)
+            names.append(document.name)
+        progress(activity, len(names), source.total)
     if not names:
         reasons = f"skipped {count_reasons(skipped)}" if skipped else "it is empty"
         raise UserError(f"{source.description}: no text to train on ({reasons}): add labeled texts")
     classes = list(source.classes or in_order(set(found)))
     order = np.array([classes.index(label) for label in found], dtype=np.int64)
     return Corpus(
-        tokens=list(numbers),
+        tokens=tokens,
         ids=np.frombuffer(ids, dtype=np.int32),
         offsets=np.frombuffer(offsets, dtype=np.int64),
         labels=order[np.frombuffer(labels, dtype=np.int32)],

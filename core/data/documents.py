@@ -47,3 +47,14 @@ class Source:
         that is not in its encoding.
         """
         return self.read()
+
+
+@dataclass(frozen=True)
+class TokenSource:
+    """A located source of tokenized texts without labels. The fields are those of `Source`."""
+
+    kind: Literal["packaged", "official", "path"]
+    description: str
+    fingerprint: str
+    total: int | None
+    read: Callable[[], Iterator[list[str]]]

@@ -7,12 +7,15 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+
 from core.data.corpus import divided, load_corpus
-from core.data.documents import Document, Source
+from core.data.documents import Document, Source, TokenSource
 from core.data.download import Progress, no_progress
 from core.data.sources.lookup import open_data
 from core.data.sources.tagged import open_tagged
 from core.data.sources.unlabeled import open_reviews
+from core.data.token_workers import tokenized
 from core.spec.data import MovieReviews, PairedFiles, Table, Tagged
 from core.spec.text import Text
 
@@ -28,18 +31,18 @@ def open_training_split(
     text: Text,
     cache: Path,
     progress: Progress = no_progress,
-) -> Source:
+) -> TokenSource:
     """Open the training split of `data`, then its unlabeled texts, in the order of the sources.
 
-    `text` tokenizes the texts, as their split depends on it if duplicates are dropped. Raises UserError like
-    `open_data` and `open_reviews`.
+    The labeled texts are those of the cached corpus, tokenized once for the classifier and its word vectors. Raises
+    UserError like `open_data` and `open_reviews`.
     """
     labeled = open_data(data, cache, progress)
     more = _open_unlabeled(data, cache, progress) if unlabeled else None
     split = [data.model_dump(mode="json", exclude=PATHS), text.model_dump(mode="json")]
     key = json.dumps([labeled.fingerprint, more.fingerprint if more else None, *split], sort_keys=True)
     description = f"{labeled.description.partition(';')[0]}, training split"
-    return Source(
+    return TokenSource(
         labeled.kind,
         f"{description}, and {more.description}" if more else description,
         f"split:{hashlib.sha256(key.encode()).hexdigest()}",
@@ -50,14 +53,14 @@ def open_training_split(
 
 def _read(
     data: MovieReviews | PairedFiles | Table, text: Text, cache: Path, more: Source | None, progress: Progress
-) -> Iterator[Document]:
-    corpus, source = load_corpus(data, text, cache, progress)
+) -> Iterator[list[str]]:
+    corpus, _ = load_corpus(data, text, cache, progress)
     rows, _, _ = divided(corpus, data, text)
-    names = {corpus.names[row] for row in rows["train"]}
+    for row in np.sort(rows["train"]):
+        yield [corpus.tokens[number] for number in corpus.sequence(row).tolist()]
     del corpus
-    yield from (document for document in source.documents() if document.name in names)
     if more is not None:
-        yield from more.documents()
+        yield from tokenized((document.text for document in more.documents()), text)
 
 
 def _open_unlabeled(data: MovieReviews | PairedFiles | Table, cache: Path, progress: Progress) -> Source | None:

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
-from core.data.documents import Source
+from core.data.documents import Source, TokenSource
 from core.data.download import Progress, no_progress
 from core.data.sources.unlabeled import open_reviews, open_texts
-from core.data.tokenizers import TOKENIZER_VERSION, make_tokenizer, segmenter
+from core.data.token_workers import tokenized
+from core.data.tokenizers import TOKENIZER_VERSION, segmenter
 from core.data.training_split import open_training_split
 from core.errors import UserError
 from core.files import remove_unfinished, write_bytes_atomic
@@ -29,7 +30,7 @@ CACHE_FORMAT = 1
 DIGEST_SIZE = hashlib.sha256().digest_size
 
 
-def open_data(data: WordData, text: WordText, cache: Path, progress: Progress = no_progress) -> Source:
+def open_data(data: WordData, text: WordText, cache: Path, progress: Progress = no_progress) -> Source | TokenSource:
     """Open the texts of `data`. Raises UserError like `open_reviews`, `open_texts` and `open_training_split`."""
     if isinstance(data, Reviews):
         return open_reviews(data.source, cache, progress)
@@ -81,11 +82,15 @@ def load_corpus(
     return corpus, {**record, **figures}
 
 
-def _tokenized(source: Source, text: WordText, progress: Progress, activity: str) -> Iterator[list[str]]:
-    tokenize = make_tokenizer(text.tokenization())
+def _tokenized(source: Source | TokenSource, text: WordText, progress: Progress, activity: str) -> Iterator[list[str]]:
     total = source.total if text.max_texts is None else min(source.total or text.max_texts, text.max_texts)
-    for number, document in enumerate(islice(source.documents(), text.max_texts), 1):
-        yield tokenize(document.text)
+    if isinstance(source, TokenSource):
+        texts = islice(source.read(), text.max_texts)
+    else:
+        documents = islice(source.documents(), text.max_texts)
+        texts = tokenized((document.text for document in documents), text.tokenization())
+    for number, tokens in enumerate(texts, 1):
+        yield tokens
         if number % 500 == 0:
             progress(activity, number, total)
 

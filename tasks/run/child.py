@@ -9,7 +9,7 @@ import sys
 from contextlib import contextmanager
 from pathlib import Path
 
-from core.engine.child_process import python
+from core.child_process import python
 from tasks.cli.commands import module_arguments
 from tasks.cli.console import INTERRUPTED
 from tasks.cli.terminal import error

@@ -19,8 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import backends
+from core.child_process import python
 from core.engine import machine
-from core.engine.child_process import python
 from core.errors import UserError
 from tasks.speed import worker as worker_program
 

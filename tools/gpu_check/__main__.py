@@ -20,8 +20,8 @@ from datetime import datetime
 from pathlib import Path
 
 import backends
+from core.child_process import call
 from core.engine import machine
-from core.engine.child_process import call
 from core.errors import UserError
 from core.files import write_json_atomic, write_text_atomic
 from tasks.cli.console import Parser, launch

@@ -83,9 +83,11 @@ def test_the_newspaper_comes_with_the_packaged_chinese_reviews(tmp_path):
     source = open_training_split(PairedFiles(), True, Text(tokenizer="characters"), tmp_path)
     assert "training split, and People's Daily" in source.description
     assert "newspaper" not in open_training_split(PairedFiles(), False, Text(), tmp_path).description
-    names = [document.name for document in source.documents()]
-    assert 13_000 < sum(name.startswith(("neg/", "pos/")) for name in names) < 14_000
-    assert sum(name.startswith("newspaper/") for name in names) > 19_000 and len(set(names)) == len(names)
+    without = open_training_split(PairedFiles(), False, Text(tokenizer="characters"), tmp_path)
+    reviews = list(without.read())
+    assert 13_000 < len(reviews) < 14_000
+    texts = list(source.read())
+    assert texts[: len(reviews)] == reviews and len(texts) > len(reviews) + 19_000
 
 
 def test_the_section_and_the_vectors_need_each_other():

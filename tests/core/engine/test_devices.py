@@ -21,8 +21,9 @@ import tasks.imdb
 import tasks.parity.__main__
 import tasks.reviews_zh
 from backends import trial
+from core import child_process
 from core.data.sources import imdb
-from core.engine import child_process, devices, tf32
+from core.engine import devices, tf32
 from core.engine.devices import Build, Gpu
 from core.engine.executor import Executor
 from core.errors import Note, UserError
@@ -291,7 +292,7 @@ def test_description_of_a_build(backend):
 
 # A process of its own
 
-SAY = "from core.engine.child_process import send_result; "
+SAY = "from core.child_process import send_result; "
 
 
 def test_child_process_that_replies():

@@ -15,7 +15,7 @@ from typing import Any
 
 from core.strings import shorten
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 
 
 _MARK = "seqtwin result: "

@@ -1,0 +1,194 @@
+"""Tokenization of many texts by several processes, with the numbers that one process would give.
+
+A process is a new Python that reads pickled batches of texts from its standard input: a fork would copy the threads'
+locks of a framework, and `multiprocessing` would import the user's own script once more.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import queue
+import signal
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from itertools import chain
+
+import numpy as np
+
+from core.child_process import ROOT, python
+from core.data.documents import Document
+from core.data.token_numbers import Numbered, TokenNumbers
+from core.errors import UserError
+from core.spec.text import Text
+
+BATCH = 250
+"""Texts of a batch."""
+ALONE, ALONE_JIEBA = 6_000_000, 300_000
+"""Characters that the first process tokenizes before others start, about a second; jieba is slower."""
+MOST = 8
+"""Most processes; reading the texts limits the speed of more."""
+AHEAD = 3
+"""Batches per process that are read before they are needed."""
+
+CODE = f"from {__name__} import serve; serve()"
+
+
+def cores() -> int:
+    """Return the number of processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def number_documents(
+    documents: Iterable[Document], spec: Text, processes: int | None = None, alone: int | None = None
+) -> Iterator[tuple[list[Document], Numbered]]:
+    """Yield the documents in batches, with their numbered tokens; the number of processes changes nothing.
+
+    Unlabeled documents are tokenized, but not numbered. `processes`: None for one per processor. `alone`: characters
+    before other processes start. Raises UserError like `make_tokenizer`, and if a process is killed.
+    """
+    processes = min(cores(), MOST) if processes is None else processes
+    alone = (ALONE_JIEBA if spec.tokenizer == "jieba" else ALONE) if alone is None else alone
+    batches, here, read = _batches(documents), TokenNumbers(spec), 0
+    for batch in batches:
+        yield batch, here.number(*_of(batch))
+        read += sum(len(document.text) for document in batch)
+        if processes > 1 and read >= alone:
+            break
+    if (first := next(batches, None)) is None:
+        return
+    with ExitStack() as stack:
+        workers = [stack.enter_context(Worker(spec)) for _ in range(processes)]
+        pool = stack.enter_context(ThreadPoolExecutor(processes))
+        yield from _joined(chain([first], batches), workers, pool, here)
+
+
+def tokenized(texts: Iterable[str], spec: Text) -> Iterator[list[str]]:
+    """Yield the tokens of every text. Raises UserError like `number_documents`."""
+    tokens: list[str] = []
+    for _, numbered in number_documents((Document("", text, "any") for text in texts), spec):
+        tokens += numbered.new
+        ids = numbered.ids.tolist()
+        for end, length in zip(np.cumsum(numbered.lengths).tolist(), numbered.lengths.tolist(), strict=True):
+            yield [tokens[number] for number in ids[end - length : end]]
+
+
+def _joined(
+    batches: Iterator[list[Document]], workers: list[Worker], pool: ThreadPoolExecutor, known: TokenNumbers
+) -> Iterator[tuple[list[Document], Numbered]]:
+    """Yield the batches in order, with the processes' numbers replaced by those of one process."""
+    free: queue.SimpleQueue[Worker] = queue.SimpleQueue()
+    for worker in workers:
+        free.put(worker)
+
+    def number(batch: list[Document]) -> tuple[Worker, Numbered]:
+        worker = free.get()
+        try:
+            return worker, worker.number(*_of(batch))
+        finally:
+            free.put(worker)
+
+    waiting: deque[tuple[list[Document], Future]] = deque()
+    try:
+        for batch in batches:
+            waiting.append((batch, pool.submit(number, batch)))
+            if len(waiting) > AHEAD * len(workers):
+                yield _next(waiting, known)
+        while waiting:
+            yield _next(waiting, known)
+    finally:
+        for _, future in waiting:
+            future.cancel()
+
+
+def _next(waiting: deque[tuple[list[Document], Future]], known: TokenNumbers) -> tuple[list[Document], Numbered]:
+    batch, future = waiting.popleft()
+    worker, own = future.result()
+    return batch, worker.translated(own, known)
+
+
+class Worker:
+    """A process that tokenizes, and the numbers of its tokens in the process that started it."""
+
+    def __init__(self, spec: Text):
+        path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+        self._process = subprocess.Popen(
+            [*python(), "-c", CODE],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": path},
+            # Ctrl-C in a terminal ends it through this process, which closes its input.
+            start_new_session=os.name == "posix",
+        )
+        self._numbers = np.zeros(0, dtype=np.int32)
+        self._first: Text | None = spec
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        for stream in (self._process.stdin, self._process.stdout):
+            if stream is not None:
+                stream.close()
+        self._process.wait()
+
+    def number(self, texts: Sequence[str], wanted: Sequence[bool]) -> Numbered:
+        """Return the numbered tokens of the next texts. Raises UserError if the process has ended."""
+        assert self._process.stdin is not None and self._process.stdout is not None
+        try:
+            if self._first is not None:
+                pickle.dump(self._first.model_dump(mode="json"), self._process.stdin)
+                self._first = None
+            pickle.dump((texts, wanted), self._process.stdin, pickle.HIGHEST_PROTOCOL)
+            self._process.stdin.flush()
+            return pickle.load(self._process.stdout)
+        except (EOFError, OSError, pickle.UnpicklingError):
+            raise UserError(f"tokenizing: a process {_ending(self._process.wait())}: free memory, and retry") from None
+
+    def translated(self, own: Numbered, known: TokenNumbers) -> Numbered:
+        """Return a result of the process, in order of its batches, with numbers that `known` gives."""
+        new, numbers = known.numbers_of(own.new)
+        self._numbers = np.concatenate((self._numbers, numbers))
+        return Numbered(new, self._numbers[own.ids], own.lengths, own.digests)
+
+
+def serve() -> None:
+    """Number the batches of standard input until it ends. This is the main function of a process."""
+    given = sys.stdin.buffer
+    results = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a package prints is not a result
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    numbers = TokenNumbers(Text.model_validate(pickle.load(given)))
+    while True:
+        try:
+            texts, wanted = pickle.load(given)
+        except EOFError:
+            return
+        pickle.dump(numbers.number(texts, wanted), results, pickle.HIGHEST_PROTOCOL)
+        results.flush()
+
+
+def _batches(documents: Iterable[Document]) -> Iterator[list[Document]]:
+    batch: list[Document] = []
+    for document in documents:
+        batch.append(document)
+        if len(batch) == BATCH:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _of(batch: list[Document]) -> tuple[list[str], list[bool]]:
+    return [document.text for document in batch], [bool(document.label) for document in batch]
+
+
+def _ending(code: int) -> str:
+    return f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"

@@ -1,0 +1,95 @@
+"""Tokenization by several processes: the numbers are those of one."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import numpy as np
+import pytest
+
+from core.data import token_workers
+from core.data.documents import Document
+from core.data.token_workers import Worker, number_documents, tokenized
+from core.data.tokenizers import make_tokenizer
+from core.errors import UserError
+from core.spec.text import Text
+
+WORDS = ("Film", "film", "don't", "caf\u00e9", "\u597d\u770b", "10:30", ":-)", "<br />", "!", "\u0130stanbul", "x1")
+
+
+@pytest.fixture
+def documents(rng, monkeypatch):
+    """Texts of 0 to 30 words, some without tokens and some without a label, in batches of 7."""
+    monkeypatch.setattr(token_workers, "BATCH", 7)
+    made = []
+    for number in range(int(rng.integers(90, 130))):
+        words = [str(rng.choice(WORDS)) + str(rng.integers(40)) * int(rng.integers(2)) for _ in range(rng.integers(31))]
+        label = str(rng.integers(2)) if rng.random() < 0.8 else ""
+        made.append(Document(str(number), " ".join(words), label))
+    return made
+
+
+def whole(documents, spec, **how):
+    """Return all tokens, ids, lengths and digests, and the documents."""
+    batches = list(number_documents(documents, spec, **how))
+    tokens = [token for _, numbered in batches for token in numbered.new]
+    arrays = [np.concatenate([getattr(own, name) for _, own in batches]) for name in ("ids", "lengths", "digests")]
+    return tokens, *arrays, [document for own, _ in batches for document in own]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("alone", [0, 400])
+def test_processes_change_nothing(documents, alone):
+    spec = Text(signs=True)
+    started = []
+    one = whole(documents, spec, processes=1)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(token_workers, "Worker", lambda spec: started.append(Worker(spec)) or started[-1])
+        many = whole(documents, spec, processes=3, alone=alone)
+    assert len(started) == 3 and all(own._process.poll() is not None for own in started)
+    assert one[0] == many[0] and one[-1] == many[-1] == documents
+    for ours, theirs in zip(one[1:-1], many[1:-1], strict=True):
+        assert ours.dtype == theirs.dtype and (ours == theirs).all()
+
+
+def test_numbers_are_those_of_the_tokens_in_order_of_first_occurrence(documents):
+    spec, expected, order = Text(), [], {}
+    tokens, ids, lengths, digests, _ = whole(documents, spec, processes=1)
+    for document in documents:
+        own = make_tokenizer(spec)(document.text)
+        if document.label:
+            expected += own
+            order |= dict.fromkeys(own)
+    assert [tokens[number] for number in ids] == expected and tokens == list(order)
+    assert lengths.tolist() == [len(make_tokenizer(spec)(document.text)) for document in documents]
+    spaced = [Document(own.name, f" {own.text}\n".replace(" ", "\t "), own.label) for own in documents]
+    assert (whole(spaced, spec, processes=1)[3] == digests).all()
+
+
+def test_tokenized_texts_are_those_of_the_tokenizer(documents):
+    texts = [document.text for document in documents]
+    assert list(tokenized(iter(texts), Text())) == [make_tokenizer(Text())(text) for text in texts]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_a_killed_process_is_an_error(documents, monkeypatch):
+    class Killed(Worker):
+        def number(self, texts, wanted):
+            os.kill(self._process.pid, signal.SIGKILL)
+            return super().number(texts * 500, wanted * 500)
+
+    monkeypatch.setattr(token_workers, "Worker", Killed)
+    with pytest.raises(UserError, match=r"tokenizing: a process was killed by signal 9: free memory"):
+        list(number_documents(documents, Text(), processes=2, alone=0))
+
+
+@pytest.mark.slow
+def test_what_fails_in_the_reader_of_the_texts_is_not_hidden(documents):
+    def broken():
+        yield from documents
+        raise UserError("file: truncated: copy it again")
+
+    with pytest.raises(UserError, match="truncated"):
+        list(number_documents(broken(), Text(), processes=2, alone=0))
