@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 
@@ -69,6 +69,8 @@ class LayerRow(Row):
     """Calls per timing: a call of microseconds is too short to time alone."""
     rounds: int = 1
     """Rounds that time the row; slow rows skip some."""
+    cost: float = 0.0
+    """Expected seconds of a round of the row, with untimed calls and the measurement of the peak."""
 
     @property
     def case(self) -> tuple[str, str, bool]:
@@ -141,6 +143,15 @@ def calls_for(seconds: float, least: float) -> int:
 def rounds_for(seconds: float, rounds: int, budget: float) -> int:
     """Return the number of rounds that fit in a row's `budget`, at least two."""
     return min(rounds, max(2, int(budget / seconds)))
+
+
+def fit_rounds(rows: Sequence[LayerRow], seconds: float) -> None:
+    """Lower the rows' rounds until all fit in `seconds`, those of the most expensive row first, to two at least."""
+    left = seconds - sum(row.rounds * row.cost for row in rows)
+    while left < 0 and (reducible := [row for row in rows if row.rounds > 2]):
+        most = max(reducible, key=lambda row: row.rounds * row.cost)
+        most.rounds -= 1
+        left += most.cost
 
 
 def takes_part(round: int, own: int, rounds: int) -> bool:

@@ -36,6 +36,7 @@ from tasks.cli.recipes import RECIPES, recipe
 from tasks.cli.streams import keep_working
 from tasks.cli.terminal import literal, warning
 from tasks.run.ngram_solver import chosen_solver
+from tasks.speed import page
 from tasks.speed.environments import ENVIRONMENTS, IMPLEMENTATIONS, Environment, peak_environment, workers
 from tasks.speed.measure import LENGTHS, PASSES, STEPS, Measurement, Plan
 from tasks.speed.results import describe_disturbance, describe_run, panels, peaks, tree
@@ -46,6 +47,13 @@ PROGRAM = "tasks.speed"
 
 def main(argv: list[str]) -> int:
     arguments = _parser().parse_args(argv)
+    if arguments.write is not None:
+        page.check(Path(arguments.write))
+    if arguments.read is not None:
+        if arguments.write is None:
+            raise UserError("--read needs --write: give the page")
+        page.write(Path(arguments.read), Path(arguments.write))
+        return 0
     keep_working("the measurement")
     threads = arguments.threads or machine.usable_cores()
     plan, skipped = _plan(arguments)
@@ -63,6 +71,9 @@ def main(argv: list[str]) -> int:
     about["seconds"] = round(time.perf_counter() - began, 1)
     print_results(measured)
     _conclude(measured, about, out)
+    if arguments.write is not None:
+        page.write(out, Path(arguments.write))
+        fact("written", arguments.write)
     return 0
 
 
@@ -75,7 +86,7 @@ def _parser() -> Parser:
         prog=program_command(PROGRAM),
         description="Benchmark the recurrent layers of every cell, implementation and framework, in rounds of random\n"
         "order, relative to the machine's matrix product. Then profile whole training steps.\n"
-        "Needs an idle machine. Takes about twenty minutes; with --quick, about one.",
+        "Needs an idle machine. Takes a quarter of an hour; with --quick, about a minute.",
         epilog="shapes (batch x length, inputs/hidden); or custom, such as 64x256,256/256,bi,2:\n"
         f"{table(SHAPES, 14)}\n\n"
         f"implementations:\n{table(IMPLEMENTATIONS, 14)}\n\n"
@@ -103,12 +114,15 @@ def _parser() -> Parser:
     add("--dtype", metavar="D", choices=("float32", "float64"), default="float32", help="float32 or float64 [float32]")
     add("--threads", type=count, metavar="N", help="threads per process [usable cores]")
     add("--rounds", type=count, metavar="N", help="rounds; slow rows run fewer, as the table shows [7; with --quick 3]")
+    add("--minutes", type=count, metavar="N", default=14, help="time limit: rows run fewer rounds, two at least [14]")
     either = parser.add_mutually_exclusive_group()
     either.add_argument("--layers", action="store_true", help="only layers, no training steps")
     either.add_argument("--steps", action="store_true", help="only whole training steps")
     several("--recipe", "R", RECIPES, "recipes of the steps: {} [lstm textbook]")
     add("--data", metavar="D", default="packaged", help="data: packaged, official or a path [packaged]")
     add("--out", metavar="DIR", help="output folder [runs/speed-DATE-TIME]")
+    add("--read", metavar="DIR", help="measure nothing: write the figures of this folder")
+    add("--write", metavar="PAGE", help="write the tables into this page, as docs/speed.md")
     add("--cache-dir", metavar="DIR", help="downloads and tokenized reviews [~/.cache/seqtwin]")
     return parser
 
@@ -147,6 +161,7 @@ def _plan(arguments: argparse.Namespace) -> tuple[Plan, dict[str, str]]:
         recipes=_unique(name for name in recipes if f"steps of {name}" not in skipped),
         step_rounds=arguments.rounds or (4 if quick else 15),
         quick=quick and not arguments.impl,
+        seconds=60.0 * arguments.minutes,
     )
     return plan, skipped
 
@@ -208,7 +223,7 @@ def _show(stages: Iterable[str], total: int) -> None:
 def _conclude(measured: Measurement, about: dict, out: Path) -> None:
     """Write the record and the plot, and print their paths."""
     RunFolder.create(out)
-    write_json_atomic(out / "speed.json", tree(measured, about), indent=1)
+    write_json_atomic(out / page.RECORD, tree(measured, about), indent=1)
     peak = peaks(measured.rows)
     if peak is not None:
         median, low, high = (f"{value / 1e9:.0f}" for value in (peak.median, peak.low, peak.high))
@@ -216,9 +231,9 @@ def _conclude(measured: Measurement, about: dict, out: Path) -> None:
     if measured.rows:
         grouped, unit = panels(measured.rows)
         title = f"Recurrent layers on {about['machine']['processor']}, threads: {about['threads']}, {about['dtype']}"
-        draw_speed(grouped, title, unit, out / "speed.png")
-        fact("plot", str(out / "speed.png"))
-    fact("figures", str(out / "speed.json"))
+        draw_speed(grouped, title, unit, out / page.PLOT)
+        fact("plot", str(out / page.PLOT))
+    fact("figures", str(out / page.RECORD))
     console.print(f"finished in {about['seconds']:.0f} s")
     disturbed = describe_disturbance(measured.rounds)
     if disturbed:

@@ -6,6 +6,7 @@ a case once, in random order, and measures the machine's peak between any two ti
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import product
@@ -15,7 +16,7 @@ import numpy as np
 
 from core.benchmark.load import OtherWork
 from core.benchmark.shapes import Shape
-from core.benchmark.timing import LayerRow, Row, StepRow, calls_for, rounds_for, takes_part
+from core.benchmark.timing import LayerRow, Row, StepRow, calls_for, fit_rounds, rounds_for, takes_part
 from core.models.encoders.encoder import Encoder
 from core.models.encoders.recurrent import Cell
 from core.rng import generator
@@ -30,6 +31,10 @@ DISTURBED = 0.1
 """Cores: a round in which other processes used more is marked."""
 QUICK_FLOPS = 1e9
 """FLOP per call above which `--quick` skips slow implementations."""
+LEAST_STEPS = 3
+"""Least rounds of training steps."""
+PEAK_SECONDS = 0.06
+"""Expected seconds of a measurement of the peak; only the number of rounds depends on it."""
 STEPS = ("fast", "builtin")
 """Implementations whose training steps are timed: `fast`, and its replacement where it is unavailable."""
 LENGTHS = {"imdb": "as in IMDB reviews", "equal": "all equal"}
@@ -59,6 +64,8 @@ class Plan:
     step_rounds: int
     quick: bool
     """Whether to time only the rows of `--quick`."""
+    seconds: float
+    """Seconds in which the measurement should end: rows run fewer rounds, two at least."""
     seed: int = 0
     """Seed of the lengths, and of the order within a round."""
 
@@ -92,13 +99,21 @@ class Measurement:
     steps: list[StepRow] = field(default_factory=list)
     rounds: list[dict] = field(default_factory=list)
     """Per round: its case `of`, its number `round`, the cores that `others` used (None if unknown), `disturbed`."""
+    began: float = field(default_factory=time.perf_counter)
+
+    def _share(self, cases: int) -> float:
+        """Return the seconds of the next of `cases` that are left. Cheap ones come first, and leave theirs over."""
+        return max(self.began + self.plan.seconds - time.perf_counter(), 0.0) / cases
 
     def time_layers(self) -> Iterator[str]:
         """Time all rows, with one case in memory at a time. Yield the name of each stage before it runs."""
-        plan = self.plan
-        for shape, cell in product(plan.shapes, plan.cells):
+        plan, cases = self.plan, list(product(self.plan.shapes, self.plan.cells))
+        for number, (shape, cell) in enumerate(cases):
+            share = self._share(len(cases) - number + len(plan.recipes))
+            ends = time.perf_counter() + share
             yield f"{shape.name}, {cell}: warming up"
             rows = [row for worker in self.workers.values() for row in self._prepare(worker, shape, cell)]
+            fit_rounds(rows, ends - time.perf_counter())
             self.rows += rows
             for round, training in product(range(plan.rounds), plan.passes):
                 case = f"{shape.name}, {cell}, {PASSES[training]}"
@@ -119,6 +134,8 @@ class Measurement:
         Yield the name of each stage before it runs.
         """
         plan, case = self.plan, f"steps, {experiment.recipe}"
+        done = len({row.recipe for row in self.steps})
+        ends = time.perf_counter() + self._share(max(len(plan.recipes) - done, 1))
         yield f"steps, recipe {experiment.recipe}: warming up"
         rows = [
             StepRow(environment=name, backend=backend, implementation=one, recipe=experiment.recipe)
@@ -127,11 +144,17 @@ class Measurement:
             for one in plan.steps_in(worker.environment, experiment.model.encoder)
         ]
         self.steps += rows
+        cost = 0.0
         for row in rows:
             row.ran = self._ask(row, "begin_steps", experiment=experiment.model_dump(mode="json"), file=file)["ran"]
-            row.discard = int(self._ask(row, "step", number=0, discard=1)["seconds"] < WARM_SECONDS)
-        for round in range(plan.step_rounds):
-            yield f"steps, recipe {experiment.recipe}: round {round + 1}/{plan.step_rounds}"
+            seconds = self._ask(row, "step", number=0, discard=1)["seconds"]
+            row.discard = int(seconds < WARM_SECONDS)
+            cost += seconds * (1 + row.discard)
+        rounds = max(
+            min(plan.step_rounds, int((ends - time.perf_counter()) / cost)), min(LEAST_STEPS, plan.step_rounds)
+        )
+        for round in range(rounds):
+            yield f"steps, recipe {experiment.recipe}: round {round + 1}/{rounds}"
             for row in self._turns(rows, case, round):
                 timing = self._ask(row, "step", number=round + 1, discard=row.discard)
                 row.timings.append({"round": round, **timing})
@@ -149,6 +172,7 @@ class Measurement:
             layers = {"cell": cell, "shape": asdict(shape), "lengths": lengths.tolist(), "dtype": plan.dtype}
             answer = worker.ask("prepare", **own, layers=layers)
             calls = calls_for(answer["seconds"], LEAST_SECONDS)
+            discard = calls if answer["seconds"] < WARM_SECONDS else 0
             yield LayerRow(
                 environment=environment.name,
                 backend=environment.backend,
@@ -158,7 +182,8 @@ class Measurement:
                 shape=shape.name,
                 flops=flops,
                 calls=calls,
-                discard=calls if answer["seconds"] < WARM_SECONDS else 0,
+                discard=discard,
+                cost=answer["seconds"] * (calls + discard) + PEAK_SECONDS,
                 rounds=rounds_for(answer["seconds"] * calls, plan.rounds, plan.budget),
             )
 
