@@ -36,6 +36,7 @@ from tools.differences import REGISTRY, page  # noqa: E402
 THEMES = [
     "starting",
     "layers",
+    "images",
     "recurrent",
     "convolutions",
     "compat",
@@ -44,6 +45,7 @@ THEMES = [
     "clipping",
     "padding",
     "files",
+    "inference",
     "arithmetic",
     "speed",
     "copies",
