@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 
+from core.spec.data import AnyData
 from core.spec.experiment import Experiment, replace
 from tasks.cli.console import fact
 
@@ -32,12 +33,18 @@ def infer_epochs(
     if arguments.epochs is not None or is_set(arguments, "training.epochs") or experiment.model.is_linear:
         return {}
     steps = STEPS if experiment.model.ngrams is None else NGRAM_STEPS
-    data = experiment.data
-    held_out = sum(getattr(data, f"{split}_share") for split in ("dev", "test") if getattr(data, split, None) is None)
-    texts = min(count * (1 - held_out), getattr(data, "train_limit", None) or math.inf)
+    texts = training_texts(experiment.data, count)
     epochs = min(math.ceil(steps * experiment.training.batch_size / max(texts, 1)), MAX_EPOCHS)
     fact("inferred", f"--epochs {epochs} ({count:,} {what})")
     return {"training.epochs": epochs}
+
+
+def training_texts(data: AnyData, count: int) -> float:
+    """Return about how many of `count` texts train: those that are not held out."""
+    dev, test = (getattr(data, f"{split}_share") * (getattr(data, split, None) is None) for split in ("dev", "test"))
+    if folds := getattr(data, "folds", None):
+        return count * (1 - 1 / folds) * (1 - dev)
+    return min(count * (1 - dev - test), getattr(data, "train_limit", None) or math.inf)
 
 
 def infer_ngrams(experiment: Experiment, arguments: argparse.Namespace) -> Experiment:
