@@ -18,10 +18,11 @@ from core.checked_json import read_checked_json, write_checked_json
 from core.errors import UserError
 from core.spec.data import Folds
 from core.spec.experiment import FORMAT_VERSION, Experiment, parse_experiment, replace
+from core.train.prepare_data import read_data
 from core.train.run_folder import CHECKED_SINCE, PLAN, RECORD, RunFolder
 from core.train.run_lock import LOCK, held
 from tasks.cli.commands import run_command
-from tasks.cli.console import INTERRUPTED, Parser, console
+from tasks.cli.console import INTERRUPTED, DataProgress, Parser, console
 from tasks.cli.framework import load_backend
 from tasks.cli.paths import new_name, quoted
 from tasks.cli.terminal import literal
@@ -129,6 +130,9 @@ def begin(task: Task, experiment: Experiment, options: TrainOptions) -> int:
     request = changed(options.request, backend=name)
     path = Path(options.out) if options.out else new_name(Path("runs"), f"{task.name}-{KIND}")
     made = [own for own in (path, *path.parents) if not own.exists()]
+    RunFolder.check_free(path)
+    with DataProgress() as progress:
+        read_data(experiment, options.cache, progress=progress)  # rejects data before anything is written
     RunFolder.create(path)
     plan = Plan(path, experiment, request, options.baseline)
     try:
@@ -137,7 +141,7 @@ def begin(task: Task, experiment: Experiment, options: TrainOptions) -> int:
             return _run(task, plan, options)
     except UserError:
         if not plan.path(1).exists():
-            _remove(path, made)  # the data or settings were rejected before any training
+            _remove(path, made)  # settings were rejected before any training
         raise
 
 
