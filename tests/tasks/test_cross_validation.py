@@ -202,13 +202,22 @@ def test_a_fold_is_a_run(place):
     assert run_main(tasks.classify.main, "predict", run, "a wonderful film").code == 0
 
 
-def test_linear_model(place):
-    """It needs no framework; an unfinished fold is fitted again."""
-    argv = (place.root / "t.csv", "--encoder", "ngrams", "--tokenizer", "words", *place.where[:2])
+def test_linear_model_finds_flipped_labels(place, rng):
+    """A tenth of the labels is wrong. The model needs no framework; an unfinished fold is fitted again."""
+    rows = make_table(Path("t.csv"), rng, 60)
+    wrong = set(rng.choice(np.flatnonzero([text != "" for text, _ in rows]), len(rows) // 10, replace=False).tolist())
+    told = {label: CLASSES[(number + 1) % 3] for number, label in enumerate(CLASSES)}
+    with Path("t.csv").open("w", newline="", encoding="utf-8") as stream:
+        changed = [(text, told[own] if number in wrong else own) for number, (text, own) in enumerate(rows)]
+        csv.writer(stream).writerows([("text", "label"), *changed])
+    argv = ("t.csv", "--encoder", "ngrams", "--tokenizer", "words", "--duplicates", "keep", *place.where[:2])
     done = run_main(tasks.classify.main, *argv, "--cross-validate", 2, "--out", "run")
     assert done.code == 0, done.err
-    before = {file: Path("run", file).read_bytes() for file in ("predictions.csv", "labels.csv")}
     assert "n-grams alone" not in done.out and len(figures(Path("run"))["folds"]) == 2
+    listed = {int(row["row"]) - 1 for row in table_of(Path("run/labels.csv"))}
+    found = len(listed & wrong)
+    assert found > 0.6 * len(wrong) and found > 0.6 * len(listed), (found, len(listed), len(wrong))
+    before = {file: Path("run", file).read_bytes() for file in ("predictions.csv", "labels.csv")}
     for file in ("results.json", "predictions.csv", "fold-1/result.json"):
         Path("run", file).unlink()
     shutil.rmtree("run/fold-2")
