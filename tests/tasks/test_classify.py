@@ -194,11 +194,12 @@ def test_splits_of_one_file_contain_every_class(place):
     done = run_main(tasks.classify.main, *argv)
     assert done.code == 0, done.err
     assert "inferred --tokenizer words (space-separated script)" in done.out
-    assert "inferred --epochs 40 (67 rows)" in done.out and "7 duplicates\n" in done.out
+    assert "inferred --epochs 10 --patience 5 (67 rows)" in done.out and "7 duplicates\n" in done.out
     shown = shown_output((ROOT / "docs" / "own-texts.md").read_text(encoding="utf-8"), "tasks.classify")
     assert (missing := first_difference(shown, done.out)) is None, f"{missing!r} is not in:\n{done.out}"
     experiment, execution = RunFolder.open(Path("r")).read_record()
-    assert (experiment.training.epochs, experiment.text.tokenizer) == (40, "words")
+    assert (experiment.training.epochs, experiment.text.tokenizer) == (10, "words")
+    assert experiment.training.patience == 5
     assert [execution["data"][part]["per_class"] for part in ("train", "dev", "test")] == [[16] * 3, [2] * 3, [2] * 3]
     assert experiment.data.source == str(Path("t.csv").absolute()) and experiment.data.text_column == "body"
     found = {int(row["id"].removeprefix("train/")): row["label"] for row in table_of(Path("r/predictions.csv"))}
@@ -277,20 +278,37 @@ def test_rare_classes_and_similar_labels(place, weights):
 
 @pytest.mark.parametrize(
     ("rows", "limit", "batch", "epochs", "beside"),
-    [(60, None, 32, 40, 40), (10_000, None, 32, 5, 2), (10_000, 500, 8, 20, 5), (90_000, None, 32, 1, 1)],
+    [(60, None, 32, 20, 10), (3_000, None, 32, 8, 2), (10_000, 500, 8, 10, 3), (90_000, None, 32, 1, 1)],
 )
 def test_inferred_epochs(place, monkeypatch, rows, limit, batch, epochs, beside):
-    """More for the network alone than `beside` n-grams."""
+    """More for the network alone than `beside` n-grams, with early stopping where there are more than 5."""
     monkeypatch.setattr(tasks.run.table_options, "survey", lambda *_: (["good"], rows))
     seen = []
     monkeypatch.setattr("tasks.run.train.start", lambda task, experiment, *_: seen.append(experiment) or 0)
     more = ("--train-limit", limit) if limit else ()
     for wanted, expected in ((("--no-ngrams",), epochs), (("--recipe", "default"), epochs), ((), beside)):
-        assert run_main(tasks.classify.main, place.table, "--batch-size", batch, *more, *wanted).code == 0
-        assert seen.pop().training.epochs == expected
+        done = run_main(tasks.classify.main, place.table, "--batch-size", batch, *more, *wanted)
+        training = seen.pop().training
+        assert done.code == 0 and (training.epochs, training.patience) == (expected, 5 if expected > 5 else None)
+        told = " --patience 5" if expected > 5 else ""
+        assert f"inferred --epochs {expected}{told} ({rows:,} rows)\n" in done.out
+    for own, patience in ((("--patience", 7), 7), (("--eval-interval", 9), None)):
+        done = run_main(tasks.classify.main, place.table, "--batch-size", batch, *more, *own)
+        assert seen.pop().training.patience == patience and f"inferred --epochs {beside} (" in done.out
     set_by_name = ("--set", "training.epochs=3", "--set", "text.tokenizer=whitespace")
     done = run_main(tasks.classify.main, place.table, *set_by_name)
     assert done.out == "" and (seen[0].training.epochs, seen[0].text.tokenizer) == (3, "whitespace")
+    assert seen[0].training.patience is None
+
+
+def test_inferred_epochs_of_folds(place, monkeypatch):
+    """A fold trains on the texts of the others, without those of dev."""
+    monkeypatch.setattr(tasks.run.table_options, "survey", lambda *_: (["good"], 3_000))
+    seen = []
+    monkeypatch.setattr("tasks.run.cross_validation.begin", lambda task, experiment, *_: seen.append(experiment) or 0)
+    for folds, epochs in ((2, 15), (10, 8)):
+        assert run_main(tasks.classify.main, place.table, "--no-ngrams", "--cross-validate", folds).code == 0
+        assert (seen[-1].training.epochs, seen[-1].data.folds, seen[-1].data.fold) == (epochs, folds, 1)
 
 
 SENTENCES = {
