@@ -17,17 +17,20 @@ from core.report.runs import Run
 from core.statistics import mcnemar
 
 NUMBERED = re.compile(r"(.*?)(\d+)$", re.DOTALL)
+LEAST, TIE = 1e-7, 1e-6
+"""Least probability, below what `predictions.csv` resolves, and what decides between equal ones."""
 
 
 @dataclass(frozen=True)
 class OutOfFold:
     """The predictions of all N texts, each by the model of the fold that tested it, in the order of the data.
 
-    `probabilities` [N, C]; `labels` [N] and `folds` [N] (from 1) integers.
+    `probabilities` [N, C]; `labels` [N], `predicted` [N] and `folds` [N] (from 1) integers.
     """
 
     names: list[str]
     labels: np.ndarray
+    predicted: np.ndarray
     folds: np.ndarray
     probabilities: np.ndarray
     classes: list[str]
@@ -35,19 +38,19 @@ class OutOfFold:
     @property
     def evaluation(self) -> TextEvaluation:
         """The metrics of all predictions together."""
-        with np.errstate(divide="ignore"):
-            return summarize(np.maximum(np.log(self.probabilities), -1e3), self.labels)
+        logits = np.log(np.maximum(self.probabilities, LEAST))
+        logits[np.arange(len(logits)), self.predicted] += TIE  # the file rounds probabilities, which makes some equal
+        return summarize(logits, self.labels)
 
     def csv(self, column: str, prefix: str) -> str:
         """Return a CSV with a row per text; `column` names the texts, whose names lose the `prefix`."""
         stream = io.StringIO()
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow([column, "fold", "label", "predicted", *(f"p_{name}" for name in self.classes)])
-        predicted = self.probabilities.argmax(axis=1)
         for row, name in enumerate(self.names):
             cells = [name.removeprefix(prefix), self.folds[row], self.classes[self.labels[row]]]
             shares = (f"{share:.6f}" for share in self.probabilities[row])
-            writer.writerow([*cells, self.classes[predicted[row]], *shares])
+            writer.writerow([*cells, self.classes[self.predicted[row]], *shares])
         return stream.getvalue()
 
 
@@ -55,7 +58,7 @@ def out_of_fold(runs: Sequence[Run]) -> OutOfFold:
     """Join the predictions of the folds. Raises UserError if those of a run are missing, or if two test a text."""
     classes: list[str] = runs[0].execution["classes"]
     names: list[str] = []
-    labels, folds, shares = [], [], []
+    labels, predicted, folds, shares = [], [], [], []
     for fold, run in enumerate(runs, start=1):
         if run.predictions is None:
             raise UserError(f"{run.path}: {'; '.join(run.problems)}: restore the file")
@@ -64,6 +67,7 @@ def out_of_fold(runs: Sequence[Run]) -> OutOfFold:
             raise UserError(f"{run.path}: predictions.csv has other classes than fold 1: restore the file")
         names += found.names
         labels += [classes.index(label) for label in found.labels]
+        predicted += [classes.index(label) for label in found.predicted]
         folds += [fold] * len(found)
         shares.append(found.probabilities)
     if len(set(names)) < len(names):
@@ -72,6 +76,7 @@ def out_of_fold(runs: Sequence[Run]) -> OutOfFold:
     return OutOfFold(
         [names[row] for row in order],
         np.array(labels)[order],
+        np.array(predicted)[order],
         np.array(folds)[order],
         np.concatenate(shares)[order],
         classes,

@@ -8,6 +8,7 @@ from pathlib import Path
 from core.analysis.label_issues import LabelIssue, label_issues
 from core.checked_json import write_checked_json
 from core.data.sources.lookup import read_texts
+from core.errors import UserError
 from core.files import as_spreadsheet_text, row_writer, write_text_atomic
 from core.plots.confusion import draw_confusion, numbering
 from core.report.figures import NONE, duration
@@ -53,10 +54,7 @@ def write_results(paths: list[Path], experiment: Experiment, folder: Path, cache
     column, prefix = ("row", "train/") if experiment.data.kind == "table" else ("id", "")
     write_text_atomic(folder / PREDICTIONS, found.csv(column, prefix))
     issues = label_issues(found.probabilities, found.labels)
-    fingerprint = runs[0].execution["data"]["fingerprint"]
-    with DataProgress() as progress:
-        wanted = {found.names[own.row] for own in issues}
-        texts = read_texts(experiment, fingerprint, wanted, cache, progress) if wanted else {}
+    texts = _texts(runs[0], {found.names[own.row] for own in issues}, cache)
     _write_labels(folder / LABELS, issues, found, texts, (column, prefix))
     evaluation = found.evaluation
     title = f"{experiment.task}, {len(runs)} folds: all texts"
@@ -76,6 +74,16 @@ def write_results(paths: list[Path], experiment: Experiment, folder: Path, cache
     }.items():
         if (folder / file).is_file():
             fact(name, str(folder / file), WIDTH)
+
+
+def _texts(run: Run, names: set[str], cache: Path) -> dict[str, str]:
+    """Return the texts with these names; none, with a note, if the data is missing or changed."""
+    with DataProgress() as progress:
+        try:
+            return read_texts(run.experiment, run.execution["data"]["fingerprint"], names, cache, progress)
+        except UserError as error:
+            note(f"{LABELS} has no texts: {error}")
+            return {}
 
 
 def _write_labels(

@@ -24,8 +24,8 @@ class Limits:
 
 
 NETWORK = Limits(600, 20, 5)
-"""A classifier of texts. Measured on 300 to 3,000 texts: docs/own-texts.md."""
-WITH_NGRAMS = Limits(150, 10, 5)
+"""A classifier of texts. Measured on 300 to 10,000 texts: docs/own-texts.md."""
+WITH_NGRAMS = Limits(300, 6, 3)
 """The same with a linear model of n-grams, which is fitted before."""
 OTHER = Limits(1200, 40)
 """A tagger or an encoder-decoder."""

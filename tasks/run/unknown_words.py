@@ -31,7 +31,8 @@ class UnknownWords:
         if unknown < SHARE * tokens or not unknown:
             return ""
         self.mostly_unknown += 1
-        return f"{unknown:,} of {tokens:,} {self.unit} unknown (not in the run's vocabulary)"
+        unit = self.unit if tokens > 1 else self.unit.removesuffix("s")
+        return f"{unknown:,} of {tokens:,} {unit} unknown (not in the run's vocabulary)"
 
     def describe(self) -> str:
         """Return how many texts are mostly unknown, "" if none is."""

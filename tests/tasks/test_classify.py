@@ -194,12 +194,12 @@ def test_splits_of_one_file_contain_every_class(place):
     done = run_main(tasks.classify.main, *argv)
     assert done.code == 0, done.err
     assert "inferred --tokenizer words (space-separated script)" in done.out
-    assert "inferred --epochs 10 --patience 5 (67 rows)" in done.out and "7 duplicates\n" in done.out
+    assert "inferred --epochs 6 --patience 3 (67 rows)" in done.out and "7 duplicates\n" in done.out
     shown = shown_output((ROOT / "docs" / "own-texts.md").read_text(encoding="utf-8"), "tasks.classify")
     assert (missing := first_difference(shown, done.out)) is None, f"{missing!r} is not in:\n{done.out}"
     experiment, execution = RunFolder.open(Path("r")).read_record()
-    assert (experiment.training.epochs, experiment.text.tokenizer) == (10, "words")
-    assert experiment.training.patience == 5
+    assert (experiment.training.epochs, experiment.text.tokenizer) == (6, "words")
+    assert experiment.training.patience == 3
     assert [execution["data"][part]["per_class"] for part in ("train", "dev", "test")] == [[16] * 3, [2] * 3, [2] * 3]
     assert experiment.data.source == str(Path("t.csv").absolute()) and experiment.data.text_column == "body"
     found = {int(row["id"].removeprefix("train/")): row["label"] for row in table_of(Path("r/predictions.csv"))}
@@ -278,19 +278,21 @@ def test_rare_classes_and_similar_labels(place, weights):
 
 @pytest.mark.parametrize(
     ("rows", "limit", "batch", "epochs", "beside"),
-    [(60, None, 32, 20, 10), (3_000, None, 32, 8, 2), (10_000, 500, 8, 10, 3), (90_000, None, 32, 1, 1)],
+    [(60, None, 32, 20, 6), (3_000, None, 32, 8, 4), (10_000, 500, 8, 10, 5), (90_000, None, 32, 1, 1)],
 )
 def test_inferred_epochs(place, monkeypatch, rows, limit, batch, epochs, beside):
-    """More for the network alone than `beside` n-grams, with early stopping where there are more than 5."""
+    """More for the network alone than `beside` n-grams, with early stopping where there are more than the patience."""
     monkeypatch.setattr(tasks.run.table_options, "survey", lambda *_: (["good"], rows))
     seen = []
     monkeypatch.setattr("tasks.run.train.start", lambda task, experiment, *_: seen.append(experiment) or 0)
     more = ("--train-limit", limit) if limit else ()
-    for wanted, expected in ((("--no-ngrams",), epochs), (("--recipe", "default"), epochs), ((), beside)):
+    cases = ((("--no-ngrams",), epochs, 5), (("--recipe", "default"), epochs, 5), ((), beside, 3))
+    for wanted, expected, patience in cases:
+        stops = expected > patience
         done = run_main(tasks.classify.main, place.table, "--batch-size", batch, *more, *wanted)
         training = seen.pop().training
-        assert done.code == 0 and (training.epochs, training.patience) == (expected, 5 if expected > 5 else None)
-        told = " --patience 5" if expected > 5 else ""
+        assert done.code == 0 and (training.epochs, training.patience) == (expected, patience if stops else None)
+        told = f" --patience {patience}" if stops else ""
         assert f"inferred --epochs {expected}{told} ({rows:,} rows)\n" in done.out
     for own, patience in ((("--patience", 7), 7), (("--eval-interval", 9), None)):
         done = run_main(tasks.classify.main, place.table, "--batch-size", batch, *more, *own)
@@ -448,11 +450,12 @@ def test_labels_are_kept_verbatim(place, labels):
 
 def test_labels_outside_the_encoding_of_the_terminal(place):
     """In a process of its own, where standard output has another encoding."""
-    for words in (["good"], [CHINESE]):
+    unknown = "note: text 1: 1 of 1 word unknown (not in the run's vocabulary)\n"
+    for words, told in ((["good"], unknown), ([CHINESE], "")):
         process = [sys.executable, "-m", "tasks.classify", "predict", str(place.any_run), *words]
         environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
         done = subprocess.run(process, cwd=ROOT, capture_output=True, text=True, env=environment)
-        assert done.returncode == 0 and done.stderr == "" and done.stdout.count("\n") == 1
+        assert done.returncode == 0 and done.stderr == told and done.stdout.count("\n") == 1
 
 
 # Stopping and going on, measuring again
@@ -502,6 +505,11 @@ def test_evaluation_of_moved_files(place, refused):
 
 NEW = ["a wonderful film", "()", 'awful, "hated"\nand dull', "", "good\rplot", f"{CHINESE} caf\u00e9 \U0001f600"]
 
+NOTES = (
+    "note: no prediction for 2 of 6 texts: no tokens (rows 2, 4)\n"
+    "note: 1 of 6 texts: half or more of the words unknown (not in the run's vocabulary)\n"
+)
+
 
 def new_file(name: str) -> Path:
     path, rows = Path(name), [(text, "?") for text in NEW]
@@ -531,7 +539,7 @@ def test_predictions_for_a_table(place, name, computed_by):
     argv = ("predict", run, "--file", new_file(name), "--out", "o.csv", "--backend", computed_by, "--device", "cpu")
     done = run_main(tasks.classify.main, *argv)
     assert done.code == 0 and "written  o.csv: predictions for 6 texts" in done.out, done.err
-    assert done.err == "note: no prediction for 2 of 6 texts: no tokens (rows 2, 4)\n"
+    assert done.err == NOTES
     rows = table_of(Path("o.csv"))
     other = "id" if ".tsv" in name else "label"
     assert list(rows[0]) == ["text", other, "predicted", *(f"p_{name}" for name in CLASSES)]
@@ -567,7 +575,7 @@ def test_predictions_for_lines_and_arguments(place):
 def test_table_without_out(place):
     """Rows without tokens have an empty label, and are counted."""
     done = run_main(tasks.classify.main, "predict", place.any_run, "--file", new_file("n.csv"))
-    assert done.code == 0 and done.err == "note: no prediction for 2 of 6 texts: no tokens (rows 2, 4)\n"
+    assert done.code == 0 and done.err == NOTES
     found = [line.split("\t") for line in done.out.split("\n")[:-1]]
     assert [text for _, _, text in found] == [" ".join(text.split()) for text in NEW]
     assert [(label, share) == ("", "") for label, share, _ in found] == [text in ("", "()") for text in NEW]

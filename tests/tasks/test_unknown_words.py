@@ -38,7 +38,7 @@ def text_of(words: tuple[list[str], list[str]], known: int, unknown: int, rng) -
 def test_typed_texts(words, rng):
     """At least half: 3 of 4 and 2 of 4, but not 1 of 3; a single known word is not noted."""
     texts = [text_of(words, known, unknown, rng) for known, unknown in ((1, 3), (2, 2), (2, 1), (1, 0), (0, 1))]
-    expected = [f"text 1: 3 of 4 words {NOT_IT}", f"text 2: 2 of 4 words {NOT_IT}", f"text 5: 1 of 1 words {NOT_IT}"]
+    expected = [f"text 1: 3 of 4 words {NOT_IT}", f"text 2: 2 of 4 words {NOT_IT}", f"text 5: 1 of 1 word {NOT_IT}"]
     for more in ((), ("--explain",)):
         done = predict(*texts, *more)
         assert [line for line in done.err.splitlines() if line] == [f"note: {own}" for own in expected]
@@ -70,7 +70,7 @@ def test_units_and_counts(tokenizer, unit, rng):
         unknown = int(rng.integers(0, tokens + 1))
         told = found.add(unknown, int(tokens))
         assert bool(told) == (unknown > 0 and 2 * unknown >= tokens)
-        assert not told or told.startswith(f"{unknown} of {tokens} {unit} unknown")
+        assert not told or told.startswith(f"{unknown} of {tokens} {unit[: None if tokens > 1 else -1]} unknown")
         noted += bool(told)
     assert found.describe().startswith(f"{noted} of 30 texts") if noted else found.describe() == ""
     assert found.mostly_unknown == noted
