@@ -2,6 +2,7 @@
 
 python -m tasks.classify train.csv --backend torch
 python -m tasks.classify train.csv --test test.csv --text-column review --label-column stars
+python -m tasks.classify train.csv --cross-validate 5
 python -m tasks.classify predict runs/classify-torch-... "Where is my parcel?"
 python -m tasks.classify predict runs/classify-torch-... --file new.csv --out predictions.csv
 """

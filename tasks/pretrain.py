@@ -14,7 +14,7 @@ from core.spec.experiment import Experiment
 from tasks.cli.console import launch
 from tasks.cli.options import NGRAM_FLAGS
 from tasks.run.program import NO_BASELINE, Program, run
-from tasks.run.task import Task
+from tasks.run.task import CROSS_VALIDATE, Task
 
 
 def complete(experiment: Experiment, arguments: argparse.Namespace) -> Experiment:
@@ -36,6 +36,7 @@ PROGRAM = Program(
     without=(
         *NGRAM_FLAGS,
         NO_BASELINE,
+        CROSS_VALIDATE,
         *("--encoder", "--kernels", "--channels", "--pooling", "--vectors", "--static-copy", "--truncate"),
         *("--vectors-missing", "--vectors-scale", "--class-weights", "--duplicates", "--residual"),
     ),

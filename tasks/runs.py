@@ -38,7 +38,7 @@ def main(argv: list[str]) -> int:
         description="List the runs of a folder, newest first: task, recipe, backend, state, age, and the main figure on"
         " dev and test: accuracy, F1, exact match or perplexity.",
         epilog="States: finished; running; stopped, with the step of the checkpoint; damaged, with a note. The runs of"
-        " --backend both and of tasks.bench follow the folder that holds them.",
+        " --backend both, --cross-validate and tasks.bench follow the folder that holds them.",
     )
     parser.add_argument("folder", metavar="DIR", nargs="?", default=str(RUNS), help=f"folder of runs [{RUNS}]")
     parser.add_argument("--json", action="store_true", help="print a JSON list instead of a table")

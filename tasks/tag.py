@@ -24,7 +24,7 @@ from tasks.cli.recipes import recipe
 from tasks.cli.start_options import with_settings_of_start
 from tasks.run.inferred import infer_epochs
 from tasks.run.program import NO_BASELINE, Program, run
-from tasks.run.task import Task
+from tasks.run.task import CROSS_VALIDATE, Task
 
 SAMPLE = 1000
 """Number of sentences by which the tokenizer of a file in columns is inferred."""
@@ -96,7 +96,7 @@ PROGRAM = Program(
     writes="--out writes a CSV with the columns of a table (else row and text), the tagged text, and the probability of"
     " its least certain tag.",
     tags=True,
-    without=("--pooling", "--truncate", *NGRAM_FLAGS, NO_BASELINE),
+    without=("--pooling", "--truncate", *NGRAM_FLAGS, NO_BASELINE, CROSS_VALIDATE),
     add_arguments=add_arguments,
     own_arguments=(*FILES, "--crf"),
     complete=complete,

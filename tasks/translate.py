@@ -21,7 +21,7 @@ from tasks.cli.options import NGRAM_FLAGS
 from tasks.run.inferred import infer_epochs, is_set
 from tasks.run.predict_outputs import predict_command
 from tasks.run.program import NO_BASELINE, Program, run
-from tasks.run.task import Task
+from tasks.run.task import CROSS_VALIDATE, Task
 
 SAMPLE = 1000
 """Number of pairs from which the tokenizer is inferred."""
@@ -71,6 +71,7 @@ PROGRAM = Program(
     without=(
         *NGRAM_FLAGS,
         NO_BASELINE,
+        CROSS_VALIDATE,
         *("--data", "--encoder", "--kernels", "--channels", "--pooling", "--vectors", "--static-copy"),
         *("--vectors-missing", "--vectors-scale", "--class-weights", "--duplicates"),
     ),

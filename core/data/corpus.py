@@ -23,6 +23,7 @@ from core.data.dataset import Prepared
 from core.data.documents import Source
 from core.data.download import Progress, no_progress
 from core.data.encode import dataset_of
+from core.data.folds import tested_texts
 from core.data.ngrams.texts import LabeledTexts, Texts
 from core.data.sources.lookup import open_data
 from core.data.splits import CODES, split_rows, without_duplicates
@@ -189,7 +190,7 @@ def divided(
                 f"{getattr(data, part)}: no usable text for the {part} split"
                 f" (skipped in all splits: {count_reasons(skipped)}): add other texts"
             )
-    rows, summary = split_rows(marks, labels, corpus.groups, data)
+    rows, summary = split_rows(marks, labels, corpus.groups, data, tested_texts(corpus, marks, data))
     return rows, summary, skipped
 
 

@@ -22,14 +22,17 @@ ONLY_TOKENS = " only after the TOKENIZER tokenizer"
 
 
 def split_rows(
-    marks: np.ndarray, labels: np.ndarray, groups: np.ndarray, data: Splits
+    marks: np.ndarray, labels: np.ndarray, groups: np.ndarray, data: Splits, tested: np.ndarray | None = None
 ) -> tuple[dict[str, np.ndarray], dict]:
     """Return disjoint, sorted rows of `train`, `dev` and `test`, and how they were split.
 
     `marks` [N] by CODES, `labels` [N], `groups` [N], -1 if unknown. Marked texts keep their split. If no text is marked
     dev, dev is held out of train: entire films if films are known, otherwise at random, stratified by class. Unmarked
-    texts are divided into all three splits at random, stratified by class.
+    texts are divided into all three splits at random, stratified by class. `tested` [N] bool are the texts of the test
+    split in a cross-validation.
     """
+    if tested is not None:
+        marks = np.where(tested, np.int8(CODES["test"]), marks)
     own_test, own_dev, marked, unmarked = (
         np.flatnonzero(marks == CODES[part]) for part in ("test", "dev", "train", "")
     )
@@ -39,7 +42,8 @@ def split_rows(
         train, dev = _split_by_group(marked, groups[marked], dev_share, data.split_seed)
     else:
         train, dev = _split_at_random(marked, labels, [dev_share], data.split_seed)
-    rest, more_dev, cut_test = _split_at_random(unmarked, labels, [dev_share, data.test_share], data.split_seed)
+    test_share = data.test_share if tested is None else 0.0
+    rest, more_dev, cut_test = _split_at_random(unmarked, labels, [dev_share, test_share], data.split_seed)
     parts = {
         "train": np.concatenate((train, rest)),
         "dev": np.concatenate((own_dev, dev, more_dev)),
@@ -49,7 +53,7 @@ def split_rows(
         parts = {part: _limited(rows, labels, data.train_limit, data.split_seed, part) for part, rows in parts.items()}
     summary = {
         "dev_split": "as provided" if len(own_dev) else "by film" if by_film else "at random",
-        "test_split": "as provided" if len(own_test) else "at random",
+        "test_split": "by fold" if tested is not None else "as provided" if len(own_test) else "at random",
     }
     return {part: np.sort(rows) for part, rows in parts.items()}, summary
 
@@ -64,13 +68,7 @@ def without_duplicates(
     same then holds for dev. `texts` are digests [N] of the texts, to count those apart that only the tokenizer made
     equal.
     """
-    digests = np.frombuffer(
-        b"".join(
-            hashlib.blake2b(ids[start:end].tobytes(), digest_size=8).digest()
-            for start, end in itertools.pairwise(offsets)
-        ),
-        dtype=np.uint64,
-    )
+    digests = token_digests(ids, offsets)
     keep, found = np.ones(len(labels), dtype=bool), Counter()
 
     def count(reason: str, skipped: np.ndarray, same_text: np.ndarray) -> None:
@@ -91,6 +89,12 @@ def without_duplicates(
     count(DUPLICATE, again & ~torn, same_again)
     count(CONFLICTING, torn, same_torn)
     return keep, {reason: count for reason, count in found.items() if count}
+
+
+def token_digests(ids: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+    """Return a digest [N] uint64 of the tokens of every text."""
+    pieces = (ids[start:end].tobytes() for start, end in itertools.pairwise(offsets))
+    return np.frombuffer(b"".join(hashlib.blake2b(own, digest_size=8).digest() for own in pieces), dtype=np.uint64)
 
 
 def _repeated(digests: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

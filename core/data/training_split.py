@@ -21,6 +21,7 @@ from core.spec.text import Text
 
 PATHS = {"source", "dev", "test"}
 """Fields of the data that only locate it: the fingerprints of its sources tell its content."""
+FOLDS = {"fold", "folds"}
 UNLABELED = "train/unsup/"
 """Beginning of the names of unlabeled reviews."""
 
@@ -39,7 +40,9 @@ def open_training_split(
     """
     labeled = open_data(data, cache, progress)
     more = _open_unlabeled(data, cache, progress) if unlabeled else None
-    split = [data.model_dump(mode="json", exclude=PATHS), text.model_dump(mode="json")]
+    # Without folds, the key is that of runs of formats that had none.
+    excluded = PATHS if data.folds else PATHS | FOLDS
+    split = [data.model_dump(mode="json", exclude=excluded), text.model_dump(mode="json")]
     key = json.dumps([labeled.fingerprint, more.fingerprint if more else None, *split], sort_keys=True)
     description = f"{labeled.description.partition(';')[0]}, training split"
     return TokenSource(

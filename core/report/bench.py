@@ -158,7 +158,10 @@ def _lead(entries: Sequence[Entry]) -> str:
     if best is not worst:
         found += f" Highest mean test accuracy: {best.title}, {mean(best.accuracies):.4f};"
         found += f" lowest: {worst.title}, {mean(worst.accuracies):.4f}."
-    return f"{found} All models train for {count(training.epochs, 'epoch')} on the same texts, with one schedule."
+    limit = "" if training.patience is None else "at most "  # early stopping
+    return (
+        f"{found} All models train for {limit}{count(training.epochs, 'epoch')} on the same texts, with one schedule."
+    )
 
 
 def _caption(entries: Sequence[Entry]) -> str:

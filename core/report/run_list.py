@@ -24,7 +24,7 @@ FIGURES = ("exact_match", "perplexity", "f1", "accuracy")
 """Main figure of a run: the first of these that its result has."""
 
 RESULT, CHECKPOINT = "result.json", "last.safetensors"
-INNER = {"both": "*", "bench": "*/*"}
+INNER = {"both": "*", "bench": "*/*", "cross-validation": "fold-*"}
 """Patterns of the runs inside a folder of several, by the kind of its plan."""
 OUTCOMES = ("report.html", "results.json")
 """Files that mark a folder of several runs as finished."""
@@ -127,6 +127,8 @@ def _program_of(plan: dict) -> Any:
     """Return the name of the program that wrote a plan."""
     if plan.get("kind") == "bench":
         return "bench"
+    if plan.get("kind") == "cross-validation":
+        return _at(plan, "experiment.task")
     if plan.get("kind") == "both":
         program = plan.get("program")
         return program.rpartition(".")[2] if isinstance(program, str) else _at(plan, "experiment.task")
@@ -168,8 +170,8 @@ def _several(path: Path, inner: list[ListedRun]) -> ListedRun:
     counts = None
     if plan.get("kind") in INNER:
         sizes = [len(plan[name]) for name in ("models", "seeds", "backends") if isinstance(plan.get(name), list)]
-        every = sizes[0] * sizes[1] * sizes[2] if len(sizes) == 3 else 2
-        counts = sum(own.state == FINISHED for own in inner), every
+        every = sizes[0] * sizes[1] * sizes[2] if len(sizes) == 3 else _number(plan.get("folds")) or 2
+        counts = sum(own.state == FINISHED for own in inner), int(every)
     state = FINISHED if _is_finished(path) else RUNNING if is_held(path) else STOPPED
     return ListedRun(path, state, started, task, backend=backend, runs=counts)
 

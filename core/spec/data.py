@@ -30,7 +30,29 @@ class Splits(Spec):
     """
 
 
-class MovieReviews(Splits):
+class Folds(Splits):
+    """Splits in which cross-validation may choose the test texts."""
+
+    folds: int | None = Field(default=None, ge=2)
+    """Number of folds of a cross-validation, stratified by class; None for none.
+
+    Texts of one group, and equal texts that are kept, share a fold (`core/data/folds.py`).
+    """
+    fold: int = Field(default=1, ge=1)
+    """Number of the fold that is the test split, from 1. Dev is held out of the others."""
+
+    @model_validator(mode="after")
+    def _folds_are_the_test_split(self):
+        if self.folds is None:
+            return self
+        if self.fold > self.folds:
+            raise ValueError(f"`data.fold`: got {self.fold}, expected 1 to {self.folds}")
+        if self.train_limit is not None:
+            raise ValueError("`data.train_limit` is not supported with `data.folds`, which test every text: remove it")
+        return self
+
+
+class MovieReviews(Folds):
     """English movie reviews."""
 
     kind: Literal["reviews"] = "reviews"
@@ -38,7 +60,7 @@ class MovieReviews(Splits):
     """`packaged`, `official`, or the path of an aclImdb archive or folder."""
 
 
-class PairedFiles(Splits):
+class PairedFiles(Folds):
     """Reviews in two files, one per class, with one review per line."""
 
     kind: Literal["lines"] = "lines"
@@ -47,7 +69,7 @@ class PairedFiles(Splits):
     duplicates: Literal["keep", "drop"] = "drop"
 
 
-class Table(Splits):
+class Table(Folds):
     """Labeled texts in the rows of a table. Its format is that of its content (`core/data/sources/formats`)."""
 
     kind: Literal["table"] = "table"
@@ -76,6 +98,12 @@ class Table(Splits):
         for field, names in (("text_column", self.text_columns), ("columns", self.columns or ("",))):
             if not names or len(set(names)) < len(names):
                 raise ValueError(f"`data.{field}`: got {', '.join(names) or 'no name'}, expected names that differ")
+        return self
+
+    @model_validator(mode="after")
+    def _folds_need_no_test_file(self):
+        if self.folds is not None and self.test is not None:
+            raise ValueError("`data.test` is not supported with `data.folds`, each of which is tested: remove it")
         return self
 
 

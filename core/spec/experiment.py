@@ -41,7 +41,7 @@ def with_class_weights(experiment: Experiment, labels: np.ndarray) -> Experiment
     return experiment.model_copy(update={"training": training})
 
 
-FORMAT_VERSION = 7
+FORMAT_VERSION = 8
 """Version of the spec and run-folder formats. A reader rejects newer versions."""
 
 
@@ -74,6 +74,7 @@ ADDED: dict[int, tuple[str, ...]] = {
         "training.virtual_weight",
     ),
     7: ("data.unlabeled_file", "training.unlabeled_batch_size"),
+    8: ("data.fold", "data.folds"),
 }
 """Fields that a record of an older format lacks, by the format that added them.
 

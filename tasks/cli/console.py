@@ -6,6 +6,8 @@ import argparse
 import functools
 import shutil
 import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from backends import launchers
@@ -78,6 +80,16 @@ def bar(*columns) -> Progress:
     )
 
 
+@contextmanager
+def silenced(silent: bool = True) -> Iterator[None]:
+    """Print nothing on standard output while the block runs, if it is `silent`."""
+    before, console.quiet = console.quiet, console.quiet or silent
+    try:
+        yield
+    finally:
+        console.quiet = before
+
+
 class DataProgress:
     """Show the progress of downloading, reading and tokenizing: call it with (description, done, total)."""
 
@@ -101,9 +113,13 @@ QUANTITIES = {"f1": "F1", "exact_match": "exact match", "bleu": "BLEU"}
 
 
 class TrainingDisplay:
-    """Show training (`core.train.trainer.Observer`): a bar on a terminal, else lines; a line per evaluation."""
+    """Show training (`core.train.trainer.Observer`): a bar on a terminal, else lines; a line per evaluation.
 
-    def __init__(self, epochs: int, total_steps: int, done: int) -> None:
+    Without `lines`, the bar alone.
+    """
+
+    def __init__(self, epochs: int, total_steps: int, done: int, lines: bool = True) -> None:
+        self._with_lines = lines
         self.epochs = epochs
         self._live = errors.is_terminal
         # If both streams share a terminal, lines must go through the bar's console, or they break the bar.
@@ -127,7 +143,7 @@ class TrainingDisplay:
         figures = f"loss {interval.loss:.4f}  accuracy {interval.accuracy:.3f}  {speed}"
         name = f"epoch {interval.epoch}/{self.epochs}"
         self._bar.update(self._task, completed=interval.step, description=name, figures=figures)
-        if not self._live and interval.step >= self._next_line:
+        if self._with_lines and not self._live and interval.step >= self._next_line:
             self._next_line = interval.step + self._line_every
             self._lines.print(f"{name}  step {interval.step}/{interval.total_steps}  {figures}")
 
@@ -135,6 +151,8 @@ class TrainingDisplay:
         self._bar.update(self._task, figures=f"evaluating on dev {done}/{total}")
 
     def on_evaluation(self, epoch: float, step: int, evaluation: Evaluation, is_best: bool) -> None:
+        if not self._with_lines:
+            return
         star = "  [green]best so far[/]" if is_best else ""
         more = "".join(f"  {QUANTITIES.get(name, name)} {value:.4f}" for name, value in evaluation.quantities().items())
         self._lines.print(

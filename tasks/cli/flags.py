@@ -18,6 +18,7 @@ FILE_FLAGS = {
     "data.dev": "--dev",
     "data.test": "--test",
     "data.unlabeled_file": "--unlabeled-file",
+    "data.folds": "--cross-validate",
     "model.head.crf": "--crf",
 }
 """Map fields of files and tags to their flags, which only some programs have."""

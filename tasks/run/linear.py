@@ -24,7 +24,7 @@ from core.train.run_lock import held
 from core.train.setup import Inputs, Setup, prepare_start
 from tasks.cli.assignments import assigned
 from tasks.cli.commands import run_command
-from tasks.cli.console import DataProgress, console, fact
+from tasks.cli.console import DataProgress, console, fact, silenced
 from tasks.cli.options import DECODER, OPTIONS
 from tasks.cli.paths import new_name, quoted
 from tasks.cli.terminal import literal
@@ -36,6 +36,7 @@ from tasks.run.present import presenter
 from tasks.run.present.baselines import baseline_lines
 from tasks.run.summary import WIDTH, describe
 from tasks.run.task import Task
+from tasks.run.train import Output, TrainOptions
 
 WITH_MEANING = ("--encoder", "--ngrams", "--ngram-orders", "--ngram-characters", "--tokenizer", "--seed")
 """Flags of model, text and training that a linear model has a use for; all of data apply."""
@@ -71,12 +72,13 @@ def without_network(experiment: Experiment) -> Experiment:
     return replace(experiment, {"model.embedding.vectors": None, "model.embedding.static_copy": False, "words": None})
 
 
-def start(task: Task, experiment: Experiment, cache: Path, out: str | None, baseline: bool) -> int:
+def start(task: Task, experiment: Experiment, options: TrainOptions) -> int:
     """Fit the model of a new run, evaluate it, and write all files of a run. Return the exit code.
 
-    With `baseline` the result has the share of the most frequent class.
+    With `options.baseline` the result has the share of the most frequent class.
     """
-    path = Path(out) if out else new_name(Path("runs"), f"{experiment.task}-ngrams")
+    cache = options.cache
+    path = Path(options.out) if options.out else new_name(Path("runs"), f"{experiment.task}-ngrams")
     RunFolder.check_free(path)
     started = time.perf_counter()
     solver = chosen_solver()
@@ -92,17 +94,20 @@ def start(task: Task, experiment: Experiment, cache: Path, out: str | None, base
     }
     run = create_run(path, setup, executor, SINGLE_PROCESS)
     with held(path):
-        describe(run)
+        with silenced(options.output is Output.NONE):
+            describe(run)
         dev = _evaluated(run, "dev")
-        fitted = _keep(run, setup, dev, time.perf_counter() - started)
+        with silenced(not options.alone):
+            fitted = _keep(run, setup, dev, time.perf_counter() - started)
         found = _evaluated(run, "test")
         result = with_calibration(run, summarize_run(run, found), dev, found)
-        if baseline and (simple := fit_baseline(run, found)) is not None:
+        if options.baseline and (simple := fit_baseline(run, found)) is not None:
             result["baseline"] = simple
         write_strongest(run.folder.path / STRONGEST, fitted.model, run.execution["classes"])
-        example = presenter(experiment).save(run, found, cache)
-        run.folder.write_result(result)
-        _report(task, run, result, fitted, example)
+        with silenced(not options.alone):
+            example = presenter(experiment).save(run, found, cache)
+            run.folder.write_result(result)
+            _report(task, run, result, fitted, example)
     return 0
 
 

@@ -45,6 +45,7 @@ from tasks.run.predict_file import (
 )
 from tasks.run.predict_options import Counts, PredictOptions
 from tasks.run.predict_tags import TagPredictor
+from tasks.run.unknown_words import UnknownWords
 from tasks.run.worker import Request
 
 
@@ -63,13 +64,14 @@ class Predictor:
         self.ngrams = None if fitted is None else fitted.model
         chosen = evaluator(folder, self.experiment, request)
         self.engine, self.computed_by = chosen.engine, chosen.computed_by
-        self.counts = Counts()
+        self.counts, self.unknown = Counts(), UnknownWords.of(self.experiment.text)
         self.answers = Answers.of(folder, self.execution["classes"], wanted)
 
     def write(self, texts: Texts, out: Path) -> None:
         """Write the predictions to a CSV file."""
         classes = self.execution["classes"]
-        write_predictions(out, texts.columns, self._predictions(texts), self.answers, self.wanted.raw)
+        found = self._counted(self._predictions(texts))
+        write_predictions(out, texts.columns, found, self.answers, self.wanted.raw)
         fact("written", f"{out}: predictions for {self.counts.texts:,} texts ({self.computed_by})")
         for name, free in result_columns(texts.columns, classes).items():
             if name != free:
@@ -78,8 +80,9 @@ class Predictor:
 
     def predict(self, texts: Texts) -> None:
         """Print the predictions."""
-        for row, shares in self._predictions(texts):
-            self._print(shares, row.text)
+        for own in self._predictions(texts):
+            self._print(own.shares, own.row.text)
+            self._note_unknown(texts, own.row.number, own.unknown, own.tokens)
         self._note_answers(texts)
 
     def explain(self, texts: Texts) -> list[Explained | Unexplained]:
@@ -90,29 +93,41 @@ class Predictor:
             empty = not tokenize(row.text)
             self.counts.add(row.number, empty)
             if empty:
+                self._note_unknown(texts, row.number, 0, 0)
                 self._print(None, row.text)
                 own = Unexplained(row.number, row.text)
             else:
-                own = self._explained(row)
+                own = self._explained(texts, row)
             if self.wanted.page is not None:
                 found.append(own)
         self._note_empty(texts)
         return found
 
-    def _explained(self, row: Text) -> Explained:
+    def _explained(self, texts: Texts, row: Text) -> Explained:
         encoded = encode_text(row.text, self.vocabulary, self.experiment.text, f"text {row.number}")
         explainer = Explainer(self.engine, self.experiment.model, self.ngrams, self.execution["classes"])
         own = explainer.explained(encoded, row.number)
         self._print(own.explanation.probabilities, row.text)
+        self._note_unknown(texts, row.number, len(encoded.unknown), len(encoded.ids))
         show(own)
         return own
 
     def _predictions(self, texts: Texts) -> Iterator[Prediction]:
-        for row, shares in predictions_of(
-            texts.rows, self.engine.logits, self.vocabulary, self.experiment, self.ngrams
-        ):
-            self.counts.add(row.number, shares is None)
-            yield row, None if shares is None else self.answers.shares(shares)
+        for own in predictions_of(texts.rows, self.engine.logits, self.vocabulary, self.experiment, self.ngrams):
+            self.counts.add(own.row.number, own.shares is None)
+            yield own if own.shares is None else own._replace(shares=self.answers.shares(own.shares))
+
+    def _counted(self, found: Iterator[Prediction]) -> Iterator[Prediction]:
+        """Yield the predictions, and count the texts that are mostly unknown."""
+        for own in found:
+            self.unknown.add(own.unknown, own.tokens)
+            yield own
+
+    def _note_unknown(self, texts: Texts, number: int, unknown: int, tokens: int) -> None:
+        """Count a text, and note at once that it is mostly unknown if it was typed."""
+        told = self.unknown.add(unknown, tokens)
+        if told and (self.wanted.interactive or texts.unit == "text"):
+            note(told if self.wanted.interactive else f"text {number}: {told}")
 
     def _print(self, probabilities: np.ndarray | None, text: str) -> None:
         cells = ["", "", text]
@@ -129,6 +144,8 @@ class Predictor:
     def _note_empty(self, texts: Texts) -> None:
         if self.counts.empty:
             note(self.counts.describe(texts.unit))
+        if not self.wanted.interactive and texts.unit != "text" and (line := self.unknown.describe()):
+            note(line)
 
 
 PREDICTORS = {"pooled": Predictor, "tokens": TagPredictor}

@@ -9,9 +9,11 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
+from core.batch import UNK
 from core.data.download import Progress, no_progress
 from core.data.encode import encode_worded
 from core.data.ngrams.linear import NgramModel
@@ -61,8 +63,16 @@ class Texts:
         return Texts(self.unit, self.columns, chain([first], self.rows))
 
 
-Prediction = tuple[Text, np.ndarray | None]
-"""A text and its probabilities [C], None if the text has no tokens."""
+class Prediction(NamedTuple):
+    """A text, its probabilities [C], None if it has no tokens, and how many of its tokens are out of vocabulary.
+
+    Both counts are those of the tokens that remain after truncation.
+    """
+
+    row: Text
+    shares: np.ndarray | None
+    unknown: int = 0
+    tokens: int = 0
 
 
 def is_table(file: str | None) -> bool:
@@ -132,11 +142,14 @@ def predictions_of(
     """Yield the predictions in the order of `rows`. `ngrams`: those of a model that reads them."""
     for chunk in chunks_of(rows):
         dataset, worded = encode_worded([row.text for row in chunk], vocabulary, experiment.text, ngrams)
-        found: list[np.ndarray | None] = [None] * len(chunk)
+        found = [Prediction(row, None) for row in chunk]
         if worded:
-            for place, own in zip(worded, probabilities_of(all_logits(logits_of, dataset)), strict=True):
-                found[place] = own
-        yield from zip(chunk, found, strict=True)
+            unknown = np.add.reduceat(dataset.tokens == UNK, dataset.offsets[:-1], dtype=np.int64)
+            shares = probabilities_of(all_logits(logits_of, dataset))
+            for number, place in enumerate(worded):
+                counts = int(unknown[number]), int(dataset.lengths[number])
+                found[place] = Prediction(chunk[place], shares[number], *counts)
+        yield from found
 
 
 def result_columns(columns: list[str], classes: list[str]) -> dict[str, str]:
@@ -162,7 +175,7 @@ def write_predictions(path: Path, columns: list[str], found: Iterator[Prediction
         file.write("\ufeff")
         write = row_writer(file)
         write([own(name) for name in (*columns, *result_columns(columns, classes).values())])
-        for row, shares in found:
+        for row, shares, *_ in found:
             results = [""] * (1 + len(classes))
             if shares is not None:
                 results = [own(answers.answer(shares)), *(f"{share:.6f}" for share in shares)]

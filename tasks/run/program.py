@@ -20,7 +20,7 @@ from tasks.run.evaluators import EVALUATORS, FAST, NUMPY
 from tasks.run.latest import named_run
 from tasks.run.predict import predict
 from tasks.run.predict_options import PredictOptions, check_together
-from tasks.run.task import Task
+from tasks.run.task import CROSS_VALIDATE, Task
 from tasks.run.worker import Request
 
 COMMANDS = ("train", "predict", "evaluate")
@@ -108,7 +108,7 @@ def _train(program: Program, argv: list[str]) -> int:
     from tasks.cli.options import add_options, apply_options
     from tasks.cli.recipes import TASK_RECIPES, recipe
     from tasks.cli.start_options import settings, start_of, with_settings_of_start
-    from tasks.run import both_frameworks, linear
+    from tasks.run import both_frameworks, cross_validation, linear
     from tasks.run.inferred import infer_ngrams
     from tasks.run.train import TrainOptions, check_task, resume, start
 
@@ -133,6 +133,8 @@ def _train(program: Program, argv: list[str]) -> int:
     parser.add_argument("--tensorboard", action="store_true", help="write TensorBoard event files to the run")
     if NO_BASELINE not in program.without:
         parser.add_argument(NO_BASELINE, action="store_true", help="do not fit the linear n-gram baseline")
+    if CROSS_VALIDATE not in program.without:
+        cross_validation.add_option(parser)
     _cache_option(parser)
     bases = {name: recipe(name, task.name) for name in recipes}
     add_options(parser, bases, program.without, {"--data": program.data_help})
@@ -144,6 +146,11 @@ def _train(program: Program, argv: list[str]) -> int:
     if arguments.resume:
         arguments.resume = named_run(arguments.resume, (task.name,), finished=False)
         _refuse_with_resume(program, arguments)
+        folds = getattr(arguments, _dest(CROSS_VALIDATE), None)
+        if cross_validation.is_cross_validation(arguments.resume):
+            return cross_validation.proceed(task, arguments.resume, folds, options)
+        if folds is not None:
+            raise UserError(f"{arguments.resume}: no cross-validation, got {CROSS_VALIDATE} {folds}: omit it")
         if both_frameworks.is_both(arguments.resume):
             return both_frameworks.resume(task, arguments.resume, options)
         if arguments.backend == both_frameworks.BOTH:
@@ -159,16 +166,19 @@ def _train(program: Program, argv: list[str]) -> int:
         base = with_settings_of_start(base, arguments)
         fact("inferred", settings(base, other))
     check_task(task, base, arguments.config or "--recipe")
-    experiment = apply_options(base, arguments)
+    experiment = cross_validation.with_folds(apply_options(base, arguments), arguments)
     if experiment.model.is_linear:
         linear.check_options(arguments)
     experiment = absolute_source(program.complete(experiment, arguments))
     if not arguments.config:
         experiment = infer_ngrams(experiment, arguments)
     check_task(task, experiment, "--set task")
+    if not experiment.model.is_linear:
+        check_memory(experiment, host_limit())
+    if getattr(arguments, _dest(CROSS_VALIDATE), None) is not None:
+        return cross_validation.begin(task, experiment, options)
     if experiment.model.is_linear:
-        return linear.start(task, experiment, cache, arguments.out, options.baseline)
-    check_memory(experiment, host_limit())
+        return linear.start(task, experiment, options)
     if arguments.backend == both_frameworks.BOTH:
         return both_frameworks.start(task, experiment, options)
     return start(task, experiment, options)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+CROSS_VALIDATE = "--cross-validate"
+"""Trains and tests every fold of a classifier's texts."""
+
 
 @dataclass(frozen=True)
 class Task:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 
 from backends import launchers
@@ -26,7 +27,7 @@ from core.train.setup import Inputs, StoppedRun, prepare_resume, prepare_start, 
 from core.train.steps import total_steps
 from core.train.trainer import Session, train
 from tasks.cli.commands import program_command, run_command
-from tasks.cli.console import INTERRUPTED, DataProgress, TrainingDisplay, console, fact
+from tasks.cli.console import INTERRUPTED, DataProgress, TrainingDisplay, console, fact, silenced
 from tasks.cli.paths import new_name, quoted
 from tasks.cli.terminal import literal
 from tasks.run import event_files
@@ -42,9 +43,17 @@ from tasks.run.word_vectors import trained_vectors
 from tasks.run.worker import Request, Worker
 
 
+class Output(Enum):
+    """What a run prints: everything, or as one of several runs its description, or nothing but its progress."""
+
+    ALL = "all"
+    DESCRIPTION = "description"
+    NONE = "none"
+
+
 @dataclass(frozen=True)
 class TrainOptions:
-    """Options of training: what computes it, and its files."""
+    """Options of training: what computes it, its files, and what it prints."""
 
     request: Request
     cache: Path
@@ -54,6 +63,12 @@ class TrainOptions:
     """True to write TensorBoard event files."""
     baseline: bool = True
     """False to compare a classifier of texts with no simple models."""
+    output: Output = Output.ALL
+
+    @property
+    def alone(self) -> bool:
+        """Return whether the run is none of several, which print their results together."""
+        return self.output is Output.ALL
 
 
 def start(task: Task, experiment: Experiment, options: TrainOptions) -> int:
@@ -134,10 +149,10 @@ def _stopped(task: Task, folder: RunFolder) -> StoppedRun:
 
 def _run(task: Task, run: Run, engine: Engine, group: ProcessGroup, options: TrainOptions) -> int:
     """Train until the end or a stop signal, then write and print the results. Return the exit code."""
-    run = _train(run, engine, group, options.tensorboard)
+    run = _train(run, engine, group, options)
     if not run.state.finished:
         if group.rank == 0:
-            _show_stopped(task, run)
+            _show_stopped(task, run, options.alone)
         return INTERRUPTED
     with DataProgress() as progress:
         found = evaluate_best(
@@ -154,23 +169,25 @@ def _run(task: Task, run: Run, engine: Engine, group: ProcessGroup, options: Tra
         result["baseline"] = baseline
     draw_or_note("curves.png", lambda: _draw_curves(run, run.title, result["test"]))
     _watch(run)
-    example = presenter(run.experiment).save(run, found, options.cache)
-    run.folder.write_result(result)
-    report(task, run, result, example)
+    with silenced(not options.alone):
+        example = presenter(run.experiment).save(run, found, options.cache)
+        run.folder.write_result(result)
+        report(task, run, result, example)
     return 0
 
 
-def _train(run: Run, engine: Engine, group: ProcessGroup, tensorboard: bool) -> Run:
+def _train(run: Run, engine: Engine, group: ProcessGroup, options: TrainOptions) -> Run:
     """Print the run's description, train it and show progress. Return the updated run."""
     experiment, data, step = run.experiment, run.data, run.state.step
-    describe(run)
+    with silenced(options.output is Output.NONE):
+        describe(run)
     if step:
         fact("resume", f"from step {step}")
     _, steps = total_steps(experiment, data.train)
     with ExitStack() as during:
         should_stop = during.enter_context(stop_signals(group.size))
-        observer = during.enter_context(TrainingDisplay(experiment.training.epochs, steps, step))
-        if tensorboard and group.rank == 0:
+        observer = during.enter_context(TrainingDisplay(experiment.training.epochs, steps, step, options.alone))
+        if options.tensorboard and group.rank == 0:
             log = during.enter_context(event_files.EventLog(run.folder.path, step))
             fact("events", f"tensorboard --logdir {quoted(log.folder)}")
             observer = event_files.Observers(observer, log)
@@ -179,11 +196,13 @@ def _train(run: Run, engine: Engine, group: ProcessGroup, tensorboard: bool) -> 
     return dataclasses.replace(run, state=state)
 
 
-def _show_stopped(task: Task, run: Run) -> None:
-    """Draw the curves so far and print the resume command."""
+def _show_stopped(task: Task, run: Run, alone: bool) -> None:
+    """Draw the curves so far and print the resume command, for a run that is none of several."""
     step, (_, steps) = run.state.step, total_steps(run.experiment, run.data.train)
     draw_or_note("curves.png", lambda: _draw_curves(run, f"{run.title} (stopped at step {step})"))
     _watch(run)
+    if not alone:
+        return
     console.print(f"stopped at step {step} of {steps}, checkpoint saved. Resume with:")
     console.print(literal(f"  {run_command(task.program, 'resume')} {quoted(run.folder.path)}"))
 

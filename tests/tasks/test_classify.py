@@ -194,11 +194,12 @@ def test_splits_of_one_file_contain_every_class(place):
     done = run_main(tasks.classify.main, *argv)
     assert done.code == 0, done.err
     assert "inferred --tokenizer words (space-separated script)" in done.out
-    assert "inferred --epochs 40 (67 rows)" in done.out and "7 duplicates\n" in done.out
+    assert "inferred --epochs 6 --patience 3 (67 rows)" in done.out and "7 duplicates\n" in done.out
     shown = shown_output((ROOT / "docs" / "own-texts.md").read_text(encoding="utf-8"), "tasks.classify")
     assert (missing := first_difference(shown, done.out)) is None, f"{missing!r} is not in:\n{done.out}"
     experiment, execution = RunFolder.open(Path("r")).read_record()
-    assert (experiment.training.epochs, experiment.text.tokenizer) == (40, "words")
+    assert (experiment.training.epochs, experiment.text.tokenizer) == (6, "words")
+    assert experiment.training.patience == 3
     assert [execution["data"][part]["per_class"] for part in ("train", "dev", "test")] == [[16] * 3, [2] * 3, [2] * 3]
     assert experiment.data.source == str(Path("t.csv").absolute()) and experiment.data.text_column == "body"
     found = {int(row["id"].removeprefix("train/")): row["label"] for row in table_of(Path("r/predictions.csv"))}
@@ -277,20 +278,39 @@ def test_rare_classes_and_similar_labels(place, weights):
 
 @pytest.mark.parametrize(
     ("rows", "limit", "batch", "epochs", "beside"),
-    [(60, None, 32, 40, 40), (10_000, None, 32, 5, 2), (10_000, 500, 8, 20, 5), (90_000, None, 32, 1, 1)],
+    [(60, None, 32, 20, 6), (3_000, None, 32, 8, 4), (10_000, 500, 8, 10, 5), (90_000, None, 32, 1, 1)],
 )
 def test_inferred_epochs(place, monkeypatch, rows, limit, batch, epochs, beside):
-    """More for the network alone than `beside` n-grams."""
+    """More for the network alone than `beside` n-grams, with early stopping where there are more than the patience."""
     monkeypatch.setattr(tasks.run.table_options, "survey", lambda *_: (["good"], rows))
     seen = []
     monkeypatch.setattr("tasks.run.train.start", lambda task, experiment, *_: seen.append(experiment) or 0)
     more = ("--train-limit", limit) if limit else ()
-    for wanted, expected in ((("--no-ngrams",), epochs), (("--recipe", "default"), epochs), ((), beside)):
-        assert run_main(tasks.classify.main, place.table, "--batch-size", batch, *more, *wanted).code == 0
-        assert seen.pop().training.epochs == expected
+    cases = ((("--no-ngrams",), epochs, 5), (("--recipe", "default"), epochs, 5), ((), beside, 3))
+    for wanted, expected, patience in cases:
+        stops = expected > patience
+        done = run_main(tasks.classify.main, place.table, "--batch-size", batch, *more, *wanted)
+        training = seen.pop().training
+        assert done.code == 0 and (training.epochs, training.patience) == (expected, patience if stops else None)
+        told = f" --patience {patience}" if stops else ""
+        assert f"inferred --epochs {expected}{told} ({rows:,} rows)\n" in done.out
+    for own, patience in ((("--patience", 7), 7), (("--eval-interval", 9), None)):
+        done = run_main(tasks.classify.main, place.table, "--batch-size", batch, *more, *own)
+        assert seen.pop().training.patience == patience and f"inferred --epochs {beside} (" in done.out
     set_by_name = ("--set", "training.epochs=3", "--set", "text.tokenizer=whitespace")
     done = run_main(tasks.classify.main, place.table, *set_by_name)
     assert done.out == "" and (seen[0].training.epochs, seen[0].text.tokenizer) == (3, "whitespace")
+    assert seen[0].training.patience is None
+
+
+def test_inferred_epochs_of_folds(place, monkeypatch):
+    """A fold trains on the texts of the others, without those of dev."""
+    monkeypatch.setattr(tasks.run.table_options, "survey", lambda *_: (["good"], 3_000))
+    seen = []
+    monkeypatch.setattr("tasks.run.cross_validation.begin", lambda task, experiment, *_: seen.append(experiment) or 0)
+    for folds, epochs in ((2, 15), (10, 8)):
+        assert run_main(tasks.classify.main, place.table, "--no-ngrams", "--cross-validate", folds).code == 0
+        assert (seen[-1].training.epochs, seen[-1].data.folds, seen[-1].data.fold) == (epochs, folds, 1)
 
 
 SENTENCES = {
@@ -430,11 +450,12 @@ def test_labels_are_kept_verbatim(place, labels):
 
 def test_labels_outside_the_encoding_of_the_terminal(place):
     """In a process of its own, where standard output has another encoding."""
-    for words in (["good"], [CHINESE]):
+    unknown = "note: text 1: 1 of 1 word unknown (not in the run's vocabulary)\n"
+    for words, told in ((["good"], unknown), ([CHINESE], "")):
         process = [sys.executable, "-m", "tasks.classify", "predict", str(place.any_run), *words]
         environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
         done = subprocess.run(process, cwd=ROOT, capture_output=True, text=True, env=environment)
-        assert done.returncode == 0 and done.stderr == "" and done.stdout.count("\n") == 1
+        assert done.returncode == 0 and done.stderr == told and done.stdout.count("\n") == 1
 
 
 # Stopping and going on, measuring again
@@ -484,6 +505,11 @@ def test_evaluation_of_moved_files(place, refused):
 
 NEW = ["a wonderful film", "()", 'awful, "hated"\nand dull', "", "good\rplot", f"{CHINESE} caf\u00e9 \U0001f600"]
 
+NOTES = (
+    "note: no prediction for 2 of 6 texts: no tokens (rows 2, 4)\n"
+    "note: 1 of 6 texts: half or more of the words unknown (not in the run's vocabulary)\n"
+)
+
 
 def new_file(name: str) -> Path:
     path, rows = Path(name), [(text, "?") for text in NEW]
@@ -513,7 +539,7 @@ def test_predictions_for_a_table(place, name, computed_by):
     argv = ("predict", run, "--file", new_file(name), "--out", "o.csv", "--backend", computed_by, "--device", "cpu")
     done = run_main(tasks.classify.main, *argv)
     assert done.code == 0 and "written  o.csv: predictions for 6 texts" in done.out, done.err
-    assert done.err == "note: no prediction for 2 of 6 texts: no tokens (rows 2, 4)\n"
+    assert done.err == NOTES
     rows = table_of(Path("o.csv"))
     other = "id" if ".tsv" in name else "label"
     assert list(rows[0]) == ["text", other, "predicted", *(f"p_{name}" for name in CLASSES)]
@@ -549,7 +575,7 @@ def test_predictions_for_lines_and_arguments(place):
 def test_table_without_out(place):
     """Rows without tokens have an empty label, and are counted."""
     done = run_main(tasks.classify.main, "predict", place.any_run, "--file", new_file("n.csv"))
-    assert done.code == 0 and done.err == "note: no prediction for 2 of 6 texts: no tokens (rows 2, 4)\n"
+    assert done.code == 0 and done.err == NOTES
     found = [line.split("\t") for line in done.out.split("\n")[:-1]]
     assert [text for _, _, text in found] == [" ".join(text.split()) for text in NEW]
     assert [(label, share) == ("", "") for label, share, _ in found] == [text in ("", "()") for text in NEW]

@@ -15,8 +15,8 @@ NAME = 40
 """Maximum characters of a name to print."""
 
 
-def show_scores(head: str, rows: dict[str, ClassScores], order: list[str]) -> None:
-    """Print the scores of the first names of `order`; `head` is that of the column of names."""
+def show_scores(head: str, rows: dict[str, ClassScores], order: list[str], file: str = "result.json") -> None:
+    """Print the scores of the first names of `order`; `head` is that of the column of names, `file` holds all."""
     shown = [(shorten(name, NAME), rows[name]) for name in order[:ROWS]]
     width = max(cell_len(name) for name in (head, *(name for name, _ in shown))) + 2
     console.print()
@@ -25,7 +25,7 @@ def show_scores(head: str, rows: dict[str, ClassScores], order: list[str]) -> No
         figures = f"{own['precision']:.4f}     {own['recall']:.4f}  {own['f1']:.4f}  {own['count']:,}"
         console.print(literal(f"{_padded(name, width)}{figures}"))
     if len(order) > ROWS:
-        console.print(f"... and {len(order) - ROWS} more in result.json")
+        console.print(f"... and {len(order) - ROWS} more in {file}")
 
 
 def _padded(name: str, width: int) -> str:

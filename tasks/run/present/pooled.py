@@ -63,14 +63,17 @@ def _calibration_line(result: dict[str, Any]) -> str:
     return f"calibration error {before:.1f} %, with --calibrate {after:.1f} %"
 
 
-def breakdown(found: TextEvaluation, classes: list[str]) -> None:
-    """Print the scores of all classes, or of those with the lowest F1 if there are more than `ROWS`."""
+def breakdown(found: TextEvaluation, classes: list[str], file: str = "result.json") -> None:
+    """Print the scores of all classes, or of those with the lowest F1 if there are more than `ROWS`.
+
+    `file` holds those of all.
+    """
     scores = dict(zip(classes, scores_by_class(found.confusion), strict=True))
     if len(classes) <= ROWS:
         show_scores("class", scores, classes)
         return
     tested = [name for name in classes if scores[name]["count"]]
-    show_scores("lowest F1", scores, sorted(tested, key=lambda name: scores[name]["f1"]))
+    show_scores("lowest F1", scores, sorted(tested, key=lambda name: scores[name]["f1"]), file)
 
 
 def save(run: Run, found: TextEvaluation, cache: Path) -> str:
