@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,17 @@ def use_one_thread() -> bool:
 def threads() -> list[int]:
     """Return the number of threads of every OpenBLAS that a wheel of NumPy brought."""
     return [function() for function in _functions("get_num_threads")]
+
+
+@contextmanager
+def kept_threads() -> Iterator[None]:
+    """Restore the number of threads of every OpenBLAS after the block: they are the caller's."""
+    before = threads()
+    try:
+        yield
+    finally:
+        for function, number in zip(_functions("set_num_threads"), before, strict=True):
+            function(number)
 
 
 def _functions(name: str) -> Iterator[Callable[..., int]]:
