@@ -82,6 +82,8 @@ class TextClassifier:
         options = {**self._options, "backend": self.backend, "recipe": self.recipe, "train": str(table)}
         try:
             trained = train_run(program_of(TABLE_TASK), options, run, type(self).__name__, self.verbose)
+        except UserError as error:
+            raise UserError(str(error).replace(f"{table}: ", "texts: ")) from None
         finally:
             if RunFolder(run).has_texts_alone:
                 remove_texts(run)
@@ -94,7 +96,8 @@ class TextClassifier:
 
     def predict(self, texts: Any) -> np.ndarray:
         """Return the labels [N] of N texts. A text without tokens has the most frequent label."""
-        return self.classes_[self.predict_proba(texts).argmax(axis=1)]
+        shares = self.predict_proba(texts)
+        return self.classes_[shares.argmax(axis=1)]
 
     def predict_proba(self, texts: Any) -> np.ndarray:
         """Return the probabilities [N, C] of N texts, in the order of `classes_`.
@@ -129,7 +132,13 @@ class TextClassifier:
         source, target = self._fitted().path, Path(path)
         if target.exists():
             raise UserError(f"{target}: exists: give another path")
-        shutil.copytree(source, target, ignore=shutil.ignore_patterns(".*"))
+        partial = target.with_name(f".{target.name}.tmp")
+        try:
+            shutil.copytree(source, partial, ignore=shutil.ignore_patterns(".*"))
+            partial.rename(target)
+        except OSError as error:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise UserError(f"{target}: cannot be written ({error.strerror or error}): give another path") from None
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> TextClassifier:
@@ -184,8 +193,8 @@ class TextClassifier:
         )
 
     def __repr__(self) -> str:
-        named = {name: getattr(self, name) for name in ("backend", "recipe")}
-        given = {name: value for name, value in {**named, **self._options}.items() if value is not None}
+        unchanged = TextClassifier().get_params()
+        given = {name: value for name, value in self.get_params().items() if unchanged.get(name) != value}
         return f"TextClassifier({', '.join(f'{name}={value!r}' for name, value in given.items())})"
 
     def _repr_html_(self) -> str:

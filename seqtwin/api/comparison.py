@@ -6,12 +6,14 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from core.errors import UserError
 from core.report.html import render
 from seqtwin.api.calls import called
 from seqtwin.api.run import Run
 from tasks.cli.paths import cache_folder
 from tasks.run import report
 
+MIN_RUNS = 2
 HEIGHT = 720
 """Height of a page in a notebook, in pixels."""
 
@@ -57,7 +59,10 @@ def compare(
     tokenized texts. Raises UserError for fewer than two runs, and for one that is not finished.
     """
     with called():
-        paths = [own.path if isinstance(own, Run) else Path(own) for own in runs]
+        paths = [] if isinstance(runs, str) else [own.path if isinstance(own, Run) else Path(own) for own in runs]
+        if len(paths) < MIN_RUNS:
+            got = "a single string" if isinstance(runs, str) else f"{len(paths)} runs"
+            raise UserError(f"compare: got {got}, expected a list of at least {MIN_RUNS} runs")
         named = report.run_labels(paths, None if labels is None else list(labels))
         return Comparison(report.Comparison.of(paths, named, cache_folder(cache_dir)))
 

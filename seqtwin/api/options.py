@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import copy
 import difflib
 import json
 import os
 from collections.abc import Collection, Mapping
+from functools import cache
 from types import MappingProxyType
 
 from core.errors import UserError
@@ -15,8 +17,8 @@ from tasks.cli.options import OPTIONS
 from tasks.run.both_frameworks import BOTH
 from tasks.run.program import NO_BASELINE, Program, train_parser
 
-BASELINE = "baseline"
-"""Keyword that is False where the program has `--no-baseline`."""
+BASELINE, PICTURES = "baseline", "pictures"
+"""Keywords that no argument has: False for `--no-baseline`, and for a run without pictures."""
 NOT_KEYWORDS = ("resume", "out", NO_BASELINE[2:].replace("-", "_"))
 """Arguments of a program that are no options of a run."""
 FILES = ("train", "data", "dev", "test", "columns", "text_column", "label_column", "encoding", "config")
@@ -36,7 +38,7 @@ FIELDS = MappingProxyType(
 
 def keywords_of(program: Program) -> list[str]:
     """Return the keywords of a training run of a program."""
-    return [*(name for name in _defaults(program) if name not in NOT_KEYWORDS), BASELINE]
+    return [*(name for name in _defaults(program) if name not in NOT_KEYWORDS), BASELINE, PICTURES]
 
 
 def check_keywords(names: Collection[str], known: Collection[str], where: str) -> None:
@@ -55,9 +57,9 @@ def arguments_of(program: Program, options: Mapping[str, object], where: str) ->
     Raises UserError for an unknown keyword, and for a value that no argument can have.
     """
     check_keywords(options, keywords_of(program), where)
-    arguments = argparse.Namespace(**_defaults(program))
+    arguments = argparse.Namespace(**copy.deepcopy(dict(_defaults(program))))
     for name, value in options.items():
-        if value is None:
+        if value is None or name == PICTURES:
             continue
         if name == BASELINE:
             if hasattr(arguments, NOT_KEYWORDS[-1]):
@@ -69,8 +71,10 @@ def arguments_of(program: Program, options: Mapping[str, object], where: str) ->
     return arguments
 
 
-def _defaults(program: Program) -> dict[str, object]:
-    return vars(train_parser(program).parse_args([]))
+@cache
+def _defaults(program: Program) -> Mapping[str, object]:
+    """Return the arguments of a program that is given none. They do not change, and a parser takes long to make."""
+    return MappingProxyType(vars(train_parser(program).parse_args([])))
 
 
 def _value(name: str, value: object, where: str) -> object:

@@ -10,16 +10,19 @@ from pathlib import Path
 
 from core.errors import UserError, forget_notes
 from seqtwin.api.calls import called
-from seqtwin.api.options import arguments_of
+from seqtwin.api.options import PICTURES, arguments_of
 from seqtwin.api.run import Run, load
 from seqtwin.command.programs import load as load_program
 from tasks.cli.console import INTERRUPTED
 from tasks.cli.paths import quoted
 from tasks.cli.recipes import TASK_RECIPES
+from tasks.run.present.pictures import pictures
 from tasks.run.program import Program, train_with
 
 TABLE_TASK = "classify"
 """Task whose program reads the user's own table."""
+DATA_ARGUMENTS = {TABLE_TASK: "train", "translate": "task"}
+"""Names of the arguments that take the data, where it is not `data`."""
 
 
 def train(
@@ -33,7 +36,7 @@ def train(
     """Train a model with the program of a task, and return its `Run`.
 
     `task` is `classify`, `imdb`, `reviews_zh`, `tag`, `translate` or `pretrain`. `data` is the path of the data: for
-    `classify` a table with texts and labels, otherwise as in `--data`.
+    `classify` a table with texts and labels, for `translate` a file of pairs, otherwise as in `--data`.
 
     `out` is the folder to create, by default one in `runs`. `verbose` prints what the program prints.
 
@@ -43,9 +46,7 @@ def train(
     program = program_of(task)
     given = dict(options)
     if data is not None:
-        name = "train" if task == TABLE_TASK else "data"
-        if given.setdefault(name, data) is not data:
-            raise UserError(f"train: got data twice, as {os.fspath(data)} and as {name}: give it once")
+        given[DATA_ARGUMENTS.get(task, "data")] = data
     return train_run(program, given, new_folder(Path("runs"), task) if out is None else Path(out), "train", verbose)
 
 
@@ -55,7 +56,9 @@ def train_run(program: Program, options: Mapping[str, object], out: Path, where:
         forget_notes()
         arguments = arguments_of(program, options, where)
         arguments.out = str(out)
-        if train_with(program, arguments) == INTERRUPTED:
+        with pictures(bool(options.get(PICTURES, True))):
+            code = train_with(program, arguments)
+        if code == INTERRUPTED:
             raise KeyboardInterrupt(f"stopped, checkpoint saved. Resume with: seqtwin resume {quoted(out)}")
     return load(out)
 
