@@ -17,7 +17,7 @@ from core.train.run_folder import RunFolder
 from seqtwin.api.calls import called
 from seqtwin.api.explanation import Explanation
 from seqtwin.api.options import FILES, check_keywords, keywords_of, plain
-from seqtwin.api.run import Run, load
+from seqtwin.api.run import Run, check_classifier, load
 from seqtwin.api.texts import checked_labels, checked_texts, remove_texts, write_texts
 from seqtwin.api.training import TABLE_TASK, new_folder, program_of, train_run
 
@@ -147,9 +147,12 @@ class TextClassifier:
         The labels of a run that was trained by a program are strings.
         """
         run = load(path)
+        check_classifier(run, "TextClassifier")
         own = run.path / OWN
         with called():
             found = read_checked_json(own, FORMAT) if own.is_file() else {"parameters": {}, "labels": {}}
+        if found.get("format", FORMAT) != FORMAT:
+            raise UserError(f"{own}: got format {found['format']!r}, expected {FORMAT}: update seqtwin")
         classifier = cls(**found["parameters"])
         classifier._take(run, {name: found["labels"].get(name, name) for name in run.classes})
         return classifier

@@ -155,7 +155,7 @@ class Run:
         Raises UserError for a model without gates, and for a layer or direction that it does not have.
         """
         with called():
-            self._check_classifier("gates")
+            check_classifier(self, "gates")
             (text,) = checked_texts([text])
             sequence = encode_text(text, self.vocabulary, self._experiment.text, shorten(repr(text), 60))
             found = gate_values(self._folder, self._experiment, self.classes, sequence, Place(layer, reverse))
@@ -173,19 +173,13 @@ class Run:
 
     @cached_property
     def _evaluator(self) -> Evaluator:
-        self._check_classifier("predict")
+        check_classifier(self, "predict")
         return evaluator(self._folder, self._experiment, self._request)
 
     @cached_property
     def _ngrams(self) -> Any:
         fitted = self._folder.read_ngrams(self._experiment.model)
         return None if fitted is None else fitted.model
-
-    def _check_classifier(self, what: str) -> None:
-        """Raise UserError for a model that is no classifier of texts."""
-        head = self._experiment.model.head.kind
-        if head != "pooled":
-            raise UserError(f"{self.path}: run of task {self.task}: {what} needs a classifier of texts")
 
     def _facts(self) -> dict[str, str]:
         test = self.result["test"]
@@ -216,3 +210,9 @@ def load(path: str | os.PathLike, backend: str | None = None, device: str = "aut
     """
     with called():
         return Run(Path(named_run(os.fspath(path))), backend, device, impl)
+
+
+def check_classifier(run: Run, what: str) -> None:
+    """Raise UserError for a run whose model is no classifier of texts; `what` needs one."""
+    if run.experiment.model.head.kind != "pooled":
+        raise UserError(f"{run.path}: run of task {run.task}: {what} needs a classifier of texts")

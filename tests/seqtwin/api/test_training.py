@@ -15,7 +15,7 @@ from seqtwin.api.training import program_of
 from tasks.cli.options import OPTIONS
 from tasks.cli.recipes import TASK_RECIPES
 from tasks.run.program import train_parser
-from tests.conftest import fresh_rng, one_line, run_main
+from tests.conftest import INSTALLED, fresh_rng, one_line, run_main
 from tests.finished_runs import STEPS_PER_EPOCH, TINY
 from tests.seqtwin.api.texts_in_memory import labeled_texts
 
@@ -143,3 +143,25 @@ def test_runs_that_cannot_be_compared(pair, tmp_path):
         with pytest.raises(seqtwin.UserError) as error:
             seqtwin.compare(runs, labels)
         assert says in one_line(error)
+
+
+@pytest.mark.slow
+def test_a_run_of_another_task_has_a_spec_parameters_and_figures(tmp_path):
+    """Predictions are those of classifiers of texts."""
+    if not INSTALLED:
+        pytest.skip("no framework is installed")
+    tiny = {"epochs": 1, "examples": 60, "hidden": 6, "embedding_dim": 5, "longest": 4, "beyond": 6, "pictures": False}
+    run = seqtwin.train("translate", "reverse", backend=INSTALLED[0], out=tmp_path / "own", **tiny)
+    assert run.task == "translate" and run.parameters["target.embedding.weight"].shape[1] == 5
+    found = run.evaluate()
+    for name in ("accuracy", "loss", "exact_match"):
+        assert found[name] == pytest.approx(run.result["test"][name], rel=1e-4), name
+    assert f"accuracy {found['accuracy']:.4f}" in repr(run) and "<table>" in run._repr_html_()
+    for call in (
+        lambda: run.predict("1 2"),
+        lambda: run.explain(["1 2"]),
+        lambda: run.gates("1 2"),
+        lambda: seqtwin.TextClassifier.load(run.path),
+    ):
+        with pytest.raises(seqtwin.UserError, match="run of task translate: .* needs a classifier of texts"):
+            call()
