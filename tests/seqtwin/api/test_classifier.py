@@ -32,7 +32,7 @@ def command(*argv: object):
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """A folder with a cache of its own."""
+    """A folder, with the cache inside."""
     root = tmp_path_factory.mktemp("classifier")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(root / "cache"))
@@ -140,7 +140,7 @@ def test_wrong_labels_are_refused_and_no_run_is_left(tmp_path, labels, says):
 
 
 def test_unknown_options_are_refused_with_the_nearest_name():
-    for name, near in (("hiden", "hidden"), ("hidden_size", "hidden"), ("learning_rate", "lr"), ("epoch", "epochs")):
+    for name, near in (("hiddn", "hidden"), ("hidden_size", "hidden"), ("learning_rate", "lr"), ("epoch", "epochs")):
         for call in (seqtwin.TextClassifier, seqtwin.TextClassifier().set_params):
             with pytest.raises(seqtwin.UserError) as error:
                 call(**{name: 3})
@@ -157,7 +157,7 @@ def test_unknown_options_are_refused_with_the_nearest_name():
         ({"cell": "ltsm"}, "cell ltsm: choose one of"),
         ({"backend": "tensorflow"}, "unknown backend 'tensorflow'"),
         ({"backend": "both"}, "backend 'both' gives two runs"),
-        ({"recipe": "hybird"}, "unknown recipe 'hybird'"),
+        ({"recipe": "hybrd"}, "unknown recipe 'hybrd'"),
         ({"encoder": "ngrams", "epochs": 2}, "epochs: without effect on a linear model"),
         ({"set": {"training.epoch": 3}}, "no field training.epoch"),
         ({"hidden": "many"}, "hidden many: "),

@@ -209,5 +209,5 @@ def test_the_import_is_lazy_and_not_disturbed_by_files_of_a_user(run, tmp_path):
     first, second = done.stdout.splitlines()
     assert first.startswith("[] [") and all(repr(name) in first for name in seqtwin.PUBLIC)
     assert second == f"{run.predict('wonderful')} False" and done.stderr == ""
-    with pytest.raises(AttributeError, match="no attribute 'laod'"):
-        seqtwin.laod  # noqa: B018
+    with pytest.raises(AttributeError, match="no attribute 'loda'"):
+        seqtwin.loda  # noqa: B018

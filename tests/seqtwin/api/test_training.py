@@ -82,7 +82,7 @@ def test_calls_that_cannot_train_are_refused(tmp_path):
         (lambda: seqtwin.train("imbd"), "unknown task 'imbd': choose one of imdb, "),
         (lambda: seqtwin.train("classify", tmp_path / "none.csv"), "none.csv"),
         (lambda: seqtwin.train("classify"), "missing training file"),
-        (lambda: seqtwin.train("imdb", hiden=3), "train: unknown option 'hiden': use hidden"),
+        (lambda: seqtwin.train("imdb", hiddn=3), "train: unknown option 'hiddn': use hidden"),
         (lambda: seqtwin.train("imdb", set=["a"]), "set: got list, expected a dictionary"),
         (lambda: seqtwin.train("imdb", hidden={}), "hidden: got a dictionary"),
     ):
