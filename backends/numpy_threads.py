@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 
@@ -28,6 +30,29 @@ def use_one_thread() -> bool:
 def threads() -> list[int]:
     """Return the number of threads of every OpenBLAS that a wheel of NumPy brought."""
     return [function() for function in _functions("get_num_threads")]
+
+
+_kept: list[list[int]] = []
+"""Numbers of threads before each block of `kept_threads` that is running, in any thread of Python."""
+_lock = Lock()
+
+
+@contextmanager
+def kept_threads() -> Iterator[None]:
+    """Restore the number of threads of every OpenBLAS after the block: they are the caller's.
+
+    Of blocks that overlap in several threads, the last one restores what the first one found.
+    """
+    with _lock:
+        _kept.append(_kept[0] if _kept else threads())
+    try:
+        yield
+    finally:
+        with _lock:
+            before = _kept.pop()
+            if not _kept:
+                for function, number in zip(_functions("set_num_threads"), before, strict=True):
+                    function(number)
 
 
 def _functions(name: str) -> Iterator[Callable[..., int]]:

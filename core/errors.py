@@ -11,8 +11,12 @@ from collections.abc import Hashable
 class UserError(Exception):
     """An error caused by user input: one line that names the problem, its location and the fix.
 
-    Programs print it and exit with code 2.
+    Programs print it and exit with code 2; a notebook shows it without a traceback.
     """
+
+    def _render_traceback_(self) -> list[str]:
+        """Return the lines that IPython shows."""
+        return [f"{type(self).__name__}: {self}"]
 
 
 class Note(UserWarning):

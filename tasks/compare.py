@@ -13,7 +13,7 @@ from tasks.cli.console import Parser, launch
 from tasks.cli.paths import cache_folder, new_name
 from tasks.cli.streams import keep_working
 from tasks.run.latest import named_run
-from tasks.run.report import _labels, check_page, write_report
+from tasks.run.report import check_page, run_labels, write_report
 
 PROGRAM = "tasks.compare"
 
@@ -31,7 +31,7 @@ def main(argv: list[str]) -> int:
     arguments = parser.parse_args(argv)
     keep_working("the comparison")
     paths = [Path(named_run(run)) for run in arguments.runs]
-    labels = _labels(paths, arguments.labels)
+    labels = run_labels(paths, arguments.labels)
     out = Path(arguments.out) if arguments.out else new_name(Path("runs"), "compare") / "report.html"
     check_page(out)
     write_report(paths, labels, out, cache_folder(arguments.cache_dir))

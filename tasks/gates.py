@@ -10,7 +10,6 @@ same order to show structure (`core.plots.gates.unit_order`); the JSON file hold
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import re
@@ -19,30 +18,28 @@ from pathlib import Path
 import numpy as np
 
 from core.analysis.cell_gradient import TERMS, TOTAL, term_norms
-from core.analysis.gates import QUANTITIES, Place, check_place, trace
-from core.batch import UNK, NgramBatch, pad
+from core.analysis.gates import Place, check_place
+from core.batch import UNK
 from core.data.encode import EncodedText, encode_text
-from core.data.ngrams.texts import Texts
 from core.data.vocabulary import Vocabulary
-from core.engine.reference import ReferenceEngine
 from core.errors import UserError
 from core.files import write_json_atomic
 from core.models.encoders.recurrent import RecurrentEncoder
-from core.models.heads.scores import probabilities_of
 from core.models.model import Model
 from core.models.precision import rounding_of
 from core.plots.cell_gradient import draw_cell_gradient
 from core.plots.gates import draw_gates, unit_order
 from core.schema import of_kind
+from core.spec.experiment import Experiment
 from core.spec.text import Text
 from core.train.run_folder import RunFolder
 from tasks.cli.commands import program_command
 from tasks.cli.console import Parser, fact, launch
 from tasks.cli.streams import keep_working
+from tasks.run.gate_values import DIRECTIONS, GateValues, gate_values
 from tasks.run.latest import named_run
 
 PROGRAM = "tasks.gates"
-DIRECTIONS = ("forward", "reverse")
 LISTED = 24
 """Largest vocabulary whose tokens an error message lists."""
 SLUG = 40
@@ -70,20 +67,12 @@ def main(argv: list[str]) -> int:
     else:
         sequence = encode_text(arguments.text, vocabulary, experiment.text, "--text")
     picture = _picture(arguments.out, folder.path, sequence, place, arguments.gradient)
-    parameters = folder.read_best(model)
-    rounded = rounding_of(experiment.training.dtype)
-    batch = dataclasses.replace(pad([sequence.ids], {}), ngrams=_ngrams(folder, model, sequence, experiment.text))
-    values = trace(model, parameters, batch, place, rounded)
+    found = gate_values(folder, experiment, classes, sequence, place)
+    values, quantities = found.values, found.quantities
     try:
-        norms = term_norms(model, parameters, values, place, rounded) if arguments.gradient else None
+        norms = _norms(folder, experiment, found) if arguments.gradient else None
     except UserError as error:
         raise UserError(f"--gradient: {error}") from None
-    probabilities = probabilities_of(ReferenceEngine(model, parameters, rounded).logits(batch))[0]
-    best = int(probabilities.argmax())
-
-    where = f"layer {place.layer}, {arguments.direction}"
-    prediction = f"{classes[best]}, probability {probabilities[best]:.4f}"
-    quantities = QUANTITIES[of_kind(model.encoder, RecurrentEncoder).cell]
     tree = {
         "run": str(folder.path),
         "model": model.model_dump(mode="json"),
@@ -92,23 +81,23 @@ def main(argv: list[str]) -> int:
         "tokens": sequence.tokens,
         "ids": sequence.ids.tolist(),
         "classes": classes,
-        "probabilities": probabilities.tolist(),
+        "probabilities": found.probabilities.tolist(),
         "unit_order": unit_order(values)[0].tolist(),
         "values": {name: array.tolist() for name, array in values.items()},
     }
     if norms is not None:
         tree["cell_gradient_norms"] = {name: array.tolist() for name, array in norms.items()}
     write_json_atomic(picture.with_suffix(".json"), tree, indent=None)
-    title = f"{folder.path.resolve().name}: {model.encoder.describe()}, {where}\npredicted: {prediction}"
+    title = found.title(folder.path.resolve().name)
     draw_gates(values, quantities, sequence.tokens, title, picture)
     if norms is not None:
         read = sequence.tokens[::-1] if place.reverse else sequence.tokens
         draw_cell_gradient(norms, read, f"{title}\ndc_t/dc_(t-1), term by term", gradient_picture(picture))
 
     fact("run", f"{folder.path} (task {experiment.task})")
-    fact("model", f"{model.encoder.describe()}; {where}")
+    fact("model", f"{model.encoder.describe()}; {found.where}")
     fact("input", _describe(sequence, experiment.text))
-    fact("output", prediction)
+    fact("output", found.answer)
     fact("picture", str(picture))
     if norms is not None:
         medians = ", ".join(f"{title} {np.median(norms[name]):.3g}" for name, title in (*TERMS.items(), (TOTAL, "sum")))
@@ -118,15 +107,10 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def _ngrams(folder: RunFolder, model: Model, sequence: EncodedText, text: Text) -> NgramBatch | None:
-    """Return the n-grams of the input; None for a model without n-grams. Tokens of `--sequence` are not truncated."""
-    fitted, length = folder.read_ngrams(model), len(sequence.ids)
-    if fitted is None:
-        return None
-    if not sequence.whole:
-        text = text.model_copy(update={"max_length": length})
-    features = fitted.model.features(Texts.of([sequence.whole or sequence.tokens]), text)
-    return features.batch(np.array([0]), np.array([0, length]), length)
+def _norms(folder: RunFolder, experiment: Experiment, found: GateValues) -> dict[str, np.ndarray]:
+    """Return the norms of dc_t/dc_(t-1), term by term. Raises UserError like `term_norms`."""
+    model, rounded = found.model, rounding_of(experiment.training.dtype)
+    return term_norms(model, folder.read_best(model), found.values, found.place, rounded)
 
 
 def ready_tokens(given: list[str], vocabulary: Vocabulary, where: Path) -> EncodedText:

@@ -14,17 +14,16 @@ import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from core.batch import UNK
 from core.data.pretrained_vectors import is_word_run
 from core.errors import UserError
 from core.files import user_path, write_json_atomic
-from core.models.embedding import TABLE
 from core.report.run_list import WORD2VEC
 from core.train.run_folder import RunFolder
 from core.words.analogies import score_questions, summaries
 from core.words.caseless import CaselessRows
 from core.words.nearest import Neighbor, analogy, nearest
 from core.words.queries import known_rows
+from core.words.run_vectors import run_table
 from core.words.score_files import read_pairs, read_questions
 from core.words.similarity import score_pairs
 from core.words.vector_cache import open_table
@@ -151,14 +150,7 @@ def open_vectors(source: str, cache: Path, progress: DataProgress) -> VectorTabl
         return open_table(source, cache, progress)
     if (path / RUN_VECTORS).is_file():
         return open_table(str(path / RUN_VECTORS), cache, progress)
-    folder = RunFolder.open(path)
-    model = folder.read_record()[0].model
-    if TABLE not in {parameter.name for parameter in model.embedding.parameters()}:
-        raise UserError(f"{path}: the model has no word vectors, as it reads digits as numbers: give another run")
-    words = folder.read_vocabulary(model).tokens[UNK + 1 :]
-    if not words:
-        raise UserError(f"{path}: its vocabulary has no words: give another run")
-    return VectorTable(str(path), words, folder.read_best(model)[TABLE][UNK + 1 :])
+    return run_table(RunFolder.open(path))
 
 
 def _show(title: str, found: list[Neighbor]) -> None:

@@ -57,7 +57,11 @@ MAY_IMPORT = {
     "backends": ("core", "core.models", "core.spec", "core.engine", "core.weights", "core.words", "core.twin"),
     "tasks.cli": ("core", "core.models", "core.spec", "core.data", "core.engine", "core.train", "backends"),
     "tasks.run": ("tasks.cli", "core", "backends"),
-    "seqtwin": ("seqtwin.command",),
+    "seqtwin": ("core", "seqtwin.command", "seqtwin.api"),
+    "seqtwin.api": (
+        *("core", "core.models", "core.spec", "core.data", "core.train", "core.words", "core.plots", "core.report"),
+        *("backends", "tasks.cli", "tasks.run", "seqtwin.command"),
+    ),
     "seqtwin.command": ("core", "core.train", "core.report", "tasks.cli", "tasks.run"),
 }
 """Who may import whom; a room is a folder of `core` or `tasks`, and `core` alone its files that no room holds.

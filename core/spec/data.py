@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
@@ -69,6 +70,10 @@ class PairedFiles(Folds):
     duplicates: Literal["keep", "drop"] = "drop"
 
 
+RUN_TEXTS = "texts.jsonl"
+"""File of a run folder with its own labeled texts, of a run that was trained on texts in memory."""
+
+
 class Table(Folds):
     """Labeled texts in the rows of a table. Its format is that of its content (`core/data/sources/formats`)."""
 
@@ -92,6 +97,16 @@ class Table(Folds):
     def text_columns(self) -> tuple[str, ...]:
         """Return the columns of the texts."""
         return (self.text_column,) if isinstance(self.text_column, str) else self.text_column
+
+    def stored(self, run: Path) -> Table:
+        """Return the section for the record of a run: the run's own texts have no folder, so that it can be moved."""
+        own = self.source == str(run.absolute() / RUN_TEXTS)
+        return self.model_copy(update={"source": RUN_TEXTS}) if own else self
+
+    def located(self, run: Path) -> Table:
+        """Return the section in the record of a run with the path of the run's own texts."""
+        own = self.source == RUN_TEXTS
+        return self.model_copy(update={"source": str(run.absolute() / RUN_TEXTS)}) if own else self
 
     @model_validator(mode="after")
     def _columns_differ(self):

@@ -194,6 +194,14 @@ class Experiment(Spec):
         """Return the experiment with `model.embedding.vocab_size` set to the actual vocabulary size."""
         return replace(self, {"model.embedding.vocab_size": size})
 
+    def stored(self, run: Path) -> Experiment:
+        """Return the experiment for the record of a run (`Table.stored`)."""
+        return self.model_copy(update={"data": self.data.stored(run)}) if isinstance(self.data, Table) else self
+
+    def located(self, run: Path) -> Experiment:
+        """Return the experiment in the record of a run with the path of the run's own texts."""
+        return self.model_copy(update={"data": self.data.located(run)}) if isinstance(self.data, Table) else self
+
     @property
     def known_classes(self) -> int | None:
         """Required number of classes; None if the data determines `head.classes`."""
@@ -284,5 +292,5 @@ def read_experiment(path: str | Path) -> Experiment:
         if tree.get("kind") == WORDS_KIND:
             raise UserError(f"{path}: {WORDS_ONLY}")
         check_digest(tree, path)
-        tree = tree["experiment"]
+        return parse_experiment(tree["experiment"], str(path)).located(path.parent)
     return parse_experiment(tree, str(path))

@@ -24,6 +24,7 @@ from core.files import TEMPORARY, as_spreadsheet_text, remove_unfinished, row_wr
 from core.models.heads.decoder import DecoderHead
 from core.models.model import Model, check_parameters
 from core.schema import of_kind
+from core.spec.data import RUN_TEXTS
 from core.spec.experiment import FORMAT_VERSION, Experiment, parse_experiment
 from core.spec.word_runs import WORDS_KIND, WORDS_ONLY
 from core.train.metrics_file import MetricsFile
@@ -62,8 +63,10 @@ class RunFolder:
     def check_free(cls, path: Path) -> None:
         """Raise UserError for a path that exists, as runs are never overwritten, or is not writable.
 
-        Nothing is created.
+        A folder with nothing but the texts of its run is free. Nothing is created.
         """
+        if cls(path).has_texts_alone:
+            return
         if path.is_dir() and cls(path).is_empty:
             raise UserError(f"{path}: exists, but {cls(path)._how_to_remove()}, or give another `out`")
         if path.exists():
@@ -78,7 +81,7 @@ class RunFolder:
         path = Path(path)
         cls.check_free(path)
         try:
-            path.mkdir(parents=True)
+            path.mkdir(parents=True, exist_ok=cls(path).has_texts_alone)
         except OSError as error:
             raise UserError(f"{path}: cannot be created ({error.strerror}): give another `out`") from None
         return cls(path)
@@ -97,6 +100,11 @@ class RunFolder:
         return all(
             own.name == LOCK or (own.name.startswith(".") and own.suffix == TEMPORARY) for own in self.path.iterdir()
         )
+
+    @property
+    def has_texts_alone(self) -> bool:
+        """Whether the folder holds the labeled texts of a run that has not begun, and nothing else."""
+        return self.path.is_dir() and [own.name for own in self.path.iterdir()] == [RUN_TEXTS]
 
     def _how_to_remove(self) -> str:
         command = f"rm -r {shlex.quote(str(self.path))}"
@@ -118,7 +126,8 @@ class RunFolder:
 
     def write_record(self, experiment: Experiment, execution: dict) -> None:
         """Write `experiment.json`: the spec and the execution (backend, device, versions, data)."""
-        tree = {"format": FORMAT_VERSION, "experiment": experiment.model_dump(mode="json"), "execution": execution}
+        spec = experiment.stored(self.path).model_dump(mode="json")
+        tree = {"format": FORMAT_VERSION, "experiment": spec, "execution": execution}
         write_checked_json(self.path / RECORD, tree)
 
     def read_record(self) -> tuple[Experiment, dict]:
@@ -136,7 +145,7 @@ class RunFolder:
         check_complete(tree["experiment"], experiment, path, version)
         execution: dict = tree.get("execution")  # type: ignore[assignment]
         check_execution(execution, experiment, path)
-        return experiment, execution
+        return experiment.located(self.path), execution
 
     def write_vocabulary(self, vocabulary: Vocabulary) -> None:
         vocabulary.save(self.path / "vocab.json")

@@ -6,8 +6,6 @@ import argparse
 import functools
 import shutil
 import textwrap
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from backends import launchers
@@ -78,16 +76,6 @@ def bar(*columns) -> Progress:
         transient=True,
         disable=not errors.is_terminal or console.quiet,
     )
-
-
-@contextmanager
-def silenced(silent: bool = True) -> Iterator[None]:
-    """Print nothing on standard output while the block runs, if it is `silent`."""
-    before, console.quiet = console.quiet, console.quiet or silent
-    try:
-        yield
-    finally:
-        console.quiet = before
 
 
 class DataProgress:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import IO
 
 from rich.console import Console, ConsoleDimensions, ConsoleOptions, RenderableType
@@ -15,8 +17,37 @@ LEAST_WIDTH = 20
 """Width of a narrower terminal; rich prints nothing for a width of 0."""
 
 
+OUTPUT, ERRORS = "standard output", "standard error"
+_silent: ContextVar[frozenset[str]] = ContextVar("silent", default=frozenset())
+"""Streams on which consoles print nothing."""
+
+
+@contextmanager
+def silent(*streams: str) -> Iterator[None]:
+    """Print nothing on the consoles of these streams (all by default) while the block runs, in this thread alone."""
+    token = _silent.set(_silent.get() | {*(streams or (OUTPUT, ERRORS))})
+    try:
+        yield
+    finally:
+        _silent.reset(token)
+
+
 class Terminal(Console):
     """A console that replaces control characters in all that it prints, but not in its own styles."""
+
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing is printed: set for a process of rank > 0, and inside of `silent`."""
+        return self._quiet or (ERRORS if self.stderr else OUTPUT) in _silent.get()
+
+    @quiet.setter
+    def quiet(self, value: bool) -> None:
+        self._quiet = value
+
+    @property
+    def is_terminal(self) -> bool:
+        # A notebook's kernel sets FORCE_COLOR for its output, which shows no bars that move.
+        return not is_of_kernel(self.file) and super().is_terminal
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         for segment in super().render(renderable, options):
@@ -44,10 +75,15 @@ class Terminal(Console):
         self._width, self._height = new_size
 
 
-console = Terminal(highlight=False, soft_wrap=True, emoji=False)
+def is_of_kernel(stream: object) -> bool:
+    """Return whether a stream is the output of a cell of a notebook."""
+    return type(stream).__module__.startswith("ipykernel.")
+
+
+console = Terminal(highlight=False, soft_wrap=True, emoji=False, force_jupyter=False)
 """Standard output. Lines are not wrapped, so that other tools can process them; `:cat:` is no emoji."""
 
-errors = Terminal(stderr=True, highlight=False, soft_wrap=True, emoji=False)
+errors = Terminal(stderr=True, highlight=False, soft_wrap=True, emoji=False, force_jupyter=False)
 
 
 def literal(text: str) -> str:

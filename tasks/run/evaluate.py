@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,12 +21,35 @@ from tasks.run.present import presenter
 from tasks.run.worker import Request
 
 
+@dataclass(frozen=True)
+class Evaluated:
+    """A split of a run's data, evaluated."""
+
+    found: Evaluation
+    dataset: Dataset
+    computed_by: str
+    """Name of the evaluator and its device."""
+
+
 def evaluate_run(run: str, request: Request, moved: dict[str, str], split: str, cache: Path) -> int:
     """Evaluate a run's best checkpoint and compare its predictions with predictions.csv.
 
     `moved` maps spec fields of data to their new paths. Return the exit code.
     """
     folder = RunFolder.open(Path(run))
+    experiment, execution = folder.read_record()
+    evaluated = evaluate_split(folder, request, moved, split, cache)
+    found, dataset = evaluated.found, evaluated.dataset
+    console.print(f"{split} {found.describe()}  ({len(dataset):,} texts, {evaluated.computed_by})")
+    presenter(experiment).breakdown(found, execution["classes"])
+    if split == "test" and (folder.path / "predictions.csv").is_file():
+        _compare(folder.read_predictions().by_name, execution["backend"], dataset, found)
+    return 0
+
+
+def evaluate_split(folder: RunFolder, request: Request, moved: dict[str, str], split: str, cache: Path) -> Evaluated:
+    """Evaluate a run's best checkpoint on a split. Raises UserError if the data is not that of the run."""
+    run = folder.path
     experiment, execution = folder.read_record()
     if moved:
         experiment = replace(experiment, moved, "--data")
@@ -43,11 +67,7 @@ def evaluate_run(run: str, request: Request, moved: dict[str, str], split: str, 
             dataset,
             lambda done, total: progress(f"evaluating on {split}", done, total),
         )
-    console.print(f"{split} {found.describe()}  ({len(dataset):,} texts, {chosen.computed_by})")
-    presenter(experiment).breakdown(found, execution["classes"])
-    if split == "test" and (folder.path / "predictions.csv").is_file():
-        _compare(folder.read_predictions().by_name, execution["backend"], dataset, found)
-    return 0
+    return Evaluated(found, dataset, chosen.computed_by)
 
 
 def _compare(written: dict[str, str], backend: str, dataset: Dataset, found: Evaluation) -> None:

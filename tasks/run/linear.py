@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -24,10 +25,10 @@ from core.train.run_lock import held
 from core.train.setup import Inputs, Setup, prepare_start
 from tasks.cli.assignments import assigned
 from tasks.cli.commands import run_command
-from tasks.cli.console import DataProgress, console, fact, silenced
+from tasks.cli.console import DataProgress, console, fact
 from tasks.cli.options import DECODER, OPTIONS
 from tasks.cli.paths import new_name, quoted
-from tasks.cli.terminal import literal
+from tasks.cli.terminal import OUTPUT, literal, silent
 from tasks.run.baseline import fit_baseline
 from tasks.run.calibration import with_calibration
 from tasks.run.evaluators import NUMPY
@@ -94,17 +95,17 @@ def start(task: Task, experiment: Experiment, options: TrainOptions) -> int:
     }
     run = create_run(path, setup, executor, SINGLE_PROCESS)
     with held(path):
-        with silenced(options.output is Output.NONE):
+        with silent(OUTPUT) if options.output is Output.NONE else nullcontext():
             describe(run)
         dev = _evaluated(run, "dev")
-        with silenced(not options.alone):
+        with nullcontext() if options.alone else silent(OUTPUT):
             fitted = _keep(run, setup, dev, time.perf_counter() - started)
         found = _evaluated(run, "test")
         result = with_calibration(run, summarize_run(run, found), dev, found)
         if options.baseline and (simple := fit_baseline(run, found)) is not None:
             result["baseline"] = simple
         write_strongest(run.folder.path / STRONGEST, fitted.model, run.execution["classes"])
-        with silenced(not options.alone):
+        with nullcontext() if options.alone else silent(OUTPUT):
             example = presenter(experiment).save(run, found, cache)
             run.folder.write_result(result)
             _report(task, run, result, fitted, example)

@@ -102,15 +102,17 @@ def run(program: Program, argv: list[str]) -> int:
 
 
 def _train(program: Program, argv: list[str]) -> int:
+    arguments = train_parser(program).parse_args(argv)
+    keep_working()
+    return train_with(program, arguments)
+
+
+def train_parser(program: Program) -> Parser:
+    """Return the parser of the arguments that `train_with` reads."""
     # Imported here, so that a prediction starts without them.
-    from core.engine.memory import check_memory, host_limit
-    from core.train.prepare_data import absolute_source
-    from tasks.cli.options import add_options, apply_options
+    from tasks.cli.options import add_options
     from tasks.cli.recipes import TASK_RECIPES, recipe
-    from tasks.cli.start_options import settings, start_of, with_settings_of_start
-    from tasks.run import both_frameworks, cross_validation, linear
-    from tasks.run.inferred import infer_ngrams
-    from tasks.run.train import TrainOptions, check_task, resume, start
+    from tasks.run import both_frameworks, cross_validation
 
     task = program.task
     recipes = TASK_RECIPES[task.name]
@@ -138,8 +140,23 @@ def _train(program: Program, argv: list[str]) -> int:
     _cache_option(parser)
     bases = {name: recipe(name, task.name) for name in recipes}
     add_options(parser, bases, program.without, {"--data": program.data_help})
-    arguments = parser.parse_args(argv)
-    keep_working()
+    return parser
+
+
+def train_with(program: Program, arguments: argparse.Namespace) -> int:
+    """Start the run, or resume the one, that the arguments of `train_parser` describe. Return the exit code."""
+    # Imported here, so that a prediction starts without them.
+    from core.engine.memory import check_memory, host_limit
+    from core.train.prepare_data import absolute_source
+    from tasks.cli.options import apply_options
+    from tasks.cli.recipes import TASK_RECIPES, recipe
+    from tasks.cli.start_options import settings, start_of, with_settings_of_start
+    from tasks.run import both_frameworks, cross_validation, linear
+    from tasks.run.inferred import infer_ngrams
+    from tasks.run.train import TrainOptions, check_task, resume, start
+
+    task = program.task
+    first = next(iter(TASK_RECIPES[task.name]))
     cache = cache_folder(arguments.cache_dir)
     baseline = not getattr(arguments, _dest(NO_BASELINE), False)
     options = TrainOptions(Request.read(arguments), cache, arguments.out, arguments.tensorboard, baseline)

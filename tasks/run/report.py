@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from core.data.sources.lookup import read_texts, shorten
@@ -28,15 +29,57 @@ def check_page(out: Path) -> None:
         raise UserError(f"{out}: exists; give another --out, or remove it")
 
 
+@dataclass(frozen=True)
+class Comparison:
+    """Finished runs, compared: the best first."""
+
+    runs: list[Run]
+    pairs: list[Pair]
+    page: str
+    """The page, as HTML."""
+
+    @classmethod
+    def of(cls, paths: list[Path], labels: list[str], cache: Path) -> Comparison:
+        """Read the runs, and make the page. Raises UserError for a folder that holds no finished run."""
+        runs = order([read_run(path, label) for path, label in zip(paths, labels, strict=True)])
+        pairs = pairs_of(runs)
+        texts, no_texts = _texts(pairs, cache)
+        return cls(runs, pairs, page(runs, pairs, texts, no_texts))
+
+    def rows(self) -> list[dict[str, str]]:
+        """Return the figures of every run, by column, as the page and the terminal show them."""
+        scores = scores_of(self.runs)
+        return [{"run": run.label, **run_figures(run, scores)} for run in self.runs]
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns of `rows` that fit a terminal."""
+        scores = [name for name in scores_of(self.runs) if name != "macro F1"]
+        return ["run", *COLUMNS[:4], *scores, *COLUMNS[4:]]
+
+    def table(self) -> list[str]:
+        """Return the lines of the table of runs; the first one names the columns."""
+        lines = [dict(zip(self.columns, self.columns, strict=True)), *self.rows()]
+        widths = {name: max(len(line[name]) for line in lines) for name in self.columns}
+        return ["  ".join(line[name].ljust(width) for name, width in widths.items()).rstrip() for line in lines]
+
+    def agreement(self) -> list[str]:
+        """Return a line for every two runs: how many of their predictions agree, or why this is unknown."""
+        return [
+            f"{pair.names}: predictions not compared: {pair.incomparable}"
+            if pair.incomparable
+            else f"{pair.names}: {pair.agree:,} of {pair.documents:,} predictions agree"
+            for pair in self.pairs
+        ]
+
+
 def write_report(paths: list[Path], labels: list[str], out: Path, cache: Path) -> None:
     """Read the runs, write the page, and print a short table. Raises UserError before anything is written."""
-    runs = order([read_run(path, label) for path, label in zip(paths, labels, strict=True)])
-    pairs = pairs_of(runs)
-    texts, no_texts = _texts(pairs, cache)
-    write_page(out, page(runs, pairs, texts, no_texts))
-    for line in warnings_of(runs):
+    found = Comparison.of(paths, labels, cache)
+    write_page(out, found.page)
+    for line in warnings_of(found.runs):
         note(line)
-    _show(runs, pairs)
+    _show(found)
     fact("report", str(out))
 
 
@@ -50,7 +93,7 @@ def write_page(out: Path, content: str) -> None:
     write_bytes_atomic(out, content.encode("utf-8", "replace"))
 
 
-def _labels(paths: list[Path], given: list[str] | None) -> list[str]:
+def run_labels(paths: list[Path], given: list[str] | None) -> list[str]:
     """Return a label per run. Raises UserError for fewer than two runs, duplicates or invalid labels."""
     if len(paths) < 2:
         raise UserError(f"{paths[0]}: need at least two runs, got one")
@@ -99,19 +142,11 @@ def _texts(pairs: list[Pair], cache: Path) -> tuple[dict[str, dict[str, str]], d
     return texts, reasons
 
 
-def _show(runs: list[Run], pairs: list[Pair]) -> None:
-    scores = scores_of(runs)
-    columns = [*COLUMNS[:4], *(name for name in scores if name != "macro F1"), *COLUMNS[4:]]
-    rows = [{"run": run.label, **{name: run_figures(run, scores)[name] for name in columns}} for run in runs]
-    widths = {name: max(len(name), *(len(row[name]) for row in rows)) for name in rows[0]}
-    console.print("[bold]" + "  ".join(name.ljust(width) for name, width in widths.items()).rstrip() + "[/]")
-    for row in rows:
-        console.print(literal("  ".join(row[name].ljust(width) for name, width in widths.items()).rstrip()))
-    for pair in pairs[:MAX_PAIRS]:
-        names = f"{pair.first.label} and {pair.second.label}"
-        if pair.incomparable:
-            console.print(literal(f"{names}: predictions not compared: {pair.incomparable}"))
-        else:
-            console.print(literal(f"{names}: {pair.agree:,} of {pair.documents:,} predictions agree"))
-    if len(pairs) > MAX_PAIRS:
-        console.print(f"... and {len(pairs) - MAX_PAIRS} more pairs in the report")
+def _show(found: Comparison) -> None:
+    header, *rows = found.table()
+    console.print(f"[bold]{header}[/]")
+    lines = found.agreement()
+    for line in [*rows, *lines[:MAX_PAIRS]]:
+        console.print(literal(line))
+    if len(lines) > MAX_PAIRS:
+        console.print(f"... and {len(lines) - MAX_PAIRS} more pairs in the report")

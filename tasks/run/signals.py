@@ -42,6 +42,10 @@ def stop_signals(processes: int = 1):
             if not several or name == number == signal.SIGINT:
                 signal.signal(name, handler)
 
+    if threading.current_thread() is not threading.main_thread():
+        # Python handles signals in the main thread alone.
+        yield lambda: False
+        return
     before = {name: signal.signal(name, note) for name in stop_numbers()}
     try:
         with ExitStack() as during:

@@ -27,9 +27,9 @@ from core.train.setup import Inputs, StoppedRun, prepare_resume, prepare_start, 
 from core.train.steps import total_steps
 from core.train.trainer import Session, train
 from tasks.cli.commands import program_command, run_command
-from tasks.cli.console import INTERRUPTED, DataProgress, TrainingDisplay, console, fact, silenced
+from tasks.cli.console import INTERRUPTED, DataProgress, TrainingDisplay, console, fact
 from tasks.cli.paths import new_name, quoted
-from tasks.cli.terminal import literal
+from tasks.cli.terminal import OUTPUT, literal, silent
 from tasks.run import event_files
 from tasks.run.baseline import fit_baseline
 from tasks.run.calibration import with_calibration
@@ -169,7 +169,7 @@ def _run(task: Task, run: Run, engine: Engine, group: ProcessGroup, options: Tra
         result["baseline"] = baseline
     draw_or_note("curves.png", lambda: _draw_curves(run, run.title, result["test"]))
     _watch(run)
-    with silenced(not options.alone):
+    with nullcontext() if options.alone else silent(OUTPUT):
         example = presenter(run.experiment).save(run, found, options.cache)
         run.folder.write_result(result)
         report(task, run, result, example)
@@ -179,7 +179,7 @@ def _run(task: Task, run: Run, engine: Engine, group: ProcessGroup, options: Tra
 def _train(run: Run, engine: Engine, group: ProcessGroup, options: TrainOptions) -> Run:
     """Print the run's description, train it and show progress. Return the updated run."""
     experiment, data, step = run.experiment, run.data, run.state.step
-    with silenced(options.output is Output.NONE):
+    with silent(OUTPUT) if options.output is Output.NONE else nullcontext():
         describe(run)
     if step:
         fact("resume", f"from step {step}")

@@ -1,0 +1,1 @@
+"""The Python interface of seqtwin, whose names `import seqtwin` gives: docs/python-api.md."""
