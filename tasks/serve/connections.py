@@ -1,0 +1,74 @@
+"""Connections with limits of time: for the head of a request, and for a reader of its response.
+
+uvicorn limits the idle time between requests, but not how slowly a head arrives or a response is read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+HEAD_BYTES = 32_768
+"""Maximum size of the head of a request."""
+
+
+class TimedConnection(H11Protocol):
+    """A connection of uvicorn whose peer must send a head, and read a response, within `seconds`."""
+
+    seconds = 10.0
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self._head_timer: asyncio.TimerHandle | None = None
+        self._write_timer: asyncio.TimerHandle | None = None
+        self._wait_for_head()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._is_active:
+            self._head_timer = _cancelled(self._head_timer)
+        elif self._head_timer is None and self.timeout_keep_alive_task is None:
+            self._wait_for_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._head_timer, self._write_timer = _cancelled(self._head_timer), _cancelled(self._write_timer)
+        super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._write_timer = self.loop.call_later(self.seconds, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._write_timer = _cancelled(self._write_timer)
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer a request that is not HTTP, and close the connection."""
+        self._head_timer = _cancelled(self._head_timer)
+        self._refuse(b"400 Bad Request", "not a valid HTTP request, or its head is too large")
+
+    @property
+    def _is_active(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def _wait_for_head(self) -> None:
+        self._head_timer = self.loop.call_later(self.seconds, self._on_head_timeout)
+
+    def _on_head_timeout(self) -> None:
+        self._head_timer = None
+        if not self._is_active and not self.transport.is_closing():
+            self._refuse(b"408 Request Timeout", f"head of the request not received within {self.seconds:g} seconds")
+
+    def _refuse(self, status: bytes, message: str) -> None:
+        body = json.dumps({"error": message}).encode()
+        head = b"HTTP/1.1 %b\r\ncontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
+        self.transport.write(head % (status, len(body)) + body)
+        self.transport.close()
+
+
+def _cancelled(timer: asyncio.TimerHandle | None) -> None:
+    if timer is not None:
+        timer.cancel()

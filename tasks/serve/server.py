@@ -1,0 +1,83 @@
+"""Listen on a socket, serve until Ctrl-C or SIGTERM, and end cleanly."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import signal
+import socket
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from core.errors import UserError
+from tasks.serve.connections import HEAD_BYTES, TimedConnection
+from tasks.serve.limits import Limits
+
+IDLE = 30
+"""Seconds after which a connection without a request is closed."""
+GRACE = 2
+"""Seconds for which requests may still be answered after a signal."""
+CONNECTIONS = 512
+"""Maximum number of open connections."""
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a listening socket; port 0 is any free one. Raises UserError: a port in use, an unknown host."""
+    if not 0 <= port <= 65535:
+        raise UserError(f"--port {port}: expected a number from 0, any free port, to 65535")
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+    except (OSError, UnicodeError) as error:
+        raise UserError(f"--host {host}: no such address ({getattr(error, 'strerror', None) or error})") from None
+    listener = socket.socket(family, kind, protocol)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind(address)
+        listener.listen(CONNECTIONS)
+    except OSError as error:
+        listener.close()
+        fix = "choose another --port, or 0 for any free one"
+        raise UserError(f"--port {port}: cannot listen on {host} ({error.strerror}): {fix}") from None
+    return listener
+
+
+def is_local(host: str) -> bool:
+    """Return whether only this machine reaches a host's address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def serve(app: ASGIApp, listener: socket.socket, limits: Limits) -> None:
+    """Serve an application on a socket until a signal; then finish what is being answered within `GRACE` seconds."""
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
+    connection = type("Connection", (TimedConnection,), {"seconds": limits.seconds})
+    config = uvicorn.Config(
+        app,
+        loop="asyncio",
+        http=connection,
+        ws="none",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        limit_concurrency=CONNECTIONS,
+        timeout_keep_alive=IDLE,
+        timeout_graceful_shutdown=GRACE,
+        h11_max_incomplete_event_size=HEAD_BYTES,
+    )
+    # uvicorn raises the signal again when it has ended: the program then ends with exit code 0.
+    before = {number: signal.signal(number, _ignore) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        uvicorn.Server(config).run(sockets=[listener])
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _ignore(number: int, frame: object) -> None:
+    """Do nothing."""
