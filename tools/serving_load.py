@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from core.engine.machine import cpu_name, usable_cores
+from core.engine.machine import processor, usable_cores
 from core.errors import UserError
 from core.files import write_json_atomic
 from tasks.cli.console import Parser, fact, launch
@@ -62,7 +62,7 @@ def main(argv: list[str]) -> int:
         "connections": arguments.connections,
         "words_per_text": [SHORTEST, LONGEST],
         "generator_cpu_seconds": round(cpu, 2),
-        "machine": {"cpu": cpu_name(), "cores": usable_cores()},
+        "machine": {"cpu": processor(), "cores": usable_cores()},
     }
     for name in ("requests", "failures", "requests_per_second", "milliseconds", "generator_cpu_seconds"):
         fact(name, json.dumps(figures[name]), 22)

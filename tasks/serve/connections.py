@@ -13,6 +13,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 HEAD_BYTES = 32_768
 """Maximum size of the head of a request."""
+CONNECTIONS = 512
+"""Maximum number of open connections."""
 
 
 class TimedConnection(H11Protocol):
@@ -25,8 +27,12 @@ class TimedConnection(H11Protocol):
         self._head_timer: asyncio.TimerHandle | None = None
         self._write_timer: asyncio.TimerHandle | None = None
         self._wait_for_head()
+        if len(self.connections) > CONNECTIONS:
+            self._refuse(b"503 Service Unavailable", f"more than {CONNECTIONS} connections: try again")
 
     def data_received(self, data: bytes) -> None:
+        if self.transport.is_closing():
+            return
         super().data_received(data)
         if self._is_active:
             self._head_timer = _cancelled(self._head_timer)

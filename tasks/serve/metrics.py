@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import time
 
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+    generate_latest,
+)
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 ROUTES = ("/", "/predict", "/explain", "/health", "/metrics", "/page.css", "/page.js")
@@ -21,6 +29,7 @@ class Metrics:
     content_type = CONTENT_TYPE_LATEST
 
     def __init__(self) -> None:
+        disable_created_metrics()  # a series of times per counter
         self._registry = own = CollectorRegistry()
         labels = ("method", "route", "status")
         self.requests = Counter("seqtwin_requests", "Requests by method, route and status", labels, registry=own)

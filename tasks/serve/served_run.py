@@ -94,7 +94,7 @@ class ServedRun:
             _, tagged = next(own.tagged(Texts("text", [], iter([Text(1, text, [])]))))
             return None if tagged is None else _effects(own.explained(tagged))
         if token is not None:
-            raise UserError("field token: applies to taggers, and this run predicts a class: omit it")
+            raise UserError("token: this run predicts a class per text, not a tag per token: omit it")
         (encoded,) = encode_each([text], own.vocabulary, self.experiment.text)
         return None if encoded is None else _effects(own.explained(encoded))
 

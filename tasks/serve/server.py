@@ -6,20 +6,24 @@ import ipaddress
 import logging
 import signal
 import socket
+import sys
 
 import uvicorn
 from starlette.types import ASGIApp
 
 from core.errors import UserError
-from tasks.serve.connections import HEAD_BYTES, TimedConnection
+from tasks.serve.connections import CONNECTIONS, HEAD_BYTES, TimedConnection
 from tasks.serve.limits import Limits
 
 IDLE = 30
 """Seconds after which a connection without a request is closed."""
 GRACE = 2
 """Seconds for which requests may still be answered after a signal."""
-CONNECTIONS = 512
-"""Maximum number of open connections."""
+SWITCH = 0.0005
+"""Seconds after which the thread of predictions gives the interpreter to that of connections, by default 0.005.
+
+Each `send` of a response gives the interpreter away, and would wait that long to get it back.
+"""
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -54,7 +58,8 @@ def is_local(host: str) -> bool:
 
 def serve(app: ASGIApp, listener: socket.socket, limits: Limits) -> None:
     """Serve an application on a socket until a signal; then finish what is being answered within `GRACE` seconds."""
-    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
+    for name in ("uvicorn.error", "python_multipart"):
+        logging.getLogger(name).setLevel(logging.ERROR)  # they warn of every request that is refused
     connection = type("Connection", (TimedConnection,), {"seconds": limits.seconds})
     config = uvicorn.Config(
         app,
@@ -65,16 +70,18 @@ def serve(app: ASGIApp, listener: socket.socket, limits: Limits) -> None:
         access_log=False,
         proxy_headers=False,
         server_header=False,
-        limit_concurrency=CONNECTIONS,
         timeout_keep_alive=IDLE,
         timeout_graceful_shutdown=GRACE,
         h11_max_incomplete_event_size=HEAD_BYTES,
     )
     # uvicorn raises the signal again when it has ended: the program then ends with exit code 0.
+    switch = sys.getswitchinterval()
+    sys.setswitchinterval(SWITCH)
     before = {number: signal.signal(number, _ignore) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         uvicorn.Server(config).run(sockets=[listener])
     finally:
+        sys.setswitchinterval(switch)
         for number, handler in before.items():
             signal.signal(number, handler)
 
