@@ -23,10 +23,8 @@ from core.errors import UserError
 from core.files import write_json_atomic
 from tasks.cli.console import Parser, fact, launch
 
-WORDS = (
-    "the a of and it was film plot actor scene music ending story very not never quite wonderful awful dull fine loved"
-    " hated best worst slow funny script cast director watch again time money boring brilliant"
-).split()
+WORDS = ["the", "a", "of", "and", "was", "film", "plot", "actor", "scene", "music", "ending", "not", "never", "very"]
+WORDS += ["wonderful", "awful", "dull", "fine", "loved", "hated", "best", "worst", "slow", "funny", "boring", "again"]
 SHORTEST, LONGEST = 5, 20
 """Words of a text."""
 QUANTILES = (0.5, 0.9, 0.99, 0.999)

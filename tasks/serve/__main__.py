@@ -73,8 +73,8 @@ def check_packages() -> None:
 def _parser() -> Parser:
     parser = Parser(
         prog=program_command(PROGRAM),
-        description="Serve a finished classifier or tagger over HTTP, without a framework: POST /predict and /explain,"
-        " GET /health and /metrics, and a page at /. See docs/serving.md.",
+        description="Serve a finished classifier or tagger over HTTP, with a page at /: POST /predict and /explain, GET"
+        " /health and /metrics. It needs no framework. See docs/serving.md.",
         epilog="Ctrl-C and SIGTERM end the server after the running requests are answered, with exit code 0.",
     )
     parser.add_argument("run", metavar="RUN", help="run folder, or latest")

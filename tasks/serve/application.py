@@ -25,7 +25,11 @@ from tasks.serve.served_run import ServedRun
 from tasks.serve.uploads import OUT, predicted_file
 
 PAGE = Path(__file__).with_name("page")
-FILES = {"/": ("page.html", "text/html"), "/page.css": ("page.css", "text/css"), "/page.js": ("page.js", "text/javascript")}
+FILES = {
+    "/": ("page.html", "text/html"),
+    "/page.css": ("page.css", "text/css"),
+    "/page.js": ("page.js", "text/javascript"),
+}
 MOST_UPLOADS = MOST_EXPLANATIONS = 2
 """Files, and explanations, that are computed at the same time; others wait."""
 
@@ -37,7 +41,10 @@ class Server:
         self.served, self.metrics = served, Metrics()
         self.batcher = Batcher(served.answers, self.metrics.on_batch)
         self.engine = QueuedEngine(served.predictor.engine, self.batcher)
-        self._uploads, self._explanations = anyio.CapacityLimiter(MOST_UPLOADS), anyio.CapacityLimiter(MOST_EXPLANATIONS)
+        self._uploads, self._explanations = (
+            anyio.CapacityLimiter(MOST_UPLOADS),
+            anyio.CapacityLimiter(MOST_EXPLANATIONS),
+        )
 
     async def predict(self, request: Request) -> Response:
         """Answer `{"text": ...}` or `{"texts": [...]}`, or a form with a file."""

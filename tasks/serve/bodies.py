@@ -71,7 +71,9 @@ def checked_text(text: object, where: str) -> str:
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        raise HTTPException(422, f"{where}: half of a surrogate pair at character {error.start + 1}: remove it") from None
+        raise HTTPException(
+            422, f"{where}: half of a surrogate pair at character {error.start + 1}: remove it"
+        ) from None
     return text
 
 

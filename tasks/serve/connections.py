@@ -11,6 +11,8 @@ from typing import Any
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from tasks.serve.limits import LINGER
+
 HEAD_BYTES = 32_768
 """Maximum size of the head of a request."""
 CONNECTIONS = 512
@@ -24,6 +26,7 @@ class TimedConnection(H11Protocol):
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
+        self._is_refused = False
         self._head_timer: asyncio.TimerHandle | None = None
         self._write_timer: asyncio.TimerHandle | None = None
         self._wait_for_head()
@@ -31,7 +34,7 @@ class TimedConnection(H11Protocol):
             self._refuse(b"503 Service Unavailable", f"more than {CONNECTIONS} connections: try again")
 
     def data_received(self, data: bytes) -> None:
-        if self.transport.is_closing():
+        if self._is_refused or self.transport.is_closing():
             return
         super().data_received(data)
         if self._is_active:
@@ -51,9 +54,15 @@ class TimedConnection(H11Protocol):
         super().resume_writing()
         self._write_timer = _cancelled(self._write_timer)
 
+    def shutdown(self) -> None:
+        """End the connection, after its response, as the server ends."""
+        if self._is_refused:
+            self.transport.abort()
+        else:
+            super().shutdown()
+
     def send_400_response(self, msg: str) -> None:
         """Answer a request that is not HTTP, and close the connection."""
-        self._head_timer = _cancelled(self._head_timer)
         self._refuse(b"400 Bad Request", "not a valid HTTP request, or its head is too large")
 
     @property
@@ -64,15 +73,18 @@ class TimedConnection(H11Protocol):
         self._head_timer = self.loop.call_later(self.seconds, self._on_head_timeout)
 
     def _on_head_timeout(self) -> None:
-        self._head_timer = None
         if not self._is_active and not self.transport.is_closing():
             self._refuse(b"408 Request Timeout", f"head of the request not received within {self.seconds:g} seconds")
 
     def _refuse(self, status: bytes, message: str) -> None:
+        """Answer with an error, drop what still comes, and close: at once, with bytes unread, the peer sees a reset."""
+        self._is_refused = True
+        self._head_timer = _cancelled(self._head_timer)
         body = json.dumps({"error": message}).encode()
         head = b"HTTP/1.1 %b\r\ncontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
         self.transport.write(head % (status, len(body)) + body)
-        self.transport.close()
+        self.transport.write_eof()
+        self.loop.call_later(LINGER, self.transport.close)
 
 
 def _cancelled(timer: asyncio.TimerHandle | None) -> None:

@@ -79,11 +79,12 @@ class _Body:
         """Receive a part of the body. Raises HTTPException 408 or 413."""
         if self._complete:
             return await self._receive()
-        with anyio.move_on_at(self._deadline) as waiting:
-            message = await self._receive()
-        if waiting.cancelled_caught:
+        try:
+            with anyio.fail_after(self._deadline - anyio.current_time()):
+                message = await self._receive()
+        except TimeoutError:
             self._complete = True  # as far as it is read
-            raise HTTPException(408, f"body not received within {self._limits.seconds:g} seconds")
+            raise HTTPException(408, f"body not received within {self._limits.seconds:g} seconds") from None
         self._bytes += len(message.get("body", b""))
         self._complete = not message.get("more_body", False)
         if self._bytes > self._limits.body:

@@ -34,7 +34,11 @@ class Metrics:
         labels = ("method", "route", "status")
         self.requests = Counter("seqtwin_requests", "Requests by method, route and status", labels, registry=own)
         self.seconds = Histogram(
-            "seqtwin_request_seconds", "Seconds from head to end of a response", ("route",), buckets=SECONDS, registry=own
+            "seqtwin_request_seconds",
+            "Seconds from head to end of a response",
+            ("route",),
+            buckets=SECONDS,
+            registry=own,
         )
         self.active = Gauge("seqtwin_active_requests", "Requests that are being answered", registry=own)
         self.texts = Counter("seqtwin_texts", "Texts that were predicted", registry=own)

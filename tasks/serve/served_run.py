@@ -17,8 +17,8 @@ from core.errors import UserError
 from core.models.heads.scores import probabilities_of
 from core.report.run_list import RESULT, task_of
 from core.spec.experiment import Experiment
-from core.train.metrics import all_logits
 from core.strings import shorten
+from core.train.metrics import all_logits
 from core.train.run_folder import RECORD, RunFolder
 from core.train.run_lock import is_held
 from tasks.cli.commands import program_command, run_command
@@ -161,9 +161,7 @@ def _effects(explained: Explained) -> Answer:
         "probability": explained.probability,
         "quantity": explained.quantity,
         "exact": explained.exact,
-        "words": [
-            {"token": token, "effect": effect, "share": share} for token, effect, share in explained.words
-        ],
+        "words": [{"token": token, "effect": effect, "share": share} for token, effect, share in explained.words],
         "truncated": explained.encoded.cut,
         "notes": list(explained.notes),
     }

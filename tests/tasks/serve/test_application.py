@@ -117,7 +117,13 @@ def test_wrong_json_is_refused(client, status, body, says):
 
 
 def test_wrong_requests_are_refused(client):
-    refused(client, 415, "content type text/plain: send application/json", content=b"a", headers={"Content-Type": "text/plain"})
+    refused(
+        client,
+        415,
+        "content type text/plain: send application/json",
+        content=b"a",
+        headers={"Content-Type": "text/plain"},
+    )
     refused(client, 415, "content type none", content=b"a")
     refused(client, 415, "content type multipart/form-data", "/explain", files={"file": b"text\na\n"})
     refused(client, 404, "no such path", "/other")
@@ -147,7 +153,11 @@ def test_files_of_other_formats(client):
         assert response.status_code == 200, response.text
         return list(csv.reader(io.StringIO(response.content.decode("utf-8-sig"), newline="")))
 
-    assert [row[:2] for row in rows("x.txt", b"bad film\n\nfilm\n")] == [["row", "text"], ["1", "bad film"], ["3", "film"]]
+    assert [row[:2] for row in rows("x.txt", b"bad film\n\nfilm\n")] == [
+        ["row", "text"],
+        ["1", "bad film"],
+        ["3", "film"],
+    ]
     assert [row[0] for row in rows("x.jsonl", b'{"text": "film"}\n')] == ["text", "film"]
     assert rows("x.csv", b"review;n\nfilm;1\n", text_column="review")[0][:2] == ["review", "n"]
     assert rows("x.csv", "text\n\u5f88\u597d\n".encode("gb18030"), encoding="gb18030")[1][0] == "\u5f88\u597d"
@@ -229,7 +239,12 @@ def test_metrics_count_requests_and_texts(client):
 
 
 def test_every_response_has_the_security_headers(client):
-    for response in (client.get("/"), client.get("/other"), client.post("/predict", content=b"x"), client.get("/page.js")):
+    for response in (
+        client.get("/"),
+        client.get("/other"),
+        client.post("/predict", content=b"x"),
+        client.get("/page.js"),
+    ):
         policy = response.headers["content-security-policy"]
         assert "default-src 'none'" in policy and "'unsafe" not in policy
         assert response.headers["x-content-type-options"] == "nosniff"

@@ -21,7 +21,20 @@ from tasks.serve.served_run import ServedRun
 from tests.conftest import INSTALLED, fresh_rng, run_main
 from tests.tasks.serve.served import RUN, make_texts
 
-TINY = ("--hidden", 4, "--embedding-dim", 4, "--batch-size", 16, "--epochs", 1, "--max-length", 12, "--dtype", "float64")
+TINY = (
+    "--hidden",
+    4,
+    "--embedding-dim",
+    4,
+    "--batch-size",
+    16,
+    "--epochs",
+    1,
+    "--max-length",
+    12,
+    "--dtype",
+    "float64",
+)
 KINDS = {
     "ngrams": (tasks.classify, ("--encoder", "ngrams")),
     "textcnn": (tasks.classify, ("--encoder", "textcnn", "--no-baseline", *TINY[2:])),
