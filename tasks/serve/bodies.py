@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+from python_multipart.exceptions import FormParserError
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -80,7 +81,11 @@ def checked_text(text: object, where: str) -> str:
 @asynccontextmanager
 async def read_form(request: Request) -> AsyncIterator[tuple[UploadFile, dict[str, str]]]:
     """Receive a form: its file, and the fields of `FIELDS` that are not empty. Raises HTTPException."""
-    async with request.form(max_files=1, max_fields=len(FIELDS), max_part_size=LONGEST_FIELD) as form:
+    try:
+        form = await request.form(max_files=1, max_fields=len(FIELDS), max_part_size=LONGEST_FIELD)
+    except FormParserError as error:  # newer versions of starlette catch it themselves
+        raise HTTPException(400, f"not a valid form ({shorten(str(error), 100)})") from None
+    try:
         file, fields = form.get("file"), {}
         if not isinstance(file, UploadFile):
             raise HTTPException(422, "the form has no file: send it in the field file")
@@ -90,6 +95,8 @@ async def read_form(request: Request) -> AsyncIterator[tuple[UploadFile, dict[st
             if name != "file" and isinstance(value, str) and value.strip():
                 fields[name] = value.strip()
         yield file, fields
+    finally:
+        await form.close()
 
 
 def _kind(value: object) -> str:
