@@ -13,12 +13,16 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from typing import Any
 
+import numpy as np
+
 from core.batch import Batch
 
 PIECE_TEXTS, PIECE_CHARACTERS = 32, 20_000
 """Largest part of a request that is computed at once; a single text may be longer."""
 BATCH_TEXTS, BATCH_CHARACTERS = 64, 40_000
 """Sizes at which a batch takes no further piece."""
+CALL_TOKENS = 8192
+"""Tokens, with padding, of one call for a file or an explanation, for which others wait."""
 
 
 class Closed(Exception):
@@ -135,9 +139,11 @@ class QueuedEngine:
     def __init__(self, engine: Any, batcher: Batcher) -> None:
         self._engine, self._batcher = engine, batcher
 
-    def logits(self, batch: Batch) -> Any:
-        """Return logits as the engine does. Raises Closed."""
-        return self._batcher.call(self._engine.logits, batch)
+    def logits(self, batch: Batch) -> np.ndarray:
+        """Return logits as the engine does, in calls of at most `CALL_TOKENS` or one row. Raises Closed."""
+        rows = max(CALL_TOKENS // batch.ids.shape[1], 1)
+        parts = [np.arange(start, min(start + rows, len(batch.ids))) for start in range(0, len(batch.ids), rows)]
+        return np.concatenate([self._batcher.call(self._engine.logits, batch.rows(part)) for part in parts])
 
     def parameters(self) -> Any:
         return self._engine.parameters()

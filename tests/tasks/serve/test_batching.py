@@ -6,8 +6,11 @@ import asyncio
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 
+from core.batch import NgramBatch, pad
+from tasks.serve import batching
 from tasks.serve.batching import BATCH_TEXTS, PIECE_CHARACTERS, PIECE_TEXTS, Batcher, Closed, QueuedEngine, pieces_of
 
 
@@ -161,17 +164,30 @@ def test_a_closed_batcher_refuses(recorded):
         recorded.batcher.call(recorded.called, "late")
 
 
-def test_a_queued_engine_computes_in_the_thread_of_predictions(recorded):
+def test_a_queued_engine_computes_few_tokens_at_a_time_in_the_thread_of_predictions(recorded, rng, monkeypatch):
+    monkeypatch.setattr(batching, "CALL_TOKENS", 50)
+    calls = []
+
     class Engine:
         def logits(self, batch):
-            return batch, threading.current_thread().name
+            calls.append((threading.current_thread().name, batch.ids.shape))
+            assert (batch.lengths == (batch.ids > 0).sum(axis=1)).all()
+            return np.stack([batch.ids.sum(axis=1), batch.ngrams.logits[:, 0]], axis=1)
 
         def parameters(self):
             return {"a": 1}
 
     recorded.go.set()
-    engine = QueuedEngine(Engine(), recorded.batcher)
-    assert engine.logits("batch") == ("batch", "predictions") and engine.parameters() == {"a": 1}
+    engine, lengths = QueuedEngine(Engine(), recorded.batcher), [1, 7, 12, 3, 12, 5, 9, 2, 4, 6]
+    sequences = [rng.integers(1, 99, length) for length in lengths]
+    values = rng.random((10, 1))
+    batch = pad(sequences, {}, lambda width: NgramBatch(values, np.zeros((10, width, 0))))
+    expected = [[sequence.sum(), value] for sequence, value in zip(sequences, values[:, 0], strict=True)]
+    assert engine.logits(batch) == pytest.approx(np.array(expected)) and engine.parameters() == {"a": 1}
+    assert calls == [("predictions", (4, 12)), ("predictions", (4, 12)), ("predictions", (2, 12))]
+    calls.clear()
+    assert engine.logits(pad([np.ones(80, int)] * 2, {}, lambda _: NgramBatch(values[:2], values))).shape == (2, 2)
+    assert [shape for _, shape in calls] == [(1, 80), (1, 80)]
 
 
 def test_pieces_keep_the_order_and_are_bounded(rng):
