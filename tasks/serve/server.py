@@ -6,7 +6,6 @@ import ipaddress
 import logging
 import signal
 import socket
-import sys
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -19,11 +18,6 @@ IDLE = 30
 """Seconds after which a connection without a request is closed."""
 GRACE = 2
 """Seconds for which requests may still be answered after a signal."""
-SWITCH = 0.0005
-"""Seconds after which the thread of predictions gives the interpreter to that of connections, by default 0.005.
-
-Each `send` of a response gives the interpreter away, and would wait that long to get it back.
-"""
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -75,13 +69,10 @@ def serve(app: ASGIApp, listener: socket.socket, limits: Limits) -> None:
         h11_max_incomplete_event_size=HEAD_BYTES,
     )
     # uvicorn raises the signal again when it has ended: the program then ends with exit code 0.
-    switch = sys.getswitchinterval()
-    sys.setswitchinterval(SWITCH)
     before = {number: signal.signal(number, _ignore) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         uvicorn.Server(config).run(sockets=[listener])
     finally:
-        sys.setswitchinterval(switch)
         for number, handler in before.items():
             signal.signal(number, handler)
 
