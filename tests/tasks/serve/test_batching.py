@@ -46,8 +46,11 @@ def recorded():
 
 
 async def until(condition) -> None:
-    while not condition():
+    for _ in range(20_000):
+        if condition():
+            return
         await asyncio.sleep(0.001)
+    raise AssertionError("it does not happen")
 
 
 def test_waiting_requests_are_one_batch(recorded):
@@ -91,6 +94,22 @@ def test_a_text_waits_for_one_call_of_a_file(recorded):
 
     asyncio.run(run())
     assert recorded.order == ["call", ["text"], *["call"] * 5]
+
+
+def test_a_call_of_a_file_waits_for_one_batch(recorded):
+    async def run() -> None:
+        loop = asyncio.get_running_loop()
+        first = asyncio.create_task(recorded.batcher.answers(["first"]))
+        await until(recorded.begun.is_set)
+        others = [asyncio.create_task(recorded.batcher.answers(["text"])) for _ in range(3 * BATCH_TEXTS)]
+        with ThreadPoolExecutor(1) as pool:
+            call = loop.run_in_executor(pool, recorded.batcher.call, recorded.called, "call")
+            await until(lambda: recorded.batcher._calls and len(recorded.batcher._pieces) == len(others))
+            recorded.go.set()
+            await asyncio.gather(first, *others, call)
+
+    asyncio.run(run())
+    assert [len(own) for own in recorded.order] == [1, BATCH_TEXTS, len("call"), BATCH_TEXTS, BATCH_TEXTS]
 
 
 def test_a_text_passes_the_rest_of_a_long_request(recorded):

@@ -58,8 +58,11 @@ def connected() -> tuple[TimedConnection, Transport]:
 
 
 async def until(condition) -> None:
-    while not condition():
+    for _ in range(20_000):
+        if condition():
+            return
         await asyncio.sleep(0.001)
+    raise AssertionError("it does not happen")
 
 
 def test_a_peer_that_does_not_read_is_disconnected():
