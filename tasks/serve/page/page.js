@@ -87,7 +87,7 @@ function showEffects(found) {
   const spaced = found.words.flatMap((own) => [wordOf(own), " "]);
   if (found.truncated) spaced.push(element("i", `(${found.truncated} more truncated)`, "soft"));
   at("words").replaceChildren(...spaced);
-  const order = [...found.words].sort((a, b) => Math.abs(b.effect) - Math.abs(a.effect)).slice(0, LISTED);
+  const order = found.words.filter((own) => Math.abs(own.share) >= FAINT).sort((a, b) => Math.abs(b.effect) - Math.abs(a.effect)).slice(0, LISTED);
   at("strongest").replaceChildren(
     ...order.map((own) => element("li", `${own.token}: ${signed(own.effect)}, ${own.effect < 0 ? "against" : "for"} it`)));
   at("notes").replaceChildren(...found.notes.map((line) => element("li", line)));
