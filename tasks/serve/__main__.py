@@ -39,7 +39,7 @@ def main(argv: list[str]) -> int:
     if not (math.isfinite(arguments.timeout) and arguments.timeout > 0):
         raise UserError(f"--timeout {arguments.timeout:g}: give a positive number of seconds")
     # Imported here: they import the packages.
-    from tasks.serve.application import application
+    from tasks.serve.application import Server, application
     from tasks.serve.limits import Limits
     from tasks.serve.served_run import ServedRun
     from tasks.serve.server import is_local, listen, serve
@@ -49,7 +49,8 @@ def main(argv: list[str]) -> int:
     served = ServedRun.open(run, wanted)
     limits = Limits(int(arguments.max_request * 1e6), arguments.timeout)
     listener = listen(arguments.host, arguments.port)
-    app = application(served, limits)
+    server = Server(served)
+    app = application(server, limits)
     served.answers(["warm up"])  # compiles patterns, loads a dictionary
     own = served.description
     fact("run", f"{run}: {own['model']}, predicts {own['predicts']}; computed by {own['evaluator']}")
@@ -57,8 +58,8 @@ def main(argv: list[str]) -> int:
     fact("address", f"http://{host}:{listener.getsockname()[1]} (Ctrl-C ends it)")
     if not is_local(arguments.host):
         warning("every machine that reaches this address can use it: there is no authentication, and no encryption")
-    serve(app, listener, limits)
-    fact("ended", "all requests are answered")
+    serve(app, listener, limits, server.batcher.close)
+    fact("ended", "by a signal")
     return 0
 
 

@@ -18,7 +18,7 @@ from starlette.types import ASGIApp
 from core.errors import UserError
 from tasks.serve.batching import Batcher, Closed, QueuedEngine
 from tasks.serve.bodies import FORM, checked_text, media_type, read_form, read_object, read_texts
-from tasks.serve.limits import Limited, Limits
+from tasks.serve.limits import ENDS, Limited, Limits
 from tasks.serve.metrics import Measured, Metrics
 from tasks.serve.responses import WithHeaders, error_response, on_failure, on_http_error
 from tasks.serve.served_run import ServedRun
@@ -83,9 +83,8 @@ class Server:
         return Response(content, media_type="text/csv; charset=utf-8", headers=headers)
 
 
-def application(served: ServedRun, limits: Limits) -> ASGIApp:
-    """Return the ASGI application that serves a run within limits."""
-    server = Server(served)
+def application(server: Server, limits: Limits) -> ASGIApp:
+    """Return the ASGI application of a server, within limits."""
     routes = [
         Route("/predict", server.predict, methods=["POST"]),
         Route("/explain", server.explain, methods=["POST"]),
@@ -114,4 +113,4 @@ def _file(name: str, media_type: str):
 
 
 async def _on_closed(request: Request, error: Exception) -> Response:
-    return error_response(503, "the server ends: try again later")
+    return error_response(503, ENDS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 
 import anyio
@@ -16,6 +17,8 @@ MOST_CHARACTERS = 100_000
 """Characters of one text."""
 MOST_ROWS = 10_000
 """Rows of an uploaded file."""
+ENDS = "the server ends: try again later"
+"""Error of a request that is not answered before the end of the server."""
 UNLIMITED = ("/health", "/metrics")
 """Paths that are answered under any load."""
 LINGER = 2.0
@@ -54,6 +57,10 @@ class Limited:
             self.active += 1
             try:
                 await self.app(scope, body.receive, body.send)
+            except asyncio.CancelledError:
+                # uvicorn cancels a request only at its end. Its answer may have begun.
+                if not body.is_answered:
+                    await error_response(503, ENDS)(scope, receive, send)
             finally:
                 self.active -= 1
 
@@ -70,6 +77,10 @@ class _Body:
         self._complete = self.length == 0 and b"transfer-encoding" not in headers
         self._bytes, self._deadline = 0, anyio.current_time() + limits.seconds
         self._status = 0
+
+    @property
+    def is_answered(self) -> bool:
+        return self._status != 0
 
     @property
     def too_large(self) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import logging
 import signal
 import socket
+from collections.abc import Callable
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -17,7 +19,9 @@ from tasks.serve.limits import Limits
 IDLE = 30
 """Seconds after which a connection without a request is closed."""
 GRACE = 2
-"""Seconds for which requests may still be answered after a signal."""
+"""Seconds for which requests may still be answered after a signal; then they get an error."""
+LAST = 2
+"""Seconds after these, after which requests are cancelled that wait for their client."""
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -50,8 +54,24 @@ def is_local(host: str) -> bool:
         return host == "localhost"
 
 
-def serve(app: ASGIApp, listener: socket.socket, limits: Limits) -> None:
-    """Serve an application on a socket until a signal; then finish what is being answered within `GRACE` seconds."""
+class EndingServer(uvicorn.Server):
+    """A server that calls `stop` in the time `GRACE` after a signal: then nothing is computed any more."""
+
+    def __init__(self, config: uvicorn.Config, stop: Callable[[], object]) -> None:
+        super().__init__(config)
+        self._stop = stop
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        timer = asyncio.get_running_loop().call_later(GRACE, self._stop)
+        await super().shutdown(sockets)
+        timer.cancel()
+
+
+def serve(app: ASGIApp, listener: socket.socket, limits: Limits, stop: Callable[[], object]) -> None:
+    """Serve an application on a socket until a signal; then finish what is being answered within `GRACE` seconds.
+
+    `stop` ends what is still computed then.
+    """
     for name in ("uvicorn.error", "python_multipart"):
         logging.getLogger(name).setLevel(logging.ERROR)  # they warn of every request that is refused
     connection = type("Connection", (TimedConnection,), {"seconds": limits.seconds})
@@ -65,13 +85,13 @@ def serve(app: ASGIApp, listener: socket.socket, limits: Limits) -> None:
         proxy_headers=False,
         server_header=False,
         timeout_keep_alive=IDLE,
-        timeout_graceful_shutdown=GRACE,
+        timeout_graceful_shutdown=GRACE + LAST,
         h11_max_incomplete_event_size=HEAD_BYTES,
     )
     # uvicorn raises the signal again when it has ended: the program then ends with exit code 0.
     before = {number: signal.signal(number, _ignore) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        uvicorn.Server(config).run(sockets=[listener])
+        EndingServer(config, stop).run(sockets=[listener])
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

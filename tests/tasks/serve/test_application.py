@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 import re
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,9 +16,10 @@ import pytest
 from starlette.testclient import TestClient
 
 from tasks.run.predict_options import PredictOptions
-from tasks.serve.application import application
+from tasks.serve.application import Server, application
+from tasks.serve.batching import QueuedEngine
 from tasks.serve.bodies import MOST_CHARACTERS, MOST_TEXTS
-from tasks.serve.limits import Limits
+from tasks.serve.limits import ENDS, Limits
 from tasks.serve.served_run import ServedRun
 from tasks.serve.uploads import safe_name
 from tests.tasks.serve.served import RUN, make_texts
@@ -32,7 +34,7 @@ def served() -> ServedRun:
 
 @pytest.fixture
 def client(served) -> Iterator[TestClient]:
-    with TestClient(application(served, Limits(body=200_000))) as own:
+    with TestClient(application(Server(served), Limits(body=200_000))) as own:
         yield own
 
 
@@ -269,8 +271,33 @@ def test_a_failure_is_an_error_without_details(served, monkeypatch):
     def fail(*_: object) -> None:
         raise RuntimeError("a secret")
 
-    with TestClient(application(served, Limits()), raise_server_exceptions=False) as client:
+    with TestClient(application(Server(served), Limits()), raise_server_exceptions=False) as client:
         monkeypatch.setattr(ServedRun, "explanation", fail)
         response = client.post("/explain", json={"text": "a"})
         assert response.status_code == 500 and "secret" not in response.text
         assert client.post("/predict", json={"text": "a"}).status_code == 200
+
+
+def test_a_file_is_given_up_when_the_server_ends(served, monkeypatch, tmp_path):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    begun, go = threading.Event(), threading.Event()
+
+    class Slow:
+        def logits(self, batch):
+            begun.set()
+            go.wait()
+            return served.predictor.engine.logits(batch)
+
+    server = Server(served)
+    server.engine = QueuedEngine(Slow(), server.batcher)
+    with TestClient(application(server, Limits())) as client, ThreadPoolExecutor(2) as pool:
+        upload = pool.submit(client.post, "/predict", files={"file": ("a.txt", b"film\nbad\n" * 400)})
+        begun.wait()
+        closing = pool.submit(server.batcher.close)
+        while not server.batcher._closed:
+            pass
+        go.set()
+        closing.result()
+        assert upload.result().status_code == 503 and upload.result().json() == {"error": ENDS}
+        assert client.post("/predict", json={"text": "a"}).status_code == 503
+    assert list(tmp_path.iterdir()) == []

@@ -135,17 +135,27 @@ def test_the_load_program_counts_failures():
 def test_a_signal_ends_the_server(number, rng):
     texts = make_texts(rng, RUN, 200)
     with serving(RUN) as own, ThreadPoolExecutor(4) as pool:
-        found = pool.submit(own.post, "/predict", {"texts": texts * 5})
+        found = pool.submit(own.post, "/predict", {"texts": texts * 2})
         idle = socket.create_connection(("127.0.0.1", own.port))
-        while b'route="/predict"' not in metrics(own) and not found.done():
+        while b"seqtwin_active_requests 2.0" not in metrics(own) and not found.done():
             pass
         code, told = own.end(number)
-        assert code == 0 and told.endswith("all requests are answered\n") and "Traceback" not in told
+        assert code == 0 and told.endswith("ended    by a signal\n") and "Traceback" not in told
         status, tree = found.result()
-        assert status == 200 and len(tree["answers"]) == 1000
+        assert status == 200 and len(tree["answers"]) == 400
         assert idle.recv(100) == b""
         with pytest.raises(OSError):
             own.post("/predict", {"text": "a"})
+
+
+def test_a_request_that_does_not_end_gets_an_error_as_the_server_ends():
+    with serving(RUN, "--timeout", 600) as own, socket.create_connection(("127.0.0.1", own.port)) as client:
+        client.sendall(HEAD + b'Content-Length: 100\r\n\r\n{"text": ')
+        while b"seqtwin_active_requests 2.0" not in metrics(own):
+            pass
+        code, told = own.end()
+        check_error(received(client), 503, "the server ends")
+    assert code == 0 and "Traceback" not in told
 
 
 def metrics(own: Process) -> bytes:
