@@ -10,7 +10,7 @@ from pathlib import Path
 import anyio
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
@@ -98,7 +98,12 @@ def application(server: Server, limits: Limits) -> ASGIApp:
         yield
         server.batcher.close()
 
-    handlers = {HTTPException: on_http_error, Closed: _on_closed, Exception: on_failure}
+    handlers = {
+        HTTPException: on_http_error,
+        ClientDisconnect: _on_disconnect,
+        Closed: _on_closed,
+        Exception: on_failure,
+    }
     inner = Starlette(routes=routes, lifespan=lifespan, exception_handlers=handlers)
     return Measured(WithHeaders(Limited(inner, limits)), server.metrics)
 
@@ -110,6 +115,10 @@ def _file(name: str, media_type: str):
         return Response(content, media_type=f"{media_type}; charset=utf-8")
 
     return send_file
+
+
+async def _on_disconnect(request: Request, error: Exception) -> Response:
+    return error_response(400, "the connection was closed within the body")  # read by no one, but counted
 
 
 async def _on_closed(request: Request, error: Exception) -> Response:

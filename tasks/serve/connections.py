@@ -62,7 +62,10 @@ class TimedConnection(H11Protocol):
             super().shutdown()
 
     def send_400_response(self, msg: str) -> None:
-        """Answer a request that is not HTTP, and close the connection."""
+        """Answer a request, or a part of its body, that is not HTTP, and close the connection."""
+        if self._is_active:
+            self.cycle.disconnected = True  # its own response is no longer written
+            self.cycle.message_event.set()
         self._refuse(b"400 Bad Request", "not a valid HTTP request, or its head is too large")
 
     @property

@@ -24,7 +24,7 @@ from core.train.run_lock import is_held
 from tasks.cli.commands import program_command, run_command
 from tasks.cli.recipes import TASK_RECIPES
 from tasks.run.explain import Explained
-from tasks.run.predict import Predictor, predictor_of
+from tasks.run.predict import PREDICTORS, Predictor, predictor_of
 from tasks.run.predict_file import Text, Texts, texts_of_file
 from tasks.run.predict_options import PredictOptions
 from tasks.run.predict_tags import TagPredictor
@@ -112,13 +112,13 @@ class ServedRun:
 
 def check_finished(path: Path) -> None:
     """Raise UserError unless a folder is a finished run of texts."""
-    RunFolder.open(path)
+    folder = RunFolder.open(path)
     if is_held(path):
         raise UserError(f"{path}: in training: wait until it is finished, or serve another run")
     task = task_of(path)
     if not (path / RECORD).is_file():
         raise UserError(f"{path}: a folder of several runs: give one of them, see {program_command('tasks.runs')}")
-    if task not in TASK_RECIPES:
+    if task not in TASK_RECIPES or folder.read_record()[0].model.head.kind not in PREDICTORS:
         raise UserError(f"{path}: run of task {shorten(task, 80)}, expected a classifier or tagger of texts")
     if not (path / RESULT).is_file():
         use = run_command(f"tasks.{task}", "resume")

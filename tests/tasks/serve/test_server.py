@@ -72,6 +72,7 @@ def check_alive(server: Process) -> None:
             413,
             "body of more",
         ),
+        ((HEAD + b"Transfer-Encoding: chunked\r\n\r\n", b"5\r\nhello\r\nno size\r\n"), 400, "not a valid HTTP request"),
         ((b"",), 408, "head of the request not received within 1 seconds"),
         ((b"POST /predict HT",), 408, "head of the request not received"),
         ((HEAD + b'Content-Length: 100\r\n\r\n{"text": ',), 408, "body not received within 1 seconds"),
@@ -80,6 +81,24 @@ def check_alive(server: Process) -> None:
 def test_hostile_requests_are_answered(server, parts, status, says):
     check_error(sent(server, *parts), status, says)
     check_alive(server)
+
+
+def test_connections_that_end_early_print_nothing():
+    with serving(RUN) as own:
+        for data in (
+            b"",
+            b"POST /pre",
+            HEAD + b'Content-Length: 99\r\n\r\n{"text"',
+            HEAD + b"Transfer-Encoding: chunked\r\n\r\n5\r\nab",
+        ):
+            with socket.create_connection(("127.0.0.1", own.port)) as client:
+                client.sendall(data)
+        check_error(sent(own, HEAD + b"Transfer-Encoding: chunked\r\n\r\n", b"no size\r\n"), 400, "not a valid HTTP")
+        while b'route="/predict",status="400"} 3.0' not in metrics(own):
+            pass
+        check_alive(own)
+        code, told = own.end()
+    assert code == 0 and len(told.splitlines()) == 3, told
 
 
 def test_a_connection_that_drips_a_head_is_closed(server):
