@@ -132,6 +132,12 @@ class Batch:
         ngrams = None if self.ngrams is None else self.ngrams.rows(rows)
         return Batch(self.ids[rows], self.lengths[rows], targets, shard, self.masks, ngrams, self.noise)
 
+    def rows(self, chosen: np.ndarray) -> Batch:
+        """Return the chosen rows for a prediction, of unchanged width: no shard, mask or noise."""
+        targets = {name: array[chosen] for name, array in self.targets.items()}
+        ngrams = None if self.ngrams is None else self.ngrams.rows(chosen)
+        return Batch(self.ids[chosen], self.lengths[chosen], targets, ngrams=ngrams)
+
     @property
     def labels(self) -> np.ndarray:
         """Labels [B] int64 of a classifier's batch."""

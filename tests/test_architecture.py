@@ -71,7 +71,7 @@ MAY_IMPORT = {
 """
 
 
-PROGRAMS = tuple(f"tasks.{name}" for name in ("bench", "export", "parity", "port", "speed", "twin"))
+PROGRAMS = tuple(f"tasks.{name}" for name in ("bench", "export", "parity", "port", "serve", "speed", "twin"))
 """Programs that are packages."""
 
 

@@ -41,9 +41,19 @@ def encode_text(string: str, vocabulary: Vocabulary, text: Text, where: str) -> 
 
     Raises UserError, naming `where`, if it has no tokens.
     """
-    tokens = make_tokenizer(text)(string)
-    if not tokens:
+    (encoded,) = encode_each([string], vocabulary, text)
+    if encoded is None:
         raise UserError(f"{where}: the {text.tokenizer} tokenizer finds no tokens: give at least one word")
+    return encoded
+
+
+def encode_each(strings: Iterable[str], vocabulary: Vocabulary, text: Text) -> list[EncodedText | None]:
+    """Tokenize, truncate and encode texts, each with its tokens; None for a text without tokens."""
+    tokenize = make_tokenizer(text)
+    return [_encoded(tokens, vocabulary, text) if tokens else None for tokens in map(tokenize, strings)]
+
+
+def _encoded(tokens: list[str], vocabulary: Vocabulary, text: Text) -> EncodedText:
     places = truncate(np.arange(len(tokens)), text)
     kept = [tokens[place] for place in places]
     ids = vocabulary.encode(kept)
@@ -51,6 +61,15 @@ def encode_text(string: str, vocabulary: Vocabulary, text: Text, where: str) -> 
     shown = [token if is_known else f"[{token}]" for token, is_known in zip(kept, known, strict=True)]
     unknown = [token for token, is_known in zip(kept, known, strict=True) if not is_known]
     return EncodedText(ids, shown, unknown, len(tokens) - len(kept), tuple(tokens), places)
+
+
+def dataset_of_encoded(texts: list[EncodedText], text: Text, ngrams: NgramModel | None = None) -> Dataset:
+    """Return encoded texts as a data set for prediction, as `encode_worded` does."""
+    names = [str(number) for number in range(1, len(texts) + 1)]
+    dataset = dataset_of((own.ids.astype(np.int32) for own in texts), np.zeros(len(texts), np.int64), names)
+    if ngrams is not None and texts:
+        dataset = replace(dataset, ngrams=ngrams.features(Texts.of([own.whole for own in texts]), text))
+    return dataset
 
 
 def encode_worded(

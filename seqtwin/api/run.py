@@ -115,9 +115,9 @@ class Run:
             ngrams = self._ngrams
             found = predictions_of(rows, self._evaluator.engine.logits, self.vocabulary, self._experiment, ngrams)
             shares = np.full((len(given), len(self.classes)), np.nan)
-            for place, (_, own) in enumerate(found):
-                if own is not None:
-                    shares[place] = answers.shares(own)
+            for place, own in enumerate(found):
+                if own.shares is not None:
+                    shares[place] = answers.shares(own.shares)
         return shares
 
     def explain(self, texts: str | Iterable[str]) -> Any:

@@ -33,6 +33,7 @@ GROUPS = MappingProxyType(
             "words": "Show what word vectors know",
             "gates": "Plot every gate and state of a trained LSTM or GRU",
             "export": "Export a finished classifier or tagger",
+            "serve": "Serve a classifier or tagger over HTTP, with a page",
         },
         "compare and prove": {
             "compare": "Compare finished runs on one page",

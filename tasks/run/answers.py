@@ -43,7 +43,7 @@ class Answers:
             return cls(classes, own["temperature"])
         if UNSURE in classes:
             raise UserError(f"--min-probability answers {UNSURE}, which is a class of this run: omit it")
-        place = int(round(wanted.minimum * MINIMA, 6))  # 0.29 * 100 is below 29
+        place = min(int(round(wanted.minimum * MINIMA, 6)), MINIMA - 1)  # 0.29 * 100 is below 29
         return cls(classes, own["temperature"], wanted.minimum, (place / MINIMA, *own["coverage"][place]))
 
     def shares(self, probabilities: np.ndarray) -> np.ndarray:

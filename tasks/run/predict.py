@@ -5,17 +5,18 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
+from copy import copy
 from io import BytesIO
 from itertools import chain
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from core.data.download import Progress, no_progress
-from core.data.encode import encode_text
+from core.data.encode import EncodedText, encode_text
 from core.data.encodings import check_encoding, is_wide
-from core.data.text_files import LONGEST_LINE, StreamLines, open_lines
+from core.data.text_files import LONGEST_LINE, StreamLines
 from core.data.tokenizers import make_tokenizer
 from core.errors import UserError
 from core.spec.experiment import Experiment
@@ -35,12 +36,11 @@ from tasks.run.predict_file import (
     Text,
     Texts,
     encoding_of,
-    is_table,
     predictions_of,
     result_columns,
     texts_of_arguments,
+    texts_of_file,
     texts_of_lines,
-    texts_of_table,
     write_predictions,
 )
 from tasks.run.predict_options import Counts, PredictOptions
@@ -66,6 +66,17 @@ class Predictor:
         self.engine, self.computed_by = chosen.engine, chosen.computed_by
         self.counts, self.unknown = Counts(), UnknownWords.of(self.experiment.text)
         self.answers = Answers.of(folder, self.execution["classes"], wanted)
+
+    def with_engine(self, engine: Any) -> Predictor:
+        """Return a predictor that computes with another engine, and counts its texts anew."""
+        other = copy(self)
+        other.engine, other.counts = engine, Counts()
+        other.unknown = UnknownWords.of(self.experiment.text)
+        return other
+
+    def write_file(self, texts: Texts, out: Path) -> None:
+        """Write the predictions to a CSV file, and print nothing."""
+        write_predictions(out, texts.columns, self._predictions(texts), self.answers, self.wanted.raw)
 
     def write(self, texts: Texts, out: Path) -> None:
         """Write the predictions to a CSV file."""
@@ -105,12 +116,16 @@ class Predictor:
 
     def _explained(self, texts: Texts, row: Text) -> Explained:
         encoded = encode_text(row.text, self.vocabulary, self.experiment.text, f"text {row.number}")
-        explainer = Explainer(self.engine, self.experiment.model, self.ngrams, self.execution["classes"])
-        own = explainer.explained(encoded, row.number)
+        own = self.explained(encoded, row.number)
         self._print(own.explanation.probabilities, row.text)
         self._note_unknown(texts, row.number, len(encoded.unknown), len(encoded.ids))
         show(own)
         return own
+
+    def explained(self, encoded: EncodedText, number: int = 1) -> Explained:
+        """Return the explanation of the prediction for an encoded text."""
+        explainer = Explainer(self.engine, self.experiment.model, self.ngrams, self.execution["classes"])
+        return explainer.explained(encoded, number)
 
     def _predictions(self, texts: Texts) -> Iterator[Prediction]:
         for own in predictions_of(texts.rows, self.engine.logits, self.vocabulary, self.experiment, self.ngrams):
@@ -191,17 +206,13 @@ def predict(run: str, texts: list[str], request: Request, wanted: PredictOptions
 def given_texts(texts: list[str], experiment: Experiment, wanted: PredictOptions, progress: Progress) -> Texts:
     """Return the texts of arguments, a file or standard input. Raises UserError if there is none."""
     file = wanted.file
-    if file is not None and is_table(file):
-        return texts_of_table(Path(file), experiment, wanted.text_column, wanted.encoding, progress)
-    if wanted.text_column is not None:
-        raise UserError(f"--text-column {wanted.text_column}: {file} has no columns; give a table")
-    encoding = encoding_of(experiment, wanted.encoding)
     if file is not None:
-        return texts_of_lines(open_lines(Path(file), encoding, progress))
+        return texts_of_file(Path(file), experiment, wanted.text_column, wanted.encoding, progress)
     if texts:
         return texts_of_arguments(texts)
     if sys.stdin.isatty():
         print("type one text per line, then press Ctrl-D", file=sys.stderr)
+    encoding = encoding_of(experiment, wanted.encoding)
     return texts_of_lines(StreamLines(sys.stdin.buffer, "standard input", encoding))
 
 

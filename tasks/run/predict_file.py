@@ -21,7 +21,7 @@ from core.data.sources.formats.detect import Format, detect_format
 from core.data.sources.table import Row, whole_cells
 from core.data.sources.table import is_table as has_columns
 from core.data.sources.table_columns import read_texts
-from core.data.text_files import StreamLines, TextLines
+from core.data.text_files import StreamLines, TextLines, open_lines
 from core.data.vocabulary import Vocabulary
 from core.errors import UserError
 from core.files import as_spreadsheet_text, incremental_writer, row_writer
@@ -83,6 +83,17 @@ def is_table(file: str | None) -> bool:
 def encoding_of(experiment: Experiment, encoding: str | None) -> str:
     """Return the given encoding of new texts, or that of the run's."""
     return encoding or getattr(experiment.data, "encoding", "utf-8")
+
+
+def texts_of_file(
+    path: Path, experiment: Experiment, column: str | None, encoding: str | None, progress: Progress
+) -> Texts:
+    """Return the rows of a table, or the lines of another file; column and encoding default to the run's."""
+    if is_table(str(path)):
+        return texts_of_table(path, experiment, column, encoding, progress)
+    if column is not None:
+        raise UserError(f"{path}: no table, so without the column {column!r}: give a table, or omit `data.text_column`")
+    return texts_of_lines(open_lines(path, encoding_of(experiment, encoding), progress))
 
 
 def texts_of_table(

@@ -48,12 +48,17 @@ def check_together(arguments: argparse.Namespace, explain: bool, drawn: str) -> 
     if arguments.encoding and arguments.text:
         raise UserError("--encoding applies to --file and standard input, got TEXT: omit one")
     minimum = getattr(arguments, "min_probability", None)
-    if minimum is not None and not 0.0 < minimum < 1.0:
-        raise UserError(f"--min-probability {minimum:g}: give a number between 0 and 1, such as 0.8")
+    check_minimum(minimum)
     if explain and (minimum is not None or getattr(arguments, "calibrate", False)):
         raise UserError("--explain shows the probabilities as trained: omit --calibrate and --min-probability")
     if arguments.raw and not arguments.out:
         raise UserError("--raw applies to --out: add --out, or omit it")
+
+
+def check_minimum(minimum: float | None) -> None:
+    """Raise UserError for a least probability outside (0, 1)."""
+    if minimum is not None and not 0.0 < minimum < 1.0:
+        raise UserError(f"--min-probability {minimum:g}: give a number between 0 and 1, such as 0.8")
 
 
 @dataclass

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import copy
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -49,8 +51,20 @@ class TagPredictor:
         self.engine, self.computed_by = chosen.engine, chosen.computed_by
         self.counts = Counts()
 
+    def with_engine(self, engine: Any) -> TagPredictor:
+        """Return a predictor that computes with another engine, and counts its texts anew."""
+        other = copy(self)
+        other.engine, other.counts = engine, Counts()
+        return other
+
     def write(self, texts: Texts, out: Path) -> None:
         """Write the tagged texts to a CSV file. Raises UserError as reading does, and leaves no file then."""
+        self.write_file(texts, out)
+        fact("written", f"{out}: predictions for {self.counts.texts:,} texts ({self.computed_by})")
+        self._note_empty(texts)
+
+    def write_file(self, texts: Texts, out: Path) -> None:
+        """Write the tagged texts to a CSV file, and print no summary."""
         names = dict.fromkeys(COLUMNS)
         for name in COLUMNS:
             free, number = name, 2
@@ -64,35 +78,34 @@ class TagPredictor:
             file.write("\ufeff")
             write = row_writer(file)
             write([own(str(name)) for name in (*texts.columns, *names.values())])
-            for row, tagged in self._tagged(texts):
-                results = ["", ""] if tagged is None else [own(self._rendered(tagged)), f"{_lowest(tagged[2]):.6f}"]
+            for row, tagged in self.tagged(texts):
+                results = ["", ""] if tagged is None else [own(self.rendered(tagged)), f"{_lowest(tagged[2]):.6f}"]
                 write([*map(own, row.cells), *results])
-        fact("written", f"{out}: predictions for {self.counts.texts:,} texts ({self.computed_by})")
-        self._note_empty(texts)
 
     def predict(self, texts: Texts) -> None:
         """Print the tagged texts."""
-        for _, tagged in self._tagged(texts):
-            self._print("" if tagged is None else self._rendered(tagged))
+        for _, tagged in self.tagged(texts):
+            self._print("" if tagged is None else self.rendered(tagged))
         self._note_empty(texts)
 
     def explain(self, texts: Texts) -> list[Explained | Unexplained]:
         """Print the tagged texts with the explanation of a tag; return these if they are wanted as a page."""
         found: list[Explained | Unexplained] = []
-        for row, tagged in self._tagged(texts):
+        for row, tagged in self.tagged(texts):
             if tagged is None:
                 self._print("")
                 own = Unexplained(row.number, row.text)
             else:
-                self._print(self._rendered(tagged))
-                own = self._explained(tagged)
+                self._print(self.rendered(tagged))
+                own = self.explained(tagged)
                 show(own)
             if self.wanted.page is not None:
                 found.append(own)
         self._note_empty(texts)
         return found
 
-    def _explained(self, tagged: Tagged) -> Explained:
+    def explained(self, tagged: Tagged) -> Explained:
+        """Return the explanation of a tag of a text. Raises UserError for a token that it does not have."""
         row, sentence, tags = tagged
         size = len(sentence.tokens)
         if self.wanted.token is not None and not 1 <= self.wanted.token <= size:
@@ -112,7 +125,7 @@ class TagPredictor:
         prediction = f"tag {name} of token {place + 1}, {sentence.tokens[place]} ({shares})"
         return Explained(encoded, explanation, prediction, row.number)
 
-    def _tagged(self, texts: Texts) -> Iterator[tuple[Text, Tagged | None]]:
+    def tagged(self, texts: Texts) -> Iterator[tuple[Text, Tagged | None]]:
         """Yield the texts with their tags, in order; None for a text without tokens."""
         spec = self.experiment.text
         for chunk in chunks_of(texts.rows):
@@ -135,7 +148,8 @@ class TagPredictor:
             joined.append(Tags(tags, scores))
         return joined
 
-    def _rendered(self, tagged: Tagged) -> str:
+    def rendered(self, tagged: Tagged) -> str:
+        """Return a tagged text as words, or as `token/tag`."""
         _, sentence, tags = tagged
         names = [self.classes[own] for own in tags.tags]
         return rendered(sentence.tokens, names, self.as_words, sentence.spaced.tolist())
