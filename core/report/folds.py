@@ -99,6 +99,8 @@ def fold_figures(run: Run) -> dict[str, float | int | None]:
     steps, total = run.figure("dev.step"), run.figure("training.steps")
     linear = run.figure("baseline.mcnemar") is not None  # else the baseline is the largest class
     epochs = next((own["epoch"] for own in run.metrics if own.get("split") == "dev" and own["step"] == steps), None)
+    if run.experiment.model.is_linear:
+        epochs = None  # it is fitted in one go
     return {
         "texts": run.figure("test.documents"),
         "accuracy": run.figure("test.accuracy"),

@@ -52,8 +52,8 @@ def predict(*argv: object) -> Done:
 @compiled
 @pytest.mark.parametrize("options", [(), ("--explain",), ("--out", "o.csv")])
 def test_fast_is_the_default(used, options):
-    given = ("--file", "texts.txt") if "--out" in options else ("good film",)
-    Path("texts.txt").write_text("good film\nbad\n", encoding="utf-8")
+    given = ("--file", "texts.txt") if "--out" in options else ("fine film",)
+    Path("texts.txt").write_text("fine film\nawful\n", encoding="utf-8")
     done = predict(*given, *options)
     assert set(used) == {"fast"} and done.err == ""
     assert "--out" not in options or "(fast on cpu)" in done.out
@@ -67,7 +67,7 @@ def test_requested_evaluators_agree(used):
 
 def test_without_kernels_numpy_predicts_and_says_why(used, monkeypatch):
     monkeypatch.setattr(kernels, "failure", lambda: NOT_COMPILED)
-    done = predict("good film")
+    done = predict("fine film")
     assert used == ["numpy"] and done.err == f"note: numpy computes the predictions: {NOT_COMPILED}\n"
     check_refused(
         *(tasks.classify.main, "predict", RUN, "good", "--backend", "fast"),
