@@ -18,7 +18,7 @@ from starlette.types import ASGIApp
 from core.errors import UserError
 from tasks.serve.batching import Batcher, Closed, QueuedEngine
 from tasks.serve.bodies import FORM, checked_text, media_type, read_form, read_object, read_texts
-from tasks.serve.limits import ENDS, Limited, Limits
+from tasks.serve.limits import ENDS, MOST_EXPLAINED, Limited, Limits
 from tasks.serve.metrics import Measured, Metrics
 from tasks.serve.responses import WithHeaders, error_response, on_failure, on_http_error
 from tasks.serve.served_run import ServedRun
@@ -57,7 +57,7 @@ class Server:
     async def explain(self, request: Request) -> Response:
         """Answer `{"text": ...}`, of a tagger also with `"token"`, a number from 1."""
         tree = await read_object(request, ("text", "token"))
-        text, token = checked_text(tree.get("text"), "text"), tree.get("token")
+        text, token = checked_text(tree.get("text"), "text", MOST_EXPLAINED), tree.get("token")
         if token is not None and type(token) is not int:
             raise HTTPException(422, "token: expected the number of a token, from 1")
         explain = partial(self.served.explanation, text, token, self.engine)

@@ -62,12 +62,12 @@ async def read_texts(request: Request) -> tuple[list[str], bool]:
     return [checked_text(text, f"texts[{place}]") for place, text in enumerate(texts)], False
 
 
-def checked_text(text: object, where: str) -> str:
-    """Return a text. Raises HTTPException unless it is a string of at most `MOST_CHARACTERS` valid characters."""
+def checked_text(text: object, where: str, most: int = MOST_CHARACTERS) -> str:
+    """Return a text. Raises HTTPException unless it is a string of at most `most` valid characters."""
     if not isinstance(text, str):
         raise HTTPException(422, f"{where}: got {_kind(text)}, expected a string")
-    if len(text) > MOST_CHARACTERS:
-        got = f"{len(text):,} characters, expected at most {MOST_CHARACTERS:,}"
+    if len(text) > most:
+        got = f"{len(text):,} characters, expected at most {most:,}"
         raise HTTPException(413, f"{where}: got {got}: shorten it")
     try:
         text.encode()

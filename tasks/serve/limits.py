@@ -15,6 +15,8 @@ MOST_TEXTS = 1000
 """Texts of one JSON request."""
 MOST_CHARACTERS = 100_000
 """Characters of one text."""
+MOST_EXPLAINED = 20_000
+"""Characters of a text to explain: with n-grams, that takes a pass over the text for each word that the model reads."""
 MOST_ROWS = 10_000
 """Rows of an uploaded file."""
 ENDS = "the server ends: try again later"

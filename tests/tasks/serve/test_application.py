@@ -19,7 +19,7 @@ from tasks.run.predict_options import PredictOptions
 from tasks.serve.application import Server, application
 from tasks.serve.batching import QueuedEngine
 from tasks.serve.bodies import MOST_CHARACTERS, MOST_TEXTS
-from tasks.serve.limits import ENDS, Limits
+from tasks.serve.limits import ENDS, MOST_EXPLAINED, Limits
 from tasks.serve.served_run import ServedRun
 from tasks.serve.uploads import safe_name
 from tests.tasks.serve.served import RUN, make_texts
@@ -83,7 +83,7 @@ def test_an_explanation(client, served, rng):
     assert client.post("/explain", json={"text": "()"}).json() == {"explanation": None}
 
 
-@pytest.mark.parametrize("text", [HTML, "\x00\x1b[31m", "\u202eabc", "a" * MOST_CHARACTERS, " \n\t "])
+@pytest.mark.parametrize("text", [HTML, "\x00\x1b[31m", "\u202eabc", "a" * MOST_EXPLAINED, " \n\t "])
 def test_any_text_is_answered_as_json(client, text):
     for path in ("/predict", "/explain"):
         response = client.post(path, json={"text": text})
@@ -133,6 +133,9 @@ def test_wrong_requests_are_refused(client):
     refused(client, 422, "token: expected the number of a token", "/explain", json={"text": "a", "token": True})
     refused(client, 422, "token: this run predicts a class per text", "/explain", json={"text": "a", "token": 1})
     refused(client, 422, "text: got null", "/explain", json={})
+    long = {"text": "a" * (MOST_EXPLAINED + 1)}
+    refused(client, 413, "text: got 20,001 characters, expected at most 20,000", "/explain", json=long)
+    assert client.post("/predict", json={"text": "a" * MOST_CHARACTERS}).status_code == 200
     assert client.get("/predict").status_code == 405
 
 
