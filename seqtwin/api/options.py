@@ -19,7 +19,7 @@ from tasks.run.program import NO_BASELINE, Program, train_parser
 
 BASELINE, PICTURES = "baseline", "pictures"
 """Keywords that no argument has: False for `--no-baseline`, and for a run without pictures."""
-NOT_KEYWORDS = ("resume", "out", NO_BASELINE[2:].replace("-", "_"))
+NOT_KEYWORDS = ("resume", "out", "cross_validate", NO_BASELINE[2:].replace("-", "_"))
 """Arguments of a program that are no options of a run."""
 FILES = ("train", "data", "dev", "test", "columns", "text_column", "label_column", "encoding", "config")
 """Keywords that name files, or describe them."""
