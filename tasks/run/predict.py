@@ -12,6 +12,7 @@ from typing import Protocol
 
 import numpy as np
 
+from core.analysis.marked_text import MarkedText
 from core.data.download import Progress, no_progress
 from core.data.encode import encode_text
 from core.data.encodings import check_encoding, is_wide
@@ -102,7 +103,8 @@ class Predictor:
     def _explained(self, row: Text) -> Explained:
         encoded = encode_text(row.text, self.vocabulary, self.experiment.text, f"text {row.number}")
         explainer = Explainer(self.engine, self.experiment.model, self.ngrams, self.execution["classes"])
-        own = explainer.explained(encoded, row.number)
+        marked = MarkedText.of(row.text, encoded, self.experiment.text)
+        own = explainer.explained(marked, encoded, row.number)
         self._print(own.explanation.probabilities, row.text)
         show(own)
         return own

@@ -15,8 +15,8 @@ import core.report.bench
 import core.report.page
 import core.report.two_frameworks
 import tasks.run.explain
+from core.analysis.marked_text import MarkedText
 from core.analysis.occlusion import Explanation
-from core.data.encode import EncodedText
 from core.report import html
 from core.report.bench import Entry, bench_page
 from core.report.charts import curve_svg
@@ -131,9 +131,13 @@ def bench(folder: Path) -> str:
 
 
 def explanations(folder: Path) -> str:
-    encoded = EncodedText(np.arange(2), [hostile("token"), hostile("unknown")], [], cut=3)
+    words = [hostile("token"), hostile("unknown"), hostile("truncated")]
+    ends = np.cumsum([len(word) for word in words]).tolist()
+    marked = MarkedText(
+        "".join(words), list(zip([0, *ends], ends, strict=False)), words, np.arange(2), np.array([False, True])
+    )
     explanation = Explanation(np.array([0.25, 0.75]), 1, np.array([0.5, -0.25]))
-    found = [Explained(encoded, explanation, hostile("class")), Unexplained(2, hostile("text"))]
+    found = [Explained(marked, explanation, hostile("class")), Unexplained(2, hostile("text"))]
     write_page(folder / "page.html", f"runs/<img src=x>\"'& {SCRIPT.replace('/', '|')}", hostile("engine"), found)
     return (folder / "page.html").read_text(encoding="utf-8")
 
@@ -144,7 +148,7 @@ PAGES = {
     digit_sums: (*OF_A_RUN[3:], "label 0", "cell", "framework 0", "framework 1", "root", "task"),
     exploding: (*OF_A_RUN[5:-2], "label 0", "label 1", "root", "when", "seed", "epochs", "dtype", "recipe 0"),
     bench: (*OF_A_RUN[:2], *OF_A_RUN[3:-2], "recipe 1", "title 1", "about", "backend 0", "backend 1", "data", "split"),
-    explanations: ("token", "unknown", "engine", "class"),
+    explanations: ("token", "unknown", "truncated", "text", "engine", "class"),
 }
 WITH_IMAGES = (exploding, bench)
 each_page = pytest.mark.parametrize("build", PAGES, ids=lambda build: build.__name__)
