@@ -54,7 +54,7 @@ def _classes(run: Run) -> list[str]:
 
 def _texts(run: Run) -> list[str]:
     data, found = run.execution["data"], []
-    test = data.get("test") or {}
+    test = {} if run.experiment.model.is_linear else data.get("test") or {}
     if test.get("truncated") and test.get("documents"):
         share, limit = test["truncated"] / test["documents"], run.experiment.text.max_length
         found.append(
@@ -81,9 +81,7 @@ def _figures(run: Run) -> list[str]:
     baseline = run.figure("baseline.test.accuracy")
     accuracy = run.figure("test.accuracy")
     if run.figure("baseline.mcnemar") and baseline > accuracy:
-        found.append(
-            f"A linear model of n-grams has the higher test accuracy: {baseline:.4f}, this model {accuracy:.4f}."
-        )
+        found.append(f"A linear model of n-grams has a higher test accuracy, {baseline:.4f}; this one {accuracy:.4f}.")
     return found
 
 

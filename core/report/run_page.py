@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-
-from markupsafe import Markup
 
 from core.report.baselines import baseline_row
 from core.report.charts import curve_svg, rate_svg, reliability_svg
-from core.report.figures import spec_trees
+from core.report.figures import NONE, spec_trees
 from core.report.html import render
 from core.report.run_limits import scope_of
 from core.report.run_tables import (
@@ -33,6 +32,12 @@ MATRIX = 40
 """Maximum number of classes of a confusion matrix: that of more is a list of the most frequent confusions."""
 MISTAKES, CONFUSIONS = 12, 20
 """Maximum numbers of misclassifications and of confusions."""
+
+MISTAKE_TITLES = {
+    "pooled": "Most confident misclassifications",
+    "tokens": "Sentences with the highest loss",
+    "decoder": "Most confident wrong outputs",
+}
 
 
 @dataclass(frozen=True)
@@ -59,10 +64,11 @@ class Extras:
 def run_page(run: Run, extras: Extras) -> str:
     """Return the HTML."""
     unit, scores = score_rows(run)
-    classes = run.execution["classes"]
+    classes, kind = run.execution["classes"], run.experiment.model.head.kind
     matrix = run.confusion if len(classes) <= MATRIX else None
-    row = baseline_row(run)
+    row = {name: value for name, value in (baseline_row(run) or {}).items() if value != NONE}
     calibration = run.figure("calibration.test")
+    chosen = extras.mistakes[:MISTAKES]
     return render(
         "run.html",
         title=f"{run.experiment.task}: {run.label}",
@@ -70,7 +76,7 @@ def run_page(run: Run, extras: Extras) -> str:
         notes=[],
         label=run.label,
         figures=figure_rows(run),
-        baseline=[(run.label, row)] if row and run.figure("baseline.largest_class") else [],
+        baseline=[(run.label, row)] if run.figure("baseline.largest_class") else [],
         scope=scope_of(run),
         commands=extras.commands,
         settings=settings_rows(run),
@@ -88,8 +94,10 @@ def run_page(run: Run, extras: Extras) -> str:
         calibration=calibration and _reliability(calibration),
         temperature=run.figure("calibration.temperature"),
         coverage=coverage_rows(run),
-        mistakes=[(own, shorten(own.text)) for own in extras.mistakes[:MISTAKES]],
-        is_text=run.experiment.model.head.kind == "pooled",
+        mistakes=[[own.name, *map(shorten, (own.label, own.predicted, own.text)), own.probability] for own in chosen],
+        unit_of_counts="tokens" if kind == "tokens" else "texts",
+        mistakes_title=MISTAKE_TITLES.get(kind, ""),
+        interval=run.figure("test.interval") is not None,
         words=extras.words,
         record=record_rows(run),
         lacking=_lacking(run, extras),
@@ -113,17 +121,17 @@ def _lead(run: Run) -> str:
     return f"Test {name} {figure}{between} on {test['documents']:,} held-out texts. {trained}"
 
 
-def _curves(run: Run) -> list[tuple[str, Markup]]:
-    if not run.metrics:
+def _curves(run: Run) -> list[tuple[str, str]]:
+    if not run.metrics or run.experiment.model.is_linear:
         return []
-    found = [(quantity, curve_svg([run], quantity, quantity)) for quantity in ("loss", "accuracy")]
+    found: list[tuple[str, str]] = [(name, curve_svg([run], name, name)) for name in ("loss", "accuracy")]
     steps = [line for line in run.metrics if line.get("split") == "train"]
     if steps and all("learning_rate" in line for line in steps):
         found.append(("learning rate", rate_svg(run, "rate")))
     return found
 
 
-def _reliability(figures: dict) -> list[tuple[str, Markup]]:
+def _reliability(figures: dict) -> Sequence[tuple[str, str]]:
     names = {"before": "as trained", "after": "calibrated"}
     return [
         (f"{name}: calibration error {100 * figures[key]['error']:.1f} %", reliability_svg(figures[key], key, number))

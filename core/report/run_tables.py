@@ -35,6 +35,7 @@ def settings_rows(run: Run) -> dict[str, list[str]]:
     if experiment.data.kind != "digits":
         lower, half = ", lower-cased" if text.lowercase else "", ", full-width as ASCII" if text.half_width else ""
         rows["tokenizer"] = f"{text.tokenizer}{lower}{half}"
+    if experiment.data.kind != "digits" and not model.is_linear:
         rows["vocabulary"] = f"at most {text.vocab_size:,} tokens that occur at least {count(text.min_count, 'time')}"
         kept = {"head": "its head", "tail": "its tail", "both": "both ends"}[text.truncate]
         rows["longest text"] = f"{text.max_length:,} tokens; of a longer one {kept}"
@@ -66,6 +67,8 @@ def data_rows(run: Run) -> list[tuple[str, dict[str, str]]]:
             "truncated": _share(own.get("truncated"), documents),
             "out of vocabulary": NONE if own.get("unknown_share") is None else f"{own['unknown_share']:.1%}",
         }
+        if run.experiment.model.is_linear:
+            row = {name: value for name, value in row.items() if name not in ("truncated", "out of vocabulary")}
         rows.append((split, row))
     used = [name for name in rows[0][1] if any(row[name] != NONE for _, row in rows)]
     return [(split, {name: row[name] for name in used}) for split, row in rows if row["texts"] != NONE]

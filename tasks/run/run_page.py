@@ -117,7 +117,7 @@ def _effect_table(run: Run, folder: RunFolder, cache: Path) -> WordTable:
     tokens, tables = prepared.vocabulary.tokens, []
     for number, name in list(enumerate(classes))[:CLASSES]:
         found = sums.strongest(number, tokens, WORDS)
-        tables.append((name, [(shorten(own.word, WORD), f"{own.effect:+.2f} ({own.count})") for own in found]))
+        tables.append((name, [(shorten(own.word, WORD), f"{own.effect:+.3f} ({own.count})") for own in found]))
     other = "" if len(classes) == 2 else ", where the class is predicted"
     how = (
         f"Mean decrease of a class’s log-odds without the word (occlusion), over {sums.texts:,} of {len(test):,} test"
