@@ -194,8 +194,7 @@ def _characters(lowercase: bool) -> Tokenizer:
 
 
 def _jieba(lowercase: bool, hmm: bool) -> Tokenizer:
-    package = segmenter(Text(tokenizer="jieba", jieba_hmm=hmm)).split()[0]
-    cut = _rust_cut() if package == "rjieba" else _python_cut(hmm)
+    cut = jieba_cut(hmm)
 
     def tokenize(text: str) -> list[str]:
         text = LINE_BREAK.sub(" ", text.lower() if lowercase else text)
@@ -203,6 +202,15 @@ def _jieba(lowercase: bool, hmm: bool) -> Tokenizer:
         return [token for segment in cut(text) for token in segment.split()]
 
     return tokenize
+
+
+def jieba_cut(hmm: bool) -> Callable[[str], Iterable[str]]:
+    """Return the function that divides a text into segments, white space included.
+
+    Raises UserError if jieba is not installed.
+    """
+    package = segmenter(Text(tokenizer="jieba", jieba_hmm=hmm)).split()[0]
+    return _rust_cut() if package == "rjieba" else _python_cut(hmm)
 
 
 def _python_cut(hmm: bool) -> Callable[[str], Iterable[str]]:

@@ -1,4 +1,4 @@
-"""Learning curves of several runs in one plot, as inline SVG that uses the colors of its page."""
+"""Learning curves and reliability of runs, as inline SVG that uses the colors of its page."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def curve_svg(runs: Sequence[Curves], quantity: str, prefix: str) -> Markup:
         for place, run in enumerate(runs):
             color, marker = COLORS[place % len(COLORS)], MARKERS[place % len(MARKERS)]
             # Earlier lines are wider, so that they remain visible under identical later ones.
-            width = 3.2 - 2.0 * place / (len(runs) - 1)
+            width = 3.2 - 2.0 * place / max(len(runs) - 1, 1)
             epochs, values = run.curve("train", quantity)
             if len(values):
                 # Lines that cover WINDOW steps are means already; averaging them again would spread NaN.
@@ -86,6 +86,39 @@ def lengths_svg(series: Sequence[Mapping[str, Sequence[float]]], lengths: Sequen
         axes.set_xticks(lengths)
 
     return _svg(draw, prefix, "accuracy over lengths, dev and test")
+
+
+def rate_svg(run: Curves, prefix: str) -> Markup:
+    """Plot the learning rate of a run over epochs."""
+
+    def draw(axes) -> None:
+        epochs, values = run.curve("train", "learning_rate")
+        kept = np.unique(np.linspace(0, len(values) - 1, POINTS).astype(int))
+        axes.plot(epochs[kept], values[kept], color=COLORS[0], linewidth=1.2)
+        _frame(axes, "epoch", "learning rate", np.zeros(0))
+        axes.set_xlim(left=0)
+        axes.set_ylim(bottom=0)
+
+    return _svg(draw, prefix, "learning rate over epochs")
+
+
+def reliability_svg(figures: Mapping[str, Sequence[float]], prefix: str, color: int = 0) -> Markup:
+    """Plot accuracy by confidence for the bins of `core/train/calibration.py`; the area is the share of the texts."""
+
+    def draw(axes) -> None:
+        counts = np.array(figures["counts"], dtype=np.float64)
+        filled = counts > 0
+        centers, width = (np.arange(len(counts)) + 0.5) / len(counts), 1.0 / len(counts)
+        shares = counts / counts.sum()
+        axes.bar(centers[filled], shares[filled], width, color=FOREGROUND, alpha=0.15, linewidth=0)
+        axes.plot([0, 1], [0, 1], color=FOREGROUND, linewidth=0.8, linestyle="--")
+        confidence, accuracy = (np.array(figures[name])[filled] for name in ("confidence", "accuracy"))
+        axes.plot(confidence, accuracy, color=COLORS[color], linewidth=1.2, marker=MARKERS[0], markersize=4.5)
+        _frame(axes, "confidence", "accuracy", np.zeros(0))
+        axes.set_xlim(0, 1)
+        axes.set_ylim(0, 1.02)
+
+    return _svg(draw, prefix, "accuracy by confidence on test")
 
 
 def _svg(draw: Callable, prefix: str, title: str) -> Markup:

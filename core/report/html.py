@@ -6,6 +6,8 @@ from datetime import datetime
 from functools import cache
 from typing import TYPE_CHECKING
 
+from core.strings import middle
+
 if TYPE_CHECKING:
     from jinja2 import Environment
 
@@ -32,6 +34,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.globals["now"] = _now
+    environment.filters["middle"] = middle
     return environment
 
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
+import io
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from core.data.dataset import Dataset
+from core.errors import UserError
+from core.files import as_spreadsheet_text
 from core.models.heads.scores import Evaluation
 
 KEPT = 100
@@ -52,3 +57,25 @@ def most_confident(test: Dataset, found: Evaluation, classes: list[str], limit: 
 def with_texts(rows: list[Misclassified], texts: dict[str, str]) -> list[Misclassified]:
     """Return the rows with their texts, by name, "" for a missing text."""
     return [dataclasses.replace(row, text=texts.get(row.name, "")) for row in rows]
+
+
+def read_mistakes(path: Path, limit: int = KEPT) -> list[Misclassified]:
+    """Return at most `limit` rows of a `mistakes.csv`. Raises UserError if it is missing or damaged."""
+    try:
+        rows = list(csv.reader(io.StringIO(path.read_bytes().decode("utf-8-sig"), newline="")))
+        cells = [[_plain(cell) for cell in row] for row in rows[1 : limit + 1]]
+        found = [Misclassified(name, true, own, float(share), text) for name, true, own, share, text in cells]
+        if not rows or not all(0.0 <= own.probability <= 1.0 for own in found):
+            raise ValueError
+    except FileNotFoundError:
+        raise UserError(f"{path.name} is missing") from None
+    except OSError as error:
+        raise UserError(f"{path.name} cannot be read ({error.strerror})") from None
+    except (ValueError, csv.Error):
+        raise UserError(f"{path.name} is damaged") from None
+    return found
+
+
+def _plain(cell: str) -> str:
+    """Return a cell without the apostrophe that `as_spreadsheet_text` put before it."""
+    return cell[1:] if cell.startswith("'") and as_spreadsheet_text(cell[1:]) == cell else cell

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from core.analysis.marked_text import MarkedText
 from core.data.encode import encode_text
 from core.data.vocabulary import Vocabulary
 from core.errors import UserError
@@ -134,7 +135,8 @@ class Run:
             for place, text in enumerate(given):
                 where = f"texts[{place}]" if several else shorten(repr(text), 60)
                 encoded = encode_text(text, self.vocabulary, self._experiment.text, where)
-                found.append(Explanation(explainer.explained(encoded, place + 1), self.classes))
+                marked = MarkedText.of(text, encoded, self._experiment.text)
+                found.append(Explanation(explainer.explained(marked, encoded, place + 1), self.classes))
         return found if several else found[0]
 
     def evaluate(self, split: str = "test", data: str | None = None, cache_dir: str | None = None) -> dict[str, Any]:
@@ -198,7 +200,9 @@ class Run:
     def _repr_html_(self) -> str:
         pictures = [(name, self.path / name) for name in PICTURES if (self.path / name).is_file()]
         encoded = [(name, base64.b64encode(path.read_bytes()).decode()) for name, path in pictures]
-        return render("run.html", title=f"Run of task {self.task}", facts=self._facts().items(), pictures=encoded)
+        return render(
+            "run_summary.html", title=f"Run of task {self.task}", facts=self._facts().items(), pictures=encoded
+        )
 
 
 def load(path: str | os.PathLike, backend: str | None = None, device: str = "auto", impl: str = "auto") -> Run:

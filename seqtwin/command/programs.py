@@ -30,6 +30,7 @@ GROUPS = MappingProxyType(
         },
         RUN: {
             "runs": "List the runs of a folder",
+            "report": "Write the page of a finished run, its model card",
             "words": "Show what word vectors know",
             "gates": "Plot every gate and state of a trained LSTM or GRU",
             "export": "Export a finished classifier or tagger",

@@ -88,7 +88,7 @@ def resume(task: Task, run: str, options: TrainOptions) -> int:
 def _on_texts(task: Task, options: TrainOptions) -> Work:
     cache = options.cache
     flags = ["--cache-dir", str(cache.absolute())]
-    flags += ["--tensorboard"] * options.tensorboard + ["--no-baseline"] * (not options.baseline)
+    flags += [f"--{name}" for name in options.logs] + ["--no-baseline"] * (not options.baseline)
     return Work(
         task.program,
         lambda plan: ["--config", str(plan)],

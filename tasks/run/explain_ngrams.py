@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from core.analysis.marked_text import MarkedText
 from core.analysis.ngram_effects import NgramEffects, effects_of, without_each
 from core.analysis.occlusion import Explanation, explain, log_odds
 from core.batch import Batch, pad
@@ -35,17 +36,17 @@ class Explainer:
     ngrams: NgramModel | None
     classes: list[str]
 
-    def explained(self, encoded: EncodedText, number: int) -> Explained:
-        """Return the explanation of a text's prediction.
+    def explained(self, marked: MarkedText, encoded: EncodedText, number: int) -> Explained:
+        """Return the explanation of a text's prediction, for the text and its encoded form.
 
         By occlusion for a network; exactly, as a sum over n-grams, for a linear model of n-grams.
         """
         ngrams = self.ngrams
         if ngrams is None:
             explanation = explain(self.engine.logits, encoded.ids)
-            return Explained(encoded, explanation, self.classes[explanation.predicted], number)
+            return Explained(marked, explanation, self.classes[explanation.predicted], number)
         if self.model.is_linear:
-            return self._linear(encoded, ngrams, number)
+            return self._linear(marked, ngrams, number)
         assert encoded.kept is not None, "encode_text sets it"
         features = without_each(ngrams, encoded.whole, encoded.kept)
         explanation = explain(self.engine.logits, encoded.ids, features)
@@ -54,22 +55,21 @@ class Explainer:
             notes.append(self._parts(_batch(encoded, features), explanation.predicted))
         effects = effects_of(ngrams, encoded.whole, explanation.predicted)
         notes.append(_listed(f"n-grams of {name} in the linear model alone", effects))
-        return Explained(encoded, explanation, name, number, tuple(notes))
+        return Explained(marked, explanation, name, number, tuple(notes))
 
-    def _linear(self, encoded: EncodedText, ngrams: NgramModel, number: int) -> Explained:
+    def _linear(self, marked: MarkedText, ngrams: NgramModel, number: int) -> Explained:
         """Return the exact explanation, over the whole text."""
-        texts = Texts.of([encoded.whole])
+        texts = Texts.of([marked.tokens])
         shares = probabilities_of(spread(ngrams.logits(ngrams.rows(texts)).astype(np.float64), self.model.outputs))[0]
         predicted = int(shares.argmax())
-        effects = effects_of(ngrams, encoded.whole, predicted)
-        whole = replace(encoded, tokens=list(encoded.whole), cut=0)
+        effects = effects_of(ngrams, marked.tokens, predicted)
         quantity, name = "log-odds" if ngrams.weights.shape[1] == 1 else "logit", self.classes[predicted]
         notes = (
             _listed(f"n-grams of {name}", effects),
             f"bias {effects.bias:+.2f}; all parts add up to the {quantity}",
         )
         explanation = Explanation(shares, predicted, effects.tokens)
-        return Explained(whole, explanation, name, number, notes, quantity, True)
+        return Explained(marked.whole(), explanation, name, number, notes, quantity, True)
 
     def _parts(self, batch: Batch, predicted: int) -> str:
         """Return the log-odds of a class with all logits, and with those of network and n-grams alone."""

@@ -58,8 +58,9 @@ def check_options(arguments: argparse.Namespace) -> None:
         value = getattr(arguments, flag[2:])
         if value not in (None, "auto", "cpu", NUMPY):
             raise UserError(f"{flag} {value}: a linear model of n-grams needs no framework or GPU: omit it")
-    if arguments.tensorboard:
-        raise UserError("--tensorboard: a linear model of n-grams is fitted in one go, without curves: omit it")
+    for name in ("tensorboard", "visualdl"):
+        if getattr(arguments, name):
+            raise UserError(f"--{name}: a linear model of n-grams is fitted in one go, without curves: omit it")
     options = [option for part in ("model", DECODER, "text", "training") for option in OPTIONS[part]]
     given = [option.flag for option in options if getattr(arguments, option.dest, None) is not None]
     useless = [flag for flag in given if flag not in WITH_MEANING]

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from core.analysis.marked_text import MarkedText
 from core.data.download import Progress, no_progress
 from core.data.encode import EncodedText, encode_text
 from core.data.encodings import check_encoding, is_wide
@@ -116,16 +117,16 @@ class Predictor:
 
     def _explained(self, texts: Texts, row: Text) -> Explained:
         encoded = encode_text(row.text, self.vocabulary, self.experiment.text, f"text {row.number}")
-        own = self.explained(encoded, row.number)
+        own = self.explained(row.text, encoded, row.number)
         self._print(own.explanation.probabilities, row.text)
         self._note_unknown(texts, row.number, len(encoded.unknown), len(encoded.ids))
         show(own)
         return own
 
-    def explained(self, encoded: EncodedText, number: int = 1) -> Explained:
-        """Return the explanation of the prediction for an encoded text."""
+    def explained(self, text: str, encoded: EncodedText, number: int = 1) -> Explained:
+        """Return the explanation of the prediction for a text and its encoded form."""
         explainer = Explainer(self.engine, self.experiment.model, self.ngrams, self.execution["classes"])
-        return explainer.explained(encoded, number)
+        return explainer.explained(MarkedText.of(text, encoded, self.experiment.text), encoded, number)
 
     def _predictions(self, texts: Texts) -> Iterator[Prediction]:
         for own in predictions_of(texts.rows, self.engine.logits, self.vocabulary, self.experiment, self.ngrams):

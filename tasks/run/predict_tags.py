@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from core.analysis.marked_text import MarkedText
 from core.analysis.tag_occlusion import explain_tag, least_certain
-from core.data.encode import EncodedText
 from core.data.tagged_text import EncodedSentence, encode_sentence, rendered, tokens_of
+from core.data.token_spans import sentence_spans
 from core.errors import UserError
 from core.files import as_spreadsheet_text, incremental_writer, row_writer
 from core.models.heads.spans import scheme_of
@@ -114,16 +115,14 @@ class TagPredictor:
         start, end = next(own for own in pairwise([0, *sentence.ends]) if own[0] <= place < own[1])
         piece = slice(start, end)
         explanation = explain_tag(self.engine, self.head, sentence.ids[piece], place - start)
-        tokens = [
-            f"[{token}]" if unknown else token
-            for token, unknown in zip(sentence.tokens[piece], sentence.unknown[piece], strict=True)
-        ]
-        encoded = EncodedText(sentence.ids[piece], tokens, [])
+        places, unknown = np.arange(start, end), sentence.unknown[piece]
+        spans = sentence_spans(row.text, self.experiment.text)
+        marked = MarkedText(row.text, spans, sentence.tokens, places, unknown, place)
         best, second = (int(own) for own in np.argsort(-explanation.probabilities, kind="stable")[:2])
         shares = ", ".join(f"{self.classes[own]} {explanation.probabilities[own]:.2f}" for own in (best, second))
         name = self.classes[explanation.predicted]
         prediction = f"tag {name} of token {place + 1}, {sentence.tokens[place]} ({shares})"
-        return Explained(encoded, explanation, prediction, row.number)
+        return Explained(marked, explanation, prediction, row.number, unread="in other pieces")
 
     def tagged(self, texts: Texts) -> Iterator[tuple[Text, Tagged | None]]:
         """Yield the texts with their tags, in order; None for a text without tokens."""

@@ -133,6 +133,7 @@ def train_parser(program: Program) -> Parser:
     parser.add_argument("--out", metavar="DIR", help=f"run folder to create [runs/{task.name}-BACKEND-DATE-TIME]")
     parser.add_argument("--resume", metavar="RUN", help="resume a stopped run, with any --backend")
     parser.add_argument("--tensorboard", action="store_true", help="write TensorBoard event files to the run")
+    parser.add_argument("--visualdl", action="store_true", help="write VisualDL log files to the run")
     if NO_BASELINE not in program.without:
         parser.add_argument(NO_BASELINE, action="store_true", help="do not fit the linear n-gram baseline")
     if CROSS_VALIDATE not in program.without:
@@ -153,13 +154,14 @@ def train_with(program: Program, arguments: argparse.Namespace) -> int:
     from tasks.cli.start_options import settings, start_of, with_settings_of_start
     from tasks.run import both_frameworks, cross_validation, linear
     from tasks.run.inferred import infer_ngrams
-    from tasks.run.train import TrainOptions, check_task, resume, start
+    from tasks.run.train import LOGS, TrainOptions, check_task, resume, start
 
     task = program.task
     first = next(iter(TASK_RECIPES[task.name]))
     cache = cache_folder(arguments.cache_dir)
     baseline = not getattr(arguments, _dest(NO_BASELINE), False)
-    options = TrainOptions(Request.read(arguments), cache, arguments.out, arguments.tensorboard, baseline)
+    logs = tuple(name for name in LOGS if getattr(arguments, name))
+    options = TrainOptions(Request.read(arguments), cache, arguments.out, logs, baseline)
     if arguments.resume:
         arguments.resume = named_run(arguments.resume, (task.name,), finished=False)
         _refuse_with_resume(program, arguments)

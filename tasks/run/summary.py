@@ -8,7 +8,7 @@ from core.models.heads import LanguageHead
 from core.models.model import Model, parameter_count
 from core.strings import count_reasons
 from core.train.record import Run
-from tasks.cli.commands import run_command
+from tasks.cli.commands import program_command, run_command
 from tasks.cli.console import console, fact
 from tasks.cli.paths import quoted
 from tasks.cli.terminal import literal
@@ -73,6 +73,7 @@ def report(task: Task, run: Run, result: dict, example: str) -> None:
     for name, picture in presenter(experiment).PICTURES.items():
         if (folder.path / picture).is_file():
             fact(name, str(folder.path / picture), WIDTH)
+    fact("report", f"{program_command('tasks.report')} {quoted(folder.path)}", WIDTH, command=True)
     if isinstance(experiment.model.head, LanguageHead):
         fact("next", f"{run_command(task.program, 'evaluate')} {quoted(folder.path)}", WIDTH, command=True)
         return

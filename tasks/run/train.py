@@ -30,17 +30,21 @@ from tasks.cli.commands import program_command, run_command
 from tasks.cli.console import INTERRUPTED, DataProgress, TrainingDisplay, console, fact
 from tasks.cli.paths import new_name, quoted
 from tasks.cli.terminal import OUTPUT, literal, silent
-from tasks.run import event_files
+from tasks.run import event_files, visualdl_files
 from tasks.run.baseline import fit_baseline
 from tasks.run.calibration import with_calibration
 from tasks.run.ngram_solver import chosen_solver
 from tasks.run.present import presenter
 from tasks.run.present.pictures import draw_or_note
+from tasks.run.scalar_log import Observers, check_installed
 from tasks.run.signals import stop_signals
 from tasks.run.summary import GRADIENTS, describe, report
 from tasks.run.task import Task
 from tasks.run.word_vectors import trained_vectors
 from tasks.run.worker import Request, Worker
+
+LOGS = {event_files.PACKAGE: event_files.EventLog, visualdl_files.PACKAGE: visualdl_files.VisualLog}
+"""Observers that write log files, by the name of their package and option."""
 
 
 class Output(Enum):
@@ -59,8 +63,8 @@ class TrainOptions:
     cache: Path
     out: str | None = None
     """Folder of a new run; None for a new name in `runs`."""
-    tensorboard: bool = False
-    """True to write TensorBoard event files."""
+    logs: tuple[str, ...] = ()
+    """Packages whose log files are written: names of `LOGS`."""
     baseline: bool = True
     """False to compare a classifier of texts with no simple models."""
     output: Output = Output.ALL
@@ -73,8 +77,8 @@ class TrainOptions:
 
 def start(task: Task, experiment: Experiment, options: TrainOptions) -> int:
     """Start a new run and train it. Return the exit code."""
-    if options.tensorboard:
-        event_files.check_installed()
+    for name in options.logs:
+        check_installed(name)
     check_unlabeled(experiment)
     worker = Worker.join(options.request, experiment)
     group, name = worker.executor.group, f"{experiment.task}-{worker.backend.NAME}"
@@ -96,8 +100,8 @@ def start(task: Task, experiment: Experiment, options: TrainOptions) -> int:
 
 def resume(task: Task, path: str, options: TrainOptions) -> int:
     """Resume a stopped run, with its backend or another. Return the exit code."""
-    if options.tensorboard:
-        event_files.check_installed()
+    for name in options.logs:
+        check_installed(name)
     folder = RunFolder.open(Path(path))
     folder.file(RECORD)
     with _held(folder.path, launchers.rank()):
@@ -187,10 +191,10 @@ def _train(run: Run, engine: Engine, group: ProcessGroup, options: TrainOptions)
     with ExitStack() as during:
         should_stop = during.enter_context(stop_signals(group.size))
         observer = during.enter_context(TrainingDisplay(experiment.training.epochs, steps, step, options.alone))
-        if options.tensorboard and group.rank == 0:
-            log = during.enter_context(event_files.EventLog(run.folder.path, step))
-            fact("events", f"tensorboard --logdir {quoted(log.folder)}")
-            observer = event_files.Observers(observer, log)
+        for name in options.logs if group.rank == 0 else ():
+            log = during.enter_context(LOGS[name](run.folder.path, step))
+            fact("events", f"{name} --logdir {quoted(log.folder)}")
+            observer = Observers(observer, log)
         session = Session(experiment, data.train, data.dev, run.folder, run.state, data.unlabeled)
         state = train(engine, session, observer, should_stop, group)
     return dataclasses.replace(run, state=state)

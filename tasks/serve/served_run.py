@@ -96,7 +96,7 @@ class ServedRun:
         if token is not None:
             raise UserError("token: this run predicts a class per text, not a tag per token: omit it")
         (encoded,) = encode_each([text], own.vocabulary, self.experiment.text)
-        return None if encoded is None else _effects(own.explained(encoded))
+        return None if encoded is None else _effects(own.explained(text, encoded))
 
     def write_predictions(self, path: Path, out: Path, fields: dict[str, str], engine: Any) -> int:
         """Write the rows of a file with their predictions to a CSV file; return their number.
@@ -162,6 +162,9 @@ def _effects(explained: Explained) -> Answer:
         "quantity": explained.quantity,
         "exact": explained.exact,
         "words": [{"token": token, "effect": effect, "share": share} for token, effect, share in explained.words],
-        "truncated": explained.encoded.cut,
+        "pieces": [
+            {"text": own.text, "effect": own.effect, "share": own.share, "unknown": own.unknown, "unread": own.unread}
+            for own in explained.pieces
+        ],
         "notes": list(explained.notes),
     }

@@ -161,6 +161,7 @@ def test_predict_and_evaluate_a_linear_run(place, classes):
         (("--hidden", 8), "--hidden: model.encoder of kind ngrams has no hidden_size"),
         (("--set", "training.epochs=3"), "--set training.epochs: without effect"),
         (("--tensorboard",), "--tensorboard"),
+        (("--visualdl",), "--visualdl: a linear model of n-grams is fitted in one go"),
         (("--no-ngrams",), "--no-ngrams"),
         (("--ngram-orders", 0), "orders and characters are both 0"),
     ],

@@ -139,6 +139,18 @@ def test_explanations_pass_texts_without_tokens():
     assert "<h2>2. " in page and "no prediction: no tokens" in page and "<h2>3. " in page
 
 
+def test_explanation_shows_the_text_as_written():
+    text = "A GOOD film, Caf\u00e9\u2019s &amp; Xyzzy\u2026<br />Bad"
+    done = predict("--explain", text, "--html", "own.html")
+    first, second = done.out.splitlines()[1:3]
+    found = f"{first}\n{second}".replace("[", "").replace("]", "")
+    assert found == f"  {text}".replace("<br />", "\n  ") and "[Xyzzy]" in first
+    page = Path("own.html").read_text(encoding="utf-8")
+    words = re.findall(r'<span class="word(?: unknown)?" style="[^"]*" title="[^"]*">([^<]*)</span>', page)
+    assert words == ["A", "GOOD", "film", "Caf\u00e9", "\u2019s", "Xyzzy", "Bad"]
+    assert re.search(r'class="word unknown"[^>]*>Xyzzy<', page) and "out of vocabulary" in page
+
+
 def test_only_texts_without_tokens_are_refused():
     Path("n.txt").write_text("...\n\n()\n")
     refused("--file", "n.txt", says="2 lines: the words tokenizer finds no tokens")

@@ -11,7 +11,7 @@ from core.data.sources import imdb as reviews
 from core.train.run_folder import RunFolder
 from tasks import imdb
 from tasks.cli.console import run_program
-from tasks.run import event_files, train
+from tasks.run import scalar_log, train
 from tests.conftest import INSTALLED, make_reviews
 
 needs_tensorboard = pytest.mark.skipif(importlib.util.find_spec("tensorboard") is None, reason="is not installed")
@@ -73,11 +73,12 @@ def test_curves_equal_the_metrics_after_a_resume(name, tmp_path, rng, capsys, mo
             assert value == pytest.approx(np.average([line[quantity] for line in own], weights=weights), rel=1e-5)
 
 
-def test_missing_package_is_one_line(tmp_path, capsys, monkeypatch):
+@pytest.mark.parametrize("package", ["tensorboard", "visualdl"])
+def test_missing_package_is_one_line(package, tmp_path, capsys, monkeypatch):
     original = importlib.util.find_spec
     monkeypatch.setattr(
-        event_files.importlib.util, "find_spec", lambda name: None if name == "tensorboard" else original(name)
+        scalar_log.importlib.util, "find_spec", lambda name: None if name == package else original(name)
     )
-    code, _, err = call(capsys, "--backend", INSTALLED[0], "--tensorboard", "--out", tmp_path / "run")
-    assert code == 2 and "pip install 'seqtwin[tensorboard]'" in err and len(err.strip().splitlines()) == 1
+    code, _, err = call(capsys, "--backend", INSTALLED[0], f"--{package}", "--out", tmp_path / "run")
+    assert code == 2 and f"pip install 'seqtwin[{package}]'" in err and len(err.strip().splitlines()) == 1
     assert not (tmp_path / "run").exists()

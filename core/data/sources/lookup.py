@@ -15,7 +15,7 @@ from core.data.sources.table import open_table
 from core.data.sources.tagged import open_tagged
 from core.data.tagged_corpus import texts_of
 from core.errors import UserError
-from core.spec.data import MovieReviews, PairedFiles, Pairs, PlainTexts, Table
+from core.spec.data import AnyData, MovieReviews, PairedFiles, Pairs, PlainTexts, Table
 from core.spec.experiment import Experiment
 from core.strings import LONGEST, shorten
 
@@ -27,6 +27,12 @@ def open_data(data: MovieReviews | PairedFiles | Table, cache_dir: Path, progres
     if data.kind == "lines":
         return open_lines(data.source)
     return open_source(data.source, cache_dir, progress)
+
+
+def check_cached(data: AnyData, cache_dir: Path) -> None:
+    """Raise UserError for data that would have to be downloaded."""
+    if getattr(data, "source", "") == "official" and not (cache_dir / OFFICIAL_URL.rpartition("/")[2]).is_file():
+        raise UserError("the official data is not in the cache")
 
 
 def read_texts(
@@ -58,12 +64,11 @@ def read_texts(
         return {own.name: own.source for own in found if own.name in names}
     if isinstance(data, PlainTexts):
         raise UserError("a language model reads pieces of texts, which are not retrieved")
-    if getattr(data, "source", "") == "official" and not (cache_dir / OFFICIAL_URL.rpartition("/")[2]).is_file():
-        raise UserError("the official data is not in the cache")
+    check_cached(data, cache_dir)
     source = open_data(data, cache_dir, progress)
     if source.fingerprint != fingerprint:
         raise UserError("the data changed since the run")
     return {own.name: own.text for own in source.documents() if own.name in names}
 
 
-__all__ = ["LONGEST", "read_texts", "shorten"]
+__all__ = ["LONGEST", "check_cached", "read_texts", "shorten"]

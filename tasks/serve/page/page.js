@@ -66,10 +66,16 @@ function showTags(answer) {
   at("classes").hidden = true;
 }
 
-function wordOf({ token, effect, share }) {
+function pieceOf({ text, effect, share, unknown, unread }) {
+  if (unread) {
+    const rest = element("span", text, "soft unread");
+    rest.title = `${unread} words that the model does not read`;
+    return rest;
+  }
+  if (effect === null) return text;
   const strength = Math.abs(share);
   const kind = strength < FAINT ? "" : share > 0 ? "for" : "against";
-  const word = element("span", token, `word ${kind}${kind && strength >= STRONG ? " strong" : ""}`);
+  const word = element("span", text, `word ${kind}${kind && strength >= STRONG ? " strong" : ""}${unknown ? " unknown" : ""}`);
   word.style.setProperty("--alpha", 0.55 * strength);
   word.title = signed(effect);
   return word;
@@ -84,9 +90,7 @@ function showEffects(found) {
   if (found === null) return;
   const how = found.exact ? "parts of the words in" : "effects of the words on";
   at("about").textContent = `Why ${found.label}: ${how} its ${found.quantity}`;
-  const spaced = found.words.flatMap((own) => [wordOf(own), " "]);
-  if (found.truncated) spaced.push(element("i", `(${found.truncated} more truncated)`, "soft"));
-  at("words").replaceChildren(...spaced);
+  at("words").replaceChildren(...found.pieces.map(pieceOf));
   const order = found.words.filter((own) => Math.abs(own.share) >= FAINT).sort((a, b) => Math.abs(b.effect) - Math.abs(a.effect)).slice(0, LISTED);
   at("strongest").replaceChildren(
     ...order.map((own) => element("li", `${own.token}: ${signed(own.effect)}, ${own.effect < 0 ? "against" : "for"} it`)));

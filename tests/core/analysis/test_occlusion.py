@@ -140,7 +140,7 @@ class Page(HTMLParser):
 
     def __init__(self):
         super().__init__()
-        self.open, self.tags, self.words = [], [], []
+        self.open, self.tags, self.words, self.kinds = [], [], [], []
 
     def handle_starttag(self, tag, attributes):
         self.tags.append((tag, dict(attributes)))
@@ -153,6 +153,7 @@ class Page(HTMLParser):
     def handle_data(self, data):
         if self.open and self.open[-1] == "span":
             self.words.append(data)
+            self.kinds.append(self.tags[-1][1].get("class"))
 
 
 def test_explanations_are_printed_and_written_as_a_page(run, capsys, tmp_path):
@@ -165,7 +166,9 @@ def test_explanations_are_printed_and_written_as_a_page(run, capsys, tmp_path):
     found = Page()
     content = page.read_text(encoding="utf-8")
     found.feed(content)
-    assert not found.open and found.words[2:] == ["the", "film", "was", "<b>", "wonderful", "&", "[blurry]", "awful"]
+    words = [own for own, kind in zip(found.words, found.kinds, strict=True) if kind and kind.startswith("word")]
+    assert not found.open and words[2:] == ["the", "film", "was", "<b>", "wonderful", "&", "blurry", "awful"]
+    assert found.kinds.count("word unknown") == 1 and found.words[found.kinds.index("word unknown")] == "blurry"
     assert (
         "script" not in {tag for tag, _ in found.tags}
         and "http:" not in content

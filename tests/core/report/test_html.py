@@ -13,19 +13,22 @@ from jinja2 import UndefinedError
 
 import core.report.bench
 import core.report.page
+import core.report.run_page
 import core.report.two_frameworks
 import tasks.run.explain
+from core.analysis.marked_text import MarkedText
 from core.analysis.occlusion import Explanation
-from core.data.encode import EncodedText
 from core.report import html
 from core.report.bench import Entry, bench_page
 from core.report.charts import curve_svg
 from core.report.digit_sums import Group, digits_page
 from core.report.exploding import PICTURES, WAYS, Figures, Side, exploding_page
 from core.report.page import page, pairs_of
+from core.report.run_page import Extras, WordTable, run_page
 from core.report.runs import Predictions, Run
 from core.spec.experiment import Experiment
 from core.strings import shorten
+from core.train.misclassified import Misclassified
 from tasks.cli.recipes import digit_sum
 from tasks.run.explain import Explained, Unexplained, write_page
 from tests.core.report.pages import Page, stands_alone
@@ -131,11 +134,37 @@ def bench(folder: Path) -> str:
 
 
 def explanations(folder: Path) -> str:
-    encoded = EncodedText(np.arange(2), [hostile("token"), hostile("unknown")], [], cut=3)
+    words = [hostile("token"), hostile("unknown"), hostile("truncated")]
+    ends = np.cumsum([len(word) for word in words]).tolist()
+    marked = MarkedText(
+        "".join(words), list(zip([0, *ends], ends, strict=False)), words, np.arange(2), np.array([False, True])
+    )
     explanation = Explanation(np.array([0.25, 0.75]), 1, np.array([0.5, -0.25]))
-    found = [Explained(encoded, explanation, hostile("class")), Unexplained(2, hostile("text"))]
+    found = [Explained(marked, explanation, hostile("class")), Unexplained(2, hostile("text"))]
     write_page(folder / "page.html", f"runs/<img src=x>\"'& {SCRIPT.replace('/', '|')}", hostile("engine"), found)
     return (folder / "page.html").read_text(encoding="utf-8")
+
+
+def run_card(folder: Path) -> str:
+    """A run with all that a page of one run can show."""
+    own = run(0, classes=3)
+    rows = [{"precision": 0.5, "recall": 0.5, "f1": 0.5, "count": 1}] * 3
+    bins = {"error": 0.1, "counts": [0, 1], "confidence": [0.0, 0.75], "accuracy": [0.0, 1.0]}
+    both = {"before": bins, "after": bins}
+    simple = {"name": hostile("simple"), "dev": {"accuracy": 0.5}, "test": {"accuracy": 0.5}}
+    own.result["test"] |= {"per_class": rows, "interval": [0.25, 0.75], "confusion": [[1, 2, 0], [0, 1, 0], [0, 0, 1]]}
+    own.result["test"]["by_length"] = {"3": [1, 2]}
+    own.result.update(
+        calibration={"temperature": 1.5, "test": both, "coverage": [[1.0, 0.5]] * 100},
+        baseline={**simple, "largest_class": simple, "mcnemar": {"only_model": 1, "only_baseline": 2, "p": 0.5}},
+    )
+    splits = {"documents": 4, "per_class": [1, 1, 2], "tokens": 9, "mean_length": 2.5, "max_length": 4}
+    own.execution["data"] |= {"train": splits, "dev": splits, "test": splits, "left_out": {hostile("skipped"): 1}}
+    for line in own.metrics:
+        line["learning_rate"] = 0.1
+    mistake = Misclassified(*map(hostile, ("mistake", "true", "wrong")), 0.5, hostile("text"))
+    words = WordTable(hostile("how"), [(hostile("class of words"), [(hostile("word"), "+1.00 (2)")])])
+    return run_page(own, Extras([mistake], [words], [(hostile("what"), hostile("command"))], [hostile("lacking")]))
 
 
 DATA = ("data", "split", "vectors", "p", "name", "text", "reason", "task", "class 0", "class 6", "other 1", "odd 0")
@@ -144,14 +173,19 @@ PAGES = {
     digit_sums: (*OF_A_RUN[3:], "label 0", "cell", "framework 0", "framework 1", "root", "task"),
     exploding: (*OF_A_RUN[5:-2], "label 0", "label 1", "root", "when", "seed", "epochs", "dtype", "recipe 0"),
     bench: (*OF_A_RUN[:2], *OF_A_RUN[3:-2], "recipe 1", "title 1", "about", "backend 0", "backend 1", "data", "split"),
-    explanations: ("token", "unknown", "engine", "class"),
+    run_card: (
+        *("label 0", *OF_A_RUN[3:]),
+        *("data", "split", "vectors", "p", "simple", "skipped", "mistake", "true", "wrong", "text", "how", "word"),
+        *("class of words", "class 2", "what", "command", "lacking"),
+    ),
+    explanations: ("token", "unknown", "truncated", "text", "engine", "class"),
 }
 WITH_IMAGES = (exploding, bench)
 each_page = pytest.mark.parametrize("build", PAGES, ids=lambda build: build.__name__)
 
 SVG = {"svg", "g", "path", "defs", "use", "text", "clippath", "rect", "style"}
 ELEMENTS = {"html", "head", "meta", "title", "body", "main", "header", "section", "article", "div", "span", "p", "h1"}
-ELEMENTS |= {"h2", "h3", "i", "small", "pre", "details", "summary", "figure", "figcaption"}
+ELEMENTS |= {"h2", "h3", "i", "small", "ul", "li", "pre", "details", "summary", "figure", "figcaption"}
 ELEMENTS |= {"table", "thead", "tbody", "tr", "th", "td"}
 ATTRIBUTES = {"lang", "charset", "http-equiv", "content", "name", "class", "style", "title", "dir", "open", "colspan"}
 ATTRIBUTES |= {"data-name", "alt", "src"}
@@ -186,7 +220,13 @@ def test_a_value_that_is_missing_raises(build, tmp_path, monkeypatch):
         calls.append((template, values))
         return html.render(template, **values)
 
-    for module in (core.report.bench, core.report.page, core.report.two_frameworks, tasks.run.explain):
+    for module in (
+        core.report.bench,
+        core.report.page,
+        core.report.run_page,
+        core.report.two_frameworks,
+        tasks.run.explain,
+    ):
         monkeypatch.setattr(module, "render", note)
     build(tmp_path)
     ((template, values),) = calls
