@@ -23,7 +23,8 @@ from core.data.text_files import StreamLines, TextLines
 from core.data.vocabulary import Vocabulary
 from core.errors import UserError
 from core.files import as_spreadsheet_text, incremental_writer, row_writer
-from core.models.heads.scores import probabilities_of
+from core.models.heads.pooling import PoolingHead
+from core.schema import of_kind
 from core.spec.experiment import Experiment
 from core.train.metrics import all_logits
 from tasks.run.answers import Answers
@@ -130,11 +131,12 @@ def predictions_of(
     ngrams: NgramModel | None = None,
 ) -> Iterator[Prediction]:
     """Yield the predictions in the order of `rows`. `ngrams`: those of a model that reads them."""
+    head = of_kind(experiment.model.head, PoolingHead)
     for chunk in chunks_of(rows):
         dataset, worded = encode_worded([row.text for row in chunk], vocabulary, experiment.text, ngrams)
         found: list[np.ndarray | None] = [None] * len(chunk)
         if worded:
-            for place, own in zip(worded, probabilities_of(all_logits(logits_of, dataset)), strict=True):
+            for place, own in zip(worded, head.probabilities(all_logits(logits_of, dataset)), strict=True):
                 found[place] = own
         yield from zip(chunk, found, strict=True)
 

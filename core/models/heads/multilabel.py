@@ -10,7 +10,7 @@ from pydantic import Field
 
 from core.batch import Batch, Targets
 from core.errors import UserError
-from core.models.heads.multilabel_scores import MultilabelEvaluation, score_labels
+from core.models.heads.multilabel_scores import MultilabelEvaluation, label_probabilities, score_labels
 from core.models.heads.pooled import array_of
 from core.models.heads.pooling import PoolingHead
 from core.models.types import Arrays
@@ -43,6 +43,9 @@ class MultilabelHead(PoolingHead):
     def least_logit(self) -> float:
         """Return the logit of `threshold`, above which a label is predicted."""
         return math.log(self.threshold / (1.0 - self.threshold))
+
+    def probabilities(self, logits: np.ndarray) -> np.ndarray:
+        return label_probabilities(logits)
 
     def counted(self, batch: Batch) -> int:
         """Return the number of texts: the loss of a text is the mean over its labels."""

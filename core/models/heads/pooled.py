@@ -10,7 +10,7 @@ from pydantic import model_validator
 from core.batch import Batch, Ragged, Targets
 from core.errors import UserError
 from core.models.heads.pooling import PoolingHead
-from core.models.heads.scores import ClassEvaluation, summarize
+from core.models.heads.scores import ClassEvaluation, probabilities_of, summarize
 from core.models.types import Arrays
 
 
@@ -38,6 +38,9 @@ class PooledHead(PoolingHead):
     @property
     def outputs(self) -> int:
         return 1 if self.one_logit else self.classes
+
+    def probabilities(self, logits: np.ndarray) -> np.ndarray:
+        return probabilities_of(logits)
 
     def counted(self, batch: Batch) -> int:
         """Return the number of texts with a label; those without, of number -1, have no loss."""

@@ -54,6 +54,10 @@ class PoolingHead(Head):
     def outputs(self) -> int:
         """Return the number of logits."""
 
+    @abstractmethod
+    def probabilities(self, logits: np.ndarray) -> np.ndarray:
+        """Return the probabilities [N, C] float64 of the classes, for logits [N, outputs]."""
+
     def check_encoder(self, encoder: Encoder) -> None:
         if self.pooling not in encoder.poolings:
             allowed, kind = " or ".join(encoder.poolings), encoder.model_dump()["kind"]
