@@ -21,7 +21,8 @@ from core.train.run_folder import RunFolder
 from tests.conftest import INSTALLED, Done, check_refused, each_backend, fresh_rng, needs_both, run_main, stop_at
 from tests.topics import Topics, make_topics, rows_of
 
-TINY = ("--hidden", 8, "--embedding-dim", 8, "--epochs", 10, "--batch-size", 8, "--lr", 0.03, "--dtype", "float64")
+TINY = ("--hidden", 8, "--embedding-dim", 8, "--epochs", 6, "--batch-size", 8, "--lr", 0.05)
+TINY += ("--dropout", 0, "--dtype", "float64")
 pytestmark = pytest.mark.slow
 main = tasks.classify.main
 
@@ -57,7 +58,7 @@ def read(path: Path) -> list[dict[str, str]]:
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     root, rng = tmp_path_factory.mktemp("topics"), fresh_rng()
-    found = Made(root, make_topics(rng, 350), make_topics(rng, 150), {})
+    found = Made(root, make_topics(rng, 280), make_topics(rng, 150), {})
     for part in ("train", "test"):
         write(root / f"{part}.csv", rows_of(getattr(found, part)))
     for name in INSTALLED:
@@ -75,14 +76,13 @@ def test_training_learns_the_labels(name, made):
     assert "inferred --label-column labels" in out and "inferred --multi-label (| in column labels)" in out
     assert experiment.recipe == experiment.model.head.kind == "multilabel" and experiment.data.multi_label
     assert execution["classes"] == ["economy", "politics", "sports", "travel", "weather"]
-    none = sum(not own for own in made.train.labels)
-    assert re.search(r"labels per training text; (\d+) of these texts have none", out), none
+    assert re.search(r"\d\.\d\d labels per training text; \d+ of these texts have none", out)
     # Better than the most frequent label for every text, which is economy.
     rows = read(made.run(name) / "predictions.csv")
     truth = [own["labels"].split("|") if own["labels"] else [] for own in rows]
     share = sum("economy" in own for own in truth) / len(truth)
     constant = 2 * share / (1 + sum(map(len, truth)) / len(truth))
-    assert result["test"]["micro_f1"] > constant + 0.08, (result["test"], constant)
+    assert result["test"]["micro_f1"] > constant + 0.15, (result["test"], constant)
     assert result["dev"]["micro_f1"] == max(
         line["micro_f1"] for line in folder.read_metrics() if line["split"] == "dev"
     )
@@ -127,7 +127,7 @@ def test_both_backends_predict_the_same(made, tmp_path):
 def test_a_run_resumes_in_the_other_framework(made, tmp_path):
     first, second = INSTALLED[:2]
     path = tmp_path / "run"
-    with stop_at(70):
+    with stop_at(60):
         done = run_main(main, *made.files, *TINY, "--backend", first, "--out", path)
     assert "checkpoint saved" in done.out, done.err
     done = run_main(main, "--resume", path, "--backend", second, "--cache-dir", made.root / "cache")
