@@ -14,6 +14,7 @@ import numpy as np
 
 from core.data.class_checks import NAME, PARTS, Labeled
 from core.data.dataset import Dataset, Prepared
+from core.data.ngrams.texts import LabeledTexts
 from core.data.splits import CODES
 from core.errors import UserError
 from core.label_sets import from_set
@@ -113,7 +114,14 @@ def with_targets(prepared: Prepared, data: object) -> Prepared:
         labels = sets[part].targets[LABELS]
         counts = {"per_class": np.sum(labels, axis=0).tolist(), "unlabeled": int((np.sum(labels, axis=1) == 0).sum())}
         summary[part] = {**summary[part], **counts}
-    return dataclasses.replace(prepared, **sets, classes=names, summary=summary, whole=None)
+    whole = prepared.whole
+    assert whole is not None, "the data are labeled texts"
+
+    def texts(part: str) -> LabeledTexts:
+        own = whole(part)
+        return dataclasses.replace(own, labels=members[own.labels], classes=len(names))
+
+    return dataclasses.replace(prepared, **sets, classes=names, summary=summary, whole=texts)
 
 
 def _with_targets(dataset: Dataset, names: list[str], members: np.ndarray) -> Dataset:

@@ -86,6 +86,8 @@ def test_training_learns_the_labels(name, made):
     assert result["dev"]["micro_f1"] == max(
         line["micro_f1"] for line in folder.read_metrics() if line["split"] == "dev"
     )
+    assert result["baseline"]["test"]["micro_f1"] > constant + 0.15
+    assert f"alone: test micro F1 {result['baseline']['test']['micro_f1']:.4f}" in out
     assert f"test micro F1 {result['test']['micro_f1']:.4f}" in out and "calibration" not in result
 
 

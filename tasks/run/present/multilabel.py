@@ -28,12 +28,16 @@ def describe(run: Run) -> None:
 def headline(result: dict) -> str:
     """Return the main lines of a result."""
     test, dev = result["test"], result["dev"]
-    return (
+    lines = (
         f"[bold]test micro F1 {test['micro_f1']:.4f}[/] (precision {test['precision']:.4f}, recall"
         f" {test['recall']:.4f}) on {test['documents']:,} held-out texts\n"
         f"dev micro F1 {dev['micro_f1']:.4f} at step {dev['step']}; macro F1 {test['macro_f1']:.4f}; exact match"
         f" {test['accuracy']:.4f}: texts with all labels correct"
     )
+    if baseline := result.get("baseline"):
+        own = baseline["test"]["micro_f1"]
+        lines += f"\n{baseline['name']} alone: test micro F1 {own:.4f} (dev {baseline['dev']['micro_f1']:.4f})"
+    return lines
 
 
 def breakdown(found: MultilabelEvaluation, classes: list[str]) -> None:

@@ -13,11 +13,14 @@ import pytest
 from core.data.corpus import build_corpus, load_corpus, prepare
 from core.data.documents import Document, Source
 from core.data.multilabel import members_of, strata_of, with_targets
+from core.data.ngrams.fit import fit_alone
+from core.data.ngrams.texts import LabeledTexts, Texts
 from core.data.sources.several_labels import reason_for_several
 from core.data.sources.table import open_table
 from core.data.splits import split_rows
 from core.errors import UserError
 from core.label_sets import from_set, join_labels, labels_of, split_labels, to_set
+from core.models.ngrams import Ngrams
 from core.spec.data import Table
 from core.spec.text import Text
 from tests.conftest import one_line
@@ -233,3 +236,18 @@ def test_duplicates_with_other_labels_are_dropped(tmp_path):
     assert again.classes == corpus.classes and np.array_equal(again.labels, corpus.labels)
     found = prepare(corpus, data, Text())
     assert found.summary["left_out"] == {"with conflicting labels": 2}
+
+
+@pytest.mark.parametrize("topics", [2, 5])
+def test_linear_models_of_labels_are_those_of_each_against_the_rest(rng, topics):
+    found = make_topics(rng, 120)
+    names = sorted({name for own in found.labels for name in own})[:topics]
+    members = np.array([[name in own for name in names] for own in found.labels]).astype(np.int64)
+    texts, groups = Texts.of([text.split() for text in found.texts]), np.full(120, -1)
+    together = fit_alone(LabeledTexts(texts, members, groups, topics), Ngrams(), 0)
+    scores = together.logits(together.rows(texts))
+    assert scores.shape == (120, topics)
+    np.testing.assert_array_equal(together.per_class, members.sum(axis=0))
+    for column in range(topics):
+        alone = fit_alone(LabeledTexts(texts, members[:, column], groups, 2), Ngrams(), 0)
+        np.testing.assert_allclose(scores[:, [column]], alone.logits(alone.rows(texts)), rtol=1e-4, atol=1e-4)
