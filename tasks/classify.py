@@ -28,7 +28,7 @@ def add_arguments(parser: Parser) -> None:
 def preset(arguments: argparse.Namespace) -> str:
     """Return the recipe: with n-grams, unless the user names an encoder or a start, or does not want them.
 
-    Texts with several labels have one of their own, which `complete` chooses too if it finds them.
+    It is `multilabel` for texts with several labels; `complete` chooses that too if the table has them.
     """
     if wants_several(arguments):
         return RECIPE

@@ -31,7 +31,7 @@ class MultilabelHead(PooledHead):
         There are no class weights: `weights` is None (`core/models/heads/multilabel.py`).
         """
         logits = outputs["logits"]
-        # One function of signed logits: the formula with max(z, 0) and |z| has no gradient at a logit of exactly 0.
+        # Of signed logits, as the formula with max(z, 0) and |z| has a wrong gradient at a logit of exactly 0.
         signs = 2 * inputs.targets["labels"].to(logits.dtype) - 1
         return -F.logsigmoid(signs * logits).mean(dim=1)
 

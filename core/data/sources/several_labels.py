@@ -18,7 +18,7 @@ NAME = "labels"
 def reason_for_several(data: Table) -> str:
     """Return why the texts of a table have several labels each, "" if they have one, by its first rows.
 
-    They do if the cells are lists, or if cells have a `|` and the labels between occur in different cells. Raises
+    They have if most cells are lists, or if cells have a `|` and a label between occurs in another cell too. Raises
     UserError as reading does.
     """
     path, column = user_path(data.source), data.label_column
@@ -28,7 +28,7 @@ def reason_for_several(data: Table) -> str:
     if detect_format(path, data.encoding) is Format.FASTTEXT:  # whose cells are all read as lists
         most = max((len(labels_of(cell)) for cell in lists), default=0)
         return f"up to {most} labels per line" if most > 1 else ""
-    if lists:
+    if 2 * len(lists) > sum(map(bool, cells)):
         return f"lists in column {column}"
     joined = {cell for cell in cells if SEPARATOR in cell}
     shared = Counter(label for cell in set(cells) - {""} for label in cell.split(SEPARATOR))

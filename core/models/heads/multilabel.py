@@ -61,7 +61,7 @@ class MultilabelHead(PoolingHead):
         model does not have.
         """
         if class_weights is not None:
-            raise ValueError("got class weights, expected none: a label is no class of its own")
+            raise ValueError("got class weights, expected none: labels are no classes that exclude each other")
         return binary_cross_entropies(outputs["logits"], batch.targets[LABELS]).mean(axis=1)
 
     def outcomes(self, logits: np.ndarray, batch: Batch, arrays: Arrays) -> np.ndarray:

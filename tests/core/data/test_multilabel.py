@@ -137,6 +137,7 @@ def test_the_fingerprint_depends_on_how_labels_are_read(rng, tmp_path):
         ("labels", ['["a"]', '["b"]'], "lists in column labels"),
         ("x", ["[1]", "[]"], "lists in column x"),
         ("labels", ["[not a list]", "b"], ""),
+        ("labels", ["[1]", "b", "c"], ""),
     ],
 )
 def test_cells_tell_whether_a_text_has_several_labels(tmp_path, column, cells, says):

@@ -10,6 +10,7 @@ import pytest
 
 from backends.kernels.engine import KernelEngine
 from core.batch import pad
+from core.engine.executor import Executor
 from core.engine.reference import ReferenceEngine
 from core.errors import UserError
 from core.models.heads.multilabel import LABELS, MultilabelHead, binary_cross_entropies
@@ -180,3 +181,22 @@ def test_what_does_not_apply_is_refused(changes, says):
     with pytest.raises(UserError) as error:
         replace(replace(Experiment(), {"model.head": HEAD}), changes)
     assert says in one_line(error)
+
+
+@pytest.mark.parametrize("threshold", [0.5, 0.3])
+def test_a_training_step_counts_texts_with_all_labels_correct(backend, rng, threshold):
+    changes = {
+        "model.embedding.vocab_size": 9,
+        "model.embedding.dim": 3,
+        "model.encoder.hidden_size": 4,
+        "model.head": {"kind": "multilabel", "classes": 2, "threshold": threshold},
+        "training.dtype": "float64",
+    }
+    experiment = replace(Experiment(), changes)
+    parameters, batch = random_parameters(experiment, rng), random_batch(experiment, rng, rows=40)
+    engine = backend.Engine(experiment.model, experiment.training, parameters, Executor("cpu", "builtin"))
+    found = experiment.model.head.score(engine.logits(batch), batch.targets)
+    engine.train_step(batch, 0, 0.01)
+    (stats,) = engine.collect()
+    assert (stats.right, stats.counted) == (round(found.accuracy * 40), 40)
+    assert stats.loss == pytest.approx(found.loss, rel=1e-9)
