@@ -8,6 +8,8 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass
 
+from core.models.heads import MultilabelHead
+from core.models.heads.pooling import Pooling
 from core.models.ngrams import Ngrams
 from core.spec.experiment import Experiment, replace
 from tasks.parity.decoder_cases import DECODERS, DecoderCase
@@ -52,12 +54,12 @@ def _suffix(changes: Changes) -> str:
 def _shown(value: object) -> str:
     if isinstance(value, Ngrams):
         return ",".join(f"{name}:{own}" for name, own in value.model_dump(exclude_unset=True).items())
-    return str(value["kind"]) if isinstance(value, dict) and "kind" in value else str(value)
+    return value.kind if isinstance(value, MultilabelHead) else str(value)
 
 
-def multilabel(pooling: str) -> tuple[str, dict[str, str]]:
+def multilabel(pooling: Pooling) -> tuple[str, MultilabelHead]:
     """Return the change to a multi-label head."""
-    return "model.head", {"kind": "multilabel", "pooling": pooling}
+    return "model.head", MultilabelHead(pooling=pooling)
 
 
 @dataclass(frozen=True)

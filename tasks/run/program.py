@@ -193,7 +193,7 @@ def _predict(program: Program, argv: list[str]) -> int:
     if program.tags:
         parser.add_argument("--token", metavar="N", type=int, help="explain the tag of token N [the least certain]")
     if program.several_labels:
-        text = "explain this label, of several per text [the most probable]"
+        text = "explain this label of several [the most probable]"
         parser.add_argument("--label", metavar="NAME", help=text)
     parser.add_argument("--html", metavar="FILE", help="also write the explanations as a page")
     parser.add_argument("--interactive", action="store_true", help="classify texts as you type them")

@@ -16,6 +16,7 @@ from core.models.precision import Rounding, exactly
 from core.models.types import Arrays, Dropout, activate
 from core.schema import DropoutRate
 
+Pooling = Literal["last", "mean", "max", "max_mean", "last_max_mean", "ends", "attention"]
 ATTENTION = "head.attention"
 JOINED = {"max_mean": ("max", "mean"), "last_max_mean": ("last", "max", "mean")}
 """Poolings that concatenate others, in their order."""
@@ -31,7 +32,7 @@ class PoolingHead(Head):
 
     kind: Any
     """Name of the subclass; declared here, so that it comes first in JSON."""
-    pooling: Literal["last", "mean", "max", "max_mean", "last_max_mean", "ends", "attention"] = "mean"
+    pooling: Pooling = "mean"
     """Pooling over real tokens.
 
     `last` concatenates the forward state at the last real token and the reverse state at the first token. `max_mean`
