@@ -3,6 +3,7 @@
 python -m tasks.classify train.csv --backend torch
 python -m tasks.classify train.csv --test test.csv --text-column review --label-column stars
 python -m tasks.classify train.csv --cross-validate 5
+python -m tasks.classify train.csv --multi-label
 python -m tasks.classify predict runs/classify-torch-... "Where is my parcel?"
 python -m tasks.classify predict runs/classify-torch-... --file new.csv --out predictions.csv
 """
@@ -13,6 +14,7 @@ import argparse
 
 from tasks.cli.console import Parser, launch
 from tasks.run.program import Program, run
+from tasks.run.several_labels import FIELDS, RECIPE, add_label_options, wants_several, with_several_labels
 from tasks.run.table_options import COLUMNS, add_columns, complete
 from tasks.run.task import Task
 
@@ -21,10 +23,16 @@ def add_arguments(parser: Parser) -> None:
     text = "labeled texts: CSV, TSV, JSON, fastText, Excel, Parquet"
     parser.add_argument("train", metavar="TRAIN", nargs="?", help=text)
     add_columns(parser)
+    add_label_options(parser)
 
 
 def preset(arguments: argparse.Namespace) -> str:
-    """Return the recipe: with n-grams, unless the user names an encoder or a start, or does not want them."""
+    """Return the recipe: with n-grams, unless the user names an encoder or a start, or does not want them.
+
+    It is `multilabel` for texts with several labels; `complete` chooses that too if the table has them.
+    """
+    if wants_several(arguments):
+        return RECIPE
     with_ngrams = arguments.encoder is None and arguments.start is None and arguments.ngrams is not False
     return "hybrid" if with_ngrams else "default"
 
@@ -36,10 +44,11 @@ PROGRAM = Program(
     usage="TRAIN",
     without=("--data",),
     add_arguments=add_arguments,
-    own_arguments=("TRAIN", *COLUMNS),
-    complete=complete,
+    own_arguments=("TRAIN", *COLUMNS, *FIELDS),
+    complete=lambda experiment, arguments: complete(experiment, arguments, with_several_labels),
     preset=preset,
-    usual="hybrid; default with --encoder, --start or --no-ngrams",
+    usual="hybrid; default with --encoder, --start or --no-ngrams; multilabel for several labels",
+    several_labels=True,
 )
 
 

@@ -18,15 +18,15 @@ from core.models.embedding import TABLE
 from core.models.encoders import RecurrentEncoder
 from core.models.encoders.encoder import Block, Encoded
 from core.models.encoders.recurrent import layer_weights
-from core.models.heads import PooledHead, TokenHead
-from core.models.heads.pooled import attention_scores, attention_softmax, joined, pool
+from core.models.heads import TokenHead
+from core.models.heads.pooling import PoolingHead, attention_scores, attention_softmax, joined, pool
 from core.models.model import Model, inputs_of, with_ngrams
 from core.models.precision import exactly
 from core.models.types import Arrays, no_dropout
 from core.schema import of_kind
 from core.spec.training import Training
 
-HEADS = (PooledHead, TokenHead)
+HEADS = (PoolingHead, TokenHead)
 """Heads that read the outputs of the encoder only."""
 
 
@@ -76,7 +76,7 @@ class KernelEngine:
         Raises KeyboardInterrupt.
         """
         encoded, head = self._encoded(batch), self.model.head
-        if not isinstance(head, PooledHead):
+        if not isinstance(head, PoolingHead):
             # The scores of a CRF's tags are no part of the logits.
             batch = replace(batch, targets={})
             return head.forward(self._parameters, encoded, batch, no_dropout, exactly)["logits"]

@@ -14,6 +14,7 @@ import numpy as np
 from core.batch import UNK, Batch
 from core.data.dataset import Dataset
 from core.data.ngrams.features import NgramFeatures
+from core.models.heads.multilabel_scores import label_probabilities
 from core.models.heads.scores import probabilities_of
 from core.train.metrics import all_logits
 
@@ -43,16 +44,33 @@ def explain(
     The only token of a text is replaced by UNK instead of removed. `ngrams`: those of a model that reads them, from
     `core.analysis.ngram_effects.without_each`.
     """
+    logits = _logits_without_each(logits_of, ids, ngrams)
+    predicted = int(probabilities_of(logits[:1])[0].argmax())
+    odds = log_odds(logits, predicted)
+    return Explanation(probabilities_of(logits[:1])[0], predicted, odds[0] - odds[1:])
+
+
+def explain_label(logits_of: Callable[[Batch], np.ndarray], ids: np.ndarray, label: int | None = None) -> Explanation:
+    """Explain the probability of a label for ids [L] by the `logits` of an engine with several labels per text.
+
+    `label` is by default the most probable one. Its log-odds are its logit.
+    """
+    logits = _logits_without_each(logits_of, ids).astype(np.float64)
+    label = int(logits[0].argmax()) if label is None else label
+    return Explanation(label_probabilities(logits[:1])[0], label, logits[0, label] - logits[1:, label])
+
+
+def _logits_without_each(
+    logits_of: Callable[[Batch], np.ndarray], ids: np.ndarray, ngrams: NgramFeatures | None = None
+) -> np.ndarray:
+    """Return the logits [1 + L, outputs] of ids [L], and of these without each token."""
     ids = np.asarray(ids, dtype=np.int64)
     shorter = [np.delete(ids, place) for place in range(len(ids))] if len(ids) > 1 else [np.array([UNK])]
     sequences = [ids, *shorter]
     offsets = np.concatenate(([0], np.cumsum([len(sequence) for sequence in sequences])))
     names = [""] * len(sequences)
     dataset = Dataset(np.concatenate(sequences), offsets, {}, names, ngrams=ngrams)
-    logits = all_logits(logits_of, dataset)
-    predicted = int(probabilities_of(logits[:1])[0].argmax())
-    odds = log_odds(logits, predicted)
-    return Explanation(probabilities_of(logits[:1])[0], predicted, odds[0] - odds[1:])
+    return all_logits(logits_of, dataset)
 
 
 def log_odds(logits: np.ndarray, predicted: int) -> np.ndarray:

@@ -24,6 +24,7 @@ from core.data.documents import Source
 from core.data.download import Progress, no_progress
 from core.data.encode import dataset_of
 from core.data.folds import tested_texts
+from core.data.multilabel import check_label_sets, has_label_sets, strata_of
 from core.data.ngrams.texts import LabeledTexts, Texts
 from core.data.sources.lookup import open_data
 from core.data.splits import CODES, split_rows, without_duplicates
@@ -190,7 +191,8 @@ def divided(
                 f"{getattr(data, part)}: no usable text for the {part} split"
                 f" (skipped in all splits: {count_reasons(skipped)}): add other texts"
             )
-    rows, summary = split_rows(marks, labels, corpus.groups, data, tested_texts(corpus, marks, data))
+    strata = strata_of(labels, corpus.classes) if has_label_sets(data) else labels
+    rows, summary = split_rows(marks, strata, corpus.groups, data, tested_texts(corpus, marks, data))
     return rows, summary, skipped
 
 
@@ -199,12 +201,16 @@ def prepare(
 ) -> Prepared:
     """Split, build the vocabulary from the training split, encode and truncate.
 
-    The result depends on the arguments alone. Raises UserError if the number of labels is not `classes` (None: at least
-    two), if a split has no text, or if train lacks a label.
+    The result depends on the arguments alone. The classes of data with several labels per text are sets of labels
+    (`core/data/multilabel.py`). Raises UserError if the number of labels is not `classes` (None: at least two), if a
+    split has no text, or if train lacks a label.
     """
     rows, summary, skipped = divided(corpus, data, text)
     labels = corpus.labels
-    check_classes(corpus, rows, data, classes)
+    if has_label_sets(data):
+        check_label_sets(corpus, rows, data)
+    else:
+        check_classes(corpus, rows, data, classes)
     train_ids = _joined(corpus, rows["train"])
     vocabulary = Vocabulary.build(corpus.tokens, np.bincount(train_ids, minlength=len(corpus.tokens)), text)
     del train_ids

@@ -9,7 +9,7 @@ from core.export.graph import Graph
 from core.export.sequences import Sequences
 from core.models.exported import BIAS, SUMS, VALUES
 from core.models.heads import PooledHead, TokenHead
-from core.models.heads.pooled import ATTENTION, joined
+from core.models.heads.pooling import ATTENTION, joined
 from core.models.types import Arrays
 
 

@@ -15,10 +15,10 @@ from core.models.types import Arrays
 
 
 def check_exportable(model: Model) -> None:
-    """Raise UserError for a model that writes sequences, predicts words or reads digits."""
+    """Raise UserError for a model that predicts several labels, words or a sequence, or that reads digits."""
     kind = model.head.kind
     if not isinstance(model.head, (PooledHead, TokenHead)):
-        raise UserError(f"model.head.kind {kind} cannot be exported: give a run of a classifier or of a tagger")
+        raise UserError(f"model.head.kind {kind} cannot be exported: give a run with a label per text or per token")
     if model.embedding.lookup == "scalar":
         raise UserError("model.embedding.lookup scalar cannot be exported: give a run that reads texts")
 

@@ -53,7 +53,8 @@ def compare_predictions(
         own = evaluations.pop(source)
         tie = own.margins < TIE[dtype]
         for name, evaluation in evaluations.items():
-            differs = (evaluation.predicted != own.predicted) & ~tie
+            # All labels of a text are one prediction.
+            differs = (evaluation.predicted != own.predicted).reshape(len(tie), -1).any(axis=1) & ~tie
             distance = np.abs(evaluation.probabilities - own.probabilities).max(axis=1)
             findings.append(
                 Finding(

@@ -13,6 +13,8 @@ from core.plots.fonts import drawable, fonts_for
 TRAIN, DEV, TEST = "#4477aa", "#cc3311", "#228833"
 FLOOR = 1e-17
 """Value at which a difference of zero is drawn on a logarithmic axis."""
+SCORES = ("micro_f1", "f1")
+"""Metrics other than the accuracy that choose the best checkpoint, of a head that has one."""
 DTYPE_COLORS = {"float64": TRAIN, "float32": DEV, "bfloat16": TEST}
 
 
@@ -41,7 +43,8 @@ def draw_curves(metrics: list[dict], title: str, path: Path, reduction: str, tes
         axes.plot(steps, running_mean(values), color=TRAIN, linewidth=1.6, label="train (running mean)")
         if dev:
             trained = [line for line in dev if line["step"]] or dev  # step 0 is no checkpoint
-            best = max(trained, key=lambda line: (line["accuracy"], -line["loss"]))
+            score = next((name for name in SCORES if name in trained[0]), "accuracy")
+            best = max(trained, key=lambda line: (line[score], -line["loss"]))
             label = f"dev, {best[quantity]:.3f} at the best checkpoint"
             axes.plot([line["step"] for line in dev], [line[quantity] for line in dev], "o-", color=DEV, label=label)
             axes.plot(best["step"], best[quantity], "o", color=DEV, fillstyle="none", markersize=12)

@@ -47,7 +47,7 @@ class Disagreement:
     name: str
     label: str
     predictions: tuple[tuple[str, float | None], ...]
-    """Per run, the prediction and its probability, None for a sequence of tags or tokens."""
+    """Per run, the prediction and its probability, None for a sequence of tags or tokens, or a set of labels."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ def compare(first: Run, second: Run) -> Pair:
     found = []
     for row in rows:
         both = (one.predicted[row], one.probabilities[row]), (predicted[row], probabilities[row])
-        sure = tuple((name, float(own[one.classes.index(name)]) if one.classes else None) for name, own in both)
+        sure = tuple((name, float(own[one.classes.index(name)]) if name in one.classes else None) for name, own in both)
         found.append(Disagreement(one.names[row], one.labels[row], sure))
     found.sort(key=lambda own: (-min(probability or 0.0 for _, probability in own.predictions), own.name))
     return Pair(

@@ -13,7 +13,7 @@ from core.report.runs import Run
 
 FEW_CLASSES = 6
 """Confusion matrices with more classes are collapsed."""
-SCORES = {"macro F1": "macro_f1", "F1": "f1", "exact match": "exact_match", "BLEU": "bleu"}
+SCORES = {"micro F1": "micro_f1", "macro F1": "macro_f1", "F1": "f1", "exact match": "exact_match", "BLEU": "bleu"}
 """Figures of the test split other than accuracy and loss, which depend on the kind of model, by column."""
 WORDS = ("framework", "model", "recipe", "device", "implementation")
 """Text columns of the table of runs."""

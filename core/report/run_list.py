@@ -20,7 +20,7 @@ from core.words.run_folder import WordRunFolder
 FINISHED, RUNNING, STOPPED, DAMAGED = "finished", "running", "stopped", "damaged"
 """States of a run. A running one is locked; a stopped one resumes from its checkpoint."""
 
-FIGURES = ("exact_match", "perplexity", "f1", "accuracy")
+FIGURES = ("exact_match", "perplexity", "micro_f1", "f1", "accuracy")
 """Main figure of a run: the first of these that its result has."""
 
 RESULT, CHECKPOINT = "result.json", "last.safetensors"

@@ -10,7 +10,9 @@ from core.models.encoders.recurrent import RecurrentEncoder as RecurrentEncoder
 from core.models.encoders.textcnn import TextCNNEncoder as TextCNNEncoder
 from core.models.heads.decoder import DecoderHead as DecoderHead
 from core.models.heads.language import LanguageHead as LanguageHead
+from core.models.heads.multilabel import MultilabelHead as MultilabelHead
 from core.models.heads.pooled import PooledHead as PooledHead
+from core.models.heads.pooling import PoolingHead as PoolingHead
 from core.models.heads.tokens import TokenHead as TokenHead
 from core.models.model import Model as Model
 from core.spec.experiment import Experiment as Experiment

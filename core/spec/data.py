@@ -88,6 +88,10 @@ class Table(Folds):
     text_column: str | tuple[str, ...] = "text"
     """Column of the texts; of several, the cells that are not empty are joined by a space, in this order."""
     label_column: str = "label"
+    multi_label: bool = False
+    """Whether a cell of `label_column` has any number of labels: a JSON list, or labels with a separator between."""
+    label_separator: str = Field(default="|", min_length=1)
+    """Separator of the labels of a cell, with `multi_label`."""
     encoding: str = "utf-8"
     duplicates: Literal["keep", "drop"] = "drop"
     unlabeled_file: str | None = None

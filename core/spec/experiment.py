@@ -20,6 +20,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from core.checked_json import check_digest
 from core.errors import UserError
+from core.models.heads import MultilabelHead
 from core.models.model import Model
 from core.schema import Spec
 from core.spec.class_weights import balanced_weights
@@ -74,7 +75,7 @@ ADDED: dict[int, tuple[str, ...]] = {
         "training.virtual_weight",
     ),
     7: ("data.unlabeled_file", "training.unlabeled_batch_size"),
-    8: ("data.fold", "data.folds"),
+    8: ("data.fold", "data.folds", "data.label_separator", "data.multi_label"),
 }
 """Fields that a record of an older format lacks, by the format that added them.
 
@@ -181,7 +182,7 @@ class Experiment(Spec):
         weights, classes = self.training.class_weights, self.model.head.classes
         if weights is not None and getattr(self.model.head, "crf", False):
             raise ValueError("`training.class_weights` is not supported with `model.head.crf`: remove one of them")
-        if weights is not None and not classes:
+        if weights is not None and (not classes or isinstance(self.model.head, MultilabelHead)):
             raise ValueError(f"training.class_weights is not supported by head.kind {self.model.head.kind}: remove it")
         if isinstance(weights, tuple) and self.known_classes is not None and len(weights) != classes:
             raise ValueError(

@@ -9,6 +9,7 @@ import numpy as np
 from core.data.dataset import Dataset, Prepared
 from core.data.ngrams.fit import fit_alone
 from core.data.ngrams.solver import Progress, Solver, no_progress, solve
+from core.models.heads.multilabel_scores import score_labels
 from core.models.ngrams import Ngrams, spread
 from core.spec.experiment import Experiment
 from core.spec.text import Text
@@ -37,6 +38,24 @@ def largest_class(data: Prepared) -> SimpleModel:
         f"most frequent class, {data.classes[best]}",
         {split: np.full(len(data.split(split)), best) for split in SPLITS},
     )
+
+
+def label_figures(
+    experiment: Experiment, data: Prepared, solver: Solver = solve, progress: Progress = no_progress
+) -> dict:
+    """Return the entry `baseline` of `result.json` for texts with several labels, of the linear model of n-grams.
+
+    It has a model for each label against the rest, and predicts those of probability above one half. Raises UserError
+    like `fit_alone`.
+    """
+    assert data.whole is not None, "the data are labeled texts"
+    spec, found = ngrams_of(experiment.text), {}
+    fitted = fit_alone(data.whole("train"), spec, experiment.training.seed, solver, progress)
+    for split in SPLITS:
+        own = data.whole(split)
+        scores = score_labels(fitted.logits(fitted.rows(own.texts)), own.labels, 0.5)
+        found[split] = {"accuracy": scores.accuracy, "micro_f1": scores.micro_f1, "macro_f1": scores.macro_f1}
+    return {"name": f"linear model of {spec.describe()}", **found}
 
 
 def ngrams_of(text: Text) -> Ngrams:

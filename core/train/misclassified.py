@@ -13,6 +13,8 @@ import numpy as np
 from core.data.dataset import Dataset
 from core.errors import UserError
 from core.files import as_spreadsheet_text
+from core.models.heads.multilabel import LABELS
+from core.models.heads.multilabel_scores import MultilabelEvaluation
 from core.models.heads.scores import Evaluation
 
 KEPT = 100
@@ -21,7 +23,7 @@ KEPT = 100
 
 @dataclass(frozen=True)
 class Misclassified:
-    """One misclassified text; `probability` is that of the predicted class."""
+    """One misclassified text; `probability` is that of the predicted class, or set of labels."""
 
     name: str
     label: str
@@ -36,22 +38,29 @@ class Misclassified:
 
 
 def most_confident(test: Dataset, found: Evaluation, classes: list[str], limit: int = KEPT) -> list[Misclassified]:
-    """Return at most `limit` misclassified texts, by increasing probability of the true class.
+    """Return at most `limit` misclassified texts, by increasing probability of the true class, or set of labels.
 
     `text` is empty (see `with_texts`).
     """
-    true = found.probabilities[np.arange(len(test)), test.labels]
-    wrong = np.flatnonzero(found.predicted != test.labels)
-    wrong = wrong[np.argsort(true[wrong], kind="stable")][:limit]
+    labels, predicted = found.strings(test.targets, tuple(classes))
+    if isinstance(found, MultilabelEvaluation):
+        sure = np.exp(found.log_shares[:, 1])
+    else:
+        sure = found.probabilities.max(axis=1)
     return [
-        Misclassified(
-            test.names[row],
-            classes[test.labels[row]],
-            classes[found.predicted[row]],
-            float(found.probabilities[row].max()),
-        )
-        for row in wrong
+        Misclassified(test.names[row], labels[row], predicted[row], float(sure[row]))
+        for row in wrong_rows(test, found)[:limit]
     ]
+
+
+def wrong_rows(test: Dataset, found: Evaluation) -> np.ndarray:
+    """Return the rows of the misclassified texts, by increasing probability of the true class, or set of labels."""
+    if isinstance(found, MultilabelEvaluation):
+        true, wrong = found.log_shares[:, 0], np.flatnonzero((found.predicted != test.targets[LABELS]).any(axis=1))
+    else:
+        true = found.probabilities[np.arange(len(test)), test.labels]
+        wrong = np.flatnonzero(found.predicted != test.labels)
+    return wrong[np.argsort(true[wrong], kind="stable")]
 
 
 def with_texts(rows: list[Misclassified], texts: dict[str, str]) -> list[Misclassified]:

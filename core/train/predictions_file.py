@@ -12,9 +12,12 @@ import numpy as np
 from core.checked_json import file_digest_of
 from core.errors import UserError
 from core.files import write_text_atomic
+from core.label_sets import split_labels
 
 COLUMNS = ("id", "label", "predicted")
 """The first columns; `p_CLASS` follows for each class, if a text has one."""
+SEVERAL = ("id", "labels", "predicted")
+"""The first columns for texts with several labels, which are joined (`core/label_sets.py`)."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,8 @@ class Predictions:
     predicted: list[str]
     probabilities: np.ndarray
     classes: list[str]
+    several: bool = False
+    """Whether labels and predictions are sets of classes, joined."""
 
     def __len__(self) -> int:
         return len(self.names)
@@ -39,7 +44,7 @@ class Predictions:
         """Write the file, probabilities with six decimals."""
         stream = io.StringIO()
         writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow([*COLUMNS, *(f"p_{name}" for name in self.classes)])
+        writer.writerow([*(SEVERAL if self.several else COLUMNS), *(f"p_{name}" for name in self.classes)])
         for *cells, row in zip(self.names, self.labels, self.predicted, self.probabilities, strict=True):
             writer.writerow([*cells, *(f"{p:.6f}" for p in row)])
         write_text_atomic(path, stream.getvalue())
@@ -56,12 +61,16 @@ class Predictions:
             classes = [name.removeprefix("p_") for name in header[3:]]
             # Sequences of tags or tokens have no probabilities.
             probabilities = np.array(shares, dtype=np.float64).reshape(len(classes), len(rows)).T
+            several = tuple(header[:3]) == SEVERAL
+            named = {*labels, *predicted}
+            if several:
+                named = {name for joined in named for name in split_labels(joined)}
             if (
-                tuple(header[:3]) != COLUMNS
+                tuple(header[:3]) not in (COLUMNS, SEVERAL)
                 or probabilities.shape != (len(rows), len(classes))
                 or not ((probabilities >= 0) & (probabilities <= 1)).all()
                 or len(set(names)) != len(rows)
-                or (classes and not {*labels, *predicted} <= set(classes))
+                or (classes and not named <= set(classes))
             ):
                 raise ValueError
         except FileNotFoundError:
@@ -70,4 +79,4 @@ class Predictions:
             raise UserError(f"{path.name} cannot be read ({error.strerror})") from None
         except (ValueError, csv.Error):
             raise UserError(f"{path.name} is damaged") from None
-        return cls(list(names), list(labels), list(predicted), probabilities, classes)
+        return cls(list(names), list(labels), list(predicted), probabilities, classes, several)

@@ -10,6 +10,7 @@ from core.data.corpus import load_corpus, prepare
 from core.data.dataset import Prepared
 from core.data.download import Progress, no_progress
 from core.data.language_texts import prepare_texts
+from core.data.multilabel import has_label_sets, with_targets
 from core.data.pretrained_vectors import PACKAGES
 from core.data.sources import digit_sums, pairs
 from core.data.sources.tagged import open_tagged
@@ -27,7 +28,7 @@ from core.spec.experiment import Experiment, replace, with_class_weights
 from core.spec.words import WORD2VEC
 
 HEADS = {"tagged": "tokens", "pairs": "decoder", "texts": "language"}
-"""Kinds of the heads for kinds of data; other data is for `pooled`."""
+"""Kinds of the heads for kinds of data; other data is for `pooled`, and labeled texts for `multilabel` too."""
 
 
 def read_data(
@@ -40,11 +41,12 @@ def read_data(
 
     `wanted` is the required fingerprint and the error message for another one.
     """
-    expected = HEADS.get(experiment.data.kind, "pooled")
-    if experiment.model.head.kind != expected:
+    expected, kind = HEADS.get(experiment.data.kind, "pooled"), experiment.model.head.kind
+    if has_label_sets(experiment.data) and kind != "multilabel":
+        raise UserError(f"data.multi_label needs model.head.kind multilabel, got {kind}: set one of them")
+    if kind != expected and not (kind == "multilabel" and experiment.data.kind in TEXTS):
         raise UserError(
-            f"data.kind {experiment.data.kind} needs model.head.kind {expected}, got {experiment.model.head.kind}:"
-            f" set one of them"
+            f"data.kind {experiment.data.kind} needs model.head.kind {expected}, got {kind}: set one of them"
         )
     if experiment.data.kind == "digits":
         prepared, description = digit_sums.prepare(experiment.data), digit_sums.describe(experiment.data)
@@ -73,6 +75,8 @@ def read_data(
         # Checked before splitting, which may fail for other data.
         raise UserError(f"{source.description}: {wanted[1]}")
     prepared = prepare(corpus, experiment.data, experiment.text, experiment.known_classes)
+    if kind == "multilabel":
+        prepared = with_targets(prepared, experiment.data)
     record = {"kind": source.kind, "description": source.description, "fingerprint": source.fingerprint}
     return with_memory_limit(prepared), {**record, **prepared.summary}
 

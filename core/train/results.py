@@ -8,6 +8,7 @@ from core.data.dataset import Dataset
 from core.engine import machine
 from core.engine.contract import Engine
 from core.engine.processes import ProcessGroup, broadcast
+from core.models.heads.multilabel_scores import MultilabelEvaluation
 from core.models.heads.scores import Evaluation
 from core.train.loop import check_finite
 from core.train.metrics import Report, device_share, evaluate, no_report
@@ -38,11 +39,12 @@ def summarize_run(run: Run, found: Evaluation) -> dict:
 
 
 def predictions_of(dataset: Dataset, found: Evaluation) -> Predictions:
-    """Return the predictions of an evaluated data set; probabilities if they are those of one class per text."""
+    """Return the predictions of an evaluated data set; probabilities if a text has one for each class."""
     labels, predicted = found.strings(dataset.targets, dataset.classes)
     if len(found.probabilities) != len(dataset) or found.probabilities.shape[1] != len(dataset.classes):
         return Predictions(dataset.names, labels, predicted, np.zeros((len(dataset), 0)), [])
-    return Predictions(dataset.names, labels, predicted, found.probabilities, list(dataset.classes))
+    several = isinstance(found, MultilabelEvaluation)
+    return Predictions(dataset.names, labels, predicted, found.probabilities, list(dataset.classes), several)
 
 
 def result_of(run: Run, found: Evaluation, metrics: list[dict]) -> dict:

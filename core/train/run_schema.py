@@ -80,6 +80,9 @@ class _Test(Part):
     accuracy: Rate
     loss: Number
     macro_f1: Rate | None = None
+    micro_f1: Rate | None = None
+    precision: Rate | None = None
+    recall: Rate | None = None
     confusion: list[list[Count]] | None = None
     interval: Annotated[list[Rate], Field(min_length=2, max_length=2)] | None = None
     """95 % interval of the accuracy of a classifier of texts."""

@@ -85,7 +85,7 @@ def prepare_start(experiment: Experiment, path: Path, group: ProcessGroup, input
         data, more = with_unlabeled(experiment, data, inputs.cache, progress=inputs.progress)
         data_record |= more
     if group.rank == 0 and experiment.data.kind == "table":
-        note_similar_labels(data.classes, np.bincount(data.train.labels, minlength=len(data.classes)).tolist())
+        note_similar_labels(data.classes, data.summary["train"]["per_class"])
     experiment = fitted(experiment, data)
     check_memory(experiment, host_limit(), lengths=data.train.lengths[:0])
     check_ngram_memory(experiment, host_limit(), len(data.train.tokens))

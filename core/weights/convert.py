@@ -27,7 +27,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from core.errors import UserError
-from core.models.heads.pooled import JOINED, joined
+from core.models.heads.pooling import JOINED, joined
 from core.models.model import Model, parameter_table
 from core.models.ngrams import SCALE
 from core.spec.experiment import Experiment, replace

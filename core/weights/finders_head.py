@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from core.errors import UserError
-from core.models.heads.pooled import JOINED, joined
+from core.models.heads.pooling import JOINED, joined
 from core.weights.choices import Choices
 from core.weights.finders import Arrays, Part, join, shown
 from core.weights.state_dict import listed

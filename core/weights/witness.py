@@ -17,7 +17,7 @@ import numpy as np
 from core.batch import Batch
 from core.errors import UserError
 from core.models.embedding import STATIC_TABLE, TABLE
-from core.models.heads.pooled import JOINED
+from core.models.heads.pooling import JOINED
 from core.models.model import Model, forward
 from core.weights.choices import Choices, classifier_head
 from core.weights.convert import Port, convert, head_finder

@@ -96,7 +96,7 @@ class DataProgress:
         self._bar.update(self._tasks[description], completed=done, total=total)
 
 
-QUANTITIES = {"f1": "F1", "exact_match": "exact match", "bleu": "BLEU"}
+QUANTITIES = {"f1": "F1", "micro_f1": "micro F1", "macro_f1": "macro F1", "exact_match": "exact match", "bleu": "BLEU"}
 """Names of the metrics of some heads, by their key in `metrics.jsonl`."""
 
 

@@ -172,10 +172,19 @@ REVIEWS_ZH["word2vec"] = {
 # words 0.8458, those of characters 0.8470.
 REVIEWS_ZH["hybrid"] = beside_ngrams(REVIEWS_ZH["default"], {"characters": 3})
 
+HEAD = "model.head."
+
 CLASSIFY: dict[str, dict[str, object]] = {
     "default": {**BASE, "text.jieba_hmm": False, "data": {"kind": "table", "source": "TRAIN"}},
 }
 """Recipes of the user's texts; tokenizer, epochs and classes are inferred from the texts."""
+
+CLASSIFY["multilabel"] = {
+    **{path: value for path, value in CLASSIFY["default"].items() if not path.startswith(HEAD)},
+    "model.head": {"kind": "multilabel"}
+    | {path.removeprefix(HEAD): value for path, value in BASE.items() if path.startswith(HEAD)},
+    "data": {"kind": "table", "source": "TRAIN", "multi_label": True},
+}
 
 CLASSIFY["hybrid"] = beside_ngrams(CLASSIFY["default"], {"only_if_useful": True})
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass
 
+from core.models.heads import MultilabelHead
+from core.models.heads.pooling import Pooling
 from core.models.ngrams import Ngrams
 from core.spec.experiment import Experiment, replace
 from tasks.parity.decoder_cases import DECODERS, DecoderCase
@@ -52,7 +54,12 @@ def _suffix(changes: Changes) -> str:
 def _shown(value: object) -> str:
     if isinstance(value, Ngrams):
         return ",".join(f"{name}:{own}" for name, own in value.model_dump(exclude_unset=True).items())
-    return str(value)
+    return value.kind if isinstance(value, MultilabelHead) else str(value)
+
+
+def multilabel(pooling: Pooling) -> tuple[str, MultilabelHead]:
+    """Return the change to a multi-label head."""
+    return "model.head", MultilabelHead(pooling=pooling)
 
 
 @dataclass(frozen=True)
@@ -269,4 +276,14 @@ TAGGERS = [
 ]
 """Softmax and CRF per token, on every kind of encoder that has features per token."""
 
-VARIANTS += TAGGERS + LANGUAGE
+MULTILABEL = [
+    Case("lstm", 1, True, "mean", "index", (multilabel("mean"),)),
+    Case("gru", 2, True, "max_mean", "index", (multilabel("max_mean"), ("model.head.hidden_size", 4))),
+    Case("srn", 1, False, "last", "one_hot", (multilabel("last"), ("training.loss_reduction", "sum"))),
+    Case("lstm", 2, True, "attention", "index", (multilabel("attention"), ("model.head.threshold", 0.3))),
+    TextCNNCase((2, 4), (3, 2), "tanh", changes=(multilabel("max"), ADVERSARIAL)),
+    BagCase("mean", changes=(multilabel("mean"), ("model.head.hidden_size", 4), *BIGRAMS)),
+]
+"""A sigmoid per label on every kind of encoder and most poolings, both reductions, and adversarial training."""
+
+VARIANTS += TAGGERS + LANGUAGE + MULTILABEL

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from core.models.heads import MultilabelHead
 from core.spec.data import TEXTS
 from core.spec.experiment import Experiment, replace
 from tasks.cli.recipes import DIGIT_SUM
@@ -77,13 +78,15 @@ def every_feature(base: Experiment) -> Experiment:
     head, kind = PARITY_SPEC.model.head.model_dump(mode="json"), base.model.head.kind
     if kind != head["kind"]:  # of another kind, which has other targets; without a CRF, which takes no class weights
         head = {"kind": kind, "dropout": head["dropout"], "classes": base.model.head.classes, "hidden_size": None}
-    own = {"model.ngrams": {"orders": 2}} if base.data.kind in TEXTS else {}
+    own = {"model.ngrams": {"orders": 2}} if base.data.kind in TEXTS and kind == "pooled" else {}
     changes = {"task": base.task, "data": data, "text": text, "model.head": head, **own, **EVERY_FEATURE}
     return replace(PARITY_SPEC, changes)
 
 
 def with_unequal_weights(experiment: Experiment) -> Experiment:
-    """Return the spec with another class weight for each class, from 0.5 to 1.75."""
+    """Return the spec with another class weight for each class, from 0.5 to 1.75; unchanged if it takes none."""
+    if isinstance(experiment.model.head, MultilabelHead):
+        return experiment
     classes = experiment.model.head.classes
     weights = tuple(0.5 + 1.25 * number / (classes - 1) for number in range(classes))
     return replace(experiment, {"training.class_weights": weights})
@@ -193,6 +196,11 @@ TRAINING: dict[str, dict[str, object]] = {
         "model.embedding.static_copy": True,
         "model.head.pooling": "max",
         "model.ngrams": {"orders": 2, "logits": False},
+    },
+    "several labels, bigru": {
+        **SMALLER,
+        "model.encoder.cell": "gru",
+        "model.head": {"kind": "multilabel", "dropout": 0.5, "hidden_size": 16},
     },
     "tags, bigru": {**TAGGING, "model.encoder.cell": "gru"},
     "tags, bilstm with crf and bigrams": {

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from backends import weight_files
 from core.errors import UserError
-from core.models.heads.pooled import JOINED
+from core.models.heads.pooling import JOINED
 from core.models.model import check_network
 from core.spec.experiment import read_experiment
 from core.weights.choices import Choices, classifier_head

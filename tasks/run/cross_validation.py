@@ -15,6 +15,7 @@ from pathlib import Path
 
 from backends import launchers
 from core.checked_json import read_checked_json, write_checked_json
+from core.data.multilabel import has_label_sets
 from core.errors import UserError
 from core.spec.data import Folds
 from core.spec.experiment import FORMAT_VERSION, Experiment, parse_experiment, replace
@@ -124,6 +125,8 @@ def is_cross_validation(run: str) -> bool:
 def begin(task: Task, experiment: Experiment, options: TrainOptions) -> int:
     """Train and test every fold of a new cross-validation. Return the exit code."""
     launchers.require_single_process(CROSS_VALIDATE)
+    if has_label_sets(experiment.data):
+        raise UserError(f"{CROSS_VALIDATE}: not for texts with several labels: omit it")
     name = NUMPY if experiment.model.is_linear else options.request.backend_name
     if not experiment.model.is_linear:
         load_backend(name)  # raises with the reason, before anything is written

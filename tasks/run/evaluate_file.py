@@ -10,13 +10,17 @@ from typing import Any
 import numpy as np
 
 from core.data.dataset import Dataset
+from core.data.documents import Document
 from core.data.encode import encode_worded
+from core.data.multilabel import has_label_sets
 from core.data.sources.table import open_table
 from core.data.sources.table_columns import infer_columns
 from core.errors import UserError
 from core.files import as_spreadsheet_text, incremental_writer, row_writer
-from core.models.heads import PooledHead
-from core.models.heads.scores import summarize
+from core.label_sets import from_set
+from core.models.heads import MultilabelHead
+from core.models.heads.multilabel import LABELS
+from core.models.heads.pooling import PoolingHead
 from core.spec.data import Table
 from core.spec.experiment import Experiment
 from core.strings import shorten
@@ -26,8 +30,9 @@ from core.train.run_folder import RunFolder
 from tasks.cli.console import DataProgress, console, fact
 from tasks.cli.terminal import literal, note
 from tasks.run.evaluators import evaluator, evaluator_of_evaluation
-from tasks.run.present import pooled
+from tasks.run.present import presenter
 from tasks.run.present.pictures import LINE
+from tasks.run.present.pooled import NONE
 from tasks.run.worker import Request
 
 SHOWN = 5
@@ -50,7 +55,8 @@ class LabeledFile:
         given: dict[str, Any] = {field: value for field, value in own.items() if value is not None}
         if run is not None:
             known = {"text_column": run.text_column, "label_column": run.label_column, "encoding": run.encoding}
-            given = {**known, "columns": run.columns, **given}
+            several = {"multi_label": run.multi_label, "label_separator": run.label_separator}
+            given = {**known, **several, "columns": run.columns, **given}
         table = Table(source=self.path, **given)
         _, columns = infer_columns(table, set(given))
         return table.model_copy(update={column.field: column.value for column in columns})
@@ -80,7 +86,8 @@ def evaluate_file(run: str, request: Request, file: LabeledFile, out: str | None
     """
     folder = RunFolder.open(Path(run))
     experiment, execution = folder.read_record()
-    if not isinstance(experiment.model.head, PooledHead):
+    head = experiment.model.head
+    if not isinstance(head, PoolingHead):
         raise UserError(f"{run}: run of task {experiment.task}: --file is for classifiers of texts, use --test")
     if out is not None and Path(out).exists():
         raise UserError(f"{out}: exists already: give another name")
@@ -90,9 +97,9 @@ def evaluate_file(run: str, request: Request, file: LabeledFile, out: str | None
     with DataProgress() as progress:
         each = np.ones(len(dataset), np.int64)
         logits = collected(chosen.engine.logits, each, dataset, lambda *done: progress("evaluating", *done))
-    found = summarize(logits, dataset.labels)
+    found = head.score(logits, dataset.targets, dataset.classes)
     console.print(literal(f"{file.path}: {found.describe()}  ({len(dataset):,} texts, {chosen.computed_by})"))
-    pooled.breakdown(found, classes)
+    presenter(experiment).breakdown(found, classes)
     wrong = with_texts(most_confident(dataset, found, classes, len(dataset)), texts)
     _show(wrong)
     if out is not None:
@@ -113,11 +120,7 @@ def _read(
         documents = [replace(own, name=f"row {own.name.removeprefix('train/')}") for own in found]
     unlabeled = sum(not own.label for own in documents)
     documents = [own for own in documents if own.label]
-    for own in documents:
-        if own.label not in classes:
-            named = ", ".join(shorten(name, 30) for name in classes[:20])
-            label = shorten(own.label, 60)
-            raise UserError(f"{file.path}: {own.name}: label {label!r} is no class of the run ({named}): correct it")
+    labels = [_classes_of(own, has_label_sets(experiment.data), classes, file.path) for own in documents]
     fitted = folder.read_ngrams(experiment.model)
     dataset, rows = encode_worded(
         [own.text for own in documents],
@@ -129,10 +132,28 @@ def _read(
         raise UserError(f"{file.path}: no labeled text with tokens: give others")
     if unlabeled or len(rows) < len(documents):
         note(f"left out: {unlabeled:,} rows without a label, {len(documents) - len(rows):,} texts without tokens")
-    labels = np.array([classes.index(documents[row].label) for row in rows], np.int64)
     names = [documents[row].name for row in rows]
-    whole = replace(dataset, targets={"label": labels}, names=names, classes=tuple(classes))
+    if isinstance(experiment.model.head, MultilabelHead):
+        members = np.zeros((len(rows), len(classes)), np.int64)
+        for place, row in enumerate(rows):
+            members[place, labels[row]] = 1
+        targets = {LABELS: members}
+    else:
+        targets = {"label": np.array([labels[row][0] for row in rows], np.int64)}
+    whole = replace(dataset, targets=targets, names=names, classes=tuple(classes))
     return whole, {documents[row].name: documents[row].text for row in rows}
+
+
+def _classes_of(own: Document, several: bool, classes: list[str], where: str) -> list[int]:
+    """Return the numbers of the labels of a document. Raises UserError for one that is no class."""
+    found = from_set(own.label) if several else [own.label]
+    for label in found:
+        if label not in classes:
+            named = ", ".join(shorten(name, 30) for name in classes[:20])
+            raise UserError(
+                f"{where}: {own.name}: label {shorten(label, 60)!r} is no class of the run ({named}): correct it"
+            )
+    return [classes.index(label) for label in found]
 
 
 def _show(wrong: list[Misclassified]) -> None:
@@ -142,7 +163,7 @@ def _show(wrong: list[Misclassified]) -> None:
         return
     console.print(f"\nmost confident mistakes ({len(wrong[:SHOWN])} of {len(wrong):,}):")
     for own in wrong[:SHOWN]:
-        label = f"{own.name}  true: {shorten(own.label, 30)}, predicted: {shorten(own.predicted, 30)}"
+        label = f"{own.name}  true: {shorten(own.label, 30) or NONE}, predicted: {shorten(own.predicted, 30) or NONE}"
         console.print(literal(f"  {label}  {own.probability:.4f}  {shorten(own.text, LINE)}"))
 
 

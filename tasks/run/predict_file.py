@@ -25,7 +25,8 @@ from core.data.text_files import StreamLines, TextLines, open_lines
 from core.data.vocabulary import Vocabulary
 from core.errors import UserError
 from core.files import as_spreadsheet_text, incremental_writer, row_writer
-from core.models.heads.scores import probabilities_of
+from core.models.heads.pooling import PoolingHead
+from core.schema import of_kind
 from core.spec.experiment import Experiment
 from core.train.metrics import all_logits
 from tasks.run.answers import Answers
@@ -151,12 +152,13 @@ def predictions_of(
     ngrams: NgramModel | None = None,
 ) -> Iterator[Prediction]:
     """Yield the predictions in the order of `rows`. `ngrams`: those of a model that reads them."""
+    head = of_kind(experiment.model.head, PoolingHead)
     for chunk in chunks_of(rows):
         dataset, worded = encode_worded([row.text for row in chunk], vocabulary, experiment.text, ngrams)
         found = [Prediction(row, None) for row in chunk]
         if worded:
             unknown = np.add.reduceat(dataset.tokens == UNK, dataset.offsets[:-1], dtype=np.int64)
-            shares = probabilities_of(all_logits(logits_of, dataset))
+            shares = head.probabilities(all_logits(logits_of, dataset))
             for number, place in enumerate(worded):
                 counts = int(unknown[number]), int(dataset.lengths[number])
                 found[place] = Prediction(chunk[place], shares[number], *counts)

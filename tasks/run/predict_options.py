@@ -32,6 +32,8 @@ class PredictOptions:
     """Divide the logits by the temperature of the run."""
     minimum: float | None = None
     """Least calibrated probability of an answer; a text below it gets `?`."""
+    label: str | None = None
+    """Label that is explained, of a run with several labels per text; the most probable one if None."""
     token: int | None = None
     """Number of the token whose tag is explained, from 1; the least certain one if None."""
 

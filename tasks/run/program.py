@@ -72,6 +72,8 @@ class Program:
     """What `predict` prints and writes, in its help."""
     tags: bool = False
     """True if it predicts a tag per token: `predict` can then explain a token."""
+    several_labels: bool = False
+    """True if its texts may have several labels: `predict` can then explain a label."""
     complete: Callable[[Experiment, argparse.Namespace], Experiment] = field(default=_unchanged)
     """Sets those arguments in the experiment, and infers settings from the data."""
 
@@ -219,6 +221,9 @@ def _predict(program: Program, argv: list[str]) -> int:
     parser.add_argument("--explain", action="store_true", help="show each word's effect on the prediction")
     if program.tags:
         parser.add_argument("--token", metavar="N", type=int, help="explain the tag of token N [the least certain]")
+    if program.several_labels:
+        text = "explain this label of several [the most probable]"
+        parser.add_argument("--label", metavar="NAME", help=text)
     parser.add_argument("--html", metavar="FILE", help="also write the explanations as a page")
     parser.add_argument("--interactive", action="store_true", help="classify texts as you type them")
     if not program.tags:
@@ -228,8 +233,8 @@ def _predict(program: Program, argv: list[str]) -> int:
     _backend_option(parser, f"backend: {', '.join(EVALUATORS)} [{FAST}, or {NUMPY}]")
     # Texts may follow options, which plain argparse rejects.
     arguments = parser.parse_intermixed_args(argv)
-    token = getattr(arguments, "token", None)
-    explain = arguments.explain or bool(arguments.html) or token is not None
+    token, label = getattr(arguments, "token", None), getattr(arguments, "label", None)
+    explain = arguments.explain or bool(arguments.html) or token is not None or label is not None
     check_together(arguments, explain, "--html")
     if arguments.text_column and not arguments.file:
         raise UserError("--text-column applies to --file: add --file, or omit it")
@@ -244,6 +249,7 @@ def _predict(program: Program, argv: list[str]) -> int:
         encoding=arguments.encoding,
         calibrate=getattr(arguments, "calibrate", False),
         minimum=getattr(arguments, "min_probability", None),
+        label=label,
         token=token,
     )
     run = named_run(arguments.run, (program.task.name,))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
+from collections.abc import Callable
 
 from core.data.sources.table import survey
 from core.data.sources.table_columns import infer_columns
@@ -27,14 +28,23 @@ COLUMNS = {
 }
 
 
+def unchanged(experiment: Experiment, arguments: argparse.Namespace) -> Experiment:
+    return experiment
+
+
 def add_columns(parser: Parser) -> None:
     """Add the options of `COLUMNS`."""
     for flag, (_, metavar, help_text) in COLUMNS.items():
         parser.add_argument(flag, metavar=metavar, help=help_text)
 
 
-def complete(experiment: Experiment, arguments: argparse.Namespace) -> Experiment:
-    """Set the given files and columns; without --config, infer columns, tokenizer and epochs from the texts."""
+def complete(
+    experiment: Experiment, arguments: argparse.Namespace, settle: Callable[..., Experiment] = unchanged
+) -> Experiment:
+    """Set the given files and columns; without --config, infer columns, tokenizer and epochs from the texts.
+
+    `settle(experiment, arguments)` sets what the label column determines, once the columns are known.
+    """
     given = {path: getattr(arguments, flag[2:].replace("-", "_")) for flag, (path, *_) in COLUMNS.items()}
     given["data.source"] = arguments.train
     if arguments.columns is not None:
@@ -44,10 +54,11 @@ def complete(experiment: Experiment, arguments: argparse.Namespace) -> Experimen
     if experiment.data.kind != "table":
         raise UserError(f"data.kind is {experiment.data.kind}, expected table: give a spec of tasks.classify")
     given = {path: value for path, value in given.items() if value is not None}
-    experiment = replace(experiment, given, "options")
     if arguments.config:
-        return experiment
+        return settle(replace(experiment, given, "options"), arguments)
+    experiment = replace(experiment, given, "options")
     experiment = _with_columns(experiment, [*given, *(_field(assignment) for assignment in arguments.set)])
+    experiment = settle(experiment, arguments)
     data = of_kind(experiment.data, Table)
     with DataProgress() as progress:
         sample, rows = survey(data, progress)

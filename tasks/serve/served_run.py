@@ -24,7 +24,8 @@ from core.train.run_lock import is_held
 from tasks.cli.commands import program_command, run_command
 from tasks.cli.recipes import TASK_RECIPES
 from tasks.run.explain import Explained
-from tasks.run.predict import PREDICTORS, Predictor, predictor_of
+from tasks.run.predict import PREDICTORS, predictor_of
+from tasks.run.predict_classes import Predictor
 from tasks.run.predict_file import Text, Texts, texts_of_file
 from tasks.run.predict_options import PredictOptions
 from tasks.run.predict_tags import TagPredictor

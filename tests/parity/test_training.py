@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import io
+import itertools
 import json
 import re
 from pathlib import Path
@@ -77,11 +78,15 @@ def data(rng):
 
 
 def with_tags(dataset: Dataset, rng) -> Dataset:
-    """The same texts with a tag of three for each token, mostly a function of the token before it, and the tokens."""
+    """The same texts with a tag of three for each token, mostly a function of the token before it, the tokens, and with
+    any of two labels: that of its class, mostly, and that of the token 5."""
     before = np.concatenate(([0], dataset.tokens[:-1])) % 3
     tags = np.where(rng.random(len(before)) < 0.8, before, rng.integers(0, 3, len(before)))
+    classes = np.where(rng.random(len(dataset)) < 0.9, dataset.labels, 1 - dataset.labels)
+    fives = [(dataset.tokens[start:end] == 5).any() for start, end in itertools.pairwise(dataset.offsets)]
     targets = {
         **dataset.targets,
+        "labels": np.stack([classes, np.array(fives)], axis=1).astype(np.int64),
         "tags": Ragged(tags.astype(np.int64), dataset.offsets),
         "tokens": Ragged(dataset.tokens.astype(np.int64), dataset.offsets),
     }

@@ -2,7 +2,14 @@
 
 from backends.paddle.heads.decoder import DecoderHead
 from backends.paddle.heads.language import LanguageHead
+from backends.paddle.heads.multilabel import MultilabelHead
 from backends.paddle.heads.pooled import PooledHead
 from backends.paddle.heads.tokens import TokenHead
 
-HEADS = {"pooled": PooledHead, "tokens": TokenHead, "decoder": DecoderHead, "language": LanguageHead}
+HEADS = {
+    "pooled": PooledHead,
+    "multilabel": MultilabelHead,
+    "tokens": TokenHead,
+    "decoder": DecoderHead,
+    "language": LanguageHead,
+}

@@ -11,7 +11,7 @@ from backends.paddle.precision import rounded
 from backends.paddle.runtime import Inputs, to_tensor
 from core import spec
 from core.models.encoders.encoder import Block, Encoded
-from core.models.heads.pooled import joined
+from core.models.heads.pooling import joined
 from core.spec.class_weights import weights_of
 
 nn, F = paddle.nn, paddle.nn.functional
@@ -21,7 +21,7 @@ ACTIVATIONS = {"none": lambda x: x, "tanh": F.tanh, "relu": F.relu}
 
 
 class Attention(nn.Layer):
-    """Weights of `attention` pooling (`core/models/heads/pooled.py`)."""
+    """Weights of `attention` pooling (`core/models/heads/pooling.py`)."""
 
     def __init__(self, features: int, dtype: str, models: int | None):
         """Create the layers for F = `features`. With `models`, every weight is [models, ...]."""
@@ -50,7 +50,7 @@ class PooledHead(nn.Layer):
 
     def __init__(
         self,
-        head: spec.PooledHead,
+        head: spec.PoolingHead,
         features: int,
         dtype: str,
         implementation: str,

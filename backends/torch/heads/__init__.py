@@ -2,7 +2,14 @@
 
 from backends.torch.heads.decoder import DecoderHead
 from backends.torch.heads.language import LanguageHead
+from backends.torch.heads.multilabel import MultilabelHead
 from backends.torch.heads.pooled import PooledHead
 from backends.torch.heads.tokens import TokenHead
 
-HEADS = {"pooled": PooledHead, "tokens": TokenHead, "decoder": DecoderHead, "language": LanguageHead}
+HEADS = {
+    "pooled": PooledHead,
+    "multilabel": MultilabelHead,
+    "tokens": TokenHead,
+    "decoder": DecoderHead,
+    "language": LanguageHead,
+}

@@ -11,7 +11,7 @@ from backends.torch.precision import rounded
 from backends.torch.runtime import Inputs, to_tensor
 from core import spec
 from core.models.encoders.encoder import Block, Encoded
-from core.models.heads.pooled import joined
+from core.models.heads.pooling import joined
 from core.spec.class_weights import weights_of
 
 nn, F = torch.nn, torch.nn.functional
@@ -21,7 +21,7 @@ ACTIVATIONS = {"none": lambda x: x, "tanh": torch.tanh, "relu": torch.relu}
 
 
 class Attention(nn.Module):
-    """Weights of `attention` pooling (`core/models/heads/pooled.py`)."""
+    """Weights of `attention` pooling (`core/models/heads/pooling.py`)."""
 
     def __init__(self, features: int, dtype: torch.dtype, models: int | None):
         """Create the layers for F = `features`. With `models`, every weight is [models, ...]."""
@@ -49,7 +49,7 @@ class PooledHead(nn.Module):
 
     def __init__(
         self,
-        head: spec.PooledHead,
+        head: spec.PoolingHead,
         features: int,
         dtype: torch.dtype,
         implementation: str,

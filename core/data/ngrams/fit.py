@@ -12,7 +12,7 @@ from core.data.ngrams.solver import Problem, Progress, Solver, no_progress, solv
 from core.data.ngrams.table import NgramTable, build_table
 from core.data.ngrams.texts import LabeledTexts, Texts
 from core.errors import UserError
-from core.models.ngrams import Ngrams, columns_of
+from core.models.ngrams import Ngrams
 from core.rng import generator
 
 MOST_VALUES = 1 << 24
@@ -80,7 +80,7 @@ class _Fit:
 
     def __init__(self, training: LabeledTexts, spec: Ngrams, fold: np.ndarray, folds: int) -> None:
         self.training, self.spec, self.fold, self.folds = training, spec, fold, folds
-        self.columns = columns_of(training.classes)
+        self.columns = training.columns
         self.tokens, self.characters, self.rows = _tables(training.texts, spec, training.memory)
         self.size = len(self.tokens or ()) + len(self.characters or ())
         if self.size == 0:
@@ -124,7 +124,10 @@ class _Fit:
             scores = scales * rows.sums(solved) + constants
             for place, column in enumerate(chosen):
                 logits[:, column] = scores[np.arange(texts), place * models + self.fold]
-        per_class = np.bincount(training.labels, minlength=training.classes).astype(np.float32)
+        if training.labels.ndim == 2:
+            per_class = training.labels.sum(axis=0).astype(np.float32)
+        else:
+            per_class = np.bincount(training.labels, minlength=training.classes).astype(np.float32)
         model = NgramModel(self.spec, self.tokens, self.characters, ratios, weights, bias, per_token, per_class)
         return Fitted(model, logits)
 
@@ -138,7 +141,7 @@ class _Fit:
 
         There is a model without each fold, and at last one of all texts.
         """
-        own = self.training.labels == (1 if self.columns == 1 else column)
+        own = self.training.are_of(column)
         mine = np.flatnonzero(own)
         in_fold = self.rows.take(mine).counts(self.fold[mine], max(self.folds, 1), self.size)
         counts = in_fold.sum(axis=0)

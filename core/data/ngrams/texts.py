@@ -11,6 +11,7 @@ from itertools import count
 import numpy as np
 
 from core.data.tokenizers import make_tokenizer
+from core.models.ngrams import columns_of
 from core.spec.text import Text
 
 
@@ -59,7 +60,8 @@ class Texts:
 class LabeledTexts:
     """Texts with their classes.
 
-    `labels` [N] int64, from 0 to `classes` - 1; `groups` [N]: the film of each text, -1 if unknown.
+    `labels` [N] int64, from 0 to `classes` - 1, or with several labels per text [N, `classes`], 0 or 1 for each label.
+    `groups` [N]: the film of each text, -1 if unknown.
     `memory`: bytes that a fit may take at most, None if that is not known.
     """
 
@@ -68,3 +70,14 @@ class LabeledTexts:
     groups: np.ndarray
     classes: int
     memory: int | None = None
+
+    @property
+    def columns(self) -> int:
+        """Return the number of linear models: one for two classes, else one for each class or label."""
+        return self.classes if self.labels.ndim == 2 else columns_of(self.classes)
+
+    def are_of(self, column: int) -> np.ndarray:
+        """Return which texts are of the class or label of a linear model, [N] bool."""
+        if self.labels.ndim == 2:
+            return self.labels[:, column] > 0
+        return self.labels == (1 if self.columns == 1 else column)

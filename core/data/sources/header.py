@@ -19,7 +19,7 @@ TEXT_NAMES = (
 """Usual names of text columns, the most specific first: a title is the text only if there is no other."""
 
 LABEL_NAMES = (
-    *("label", "sentiment", "category", "class", "target", "polarity", "class_index", "rating", "stars"),
+    *("label", "labels", "sentiment", "category", "class", "target", "polarity", "class_index", "rating", "stars"),
     *("\u6807\u7b7e", "\u7c7b\u522b", "\u60c5\u611f", "\u8bc4\u5206"),
 )
 """Usual names of label columns, the most specific first."""

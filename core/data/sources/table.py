@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -23,6 +23,7 @@ from core.data.sources.header import check_no_header, data_hint
 from core.data.text_files import TextLines
 from core.errors import UserError
 from core.files import user_path
+from core.label_sets import labels_of, to_set
 from core.spec.data import Table
 
 PEEKED = 100
@@ -39,27 +40,29 @@ def has_suffix(path: Path, kind: Format) -> bool:
     return path.name.lower().removesuffix(".gz").endswith(kind.suffixes)
 
 
-def read_rows(
+def read_rows(  # noqa: PLR0913
     path: Path,
     columns: Sequence[str],
     encoding: str,
     progress: Progress = no_progress,
     names: Sequence[str] | None = None,
+    listed: Collection[str] = (),
 ) -> Iterator[Row]:
     """Yield the rows with the cells of `columns`.
 
-    `names` are those of all columns of a CSV, TSV or Excel file without a header line. Raises UserError: a missing or
+    `names` are those of all columns of a CSV, TSV or Excel file without a header line. The columns `listed` may hold
+    lists, in formats that have lists: their cells are written as JSON. Raises UserError: a missing or
     repeated column, an empty file, a row with more or fewer cells than the header, a cell that is too long, an unclosed
     quote, bytes that are not in the encoding, NUL, a damaged file.
     """
     check_encoding(encoding)
     kind, wanted = detect_format(path, encoding), list(columns)
     if kind is Format.PARQUET:
-        return parquet.read_rows(path, wanted, progress)
+        return parquet.read_rows(path, wanted, progress, listed=listed)
     if kind is Format.FASTTEXT:
-        return fasttext.read_rows(path, TextLines(path, encoding, progress), wanted)
+        return fasttext.read_rows(path, TextLines(path, encoding, progress), wanted, listed)
     if kind in (Format.JSON_LINES, Format.JSON_ARRAY):
-        return json_rows.read_rows(path, _json_values(kind, TextLines(path, encoding, progress)), wanted)
+        return json_rows.read_rows(path, _json_values(kind, TextLines(path, encoding, progress)), wanted, listed)
     if kind is Format.EXCEL:
         records, unit = excel.read_records(path), "row of the sheet"
     else:
@@ -146,6 +149,7 @@ def open_table(data: Table, progress: Progress = no_progress) -> Source:
     check_encoding(data.encoding)
     digests = [f"{part} {file_digest(path, 'sha256')}" for part, path in parts.items()]
     how = [data.text_column, data.label_column, data.encoding, *([data.columns] if data.columns else [])]
+    how += ["multi-label", data.label_separator] if data.multi_label else []
     fingerprint = hashlib.sha256(json.dumps([digests, how]).encode()).hexdigest()
     for path in parts.values():
         if next(_labeled(path, data), None) is None:
@@ -160,10 +164,20 @@ def _parts(data: Table) -> dict[SplitName, str | None]:
 
 
 def _labeled(path: Path, data: Table, progress: Progress = no_progress) -> Iterator[tuple[int, str, str]]:
-    """Yield the number, text and label of every row."""
-    for row in read_rows(path, [*data.text_columns, data.label_column], data.encoding, progress, data.columns):
-        *texts, label = row.cells
-        yield row.number, join_texts(texts), " ".join(label.split())
+    """Yield the number, text and label of every row; with several labels per text their set (`core/label_sets.py`)."""
+    columns, listed = [*data.text_columns, data.label_column], [data.label_column] if data.multi_label else []
+    for row in read_rows(path, columns, data.encoding, progress, data.columns, listed):
+        *texts, cell = row.cells
+        label = _set_of(cell, data, f"{path}: row {row.number}") if data.multi_label else " ".join(cell.split())
+        yield row.number, join_texts(texts), label
+
+
+def _set_of(cell: str, data: Table, where: str) -> str:
+    """Return the set of the labels of a cell. Raises UserError, naming `where`, for a cell that is none."""
+    try:
+        return to_set(labels_of(cell, data.label_separator))
+    except ValueError as error:
+        raise UserError(f"{where}: {data.label_column!r}: {error}") from None
 
 
 def join_texts(cells: Sequence[str]) -> str:

@@ -6,10 +6,17 @@ from pydantic import Discriminator, Tag
 
 from core.models.heads.decoder import DecoderHead
 from core.models.heads.language import LanguageHead
+from core.models.heads.multilabel import MultilabelHead
 from core.models.heads.pooled import PooledHead
 from core.models.heads.tokens import TokenHead
 
-FAMILIES = {"pooled": PooledHead, "tokens": TokenHead, "decoder": DecoderHead, "language": LanguageHead}
+FAMILIES = {
+    "pooled": PooledHead,
+    "multilabel": MultilabelHead,
+    "tokens": TokenHead,
+    "decoder": DecoderHead,
+    "language": LanguageHead,
+}
 """Head classes by `kind`; the first is the default."""
 
 
@@ -21,6 +28,7 @@ def _kind(value: object) -> str:
 
 AnyHead = Annotated[
     Annotated[PooledHead, Tag("pooled")]
+    | Annotated[MultilabelHead, Tag("multilabel")]
     | Annotated[TokenHead, Tag("tokens")]
     | Annotated[DecoderHead, Tag("decoder")]
     | Annotated[LanguageHead, Tag("language")],

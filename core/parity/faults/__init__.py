@@ -12,10 +12,22 @@ from contextlib import AbstractContextManager
 from types import ModuleType
 
 from core.errors import UserError
-from core.parity.faults import common, decoder, language, ngrams, pooling, recurrent, textcnn, tokens, training, words
+from core.parity.faults import (
+    common,
+    decoder,
+    language,
+    multilabel,
+    ngrams,
+    pooling,
+    recurrent,
+    textcnn,
+    tokens,
+    training,
+    words,
+)
 from core.parity.faults.fault import Fault, patched
 
-FAMILIES = (recurrent, common, pooling, training, textcnn, tokens, decoder, language, ngrams)
+FAMILIES = (recurrent, common, pooling, training, textcnn, multilabel, tokens, decoder, language, ngrams)
 FAULTS: dict[str, Fault] = {name: own for family in FAMILIES for name, own in family.FAULTS.items()}
 """Faults of sequence models by name; no two families have the same name (`tests/parity/test_training.py`)."""
 WORD_FAULTS: dict[str, Fault] = words.FAULTS

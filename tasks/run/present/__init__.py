@@ -5,9 +5,15 @@ from __future__ import annotations
 from types import ModuleType
 
 from core.spec.experiment import Experiment
-from tasks.run.present import decoder, language, pooled, tokens
+from tasks.run.present import decoder, language, multilabel, pooled, tokens
 
-PRESENTERS: dict[str, ModuleType] = {"pooled": pooled, "tokens": tokens, "decoder": decoder, "language": language}
+PRESENTERS: dict[str, ModuleType] = {
+    "pooled": pooled,
+    "multilabel": multilabel,
+    "tokens": tokens,
+    "decoder": decoder,
+    "language": language,
+}
 """Modules with `describe(run)`, `headline(result)`, `breakdown(found, classes)`, `save(run, found, cache)`, and
 `PICTURES`."""
 

@@ -8,10 +8,10 @@ from typing import Any
 from core.data.class_checks import untested
 from core.data.sources.lookup import read_texts
 from core.errors import UserError
-from core.models.heads.scores import ClassEvaluation, TextEvaluation, scores_by_class
+from core.models.heads.scores import ClassEvaluation, Evaluation, TextEvaluation, scores_by_class
 from core.plots.confusion import draw_confusion, numbering
 from core.strings import shorten
-from core.train.misclassified import most_confident, with_texts
+from core.train.misclassified import most_confident, with_texts, wrong_rows
 from core.train.record import Run
 from tasks.cli.console import DataProgress, console, fact
 from tasks.cli.terminal import literal, note
@@ -25,6 +25,8 @@ PICTURES = {"confusion matrix": CONFUSION, "reliability": "reliability.png"}
 
 SHOWN = 5
 """Number of misclassified texts to print."""
+NONE = "\u2013"
+"""Printed for a text without a label."""
 
 
 LEGEND = 2000
@@ -36,8 +38,8 @@ def describe(run: Run) -> None:
     if run.experiment.known_classes is not None:
         return
     classes, data = run.execution["classes"], run.texts
-    fact("classes", _classes(classes, data["train"]["per_class"]))
-    for line in _lacking(classes, data):
+    fact("classes", listed(classes, data["train"]["per_class"]))
+    for line in lacking_lines(classes, data):
         fact("", line)
 
 
@@ -95,7 +97,7 @@ def save_confusion(run: Run, found: ClassEvaluation) -> None:
         note(numbering(legend, CONFUSION), LEGEND)
 
 
-def save_mistakes(run: Run, found: ClassEvaluation, cache: Path) -> str:
+def save_mistakes(run: Run, found: Evaluation, cache: Path) -> str:
     """Write `mistakes.csv`, the most confident misclassifications with their texts, and print a few.
 
     Return the beginning of the first text, "" if there is none.
@@ -111,9 +113,12 @@ def save_mistakes(run: Run, found: ClassEvaluation, cache: Path) -> str:
     run.folder.write_mistakes([own.cells for own in wrong])
     if not wrong:
         return ""
-    number = int((found.predicted != run.data.test.labels).sum())
+    number = len(wrong_rows(run.data.test, found))
     console.print(f"\nmost confident misclassifications ({len(wrong[:SHOWN])} of {number:,}):")
-    labels = [f"true: {shorten(own.label, NAME)}, predicted: {shorten(own.predicted, NAME)}" for own in wrong[:SHOWN]]
+    labels = [
+        f"true: {shorten(own.label, NAME) or NONE}, predicted: {shorten(own.predicted, NAME) or NONE}"
+        for own in wrong[:SHOWN]
+    ]
     width = max(map(len, labels))
     room = min(LINE, max(console.width - width - 12, 20)) if console.is_terminal else LINE
     for own, label in zip(wrong[:SHOWN], labels, strict=True):
@@ -122,7 +127,7 @@ def save_mistakes(run: Run, found: ClassEvaluation, cache: Path) -> str:
     return shorten(wrong[0].text, LINE // 2).removesuffix(" \u2026").lstrip("- ")
 
 
-def _classes(classes: list[str], counts: list[int]) -> str:
+def listed(classes: list[str], counts: list[int]) -> str:
     """Return the number of classes and the most frequent ones by name."""
     order = sorted(range(len(classes)), key=lambda number: -counts[number])
     named = ", ".join(f"{shorten(classes[number], NAME)} {counts[number]:,}" for number in order[:8])
@@ -130,7 +135,7 @@ def _classes(classes: list[str], counts: list[int]) -> str:
     return f"{len(classes)}: {named}{more}"
 
 
-def _lacking(classes: list[str], data: dict) -> list[str]:
+def lacking_lines(classes: list[str], data: dict) -> list[str]:
     """Return a line for each set of classes that dev or test, or both, lack."""
     splits: dict[tuple[str, ...], list[str]] = {}
     for split, names in untested(classes, {split: data[split]["per_class"] for split in ("train", "dev", "test")}):

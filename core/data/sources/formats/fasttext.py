@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from core.data.sources.formats.rows import Header, Row
@@ -17,8 +18,8 @@ NAMES = ("label", "text")
 LABELS = re.compile(rf"(?:{PREFIX}\S*(?:\s+|$))*")
 
 
-def read_rows(path: Path, lines: TextLines, columns: list[str]) -> Iterator[Row]:
-    """Yield the rows; the label of a line without one is "".
+def read_rows(path: Path, lines: TextLines, columns: list[str], listed: Collection[str] = ()) -> Iterator[Row]:
+    """Yield the rows; the label of a line without one is "". If `label` is `listed`, it is a JSON list of all labels.
 
     Raises UserError for a line with several labels, and like `Header` and `TextLines`.
     """
@@ -31,9 +32,13 @@ def read_rows(path: Path, lines: TextLines, columns: list[str]) -> Iterator[Row]
         start = LABELS.match(line)
         end = start.end() if start else 0
         labels = line[:end].split()
+        names = [label[len(PREFIX) :] for label in labels]
+        if NAMES[0] in listed:
+            yield header.row(number, lines.number, [json.dumps(names, ensure_ascii=False), line[end:]])
+            continue
         if len(labels) > 1:
             raise UserError(
                 f"{path}: row {number} (line {lines.number}): got {len(labels)} labels ({' '.join(labels[:3])}),"
                 f" expected one: keep one"
             )
-        yield header.row(number, lines.number, [labels[0][len(PREFIX) :] if labels else "", line[end:]])
+        yield header.row(number, lines.number, [names[0] if names else "", line[end:]])

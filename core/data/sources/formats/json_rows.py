@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from core.data.sources.formats.rows import Pairs, Row, cell_text, shown_names
@@ -17,8 +17,12 @@ LARGEST = 20_000_000
 BLANK = re.compile(r"\s*")
 
 
-def read_rows(path: Path, values: Iterator[tuple[int, object]], columns: list[str]) -> Iterator[Row]:
+def read_rows(
+    path: Path, values: Iterator[tuple[int, object]], columns: list[str], listed: Collection[str] = ()
+) -> Iterator[Row]:
     """Yield rows from `values`: the line of each, and the decoded value, in which objects are `Pairs`.
+
+    The columns `listed` may hold lists, which are written as JSON.
 
     Raises UserError: no object, a field missing, repeated or with several values, no values at all.
     """
@@ -35,7 +39,7 @@ def read_rows(path: Path, values: Iterator[tuple[int, object]], columns: list[st
             if not found:
                 fields = ", or set `data.text_column` and `data.label_column`" if number == 1 else ""
                 raise UserError(f"{where}: no field {column!r} (fields: {shown_names(pairs.names)}): add it{fields}")
-            cells.append(cell_text(found[0], where, column))
+            cells.append(cell_text(found[0], where, column, column in listed))
         yield Row(number, cells, [name for name, _ in pairs], [value for _, value in pairs])
     if not number:
         raise UserError(f"{path}: empty: write one object per row")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,8 +29,16 @@ def names_of(path: Path) -> list[str]:
         return list(file.schema_arrow.names)
 
 
-def read_rows(path: Path, columns: list[str], progress: Progress = no_progress, whole: bool = False) -> Iterator[Row]:
+def read_rows(
+    path: Path,
+    columns: list[str],
+    progress: Progress = no_progress,
+    whole: bool = False,
+    listed: Collection[str] = (),
+) -> Iterator[Row]:
     """Yield the rows, with the values of all columns if `whole`. A missing cell is "", a whole number has no decimals.
+
+    The columns `listed` may hold lists, which are written as JSON.
 
     Raises UserError like `names_of` and `Header`, and for a column that is too large or holds several values per row.
     """
@@ -47,7 +55,10 @@ def read_rows(path: Path, columns: list[str], progress: Progress = no_progress, 
             for own in zip(*values, strict=True):
                 number += 1
                 where = f"{path}: row {number}"
-                cells = [cell_text(own[place], where, name) for place, name in zip(places, columns, strict=True)]
+                cells = [
+                    cell_text(own[place], where, name, name in listed)
+                    for place, name in zip(places, columns, strict=True)
+                ]
                 yield Row(number, cells, read, own)
             progress(f"reading {path.name}", number, total)
 

@@ -102,13 +102,15 @@ def shown_names(names: Sequence[str]) -> str:
     return (", ".join(shorten(name, 40) for name in names[:20]) or "none") + more
 
 
-def cell_text(value: object, where: str, column: str) -> str:
-    """Return the text of a decoded value: of JSON or Parquet.
+def cell_text(value: object, where: str, column: str, listed: bool = False) -> str:
+    """Return the text of a decoded value: of JSON or Parquet. With `listed` a list is written as JSON.
 
     Raises UserError, naming `where` and `column`: several values, a NUL character, too long.
     """
     if value is None:
         return ""
+    if listed and isinstance(value, list) and not isinstance(value, Pairs):
+        value = json.dumps(_without_pairs(value), ensure_ascii=False, default=str)
     if isinstance(value, list | dict | tuple):
         raise UserError(f"{where}: {column!r} holds more than one value: give a string or a number")
     if isinstance(value, bool):
