@@ -127,7 +127,8 @@ def compare(first: Run, second: Run) -> Pair:
     found = []
     for row in rows:
         both = (one.predicted[row], one.probabilities[row]), (predicted[row], probabilities[row])
-        sure = tuple((name, float(own[one.classes.index(name)]) if name in one.classes else None) for name, own in both)
+        listed = bool(one.classes) and not one.several
+        sure = tuple((name, float(own[one.classes.index(name)]) if listed else None) for name, own in both)
         found.append(Disagreement(one.names[row], one.labels[row], sure))
     found.sort(key=lambda own: (-min(probability or 0.0 for _, probability in own.predictions), own.name))
     return Pair(
