@@ -158,20 +158,24 @@ template <class T> struct Layer : Products<T> {
     struct Terms {  // of the sums of some rows at one step
         bool known;
         std::vector<const T*> start, x, h;  // the known sums of biases and x, or the biases; x; the state before, or null
-        Terms(int64_t rows, bool known) : known(known), start(rows), x(rows), h(rows) {}
+        T* sums;                            // [ROWS, PANEL]: of a tile
+        const T* own[ROWS];                 // its rows
+        Terms(int64_t rows, bool known, T* sums) : known(known), start(rows), x(rows), h(rows), sums(sums) {
+            for (int r = 0; r < ROWS; r++) own[r] = sums + r * PANEL;
+        }
     };
 
-    // Calls f(size, first) with the sums of a panel of rows `first` to `first + size` (excluded) in `sums` [size, PANEL]:
-    // biases, products of inputs, and products of states, if there are any.
+    // Calls f(size, first) with the sums of a panel of rows `first` to `first + size` (excluded) in `terms.sums`: biases,
+    // products of inputs, and products of states, if there are any.
     template <class F>
-    void panel_sums(T* sums, const Terms& terms, int64_t rows, int64_t panel, const T* packed, F f) const {
+    void panel_sums(const Terms& terms, int64_t rows, int64_t panel, const T* packed, F f) const {
         bool known = terms.known, begun = terms.h[0];
+        T* sums = terms.sums;
         int wide = width_of(panel), from = std::min(wide, from_x());
-        const T *weights = packed + panel * packed_stride(), *own[ROWS];
+        const T* weights = packed + panel * packed_stride();
         int64_t offset = known ? panel * PANEL : panel * packed_stride();
         Factor inputs{terms.x.data(), weights + PANEL, q.inputs};
         Factor both[2] = {inputs, {terms.h.data(), inputs.right + q.inputs * from * LANES, q.hidden}};
-        for (int r = 0; r < ROWS; r++) own[r] = sums + r * PANEL;
         in_groups(rows, [&](int64_t size, int64_t first) {
             const T* const* start = &terms.start[first];
             if (q.cell != GRU && (begun || !known)) {
@@ -181,7 +185,7 @@ template <class T> struct Layer : Products<T> {
                 for (int64_t r = 0; r < size; r++)
                     for (int v = known ? 0 : 3; v < wide; v++)
                         store(sums + r * PANEL + v * LANES, load(start[r] + offset + v * LANES));
-                if (begun) product_of(size, 3)(sums + LANES, own, LANES, both + 1, 1, first);
+                if (begun) product_of(size, 3)(sums + LANES, terms.own, LANES, both + 1, 1, first);
             }
             f(size, first);
         });
@@ -273,8 +277,8 @@ template <class T> struct Layer : Products<T> {
             for (int64_t t = q.lengths[b]; t < q.width; t++)
                 std::fill(token_h(d, b, t), token_h(d, b, t) + q.hidden, T(0));
         std::vector<Place> place(count);
-        Terms terms(count, q.ids && q.sums);
         alignas(64) T sums[ROWS * PANEL];
+        Terms terms(count, q.ids && q.sums, sums);
         int64_t active = count;
         for (int64_t s = 0; s < q.lengths[rows[0]]; s++) {
             if (seqtwin::interrupted()) return;
@@ -295,7 +299,7 @@ template <class T> struct Layer : Products<T> {
                 }
             }
             for (int64_t panel = 0; panel < panels(); panel++)
-                panel_sums(sums, terms, active, panel, packed, [&](int64_t size, int64_t first) {
+                panel_sums(terms, active, panel, packed, [&](int64_t size, int64_t first) {
                     forward_tile(sums, &place[first], &terms.h[first], size, panel);
                 });
             for (int64_t r = active; r-- > 0 && q.lengths[rows[r]] == s + 1;) {
@@ -321,10 +325,10 @@ template <class T> struct Layer : Products<T> {
 
     void sums_of_block(const int64_t* ids, int64_t count, int64_t d, const T* packed) const {
         alignas(64) T sums[ROWS * PANEL];
-        Terms terms(count, false);
+        Terms terms(count, false, sums);
         for (int64_t n = 0; n < count; n++) terms.start[n] = packed, terms.x[n] = row_of_table(ids[n]);
         for (int64_t panel = 0; panel < panels(); panel++)
-            panel_sums(sums, terms, count, panel, packed, [&](int64_t size, int64_t first) {
+            panel_sums(terms, count, panel, packed, [&](int64_t size, int64_t first) {
                 for (int64_t r = 0; r < size; r++)
                     std::copy_n(sums + r * PANEL, width_of(panel) * LANES, sums_of(ids[first + r], d) + panel * PANEL);
             });
