@@ -495,7 +495,7 @@ template <class T> struct Layer : Products<T> {
             for (int64_t r = 0; r < active; r++) {
                 int64_t b = rows[r], t = time(d, b, s), token = offset[b] + t;
                 Step& p = step[r];
-                gates_after[r] = p.gates + (q.cell == GRU ? LANES : 0);
+                if (r < inner) gates_after[r] = p.gates + (q.cell == GRU ? LANES : 0);
                 p.gates = gate_store[d] + token * columns;
                 p.h = token_h(d, b, t);
                 p.h_before = s > 0 ? token_h(d, b, time(d, b, s - 1)) : h_0(d, b);
