@@ -40,6 +40,7 @@ coverage: $(VENV)/installed-test
 
 $(VENV)/installed-%: $(INSTALLED_FROM)
 	@echo "installing into $(VENV): a minute or two"
+	@echo "compiling the C++ library of backends/kernels: half a minute of CPU time, included in that time"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[$*]'
 	@touch $@
@@ -47,6 +48,7 @@ $(VENV)/installed-%: $(INSTALLED_FROM)
 # The tests compare the frameworks and require both.
 $(VENV)/installed-test: $(INSTALLED_FROM)
 	@echo "installing into $(VENV): a minute or two"
+	@echo "compiling the C++ library of backends/kernels: half a minute of CPU time, included in that time"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[all,test]'
 	@touch $@

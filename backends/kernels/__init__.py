@@ -63,6 +63,8 @@ def _load() -> ctypes.PyDLL | str:
     library.seqtwin_columns.restype = ctypes.c_int64
     library.seqtwin_packed_bytes.argtypes = [ctypes.POINTER(Problem)]
     library.seqtwin_packed_bytes.restype = ctypes.c_size_t
+    library.seqtwin_convolution_bytes.argtypes = [ADDRESS]
+    library.seqtwin_convolution_bytes.restype = ctypes.c_size_t
     library.seqtwin_take.argtypes = [ctypes.c_size_t]
     library.seqtwin_take.restype = ADDRESS
     library.seqtwin_give_back.argtypes = [ADDRESS]

@@ -38,7 +38,7 @@ class InferenceLayer:
             arrays = [np.ascontiguousarray(getattr(own, kind)) for own in weights]
             for side, array in enumerate(arguments.sides(kind, arrays, sizes.directions)):
                 getattr(problem, kind)[side] = arguments.address(kind, array, shapes[kind], self.dtype.name)
-        self._packed = _aligned(kernels.call("seqtwin_packed_bytes", problem))
+        self._packed = aligned(kernels.call("seqtwin_packed_bytes", problem))
         problem.packed = self._packed.ctypes.data
         kernels.compute("seqtwin_pack", problem)
         self._output = np.empty(0, self.dtype)
@@ -48,7 +48,7 @@ class InferenceLayer:
             self._table_address = arguments.address("table", table, (len(table), sizes.inputs), self.dtype.name)
             size = len(table) * sizes.directions * kernels.call("seqtwin_columns", problem) * self.dtype.itemsize
             if size <= MOST_SUMS:
-                self._sums, self._known = _aligned(size), np.zeros(len(table), np.uint8)
+                self._sums, self._known = aligned(size), np.zeros(len(table), np.uint8)
 
     def forward(self, lengths: np.ndarray, x: np.ndarray) -> np.ndarray:
         """Return the output [B, L, D * H], zero at padding, of x [B, L, I] or, with a table, of ids [B, L] int64.
@@ -97,7 +97,7 @@ class InferenceLayer:
         return self._output[:size].reshape(shape)
 
 
-def _aligned(size: int) -> np.ndarray:
+def aligned(size: int) -> np.ndarray:
     """Return memory of `size` bytes that starts at a cache line."""
     memory = np.empty(size + LINE, np.uint8)
     start = -memory.ctypes.data % LINE

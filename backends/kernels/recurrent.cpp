@@ -3,8 +3,8 @@
 //
 // The order of additions never depends on the number of threads or on the caller, so results are identical bit by bit.
 
+#include "products.h"
 #include "recurrent.h"
-#include "vectors.h"
 
 #include <algorithm>
 #include <cstring>
@@ -20,44 +20,19 @@ namespace {
 
 using seqtwin::Buffer;
 
-#if defined(__AVX512F__)
-constexpr int ROWS = 6;  // 6 rows x 4 vectors of sums, 4 of weights and one broadcast: 29 of 32 registers
-#elif defined(__AVX__)
-constexpr int ROWS = 3;  // 17 of 16 registers, but weights can be memory operands
-#elif defined(__aarch64__)
-constexpr int ROWS = 6;
-#else
-constexpr int ROWS = 3;
-#endif
-
-constexpr int WIDE = 4;      // vectors in a panel: the four gates of a unit, adjacent
 constexpr int64_t CHUNK = 128;  // tokens whose weight gradients are summed before they are added to the total
 constexpr int64_t BLOCK = 48;   // tokens of an input gradient computed together
 
 // Simple cells have a single gate block, the unit itself.
 constexpr bool is_simple(int64_t cell) { return cell == SRN || cell == RESIDUAL_SRN; }
 
-template <class T> struct Layer : Arithmetic<T> {
-    typedef Arithmetic<T> A;
-    typedef typename A::V V;
-    typedef typename A::N N;
-    using A::LANES, A::load, A::store, A::all, A::sigmoid, A::tanh;
-    static constexpr int64_t PANEL = WIDE * LANES;
-
-    // ---- matrix product: sums[r][v] += a[r][k] * b[k][v] - ------------------------------------------------------
-
-    template <int R, int NV> static void product(V (&sums)[R][NV], const T* const* a, int64_t count, const T* b) {
-        const T* row[R];
-        for (int r = 0; r < R; r++) row[r] = a[r];
-        for (int64_t k = 0; k < count; k++, b += NV * LANES) {
-            V weights[NV];
-            for (int v = 0; v < NV; v++) weights[v] = load(b + v * LANES);
-            for (int r = 0; r < R; r++) {
-                V one = all(row[r][k]);
-                for (int v = 0; v < NV; v++) sums[r][v] += one * weights[v];
-            }
-        }
-    }
+template <class T> struct Layer : Products<T> {
+    typedef Products<T> P;
+    typedef typename P::A A;
+    typedef typename P::V V;
+    typedef typename P::Factor Factor;
+    using P::LANES, P::PANEL, P::in_groups, P::wide_of, P::panels_of, P::product_of, P::outer_of;
+    using A::load, A::store, A::sigmoid, A::tanh;
 
     // ---- shape of a problem ------------------------------------------------------------------------------------
 
@@ -82,7 +57,7 @@ template <class T> struct Layer : Arithmetic<T> {
         order.resize(q.batch);
         std::iota(order.begin(), order.end(), int64_t(0));
         std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return q.lengths[a] > q.lengths[b]; });
-        if (q.ids) zeros.assign(q.inputs, T(0));
+        zeros.assign(std::max(q.inputs, PANEL), T(0));
         offset.resize(q.batch);
         tokens = 0;
         for (int64_t b = 0; b < q.batch; b++) offset[b] = tokens, tokens += q.lengths[b];
@@ -134,8 +109,8 @@ template <class T> struct Layer : Arithmetic<T> {
         }
         return unit < q.hidden && gate >= 0 ? gate * q.hidden + unit : -1;
     }
-    int64_t panels() const { return (columns + PANEL - 1) / PANEL; }
-    int width_of(int64_t panel) const { return int(std::min<int64_t>(WIDE, columns / LANES - panel * WIDE)); }
+    int64_t panels() const { return panels_of(columns); }
+    int width_of(int64_t panel) const { return wide_of(columns, panel); }
 
     // ---- forward -----------------------------------------------------------------------------------------------
 
@@ -175,109 +150,99 @@ template <class T> struct Layer : Arithmetic<T> {
     }
 
     struct Place {  // one row at one step of one direction
-        const T* x;
-        const T* sums;  // biases and products of x, in place of x; or null
-        const T* h_before;  // null at the start of a sequence without an initial state
         T* h;
         T* gates;  // stored, or null
         T* c_before;
         T* c;
     };
-
-    // Biases plus products of inputs: what a panel's sums start with.
-    template <int C, int R, int NV> void input_sums(V (&sums)[R][NV], const T* const* x, const T* packed) const {
-        for (int r = 0; r < R; r++)
-            for (int v = 0; v < NV; v++) sums[r][v] = load(packed + v * LANES);
-        part<R, NV, 0, C == GRU ? 3 : NV>(sums, x, q.inputs, packed + PANEL);
-    }
-
-    template <int C, int R, int NV> void forward_tile(const Place* place, int64_t panel, const T* packed) const {
-        constexpr int X = C == GRU ? 3 : NV, SKIP = C == GRU ? 1 : 0;
-        const T* a[R];
-        V sums[R][NV];
-        if (place[0].sums) {
-            for (int r = 0; r < R; r++)
-                for (int v = 0; v < NV; v++) sums[r][v] = load(place[r].sums + panel * PANEL + v * LANES);
-        } else {
-            for (int r = 0; r < R; r++) a[r] = place[r].x;
-            input_sums<C, R, NV>(sums, a, packed);
+    struct Terms {  // of the sums of some rows at one step
+        bool known;
+        std::vector<const T*> start, x, h;  // the known sums of biases and x, or the biases; x; the state before, or null
+        T* sums;                            // [ROWS, PANEL]: of a tile
+        const T* own[ROWS];                 // its rows
+        Terms(int64_t rows, bool known, T* sums) : known(known), start(rows), x(rows), h(rows), sums(sums) {
+            for (int r = 0; r < ROWS; r++) own[r] = sums + r * PANEL;
         }
-        if (place[0].h_before) {
-            for (int r = 0; r < R; r++) a[r] = place[r].h_before;
-            part<R, NV, SKIP, NV - SKIP>(sums, a, q.hidden, packed + PANEL + q.inputs * X * LANES);
-        }
-        for (int r = 0; r < R; r++) {
-            if (is_simple(C)) {
-                for (int v = 0; v < NV; v++) {
-                    int64_t unit = (panel * WIDE + v) * LANES;
-                    V h = tanh(sums[r][v]);
-                    if (C == RESIDUAL_SRN) {  // for backward: h minus the previous state would have fewer digits
-                        if (place[r].gates) store(place[r].gates + unit, h);
-                        if (place[r].h_before) h += load(place[r].h_before + unit, q.hidden - unit);
-                    }
-                    store(place[r].h + unit, h, q.hidden - unit);
-                }
-                continue;
-            }
-            int64_t unit = panel * LANES, left = q.hidden - unit;
-            V kept[4], h;
-            if (C == LSTM) {
-                V i = sigmoid(sums[r][0]), f = sigmoid(sums[r][1]), g = tanh(sums[r][2 % NV]), o = sigmoid(sums[r][3 % NV]);
-                V c = f * load(place[r].c_before + unit) + i * g;
-                store(place[r].c + unit, c);
-                h = o * tanh(c);
-                kept[0] = i, kept[1] = f, kept[2] = g, kept[3] = o;
+    };
+
+    // Calls f(size, first) with the sums of a panel of rows `first` to `first + size` (excluded) in `terms.sums`: biases,
+    // products of inputs, and products of states, if there are any.
+    template <class F>
+    void panel_sums(const Terms& terms, int64_t rows, int64_t panel, const T* packed, F f) const {
+        bool known = terms.known, begun = terms.h[0];
+        T* sums = terms.sums;
+        int wide = width_of(panel), from = std::min(wide, from_x());
+        const T* weights = packed + panel * packed_stride();
+        int64_t offset = known ? panel * PANEL : panel * packed_stride();
+        Factor inputs{terms.x.data(), weights + PANEL, q.inputs};
+        Factor both[2] = {inputs, {terms.h.data(), inputs.right + q.inputs * from * LANES, q.hidden}};
+        in_groups(rows, [&](int64_t size, int64_t first) {
+            const T* const* start = &terms.start[first];
+            if (q.cell != GRU && (begun || !known)) {
+                product_of(size, wide)(sums, start, offset, both + known, 1 + begun - known, first);
             } else {
-                V reset = sigmoid(sums[r][1]), z = sigmoid(sums[r][2 % NV]), m = sums[r][3 % NV];
-                V n = tanh(sums[r][0] + reset * m);
-                V before = place[r].h_before ? load(place[r].h_before + unit, left) : V{};
-                h = n + z * (before - n);
-                kept[0] = n, kept[1] = reset, kept[2] = z, kept[3] = m;
+                if (!known) product_of(size, from)(sums, start, offset, both, 1, first);
+                for (int64_t r = 0; r < size; r++)
+                    for (int v = known ? 0 : 3; v < wide; v++)
+                        store(sums + r * PANEL + v * LANES, load(start[r] + offset + v * LANES));
+                if (begun) product_of(size, 3)(sums + LANES, terms.own, LANES, both + 1, 1, first);
             }
-            store(place[r].h + unit, h, left);
-            if (place[r].gates)
-                for (int v = 0; v < 4; v++) store(place[r].gates + panel * PANEL + v * LANES, kept[v]);
-        }
+            f(size, first);
+        });
     }
 
-    // A product into the vectors FIRST .. FIRST + COUNT - 1 of the sums.
-    template <int R, int NV, int FIRST, int COUNT>
-    static void part(V (&sums)[R][NV], const T* const* a, int64_t depth, const T* b) {
-        V mine[R][COUNT];
-        for (int r = 0; r < R; r++)
-            for (int v = 0; v < COUNT; v++) mine[r][v] = sums[r][FIRST + v];
-        product<R, COUNT>(mine, a, depth, b);
-        for (int r = 0; r < R; r++)
-            for (int v = 0; v < COUNT; v++) sums[r][FIRST + v] = mine[r][v];
-    }
-
-    // Rows [0, count) in groups of at most ROWS; `f` gets the size of a group as a constant, and its first row.
-    template <class F> static void in_groups(int64_t count, F f) {
-        int64_t row = 0;
-        for (; row + ROWS <= count; row += ROWS) f(std::integral_constant<int, ROWS>(), row);
-        switch (count - row) {
-            case 5: f(std::integral_constant<int, std::min(5, ROWS)>(), row); break;
-            case 4: f(std::integral_constant<int, std::min(4, ROWS)>(), row); break;
-            case 3: f(std::integral_constant<int, std::min(3, ROWS)>(), row); break;
-            case 2: f(std::integral_constant<int, 2>(), row); break;
-            case 1: f(std::integral_constant<int, 1>(), row); break;
+    // From the sums of a panel of some rows to their states; `before`: the states before.
+    template <int C>
+    void states_of(T* sums, const Place* place, const T* const* before, int64_t size, int64_t panel) const {
+        int wide = width_of(panel);
+        // First the activations of all rows, none of which waits for another.
+        for (T* at = sums; at < sums + size * PANEL; at += PANEL) {
+            if (is_simple(C))
+                for (int v = 0; v < wide; v++) store(at + v * LANES, tanh(load(at + v * LANES)));
+            if (C == LSTM) store(at, sigmoid(load(at)));
+            if (C == LSTM || C == GRU) store(at + LANES, sigmoid(load(at + LANES)));
+            if (C == LSTM) store(at + 2 * LANES, tanh(load(at + 2 * LANES)));
+            if (C == GRU) store(at + 2 * LANES, sigmoid(load(at + 2 * LANES)));
+            if (C == LSTM) store(at + 3 * LANES, sigmoid(load(at + 3 * LANES)));
+        }
+        for (int64_t r = 0; r < size; r++, sums += PANEL) {
+            const Place& p = place[r];
+            const T* h_before = before[r];
+            if (C == SRN) std::copy_n(sums, std::min<int64_t>(wide * LANES, q.hidden - panel * PANEL), p.h + panel * PANEL);
+            if (C == RESIDUAL_SRN)
+                for (int v = 0; v < wide; v++) {
+                    int64_t unit = (panel * WIDE + v) * LANES;
+                    V h = load(sums + v * LANES);
+                    if (p.gates) store(p.gates + unit, h);  // h minus the previous state would have fewer digits
+                    if (h_before) h += load(h_before + unit, q.hidden - unit);
+                    store(p.h + unit, h, q.hidden - unit);
+                }
+            if (is_simple(C)) continue;
+            int64_t unit = panel * LANES, left = q.hidden - unit;
+            V h, kept[] = {load(sums), load(sums + LANES), load(sums + 2 * LANES), load(sums + 3 * LANES)};
+            if (C == LSTM) {
+                V i = kept[0], f = kept[1], g = kept[2], o = kept[3];
+                V c = f * load(p.c_before + unit) + i * g;
+                store(p.c + unit, c);
+                h = o * tanh(c);
+            } else {
+                V reset = kept[1], z = kept[2], m = kept[3];
+                V n = tanh(kept[0] + reset * m);
+                V before = h_before ? load(h_before + unit, left) : V{};
+                h = n + z * (before - n);
+                kept[0] = n;
+            }
+            store(p.h + unit, h, left);
+            if (p.gates)
+                for (int v = 0; v < 4; v++) store(p.gates + panel * PANEL + v * LANES, kept[v]);
         }
     }
-    template <class F> static void with_width(int64_t wide, F f) {
-        switch (wide) {
-            case 4: f(std::integral_constant<int, 4>()); break;
-            case 3: f(std::integral_constant<int, 3>()); break;
-            case 2: f(std::integral_constant<int, 2>()); break;
-            case 1: f(std::integral_constant<int, 1>()); break;
-        }
-    }
-
-    // A panel of a cell with gates is complete; the units of a simple cell may end within the last one.
-    template <int C, class F> void with_panel(int64_t panel, F f) const {
-        if constexpr (is_simple(C)) {
-            with_width(width_of(panel), f);
-        } else {
-            f(std::integral_constant<int, WIDE>());
+    void forward_tile(T* sums, const Place* place, const T* const* before, int64_t size, int64_t panel) const {
+        switch (q.cell) {
+            case SRN: return states_of<SRN>(sums, place, before, size, panel);
+            case GRU: return states_of<GRU>(sums, place, before, size, panel);
+            case LSTM: return states_of<LSTM>(sums, place, before, size, panel);
+            default: return states_of<RESIDUAL_SRN>(sums, place, before, size, panel);
         }
     }
 
@@ -299,11 +264,11 @@ template <class T> struct Layer : Arithmetic<T> {
         return rows;
     }
 
-    template <int C> void forward_item(int64_t d, const std::vector<int64_t>& rows, const T* packed) const {
+    void forward_item(int64_t d, const std::vector<int64_t>& rows, const T* packed) const {
         int64_t count = rows.size();
         Buffer memory(sizeof(T) * padded * count);
         T* cells = memory.as<T>();
-        if (C == LSTM)
+        if (q.cell == LSTM)
             for (int64_t r = 0; r < count; r++) {
                 std::fill(cells + r * padded, cells + (r + 1) * padded, T(0));
                 if (const T* start = c_0(d, rows[r])) std::copy(start, start + q.hidden, cells + r * padded);
@@ -312,6 +277,8 @@ template <class T> struct Layer : Arithmetic<T> {
             for (int64_t t = q.lengths[b]; t < q.width; t++)
                 std::fill(token_h(d, b, t), token_h(d, b, t) + q.hidden, T(0));
         std::vector<Place> place(count);
+        alignas(64) T sums[ROWS * PANEL];
+        Terms terms(count, q.ids && q.sums, sums);
         int64_t active = count;
         for (int64_t s = 0; s < q.lengths[rows[0]]; s++) {
             if (seqtwin::interrupted()) return;
@@ -319,33 +286,25 @@ template <class T> struct Layer : Arithmetic<T> {
             for (int64_t r = 0; r < active; r++) {
                 int64_t b = rows[r], t = time(d, b, s), token = offset[b] + t;
                 Place& p = place[r];
-                p.x = q.ids ? nullptr : token_x(b, t);
-                p.sums = nullptr;
-                if (q.ids) {
-                    int64_t id = q.ids[b * q.width + t];
-                    p.x = row_of_table(id);
-                    if (q.sums) p.sums = sums_of(id, d);
-                }
-                p.h_before = s > 0 ? token_h(d, b, time(d, b, s - 1)) : h_0(d, b);
+                int64_t id = q.ids ? q.ids[b * q.width + t] : 0;
+                terms.start[r] = terms.known ? sums_of(id, d) : packed;
+                terms.x[r] = q.ids ? row_of_table(id) : token_x(b, t);
+                terms.h[r] = s > 0 ? token_h(d, b, time(d, b, s - 1)) : h_0(d, b);
                 p.h = token_h(d, b, t);
                 p.gates = q.saved ? gate_store[d] + token * columns : nullptr;
                 p.c_before = p.c = cells + r * padded;
-                if (C == LSTM && q.saved) {
+                if (q.cell == LSTM && q.saved) {
                     p.c = cell_store[d] + token * padded;
                     if (s > 0) p.c_before = cell_store[d] + (offset[b] + time(d, b, s - 1)) * padded;
                 }
             }
-            for (int64_t panel = 0; panel < panels(); panel++) {
-                const T* weight = packed + panel * packed_stride();
-                with_panel<C>(panel, [&](auto wide) {
-                    in_groups(active, [&](auto size, int64_t row) {
-                        forward_tile<C, size(), wide()>(&place[row], panel, weight);
-                    });
+            for (int64_t panel = 0; panel < panels(); panel++)
+                panel_sums(terms, active, panel, packed, [&](int64_t size, int64_t first) {
+                    forward_tile(sums, &place[first], &terms.h[first], size, panel);
                 });
-            }
             for (int64_t r = active; r-- > 0 && q.lengths[rows[r]] == s + 1;) {
                 if (T* to = state(static_cast<T*>(q.h_n), q, d, rows[r])) std::copy(place[r].h, place[r].h + q.hidden, to);
-                if (C == LSTM)
+                if (q.cell == LSTM)
                     if (T* to = state(static_cast<T*>(q.c_n), q, d, rows[r]))
                         std::copy(place[r].c, place[r].c + q.hidden, to);
             }
@@ -364,19 +323,14 @@ template <class T> struct Layer : Arithmetic<T> {
         return static_cast<T*>(q.sums) + (id * q.directions + d) * panels() * PANEL;
     }
 
-    template <int C> void sums_of_block(const int64_t* ids, int64_t count, int64_t d, const T* packed) const {
+    void sums_of_block(const int64_t* ids, int64_t count, int64_t d, const T* packed) const {
+        alignas(64) T sums[ROWS * PANEL];
+        Terms terms(count, false, sums);
+        for (int64_t n = 0; n < count; n++) terms.start[n] = packed, terms.x[n] = row_of_table(ids[n]);
         for (int64_t panel = 0; panel < panels(); panel++)
-            with_panel<C>(panel, [&](auto wide) {
-                in_groups(count, [&](auto size, int64_t first) {
-                    constexpr int R = size(), NV = wide();
-                    const T* x[R];
-                    V sums[R][NV];
-                    for (int r = 0; r < R; r++) x[r] = row_of_table(ids[first + r]);
-                    input_sums<C, R, NV>(sums, x, packed + panel * packed_stride());
-                    for (int r = 0; r < R; r++)
-                        for (int v = 0; v < NV; v++)
-                            store(sums_of(ids[first + r], d) + panel * PANEL + v * LANES, sums[r][v]);
-                });
+            panel_sums(terms, count, panel, packed, [&](int64_t size, int64_t first) {
+                for (int64_t r = 0; r < size; r++)
+                    std::copy_n(sums + r * PANEL, width_of(panel) * LANES, sums_of(ids[first + r], d) + panel * PANEL);
             });
     }
 
@@ -395,10 +349,7 @@ template <class T> struct Layer : Arithmetic<T> {
             int64_t d = n / blocks, first = n % blocks * BLOCK;
             const int64_t* ids = found.data() + first;
             const T* mine = packed + d * panels() * packed_stride();
-            int64_t size = std::min(BLOCK, count - first);
-            if (is_simple(q.cell)) sums_of_block<SRN>(ids, size, d, mine);
-            if (q.cell == GRU) sums_of_block<GRU>(ids, size, d, mine);
-            if (q.cell == LSTM) sums_of_block<LSTM>(ids, size, d, mine);
+            sums_of_block(ids, std::min(BLOCK, count - first), d, mine);
         };
         bool done = seqtwin::parallel_for(q.directions * blocks, threads(), block);
         if (!done)
@@ -414,11 +365,7 @@ template <class T> struct Layer : Arithmetic<T> {
         auto item = [&](int64_t n) {
             int64_t d = n / parts();
             auto rows = rows_of(n % parts());
-            const T* mine = packed + d * panels() * packed_stride();
-            if (q.cell == SRN) forward_item<SRN>(d, rows, mine);
-            if (q.cell == RESIDUAL_SRN) forward_item<RESIDUAL_SRN>(d, rows, mine);
-            if (q.cell == GRU) forward_item<GRU>(d, rows, mine);
-            if (q.cell == LSTM) forward_item<LSTM>(d, rows, mine);
+            forward_item(d, rows, packed + d * panels() * packed_stride());
         };
         return seqtwin::parallel_for(q.directions * parts(), threads(), item);
     }
@@ -428,22 +375,9 @@ template <class T> struct Layer : Arithmetic<T> {
     // pre-activations.
 
     int64_t used_columns() const { return q.cell == GRU ? columns / WIDE * 3 : columns; }
-    // sums += gradients of one token's gates (from column `skip` vectors on) times packed weights
-    template <bool IS_GRU, int R, int NV>
-    void times_gates(V (&sums)[R][NV], const T* const* gates_of, int skip, const T* packed) const {
-        if constexpr (IS_GRU) {
-            const T* a[R];
-            for (int64_t unit = 0; unit < units; unit++, packed += 3 * LANES * NV * LANES) {
-                for (int r = 0; r < R; r++) a[r] = gates_of[r] + unit * PANEL + skip * LANES;
-                product<R, NV>(sums, a, 3 * LANES, packed);
-            }
-        } else {
-            product<R, NV>(sums, gates_of, columns, packed);
-        }
-    }
-    int64_t wide_panels(int64_t size) const { return (size + PANEL - 1) / PANEL; }
-    static int wide_of(int64_t size, int64_t panel) {
-        return int(std::min<int64_t>(WIDE, (size - panel * PANEL + LANES - 1) / LANES));
+    // The gradients of several tokens' gates as a factor of packed weights; a GRU has three vectors in four.
+    Factor times_gates(const T* const* gates, const T* packed) const {
+        return q.cell == GRU ? Factor{gates, packed, 3 * LANES, units, PANEL} : Factor{gates, packed, columns};
     }
     // For one panel of `size` inputs or units: for every stored column, its weights to the panel's features.
     void pack_backward(int side, int64_t d, int64_t size, int64_t panel, T* at) const {
@@ -459,7 +393,6 @@ template <class T> struct Layer : Arithmetic<T> {
     }
 
     struct Step {  // one row at one step of one direction, in backward
-        const T* gates_after;  // gradients of the following step
         T* gates;
         const T* h;
         const T* h_before;  // or null
@@ -473,21 +406,15 @@ template <class T> struct Layer : Arithmetic<T> {
 
     enum Kind { FIRST, INNER, INITIAL };  // the last step of a sequence; one before it; the initial state
 
-    template <int C, int R, int NV>
-    void backward_tile(Kind kind, const Step* step, int64_t panel, const T* packed) const {
-        V sums[R][NV];
-        for (int r = 0; r < R; r++)
-            for (int v = 0; v < NV; v++) sums[r][v] = V{};
-        if (kind != FIRST) {
-            const T* a[R];
-            for (int r = 0; r < R; r++) a[r] = step[r].gates_after;
-            times_gates<C == GRU, R, NV>(sums, a, 1, packed);
-        }
-        for (int r = 0; r < R; r++) {
+    // From the sums of a panel of some rows to the gradients of their gates.
+    template <int C>
+    void gradients_of(const T* sums, Kind kind, const Step* step, int64_t size, int64_t panel) const {
+        int wide = wide_of(q.hidden, panel);
+        for (int64_t r = 0; r < size; r++, sums += PANEL) {
             const Step& p = step[r];
-            for (int v = 0; v < NV; v++) {
+            for (int v = 0; v < wide; v++) {
                 int64_t unit = panel * PANEL + v * LANES, left = q.hidden - unit;
-                V dh = sums[r][v];
+                V dh = load(sums + v * LANES);
                 if (kind == FIRST && p.start) dh += load(p.start + unit, left);
                 if ((C == GRU || C == RESIDUAL_SRN) && kind != FIRST) dh += load(p.carry + unit);
                 if (kind == INITIAL) {
@@ -525,28 +452,40 @@ template <class T> struct Layer : Arithmetic<T> {
             }
         }
     }
+    void backward_tile(const T* sums, Kind kind, const Step* step, int64_t size, int64_t panel) const {
+        switch (q.cell) {
+            case SRN: return gradients_of<SRN>(sums, kind, step, size, panel);
+            case GRU: return gradients_of<GRU>(sums, kind, step, size, panel);
+            case LSTM: return gradients_of<LSTM>(sums, kind, step, size, panel);
+            default: return gradients_of<RESIDUAL_SRN>(sums, kind, step, size, panel);
+        }
+    }
 
-    template <int C> void backward_item(int64_t d, const std::vector<int64_t>& rows, const T* packed) const {
+    void backward_item(int64_t d, const std::vector<int64_t>& rows, const T* packed) const {
         int64_t count = rows.size();
         Buffer carried(sizeof(T) * padded * count), initial(sizeof(T) * padded * count);
         T *carry = carried.as<T>(), *c_start = initial.as<T>();
         std::fill(carry, carry + padded * count, T(0));
         std::fill(c_start, c_start + padded * count, T(0));
         for (int64_t r = 0; r < count; r++) {
-            if (C != LSTM) continue;
+            if (q.cell != LSTM) continue;
             if (const T* from = state(static_cast<const T*>(q.d_c_n), q, d, rows[r]))
                 std::copy(from, from + q.hidden, carry + r * padded);
             if (const T* from = c_0(d, rows[r])) std::copy(from, from + q.hidden, c_start + r * padded);
         }
         std::vector<Step> step(count);
+        std::vector<const T*> nothing(count, zeros.data()), gates_after(count);  // gradients of the following step
+        alignas(64) T sums[ROWS * PANEL] = {};
         auto all_panels = [&](int64_t from, int64_t to, Kind kind) {
-            for (int64_t panel = 0; panel < wide_panels(q.hidden); panel++)
-                with_width(wide_of(q.hidden, panel), [&](auto wide) {
-                    in_groups(to - from, [&](auto size, int64_t row) {
-                        backward_tile<C, size(), wide()>(kind, &step[from + row], panel,
-                                                         packed + panel * used_columns() * PANEL);
-                    });
+            if (kind == FIRST) std::fill(sums, sums + ROWS * PANEL, T(0));
+            for (int64_t panel = 0; panel < panels_of(q.hidden); panel++) {
+                Factor gates = times_gates(gates_after.data(), packed + panel * used_columns() * PANEL);
+                in_groups(to - from, [&](int64_t size, int64_t row) {
+                    if (kind != FIRST)
+                        product_of(size, wide_of(q.hidden, panel))(sums, nothing.data(), 0, &gates, 1, from + row);
+                    backward_tile(sums, kind, &step[from + row], size, panel);
                 });
+            }
         };
         int64_t active = 0;
         for (int64_t s = q.lengths[rows[0]] - 1; s >= 0; s--) {
@@ -556,11 +495,11 @@ template <class T> struct Layer : Arithmetic<T> {
             for (int64_t r = 0; r < active; r++) {
                 int64_t b = rows[r], t = time(d, b, s), token = offset[b] + t;
                 Step& p = step[r];
-                p.gates_after = p.gates;
+                if (r < inner) gates_after[r] = p.gates + (q.cell == GRU ? LANES : 0);
                 p.gates = gate_store[d] + token * columns;
                 p.h = token_h(d, b, t);
                 p.h_before = s > 0 ? token_h(d, b, time(d, b, s - 1)) : h_0(d, b);
-                if (C == LSTM) {
+                if (q.cell == LSTM) {
                     p.c = cell_store[d] + token * padded;
                     p.c_before = s > 0 ? cell_store[d] + (offset[b] + time(d, b, s - 1)) * padded : c_start + r * padded;
                 }
@@ -574,12 +513,12 @@ template <class T> struct Layer : Arithmetic<T> {
         }
         if (q.d_h_0) {
             for (int64_t r = 0; r < count; r++) {
-                step[r].gates_after = step[r].gates;
+                gates_after[r] = step[r].gates + (q.cell == GRU ? LANES : 0);
                 step[r].d_h_0 = state(static_cast<T*>(q.d_h_0), q, d, rows[r]);
             }
             all_panels(0, count, INITIAL);
         }
-        if (C == LSTM && q.d_c_0)
+        if (q.cell == LSTM && q.d_c_0)
             for (int64_t r = 0; r < count; r++)
                 std::copy(carry + r * padded, carry + r * padded + q.hidden,
                           state(static_cast<T*>(q.d_c_0), q, d, rows[r]));
@@ -594,27 +533,25 @@ template <class T> struct Layer : Arithmetic<T> {
         return place;
     }
 
-    template <bool IS_GRU> void input_block(int64_t block, const int64_t* place, const T* packed) const {
-        int64_t first = block * BLOCK, count = std::min(BLOCK, tokens - first);
-        for (int64_t panel = 0; panel < wide_panels(q.inputs); panel++)
-            with_width(wide_of(q.inputs, panel), [&](auto wide) {
-                in_groups(count, [&](auto size, int64_t row) {
-                    constexpr int R = size(), NV = wide();
-                    V sums[R][NV];
-                    for (int r = 0; r < R; r++)
-                        for (int v = 0; v < NV; v++) sums[r][v] = V{};
-                    for (int64_t d = 0; d < q.directions; d++) {
-                        const T* a[R];
-                        for (int r = 0; r < R; r++) a[r] = gate_store[d] + (first + row + r) * columns;
-                        times_gates<IS_GRU, R, NV>(sums, a, 0, packed + (panel * q.directions + d) * used_columns() * PANEL);
-                    }
-                    for (int r = 0; r < R; r++) {
-                        T* to = static_cast<T*>(q.d_x) + place[first + row + r] * q.inputs + panel * PANEL;
-                        for (int v = 0; v < NV; v++)
-                            store(to + v * LANES, sums[r][v], q.inputs - panel * PANEL - v * LANES);
-                    }
-                });
+    void input_block(int64_t block, const int64_t* place, const T* packed) const {
+        int64_t from = block * BLOCK, count = std::min(BLOCK, tokens - from);
+        const T *nothing[ROWS], *gates[2][BLOCK];  // no start
+        std::fill(nothing, nothing + ROWS, zeros.data());
+        for (int64_t d = 0; d < q.directions; d++)
+            for (int64_t n = 0; n < count; n++) gates[d][n] = gate_store[d] + (from + n) * columns;
+        alignas(64) T sums[ROWS * PANEL];
+        for (int64_t panel = 0; panel < panels_of(q.inputs); panel++) {
+            int64_t width = std::min(PANEL, q.inputs - panel * PANEL);
+            Factor factors[2];
+            for (int64_t d = 0; d < q.directions; d++)
+                factors[d] = times_gates(gates[d], packed + (panel * q.directions + d) * used_columns() * PANEL);
+            in_groups(count, [&](int64_t size, int64_t first) {
+                product_of(size, wide_of(q.inputs, panel))(sums, nothing, 0, factors, int(q.directions), first);
+                for (int64_t r = 0; r < size; r++)
+                    std::copy_n(sums + r * PANEL, width,
+                                static_cast<T*>(q.d_x) + place[from + first + r] * q.inputs + panel * PANEL);
             });
+        }
     }
 
     // ---- backward: gradients of the weights --------------------------------------------------------------------
@@ -629,43 +566,23 @@ template <class T> struct Layer : Arithmetic<T> {
     void pack_features(const T* const* features_of, int side, int64_t count, T* memory) const {
         in_groups(depth(side), [&](auto size, int64_t row) {
             T* to = packed_features(memory, side, row);
-            for (int64_t n = 0; n < count; n++, to += size())
-                for (int r = 0; r < size(); r++) to[r] = features_of[n] ? features_of[n][row + r] : T(0);
+            for (int64_t n = 0; n < count; n++, to += size)
+                for (int64_t r = 0; r < size; r++) to[r] = features_of[n] ? features_of[n][row + r] : T(0);
         });
     }
     // The gates of a panel's columns of a chunk of tokens, and their sums.
     void pack_gates(const T* gate, int wide, int64_t count, T* copy, T* sums) const {
-        with_width(wide, [&](auto width) {
-            constexpr int NV = width();
-            V sum[NV] = {};
-            for (int64_t n = 0; n < count; n++, gate += columns, copy += NV * LANES)
-                for (int v = 0; v < NV; v++) {
+        auto pack = [&](auto vectors) {
+            V sum[WIDE] = {};
+            for (int64_t n = 0; n < count; n++, gate += columns, copy += vectors * LANES)
+                for (int v = 0; v < vectors; v++) {
                     V values = load(gate + v * LANES);
                     store(copy + v * LANES, values);
                     sum[v] += values;
                 }
-            for (int v = 0; v < NV; v++) store(sums + v * LANES, load(sums + v * LANES) + sum[v]);
-        });
-    }
-    // sums[r][v] over tokens of feature r times column v, added to `to` [R, PANEL].
-    template <int R, int NV>
-    static void weight_tile(T* to, int64_t count, const T* feature, const T* gate, int64_t stride) {
-        V sums[R][NV];
-        for (int r = 0; r < R; r++)
-            for (int v = 0; v < NV; v++) sums[r][v] = V{};
-        for (int64_t n = 0; n < count; n++, gate += stride, feature += R) {
-            V values[NV];
-            for (int v = 0; v < NV; v++) values[v] = load(gate + v * LANES);
-            for (int r = 0; r < R; r++) {
-                V one = all(feature[r]);
-                for (int v = 0; v < NV; v++) sums[r][v] += one * values[v];
-            }
-        }
-        for (int r = 0; r < R; r++)
-            for (int v = 0; v < NV; v++) {
-                T* at = to + r * PANEL + v * LANES;
-                store(at, load(at) + sums[r][v]);
-            }
+            for (int v = 0; v < vectors; v++) store(sums + v * LANES, load(sums + v * LANES) + sum[v]);
+        };
+        wide == WIDE ? pack(std::integral_constant<int, WIDE>()) : pack(wide);
     }
 
     // Share `share` of `shares` of the gate panels of a direction.
@@ -695,12 +612,9 @@ template <class T> struct Layer : Arithmetic<T> {
                 to += PANEL;
                 for (int side = 0; side < 2; side++) {
                     int from = side == 0 ? 0 : skip_h(), used = side == 0 ? std::min(wide, from_x()) : wide - from;
-                    with_width(used, [&](auto width) {
-                        in_groups(depth(side), [&](auto size, int64_t row) {
-                            weight_tile<size(), width()>(to + row * PANEL + from * LANES, count,
-                                                         packed_features(packed, side, row), gates_copy + from * LANES,
-                                                         wide * LANES);
-                        });
+                    in_groups(depth(side), [&](int64_t size, int64_t row) {
+                        outer_of(size, used)(to + row * PANEL + from * LANES, count, packed_features(packed, side, row),
+                                             gates_copy + from * LANES, wide * LANES);
                     });
                     to += depth(side) * PANEL;
                 }
@@ -725,8 +639,8 @@ template <class T> struct Layer : Arithmetic<T> {
         }
     }
 
-    template <int C> bool backward_as() const {
-        int64_t each = used_columns() * PANEL, hidden_panels = wide_panels(q.hidden), input_panels = wide_panels(q.inputs);
+    bool backward() const {
+        int64_t each = used_columns() * PANEL, hidden_panels = panels_of(q.hidden), input_panels = panels_of(q.inputs);
         int64_t recurrent = q.directions * hidden_panels, incoming = q.d_x ? input_panels * q.directions : 0;
         Buffer memory(sizeof(T) * each * (recurrent + incoming));
         T *packed_h = memory.as<T>(), *packed_x = packed_h + recurrent * each;
@@ -740,7 +654,7 @@ template <class T> struct Layer : Arithmetic<T> {
         };
         auto item = [&](int64_t n) {
             int64_t d = n / parts();
-            backward_item<C>(d, rows_of(n % parts()), packed_h + d * hidden_panels * each);
+            backward_item(d, rows_of(n % parts()), packed_h + d * hidden_panels * each);
         };
         if (!seqtwin::parallel_for(recurrent + incoming, threads(), pack)) return false;
         if (!seqtwin::parallel_for(q.directions * parts(), threads(), item)) return false;
@@ -759,19 +673,10 @@ template <class T> struct Layer : Arithmetic<T> {
             if (n < q.directions * shares) {
                 weight_gradients(n / shares, n % shares, shares);
             } else if (!seqtwin::interrupted()) {
-                input_block<C == GRU>(n - q.directions * shares, place.data(), packed_x);
+                input_block(n - q.directions * shares, place.data(), packed_x);
             }
         };
         return seqtwin::parallel_for(q.directions * shares + blocks, threads(), rest);
-    }
-
-    bool backward() const {
-        switch (q.cell) {
-            case SRN: return backward_as<SRN>();
-            case GRU: return backward_as<GRU>();
-            case LSTM: return backward_as<LSTM>();
-            default: return backward_as<RESIDUAL_SRN>();
-        }
     }
 };
 

@@ -111,6 +111,21 @@ struct NgramPass {
     double* bias;              // [blocks, width]
 };
 
+// Problem of `convolution.cpp`: one kernel of a TextCNN over a batch of texts; mirrored in `convolution.py`.
+struct Convolution {
+    int64_t float64, threads, batch, width, inputs, channels, kernel;
+    int64_t centered;       // 0: windows within a text, at least one; else one around every token
+    int64_t row;            // numbers in a row of `pooled`
+    const int64_t* lengths; // [B]
+    const void* x;          // [B, L, I]; or null:
+    const int64_t* ids;     // [B, L]: rows of `table`; row 0 counts as zeros
+    const void* table;      // [V, I]
+    const void* weight;     // [C, I, K], read by `seqtwin_pack_convolution` only
+    const void* bias;       // [C], likewise
+    void* packed;           // `seqtwin_convolution_bytes`
+    void* pooled;           // [B, row]: the maxima over the windows are its first C columns
+};
+
 // Builds of the arithmetic for one instruction set and number type. False: interrupted.
 struct TrainingBuild {
     bool (*sum_rows)(const RowSums&);
@@ -124,6 +139,11 @@ struct WordBuild {
 };
 struct NgramBuild {
     bool (*pass)(const NgramPass&);
+};
+struct ConvolutionBuild {
+    size_t (*packed_bytes)(const Convolution&);
+    bool (*pack)(const Convolution&);
+    bool (*convolve)(const Convolution&);
 };
 struct Build {
     size_t (*saved_bytes)(const Problem&, int64_t tokens);

@@ -26,17 +26,20 @@ Build seqtwin_build_avx512(bool float64);
 TrainingBuild seqtwin_training_avx512(bool float64);
 WordBuild seqtwin_words_avx512(bool float64);
 NgramBuild seqtwin_ngrams_avx512();
+ConvolutionBuild seqtwin_convolution_avx512(bool float64);
 #endif
 #ifdef SEQTWIN_AVX2
 Build seqtwin_build_avx2(bool float64);
 TrainingBuild seqtwin_training_avx2(bool float64);
 WordBuild seqtwin_words_avx2(bool float64);
 NgramBuild seqtwin_ngrams_avx2();
+ConvolutionBuild seqtwin_convolution_avx2(bool float64);
 #endif
 Build seqtwin_build_portable(bool float64);
 TrainingBuild seqtwin_training_portable(bool float64);
 WordBuild seqtwin_words_portable(bool float64);
 NgramBuild seqtwin_ngrams_portable();
+ConvolutionBuild seqtwin_convolution_portable(bool float64);
 }
 
 namespace seqtwin {
@@ -315,6 +318,15 @@ NgramBuild ngram_build() {
 #endif
     return seqtwin_ngrams_portable();
 }
+ConvolutionBuild convolution_build(bool float64) {
+#if defined(SEQTWIN_AVX512)
+    if (target() == 2) return seqtwin_convolution_avx512(float64);
+#endif
+#if defined(SEQTWIN_AVX2)
+    if (target() == 1) return seqtwin_convolution_avx2(float64);
+#endif
+    return seqtwin_convolution_portable(float64);
+}
 
 template <class Q> int run(const Q& q, bool (*how)(const Q&)) {
     Call call;
@@ -430,6 +442,15 @@ int seqtwin_pool(const Pooling* q) { return seqtwin::run(*q, seqtwin::training_b
 int seqtwin_word_steps(const WordSteps* q) { return seqtwin::run(*q, seqtwin::word_build(q->float64).train); }
 int seqtwin_word_noise(const WordNoise* q) { return seqtwin::run(*q, seqtwin::word_build(false).noise); }
 int seqtwin_ngram_pass(const NgramPass* q) { return seqtwin::run(*q, seqtwin::ngram_build().pass); }
+size_t seqtwin_convolution_bytes(const Convolution* q) {
+    return seqtwin::convolution_build(q->float64).packed_bytes(*q);
+}
+int seqtwin_pack_convolution(const Convolution* q) {
+    return seqtwin::run(*q, seqtwin::convolution_build(q->float64).pack);
+}
+int seqtwin_convolve(const Convolution* q) {
+    return seqtwin::run(*q, seqtwin::convolution_build(q->float64).convolve);
+}
 int seqtwin_unpool(const Pooling* q) { return seqtwin::run(*q, seqtwin::training_build(q->float64).unpool); }
 
 void* seqtwin_take(size_t bytes) {

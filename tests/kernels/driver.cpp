@@ -36,6 +36,9 @@ int seqtwin_unpool(const Pooling* q);
 int seqtwin_word_steps(const WordSteps* q);
 int seqtwin_word_noise(const WordNoise* q);
 int seqtwin_ngram_pass(const NgramPass* q);
+size_t seqtwin_convolution_bytes(const Convolution* q);
+int seqtwin_pack_convolution(const Convolution* q);
+int seqtwin_convolve(const Convolution* q);
 void* seqtwin_take(size_t bytes);
 void seqtwin_give_back(void* memory);
 void __lsan_do_leak_check() __attribute__((weak));  // there under AddressSanitizer
@@ -335,14 +338,45 @@ template <class T> std::vector<T> ngram_passes(Random random, int64_t threads) {
     return std::vector<T>(table.begin(), table.end());
 }
 
+// A kernel of a TextCNN on vectors, and on the rows of a table that these are: the same bits.
+template <class T> std::vector<T> convolution(Random random, int64_t threads) {
+    int64_t batch = between(random, 1, 5), width = between(random, 1, 12), words = between(random, 1, 40);
+    Convolution q{sizeof(T) == 8, threads, batch, width, between(random, 1, 17), between(random, 1, 70)};
+    q.kernel = between(random, 1, 9), q.centered = between(random, 0, 1);
+    q.row = q.channels + between(random, 0, 3);
+    std::vector<int64_t> lengths(batch), ids(batch * width);
+    for (int64_t& length : lengths) length = between(random, 1, width);
+    for (int64_t& id : ids) id = between(random, 0, words - 1);
+    auto table = numbers<T>(random, words * q.inputs), bias = numbers<T>(random, q.channels);
+    auto weight = numbers<T>(random, q.channels * q.inputs * q.kernel);
+    std::vector<T> x(batch * width * q.inputs);
+    for (size_t n = 0; n < ids.size(); n++)
+        if (ids[n] != 0) std::copy_n(&table[ids[n] * q.inputs], q.inputs, &x[n * q.inputs]);
+    std::unique_ptr<char[]> packed(new char[seqtwin_convolution_bytes(&q)]);
+    q.packed = packed.get(), q.weight = weight.data(), q.bias = bias.data();
+    if (seqtwin_pack_convolution(&q) != 0) std::abort();
+    q.lengths = lengths.data(), q.weight = q.bias = nullptr;
+    std::vector<T> found[2];
+    for (int table_too : {0, 1}) {
+        found[table_too].assign((batch - 1) * q.row + q.channels, T(0));
+        q.x = table_too ? nullptr : x.data();
+        if (table_too) q.ids = ids.data(), q.table = table.data();
+        q.pooled = found[table_too].data();
+        if (seqtwin_convolve(&q) != 0) std::abort();
+    }
+    if (std::memcmp(found[0].data(), found[1].data(), found[0].size() * sizeof(T)) != 0) std::abort();
+    return found[0];
+}
+
 template <class T> void rest_of_a_step(Random& random) {
-    for (int which = 0; which < 6; which++) {
+    for (int which = 0; which < 7; which++) {
         std::vector<T> first;
         for (int64_t threads = 1; threads <= 3; threads++) {  // each gets a copy of `random`: the same problem
             auto found = which == 0   ? embedding_step<T>(random, threads)
                          : which == 3 ? word_steps<T>(random, threads)
                          : which == 4 ? ngram_passes<T>(random, threads)
                          : which == 5 ? inference<T>(random, threads)
+                         : which == 6 ? convolution<T>(random, threads)
                                       : pooling<T>(random, threads, which == 1);
             for (T value : found)
                 if (std::isnan(value)) std::printf("a result that was not written, %d\n", which), std::exit(1);

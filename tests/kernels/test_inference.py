@@ -127,13 +127,29 @@ def random_batch(rng, model: Model, rows: int = 6, width: int = 11) -> Batch:
 )
 def test_engine_equals_the_reference(rng, pooling, cell, layers, dtype, more):
     model = random_model(rng, pooling, cell, layers, more)
+    check_engine(rng, model, dtype, LIMIT[dtype] * (GROWING if cell == "residual_srn" else 1))
+
+
+@pairwise(
+    padding=["valid", "same"],
+    activation=["relu", "tanh"],
+    dtype=DTYPES,
+    more=["", "hidden", "one", "copy", "bigrams", "ngrams", "ngram inputs"],
+)
+def test_engine_of_a_textcnn_equals_the_reference(rng, padding, activation, dtype, more):
+    tree = random_model(rng, "max", "gru", 1, more).model_dump()
+    encoder = {"kind": "textcnn", "kernels": (4, 2), "channels": (19, 5), "padding": padding, "activation": activation}
+    check_engine(rng, Model.model_validate(tree | {"encoder": encoder}), dtype, LIMIT[dtype])
+
+
+def check_engine(rng, model: Model, dtype: str, limit: float) -> None:
+    """Logits equal those of the reference within `limit`, and do not depend on padding."""
     training = spec.Training(dtype=dtype)
     assert KernelEngine.why_not(model, training) is None
     parameters = initial_parameters(model, int(rng.integers(1000)), dtype)
     for name, array in parameters.items():
         parameters[name] = (array + 0.1 * rng.normal(size=array.shape)).astype(dtype)
     engine, reference = KernelEngine(model, training, parameters), ReferenceEngine(model, parameters)
-    limit = LIMIT[dtype] * (GROWING if cell == "residual_srn" else 1)
     for _ in range(2):
         batch = random_batch(rng, model)
         found, wanted = engine.logits(batch), reference.logits(batch)
@@ -156,7 +172,11 @@ def test_reasons_of_models_without_a_kernel():
     assert KernelEngine.why_not(fits, spec.Training()) is None
     assert "bfloat16" in KernelEngine.why_not(fits, spec.Training(dtype="bfloat16"))
     for field, tree in {
-        "encoder.kind` textcnn": {"encoder": {"kind": "textcnn"}},
+        "head.pooling` mean of `model.encoder.kind` textcnn": {"encoder": {"kind": "textcnn"}},
+        "head.kind` tokens of `model.encoder.kind` textcnn": {
+            "encoder": {"kind": "textcnn", "padding": "same"},
+            "head": {"kind": "tokens"},
+        },
         "encoder.kind` ngrams": {"encoder": {"kind": "ngrams"}},
         "head.kind` decoder": {"head": {"kind": "decoder"}},
     }.items():

@@ -85,7 +85,10 @@ def experiment(**changes: object) -> Experiment:
 def test_models_without_a_kernel_are_numpys():
     assert choose(experiment(), Request()) == ("fast", None)
     for changes, says in (
-        ({"model.encoder": {"kind": "textcnn"}}, "no compiled kernel for `model.encoder.kind` textcnn"),
+        (
+            {"model.encoder": {"kind": "textcnn"}, "model.head.pooling": "mean"},
+            "no compiled kernel for `model.head.pooling` mean of `model.encoder.kind` textcnn",
+        ),
         ({"training.dtype": "bfloat16"}, "the compiled kernels do not round to bfloat16"),
     ):
         assert choose(experiment(**changes), Request()) == ("numpy", says)
@@ -100,7 +103,8 @@ def test_models_without_a_kernel_are_numpys():
         ({}, Request(), "gpu:0", "torch"),
         ({}, Request(device="gpu"), "cpu", "torch"),
         ({}, Request(implementation="loop"), "cpu", "torch"),
-        ({"model.encoder": {"kind": "textcnn"}}, Request(), "cpu", "torch"),
+        ({"model.encoder": {"kind": "textcnn"}, "model.head.pooling": "max"}, Request(), "cpu", "fast"),
+        ({"model.encoder": {"kind": "textcnn"}, "model.head.pooling": "mean"}, Request(), "cpu", "torch"),
     ],
 )
 def test_evaluation_is_fast_or_the_runs(changes, asked, device, wanted):
