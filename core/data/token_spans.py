@@ -101,7 +101,7 @@ def sentence_spans(string: str, text: Text) -> list[Span]:
 def _shared_ends(old: str, new: str) -> tuple[int, int]:
     """Return how many characters are equal at the start and at the end, without those that stem from others.
 
-    `&amp;lt` becomes `&lt`, where only `lt` is shared: the new `&` stands for all of `&amp;`.
+    `&amp;lt` becomes `&lt`, where only `lt` is shared: the new `&` comes from all of `&amp;`.
     """
     longest = min(len(old), len(new)) - (len(new) > len(old))
     after = next((place for place in range(longest) if old[-1 - place] != new[-1 - place]), longest)

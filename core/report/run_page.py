@@ -51,7 +51,7 @@ class WordTable:
 
 @dataclass(frozen=True)
 class Extras:
-    """What a page shows besides the record, the result and the metrics of a run."""
+    """Parts of a page that the record, the result and the metrics of a run do not hold."""
 
     mistakes: list[Misclassified] = field(default_factory=list)
     words: list[WordTable] = field(default_factory=list)

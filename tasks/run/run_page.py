@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 from core.analysis.word_effects import EffectSums, sample_effects
+from core.data.ngrams.linear import NgramModel
 from core.data.ngrams.strongest import by_class
 from core.data.sources.lookup import check_cached
 from core.errors import UserError
@@ -83,7 +84,7 @@ def _words(run: Run, folder: RunFolder, cache: Path, lacking: list[str]) -> list
         if fitted is not None:
             found.append(_ngram_table(fitted.model, run.execution["classes"]))
         if fitted is not None and not experiment.model.is_linear:
-            lacking.append("Mean effects of single words: not computed for a network beside a model of n-grams.")
+            lacking.append("Mean effects of single words: not computed for a network with a model of n-grams.")
         if fitted is None:
             found.append(_effect_table(run, folder, cache))
     except UserError as error:
@@ -93,7 +94,7 @@ def _words(run: Run, folder: RunFolder, cache: Path, lacking: list[str]) -> list
     return found
 
 
-def _ngram_table(model, classes: list[str]) -> WordTable:
+def _ngram_table(model: NgramModel, classes: list[str]) -> WordTable:
     strongest = list(by_class(model, classes, WORDS).items())[:CLASSES]
     rows = [(name, [(shorten(own.ngram, WORD), f"{own.weight:+.2f}") for own in found]) for name, found in strongest]
     return WordTable("The n-grams with the largest weights in the linear model, as evidence for each class.", rows)
