@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from core.analysis.marked_text import MarkedText
 from core.data.encode import encode_text
 from core.data.vocabulary import Vocabulary
 from core.errors import UserError
@@ -135,8 +134,8 @@ class Run:
             for place, text in enumerate(given):
                 where = f"texts[{place}]" if several else shorten(repr(text), 60)
                 encoded = encode_text(text, self.vocabulary, self._experiment.text, where)
-                marked = MarkedText.of(text, encoded, self._experiment.text)
-                found.append(Explanation(explainer.explained(marked, encoded, place + 1), self.classes))
+                explained = explainer.of_text(text, encoded, self._experiment.text, place + 1)
+                found.append(Explanation(explained, self.classes))
         return found if several else found[0]
 
     def evaluate(self, split: str = "test", data: str | None = None, cache_dir: str | None = None) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from core.data.ngrams.texts import Texts
 from core.models.heads.scores import probabilities_of
 from core.models.model import Model
 from core.models.ngrams import SCALE, spread
+from core.spec.text import Text as TextSpec
 from core.strings import shorten
 from tasks.run.explain import Explained
 
@@ -35,6 +36,10 @@ class Explainer:
     model: Model
     ngrams: NgramModel | None
     classes: list[str]
+
+    def of_text(self, string: str, encoded: EncodedText, text: TextSpec, number: int = 1) -> Explained:
+        """Return the explanation of the prediction for a text and its encoded form."""
+        return self.explained(MarkedText.of(string, encoded, text), encoded, number)
 
     def explained(self, marked: MarkedText, encoded: EncodedText, number: int) -> Explained:
         """Return the explanation of a text's prediction, for the text and its encoded form.

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from core.analysis.marked_text import MarkedText
 from core.data.encode import EncodedText, encode_text
 from core.data.tokenizers import make_tokenizer
 from core.errors import UserError
@@ -112,7 +111,7 @@ class Predictor:
     def explained(self, text: str, encoded: EncodedText, number: int = 1) -> Explained:
         """Return the explanation of the prediction for a text and its encoded form."""
         explainer = Explainer(self.engine, self.experiment.model, self.ngrams, self.execution["classes"])
-        return explainer.explained(MarkedText.of(text, encoded, self.experiment.text), encoded, number)
+        return explainer.of_text(text, encoded, self.experiment.text, number)
 
     def _predictions(self, texts: Texts) -> Iterator[Prediction]:
         for own in predictions_of(texts.rows, self.engine.logits, self.vocabulary, self.experiment, self.ngrams):
