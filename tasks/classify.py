@@ -13,10 +13,11 @@ from __future__ import annotations
 import argparse
 
 from tasks.cli.console import Parser, launch
-from tasks.run.program import Program, run
+from tasks.run.program import Program
 from tasks.run.several_labels import FIELDS, RECIPE, add_label_options, wants_several, with_several_labels
 from tasks.run.table_options import COLUMNS, add_columns, complete
 from tasks.run.task import Task
+from tasks.run.text_commands import run
 
 
 def add_arguments(parser: Parser) -> None:

@@ -9,8 +9,9 @@ python -m tasks.imdb evaluate runs/imdb-paddle-... --backend torch
 from __future__ import annotations
 
 from tasks.cli.console import launch
-from tasks.run.program import Program, refuse_table, run
+from tasks.run.program import Program, refuse_table
 from tasks.run.task import Task
+from tasks.run.text_commands import run
 
 PROGRAM = Program(
     Task("tasks.imdb", "A wonderful film, I loved every minute."),

@@ -13,8 +13,9 @@ from core.errors import UserError
 from core.spec.experiment import Experiment
 from tasks.cli.console import launch
 from tasks.cli.options import NGRAM_FLAGS
-from tasks.run.program import NO_BASELINE, Program, run
+from tasks.run.program import NO_BASELINE, Program
 from tasks.run.task import CROSS_VALIDATE, Task
+from tasks.run.text_commands import run
 
 
 def complete(experiment: Experiment, arguments: argparse.Namespace) -> Experiment:

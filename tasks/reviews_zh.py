@@ -7,8 +7,9 @@ python -m tasks.reviews_zh predict runs/reviews_zh-torch-... "房间很干净，
 from __future__ import annotations
 
 from tasks.cli.console import launch
-from tasks.run.program import Program, refuse_table, run
+from tasks.run.program import Program, refuse_table
 from tasks.run.task import Task
+from tasks.run.text_commands import run
 
 PROGRAM = Program(
     Task("tasks.reviews_zh", "\u623f\u95f4\u5f88\u5e72\u51c0\uff0c\u670d\u52a1\u4e5f\u597d\u3002"),

@@ -23,8 +23,9 @@ from tasks.cli.options import NGRAM_FLAGS, apply_options
 from tasks.cli.recipes import recipe
 from tasks.cli.start_options import with_settings_of_start
 from tasks.run.inferred import infer_epochs
-from tasks.run.program import NO_BASELINE, Program, run
+from tasks.run.program import NO_BASELINE, Program
 from tasks.run.task import CROSS_VALIDATE, Task
+from tasks.run.text_commands import run
 
 SAMPLE = 1000
 """Number of sentences by which the tokenizer of a file in columns is inferred."""

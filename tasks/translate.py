@@ -20,8 +20,9 @@ from tasks.cli.console import DataProgress, Parser, fact, launch
 from tasks.cli.options import NGRAM_FLAGS
 from tasks.run.inferred import infer_epochs, is_set
 from tasks.run.predict_outputs import predict_command
-from tasks.run.program import NO_BASELINE, Program, run
+from tasks.run.program import NO_BASELINE, Program
 from tasks.run.task import CROSS_VALIDATE, Task
+from tasks.run.text_commands import run
 
 SAMPLE = 1000
 """Number of pairs from which the tokenizer is inferred."""

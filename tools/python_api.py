@@ -15,7 +15,7 @@ import seqtwin
 from core.files import write_text_atomic
 from seqtwin.api.options import BASELINE, FILES, NOT_KEYWORDS, PICTURES
 from seqtwin.api.training import TABLE_TASK, program_of
-from tasks.run.program import train_parser
+from tasks.run.train_command import train_parser
 
 INTRODUCTION = """# Python interface
 

@@ -15,7 +15,8 @@ from core.errors import UserError
 from core.strings import shorten
 from tasks.cli.options import OPTIONS
 from tasks.run.both_frameworks import BOTH
-from tasks.run.program import NO_BASELINE, Program, train_parser
+from tasks.run.program import NO_BASELINE, Program
+from tasks.run.train_command import train_parser
 
 BASELINE, PICTURES = "baseline", "pictures"
 """Keywords that no argument has: False for `--no-baseline`, and for a run without pictures."""

@@ -17,7 +17,8 @@ from tasks.cli.console import INTERRUPTED
 from tasks.cli.paths import quoted
 from tasks.cli.recipes import TASK_RECIPES
 from tasks.run.present.pictures import pictures
-from tasks.run.program import Program, train_with
+from tasks.run.program import Program
+from tasks.run.train_command import train_with
 
 TABLE_TASK = "classify"
 """Task whose program reads the user's own table."""

@@ -14,7 +14,7 @@ from seqtwin.api.options import arguments_of, keywords_of
 from seqtwin.api.training import program_of
 from tasks.cli.options import OPTIONS
 from tasks.cli.recipes import TASK_RECIPES
-from tasks.run.program import train_parser
+from tasks.run.train_command import train_parser
 from tests.conftest import INSTALLED, fresh_rng, one_line, run_main
 from tests.finished_runs import STEPS_PER_EPOCH, TINY
 from tests.seqtwin.api.texts_in_memory import labeled_texts
