@@ -28,6 +28,7 @@ def _trained_on(run: Run) -> str:
     count = "" if documents is None else f"{documents:,} "
     what = {
         "pooled": f"one of {len(classes)} classes for a text",
+        "multilabel": f"any number of {len(classes)} labels for a text",
         "tokens": f"one of {len(classes)} tags for each token",
         "decoder": "an output text for a text",
         "language": "the next word of a text",

@@ -110,6 +110,7 @@ def _lead(run: Run) -> str:
     test, kind = run.result["test"], run.experiment.model.head.kind
     key, name = {
         "pooled": ("accuracy", "accuracy"),
+        "multilabel": ("micro_f1", "micro F1"),
         "tokens": ("f1", "F1") if "f1" in test else ("accuracy", "accuracy per token"),
         "decoder": ("exact_match", "exact match"),
         "language": ("perplexity", "perplexity"),

@@ -16,6 +16,7 @@ FIGURES = {
     "precision": "precision",
     "recall": "recall",
     "exact_match": "exact match",
+    "micro_f1": "micro F1",
     "bleu": "BLEU",
     "perplexity": "perplexity",
     "accuracy": "accuracy",
@@ -105,11 +106,14 @@ def figure_rows(run: Run) -> list[tuple[str, dict[str, str]]]:
     for split in ("dev", "test"):
         own = run.result[split]
         rows.append((split, {name: _number(own.get(key), "{:.4f}") for key, name in FIGURES.items()}))
-    used = [name for name in FIGURES.values() if rows[1][1][name] != NONE]
+    if run.experiment.model.head.kind == "multilabel":
+        for _, row in rows:
+            row["exact match"] = row.pop("accuracy")
+    used = [name for name in FIGURES.values() if rows[1][1].get(name, NONE) != NONE]
     interval = run.figure("test.interval")
     for split, row in rows:
         for name in set(FIGURES.values()) - set(used):
-            del row[name]
+            row.pop(name, None)
         if interval:
             row["95 % interval of accuracy"] = f"{interval[0]:.4f} to {interval[1]:.4f}" if split == "test" else NONE
     return rows
@@ -118,6 +122,8 @@ def figure_rows(run: Run) -> list[tuple[str, dict[str, str]]]:
 def score_rows(run: Run) -> tuple[str, list[tuple[str, dict[str, str]]]]:
     """Return what the rows are (class, type or tag), and precision, recall and F1 of each."""
     rows = class_rows(run)
+    if run.experiment.model.head.kind == "multilabel":
+        return "label", rows
     matrix = run.confusion
     if rows and matrix is not None:
         for number, (_, row) in enumerate(rows):

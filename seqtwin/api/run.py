@@ -14,6 +14,7 @@ import numpy as np
 from core.data.encode import encode_text
 from core.data.vocabulary import Vocabulary
 from core.errors import UserError
+from core.models.heads import MultilabelHead
 from core.report.html import render
 from core.spec.experiment import Experiment
 from core.strings import shorten
@@ -98,9 +99,12 @@ class Run:
             return self._folder.read_best(self._experiment.model)
 
     def predict(self, texts: str | Iterable[str], calibrate: bool = False) -> Any:
-        """Return the predicted class of a text, or a list for several texts; None for a text without tokens."""
+        """Return the predicted class of a text, or a list for several texts; None for a text without tokens.
+
+        A model of several labels gives a list of labels for each text.
+        """
         shares = self.predict_proba([texts] if isinstance(texts, str) else texts, calibrate)
-        found = [None if np.isnan(own[0]) else self.classes[int(own.argmax())] for own in shares]
+        found = [None if np.isnan(own[0]) else self._answer(own) for own in shares]
         return found[0] if isinstance(texts, str) else found
 
     def predict_proba(self, texts: Iterable[str], calibrate: bool = False) -> np.ndarray:
@@ -119,6 +123,13 @@ class Run:
                 if own.shares is not None:
                     shares[place] = answers.shares(own.shares)
         return shares
+
+    def _answer(self, shares: np.ndarray) -> Any:
+        """Return the class, or the labels above the threshold, with these probabilities [C]."""
+        head = self._experiment.model.head
+        if isinstance(head, MultilabelHead):
+            return [name for name, own in zip(self.classes, shares, strict=True) if own > head.threshold]
+        return self.classes[int(shares.argmax())]
 
     def explain(self, texts: str | Iterable[str]) -> Any:
         """Return the `Explanation` of the prediction for a text, or a list for several texts.
@@ -217,5 +228,5 @@ def load(path: str | os.PathLike, backend: str | None = None, device: str = "aut
 
 def check_classifier(run: Run, what: str) -> None:
     """Raise UserError for a run whose model is no classifier of texts; `what` needs one."""
-    if run.experiment.model.head.kind != "pooled":
+    if run.experiment.model.head.kind not in ("pooled", "multilabel"):
         raise UserError(f"{run.path}: run of task {run.task}: {what} needs a classifier of texts")

@@ -9,12 +9,13 @@ import numpy as np
 
 from core.analysis.marked_text import MarkedText
 from core.analysis.ngram_effects import NgramEffects, effects_of, without_each
-from core.analysis.occlusion import Explanation, explain, log_odds
+from core.analysis.occlusion import Explanation, explain, explain_label, log_odds
 from core.batch import Batch, pad
 from core.data.encode import EncodedText
 from core.data.ngrams.features import NgramFeatures
 from core.data.ngrams.linear import NgramModel
 from core.data.ngrams.texts import Texts
+from core.models.heads import MultilabelHead
 from core.models.heads.scores import probabilities_of
 from core.models.model import Model
 from core.models.ngrams import SCALE, spread
@@ -36,6 +37,8 @@ class Explainer:
     model: Model
     ngrams: NgramModel | None
     classes: list[str]
+    label: int | None = None
+    """Label to explain, of a model with several for a text; None for the most probable one."""
 
     def of_text(self, string: str, encoded: EncodedText, text: TextSpec, number: int = 1) -> Explained:
         """Return the explanation of the prediction for a text and its encoded form."""
@@ -47,6 +50,10 @@ class Explainer:
         By occlusion for a network; exactly, as a sum over n-grams, for a linear model of n-grams.
         """
         ngrams = self.ngrams
+        if isinstance(self.model.head, MultilabelHead):
+            explanation = explain_label(self.engine.logits, encoded.ids, self.label)
+            share = explanation.probabilities[explanation.predicted]
+            return Explained(marked, explanation, f"{self.classes[explanation.predicted]} ({share:.4f})", number)
         if ngrams is None:
             explanation = explain(self.engine.logits, encoded.ids)
             return Explained(marked, explanation, self.classes[explanation.predicted], number)

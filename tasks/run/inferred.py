@@ -68,7 +68,7 @@ def infer_epochs(
 
 def limits_of(experiment: Experiment) -> Limits:
     """Return how long a model of this spec trains."""
-    if experiment.model.head.kind != "pooled":
+    if experiment.model.head.kind not in ("pooled", "multilabel"):
         return OTHER
     return NETWORK if experiment.model.ngrams is None else WITH_NGRAMS
 

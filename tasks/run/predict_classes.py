@@ -43,6 +43,7 @@ class Predictor:
         self.engine, self.computed_by = chosen.engine, chosen.computed_by
         self.counts, self.unknown = Counts(), UnknownWords.of(self.experiment.text)
         self.answers = self._answers(folder)
+        self.label: int | None = None
 
     def _answers(self, folder: RunFolder) -> Answers:
         if self.wanted.label is not None:
@@ -110,7 +111,8 @@ class Predictor:
 
     def explained(self, text: str, encoded: EncodedText, number: int = 1) -> Explained:
         """Return the explanation of the prediction for a text and its encoded form."""
-        explainer = Explainer(self.engine, self.experiment.model, self.ngrams, self.execution["classes"])
+        classes = self.execution["classes"]
+        explainer = Explainer(self.engine, self.experiment.model, self.ngrams, classes, self.label)
         return explainer.of_text(text, encoded, self.experiment.text, number)
 
     def _predictions(self, texts: Texts) -> Iterator[Prediction]:

@@ -6,9 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from core.analysis.marked_text import MarkedText
-from core.analysis.occlusion import explain_label
-from core.data.encode import EncodedText
 from core.errors import UserError
 from core.label_sets import SEPARATOR, join_labels
 from core.models.heads import MultilabelHead
@@ -16,7 +13,6 @@ from core.schema import of_kind
 from core.strings import shorten
 from core.train.run_folder import RunFolder
 from tasks.run.answers import Answers
-from tasks.run.explain import Explained
 from tasks.run.predict_classes import Predictor
 from tasks.run.predict_options import PredictOptions
 from tasks.run.worker import Request
@@ -64,10 +60,3 @@ class LabelPredictor(Predictor):
         """Return the probabilities of the predicted labels, joined as these."""
         threshold = of_kind(self.experiment.model.head, MultilabelHead).threshold
         return SEPARATOR.join(f"{own:.4f}" for own in probabilities if own > threshold)
-
-    def explained(self, text: str, encoded: EncodedText, number: int = 1) -> Explained:
-        """Return the explanation of the chosen label of a text, or of its most probable one."""
-        explanation = explain_label(self.engine.logits, encoded.ids, self.label)
-        name, share = self.execution["classes"][explanation.predicted], explanation.probabilities[explanation.predicted]
-        marked = MarkedText.of(text, encoded, self.experiment.text)
-        return Explained(marked, explanation, f"{name} ({share:.4f})", number)

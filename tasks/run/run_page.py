@@ -66,7 +66,7 @@ def commands_of(experiment: Experiment, path: Path) -> list[tuple[str, str]]:
     if kind != "language":
         found.append(("Predict for a text", f'{predict} "a text"'))
         found.append(("Predict for a file: texts in lines, or a table", f"{predict} --file FILE --out predictions.csv"))
-    if kind in ("pooled", "tokens"):
+    if kind in ("pooled", "multilabel", "tokens"):
         found.append(("Show which words changed a prediction", f'{predict} --explain "a text"'))
     found.append(("Evaluate it again", f"{run_command(program, 'evaluate')} {name}"))
     found.append(("Compare it with another run", f"{program_command('tasks.compare')} {name} RUN"))

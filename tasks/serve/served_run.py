@@ -14,8 +14,10 @@ from core.batch import UNK
 from core.data.download import no_progress
 from core.data.encode import dataset_of_encoded, encode_each
 from core.errors import UserError
-from core.models.heads.scores import probabilities_of
+from core.label_sets import split_labels
+from core.models.heads.pooling import PoolingHead
 from core.report.run_list import RESULT, task_of
+from core.schema import of_kind
 from core.spec.experiment import Experiment
 from core.strings import shorten
 from core.train.metrics import all_logits
@@ -27,6 +29,7 @@ from tasks.run.explain import Explained
 from tasks.run.predict import PREDICTORS, predictor_of
 from tasks.run.predict_classes import Predictor
 from tasks.run.predict_file import Text, Texts, texts_of_file
+from tasks.run.predict_labels import LabelPredictor
 from tasks.run.predict_options import PredictOptions
 from tasks.run.predict_tags import TagPredictor
 from tasks.run.worker import Request
@@ -62,9 +65,14 @@ class ServedRun:
             "task": self.experiment.task,
             "model": self.experiment.model.label,
             "evaluator": own.computed_by,
-            "predicts": "tags" if isinstance(own, TagPredictor) else "a class",
+            "predicts": self._predicts,
             "classes": list(classes),
         }
+
+    @property
+    def _predicts(self) -> str:
+        kinds = {TagPredictor: "tags", LabelPredictor: "labels"}
+        return kinds.get(type(self.predictor), "a class")
 
     def answers(self, texts: list[str]) -> list[Answer | None]:
         """Return the predictions for texts; None for a text without tokens."""
@@ -78,7 +86,8 @@ class ServedRun:
         if not worded:
             return [None] * len(texts)
         dataset = dataset_of_encoded(worded, self.experiment.text, own.ngrams)
-        shares = iter(probabilities_of(all_logits(own.engine.logits, dataset)))
+        head = of_kind(self.experiment.model.head, PoolingHead)
+        shares = iter(head.probabilities(all_logits(own.engine.logits, dataset)))
         return [
             None if one is None else _class(own, next(shares)) | {"unknown": one.unknown, "truncated": one.cut}
             for one in encoded
@@ -137,8 +146,11 @@ def _at_most(texts: Texts, path: Path) -> Iterator[Text]:
 def _class(predictor: Predictor, probabilities: np.ndarray) -> Answer:
     shares = predictor.answers.shares(probabilities)
     names = predictor.answers.classes
+    label = predictor.answers.answer(shares)
+    several = {"labels": split_labels(label)} if isinstance(predictor, LabelPredictor) else {}
     return {
-        "label": predictor.answers.answer(shares),
+        "label": label,
+        **several,
         "probability": float(shares.max()),
         "probabilities": {name: float(share) for name, share in zip(names, shares, strict=True)},
     }

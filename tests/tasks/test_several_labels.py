@@ -12,12 +12,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import seqtwin
 import tasks.classify
 import tasks.compare
 import tasks.export.__main__
+import tasks.report
 from core.models.heads.multilabel_scores import score_labels
 from core.report.run_list import list_runs
 from core.train.run_folder import RunFolder
+from tasks.run.predict_options import PredictOptions
+from tasks.serve.served_run import ServedRun
 from tests.conftest import INSTALLED, Done, check_refused, each_backend, fresh_rng, needs_both, run_main, stop_at
 from tests.topics import Topics, make_topics, rows_of
 
@@ -270,3 +274,35 @@ def test_damaged_predictions_are_noticed(change, made, tmp_path):
     (path / "predictions.csv").write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
     with pytest.raises(Exception, match=r"predictions.csv is damaged"):
         RunFolder.open(path).read_predictions()
+
+
+def test_the_page_of_a_run_has_its_labels(made, tmp_path):
+    done = run_main(tasks.report.main, made.run(), "--out", tmp_path / "page.html", "--cache-dir", made.root / "cache")
+    text = (tmp_path / "page.html").read_text(encoding="utf-8")
+    figures = RunFolder.open(made.run()).read_result()["test"]
+    assert done.code == 0 and f"Test micro F1 {figures['micro_f1']:.4f}" in text
+    for shown in ("any number of 5 labels for a text", "exact match", f"{figures['accuracy']:.4f}", "Scores by label"):
+        assert shown in text
+    assert all(f"{own['f1']:.4f}" in text for own in figures["per_class"])
+
+
+def test_python_and_the_server_give_the_labels_of_predict(made):
+    run, texts = seqtwin.load(made.run()), [*made.test.texts[:20], "()"]
+    shares = run.predict_proba(texts)
+    assert np.isnan(shares[-1]).all() and run.predict("()") is None
+    found = run.predict(texts[:-1])
+    assert found == [[name for name, own in zip(run.classes, row, strict=True) if own > 0.5] for row in shares[:-1]]
+    explained = run.explain(texts[0])
+    assert explained.prediction.startswith(run.classes[int(shares[0].argmax())])
+    served = ServedRun.open(str(made.run()), PredictOptions())
+    answers = served.answers(texts)
+    assert answers[-1] is None and [own["label"] for own in answers[:-1]] == ["|".join(labels) for labels in found]
+    assert [own["labels"] for own in answers[:-1]] == found
+    assert served.explanation(texts[0], None, served.predictor.engine)["label"] == explained.prediction
+
+
+def test_folds_of_several_labels_are_refused(made, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = run_main(main, made.root / "train.csv", "--cross-validate", 3, "--out", "folds")
+    assert done.code == 2 and "--cross-validate: not for texts with several labels" in done.err
+    assert done.err.count("\n") == 1 and not Path("folds").exists()

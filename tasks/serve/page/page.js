@@ -41,9 +41,10 @@ function percent(share) {
 
 function showClasses(answer) {
   const rows = Object.entries(answer.probabilities).sort((a, b) => b[1] - a[1]);
-  at("answer").textContent = `${answer.label} (${percent(answer.probability)})`;
+  const several = "labels" in answer;
+  at("answer").textContent = several ? answer.labels.join(", ") || "no label" : `${answer.label} (${percent(answer.probability)})`;
   at("classes").tBodies[0].replaceChildren(...rows.map(([name, share], place) => {
-    const row = element("tr", "", place === 0 ? "best" : "");
+    const row = element("tr", "", (several ? answer.labels.includes(name) : place === 0) ? "best" : "");
     const head = element("th", name);
     head.scope = "row";
     const bar = element("td", "", "bar"), fill = element("i", "");
