@@ -20,6 +20,7 @@ import pytest
 import backends
 import tasks.run.train
 from core.data.dataset import Dataset
+from core.data.token_workers import cores
 from tasks.cli.console import run_program
 from tests.pairwise import SAMPLE, SAMPLE_VARIABLE
 
@@ -164,6 +165,11 @@ def finished_runs(tmp_path_factory):
     from tests.finished_runs import train_all
 
     yield from train_all(tmp_path_factory.mktemp("finished"))
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Return one process more than processors, as many tests wait for processes that they start."""
+    return cores() + 1
 
 
 def pytest_sessionfinish(session):

@@ -14,7 +14,7 @@ from tasks.speed.table import three_digits
 
 RECORD, PLOT = "speed.json", "speed.png"
 """Files of a measurement."""
-BEGIN = "<!-- tables, written by python -m tasks.speed --write -->"
+BEGIN = "<!-- tables of the speed benchmark, written by its option --write -->"
 END = "<!-- end of the tables -->"
 MARK = "*"
 """Mark of a row of which most rounds were disturbed."""

@@ -106,7 +106,8 @@ def test_settings_are_those_of_the_run_but_for_drawing_and_dropout(task, languag
 
 def test_a_classifier_of_own_texts_has_no_ngrams_with_a_start():
     """They would change what the encoder reads."""
-    chosen = [preset(Namespace(encoder=None, ngrams=None, start=start)) for start in (None, "run")]
+    given = {"encoder": None, "ngrams": None, "multi_label": None, "label_separator": None}
+    chosen = [preset(Namespace(**given, start=start)) for start in (None, "run")]
     assert chosen == ["hybrid", "default"]
 
 

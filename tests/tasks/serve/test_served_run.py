@@ -35,10 +35,11 @@ TINY = (
     "--dtype",
     "float64",
 )
+ALWAYS = ("--set", "model.ngrams.only_if_useful=false")
 KINDS = {
     "ngrams": (tasks.classify, ("--encoder", "ngrams")),
-    "textcnn": (tasks.classify, ("--encoder", "textcnn", "--no-baseline", *TINY[2:])),
-    "hybrid": (tasks.classify, ("--recipe", "hybrid", "--no-baseline", *TINY)),
+    "textcnn": (tasks.classify, ("--encoder", "textcnn", "--pooling", "mean", "--no-baseline", *TINY[2:])),
+    "hybrid": (tasks.classify, ("--recipe", "hybrid", "--no-baseline", *ALWAYS, *TINY)),
     "tags": (tasks.tag, (*TINY, "--crf")),
 }
 
