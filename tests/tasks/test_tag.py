@@ -15,6 +15,7 @@ import pytest
 
 import tasks.compare
 import tasks.tag
+from core.train.run_folder import RunFolder
 from tests.conftest import INSTALLED, Done, check_refused, each_backend, fresh_rng, needs_both, run_main, stop_at
 
 WORDS = ["我", "爱", "上海", "天安门", "新年", "社会主义", "的", "。", "，", "１９９８年", *["北", "京", "北京"] * 6]
@@ -227,7 +228,8 @@ def test_both_frameworks(place, tmp_path):
 def test_mistakes_show_the_words(place):
     with (place.any_run / "mistakes.csv").open(encoding="utf-8-sig", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert rows
+    result = RunFolder.open(place.any_run).read_result()
+    assert bool(rows) == (result["test"]["f1"] < 1.0)  # the small model may have learned its few sentences
     for row in rows:
         assert row["label"] != row["predicted"]
         for key in ("label", "predicted"):
