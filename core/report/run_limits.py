@@ -83,6 +83,10 @@ def _figures(run: Run) -> list[str]:
     accuracy = run.figure("test.accuracy")
     if run.figure("baseline.mcnemar") and baseline > accuracy:
         found.append(f"A linear model of n-grams has a higher test accuracy, {baseline:.4f}; this one {accuracy:.4f}.")
+    simple = run.figure("baseline.test.micro_f1")
+    if simple is not None:
+        own = run.figure("test.micro_f1")
+        found.append(f"A linear model of n-grams has a micro F1 of {simple:.4f} on the same texts; this one {own:.4f}.")
     return found
 
 

@@ -281,6 +281,8 @@ def test_the_page_of_a_run_has_its_labels(made, tmp_path):
     text = (tmp_path / "page.html").read_text(encoding="utf-8")
     figures = RunFolder.open(made.run()).read_result()["test"]
     assert done.code == 0 and f"Test micro F1 {figures['micro_f1']:.4f}" in text
+    simple = RunFolder.open(made.run()).read_result()["baseline"]["test"]["micro_f1"]
+    assert f"A linear model of n-grams has a micro F1 of {simple:.4f} on the same texts" in text
     for shown in ("any number of 5 labels for a text", "exact match", f"{figures['accuracy']:.4f}", "Scores by label"):
         assert shown in text
     assert all(f"{own['f1']:.4f}" in text for own in figures["per_class"])
