@@ -82,7 +82,7 @@ def test_explanations_are_differences_of_log_odds(run, texts):
     assert [effect for _, effect in found.words] == pytest.approx([odds[0] - own for own in odds[1:]], abs=1e-9)
     strongest = sorted((abs(effect) for _, effect in found.words), reverse=True)[:3]
     assert [abs(effect) for _, effect in found.strongest(3)] == pytest.approx(strongest)
-    assert found.prediction in repr(found) and found._repr_html_().count('class="word"') == len(words)
+    assert found.prediction in repr(found) and found._repr_html_().count('class="word') == len(words)
     assert [own.prediction for own in run.explain(texts)] == run.predict(texts)
     assert log_odds(np.log(run.predict_proba([text])), place)[0] == pytest.approx(odds[0])
 
