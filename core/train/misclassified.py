@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 
 from core.data.dataset import Dataset
-from core.errors import UserError
 from core.files import as_spreadsheet_text
 from core.models.heads.multilabel import LABELS
 from core.models.heads.multilabel_scores import MultilabelEvaluation
 from core.models.heads.scores import Evaluation
+from core.train.predictions_file import reading
 
 KEPT = 100
 """Maximum number of misclassified texts stored in a run."""
@@ -70,18 +70,12 @@ def with_texts(rows: list[Misclassified], texts: dict[str, str]) -> list[Misclas
 
 def read_mistakes(path: Path, limit: int = KEPT) -> list[Misclassified]:
     """Return at most `limit` rows of a `mistakes.csv`. Raises UserError if it is missing or damaged."""
-    try:
+    with reading(path):
         rows = list(csv.reader(io.StringIO(path.read_bytes().decode("utf-8-sig"), newline="")))
         cells = [[_plain(cell) for cell in row] for row in rows[1 : limit + 1]]
         found = [Misclassified(name, true, own, float(share), text) for name, true, own, share, text in cells]
         if not rows or not all(0.0 <= own.probability <= 1.0 for own in found):
             raise ValueError
-    except FileNotFoundError:
-        raise UserError(f"{path.name} is missing") from None
-    except OSError as error:
-        raise UserError(f"{path.name} cannot be read ({error.strerror})") from None
-    except (ValueError, csv.Error):
-        raise UserError(f"{path.name} is damaged") from None
     return found
 
 

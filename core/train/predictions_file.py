@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +20,19 @@ COLUMNS = ("id", "label", "predicted")
 """The first columns; `p_CLASS` follows for each class, if a text has one."""
 SEVERAL = ("id", "labels", "predicted")
 """The first columns for texts with several labels, which are joined (`core/label_sets.py`)."""
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Read a table of a run in the block. Raises UserError if it is missing, cannot be read, or is damaged."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise UserError(f"{path.name} is missing") from None
+    except OSError as error:
+        raise UserError(f"{path.name} cannot be read ({error.strerror})") from None
+    except (ValueError, csv.Error):
+        raise UserError(f"{path.name} is damaged") from None
 
 
 @dataclass(frozen=True)
@@ -52,7 +67,7 @@ class Predictions:
     @classmethod
     def read(cls, path: Path, digest: str | None = None) -> Predictions:
         """Read the file. Raises UserError if it is missing, damaged, or does not have this digest."""
-        try:
+        with reading(path):
             data = path.read_bytes()
             if digest is not None and file_digest_of(data) != digest:
                 raise ValueError
@@ -73,10 +88,4 @@ class Predictions:
                 or (classes and not named <= set(classes))
             ):
                 raise ValueError
-        except FileNotFoundError:
-            raise UserError(f"{path.name} is missing") from None
-        except OSError as error:
-            raise UserError(f"{path.name} cannot be read ({error.strerror})") from None
-        except (ValueError, csv.Error):
-            raise UserError(f"{path.name} is damaged") from None
         return cls(list(names), list(labels), list(predicted), probabilities, classes, several)

@@ -25,8 +25,8 @@ from core.train.metrics import EVALUATION_BATCH
 from core.train.run_folder import RunFolder
 from tasks.cli.commands import run_command
 from tasks.cli.console import DataProgress, Parser, fact
-from tasks.cli.devices import DEVICE_HELP
 from tasks.cli.terminal import note
+from tasks.run.command_options import backend_option
 from tasks.run.evaluators import EVALUATORS, evaluator
 from tasks.run.explain import check_page
 from tasks.run.latest import named_run
@@ -168,9 +168,7 @@ def predict_command(program: str, argv: list[str]) -> int:
     parser.add_argument("--explain", action="store_true", help="show the attention of each output token")
     parser.add_argument("--picture", metavar="FILE", help="also draw the attention as a PNG")
     parser.add_argument("--interactive", action="store_true", help="translate texts as you type them")
-    parser.add_argument("--backend", metavar="B", help=f"backend: {', '.join(EVALUATORS)} [numpy]")
-    parser.add_argument("--device", metavar="D", help=DEVICE_HELP)
-    parser.add_argument("--impl", metavar="I", default="auto", help="implementation [auto: fastest available]")
+    backend_option(parser, f"backend: {', '.join(EVALUATORS)} [numpy]")
     # Texts may follow options, which plain argparse rejects.
     arguments = parser.parse_intermixed_args(argv)
     explain = arguments.explain or bool(arguments.picture)
