@@ -15,9 +15,7 @@ from core.twin.settings import differing, in_words, link_of
 from core.twin.verdict import Cause
 
 EXACT = 1e-6
-ROUNDING = 4 * 2.0**-24
-"""Relative rounding of a running variance whose momentum is a float32 number."""
-"""Largest relative error of a ratio that explains a difference: Paddle keeps statistics in float32."""
+"""Largest relative difference of two momentums that are the same setting."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +54,9 @@ def compare_buffers(first: Recording, second: Recording, names: Sequence[tuple[s
     return Changed(found.values, found.notes, sentence, cause)
 
 
-def _moved(side: Recording, own: Parameter, keep: float) -> np.ndarray:
-    return side.after[own.name].astype(np.float64) - keep * own.values.astype(np.float64)
+def _variance(side: Recording, own: Parameter, keep: float) -> np.ndarray:
+    """Return the variance `[C]` of the step that took `own` to its new value: new = keep old + (1 - keep) variance."""
+    return (side.after[own.name].astype(np.float64) - keep * own.values.astype(np.float64)) / (1.0 - keep)
 
 
 def _biased(first: Recording, second: Recording, one: Parameter, two: Parameter) -> bool:
@@ -68,12 +67,19 @@ def _biased(first: Recording, second: Recording, one: Parameter, two: Parameter)
     if not all(isinstance(own, float) for own in momentum) or abs(momentum[0] - momentum[1]) > EXACT:  # type: ignore
         return False
     keep = 1.0 - float(momentum[0])  # type: ignore[arg-type]
-    moved, other = _moved(first, one, keep), _moved(second, two, keep)
-    # A framework that rounds the momentum to float32 moves a channel without variance by this.
-    rounding = ROUNDING * np.abs(one.values.astype(np.float64))
-    total = np.abs(other).sum()
-    ratio = float(np.abs(moved).sum() / total) if total > 0.0 else 1.0
-    if not ratio > 1.0 or (np.abs(moved - ratio * other) > 1e-4 * np.abs(other) + rounding).any():
+    # A framework that keeps the share as a float32 number computes with that number, in float64, too.
+    kept = keep, float(np.float32(keep))
+    pairs = [(_variance(first, one, own), _variance(second, two, other)) for own in kept for other in kept]
+    precision = max(np.finfo(side.after[own.name].dtype).eps for side, own in ((first, one), (second, two)))
+    rounding = 4.0 * precision * np.abs(one.values.astype(np.float64)) / (1.0 - keep)
+    return any(_by_divisor(own, other, rounding) for own, other in pairs)
+
+
+def _by_divisor(first: np.ndarray, second: np.ndarray, rounding: np.ndarray) -> bool:
+    """Return whether `first` is n / (n - 1) times `second` for one whole n, `[C]` each, but for `rounding` `[C]`."""
+    total = np.abs(second).sum()
+    ratio = float(np.abs(first).sum() / total) if total > 0.0 else 1.0
+    if not ratio > 1.0 or (np.abs(first - ratio * second) > 1e-4 * np.abs(second) + rounding).any():
         return False
     count = ratio / (ratio - 1.0)
     return abs(count - round(count)) <= 1e-3 * count + count**2 * rounding.sum() / total
