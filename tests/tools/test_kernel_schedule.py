@@ -17,7 +17,7 @@ def test_lengths_are_those_of_a_bucket(rng):
     shape, seed = parse_shape("7x300,3/4"), int(rng.integers(1000))
     lengths = kernel_schedule.batch_lengths(shape, seed)
     assert lengths.shape == (7,) and (np.diff(lengths) >= 0).all()
-    assert 1 <= lengths.min() and lengths.max() <= 300
+    assert lengths.min() >= 1 and lengths.max() <= 300
     drawn = np.sort(parse_shape("350x300,3/4").draw_lengths("imdb", seed))
     assert any(np.array_equal(lengths, drawn[first : first + 7]) for first in range(0, 350, 7))
 
