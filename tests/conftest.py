@@ -13,6 +13,8 @@ from pathlib import Path
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Tests that run beside each other: frameworks with threads of their own would wait for one another.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Tests start many processes, each of which would compile the modules anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 import numpy as np
 import pytest
