@@ -24,6 +24,7 @@ import tasks.run.train
 from core.data.dataset import Dataset
 from core.data.token_workers import cores
 from tasks.cli.console import run_program
+from tests import pictures
 from tests.pairwise import SAMPLE, SAMPLE_VARIABLE
 
 # Started in the background by a shell, a process ignores Ctrl-C, and so do those that it starts: tests send it.
@@ -167,6 +168,11 @@ def finished_runs(tmp_path_factory):
     from tests.finished_runs import train_all
 
     yield from train_all(tmp_path_factory.mktemp("finished"))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    pictures.begin(item.nodeid)
 
 
 def pytest_xdist_auto_num_workers() -> int:
