@@ -1,7 +1,7 @@
 """Pictures that no test looks at are not rendered, which takes most of the CPU time of a small run.
 
 Figures are composed as ever, and what fails in that fails the test; their PNG file is one pixel. The first picture of
-a function in a test process is rendered. So are all pictures of the tests in `LOOKING`, of a sample of the others, drawn
+a function in a test process is rendered. So are all those of the tests in `LOOKING`, of a sample of the others, drawn
 anew in every session (`tests/pairwise.py`), and of processes that tests start.
 """
 
