@@ -136,7 +136,7 @@ def test_compiler_calls(copy):
 # ---- under the sanitizers ----
 
 SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
-SECONDS = 4
+SECONDS = 8
 
 
 def compile_driver(folder: Path, flags: list[str]) -> Path:
