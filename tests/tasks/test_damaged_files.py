@@ -37,7 +37,7 @@ pytestmark = [
     pytest.mark.skipif(not all(map(backends.installed, backends.NAMES)), reason="needs both frameworks"),
 ]
 
-ROUNDS = int(os.environ.get("SEQTWIN_FUZZ", "40"))
+ROUNDS = int(os.environ.get("SEQTWIN_FUZZ", "70"))
 LONGEST_ERROR = 900
 """Characters of an error line; paths of temporary folders are long."""
 LARGEST = 600
