@@ -17,7 +17,7 @@ torch.backends.cuda.matmul.allow_tf32 = False
 torch.backends.cudnn.allow_tf32 = False
 
 
-class EagerAdam(torch.optim.Adam):
+class _EagerAdam(torch.optim.Adam):
     """The framework's Adam without its wrappers for `torch.compile`.
 
     They import the compiler, which takes more than a second of CPU time.

@@ -38,7 +38,7 @@ def trained(rng):
 def test_it_equals_the_framework_s(trained, monkeypatch):
     found = trained()
     optimizer = loaded("torch").optimizer
-    monkeypatch.setattr(optimizer, "EagerAdam", optimizer.torch.optim.Adam)
+    monkeypatch.setattr(optimizer, "_EagerAdam", optimizer.torch.optim.Adam)
     for name, wanted in trained().items():
         np.testing.assert_array_equal(found[name], wanted)
 
