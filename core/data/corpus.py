@@ -133,7 +133,7 @@ def build_corpus(source: Source, text: Text, progress: Progress = no_progress, a
     ids, offsets, labels = array("i"), array("q", [0]), array("i")
     splits, groups, texts, names, skipped = array("b"), array("i"), array("Q"), [], Counter()
     progress(activity, 0, source.total)
-    for documents, numbered in number_documents(source.documents(), text):
+    for documents, numbered in number_documents(source.documents(), text, size=source.size):
         tokens += numbered.new
         ids.frombytes(numbered.ids.tobytes())
         for document, length, digest in zip(

@@ -191,18 +191,11 @@ def _text_with_signs(lowercase: bool) -> Change:
 
     def prepare(text: str) -> str:
         text = _plain(text, lowercase)
-        if text.isascii():
-            return _replaced(text, in_ascii)
-        return unicodedata.normalize("NFC", _replaced(text, in_any))
+        if not text.isascii():
+            return unicodedata.normalize("NFC", _replaced(text, in_any))
+        return text if text.isprintable() else text.translate(in_ascii)
 
     return prepare
-
-
-def _replaced(text: str, table: dict[int, str | None]) -> str:
-    """Return `text.translate(table)`, for a few replacements of which no text has many: a tenth of its time."""
-    for code, string in table.items():
-        text = text.replace(chr(code), string or "")
-    return text
 
 
 def _plain(text: str, lowercase: bool) -> str:
@@ -212,6 +205,13 @@ def _plain(text: str, lowercase: bool) -> str:
     if "<" in text:
         text = LINE_BREAK.sub(" ", text)
     return text.lower() if lowercase else text
+
+
+def _replaced(text: str, table: dict[int, str | None]) -> str:
+    """Return `text.translate(table)`, for a few replacements of which no text has many: a tenth of its time."""
+    for code, string in table.items():
+        text = text.replace(chr(code), string or "")
+    return text
 
 
 def _letters(lowercase: bool) -> Tokenizer:

@@ -155,7 +155,8 @@ def open_table(data: Table, progress: Progress = no_progress) -> Source:
         if next(_labeled(path, data), None) is None:
             raise UserError(f"{path}: no row below the header: add labeled texts")
     description = ", ".join(str(path) if part in ("", "train") else f"{part} {path}" for part, path in parts.items())
-    return Source("path", description, f"table:{fingerprint}", None, _reader(data, parts, progress), lenient=True)
+    size, read = sum(path.stat().st_size for path in parts.values()), _reader(data, parts, progress)
+    return Source("path", description, f"table:{fingerprint}", None, read, lenient=True, size=size)
 
 
 def _parts(data: Table) -> dict[SplitName, str | None]:
