@@ -183,7 +183,7 @@ def _set_of(cell: str, data: Table, where: str) -> str:
 
 def join_texts(cells: Sequence[str]) -> str:
     """Return the text of the cells of its columns: those that are not empty, joined by a space."""
-    return " ".join(cell for cell in cells if cell)
+    return cells[0] if len(cells) == 1 else " ".join(cell for cell in cells if cell)
 
 
 def _reader(data: Table, parts: dict[SplitName, Path], progress: Progress) -> Callable[[], Iterator[Document]]:
