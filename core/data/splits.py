@@ -93,7 +93,7 @@ def without_duplicates(
 
 def token_digests(ids: np.ndarray, offsets: np.ndarray) -> np.ndarray:
     """Return a digest [N] uint64 of the tokens of every text."""
-    content = memoryview(np.ascontiguousarray(ids).view(np.uint8))
+    content = np.ascontiguousarray(ids).view(np.uint8).data
     pairs = itertools.pairwise((offsets * ids.itemsize).tolist())
     digests = b"".join(hashlib.blake2b(content[start:end], digest_size=8).digest() for start, end in pairs)
     return np.frombuffer(digests, dtype=np.uint64)

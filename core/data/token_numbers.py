@@ -71,8 +71,9 @@ class TokenNumbers:
         ids_of = self._ids_by_pieces if self.by_pieces else self._ids
         lengths = np.zeros(len(texts), dtype=np.int64)
         ids, lengths[chosen] = ids_of([text for text, counts in zip(texts, wanted, strict=True) if counts])
-        for place in np.flatnonzero(~chosen):
-            lengths[place] = self._size(texts[place])
+        for place, text in enumerate(texts):
+            if not wanted[place]:
+                lengths[place] = self._size(text)
         digests = b"".join(hashlib.blake2b(_normal(text).encode(), digest_size=DIGEST).digest() for text in texts)
         return Numbered(self._newest(known), ids, lengths, np.frombuffer(digests, dtype=np.uint64))
 

@@ -15,7 +15,7 @@ import sys
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from itertools import chain
 
 import numpy as np
@@ -147,7 +147,8 @@ class Worker:
         self._process.kill()
         for stream in (self._process.stdin, self._process.stdout):
             if stream is not None:
-                stream.close()
+                with suppress(BrokenPipeError):  # of what it did not read before it ended
+                    stream.close()
         self._process.wait()
 
     def number(self, texts: Sequence[str], wanted: Sequence[bool]) -> Numbered:
