@@ -25,10 +25,11 @@ from core.data.download import Progress, no_progress
 from core.data.folds import tested_texts
 from core.data.multilabel import check_label_sets, has_label_sets, strata_of
 from core.data.ngrams.texts import LabeledTexts, Texts
+from core.data.segmenters import segmenter
 from core.data.sources.lookup import open_data
 from core.data.splits import CODES, split_rows, without_duplicates
 from core.data.token_workers import number_documents
-from core.data.tokenizers import TOKENIZER_VERSION, segmenter
+from core.data.tokenizers import TOKENIZER_VERSION
 from core.data.vocabulary import Vocabulary, truncated
 from core.errors import UserError
 from core.files import remove_unfinished, write_bytes_atomic

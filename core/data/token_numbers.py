@@ -13,8 +13,9 @@ from itertools import count, islice, repeat
 
 import numpy as np
 
+from core.data.segmenters import segmenter
 from core.data.token_pieces import pieces_of
-from core.data.tokenizers import Tokenizer, make_piecewise, make_tokenizer, segmenter
+from core.data.tokenizers import Tokenizer, make_piecewise, make_tokenizer
 from core.spec.text import Text
 
 BETWEEN = "\x01\n\x01"

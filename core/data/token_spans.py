@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from typing import Any
 
+from core.data.segmenters import jieba_cut
 from core.data.tokenizer_rules import tokenizer_rules
-from core.data.tokenizers import jieba_cut
 from core.spec.text import Text
 
 Span = tuple[int, int]

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import html
-import importlib.metadata
 import importlib.util
-import logging
 import re
 import unicodedata
-import warnings
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 
+from core.data.segmenters import jieba_cut
 from core.data.signs import ASCII_SIGNS, KEYCAP, REWRITTEN, SIGNS, SUFFIX
-from core.errors import UserError
 from core.spec.text import Text
 from core.strings import SPACE as SPACE
 
@@ -92,22 +89,6 @@ def _steps(
 def half_width(text: str) -> str:
     """Return a text with full-width letters, digits and signs replaced by their ASCII forms."""
     return text.translate(FULL_WIDTH)
-
-
-def segmenter(spec: Text) -> str:
-    """Return the segmentation package and its version for the run record, "" for this module.
-
-    `rjieba` is used only where its output equals that of `jieba`: without the hidden Markov model.
-    """
-    if spec.tokenizer != "jieba":
-        return ""
-    names = ("jieba",) if spec.jieba_hmm else ("rjieba", "jieba")
-    for name in names:
-        if importlib.util.find_spec(name) is not None:
-            return f"{name} {importlib.metadata.version(name)}"
-    raise UserError(
-        "the jieba tokenizer requires the package jieba: pip install jieba, or use `text.tokenizer` characters"
-    )
 
 
 def infer_tokenizer(texts: Iterable[str]) -> tuple[str, str]:
@@ -241,27 +222,3 @@ def _jieba(lowercase: bool, hmm: bool) -> Tokenizer:
         return [token for segment in cut(text) for token in segment.split()]
 
     return tokenize
-
-
-def jieba_cut(hmm: bool) -> Callable[[str], Iterable[str]]:
-    """Return the function that divides a text into segments, white space included.
-
-    Raises UserError if jieba is not installed.
-    """
-    package = segmenter(Text(tokenizer="jieba", jieba_hmm=hmm)).split()[0]
-    return _rust_cut() if package == "rjieba" else _python_cut(hmm)
-
-
-def _python_cut(hmm: bool) -> Callable[[str], Iterable[str]]:
-    with warnings.catch_warnings():
-        # jieba's sources contain invalid escapes, about which newer Python versions warn on compilation.
-        warnings.simplefilter("ignore")
-        import jieba
-    jieba.setLogLevel(logging.ERROR)
-    return lambda text: jieba.cut(text, cut_all=False, HMM=hmm)
-
-
-def _rust_cut() -> Callable[[str], Iterable[str]]:
-    import rjieba
-
-    return lambda text: rjieba.cut(text, False)

@@ -12,10 +12,10 @@ from core.data.download import Progress, no_progress
 from core.data.language_texts import prepare_texts
 from core.data.multilabel import has_label_sets, with_targets
 from core.data.pretrained_vectors import PACKAGES
+from core.data.segmenters import segmenter
 from core.data.sources import digit_sums, pairs
 from core.data.sources.tagged import open_tagged
 from core.data.tagged_corpus import prepare_tagged, read_corpus
-from core.data.tokenizers import segmenter
 from core.data.unlabeled_texts import read_unlabeled
 from core.engine.memory import host_limit
 from core.errors import UserError

