@@ -47,6 +47,7 @@ def test_resume_in_the_other_framework_predict_explain_evaluate_compare(place):
     done = train(place, "whole", "--backend", first, *TEXTCNN)
     assert done.code == 0, done.err
     assert "TextCNN 2 x 4, 3 x 5 (relu), max pooling" in done.out and f"implementation {FAST}" in done.out
+    assert RunFolder.open(place / "whole").read_record()[1]["implementation"] == FAST
     with stop_at(5):
         assert train(place, "run", "--backend", first, *TEXTCNN).code == 130
     resumed = run_main(tasks.imdb.main, "--resume", place / "run", "--backend", other, "--cache-dir", place / "cache")
@@ -75,6 +76,14 @@ def test_resume_in_the_other_framework_predict_explain_evaluate_compare(place):
     assert "TextCNN 2+3" in page.read_text()
     refused = run_main(tasks.gates.main, place / "run", "--sequence", "2", "3")
     assert refused.code == 2 and "TextCNN 2 x 4, 3 x 5 (relu) has no gates" in refused.err
+
+
+def test_a_run_without_the_maximum_records_the_implementation_that_it_had(place):
+    """The compiled kernels contain the maximum: other poolings have the framework's convolution."""
+    name = backends.first_installed()
+    done = train(place, "run", "--backend", name, *TEXTCNN, "--pooling", "mean", "--epochs", 1)
+    assert done.code == 0 and "implementation builtin" in done.out, done.err
+    assert RunFolder.open(place / "run").read_record()[1]["implementation"] == "builtin"
 
 
 @pytest.mark.parametrize(

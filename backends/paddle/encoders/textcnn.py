@@ -87,6 +87,8 @@ class TextCNNEncoder(nn.Layer):
         self.windows = tuple(map(encoder.window, encoder.kernels))
         self.rounds = False
         """True if x is rounded to bfloat16 (`precision.py`)."""
+        self.returns_layers = False
+        """True if `fast` returns the layers too, which it does not need; the others always do."""
         self.convolutions = nn.LayerList(
             IMPLEMENTATIONS[implementation](channels, inputs, width, dtype, models)
             for width, channels in zip(encoder.kernels, encoder.channels, strict=True)
@@ -110,14 +112,10 @@ class TextCNNEncoder(nn.Layer):
         return Encoded(tuple(blocks), layers, activation=self.activation)
 
     def maxima(self, x: paddle.Tensor, inputs: Inputs) -> Encoded:
-        """Encode x by the compiled kernels, which pool by maximum.
-
-        The layers are computed only without gradients: a training step does not need them.
-        """
+        """Encode x by the compiled kernels, which pool by maximum."""
         placements = tuple(map(Placement, self.contexts, self.windows))
         weights = [own for convolution in self.convolutions for own in (convolution.weight, convolution.bias)]
-        values = not paddle.is_grad_enabled()
-        found = ConvolutionFunction.apply(placements, inputs.lengths, values, x, *weights)
+        found = ConvolutionFunction.apply(placements, inputs.lengths, self.returns_layers, x, *weights)
         number = len(placements)
         layers = {f"encoder.conv{place}": layer for place, layer in enumerate(found[number:])}
         blocks = tuple(

@@ -68,7 +68,7 @@ class TextCNNEncoder(Encoder):
         return sum(self.channels)
 
     def values_per_token(self, inputs: int) -> int:
-        # `fast` keeps them in evaluation only, as all implementations do.
+        # `fast` keeps none of them.
         return sum(self.channels)
 
     def parameters(self, inputs: int) -> list[Parameter]:
