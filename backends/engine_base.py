@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -23,7 +24,13 @@ class EngineBase:
     """
 
     def _keep(self, model: spec.Model, training: spec.Training, executor: Executor) -> None:
-        """Store the arguments of the constructor."""
+        """Store the arguments of the constructor.
+
+        Raises ValueError for an implementation that does not support the model.
+        """
+        if executor.implementation not in model.implementations:
+            own = ", ".join(model.implementations)
+            raise ValueError(f"implementation: got {executor.implementation}, expected one of {own} for this model")
         self.device, self.implementation, self.training = executor.device, executor.implementation, training
         self._group = executor.group
         self.seeds = [training.seed]
@@ -56,6 +63,15 @@ class EngineBase:
             StepStats(loss, int(right), counted, norm, dict(zip(self.watched, norms, strict=True)))
             for (loss, right, norm, *norms), (_, counted) in zip(rows, pending, strict=True)
         ]
+
+    @contextmanager
+    def _all_layers(self) -> Iterator[None]:
+        """Let the encoder return every layer within the block, those too that a training step does not need."""
+        self._model.encoder.returns_layers = True
+        try:
+            yield
+        finally:
+            self._model.encoder.returns_layers = False
 
     def device_seconds(self) -> float | None:
         return self._clock.read()

@@ -7,13 +7,14 @@ from types import ModuleType
 from backends import kernels
 from core.errors import UserError
 from core.models.encoders.encoder import Encoder
+from core.models.model import Model
 
 IMPLEMENTATIONS = ("builtin", "packed", "loop", "fast")
 """Implementations of encoders in every backend (`backends/*/encoders`).
 
 `builtin` and `packed`: built-in layers of the framework, with two ways to handle unequal lengths; `loop`: the
 textbook's steps in framework operations; `fast`: the compiled kernels (`backends/kernels`). Each encoder lists its
-supported ones.
+supported ones; `Model.implementations` are those that support the head, too.
 """
 
 SIDE_BY_SIDE = ("loop", "fast")
@@ -32,19 +33,19 @@ def preferred(backend: ModuleType, device: str, encoder: Encoder, dtype: str = "
 def resolve_implementation(
     request: str,
     device: str,
-    encoder: Encoder,
+    model: Model,
     order: tuple[str, ...] = ON_CPU,
     among: tuple[str, ...] = IMPLEMENTATIONS,
 ) -> str:
-    """Return the implementation of an encoder on a device, for `auto` or one of `among`.
+    """Return the implementation of a model's encoder on a device, for `auto` or one of `among`.
 
     `auto` selects the first usable one in `order`, which for a GPU comes from `preferred`. Raises UserError if the
     requested one cannot run.
     """
-    reasons = {name: _why_unavailable(name, device, encoder) for name in order}
+    reasons = {name: _why_unavailable(name, device, model) for name in order}
     usable = [name for name in order if name in among and not reasons[name]]
     if not usable:
-        raise UserError(f"encoder {encoder.kind}: not supported by ensemble training: use another encoder")
+        raise UserError(f"encoder {model.encoder.kind}: not supported by ensemble training: use another encoder")
     if request == "auto":
         return usable[0]
     if request not in IMPLEMENTATIONS:
@@ -55,9 +56,11 @@ def resolve_implementation(
     return request
 
 
-def _why_unavailable(name: str, device: str, encoder: Encoder) -> str | None:
-    if name not in encoder.implementations:
-        return f"{encoder.describe()} supports only {', '.join(encoder.implementations)}"
+def _why_unavailable(name: str, device: str, model: Model) -> str | None:
+    encoder, own = model.encoder, model.implementations
+    if name not in own:
+        head = f" with {model.head.describe()}" if name in encoder.implementations else ""
+        return f"{encoder.describe()}{head} supports only {', '.join(own)}"
     return why_not_fast(device) if name == "fast" else None
 
 

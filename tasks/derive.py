@@ -102,7 +102,7 @@ def model_checks(worked: ModuleType, example: Example, names: list[str]) -> Iter
     yield Check("core.models.model", _largest(example, forward(model, given, batch)), LIMIT)
     training = Training(dtype="float64")
     for name in names:
-        for implementation in model.encoder.implementations:
+        for implementation in model.implementations:
             if implementation != "fast" or not implementations.why_not_fast("cpu"):
                 engine = load_backend(name).Engine(model, training, given, Executor("cpu", implementation))
                 yield Check(f"{name}, {implementation}", _largest(example, engine.activations(batch)), LIMIT)

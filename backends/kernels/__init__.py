@@ -139,7 +139,7 @@ def compute(name: str, problem: ctypes.Structure) -> None:
         _interrupt = error
         raise
     if code == 2:
-        raise MemoryError("not enough memory for the work space of a recurrent layer")
+        raise MemoryError("not enough memory for the work space of a layer")
 
 
 def call(name: str, *arguments: int | ctypes.Structure) -> int:

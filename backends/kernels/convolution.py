@@ -18,8 +18,8 @@ from backends.kernels.training import DTYPES
 from core.models.encoders.textcnn import TextCNNEncoder
 from core.models.types import Arrays
 
-INTEGERS = "float64 threads batch width inputs channels kernel centered row"
-ADDRESSES = "lengths x ids table weight bias packed pooled"
+INTEGERS = "float64 threads models batch width inputs channels kernel before within row adds"
+ADDRESSES = "lengths x ids table weight bias packed pooled position values d_pooled d_x d_weight d_bias"
 
 
 class Convolution(ctypes.Structure):
@@ -88,15 +88,17 @@ class InferenceConvolutions:
         return pooled
 
     def _problem(self, number: int, batch: int, width: int) -> Convolution:
-        own = self.encoder
+        own, kernel = self.encoder, self.encoder.kernels[number]
         return Convolution(
-            self.float64,
-            kernels.threads(),
-            batch,
-            width,
-            self.inputs,
-            own.channels[number],
-            own.kernels[number],
-            own.padding == "same",
-            sum(own.channels),
+            float64=self.float64,
+            threads=kernels.threads(),
+            models=1,
+            batch=batch,
+            width=width,
+            inputs=self.inputs,
+            channels=own.channels[number],
+            kernel=kernel,
+            before=own.context(kernel),
+            within=own.window(kernel),
+            row=sum(own.channels),
         )

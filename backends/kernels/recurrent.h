@@ -111,19 +111,29 @@ struct NgramPass {
     double* bias;              // [blocks, width]
 };
 
-// Problem of `convolution.cpp`: one kernel of a TextCNN over a batch of texts; mirrored in `convolution.py`.
+// Problem of `convolution.cpp`: one kernel of a TextCNN over a batch of texts; mirrored in `convolution.py`. An ensemble
+// of M models is one problem, too: weights are [M, ...], and every model has as many of the B texts, model by model.
 struct Convolution {
-    int64_t float64, threads, batch, width, inputs, channels, kernel;
-    int64_t centered;       // 0: windows within a text, at least one; else one around every token
-    int64_t row;            // numbers in a row of `pooled`
+    int64_t float64, threads, models, batch, width, inputs, channels, kernel;
+    int64_t before;         // tokens of a window before its own position: 0, or more for centered windows
+    int64_t within;         // a text has max(length - within + 1, 1) windows: K for those within it, 1 for one per token
+    int64_t row;            // numbers in a row of `pooled`, `position` and `d_pooled`
+    int64_t adds;           // 1: gradients are added to `d_x`, 0: written to it
     const int64_t* lengths; // [B]
     const void* x;          // [B, L, I]; or null:
     const int64_t* ids;     // [B, L]: rows of `table`; row 0 counts as zeros
     const void* table;      // [V, I]
-    const void* weight;     // [C, I, K], read by `seqtwin_pack_convolution` only
-    const void* bias;       // [C], likewise
-    void* packed;           // `seqtwin_convolution_bytes`
+    const void* weight;     // [M, C, I, K]; `seqtwin_convolve` reads it only without `packed`
+    const void* bias;       // [M, C], likewise
+    void* packed;           // `seqtwin_convolution_bytes`, written by `seqtwin_pack_convolution`; or null
     void* pooled;           // [B, row]: the maxima over the windows are its first C columns
+    int32_t* position;      // [B, row]: the first windows that have them, written forward, read backward; or null
+    void* values;           // [B, L, C]: the sums of all windows, zero elsewhere; or null: not wanted
+    // Backward. A null gradient is not computed.
+    const void* d_pooled;   // [B, row]
+    void* d_x;              // [B, L, I], zero past the lengths
+    void* d_weight;         // [M, C, I, K]
+    void* d_bias;           // [M, C]
 };
 
 // Builds of the arithmetic for one instruction set and number type. False: interrupted.
@@ -144,6 +154,7 @@ struct ConvolutionBuild {
     size_t (*packed_bytes)(const Convolution&);
     bool (*pack)(const Convolution&);
     bool (*convolve)(const Convolution&);
+    bool (*gradients)(const Convolution&);
 };
 struct Build {
     size_t (*saved_bytes)(const Problem&, int64_t tokens);

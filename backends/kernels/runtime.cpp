@@ -512,6 +512,9 @@ int seqtwin_pack_convolution(const Convolution* q) {
 int seqtwin_convolve(const Convolution* q) {
     return seqtwin::run(*q, seqtwin::convolution_build(q->float64).convolve);
 }
+int seqtwin_convolution_gradients(const Convolution* q) {
+    return seqtwin::run(*q, seqtwin::convolution_build(q->float64).gradients);
+}
 int seqtwin_unpool(const Pooling* q) { return seqtwin::run(*q, seqtwin::training_build(q->float64).unpool); }
 
 void* seqtwin_take(size_t bytes) {

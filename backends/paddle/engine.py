@@ -96,10 +96,11 @@ class Engine(EngineBase):
         return select(state, to_tensor(rows, self._native_device))
 
     def activations(self, batch: Batch, step: int | None = None) -> dict[str, np.ndarray]:
-        if step is None:
-            return {name: to_numpy(tensor) for name, tensor in self._forward(batch, no_dropout).items()}
-        batch, dropout = self._with_dropped_words(batch, step), training_dropout(self.training, step)
-        return {name: to_numpy(tensor) for name, tensor in self._forward(batch, dropout).items()}
+        dropout = no_dropout
+        if step is not None:
+            batch, dropout = self._with_dropped_words(batch, step), training_dropout(self.training, step)
+        with self._all_layers():
+            return {name: to_numpy(tensor) for name, tensor in self._forward(batch, dropout).items()}
 
     def gradients(self, batch: Batch, step: int) -> tuple[float, dict[str, np.ndarray]]:
         loss, _ = self._backward(batch, step)

@@ -6,6 +6,7 @@ import numpy as np
 
 from backends import kernels
 from backends.kernels import training
+from backends.kernels.convolution_training import ConvolutionPass, Placement
 from backends.paddle.framework import paddle
 from core.models.encoders.recurrent import LayerSizes
 
@@ -68,6 +69,38 @@ class RecurrentFunction(paddle.autograd.PyLayer):
         )
         # One gradient per input tensor, starting with the lengths; inputs that were None have no entry.
         return None, *(gradient for gradient, array in zip(gradients, arrays, strict=True) if array is not None)
+
+
+class ConvolutionFunction(paddle.autograd.PyLayer):
+    """Autograd function of `ConvolutionPass`."""
+
+    @staticmethod
+    def forward(ctx, placements: tuple[Placement, ...], lengths, values, x, *weights):
+        """Return the maxima [B, C] of every kernel, and with `values` also those of all windows [B, L, C].
+
+        `weights`: weight and bias of every kernel. The values have no gradient.
+        """
+        x, *weights = (array.contiguous() for array in (x, *weights))
+        run = ConvolutionPass(lengths.contiguous(), x, weights, placements)
+        pooled = [paddle.empty(shape, x.dtype) for shape in run.pooled]
+        found = [paddle.empty(shape, x.dtype) for shape in run.values] if values else []
+        run.forward(x, weights, pooled, found)
+        ctx.run = run
+        ctx.save_for_backward(x, *weights)
+        ctx.mark_non_differentiable(*found)
+        return *pooled, *found
+
+    @staticmethod
+    def backward(ctx, *d_found):
+        arrays = ctx.saved_tensor()
+        d_pooled = [array.contiguous() for array in d_found[: len(ctx.run.pooled)]]
+        wanted = [not array.stop_gradient for array in arrays]
+        gradients = [paddle.empty_like(array) if want else None for array, want in zip(arrays, wanted, strict=True)]
+        x, *weights = arrays
+        d_x, *d_weights = gradients
+        ctx.run.backward(x, weights, d_pooled, d_x, d_weights)
+        # One gradient per input tensor, starting with the lengths.
+        return None, *gradients
 
 
 class PoolFunction(paddle.autograd.PyLayer):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from backends import kernels
 from backends.kernels import training
+from backends.kernels.convolution_training import ConvolutionPass, Placement
 from backends.torch.framework import torch
 from core.models.encoders.recurrent import LayerSizes
 
@@ -66,6 +67,38 @@ class RecurrentFunction(torch.autograd.Function):
             **kernels.by_direction("d_", d_weights),
         )
         return None, None, None, None, *gradients
+
+
+class ConvolutionFunction(torch.autograd.Function):
+    """Autograd function of `ConvolutionPass`."""
+
+    @staticmethod
+    def forward(ctx, placements: tuple[Placement, ...], lengths, values, x, *weights):
+        """Return the maxima [B, C] of every kernel, and with `values` also those of all windows [B, L, C].
+
+        `weights`: weight and bias of every kernel. The values have no gradient.
+        """
+        x, *weights = (array.contiguous() for array in (x, *weights))
+        run = ConvolutionPass(lengths.contiguous(), x, weights, placements)
+        pooled = [x.new_empty(shape) for shape in run.pooled]
+        found = [x.new_empty(shape) for shape in run.values] if values else []
+        run.forward(x, weights, pooled, found)
+        ctx.run = run
+        ctx.save_for_backward(x, *weights)
+        ctx.mark_non_differentiable(*found)
+        return *pooled, *found
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, *d_found):
+        arrays = ctx.saved_tensors
+        d_pooled = [array.contiguous() for array in d_found[: len(ctx.run.pooled)]]
+        wanted = ctx.needs_input_grad[3:]
+        gradients = [torch.empty_like(array) if want else None for array, want in zip(arrays, wanted, strict=True)]
+        x, *weights = arrays
+        d_x, *d_weights = gradients
+        ctx.run.backward(x, weights, d_pooled, d_x, d_weights)
+        return None, None, None, *gradients
 
 
 class PoolFunction(torch.autograd.Function):

@@ -21,6 +21,7 @@ from core.models.encoders import AnyEncoder, RecurrentEncoder, kind_of
 from core.models.encoders.encoder import Encoded, Places
 from core.models.encoders.ngrams import NgramEncoder
 from core.models.heads import AnyHead, LanguageHead, PooledHead
+from core.models.heads.pooling import PoolingHead
 from core.models.ngrams import SCALE, Ngrams, ngrams_of, spread
 from core.models.parameters import Parameter
 from core.models.precision import Rounding, exactly
@@ -83,6 +84,13 @@ class Model(Spec):
     def features(self) -> int:
         """Number of features F of the head's input."""
         return self.encoder.output_size(self.encoder_inputs)
+
+    @property
+    def implementations(self) -> tuple[str, ...]:
+        """Implementations of `backends.implementations.IMPLEMENTATIONS` that support the encoder with this head."""
+        fused = self.encoder.fused_pooling
+        fits = fused is None or (isinstance(self.head, PoolingHead) and self.head.pooling == fused)
+        return tuple(name for name in self.encoder.implementations if fits or name != "fast")
 
     @property
     def outputs(self) -> int:

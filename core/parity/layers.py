@@ -88,7 +88,7 @@ def engine_of(side: ModuleType | Side, experiment: Experiment, parameters: Array
     Raises UserError for a dtype without limits.
     """
     check_dtype(experiment.training.dtype)
-    own = experiment.model.encoder.implementations
+    own = experiment.model.implementations
     implementation = getattr(side, "implementation", "builtin" if "builtin" in own else "loop")
     return side.Engine(experiment.model, experiment.training, parameters, Executor(device, implementation))
 
@@ -104,8 +104,8 @@ def check_dtype(dtype: str) -> None:
 
 
 def supporting_sides(sides: Sides, experiment: Experiment) -> Sides:
-    """Return the sides whose implementation supports the encoder of the spec."""
-    own = experiment.model.encoder.implementations
+    """Return the sides whose implementation supports the model of the spec."""
+    own = experiment.model.implementations
     return {name: side for name, side in sides.items() if getattr(side, "implementation", own[0]) in own}
 
 

@@ -160,7 +160,7 @@ def _check_lists(arguments: argparse.Namespace) -> None:
 def _check(model: str, experiment: Experiment, request: Request) -> None:
     """Raise UserError for a model that does not fit memory, or that the implementation cannot compute."""
     check_memory(experiment, host_limit())
-    own = experiment.model.encoder.implementations
+    own = experiment.model.implementations
     if request.implementation not in ("auto", *own):
         raise UserError(
             f"--impl {request.implementation}: the model {model} has {', '.join(own)}: give auto or one of these"

@@ -23,8 +23,7 @@ import backends
 from backends import implementations
 from core.engine.memory import check_memory, host_limit
 from core.errors import UserError
-from core.models.encoders.encoder import Encoder
-from core.models.model import check_network
+from core.models.model import Model, check_network
 from core.parity.check import run_parity_check
 from core.parity.faults import FAULTS, WORD_FAULTS, fault, planted
 from core.parity.instances import random_batch, random_parameters, well_conditioned
@@ -107,7 +106,7 @@ def main(argv: list[str]) -> int:
     if arguments.words:
         check_word_options(arguments, base, PARITY_SPEC)
     of_words = word_sides(arguments) if arguments.words or arguments.all else {}
-    sides = of_words if arguments.words else _sides(arguments, base.model.encoder)
+    sides = of_words if arguments.words else _sides(arguments, base.model)
     out = Path(arguments.out) if arguments.out else new_name(Path("runs"), "parity")
     RunFolder.check_free(out)
     seed = arguments.draw if arguments.draw is not None else int.from_bytes(os.urandom(4), "little")
@@ -158,24 +157,24 @@ def main(argv: list[str]) -> int:
     return conclude(report, arguments, where, seconds, out)
 
 
-def _sides(arguments: argparse.Namespace, encoder: Encoder) -> dict[str, Side]:
+def _sides(arguments: argparse.Namespace, model: Model) -> dict[str, Side]:
     """Return a side per backend, or per backend and implementation if several are given."""
     requested = arguments.impl or ["auto"]
-    chosen = _resolved(requested, encoder)
+    chosen = _resolved(requested, model)
     if len(set(chosen)) < len(chosen):
         raise UserError(f"--impl {' '.join(requested)}: duplicate implementation; give each once")
     return _of_each(arguments, chosen)
 
 
 def _supporting_sides(arguments: argparse.Namespace, experiment: Experiment) -> Sides:
-    """Return the sides that can compute one of several specs; `auto` is resolved for its encoder."""
-    encoder = experiment.model.encoder
-    requested = [name for name in arguments.impl or ["auto"] if name in ("auto", *encoder.implementations)]
-    return supporting_sides(_of_each(arguments, list(dict.fromkeys(_resolved(requested, encoder)))), experiment)
+    """Return the sides that can compute one of several specs; `auto` is resolved for its model."""
+    model = experiment.model
+    requested = [name for name in arguments.impl or ["auto"] if name in ("auto", *model.implementations)]
+    return supporting_sides(_of_each(arguments, list(dict.fromkeys(_resolved(requested, model)))), experiment)
 
 
-def _resolved(requested: list[str], encoder: Encoder) -> list[str]:
-    return [implementations.resolve_implementation(name, "cpu", encoder) for name in requested]
+def _resolved(requested: list[str], model: Model) -> list[str]:
+    return [implementations.resolve_implementation(name, "cpu", model) for name in requested]
 
 
 def _of_each(arguments: argparse.Namespace, chosen: list[str]) -> dict[str, Side]:

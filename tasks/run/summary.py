@@ -127,7 +127,7 @@ def _layers(run: Run) -> str:
     """Return the implementation with its build, or with the reason why `fast` is unavailable."""
     execution = run.execution
     name, reason = execution["implementation"], implementations.why_not_fast(execution["device"])
-    if "fast" not in run.experiment.model.encoder.implementations:
+    if "fast" not in run.experiment.model.implementations:
         return name
     if name == "fast":
         return f"fast ({execution['versions']['kernels']})"

@@ -54,9 +54,9 @@ def implementation_on(
     device: str, request: Request, backend: ModuleType, experiment: Experiment, among=IMPLEMENTATIONS
 ) -> str:
     """Return the implementation that runs the spec on a device. Raises UserError if the requested one cannot."""
-    encoder = experiment.model.encoder
-    order = implementations.preferred(backend, device, encoder, experiment.training.dtype)
-    return implementations.resolve_implementation(request.implementation, device, encoder, order, among)
+    model = experiment.model
+    order = implementations.preferred(backend, device, model.encoder, experiment.training.dtype)
+    return implementations.resolve_implementation(request.implementation, device, model, order, among)
 
 
 @dataclass(frozen=True)

@@ -145,9 +145,11 @@ def _plan(arguments: argparse.Namespace) -> tuple[Plan, dict[str, str]]:
     chosen = frozenset(arguments.impl or IMPLEMENTATIONS) - {*skipped}
     recipes = [] if arguments.layers else arguments.recipe or (["lstm"] if quick else ["lstm", "textbook"])
     for name in recipes:
-        encoder = recipe(name).model.encoder
-        if not chosen & {*encoder.implementations} & {*STEPS}:
-            skipped[f"steps of {name}"] = f"{encoder.describe()} has no chosen implementation among {', '.join(STEPS)}"
+        model = recipe(name).model
+        if not chosen & {*model.implementations} & {*STEPS}:
+            skipped[f"steps of {name}"] = (
+                f"{model.encoder.describe()} has no chosen implementation among {', '.join(STEPS)}"
+            )
     passes = arguments.passes or (("training",) if quick else PASSES.values())
     plan = Plan(
         shapes=() if arguments.steps else _unique(arguments.shapes or SHAPES.values()),
@@ -181,9 +183,9 @@ def _backends(chosen: list[str] | None) -> list[str]:
 
 def _environments(plan: Plan, names: list[str], skipped: dict[str, str]) -> list[Environment]:
     """Return the environments that time something; record in `skipped` why others are skipped."""
-    encoders, found = [recipe(name).model.encoder for name in plan.recipes], []
+    models, found = [recipe(name).model for name in plan.recipes], []
     for entry in ENVIRONMENTS:
-        steps = any(plan.steps_in(entry, encoder) for encoder in encoders)
+        steps = any(plan.steps_in(entry, model) for model in models)
         if entry.backend in names and (steps or plan.layers_in(entry)):
             if entry.unavailable:
                 skipped[entry.name] = entry.unavailable

@@ -17,8 +17,8 @@ import numpy as np
 from core.benchmark.load import OtherWork
 from core.benchmark.shapes import Shape
 from core.benchmark.timing import LayerRow, Row, StepRow, calls_for, fit_rounds, rounds_for, takes_part
-from core.models.encoders.encoder import Encoder
 from core.models.encoders.recurrent import Cell
+from core.models.model import Model
 from core.rng import generator
 from core.spec.experiment import Experiment
 from tasks.speed.environments import Environment, Worker
@@ -74,9 +74,9 @@ class Plan:
         there = environment.quick if self.quick else environment.implementations
         return [name for name in there if self.shapes and name in self.implementations]
 
-    def steps_in(self, environment: Environment, encoder: Encoder) -> list[str]:
-        """Return the implementations of the encoder whose training steps are timed in an environment."""
-        there = self.implementations & {*encoder.implementations} if "fast" in environment.implementations else ()
+    def steps_in(self, environment: Environment, model: Model) -> list[str]:
+        """Return the implementations of the model whose training steps are timed in an environment."""
+        there = self.implementations & {*model.implementations} if "fast" in environment.implementations else ()
         return [name for name in STEPS if name in there]
 
     def lengths_of(self, shape: Shape) -> np.ndarray:
@@ -141,7 +141,7 @@ class Measurement:
             StepRow(environment=name, backend=backend, implementation=one, recipe=experiment.recipe)
             for name, worker in self.workers.items()
             if (backend := worker.environment.backend)
-            for one in plan.steps_in(worker.environment, experiment.model.encoder)
+            for one in plan.steps_in(worker.environment, experiment.model)
         ]
         self.steps += rows
         cost = 0.0

@@ -28,7 +28,7 @@ from core.benchmark.step_profile import parts, timed_parts
 from core.benchmark.timing import Stopwatch
 from core.engine.executor import Executor
 from core.models.encoders.recurrent import Cell, RecurrentEncoder
-from core.models.model import initial_parameters, parameter_table
+from core.models.model import Model, initial_parameters, parameter_table
 from core.spec.experiment import Experiment
 from core.spec.training import learning_rate
 from core.train.optimizer_state import moment_kinds
@@ -98,7 +98,9 @@ class Worker:
         """Set up layers, call them until they are warm, and return how long a call takes and which code it runs."""
         own, ran = Layers.read(layers), implementation
         if implementation not in self.side.NATIVE:
-            ran = implementations.resolve_implementation(implementation, "cpu", RecurrentEncoder(cell=own.cell))
+            ran = implementations.resolve_implementation(
+                implementation, "cpu", Model(encoder=RecurrentEncoder(cell=own.cell))
+            )
         if implementation not in self.probes:
             real = np.array(own.lengths, dtype=np.int64)
             if not self.arrays:  # one set for all implementations
@@ -128,7 +130,7 @@ class Worker:
         """Create an engine in the middle of training; `file` holds a data set and the rows of some batches."""
         self.experiment = Experiment.model_validate(experiment)
         model, training = self.experiment.model, self.experiment.training
-        ran = implementations.resolve_implementation(implementation, "cpu", model.encoder)
+        ran = implementations.resolve_implementation(implementation, "cpu", model)
         parameters = initial_parameters(model, training.seed, training.array_dtype)
         engine = self.engines[implementation] = self.side.Engine(model, training, parameters, Executor("cpu", ran))
         # After an epoch every word has moments. Before, a step that knows which have none is cheaper.

@@ -90,7 +90,7 @@ def test_loss_of_several_logits(backend, logits, dtype, rng):
 def test_saturated_and_dead_cells(backend, cell, implementation, rng):
     """Sigmoid and tanh at 0, at denormal numbers, and where they are 0 or 1 to rounding."""
     experiment = small(**{"model.encoder.cell": cell})
-    if implementation not in experiment.model.encoder.implementations:
+    if implementation not in experiment.model.implementations:
         pytest.skip(f"{cell} has no {implementation}")
     for bias in EXTREMES:
         arrays = random_parameters(experiment, rng)

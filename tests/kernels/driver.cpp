@@ -39,6 +39,7 @@ int seqtwin_ngram_pass(const NgramPass* q);
 size_t seqtwin_convolution_bytes(const Convolution* q);
 int seqtwin_pack_convolution(const Convolution* q);
 int seqtwin_convolve(const Convolution* q);
+int seqtwin_convolution_gradients(const Convolution* q);
 void* seqtwin_take(size_t bytes);
 void seqtwin_give_back(void* memory);
 void __lsan_do_leak_check() __attribute__((weak));  // there under AddressSanitizer
@@ -341,8 +342,10 @@ template <class T> std::vector<T> ngram_passes(Random random, int64_t threads) {
 // A kernel of a TextCNN on vectors, and on the rows of a table that these are: the same bits.
 template <class T> std::vector<T> convolution(Random random, int64_t threads) {
     int64_t batch = between(random, 1, 5), width = between(random, 1, 12), words = between(random, 1, 40);
-    Convolution q{sizeof(T) == 8, threads, batch, width, between(random, 1, 17), between(random, 1, 70)};
-    q.kernel = between(random, 1, 9), q.centered = between(random, 0, 1);
+    Convolution q{sizeof(T) == 8, threads, 1, batch, width, between(random, 1, 17), between(random, 1, 70)};
+    q.kernel = between(random, 1, 9);
+    bool centered = between(random, 0, 1);
+    q.before = centered ? (q.kernel - 1) / 2 : 0, q.within = centered ? 1 : q.kernel;
     q.row = q.channels + between(random, 0, 3);
     std::vector<int64_t> lengths(batch), ids(batch * width);
     for (int64_t& length : lengths) length = between(random, 1, width);
@@ -368,8 +371,37 @@ template <class T> std::vector<T> convolution(Random random, int64_t threads) {
     return found[0];
 }
 
+// A kernel of a TextCNN in training: maxima, values of the windows, and all gradients, or some.
+template <class T> std::vector<T> convolution_step(Random random, int64_t threads) {
+    int64_t models = between(random, 1, 3), batch = models * between(random, 1, 4), width = between(random, 1, 12);
+    Convolution q{sizeof(T) == 8, threads, models, batch, width, between(random, 1, 17), between(random, 1, 70)};
+    q.kernel = between(random, 1, 9), q.row = q.channels + between(random, 0, 3);
+    bool centered = between(random, 0, 1);
+    q.before = centered ? (q.kernel - 1) / 2 : 0, q.within = centered ? 1 : q.kernel;
+    std::vector<int64_t> lengths(batch);
+    for (int64_t& length : lengths) length = between(random, 1, width);
+    int64_t rows = (batch - 1) * q.row + q.channels, size = models * q.channels * q.inputs * q.kernel;
+    auto x = numbers<T>(random, batch * width * q.inputs), d_pooled = numbers<T>(random, rows);
+    auto weight = numbers<T>(random, size), bias = numbers<T>(random, models * q.channels);
+    std::vector<T> pooled(rows, T(0)), values(batch * width * q.channels, T(NAN)), d_x(x.size(), T(NAN));
+    std::vector<T> d_weight(size, T(NAN)), d_bias(bias.size(), T(NAN));
+    std::vector<int32_t> position(rows);
+    q.lengths = lengths.data(), q.x = x.data(), q.weight = weight.data(), q.bias = bias.data();
+    q.pooled = pooled.data(), q.position = position.data(), q.values = values.data();
+    if (seqtwin_convolve(&q) != 0) std::abort();
+    q.d_pooled = d_pooled.data();
+    bool wanted[] = {between(random, 0, 3) > 0, between(random, 0, 3) > 0, between(random, 0, 3) > 0};
+    if (wanted[0]) q.d_x = d_x.data(); else d_x.clear();
+    if (wanted[1]) q.d_weight = d_weight.data(); else d_weight.clear();
+    if (wanted[2]) q.d_bias = d_bias.data(); else d_bias.clear();
+    for (q.adds = 0; q.adds < 2; q.adds++)
+        if (seqtwin_convolution_gradients(&q) != 0) std::abort();
+    for (auto* more : {&values, &d_x, &d_weight, &d_bias}) pooled.insert(pooled.end(), more->begin(), more->end());
+    return pooled;
+}
+
 template <class T> void rest_of_a_step(Random& random) {
-    for (int which = 0; which < 7; which++) {
+    for (int which = 0; which < 8; which++) {
         std::vector<T> first;
         for (int64_t threads = 1; threads <= 3; threads++) {  // each gets a copy of `random`: the same problem
             auto found = which == 0   ? embedding_step<T>(random, threads)
@@ -377,6 +409,7 @@ template <class T> void rest_of_a_step(Random& random) {
                          : which == 4 ? ngram_passes<T>(random, threads)
                          : which == 5 ? inference<T>(random, threads)
                          : which == 6 ? convolution<T>(random, threads)
+                         : which == 7 ? convolution_step<T>(random, threads)
                                       : pooling<T>(random, threads, which == 1);
             for (T value : found)
                 if (std::isnan(value)) std::printf("a result that was not written, %d\n", which), std::exit(1);

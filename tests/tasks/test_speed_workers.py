@@ -104,9 +104,10 @@ def test_rounds_are_interleaved(monkeypatch):
     assert [timing["round"] for timing in slow.timings] == [0, 2]
     assert all(timing["peak_after"] == timing["peak_before"] + 2 for timing in (*row.timings, *slow.timings))
     assert [(step.environment, step.implementation, step.seconds.count) for step in measured.steps] == [
-        ("torch", "builtin", 4)
+        ("torch", "fast", 4),
+        ("torch", "builtin", 4),
     ]
-    assert [entry.number for entry in log if entry.do == "step"] == [0, 1, 2, 3, 4]
+    assert [entry.number for entry in log if entry.do == "step"] == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
     assert [entry["of"] for entry in measured.rounds] == [
         *["2x5,1/1, srn, inference"] * 4, *["3x6,5/7, srn, inference"] * 4, *["steps, textcnn"] * 4
     ]  # fmt: skip

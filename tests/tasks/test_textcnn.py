@@ -12,6 +12,7 @@ import tasks.compare
 import tasks.digit_sum
 import tasks.gates
 import tasks.imdb
+from backends import implementations
 from core.data.sources import imdb
 from core.spec.experiment import Experiment
 from core.train.run_folder import RunFolder
@@ -20,6 +21,7 @@ from tests.conftest import loaded, make_reviews, run_main, stop_at
 
 EACH = 24
 SMALL = ("--embedding-dim", 6, "--batch-size", 8, "--epochs", 2, "--max-length", 16, "--dtype", "float64")
+FAST = "builtin" if implementations.why_not_fast("cpu") else "fast"
 TEXTCNN = ("--recipe", "textcnn", "--kernels", "2,3", "--channels", "4,5", "--static-copy", *SMALL)
 
 
@@ -44,7 +46,8 @@ def test_resume_in_the_other_framework_predict_explain_evaluate_compare(place):
     loaded(first), loaded(other)
     done = train(place, "whole", "--backend", first, *TEXTCNN)
     assert done.code == 0, done.err
-    assert "TextCNN 2 x 4, 3 x 5 (relu), max pooling" in done.out and "implementation builtin" in done.out
+    assert "TextCNN 2 x 4, 3 x 5 (relu), max pooling" in done.out and f"implementation {FAST}" in done.out
+    assert RunFolder.open(place / "whole").read_record()[1]["implementation"] == FAST
     with stop_at(5):
         assert train(place, "run", "--backend", first, *TEXTCNN).code == 130
     resumed = run_main(tasks.imdb.main, "--resume", place / "run", "--backend", other, "--cache-dir", place / "cache")
@@ -75,13 +78,24 @@ def test_resume_in_the_other_framework_predict_explain_evaluate_compare(place):
     assert refused.code == 2 and "TextCNN 2 x 4, 3 x 5 (relu) has no gates" in refused.err
 
 
+def test_a_run_without_the_maximum_records_the_implementation_that_it_had(place):
+    """The compiled kernels contain the maximum: other poolings have the framework's convolution."""
+    name = backends.first_installed()
+    done = train(place, "run", "--backend", name, *TEXTCNN, "--pooling", "mean", "--epochs", 1)
+    assert done.code == 0 and "implementation builtin" in done.out, done.err
+    assert RunFolder.open(place / "run").read_record()[1]["implementation"] == "builtin"
+
+
 @pytest.mark.parametrize(
     ("argv", "says"),
     [
         (("--encoder", "textcnn", "--pooling", "last"), "head.pooling last is not supported by encoder.kind textcnn"),
         (("--encoder", "textcnn", "--cell", "gru"), "--cell: model.encoder of kind textcnn has no cell"),
         (("--encoder", "textcnn", "--kernels", "2,x"), "argument --kernels: got '2,x'"),
-        (("--encoder", "textcnn", "--impl", "fast"), "supports only builtin, loop: use --impl builtin"),
+        (
+            ("--encoder", "textcnn", "--pooling", "mean", "--impl", "fast"),
+            "supports only builtin, loop: use --impl builtin",
+        ),
         (("--encoder", "cnn"), "--encoder cnn: choose one of recurrent, textcnn"),
         (("--kernels", "2,3"), "--kernels: model.encoder of kind recurrent has no kernels"),
     ],

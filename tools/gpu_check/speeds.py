@@ -46,7 +46,7 @@ def trained_recipes(context: Context):
 def new_engine(context: Context, experiment: Experiment, implementation: str = "auto"):
     model, training = experiment.model, experiment.training
     order = implementations.preferred(context.package, context.device, model.encoder, training.dtype)
-    chosen = implementations.resolve_implementation(implementation, context.device, model.encoder, order)
+    chosen = implementations.resolve_implementation(implementation, context.device, model, order)
     start = initial_parameters(model, training.seed, training.array_dtype)
     return context.package.Engine(model, training, start, Executor(context.device, chosen))
 

@@ -1,12 +1,18 @@
-"""TextCNN: parallel convolutions of several widths, built-in or as a sum of matrix products.
+"""TextCNN: parallel convolutions of several widths, in three equivalent implementations.
 
-`convolution(x)`: x [B, L + k - 1, I] -> [B, L, C], with a window at every position.
+- `builtin`: the framework's convolution
+- `loop`: a sum of matrix products, one per position of the kernel
+- `fast`: the compiled kernels for the CPU (`backends/kernels`), forward and backward, which contain the maximum
+
+`convolution(x)` of the first two: x [B, L + k - 1, I] -> [B, L, C], with a window at every position.
 `core/models/encoders/textcnn.py` defines the valid windows.
 """
 
 from __future__ import annotations
 
+from backends.kernels.convolution_training import Placement
 from backends.torch.dropout import Dropout
+from backends.torch.fast import ConvolutionFunction
 from backends.torch.framework import torch
 from backends.torch.linear import empty, linear, stacked_shape
 from backends.torch.precision import rounded
@@ -47,7 +53,7 @@ class LoopConvolution(Convolution):
         return total.reshape(x.shape[0], length, -1)
 
 
-IMPLEMENTATIONS = {"builtin": BuiltinConvolution, "loop": LoopConvolution}
+IMPLEMENTATIONS = {"builtin": BuiltinConvolution, "loop": LoopConvolution, "fast": Convolution}
 """Convolution classes by implementation."""
 
 
@@ -69,11 +75,14 @@ class TextCNNEncoder(nn.Module):
     ):
         """Create the kernels. With `models`, every weight is [models, ...] (not in `builtin`)."""
         super().__init__()
+        self.fast = implementation == "fast"
         self.kernels, self.activation = encoder.kernels, encoder.activation
         self.contexts = tuple(map(encoder.context, encoder.kernels))
         self.windows = tuple(map(encoder.window, encoder.kernels))
         self.rounds = False
         """True if x is rounded to bfloat16 (`precision.py`)."""
+        self.returns_layers = False
+        """True if `fast` returns the layers too, which it does not need; the others always do."""
         self.convolutions = nn.ModuleList(
             IMPLEMENTATIONS[implementation](channels, inputs, width, dtype, models)
             for width, channels in zip(encoder.kernels, encoder.channels, strict=True)
@@ -86,6 +95,8 @@ class TextCNNEncoder(nn.Module):
         """
         layers, blocks = {}, []
         x = rounded(x, self.rounds)
+        if self.fast:
+            return self.maxima(x, inputs)
         for number, convolution in enumerate(self.convolutions):
             width = self.kernels[number]
             before, windows = self.contexts[number], inputs.windows(self.windows[number])
@@ -93,6 +104,19 @@ class TextCNNEncoder(nn.Module):
             layers[f"encoder.conv{number}"] = values
             blocks.append(Block(values, windows))
         return Encoded(tuple(blocks), layers, activation=self.activation)
+
+    def maxima(self, x: torch.Tensor, inputs: Inputs) -> Encoded:
+        """Encode x by the compiled kernels, which pool by maximum."""
+        placements = tuple(map(Placement, self.contexts, self.windows))
+        weights = [own for convolution in self.convolutions for own in (convolution.weight, convolution.bias)]
+        found = ConvolutionFunction.apply(placements, inputs.lengths, self.returns_layers, x, *weights)
+        number = len(placements)
+        layers = {f"encoder.conv{place}": layer for place, layer in enumerate(found[number:])}
+        blocks = tuple(
+            Block(own, inputs.windows(width), pooled=True)
+            for own, width in zip(found[:number], self.windows, strict=True)
+        )
+        return Encoded(blocks, layers, activation=self.activation)
 
     def named(self) -> dict[str, nn.Parameter]:
         return {

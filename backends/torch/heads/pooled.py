@@ -95,9 +95,11 @@ class PooledHead(nn.Module):
     def pool(self, pooling: str, block: Block, split: int, inputs: Inputs) -> torch.Tensor:
         """Pool [B, L, F] to [B, P] over valid positions.
 
-        The first `split` features are forward ones.
+        The first `split` features are forward ones. A block that the encoder pooled is returned as it is.
         """
         x = block.values
+        if block.pooled:
+            return x
         if self.fast and pooling in POOLINGS:
             return PoolFunction.apply(x, inputs.lengths, pooling)
         if pooling == "mean":

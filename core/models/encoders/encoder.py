@@ -28,6 +28,8 @@ class Block:
 
     values: Any
     windows: Any
+    pooled: bool = False
+    """Whether the encoder pooled the values itself, to [B, F] (`Encoder.fused_pooling`)."""
 
 
 class States(NamedTuple):
@@ -68,11 +70,16 @@ class Encoder(Spec):
     """Poolings that a head may apply to the output."""
     part: ClassVar[str]
     """Name among the parts of a training step (`core/benchmark/step_profile.py`)."""
+    fused_pooling: ClassVar[str | None] = None
+    """The only pooling of a head that `fast` supports, as it is part of the kernels; None: `fast` supports any head."""
 
     @property
     @abstractmethod
     def implementations(self) -> tuple[str, ...]:
-        """Supported implementations of `backends.implementations.IMPLEMENTATIONS`."""
+        """Supported implementations of `backends.implementations.IMPLEMENTATIONS`.
+
+        `Model.implementations` are those that support the head, too.
+        """
 
     @property
     def per_token(self) -> bool:

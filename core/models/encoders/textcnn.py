@@ -25,6 +25,7 @@ from core.models.types import Arrays, Dropout
 class TextCNNEncoder(Encoder):
     poolings: ClassVar[tuple[str, ...]] = ("max", "mean", "max_mean")
     part: ClassVar[str] = "convolution"
+    fused_pooling: ClassVar[str | None] = "max"
 
     kind: Literal["textcnn"] = "textcnn"
     kernels: tuple[Annotated[int, Field(ge=1, le=64)], ...] = Field(default=(3, 4, 5), min_length=1)
@@ -49,7 +50,7 @@ class TextCNNEncoder(Encoder):
 
     @property
     def implementations(self) -> tuple[str, ...]:
-        return ("builtin", "loop")
+        return ("fast", "builtin", "loop")
 
     @property
     def per_token(self) -> bool:
@@ -67,6 +68,7 @@ class TextCNNEncoder(Encoder):
         return sum(self.channels)
 
     def values_per_token(self, inputs: int) -> int:
+        # `fast` keeps none of them.
         return sum(self.channels)
 
     def parameters(self, inputs: int) -> list[Parameter]:

@@ -21,7 +21,8 @@ from core.data.prefetch import prefetch, with_masks
 from core.engine.executor import Executor
 from core.models.encoders.recurrent import RecurrentEncoder
 from core.models.encoders.textcnn import TextCNNEncoder
-from core.models.model import dropout_places
+from core.models.heads import PooledHead, TokenHead
+from core.models.model import Model, dropout_places
 from core.parity.instances import random_batch, random_parameters
 from core.spec.experiment import replace
 from core.train import trainer
@@ -359,7 +360,7 @@ def test_a_framework_that_cannot_tell(backend, rng, tmp_path, monkeypatch):
 def chosen(backend, device, among=implementations.IMPLEMENTATIONS, dtype="float32", **encoder) -> str:
     encoder = RecurrentEncoder(**encoder)
     order = implementations.preferred(backend, device, encoder, dtype)
-    return implementations.resolve_implementation("auto", device, encoder, order, among)
+    return implementations.resolve_implementation("auto", device, Model(encoder=encoder), order, among)
 
 
 def test_which_implementation_a_device_gets(backend):
@@ -368,16 +369,32 @@ def test_which_implementation_a_device_gets(backend):
     assert chosen(backend, "gpu:0", cell="residual_srn") == "loop"
     assert chosen(None, "cpu", ("builtin", "packed")) == "builtin"
     order = implementations.preferred(backend, "gpu:0", TextCNNEncoder())
-    assert implementations.resolve_implementation("auto", "gpu:0", TextCNNEncoder(), order) == "builtin"
+    assert implementations.resolve_implementation("auto", "gpu:0", textcnn("max"), order) == "builtin"
     with pytest.raises(
         backends.UserError, match="`implementation` packed: .*RESIDUAL_SRN 128 supports only fast, loop"
     ):
-        implementations.resolve_implementation("packed", "cpu", RecurrentEncoder(cell="residual_srn"))
+        implementations.resolve_implementation("packed", "cpu", Model(encoder=RecurrentEncoder(cell="residual_srn")))
     with pytest.raises(
         backends.UserError,
-        match="`implementation` fast: TextCNN 3 x 100.* supports only builtin, loop: use `implementation`",
+        match="`implementation` fast: TextCNN 3 x 100.* with mean pooling supports only builtin, loop: use `impl",
     ):
-        implementations.resolve_implementation("fast", "cpu", TextCNNEncoder())
+        implementations.resolve_implementation("fast", "cpu", textcnn("mean"))
+
+
+def textcnn(pooling: str) -> Model:
+    return Model(encoder=TextCNNEncoder(), head=PooledHead(pooling=pooling))
+
+
+@pytest.mark.skipif(implementations.why_not_fast("cpu") is not None, reason="no compiled kernels")
+def test_a_textcnn_is_fast_with_the_maximum_alone():
+    """Its kernels contain the maximum, so the pooling decides as well."""
+    for pooling, wanted in (("max", "fast"), ("mean", "builtin"), ("max_mean", "builtin")):
+        assert implementations.resolve_implementation("auto", "cpu", textcnn(pooling)) == wanted
+    tagger = Model(encoder=TextCNNEncoder(padding="same"), head=TokenHead(classes=3))
+    assert implementations.resolve_implementation("auto", "cpu", tagger) == "builtin"
+    among = implementations.SIDE_BY_SIDE
+    assert implementations.resolve_implementation("auto", "cpu", textcnn("max"), among=among) == "fast"
+    assert implementations.resolve_implementation("auto", "cpu", textcnn("mean"), among=among) == "loop"
 
 
 def test_torch_takes_one_kernel_over_the_padding_where_cudnn_has_one():

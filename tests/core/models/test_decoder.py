@@ -103,7 +103,7 @@ def test_padding_changes_no_bit_of_the_reference(case, rng):
 @each_case
 def test_padding_changes_no_logits_or_gradients(case, name, rng):
     experiment, parameters, batch = instance(case, rng)
-    implementation = "fast" if "fast" in experiment.model.encoder.implementations else "loop"
+    implementation = "fast" if "fast" in experiment.model.implementations else "loop"
     engine = engine_of(Side(backends.load(name), implementation), experiment, parameters)
     real = batch.targets[TARGET] != 0
     wide = padded(batch, 5, 3)
@@ -127,7 +127,7 @@ def test_steps_give_the_logits_of_teacher_forcing(case, rng):
     engines = [ReferenceEngine(experiment.model, parameters)]
     for name in backends.NAMES:
         if backends.installed(name):
-            own = experiment.model.encoder.implementations
+            own = experiment.model.implementations
             engines += [engine_of(Side(backends.load(name), way), experiment, parameters) for way in own]
     for engine in engines:
         state = engine.begin_decoding(batch)
@@ -249,7 +249,7 @@ def test_attention_at_padding_is_exactly_zero(case, name, rng):
     wide = padded(batch, 2, 1)
     targets, sources = wide.targets[TARGET] != 0, np.arange(wide.ids.shape[1]) < wide.lengths[:, None]
     real = targets[:, :, None] & sources[:, None]
-    for way in experiment.model.encoder.implementations:
+    for way in experiment.model.implementations:
         engine = engine_of(Side(backends.load(name), way), experiment, parameters)
         attention = engine.activations(wide)["attention"]
         assert not attention[~real].any() and (attention[real] > 0).all()

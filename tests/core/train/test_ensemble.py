@@ -16,7 +16,7 @@ from core.data.vocabulary import Vocabulary
 from core.engine.executor import Executor
 from core.errors import UserError
 from core.models.encoders.recurrent import RecurrentEncoder
-from core.models.model import initial_parameters, parameter_table
+from core.models.model import Model, initial_parameters, parameter_table
 from core.parity.instances import random_parameters
 from core.spec.experiment import Experiment, replace
 from core.train.ensemble import (
@@ -144,7 +144,7 @@ def engine(name: str, implementation: str, member: Member, values: dict):
 
 def executor(implementation: str, experiment: Experiment) -> Executor:
     """The implementation, or `loop` for an encoder without it."""
-    return Executor("cpu", implementation if implementation in experiment.model.encoder.implementations else "loop")
+    return Executor("cpu", implementation if implementation in experiment.model.implementations else "loop")
 
 
 def close(found: np.ndarray, wanted: np.ndarray, limit: float = 1e-13) -> None:
@@ -299,6 +299,6 @@ def test_unequal_models_are_refused(rng):
     with pytest.raises(ValueError, match="m1: its spec differs"):
         check_members([members[0], Member("m1", other, members[1].data)])
     with pytest.raises(UserError, match="`implementation` builtin: built-in layers do not support ensemble training"):
-        implementations.resolve_implementation("builtin", "cpu", RecurrentEncoder(), among=implementations.SIDE_BY_SIDE)
+        implementations.resolve_implementation("builtin", "cpu", Model(), among=implementations.SIDE_BY_SIDE)
     with pytest.raises(UserError, match="RESIDUAL_SRN 128 supports only fast, loop: use `implementation` fast"):
-        implementations.resolve_implementation("builtin", "cpu", RecurrentEncoder(cell="residual_srn"))
+        implementations.resolve_implementation("builtin", "cpu", Model(encoder=RecurrentEncoder(cell="residual_srn")))

@@ -77,7 +77,7 @@ def data(rng) -> tuple[Dataset, Dataset]:
 def new_engine(backend, experiment: Experiment, implementation: str = "auto"):
     training = experiment.training
     parameters = initial_parameters(experiment.model, training.seed, training.dtype)
-    chosen = implementations.resolve_implementation(implementation, "cpu", experiment.model.encoder)
+    chosen = implementations.resolve_implementation(implementation, "cpu", experiment.model)
     return backend.Engine(experiment.model, training, parameters, Executor("cpu", chosen))
 
 
