@@ -2,14 +2,35 @@
 
 from __future__ import annotations
 
-from backends import kernels
 from backends.kernels import training
+from backends.kernels.layer import Pass, by_direction
 from backends.torch.framework import torch
 from core.models.encoders.recurrent import LayerSizes
 
 
+def recurrent_pass(sizes: LayerSizes, lengths, states, keep, arrays):
+    """Run one layer; return its pass, and output, h_n and c_n as `RecurrentFunction`."""
+    x, h_0, c_0, *weights = arrays
+    run = Pass(sizes, x.shape, x.dtype is torch.float64)
+    output = x.new_empty(run.shapes["output"])
+    h_n = x.new_empty(run.shapes["h_n"]) if states else None
+    c_n = torch.empty_like(h_n) if states and sizes.cell == "lstm" else None
+    run.forward(
+        keep,
+        lengths.contiguous(),
+        x=x,
+        h_0=h_0,
+        c_0=c_0,
+        output=output.data_ptr(),
+        h_n=address(h_n),
+        c_n=address(c_n),
+        **by_direction("", weights),
+    )
+    return run, output, h_n, c_n
+
+
 class RecurrentFunction(torch.autograd.Function):
-    """Autograd function of `kernels.Pass`.
+    """Autograd function of `layer.Pass`.
 
     Gates are stored once, so a graph runs backward only once.
     """
@@ -20,52 +41,54 @@ class RecurrentFunction(torch.autograd.Function):
 
         `states`: return h_n and (LSTM) c_n as well; `keep`: store the gates for `backward`.
         """
-        arrays = [None if array is None else array.contiguous() for array in arrays]
-        x, h_0, c_0, *weights = arrays
-        run = kernels.Pass(sizes, x.shape, x.dtype == torch.float64)
-        output = x.new_empty(run.shapes["output"])
-        h_n = x.new_empty(run.shapes["h_n"]) if states else None
-        c_n = torch.empty_like(h_n) if states and sizes.cell == "lstm" else None
-        run.forward(
-            keep,
-            lengths.contiguous(),
-            x=x,
-            h_0=h_0,
-            c_0=c_0,
-            output=output,
-            h_n=h_n,
-            c_n=c_n,
-            **kernels.by_direction("", weights),
-        )
-        ctx.run = run
+        arrays = contiguous(arrays)
+        ctx.run, *outputs = recurrent_pass(sizes, lengths, states, keep, arrays)
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(output, *arrays)
-        return output, h_n, c_n
+        ctx.save_for_backward(outputs[0], *arrays)
+        ctx.addresses = [address(array) for array in (outputs[0], *arrays)]
+        return tuple(outputs)
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx, d_output, d_h_n=None, d_c_n=None):
-        output, *arrays = ctx.saved_tensors
-        x, h_0, c_0, *weights = arrays
-        given = [None if array is None else array.contiguous() for array in (d_output, d_h_n, d_c_n)]
-        wanted = ctx.needs_input_grad[4:]
-        gradients = [torch.empty_like(array) if want else None for array, want in zip(arrays, wanted, strict=True)]
-        d_x, d_h_0, d_c_0, *d_weights = gradients
-        ctx.run.backward(
-            x=x,
-            h_0=h_0,
-            c_0=c_0,
-            output=output,
-            d_output=given[0],
-            d_h_n=given[1],
-            d_c_n=given[2],
-            d_x=d_x,
-            d_h_0=d_h_0,
-            d_c_0=d_c_0,
-            **kernels.by_direction("", weights),
-            **kernels.by_direction("d_", d_weights),
-        )
-        return None, None, None, None, *gradients
+    def backward(ctx, *given):
+        # The check of `once_differentiable` is needed, and takes its time, only if a graph of the gradients is wanted.
+        return (_checked_gradients if torch.is_grad_enabled() else _gradients)(ctx, *given)
+
+
+def _gradients(ctx, d_output, d_h_n=None, d_c_n=None):
+    """Return the gradients of all arguments of `RecurrentFunction.forward`."""
+    arrays = ctx.saved_tensors
+    moved = {}
+    if [address(array) for array in arrays] != ctx.addresses:  # by hooks, which pack saved tensors
+        output, x, h_0, c_0, *weights = contiguous(arrays)
+        moved = {"output": output, "x": x, "h_0": h_0, "c_0": c_0, **by_direction("", weights)}
+    d_output, d_h_n, d_c_n = contiguous((d_output, d_h_n, d_c_n))
+    wanted = zip(arrays[1:], ctx.needs_input_grad[4:], strict=True)
+    gradients = [torch.empty_like(array) if want else None for array, want in wanted]
+    d_x, d_h_0, d_c_0, *d_weights = [address(gradient) for gradient in gradients]
+    ctx.run.backward(
+        d_output=d_output,
+        d_h_n=d_h_n,
+        d_c_n=d_c_n,
+        d_x=d_x,
+        d_h_0=d_h_0,
+        d_c_0=d_c_0,
+        **by_direction("d_", d_weights),
+        **moved,
+    )
+    return None, None, None, None, *gradients
+
+
+_checked_gradients = torch.autograd.function.once_differentiable(_gradients)
+
+
+def contiguous(arrays):
+    """Return C-contiguous tensors, the same where they are; None for None."""
+    return [None if array is None else array.contiguous() for array in arrays]
+
+
+def address(array):
+    """Return the address of a tensor, None for None."""
+    return None if array is None else array.data_ptr()
 
 
 class PoolFunction(torch.autograd.Function):

@@ -207,12 +207,12 @@ except KeyboardInterrupt:
 DURING = {
     "forth": "threading.Timer(0.3, interrupt).start()",
     "back": """
-from backends import kernels
-original = kernels.Pass.backward
+from backends.kernels import layer
+original = layer.Pass.backward
 def backward(self, **addresses):
     threading.Timer(0.3, interrupt).start()
     original(self, **addresses)
-kernels.Pass.backward = backward
+layer.Pass.backward = backward
 """,
 }
 
