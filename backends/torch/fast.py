@@ -11,10 +11,10 @@ from core.models.encoders.recurrent import LayerSizes
 def recurrent_pass(sizes: LayerSizes, lengths, states, keep, arrays):
     """Run one layer; return its pass, and output, h_n and c_n as `RecurrentFunction`."""
     x, h_0, c_0, *weights = arrays
-    run = Pass(sizes, x.shape, x.dtype is torch.float64)
+    run = Pass(sizes, x.shape, x.dtype == torch.float64)
     output = x.new_empty(run.shapes["output"])
     h_n = x.new_empty(run.shapes["h_n"]) if states else None
-    c_n = torch.empty_like(h_n) if states and sizes.cell == "lstm" else None
+    c_n = x.new_empty(run.shapes["c_n"]) if states and sizes.cell == "lstm" else None
     run.forward(
         keep,
         lengths.contiguous(),
@@ -56,10 +56,10 @@ class RecurrentFunction(torch.autograd.Function):
 
 def _gradients(ctx, d_output, d_h_n=None, d_c_n=None):
     """Return the gradients of all arguments of `RecurrentFunction.forward`."""
-    arrays = ctx.saved_tensors
+    arrays = contiguous(ctx.saved_tensors)
     moved = {}
     if [address(array) for array in arrays] != ctx.addresses:  # by hooks, which pack saved tensors
-        output, x, h_0, c_0, *weights = contiguous(arrays)
+        output, x, h_0, c_0, *weights = arrays
         moved = {"output": output, "x": x, "h_0": h_0, "c_0": c_0, **by_direction("", weights)}
     d_output, d_h_n, d_c_n = contiguous((d_output, d_h_n, d_c_n))
     wanted = zip(arrays[1:], ctx.needs_input_grad[4:], strict=True)
