@@ -53,27 +53,32 @@ class RecurrentFunction(paddle.autograd.PyLayer):
 
     @staticmethod
     def backward(ctx, d_output, d_h_n=None, d_c_n=None):
-        arrays = contiguous(ctx.saved_tensor())
-        moved = {}
-        if [address(array) for array in arrays] != ctx.addresses:  # by hooks, which pack saved tensors
-            output, x, h_0, c_0, *weights = arrays
-            moved = {"output": output, "x": x, "h_0": h_0, "c_0": c_0, **by_direction("", weights)}
-        d_output, d_h_n, d_c_n = contiguous((d_output, d_h_n, d_c_n))
-        wanted = zip(arrays[1:], ctx.wanted, strict=True)
-        gradients = [empty(array.shape, array) if want else None for array, want in wanted]
-        d_x, d_h_0, d_c_0, *d_weights = [address(gradient) for gradient in gradients]
-        ctx.run.backward(
-            d_output=d_output,
-            d_h_n=d_h_n,
-            d_c_n=d_c_n,
-            d_x=d_x,
-            d_h_0=d_h_0,
-            d_c_0=d_c_0,
-            **by_direction("d_", d_weights),
-            **moved,
-        )
-        # One gradient per input tensor, starting with the lengths; inputs that were None have no entry.
-        return None, *(gradient for gradient, array in zip(gradients, arrays[1:], strict=True) if array is not None)
+        return recurrent_gradients(ctx, d_output, d_h_n, d_c_n)
+
+
+def recurrent_gradients(ctx, d_output, d_h_n=None, d_c_n=None):
+    """Return the gradients of the tensors among the arguments of `RecurrentFunction.forward`."""
+    arrays = contiguous(ctx.saved_tensor())
+    moved = {}
+    if [address(array) for array in arrays] != ctx.addresses:  # by hooks, which pack saved tensors
+        output, x, h_0, c_0, *weights = arrays
+        moved = {"output": output, "x": x, "h_0": h_0, "c_0": c_0, **by_direction("", weights)}
+    d_output, d_h_n, d_c_n = contiguous((d_output, d_h_n, d_c_n))
+    wanted = zip(arrays[1:], ctx.wanted, strict=True)
+    gradients = [empty(array.shape, array) if want else None for array, want in wanted]
+    d_x, d_h_0, d_c_0, *d_weights = [address(gradient) for gradient in gradients]
+    ctx.run.backward(
+        d_output=d_output,
+        d_h_n=d_h_n,
+        d_c_n=d_c_n,
+        d_x=d_x,
+        d_h_0=d_h_0,
+        d_c_0=d_c_0,
+        **by_direction("d_", d_weights),
+        **moved,
+    )
+    # One gradient per input tensor, starting with the lengths; inputs that were None have no entry.
+    return None, *(gradient for gradient, array in zip(gradients, arrays[1:], strict=True) if array is not None)
 
 
 def empty(shape, like):

@@ -12,9 +12,9 @@ def recurrent_pass(sizes: LayerSizes, lengths, states, keep, arrays):
     """Run one layer; return its pass, and output, h_n and c_n as `RecurrentFunction`."""
     x, h_0, c_0, *weights = arrays
     run = Pass(sizes, x.shape, x.dtype == torch.float64)
-    output = x.new_empty(run.shapes["output"])
-    h_n = x.new_empty(run.shapes["h_n"]) if states else None
-    c_n = x.new_empty(run.shapes["c_n"]) if states and sizes.cell == "lstm" else None
+    output = empty(run.shapes["output"], x)
+    h_n = empty(run.shapes["h_n"], x) if states else None
+    c_n = empty(run.shapes["c_n"], x) if states and sizes.cell == "lstm" else None
     run.forward(
         keep,
         lengths.contiguous(),
@@ -49,12 +49,13 @@ class RecurrentFunction(torch.autograd.Function):
         return tuple(outputs)
 
     @staticmethod
-    def backward(ctx, *given):
-        # The check of `once_differentiable` is needed, and takes its time, only if a graph of the gradients is wanted.
-        return (_checked_gradients if torch.is_grad_enabled() else _gradients)(ctx, *given)
+    def backward(ctx, d_output, d_h_n=None, d_c_n=None):
+        # `once_differentiable` takes its time, and is needed only if a graph of the gradients is wanted.
+        way = checked_gradients if torch.is_grad_enabled() else recurrent_gradients
+        return way(ctx, d_output, d_h_n, d_c_n)
 
 
-def _gradients(ctx, d_output, d_h_n=None, d_c_n=None):
+def recurrent_gradients(ctx, d_output, d_h_n=None, d_c_n=None):
     """Return the gradients of all arguments of `RecurrentFunction.forward`."""
     arrays = contiguous(ctx.saved_tensors)
     moved = {}
@@ -63,7 +64,7 @@ def _gradients(ctx, d_output, d_h_n=None, d_c_n=None):
         moved = {"output": output, "x": x, "h_0": h_0, "c_0": c_0, **by_direction("", weights)}
     d_output, d_h_n, d_c_n = contiguous((d_output, d_h_n, d_c_n))
     wanted = zip(arrays[1:], ctx.needs_input_grad[4:], strict=True)
-    gradients = [torch.empty_like(array) if want else None for array, want in wanted]
+    gradients = [empty(array.shape, array) if want else None for array, want in wanted]
     d_x, d_h_0, d_c_0, *d_weights = [address(gradient) for gradient in gradients]
     ctx.run.backward(
         d_output=d_output,
@@ -78,7 +79,12 @@ def _gradients(ctx, d_output, d_h_n=None, d_c_n=None):
     return None, None, None, None, *gradients
 
 
-_checked_gradients = torch.autograd.function.once_differentiable(_gradients)
+checked_gradients = torch.autograd.function.once_differentiable(recurrent_gradients)
+
+
+def empty(shape, like):
+    """Return an uninitialized tensor with dtype and device of `like`."""
+    return like.new_empty(shape)
 
 
 def contiguous(arrays):
