@@ -17,17 +17,8 @@ def recurrent_pass(sizes: LayerSizes, lengths, states, keep, arrays):
     output = empty(run.shapes["output"], x)
     h_n = empty(run.shapes["h_n"], x) if states else None
     c_n = empty(run.shapes["c_n"], x) if states and sizes.cell == "lstm" else None
-    run.forward(
-        keep,
-        lengths.contiguous(),
-        x=x,
-        h_0=h_0,
-        c_0=c_0,
-        output=output.data_ptr(),
-        h_n=address(h_n),
-        c_n=address(c_n),
-        **by_direction("", weights),
-    )
+    created = dict(zip(("output", "h_n", "c_n"), addresses((output, h_n, c_n)), strict=True))
+    run.forward(keep, lengths.contiguous(), x=x, h_0=h_0, c_0=c_0, **created, **by_direction("", weights))
     return run, output, h_n, c_n
 
 
@@ -48,7 +39,7 @@ class RecurrentFunction(paddle.autograd.PyLayer):
         ctx.run, *outputs = recurrent_pass(sizes, lengths, states, keep, arrays)
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(outputs[0], *arrays)
-        ctx.addresses = [address(array) for array in (outputs[0], *arrays)]
+        ctx.addresses = addresses((outputs[0], *arrays))
         return tuple(outputs)
 
     @staticmethod
@@ -60,13 +51,13 @@ def recurrent_gradients(ctx, d_output, d_h_n=None, d_c_n=None):
     """Return the gradients of the tensors among the arguments of `RecurrentFunction.forward`."""
     arrays = contiguous(ctx.saved_tensor())
     moved = {}
-    if [address(array) for array in arrays] != ctx.addresses:  # by hooks, which pack saved tensors
+    if addresses(arrays) != ctx.addresses:  # by hooks, which pack saved tensors
         output, x, h_0, c_0, *weights = arrays
         moved = {"output": output, "x": x, "h_0": h_0, "c_0": c_0, **by_direction("", weights)}
     d_output, d_h_n, d_c_n = contiguous((d_output, d_h_n, d_c_n))
     wanted = zip(arrays[1:], ctx.wanted, strict=True)
     gradients = [empty(array.shape, array) if want else None for array, want in wanted]
-    d_x, d_h_0, d_c_0, *d_weights = [address(gradient) for gradient in gradients]
+    d_x, d_h_0, d_c_0, *d_weights = addresses(gradients)
     ctx.run.backward(
         d_output=d_output,
         d_h_n=d_h_n,
@@ -94,9 +85,9 @@ def contiguous(arrays):
     return [None if array is None else array.contiguous() for array in arrays]
 
 
-def address(array):
-    """Return the address of a tensor, None for None."""
-    return None if array is None else array.data_ptr()
+def addresses(arrays):
+    """Return the addresses of tensors, None for None."""
+    return [None if array is None else array.data_ptr() for array in arrays]
 
 
 class PoolFunction(paddle.autograd.PyLayer):
