@@ -17,8 +17,9 @@ def recurrent_pass(sizes: LayerSizes, lengths, states, keep, arrays):
     output = empty(run.shapes["output"], x)
     h_n = empty(run.shapes["h_n"], x) if states else None
     c_n = empty(run.shapes["c_n"], x) if states and sizes.cell == "lstm" else None
-    created = dict(zip(("output", "h_n", "c_n"), addresses((output, h_n, c_n)), strict=True))
-    run.forward(keep, lengths.contiguous(), x=x, h_0=h_0, c_0=c_0, **created, **by_direction("", weights))
+    to = addresses((output, h_n, c_n))
+    given = by_direction("", weights)
+    run.forward(keep, lengths.contiguous(), x=x, h_0=h_0, c_0=c_0, output=to[0], h_n=to[1], c_n=to[2], **given)
     return run, output, h_n, c_n
 
 
@@ -56,7 +57,7 @@ def recurrent_gradients(ctx, d_output, d_h_n=None, d_c_n=None):
         moved = {"output": output, "x": x, "h_0": h_0, "c_0": c_0, **by_direction("", weights)}
     d_output, d_h_n, d_c_n = contiguous((d_output, d_h_n, d_c_n))
     wanted = zip(arrays[1:], ctx.wanted, strict=True)
-    gradients = [empty(array.shape, array) if want else None for array, want in wanted]
+    gradients = [empty_like(array) if want else None for array, want in wanted]
     d_x, d_h_0, d_c_0, *d_weights = addresses(gradients)
     ctx.run.backward(
         d_output=d_output,
@@ -78,6 +79,11 @@ def empty(shape, like):
     `paddle.empty` and `empty_like` call the same operator in three times its time; a small layer takes no longer.
     """
     return paddle._C_ops.empty(shape, like.dtype, like.place)
+
+
+def empty_like(array):
+    """Return an uninitialized tensor with the shape of a contiguous one."""
+    return empty(array.shape, array)
 
 
 def contiguous(arrays):
