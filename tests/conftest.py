@@ -13,6 +13,8 @@ from pathlib import Path
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Tests that run beside each other: frameworks with threads of their own would wait for one another.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Tests start many processes, each of which would compile the modules anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 import numpy as np
 import pytest
@@ -22,6 +24,7 @@ import tasks.run.train
 from core.data.dataset import Dataset
 from core.data.token_workers import cores
 from tasks.cli.console import run_program
+from tests import pictures
 from tests.pairwise import SAMPLE, SAMPLE_VARIABLE
 
 # Started in the background by a shell, a process ignores Ctrl-C, and so do those that it starts: tests send it.
@@ -165,6 +168,11 @@ def finished_runs(tmp_path_factory):
     from tests.finished_runs import train_all
 
     yield from train_all(tmp_path_factory.mktemp("finished"))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    pictures.begin(item.nodeid)
 
 
 def pytest_xdist_auto_num_workers() -> int:

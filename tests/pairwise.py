@@ -27,12 +27,13 @@ def pairwise_rows(factors: dict[str, Iterable], seed: int = SAMPLE) -> list[tupl
     def pairs(row: tuple[int, ...]) -> set:
         return set(itertools.combinations(enumerate(row), 2)) or {row}
 
-    open_pairs = set().union(*map(pairs, rows))
+    own = {row: pairs(row) for row in rows}
+    open_pairs = set().union(*own.values())
     chosen = []
     while open_pairs:
-        new = [row for row in rows if pairs(row) & open_pairs]
-        best = max(new[:CANDIDATES], key=lambda row: len(pairs(row) & open_pairs))
-        open_pairs -= pairs(best)
+        rows = [row for row in rows if not own[row].isdisjoint(open_pairs)]
+        best = max(rows[:CANDIDATES], key=lambda row: len(own[row] & open_pairs))
+        open_pairs -= own[best]
         chosen.append(best)
     return [tuple(values[place][index] for place, index in enumerate(row)) for row in sorted(chosen)]
 

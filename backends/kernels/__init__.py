@@ -65,6 +65,7 @@ def _load() -> ctypes.PyDLL | str:
     library.seqtwin_take.argtypes = [ctypes.c_size_t]
     library.seqtwin_take.restype = ADDRESS
     library.seqtwin_give_back.argtypes = [ADDRESS]
+    library.seqtwin_task_times.argtypes = [ADDRESS, ctypes.c_int64]
     library.seqtwin_number_rows.argtypes = [ADDRESS, ctypes.c_int64, ADDRESS, ADDRESS, ADDRESS]
     library.seqtwin_number_rows.restype = ctypes.c_int64
     python = (ctypes.pythonapi.PyEval_SaveThread, ctypes.pythonapi.PyEval_RestoreThread)

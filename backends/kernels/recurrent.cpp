@@ -117,7 +117,10 @@ template <class T> struct Layer : Products<T> {
     int64_t packed_stride() const { return (q.inputs + q.hidden + 1) * PANEL; }
     int64_t packed_size() const { return q.directions * panels() * packed_stride(); }
     bool pack(T* packed) const {
-        auto one = [&](int64_t n) { pack_forward(n / panels(), n % panels(), packed + n * packed_stride()); };
+        auto one = [&](int64_t n) {
+            seqtwin::phase = seqtwin::PACK;
+            pack_forward(n / panels(), n % panels(), packed + n * packed_stride());
+        };
         return seqtwin::parallel_for(q.directions * panels(), threads(), one);
     }
 
@@ -247,8 +250,8 @@ template <class T> struct Layer : Products<T> {
     }
 
     // ---- work sharing ------------------------------------------------------------------------------------------
-    // A work item is a direction and some rows, as sequences are independent. Rows are assigned round-robin, longest
-    // first, so that items take equal time.
+    // A work item is a direction and some rows, as sequences are independent. Rows are dealt out longest first, from the
+    // first part to the last and back, so that items take similar time.
 
     int64_t threads() const {
         double flops = 2.0 * tokens * q.directions * (q.inputs + q.hidden) * gates * q.hidden;
@@ -260,7 +263,11 @@ template <class T> struct Layer : Products<T> {
     }
     std::vector<int64_t> rows_of(int64_t part) const {
         std::vector<int64_t> rows;
-        for (int64_t n = part; n < q.batch; n += parts()) rows.push_back(order[n]);
+        int64_t count = parts();
+        for (int64_t first = 0; first < q.batch; first += count) {
+            int64_t n = first + (first / count % 2 == 0 ? part : count - 1 - part);
+            if (n < q.batch) rows.push_back(order[n]);
+        }
         return rows;
     }
 
@@ -363,6 +370,7 @@ template <class T> struct Layer : Products<T> {
         if (!q.packed && !pack(memory.as<T>())) return false;
         if (q.ids && q.sums && !complete_sums(packed)) return false;
         auto item = [&](int64_t n) {
+            seqtwin::phase = seqtwin::FORWARD;
             int64_t d = n / parts();
             auto rows = rows_of(n % parts());
             forward_item(d, rows, packed + d * panels() * packed_stride());
@@ -392,6 +400,11 @@ template <class T> struct Layer : Products<T> {
         }
     }
 
+    // Requests `count` numbers that the next step uses: processors are slow at seeing that memory is read backwards.
+    static void fetch(const T* p, int64_t count) {
+        for (int64_t n = 0; n < count; n += int64_t(64 / sizeof(T))) __builtin_prefetch(p + n);
+    }
+
     struct Step {  // one row at one step of one direction, in backward
         T* gates;
         const T* h;
@@ -402,6 +415,7 @@ template <class T> struct Layer : Products<T> {
         T* carry;           // [padded]: gradient of h (GRU, residual SRN) or c (LSTM) that bypasses the weights
         const T* start;     // gradient of the final state, for a row that starts here, or null
         T* d_h_0;
+        int64_t next;       // tokens to the one of the next step: -1, 1, or 0: none
     };
 
     enum Kind { FIRST, INNER, INITIAL };  // the last step of a sequence; one before it; the initial state
@@ -429,6 +443,9 @@ template <class T> struct Layer : Products<T> {
                     continue;
                 }
                 T* kept = p.gates + unit * WIDE;
+                fetch(kept + p.next * columns, WIDE * LANES);
+                if (p.d_output) fetch(p.d_output + p.next * features + unit, LANES);
+                if (C == LSTM) fetch(p.c_before + p.next * padded + unit, LANES);
                 V k[4];
                 for (int gate = 0; gate < 4; gate++) k[gate] = load(kept + gate * LANES);
                 if (C == LSTM) {
@@ -467,6 +484,10 @@ template <class T> struct Layer : Products<T> {
         T *carry = carried.as<T>(), *c_start = initial.as<T>();
         std::fill(carry, carry + padded * count, T(0));
         std::fill(c_start, c_start + padded * count, T(0));
+        for (int64_t r = 0; d == 0 && q.d_x && r < count; r++) {
+            T* end = static_cast<T*>(q.d_x) + (rows[r] + 1) * q.width * q.inputs;
+            std::fill(end - (q.width - q.lengths[rows[r]]) * q.inputs, end, T(0));
+        }
         for (int64_t r = 0; r < count; r++) {
             if (q.cell != LSTM) continue;
             if (const T* from = state(static_cast<const T*>(q.d_c_n), q, d, rows[r]))
@@ -505,6 +526,7 @@ template <class T> struct Layer : Products<T> {
                 }
                 p.d_output = q.d_output ? static_cast<const T*>(q.d_output) + (b * q.width + t) * features + d * q.hidden
                                         : nullptr;
+                p.next = s > 0 ? time(d, b, s - 1) - t : 0;
                 p.carry = carry + r * padded;
                 p.start = state(static_cast<const T*>(q.d_h_n), q, d, b);
             }
@@ -526,15 +548,13 @@ template <class T> struct Layer : Products<T> {
 
     // ---- backward: gradients of the inputs ---------------------------------------------------------------------
 
-    std::vector<int64_t> token_places() const {  // of every token, b * L + t
-        std::vector<int64_t> place(tokens);
-        for (int64_t b = 0; b < q.batch; b++)
-            for (int64_t t = 0; t < q.lengths[b]; t++) place[offset[b] + t] = b * q.width + t;
-        return place;
-    }
-
-    void input_block(int64_t block, const int64_t* place, const T* packed) const {
-        int64_t from = block * BLOCK, count = std::min(BLOCK, tokens - from);
+    void input_block(int64_t block, const T* packed) const {
+        int64_t from = block * BLOCK, count = std::min(BLOCK, tokens - from), place[BLOCK];  // of a token: b * L + t
+        int64_t b = std::upper_bound(offset.begin(), offset.end(), from) - offset.begin() - 1, t = from - offset[b];
+        for (int64_t n = 0; n < count; n++) {
+            if (t == q.lengths[b]) b++, t = 0;
+            place[n] = b * q.width + t++;
+        }
         const T *nothing[ROWS], *gates[2][BLOCK];  // no start
         std::fill(nothing, nothing + ROWS, zeros.data());
         for (int64_t d = 0; d < q.directions; d++)
@@ -549,7 +569,7 @@ template <class T> struct Layer : Products<T> {
                 product_of(size, wide_of(q.inputs, panel))(sums, nothing, 0, factors, int(q.directions), first);
                 for (int64_t r = 0; r < size; r++)
                     std::copy_n(sums + r * PANEL, width,
-                                static_cast<T*>(q.d_x) + place[from + first + r] * q.inputs + panel * PANEL);
+                                static_cast<T*>(q.d_x) + place[first + r] * q.inputs + panel * PANEL);
             });
         }
     }
@@ -559,15 +579,34 @@ template <class T> struct Layer : Products<T> {
     // tokens stay in registers; chunks are added in order.
 
     int64_t depth(int side) const { return side == 0 ? q.inputs : q.hidden; }
-    // Where `pack_features` puts the features from `row` on of a side.
-    T* packed_features(T* memory, int side, int64_t row) const { return memory + ((side ? q.inputs : 0) + row) * CHUNK; }
+    int64_t feature_groups(int side) const { return (depth(side) + ROWS - 1) / ROWS; }
+    int64_t feature_groups() const { return feature_groups(0) + feature_groups(1); }
+
+    // A share of the feature groups of both sides: from the feature `low` to `high` (excluded) of each.
+    struct Features {
+        int64_t low[2], high[2];
+        int64_t size(int side) const { return high[side] - low[side]; }
+        int64_t size() const { return size(0) + size(1); }
+        int64_t before(int side) const { return side == 0 ? 0 : size(0); }  // of the share, in front of this side's
+    };
+    Features features_of_share(int64_t share, int64_t shares) const {
+        Features found;
+        int64_t low = share * feature_groups() / shares, high = (share + 1) * feature_groups() / shares;
+        for (int side = 0; side < 2; side++) {
+            int64_t groups = feature_groups(side);
+            found.low[side] = std::min(std::min(std::max<int64_t>(low, 0), groups) * ROWS, depth(side));
+            found.high[side] = std::min(std::min(std::max<int64_t>(high, 0), groups) * ROWS, depth(side));
+            low -= groups, high -= groups;
+        }
+        return found;
+    }
 
     // For a chunk of tokens: per group of features, token by token, so that a tile reads contiguous memory.
-    void pack_features(const T* const* features_of, int side, int64_t count, T* memory) const {
-        in_groups(depth(side), [&](auto size, int64_t row) {
-            T* to = packed_features(memory, side, row);
+    void pack_features(const T* const* from, int side, const Features& share, int64_t count, T* memory) const {
+        in_groups(share.size(side), [&](auto size, int64_t row) {
+            T* to = memory + (share.before(side) + row) * CHUNK;
             for (int64_t n = 0; n < count; n++, to += size)
-                for (int64_t r = 0; r < size; r++) to[r] = features_of[n] ? features_of[n][row + r] : T(0);
+                for (int64_t r = 0; r < size; r++) to[r] = from[n] ? from[n][share.low[side] + row + r] : T(0);
         });
     }
     // The gates of a panel's columns of a chunk of tokens, and their sums.
@@ -585,13 +624,14 @@ template <class T> struct Layer : Products<T> {
         wide == WIDE ? pack(std::integral_constant<int, WIDE>()) : pack(wide);
     }
 
-    // Share `share` of `shares` of the gate panels of a direction.
-    void weight_gradients(int64_t d, int64_t share, int64_t shares) const {
-        int64_t low = share * panels() / shares, high = (share + 1) * panels() / shares, all_features = q.inputs + q.hidden;
-        Buffer features_memory(sizeof(T) * CHUNK * all_features), gates_memory(sizeof(T) * CHUNK * PANEL);
-        Buffer sums_memory(sizeof(T) * (high - low) * (all_features + 1) * PANEL);
+    // Share `number` of `shares` of the gate panels of a direction, with a share of the features.
+    void weight_gradients(int64_t d, int64_t number, int64_t shares, const Features& share) const {
+        int64_t low = number * panels() / shares, high = (number + 1) * panels() / shares;
+        int64_t each = (1 + share.size()) * PANEL;  // sums of a panel: of the gates, and of the gates times every feature
+        Buffer features_memory(sizeof(T) * CHUNK * share.size()), gates_memory(sizeof(T) * CHUNK * PANEL);
+        Buffer sums_memory(sizeof(T) * (high - low) * each);
         T *packed = features_memory.as<T>(), *gates_copy = gates_memory.as<T>(), *sums = sums_memory.as<T>();
-        std::fill(sums, sums + (high - low) * (all_features + 1) * PANEL, T(0));
+        std::fill(sums, sums + (high - low) * each, T(0));
         std::vector<const T*> features_of[2] = {std::vector<const T*>(CHUNK), std::vector<const T*>(CHUNK)};
         int64_t b = 0, t = 0;
         for (int64_t first = 0; first < tokens; first += CHUNK) {
@@ -604,37 +644,37 @@ template <class T> struct Layer : Products<T> {
                 features_of[1][n] = before >= 0 && before < q.lengths[b] ? token_h(d, b, before) : h_0(d, b);
                 t++;
             }
-            for (int side = 0; side < 2; side++) pack_features(features_of[side].data(), side, count, packed);
+            for (int side = 0; side < 2; side++) pack_features(features_of[side].data(), side, share, count, packed);
             for (int64_t panel = low; panel < high; panel++) {
-                T* to = sums + (panel - low) * (all_features + 1) * PANEL;
+                T* to = sums + (panel - low) * each;
                 int wide = width_of(panel);
                 pack_gates(gate_store[d] + first * columns + panel * PANEL, wide, count, gates_copy, to);
-                to += PANEL;
                 for (int side = 0; side < 2; side++) {
                     int from = side == 0 ? 0 : skip_h(), used = side == 0 ? std::min(wide, from_x()) : wide - from;
-                    in_groups(depth(side), [&](int64_t size, int64_t row) {
-                        outer_of(size, used)(to + row * PANEL + from * LANES, count, packed_features(packed, side, row),
+                    in_groups(share.size(side), [&](int64_t size, int64_t row) {
+                        int64_t place = share.before(side) + row;
+                        outer_of(size, used)(to + (1 + place) * PANEL + from * LANES, count, packed + place * CHUNK,
                                              gates_copy + from * LANES, wide * LANES);
                     });
-                    to += depth(side) * PANEL;
                 }
             }
         }
         for (int64_t panel = low; panel < high; panel++)
-            for (int side = 0; side < 2; side++)
-                unpack_gradients(d, side, panel, sums + (panel - low) * (all_features + 1) * PANEL);
+            for (int side = 0; side < 2; side++) unpack_gradients(d, side, panel, share, sums + (panel - low) * each);
     }
-    void unpack_gradients(int64_t d, int side, int64_t panel, const T* sums) const {
+    void unpack_gradients(int64_t d, int side, int64_t panel, const Features& share, const T* sums) const {
         T* bias = static_cast<T*>(side == 0 ? q.d_bias_ih[d] : q.d_bias_hh[d]);
         T* weight = static_cast<T*>(side == 0 ? q.d_weight_ih[d] : q.d_weight_hh[d]);
-        const T* from = sums + (1 + (side == 0 ? 0 : q.inputs)) * PANEL;
-        for (int64_t start = 0; start < depth(side); start += 16) {  // a transposed block of 16 stays in the cache
-            int64_t end = std::min(depth(side), start + 16);
+        const T* from = sums + (1 + share.before(side)) * PANEL;
+        int64_t low = share.low[side], high = share.high[side];
+        for (int64_t start = low; start < high; start += 16) {  // a transposed block of 16 stays in the cache
+            int64_t end = std::min(high, start + 16);
             for (int64_t j = 0; j < width_of(panel) * LANES; j++) {
                 int64_t row = weight_row(side, panel * PANEL + j);
                 if (row < 0) continue;
                 if (start == 0 && bias) bias[row] = sums[j];
-                for (int64_t k = start; weight && k < end; k++) weight[row * depth(side) + k] = from[k * PANEL + j];
+                for (int64_t k = start; weight && k < end; k++)
+                    weight[row * depth(side) + k] = from[(k - low) * PANEL + j];
             }
         }
     }
@@ -645,6 +685,7 @@ template <class T> struct Layer : Products<T> {
         Buffer memory(sizeof(T) * each * (recurrent + incoming));
         T *packed_h = memory.as<T>(), *packed_x = packed_h + recurrent * each;
         auto pack = [&](int64_t n) {
+            seqtwin::phase = seqtwin::PACK;
             if (n < recurrent) {
                 pack_backward(1, n / hidden_panels, q.hidden, n % hidden_panels, packed_h + n * each);
             } else {
@@ -653,27 +694,27 @@ template <class T> struct Layer : Products<T> {
             }
         };
         auto item = [&](int64_t n) {
+            seqtwin::phase = seqtwin::BACKWARD;
             int64_t d = n / parts();
             backward_item(d, rows_of(n % parts()), packed_h + d * hidden_panels * each);
         };
         if (!seqtwin::parallel_for(recurrent + incoming, threads(), pack)) return false;
         if (!seqtwin::parallel_for(q.directions * parts(), threads(), item)) return false;
-        std::vector<int64_t> place;
-        if (q.d_x) {
-            place = token_places();
-            for (int64_t b = 0; b < q.batch; b++) {
-                T* end = static_cast<T*>(q.d_x) + (b + 1) * q.width * q.inputs;
-                std::fill(end - (q.width - q.lengths[b]) * q.inputs, end, T(0));
-            }
-        }
-        // At most as many shares as threads: each packs all features once. Later blocks balance the remaining load.
-        int64_t shares = std::min(panels(), (threads() + q.directions - 1) / q.directions);
+        // As many shares as threads, as each copies the features and the gates that it multiplies: of panels first, then of
+        // the groups of features. The blocks after them balance the load.
+        int64_t wanted = (threads() + q.directions - 1) / q.directions, panel_shares = std::min(panels(), wanted);
+        int64_t feature_shares = std::min(feature_groups(), (wanted + panel_shares - 1) / panel_shares);
+        int64_t shares = panel_shares * feature_shares;
         int64_t blocks = q.d_x ? (tokens + BLOCK - 1) / BLOCK : 0;
         auto rest = [&](int64_t n) {
-            if (n < q.directions * shares) {
-                weight_gradients(n / shares, n % shares, shares);
+            bool weights = n < q.directions * shares;
+            seqtwin::phase = weights ? seqtwin::WEIGHT_GRADIENT : seqtwin::INPUT_GRADIENT;
+            if (weights) {
+                int64_t d = n / shares, share = n % shares;
+                Features features = features_of_share(share % feature_shares, feature_shares);
+                weight_gradients(d, share / feature_shares, panel_shares, features);
             } else if (!seqtwin::interrupted()) {
-                input_block(n - q.directions * shares, place.data(), packed_x);
+                input_block(n - q.directions * shares, packed_x);
             }
         };
         return seqtwin::parallel_for(q.directions * shares + blocks, threads(), rest);

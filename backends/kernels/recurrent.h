@@ -173,6 +173,10 @@ struct Buffer {
 // False after an interrupt: some tasks were then not run, or not completed.
 bool parallel(int64_t count, int64_t threads, void (*task)(void* context, int64_t number), void* context);
 
+// What a task does. While tasks are timed (`seqtwin_time_tasks`), a task that does not name its phase counts as OTHER.
+enum Phase { SERIAL = 0, OTHER = 1, PACK = 2, FORWARD = 3, BACKWARD = 4, WEIGHT_GRADIENT = 5, INPUT_GRADIENT = 6 };
+extern thread_local Phase phase;
+
 // True after Ctrl-C raised its exception; every task checks it regularly.
 bool interrupted();
 

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <condition_variable>
 #include <cstdlib>
+#include <ctime>
 #include <mutex>
 #include <thread>
 #include <vector>
@@ -160,6 +161,45 @@ struct NoDenormals {
 
 }  // namespace
 
+// ---- times of tasks -------------------------------------------------------------------------------------------------
+// While they are wanted, the calling thread runs all tasks, with the division of work of the threads that were asked for.
+// So the times are those of undisturbed tasks, and a machine of any size can be accounted for on a small one.
+
+thread_local Phase phase = OTHER;
+
+namespace {
+
+struct TaskTime {
+    int64_t job, phase, number, nanoseconds;
+};
+std::atomic<bool> timing{false};
+std::vector<TaskTime> times;  // of the calling thread
+int64_t jobs = 0, tasks_nanoseconds = 0;
+
+int64_t cpu_nanoseconds() {
+#if defined(CLOCK_THREAD_CPUTIME_ID)
+    timespec now;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+    return now.tv_sec * int64_t(1000000000) + now.tv_nsec;
+#else
+    return int64_t(std::clock()) * (1000000000 / CLOCKS_PER_SEC);
+#endif
+}
+
+void time_tasks(int64_t count, void (*task)(void*, int64_t), void* context) {
+    int64_t job = jobs++;
+    for (int64_t number = 0; number < count; number++) {
+        phase = OTHER;
+        int64_t before = cpu_nanoseconds();
+        task(context, number);
+        int64_t taken = cpu_nanoseconds() - before;
+        times.push_back({job, phase, number, taken});
+        tasks_nanoseconds += taken;
+    }
+}
+
+}  // namespace
+
 // ---- threads ------------------------------------------------------------------------------------------------------
 
 namespace {
@@ -239,6 +279,10 @@ Pool& pool() {
 }  // namespace
 
 bool parallel(int64_t count, int64_t threads, void (*task)(void*, int64_t), void* context) {
+    if (timing) {
+        time_tasks(count, task, context);
+        return !(current && current->stop);
+    }
     Job job{task, context, count, {0}, current};
     int64_t helpers = std::min(threads, count) - 1;
     Pool* shared = helpers > 0 ? &pool() : nullptr;
@@ -334,12 +378,14 @@ template <class Q> int run(const Q& q, bool (*how)(const Q&)) {
     is_caller = true;
     if (save_thread) call.python = save_thread();
     int result;
+    int64_t before = timing ? cpu_nanoseconds() - tasks_nanoseconds : 0;
     try {
         NoDenormals while_it_computes;
         result = how(q) ? 0 : 1;
     } catch (const std::bad_alloc&) {
         result = 2;
     }
+    if (timing) times.push_back({jobs++, SERIAL, 0, cpu_nanoseconds() - tasks_nanoseconds - before});
     if (save_thread) restore_thread(call.python);
     current = nullptr;
     return result;
@@ -419,6 +465,21 @@ void* seqtwin_take(size_t bytes) {
     }
 }
 void seqtwin_give_back(void* memory) { seqtwin::give_back(memory); }
+
+// Starts (1) or ends (0) timing of the tasks of one thread's calls; earlier times are discarded at a start.
+void seqtwin_time_tasks(int on) {
+    if (on) seqtwin::times.clear(), seqtwin::jobs = 0;
+    seqtwin::timing = on;
+}
+// Copies up to `size` tasks to `to` [size, 4]: job, phase, number, and CPU nanoseconds; returns the number of all.
+int64_t seqtwin_task_times(int64_t* to, int64_t size) {
+    int64_t count = seqtwin::times.size();
+    for (int64_t n = 0; n < std::min(count, size); n++) {
+        const auto& time = seqtwin::times[n];
+        for (int64_t value : {time.job, time.phase, time.number, time.nanoseconds}) *to++ = value;
+    }
+    return count;
+}
 
 size_t seqtwin_saved_bytes(const Problem* q, int64_t tokens) { return seqtwin::build(*q).saved_bytes(*q, tokens); }
 

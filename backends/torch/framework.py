@@ -5,6 +5,8 @@ All other modules import `torch` from here.
 
 from __future__ import annotations
 
+import inspect
+
 import torch
 
 from core.engine.tf32 import forbid_tf32
@@ -13,3 +15,16 @@ from core.engine.tf32 import forbid_tf32
 forbid_tf32()
 torch.backends.cuda.matmul.allow_tf32 = False
 torch.backends.cudnn.allow_tf32 = False
+
+
+class _EagerAdam(torch.optim.Adam):
+    """The framework's Adam without its wrappers for `torch.compile`.
+
+    They import the compiler, which takes more than a second of CPU time.
+    """
+
+    add_param_group = inspect.unwrap(torch.optim.Adam.add_param_group)
+
+    @torch.no_grad()
+    def step(self) -> None:
+        inspect.unwrap(torch.optim.Adam.step)(self)

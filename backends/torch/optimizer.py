@@ -6,7 +6,7 @@ import numpy as np
 
 from backends.kernels.training import AdamArrays, EmbeddingAdam
 from backends.torch.fast import RowGradient
-from backends.torch.framework import torch
+from backends.torch.framework import _EagerAdam, torch
 from backends.torch.runtime import to_numpy, to_tensor
 from core import spec
 from core.schema import of_kind
@@ -98,7 +98,7 @@ class Adam:
             (parts, [own for name, own in self.dense.items() if part_of(name) in parts])
             for parts in equal_rates(training)
         ]
-        self.native = torch.optim.Adam(
+        self.native = _EagerAdam(
             [{"params": own, "part": parts[0]} for parts, own in groups if own],
             lr=optimizer.learning_rate,
             betas=(optimizer.beta1, optimizer.beta2),

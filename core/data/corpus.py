@@ -19,10 +19,9 @@ import numpy as np
 
 from core.batch import UNK
 from core.data.class_checks import check_classes
-from core.data.dataset import Prepared
+from core.data.dataset import Dataset, Prepared
 from core.data.documents import Source
 from core.data.download import Progress, no_progress
-from core.data.encode import dataset_of
 from core.data.folds import tested_texts
 from core.data.multilabel import check_label_sets, has_label_sets, strata_of
 from core.data.ngrams.texts import LabeledTexts, Texts
@@ -30,7 +29,7 @@ from core.data.sources.lookup import open_data
 from core.data.splits import CODES, split_rows, without_duplicates
 from core.data.token_workers import number_documents
 from core.data.tokenizers import TOKENIZER_VERSION, segmenter
-from core.data.vocabulary import Vocabulary, truncate
+from core.data.vocabulary import Vocabulary, truncated
 from core.errors import UserError
 from core.files import remove_unfinished, write_bytes_atomic
 from core.spec.data import MovieReviews, PairedFiles, Table
@@ -133,7 +132,7 @@ def build_corpus(source: Source, text: Text, progress: Progress = no_progress, a
     ids, offsets, labels = array("i"), array("q", [0]), array("i")
     splits, groups, texts, names, skipped = array("b"), array("i"), array("Q"), [], Counter()
     progress(activity, 0, source.total)
-    for documents, numbered in number_documents(source.documents(), text):
+    for documents, numbered in number_documents(source.documents(), text, size=source.size):
         tokens += numbered.new
         ids.frombytes(numbered.ids.tobytes())
         for document, length, digest in zip(
@@ -219,13 +218,9 @@ def prepare(
     full = np.diff(corpus.offsets)
     sets = {}
     for part, chosen in rows.items():
-        dataset = dataset_of(
-            (truncate(corpus.sequence(row), text) for row in chosen),
-            labels[chosen],
-            [corpus.names[row] for row in chosen],
-            final_ids,
-            tuple(corpus.classes),
-        )
+        ids, offsets = truncated(corpus.ids, corpus.offsets, chosen, text)
+        names = [corpus.names[row] for row in chosen.tolist()]
+        dataset = Dataset(final_ids[ids], offsets, {"label": labels[chosen]}, names, tuple(corpus.classes))
         sets[part] = dataset
         summary[part] = {
             "documents": len(dataset),

@@ -29,7 +29,8 @@ class Source:
 
     `description` is one line for the user. `fingerprint` changes with the content. `total` is the number of documents,
     None if unknown before reading. `classes` are the ordered labels, None to collect them from the documents. With
-    `lenient`, texts without tokens or without a label are skipped and counted.
+    `lenient`, texts without tokens or without a label are skipped and counted. `size` is that of the files, in bytes,
+    None if unknown.
     """
 
     kind: Literal["packaged", "official", "path"]
@@ -39,6 +40,7 @@ class Source:
     read: Callable[[], Iterator[Document]]
     classes: tuple[str, ...] | None = None
     lenient: bool = False
+    size: int | None = None
 
     def documents(self) -> Iterator[Document]:
         """Yield every document, in an order that depends on the content alone.

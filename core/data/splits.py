@@ -93,8 +93,10 @@ def without_duplicates(
 
 def token_digests(ids: np.ndarray, offsets: np.ndarray) -> np.ndarray:
     """Return a digest [N] uint64 of the tokens of every text."""
-    pieces = (ids[start:end].tobytes() for start, end in itertools.pairwise(offsets))
-    return np.frombuffer(b"".join(hashlib.blake2b(own, digest_size=8).digest() for own in pieces), dtype=np.uint64)
+    content = np.ascontiguousarray(ids).view(np.uint8).data
+    pairs = itertools.pairwise((offsets * ids.itemsize).tolist())
+    digests = b"".join(hashlib.blake2b(content[start:end], digest_size=8).digest() for start, end in pairs)
+    return np.frombuffer(digests, dtype=np.uint64)
 
 
 def _repeated(digests: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

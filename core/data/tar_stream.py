@@ -9,6 +9,7 @@ Sources: POSIX.1-2017, `pax`, sections ustar and pax interchange format; GNU tar
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -20,6 +21,7 @@ LONGEST_HEADER = 1 << 16
 _DIGITS = 20
 """Most digits of a size in an extended header."""
 _REGULAR = b"0\x007"
+_ZEROS = bytes(BLOCK)
 _WITHOUT_CONTENT = b"123456"
 """Links, devices, folders and pipes: their size is not that of content."""
 
@@ -60,7 +62,7 @@ class TarStream:
     def __iter__(self) -> Iterator[Member]:
         """Yield all members. The content of the last one can be read until the next one is requested."""
         block, name, sizes = self._first, None, {}
-        while len(block) == BLOCK and any(block):
+        while len(block) == BLOCK and block != _ZEROS:
             self._headers -= 1
             if self._headers < 0:
                 raise OverLimit(f"more than {self._most:,} members, the limit")
@@ -75,7 +77,7 @@ class TarStream:
                     sizes = _pax(extended)
                     name = sizes.get("path", name)
             else:
-                if kind == b"S" or any(key.startswith("GNU.sparse.") for key in sizes):
+                if kind == b"S" or (sizes and any(key.startswith("GNU.sparse.") for key in sizes)):
                     shown = (name or _name(block))[:100]
                     raise BadTar(f"{shown if shown.isprintable() else ascii(shown)} is a sparse file")
                 size = _decimal(sizes["size"]) if "size" in sizes else size
@@ -115,11 +117,15 @@ class TarStream:
         """Return the next bytes, fewer at the end of the stream."""
         while len(self._buffer) - self._place < size and self._fill():
             pass
-        data = self._buffer[self._place : self._place + size]
-        self._place += len(data)
+        start = self._place
+        data = self._buffer[start : start + size]
+        self._place = start + len(data)
         return data
 
     def _skip(self, size: int) -> None:
+        if size <= len(self._buffer) - self._place:
+            self._place += size
+            return
         while size > 0:
             held = len(self._buffer) - self._place
             step = min(size, held)
@@ -144,6 +150,9 @@ def _is_header(block: bytes) -> bool:
         found = _number(block[148:156])
     except BadTar:
         return False
+    if block.isascii():
+        # The low half of Adler-32 is 1 plus the sum of the bytes, modulo 65,521, which ASCII does not reach.
+        return found == (zlib.adler32(block) & 0xFFFF) - 1 - sum(block[148:156]) + 8 * ord(" ")
     rest = block[:148] + b"        " + block[156:]
     total = sum(rest)
     return found == total or found == total - 256 * sum(byte > 127 for byte in rest)
@@ -151,7 +160,7 @@ def _is_header(block: bytes) -> bool:
 
 def _number(field: bytes) -> int:
     """Return an octal number, or a binary one of GNU tar. Raises BadTar."""
-    if field[0] in (0x80, 0xFF):
+    if field[0] >= 0x80 and field[0] in (0x80, 0xFF):
         value = int.from_bytes(field[1:], "big")
         if field[0] == 0xFF:
             raise BadTar("a negative number in a header")

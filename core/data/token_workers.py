@@ -15,7 +15,7 @@ import sys
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from itertools import chain
 
 import numpy as np
@@ -26,10 +26,12 @@ from core.data.token_numbers import Numbered, TokenNumbers
 from core.errors import UserError
 from core.spec.text import Text
 
-BATCH = 250
-"""Texts of a batch."""
-ALONE, ALONE_JIEBA = 6_000_000, 300_000
-"""Characters that the first process tokenizes before others start, about a second; jieba is slower."""
+BATCH, BATCH_JIEBA = 400_000, 20_000
+"""Characters of a batch, and of one that jieba segments, which is slower. Pieces of words repeat in large batches."""
+MOST_TEXTS = 4_000
+"""Most texts of a batch."""
+ALONE, ALONE_JIEBA = 8_000_000, 300_000
+"""Characters that the first process tokenizes before others start, about a second."""
 MOST = 8
 """Most processes; reading the texts limits the speed of more."""
 AHEAD = 3
@@ -46,27 +48,36 @@ def cores() -> int:
 
 
 def number_documents(
-    documents: Iterable[Document], spec: Text, processes: int | None = None, alone: int | None = None
+    documents: Iterable[Document],
+    spec: Text,
+    processes: int | None = None,
+    alone: int | None = None,
+    size: int | None = None,
 ) -> Iterator[tuple[list[Document], Numbered]]:
     """Yield the documents in batches, with their numbered tokens; the number of processes changes nothing.
 
     Unlabeled documents are tokenized, but not numbered. `processes`: None for one per processor. `alone`: characters
-    before other processes start. Raises UserError like `make_tokenizer`, and if a process is killed.
+    before other processes start. They start at once, while the first document is read, if `size` exceeds that; it is
+    the size of all texts, None if unknown. Raises UserError like `make_tokenizer`, and if a process is killed.
     """
     processes = min(cores(), MOST) if processes is None else processes
-    alone = (ALONE_JIEBA if spec.tokenizer == "jieba" else ALONE) if alone is None else alone
-    batches, here, read = _batches(documents), TokenNumbers(spec), 0
-    for batch in batches:
-        yield batch, here.number(*_of(batch))
-        read += sum(len(document.text) for document in batch)
-        if processes > 1 and read >= alone:
-            break
-    if (first := next(batches, None)) is None:
-        return
+    jieba = spec.tokenizer == "jieba"
+    alone = (ALONE_JIEBA if jieba else ALONE) if alone is None else alone
+    batches, here = _batches(documents, BATCH_JIEBA if jieba else BATCH), TokenNumbers(spec)
+    read = 0
+    if size is None or size < alone or processes < 2:
+        for batch in batches:
+            yield batch, here.number(*_of(batch))
+            read += sum(len(document.text) for document in batch)
+            if processes > 1 and read >= alone:
+                break
+        if (first := next(batches, None)) is None:
+            return
+        batches = chain([first], batches)
     with ExitStack() as stack:
         workers = [stack.enter_context(Worker(spec)) for _ in range(processes)]
         pool = stack.enter_context(ThreadPoolExecutor(processes))
-        yield from _joined(chain([first], batches), workers, pool, here)
+        yield from _joined(batches, workers, pool, here)
 
 
 def tokenized(texts: Iterable[str], spec: Text) -> Iterator[list[str]]:
@@ -136,7 +147,8 @@ class Worker:
         self._process.kill()
         for stream in (self._process.stdin, self._process.stdout):
             if stream is not None:
-                stream.close()
+                with suppress(BrokenPipeError):  # of what it did not read before it ended
+                    stream.close()
         self._process.wait()
 
     def number(self, texts: Sequence[str], wanted: Sequence[bool]) -> Numbered:
@@ -175,13 +187,16 @@ def serve() -> None:
         results.flush()
 
 
-def _batches(documents: Iterable[Document]) -> Iterator[list[Document]]:
+def _batches(documents: Iterable[Document], most: int) -> Iterator[list[Document]]:
+    """Yield the documents in batches of `most` characters, to which the last one adds."""
     batch: list[Document] = []
+    size = 0
     for document in documents:
         batch.append(document)
-        if len(batch) == BATCH:
+        size += len(document.text)
+        if size >= most or len(batch) == MOST_TEXTS:
             yield batch
-            batch = []
+            batch, size = [], 0
     if batch:
         yield batch
 

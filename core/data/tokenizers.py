@@ -9,7 +9,7 @@ import logging
 import re
 import unicodedata
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 
 from core.data.signs import ASCII_SIGNS, KEYCAP, REWRITTEN, SIGNS, SUFFIX
@@ -24,6 +24,11 @@ FULL_WIDTH = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)}
 """Code points of full-width letters, digits and signs, to those of ASCII."""
 
 Tokenizer = Callable[[str], list[str]]
+Change = Callable[[str], str]
+Piecewise = tuple[Change, Tokenizer]
+"""Two steps of a tokenizer: a change of the entire text, and its tokens."""
+
+NO_SPACE = re.compile(r"\S+")
 
 LINE_BREAK = re.compile(r"<\s*/?\s*br\s*/?\s*>", re.IGNORECASE)
 
@@ -32,6 +37,9 @@ CHINESE = "\u3005-\u3007\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 OTHER_UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3041-\u30ff"
 """Scripts without spaces between words: Thai, Lao, Burmese, Khmer, Japanese kana."""
 UNSPACED = CHINESE + OTHER_UNSPACED
+
+SEPARATORS = range(0x1C, 0x20)
+"""Control characters of ASCII that only Unicode has as white space."""
 
 APOSTROPHES = str.maketrans({"\u2019": "'", "\u2018": "'", "\u02bc": "'", "\uff07": "'", "\x92": "'"})
 """Typographic apostrophes, including the Windows-1252 one decoded as Latin-1, to ASCII."""
@@ -48,10 +56,37 @@ def make_tokenizer(spec: Text) -> Tokenizer:
         return lambda text: tokenize(half_width(text))
     if spec.tokenizer == "jieba":
         return _jieba(spec.lowercase, spec.jieba_hmm)
+    if (steps := _steps(spec)) is not None:
+        prepare, tokens_of = steps
+        return lambda text: tokens_of(prepare(text))
+    return (_characters if spec.tokenizer == "characters" else _letters)(spec.lowercase)
+
+
+def make_piecewise(spec: Text) -> Piecewise | None:
+    """Return the steps of a tokenizer whose tokens never depend on what is beyond white space; None for others.
+
+    The second step may read pieces between white space of ASCII one by one, or together in lines: it returns a line
+    feed as a token.
+    """
+    steps = _steps(spec, lambda pattern: re.compile(rf"{pattern.pattern}|\n", pattern.flags))
+    if steps is None or not spec.half_width:
+        return steps
+    prepare, tokens_of = steps
+    return lambda text: prepare(half_width(text)), tokens_of
+
+
+def _steps(
+    spec: Text, changed: Callable[[re.Pattern[str]], re.Pattern[str]] = lambda pattern: pattern
+) -> Piecewise | None:
+    """Return the steps of a tokenizer, whose patterns are `changed`."""
+    if spec.tokenizer == "whitespace":
+        return _whitespace_text(spec.lowercase), changed(NO_SPACE).findall
     if spec.tokenizer == "words" and spec.signs:
-        return _words_and_signs(spec.lowercase)
-    known = {"whitespace": _whitespace, "words": _words, "characters": _characters, "letters": _letters}
-    return known[spec.tokenizer](spec.lowercase)
+        in_ascii, in_any = (changed(pattern).findall for pattern in sign_patterns())
+        return _text_with_signs(spec.lowercase), lambda text: (in_ascii if text.isascii() else in_any)(text)
+    if spec.tokenizer == "words":
+        return _text_of_words(spec.lowercase), changed(word_pattern()).findall
+    return None
 
 
 def half_width(text: str) -> str:
@@ -132,24 +167,35 @@ def character_pattern() -> re.Pattern[str]:
     return re.compile(rf"[{UNSPACED}]|[^\W{UNSPACED}]+(?:[{_marks()}]+[^\W{UNSPACED}]*)*|[^\w\s]")
 
 
-def _whitespace(lowercase: bool) -> Tokenizer:
-    def tokenize(text: str) -> list[str]:
-        return (text.lower() if lowercase else text).replace("<br />", " ").split()
+def _whitespace_text(lowercase: bool) -> Change:
+    def prepare(text: str) -> str:
+        return (text.lower() if lowercase else text).replace("<br />", " ")
 
-    return tokenize
+    return prepare
 
 
-def _words(lowercase: bool) -> Tokenizer:
-    words_of = word_pattern().findall
-
-    def tokenize(text: str) -> list[str]:
+def _text_of_words(lowercase: bool) -> Change:
+    def prepare(text: str) -> str:
         text = _plain(text, lowercase)
         if not text.isascii():
             # NFC joins a letter and a combining accent: as two characters, the second would not match \w.
-            text = unicodedata.normalize("NFC", text.translate(APOSTROPHES))
-        return words_of(text)
+            text = unicodedata.normalize("NFC", _replaced(text, APOSTROPHES))
+        return text
 
-    return tokenize
+    return prepare
+
+
+def _text_with_signs(lowercase: bool) -> Change:
+    # White space of Unicode's patterns, and none of ASCII's: made the same for both.
+    in_ascii, in_any = dict.fromkeys(SEPARATORS, "\x01"), APOSTROPHES | REWRITTEN | dict.fromkeys(SEPARATORS, " ")
+
+    def prepare(text: str) -> str:
+        text = _plain(text, lowercase)
+        if not text.isascii():
+            return unicodedata.normalize("NFC", _replaced(text, in_any))
+        return text if text.isprintable() else text.translate(in_ascii)
+
+    return prepare
 
 
 def _plain(text: str, lowercase: bool) -> str:
@@ -161,18 +207,11 @@ def _plain(text: str, lowercase: bool) -> str:
     return text.lower() if lowercase else text
 
 
-def _words_and_signs(lowercase: bool) -> Tokenizer:
-    ascii_pattern, pattern = sign_patterns()
-    in_ascii, tokens_of = ascii_pattern.findall, pattern.findall
-    rewritten = APOSTROPHES | REWRITTEN
-
-    def tokenize(text: str) -> list[str]:
-        text = _plain(text, lowercase)
-        if text.isascii():
-            return in_ascii(text)
-        return tokens_of(unicodedata.normalize("NFC", text.translate(rewritten)))
-
-    return tokenize
+def _replaced(text: str, table: Mapping[int, str | None]) -> str:
+    """Return `text.translate(table)`, for a few replacements of which no text has many: a tenth of its time."""
+    for code, string in table.items():
+        text = text.replace(chr(code), string or "")
+    return text
 
 
 def _letters(lowercase: bool) -> Tokenizer:

@@ -104,6 +104,32 @@ def truncate(ids: np.ndarray, spec: Text) -> np.ndarray:
     return np.concatenate((ids[:head], ids[size - (limit - head) :]))
 
 
+ROWS = 4096
+"""Texts that are truncated together."""
+
+
+def truncated(ids: np.ndarray, offsets: np.ndarray, rows: np.ndarray, spec: Text) -> tuple[np.ndarray, np.ndarray]:
+    """Return the texts `rows`, truncated and concatenated, and their offsets [len(rows) + 1] int64.
+
+    Text n is `ids[offsets[n]:offsets[n + 1]]`. Each is what `truncate` returns for it.
+    """
+    limit = spec.max_length
+    head = {"head": limit, "tail": 0, "both": round(limit * spec.head_share)}[spec.truncate]
+    sizes = offsets[rows + 1] - offsets[rows]
+    kept = np.minimum(sizes, limit)
+    bounds = np.concatenate(([0], np.cumsum(kept))).astype(np.int64)
+    found = np.empty(bounds[-1], dtype=ids.dtype)
+    for first in range(0, len(rows), ROWS):
+        own = slice(first, first + ROWS)
+        low, high = bounds[first], bounds[min(first + ROWS, len(rows))]
+        places = np.arange(low, high) - np.repeat(bounds[own.start : own.start + len(kept[own])], kept[own])
+        if (removed := (sizes - kept)[own]).any():
+            places += np.repeat(removed, kept[own]) * (places >= head)
+        places += np.repeat(offsets[rows[own]], kept[own])
+        found[low:high] = ids[places]
+    return found, bounds
+
+
 def _fault(tree: object, special: tuple[str, ...]) -> str:
     """Return why a decoded JSON tree is not a vocabulary, "" if it is one."""
     if not isinstance(tree, dict) or "tokens" not in tree or "counts" not in tree:

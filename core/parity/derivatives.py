@@ -1,13 +1,15 @@
 """Exact derivatives of the NumPy reference by the complex step (Squire and Trapp 1998).
 
 Im f(x + i h d) / h is the slope of f along d. It contains no difference of close numbers, so nothing cancels even for h
-= 1e-40. The result is exact to rounding and independent of automatic differentiation.
+= 1e-40. The result is exact to rounding and independent of automatic differentiation. A forward pass takes the steps of
+many entries, each in a copy of the batch (`core/parity/copies.py`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +18,7 @@ from core.batch import Batch
 from core.models.model import forward, parameter_table
 from core.models.precision import rounding_of
 from core.models.types import Arrays, Dropout
+from core.parity.copies import COPIES, Copies, repeated, repeated_batch, rounding_copies, steps_by_entry
 from core.rng import dropout_mask
 from core.spec.class_weights import weights_of
 from core.spec.experiment import Experiment
@@ -24,13 +27,14 @@ from core.word_dropout import drop_words
 TINY = 1e-40
 
 
-def shared_dropout(experiment: Experiment, step: int) -> Dropout:
-    """Return the dropout function of a training step, with the shared masks."""
+def shared_dropout(experiment: Experiment, step: int, copies: int = 1) -> Dropout:
+    """Return the dropout function of a training step, with the shared masks; equal ones in all copies of a batch."""
 
     def dropout(x: np.ndarray, place: str, rate: float) -> np.ndarray:
         if rate == 0.0:
             return x
-        return x * dropout_mask(experiment.training.seed, step, place, x.shape, rate) / (1.0 - rate)
+        mask = dropout_mask(experiment.training.seed, step, place, (len(x) // copies, *x.shape[1:]), rate)
+        return x * repeated(mask, copies) / (1.0 - rate)
 
     return dropout
 
@@ -58,20 +62,31 @@ def training_losses(
 ) -> np.ndarray:
     """Return the losses [B, ...] of a training step with dropout, in the precision of `arrays`.
 
-    They are those of the word vectors plus `perturbation` [B, L, E], if it is given.
+    They are those of the word vectors plus `perturbation` [B, L, E], if it is given. If `arrays` hold `Copies`, or
+    `perturbation` is [K B, L, E], the batch is repeated, and they are [K B, ...].
     """
     outputs = training_outputs(experiment, arrays, batch, step, perturbation)
     weights = weights_of(experiment.training.class_weights)
-    return experiment.model.head.losses(outputs, training_batch(experiment, batch, step), weights)
+    read = repeated_batch(training_batch(experiment, batch, step), _copies(arrays, batch, perturbation))
+    return experiment.model.head.losses(outputs, read, weights)
 
 
 def training_outputs(
     experiment: Experiment, arrays: Arrays, batch: Batch, step: int, perturbation: np.ndarray | None = None
 ) -> Arrays:
     """Return the outputs of all layers in a training step, as `training_losses`."""
-    rounded, dropout = rounding_of(experiment.training.dtype), shared_dropout(experiment, step)
-    read = training_batch(experiment, batch, step)
-    return forward(experiment.model, arrays, read, perturbing(dropout, perturbation), rounded)
+    copies = _copies(arrays, batch, perturbation)
+    rounded, dropout = rounding_of(experiment.training.dtype), shared_dropout(experiment, step, copies)
+    read = repeated_batch(training_batch(experiment, batch, step), copies)
+    if perturbation is not None and len(perturbation) < len(read.lengths):
+        perturbation = repeated(perturbation, copies)
+    return forward(experiment.model, arrays, read, perturbing(dropout, perturbation), rounding_copies(rounded))
+
+
+def _copies(arrays: Arrays, batch: Batch, perturbation: np.ndarray | None = None) -> int:
+    """Return the number K of copies of the batch that parameters and a perturbation are for."""
+    rows = [len(batch.lengths), *(own.rows for own in arrays.values() if isinstance(own, Copies))]
+    return max(*rows, 0 if perturbation is None else len(perturbation)) // len(batch.lengths)
 
 
 @dataclass(frozen=True)
@@ -96,7 +111,7 @@ def perturbations(experiment: Experiment, arrays: Arrays, batch: Batch, step: in
 def adversarial_perturbation(experiment: Experiment, arrays: Arrays, batch: Batch, step: int) -> np.ndarray | None:
     """Return the perturbation r [B, L, E] of the word vectors in a training step, None without any.
 
-    `arrays` are float64. The gradient takes a forward pass per component of a text's word vectors; the texts of a batch
+    `arrays` are float64. The gradient takes a complex step per component of a text's word vectors; the texts of a batch
     share it, as the loss of a text depends on its own vectors alone.
     """
     size = experiment.training.adversarial
@@ -104,19 +119,25 @@ def adversarial_perturbation(experiment: Experiment, arrays: Arrays, batch: Batc
         return None
     values = {name: array.astype(np.complex128) for name, array in arrays.items()}
     start = np.zeros((*batch.ids.shape, experiment.model.embedding.output_size))
+
     gradient = vector_gradient(lambda shift: training_losses(experiment, values, batch, step, shift), start)
     return perturbation_of(gradient, batch, size)
 
 
 def vector_gradient(losses_of: Callable[[np.ndarray], np.ndarray], start: np.ndarray) -> np.ndarray:
-    """Return the gradient of every text's loss, `losses_of(shift)` [B, ...], by its shift [B, L, E] at `start`."""
-    shift, gradient = start.astype(np.complex128), np.zeros(start.shape)
-    for token, component in np.ndindex(start.shape[1:]):
-        shift[:, token, component] += 1j * TINY
-        losses = losses_of(shift).reshape(len(start), -1).sum(axis=1)
-        gradient[:, token, component] = np.imag(losses) / TINY
-        shift[:, token, component] = start[:, token, component]
-    return gradient
+    """Return the gradient of every text's loss by its shift [B, L, E] at `start`.
+
+    `losses_of(shift)` returns the losses [K B, ...] of K copies of the batch with shifts [K B, L, E].
+    """
+    rows, *shape = start.shape
+    found = np.zeros((np.prod(shape, dtype=int), rows))
+    for first in range(0, len(found), COPIES):
+        steps = np.arange(first, min(first + COPIES, len(found)))
+        shifts = repeated(start, len(steps)).astype(np.complex128).reshape(len(steps), rows, -1)
+        shifts[np.arange(len(steps)), :, steps] += 1j * TINY
+        losses = losses_of(shifts.reshape(-1, *shape)).reshape(len(steps), rows, -1).sum(axis=2)
+        found[steps] = np.imag(losses) / TINY
+    return found.T.reshape(start.shape)
 
 
 def virtual_perturbation(
@@ -130,7 +151,8 @@ def virtual_perturbation(
     values = {name: array.astype(np.complex128) for name, array in arrays.items()}
 
     def losses_of(shift: np.ndarray) -> np.ndarray:
-        return divergences(target, training_outputs(experiment, values, batch, step, shift)["logits"])
+        logits = training_outputs(experiment, values, batch, step, shift)["logits"]
+        return divergences(repeated(target, len(shift) // len(target)), logits)
 
     return perturbation_of(vector_gradient(losses_of, start), batch, training.virtual_adversarial), target
 
@@ -159,16 +181,32 @@ def training_loss(
 
     With an adversarial perturbation it is the mean of the losses without and with it; a virtual one adds a divergence.
     """
-    counted = experiment.model.head.counted(batch) if experiment.training.loss_reduction == "mean" else 1
-    loss = training_losses(experiment, arrays, batch, step).sum() / counted
+    return _loss_by_copy(experiment, arrays, batch, step, moved)[0]
+
+
+def _loss_by_copy(
+    experiment: Experiment, arrays: Arrays, batch: Batch, step: int, moved: Perturbations | None
+) -> np.ndarray:
+    """Return `training_loss` of every copy of the batch [K] that `arrays` are for."""
+    copies = _copies(arrays, batch)
+
+    def total(losses: np.ndarray) -> np.ndarray:
+        return losses.reshape(copies, -1).sum(axis=1)
+
+    def losses(perturbation: np.ndarray | None) -> np.ndarray:
+        return total(training_losses(experiment, arrays, batch, step, perturbation)) / counted
+
+    training = experiment.training
+    counted = experiment.model.head.counted(batch) if training.loss_reduction == "mean" else 1
+    loss = losses(None)
     if moved is None:
         return loss
     if moved.adversarial is not None:
-        loss = (loss + training_losses(experiment, arrays, batch, step, moved.adversarial).sum() / counted) / 2
+        loss = (loss + losses(moved.adversarial)) / 2
     if moved.virtual is not None and moved.target is not None:
         logits = training_outputs(experiment, arrays, batch, step, moved.virtual)["logits"]
-        texts = len(batch.lengths) if experiment.training.loss_reduction == "mean" else 1
-        loss = loss + experiment.training.virtual_weight * divergences(moved.target, logits).sum() / texts
+        texts = len(batch.lengths) if training.loss_reduction == "mean" else 1
+        loss = loss + training.virtual_weight * total(divergences(repeated(moved.target, copies), logits)) / texts
     return loss
 
 
@@ -192,16 +230,15 @@ def slope(
 def gradients(
     experiment: Experiment, arrays: Arrays, batch: Batch, step: int, perturbations: Perturbations | None = None
 ) -> Arrays:
-    """Return the gradients of all trainable arrays, with one forward pass per entry."""
-    values = {name: array.astype(np.complex128) for name, array in arrays.items()}
+    """Return the gradients of all trainable arrays, with one complex step per entry."""
+    exact = {name: array.astype(np.complex128) for name, array in arrays.items()}
+    read = training_batch(experiment, batch, step)
     found = {}
     for row in parameter_table(experiment.model):
-        if not row.trainable:
-            continue
-        array, gradient = values[row.name], np.zeros(row.shape)
-        for index in np.ndindex(row.shape):
-            array[index] += 1j * TINY
-            gradient[index] = np.imag(training_loss(experiment, values, batch, step, perturbations)) / TINY
-            array[index] = array[index].real
-        found[row.name] = gradient
+        if row.trainable:
+            gradient = np.zeros(exact[row.name].size)
+            for entries, copies in steps_by_entry(exact[row.name], 1j * TINY, read):
+                moved: dict[str, Any] = {**exact, row.name: copies}
+                gradient[entries] = np.imag(_loss_by_copy(experiment, moved, batch, step, perturbations)) / TINY
+            found[row.name] = gradient.reshape(row.shape)
     return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from core.models.ngrams import columns_of
 from core.models.precision import nearest_jump, round_bfloat16, rounding_of
 from core.models.types import Arrays, no_dropout
 from core.parity import derivatives
+from core.parity.copies import COPIED, Copies, number_of_copies
 from core.rng import generator
 from core.spec.experiment import Experiment
 
@@ -162,15 +164,21 @@ STEPS = {np.complex128: derivatives.TINY, np.complex64: 1e-20}
 
 def _slopes(experiment: Experiment, parameters: Arrays, batch: Batch, dtype: type) -> Arrays:
     """Return the slopes of the losses of step 0 along a random direction of every trainable parameter."""
-    values, step, found = {name: array.astype(dtype) for name, array in parameters.items()}, STEPS[dtype], {}
-    for row in parameter_table(experiment.model):
-        if not row.trainable:
-            continue
-        exact = values[row.name]
-        moved = exact + 1j * step * generator(0, "direction", row.name).normal(size=row.shape)
-        values[row.name] = moved.astype(dtype)
-        found[row.name] = np.imag(derivatives.training_losses(experiment, values, batch, 0)).astype(np.float64) / step
-        values[row.name] = exact
+    step, found = STEPS[dtype], {}
+    rows = [row for row in parameter_table(experiment.model) if row.trainable]
+    wanted = max(1, min(len(rows), COPIED // sum(array.size for array in parameters.values())))
+    while len(found) < len(rows):
+        size = number_of_copies(min(wanted, len(rows) - len(found)), derivatives.training_batch(experiment, batch, 0))
+        moved = rows[len(found) : len(found) + size]
+        values: dict[str, Any] = {name: array.astype(dtype) for name, array in parameters.items()}
+        for copy, row in enumerate(moved):
+            array = np.repeat(values[row.name][None], size, axis=0)
+            array[copy] += 1j * step * generator(0, "direction", row.name).normal(size=row.shape)
+            values[row.name] = Copies(array, size * len(batch.lengths))
+        losses = np.imag(derivatives.training_losses(experiment, values, batch, 0)).astype(np.float64)
+        found |= dict(
+            zip([row.name for row in moved], losses.reshape(size, len(batch.lengths), -1) / step, strict=True)
+        )
     return found
 
 

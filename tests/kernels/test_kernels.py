@@ -174,12 +174,12 @@ def large_case(rng, cell: str, dtype: str, directions: int, states: bool) -> Cas
 def test_results_do_not_depend_on_threads(rng, target, cell, dtype, directions, states):
     case = large_case(rng, cell, dtype, directions, states)
     found = {}
-    for count in (1, 2, 3, 5, 8):
+    for count in (1, 2, 3, 16, 64):
         kernels.set_threads(count)
         found[count] = run(case)
         assert same_bits(found[count], found[1]), count
     if sys.platform == "linux":
-        assert len(list(Path("/proc/self/task").iterdir())) >= 8  # they were there
+        assert len(list(Path("/proc/self/task").iterdir())) >= 64  # they were there
 
 
 @sampled(cell=CELLS)

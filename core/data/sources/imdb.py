@@ -74,7 +74,8 @@ def _packaged() -> Source:
         f"scores are not comparable with the official test set"
     )
     fingerprint = f"sha256:{file_digest(path, 'sha256')}"
-    return Source("packaged", description, fingerprint, 2 * PER_CLASS, lambda: _read_packaged(path), CLASSES)
+    size, read = path.stat().st_size, lambda: _read_packaged(path)
+    return Source("packaged", description, fingerprint, 2 * PER_CLASS, read, CLASSES, size=size)
 
 
 def _read_packaged(path: Path) -> Iterator[Document]:
@@ -111,7 +112,8 @@ def _archive(path: Path, kind: Literal["official", "path"], description: str, pr
     with opened(path, to_the_end=False):
         pass
     fingerprint = f"sha256:{file_digest(path, 'sha256')}"
-    return Source(kind, description, fingerprint, 4 * PER_CLASS, lambda: _read_archive(path, progress), CLASSES)
+    size, read = path.stat().st_size, lambda: _read_archive(path, progress)
+    return Source(kind, description, fingerprint, 4 * PER_CLASS, read, CLASSES, size=size)
 
 
 def _read_archive(path: Path, progress: Progress) -> Iterator[Document]:
@@ -146,10 +148,11 @@ def check_size(path: Path, name: str, size: int, most: int) -> None:
 def _folder(path: Path, progress: Progress) -> Source:
     root = path / "aclImdb" if (path / "aclImdb").is_dir() else path
     files = _review_files(path, root)
-    digest = hashlib.sha256()
+    digest, size = hashlib.sha256(), 0
     for relative, file in files:
         status = os.stat(file)  # noqa: PTH116 (fifty thousand of them)
         digest.update(f"{relative}\0{status.st_size}\0{status.st_mtime_ns}\n".encode("utf-8", "surrogateescape"))
+        size += status.st_size
     fingerprint = f"folder:{digest.hexdigest()}"
     return Source(
         "path",
@@ -158,6 +161,7 @@ def _folder(path: Path, progress: Progress) -> Source:
         4 * PER_CLASS,
         lambda: _read_folder(path, root, progress),
         CLASSES,
+        size=size,
     )
 
 

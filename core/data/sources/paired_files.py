@@ -38,10 +38,11 @@ def open_lines(source: str) -> Source:
         if not path.is_file():
             raise UserError(f"{path}: no such file: {advice}")
     try:
+        size = sum(path.stat().st_size for path in paths.values())
         fingerprint = " ".join(f"sha256:{file_digest(path, 'sha256')}" for path in paths.values())
     except OSError as error:
         raise UserError(f"{folder}: cannot be read ({error.strerror}): check its permissions") from None
-    return Source(kind, name, fingerprint, None, lambda: _read(paths), tuple(FILES), lenient=True)
+    return Source(kind, name, fingerprint, None, lambda: _read(paths), tuple(FILES), lenient=True, size=size)
 
 
 def _read(paths: dict[str, Path]) -> Iterator[Document]:

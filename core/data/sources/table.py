@@ -155,7 +155,8 @@ def open_table(data: Table, progress: Progress = no_progress) -> Source:
         if next(_labeled(path, data), None) is None:
             raise UserError(f"{path}: no row below the header: add labeled texts")
     description = ", ".join(str(path) if part in ("", "train") else f"{part} {path}" for part, path in parts.items())
-    return Source("path", description, f"table:{fingerprint}", None, _reader(data, parts, progress), lenient=True)
+    size, read = sum(path.stat().st_size for path in parts.values()), _reader(data, parts, progress)
+    return Source("path", description, f"table:{fingerprint}", None, read, lenient=True, size=size)
 
 
 def _parts(data: Table) -> dict[SplitName, str | None]:
@@ -182,7 +183,7 @@ def _set_of(cell: str, data: Table, where: str) -> str:
 
 def join_texts(cells: Sequence[str]) -> str:
     """Return the text of the cells of its columns: those that are not empty, joined by a space."""
-    return " ".join(cell for cell in cells if cell)
+    return cells[0] if len(cells) == 1 else " ".join(cell for cell in cells if cell)
 
 
 def _reader(data: Table, parts: dict[SplitName, Path], progress: Progress) -> Callable[[], Iterator[Document]]:

@@ -32,7 +32,7 @@ from core.train.trainer import Session, train
 from tasks.parity.cases import Case
 from tests.conftest import loaded, make_dataset
 from tests.core.train.test_loop import DROPPING, SMALL, Watcher, new_engine, timeless
-from tests.pairwise import pairwise
+from tests.pairwise import SAMPLE, pairwise
 
 DEEP = {**DROPPING, "model.encoder.num_layers": 3, "model.head.hidden_size": 6}
 
@@ -244,7 +244,12 @@ def made_up(cases: list[dict]) -> list[str]:
 
 @pytest.mark.slow
 def test_a_step_keeps_to_the_device():
-    """Nothing of the host's is mixed with what is there, and nothing is asked of it: on tensors without numbers."""
+    """Nothing of the host's is mixed with what is there, and nothing is asked of it: on tensors without numbers.
+
+    One that does either is seen. Every cell with every implementation, and every spec with one of them in turn.
+    """
+    implementations = ("builtin", "packed", "loop")
+    turn = itertools.islice(itertools.cycle(implementations), SAMPLE % 3, None)
     cases = {
         f"{implementation} {cell} {pooling} {name}": {
             "changes": {"model.encoder.cell": cell, "model.head.pooling": pooling, **changes},
@@ -252,20 +257,16 @@ def test_a_step_keeps_to_the_device():
         }
         for (name, changes), pooling in zip(SPECS.items(), itertools.cycle(["max", "mean", "last"]), strict=False)
         for cell in (("srn", "gru", "lstm") if name == "plain" else ("lstm",))
-        for implementation in ("builtin", "packed", "loop")
+        for implementation in (implementations if name == "plain" else [next(turn)])
     }
     plain = {"changes": {}, "implementation": "packed"}
     cases["max, mean"] = {**plain, "changes": {"model.head.pooling": "max", "model.encoder.num_layers": 1}}
     cases["two processes"] = {**plain, "several": True}
     cases["side by side"] = {**plain, "implementation": "loop", "seeds": 2, "changes": {"model.embedding.dropout": 0.5}}
-    assert {name: why for name, why in zip(cases, made_up(list(cases.values())), strict=True) if why} == {}
-
-
-@pytest.mark.slow
-def test_what_does_not_keep_to_it_is_seen():
-    case = {"changes": {}, "implementation": "loop"}
-    fine, asked, mixed = made_up([case, {**case, "fault": "asks"}, {**case, "fault": "mixes"}])
-    assert fine == "" and "DataDependentOutputException" in asked and "DeviceMismatch" in mixed
+    faulty = [{"changes": {}, "implementation": "loop", "fault": fault} for fault in ("asks", "mixes")]
+    *found, asked, mixed = made_up([*cases.values(), *faulty])
+    assert {name: why for name, why in zip(cases, found, strict=True) if why} == {}
+    assert "DataDependentOutputException" in asked and "DeviceMismatch" in mixed
 
 
 def test_packing_is_what_pytorch_packs(rng):

@@ -15,12 +15,13 @@ import pytest
 
 from core.batch import PAD, UNK
 from core.data import corpus as corpus_module
+from core.data import vocabulary
 from core.data.corpus import Corpus, build_corpus, load_corpus, prepare
 from core.data.documents import Document, Source
 from core.data.encode import encode_worded
 from core.data.splits import split_rows
 from core.data.tokenizers import make_tokenizer
-from core.data.vocabulary import Vocabulary, truncate
+from core.data.vocabulary import Vocabulary, truncate, truncated
 from core.errors import UserError
 from core.files import write_bytes_atomic, write_json_atomic, write_text_atomic
 from core.spec.data import MovieReviews
@@ -419,3 +420,18 @@ def test_texts_without_tokens_are_not_encoded():
     assert dataset.tokens.dtype == np.int32 and dataset.tokens.tolist() == [2, 3, UNK, UNK, 2, 2]
     assert (dataset.offsets.tolist(), dataset.names, rows) == ([0, 3, 6], ["1", "3"], [0, 2])
     assert encode_worded(["()"], vocabulary, Text())[1] == []
+
+
+@pytest.mark.parametrize("how", ["head", "tail", "both"])
+def test_texts_truncated_together_are_those_truncated_alone(rng, monkeypatch, how):
+    monkeypatch.setattr(vocabulary, "ROWS", int(rng.integers(1, 9)))
+    sizes = rng.integers(0, 12, 40)
+    offsets = np.concatenate(([0], np.cumsum(sizes)))
+    ids = rng.integers(0, 1000, int(offsets[-1])).astype(np.int32)
+    spec = Text(max_length=int(rng.integers(1, 14)), truncate=how, head_share=float(rng.random()))
+    for rows in (np.flatnonzero(rng.random(40) < 0.6), np.zeros(0, np.int64)):
+        found, bounds = truncated(ids, offsets, rows, spec)
+        expected = [truncate(ids[offsets[row] : offsets[row + 1]], spec) for row in rows]
+        assert found.dtype == np.int32 and bounds.dtype == np.int64
+        assert found.tolist() == [number for own in expected for number in own.tolist()]
+        assert np.diff(bounds).tolist() == [len(own) for own in expected]

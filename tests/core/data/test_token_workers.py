@@ -10,6 +10,7 @@ import pytest
 
 from core.data import token_workers
 from core.data.documents import Document
+from core.data.token_numbers import TokenNumbers
 from core.data.token_workers import Worker, number_documents, tokenized
 from core.data.tokenizers import make_tokenizer
 from core.errors import UserError
@@ -20,8 +21,9 @@ WORDS = ("Film", "film", "don't", "caf\u00e9", "\u597d\u770b", "10:30", ":-)", "
 
 @pytest.fixture
 def documents(rng, monkeypatch):
-    """Texts of 0 to 30 words, some without tokens and some without a label, in batches of 7."""
-    monkeypatch.setattr(token_workers, "BATCH", 7)
+    """Texts of 0 to 30 words, some without tokens and some without a label, in batches of 1 to 7."""
+    monkeypatch.setattr(token_workers, "BATCH", 500)
+    monkeypatch.setattr(token_workers, "MOST_TEXTS", 7)
     made = []
     for number in range(int(rng.integers(90, 130))):
         words = [str(rng.choice(WORDS)) + str(rng.integers(40)) * int(rng.integers(2)) for _ in range(rng.integers(31))]
@@ -51,6 +53,34 @@ def test_processes_change_nothing(documents, alone):
     assert one[0] == many[0] and one[-1] == many[-1] == documents
     for ours, theirs in zip(one[1:-1], many[1:-1], strict=True):
         assert ours.dtype == theirs.dtype and (ours == theirs).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [299, 300])
+def test_processes_start_before_a_large_source_is_read(documents, monkeypatch, size):
+    started, here = [], []
+    monkeypatch.setattr(token_workers, "Worker", lambda spec: started.append(Worker(spec)) or started[-1])
+    original = TokenNumbers.number
+    monkeypatch.setattr(TokenNumbers, "number", lambda self, *given: here.append(given) or original(self, *given))
+
+    def read():
+        assert len(started) == (2 if size == 300 else 0)
+        yield from documents[:1]
+
+    found = whole(read(), Text(), processes=2, alone=300, size=size)
+    assert bool(here) == (size < 300)
+    for ours, theirs in zip(found, whole(documents[:1], Text(), processes=1), strict=True):
+        assert np.array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("most", [1, 40, 10**6])
+def test_batches_have_a_limit_of_characters_and_texts(documents, most):
+    batches = list(token_workers._batches(documents, most))
+    assert [document for batch in batches for document in batch] == documents
+    for batch in batches:
+        assert len(batch) <= 7 and sum(len(own.text) for own in batch[:-1]) < most
+    for batch in batches[:-1]:
+        assert len(batch) == 7 or sum(len(own.text) for own in batch) >= most
 
 
 def test_numbers_are_those_of_the_tokens_in_order_of_first_occurrence(documents):

@@ -535,7 +535,7 @@ def test_run_after_kills_and_signals_equals_uninterrupted_run(place, launch, tmp
     """A process dies, then another, then Ctrl-C, then TERM; each time two others go on, in the other framework."""
     for name in backends.NAMES:
         loaded(name)
-    out, epochs = tmp_path / "run", 30
+    out, epochs = tmp_path / "run", 24
     cache = ("--cache-dir", tmp_path / "run-cache")
 
     first = launch("torch", 2, "classify", *place.argv("--backend", "torch", out=out, epochs=epochs))
@@ -545,13 +545,13 @@ def test_run_after_kills_and_signals_equals_uninterrupted_run(place, launch, tmp
     intact(out)
 
     second = launch("paddle", 2, "classify", "--resume", out, "--backend", "paddle", *cache)
-    second.until(out, 80).signal(0, signal.SIGKILL).wait(40)
+    second.until(out, 60).signal(0, signal.SIGKILL).wait(40)
     assert second.process.returncode != 0
     assert second.said(1).startswith("process 1: error: another of this run's 2 processes has ended"), second
     intact(out)
 
     third = launch("torch", 2, "classify", "--resume", out, "--backend", "torch", *cache)
-    third.until(out, 150).signal(None, signal.SIGINT).wait(40)
+    third.until(out, 100).signal(None, signal.SIGINT).wait(40)
     assert third.process.returncode != 0 and third.out.count("stopped at step") == 1, third
     step = RunFolder.open(out).read_last(RunFolder.open(out).read_record()[0].model)[2].step
     assert f"stopped at step {step} of {epochs * STEPS}, checkpoint saved" in third.out

@@ -21,6 +21,7 @@ import backends
 import tasks.compare
 import tasks.digit_sum
 import tasks.imdb
+import tasks.run.both_frameworks
 import tasks.run.child
 import tasks.run.train
 from core.data.sources import imdb
@@ -28,6 +29,7 @@ from core.data.sources.lookup import LONGEST, shorten
 from core.report.compare import Pair, differences
 from core.report.runs import read_run
 from core.train.run_folder import RunFolder
+from tasks.cli.console import run_program
 from tests.conftest import ROOT, Done, check_refused, run_main, stop_at
 from tests.core.report.pages import Page, fits, read, stands_alone
 from tests.finished_runs import EACH, HOSTILE, TINY, FinishedRuns
@@ -394,8 +396,8 @@ def test_both_trains_each_backend_in_a_process(place, tmp_path, both_frameworks,
 
 
 @pytest.mark.slow
-def test_both_resumes_unfinished_runs(place, tmp_path, both_frameworks, refused):
-    """One finished, the other stopped on the way; then one that was never begun."""
+def test_both_resumes_unfinished_runs(place, tmp_path, both_frameworks, refused, monkeypatch):
+    """One finished, the other stopped on the way; then one that was never begun, which trains in this process."""
     first, second = (place.runs[name] for name in backends.NAMES)
     folder = tmp_path / "both"
     folder.mkdir()
@@ -415,6 +417,8 @@ def test_both_resumes_unfinished_runs(place, tmp_path, both_frameworks, refused)
     shutil.rmtree(folder / second.name)
     refused("--resume", folder, main=tasks.imdb.main, says=("first remove", "report.html"))
     (folder / "report.html").unlink()
+    train = lambda task, argv: (run_program(tasks.imdb.main, argv), False)  # noqa: E731
+    monkeypatch.setattr(tasks.run.both_frameworks, "_run_child", train)
     done = run_main(tasks.imdb.main, "--resume", folder, "--cache-dir", place.shared.cache)
     assert done.code == 0, done.err
     assert read_run(folder / second.name, "again").result["test"] == read_run(second, "before").result["test"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 import numpy as np
 import pytest
 
@@ -9,7 +11,10 @@ import seqtwin
 from tests.conftest import fresh_rng
 from tests.seqtwin.api.texts_in_memory import labeled_texts
 
-pytest.importorskip("sklearn", reason="scikit-learn is not installed (pip install '.[test]')")
+# Not imported here: every test process collects this file.
+pytestmark = pytest.mark.skipif(
+    find_spec("sklearn") is None, reason="scikit-learn is not installed (pip install '.[test]')"
+)
 
 CHECKS = (
     "check_estimator_cloneable",

@@ -86,7 +86,7 @@ def read_records(
     number = -int(header)
     try:
         for cells in reader:
-            number += not _is_blank(cells)
+            number += len(cells) > 1 or not _is_blank(cells)
             yield lines.number, cells
     except csv.Error as error:
         what, advice = str(error), "close every quote, and double quotes within a quoted cell"
@@ -164,7 +164,7 @@ def without_blanks(records: Iterator[tuple[int, list[str]]]) -> Iterator[tuple[i
     """Yield the records that are not blank lines. In a table of one column, a line of spaces is a cell."""
     width = 0
     for place, cells in records:
-        if _is_blank(cells) and (width != 1 or not cells or not cells[0]):
+        if len(cells) < 2 and _is_blank(cells) and (width != 1 or not cells or not cells[0]):
             continue
         width = width or len(cells)
         yield place, cells
