@@ -10,22 +10,16 @@ from __future__ import annotations
 import ctypes
 import functools
 import os
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
 
-from backends.kernels import arguments
 from core.engine.machine import usable_cores
-from core.models.encoders.recurrent import WEIGHT_KINDS, LayerSizes
 
 LIBRARY = Path(__file__).with_name("recurrent.so")
 NOTE = LIBRARY.with_suffix(".txt")  # reason of `setup.py` for a missing library
 CELLS = {"srn": 0, "gru": 1, "lstm": 2, "residual_srn": 3}
 TARGETS = ("portable", "avx2", "avx512")
 ADDRESS = ctypes.c_void_p
-NEEDED = dict.fromkeys(("x", "output", *WEIGHT_KINDS))
-"""Arrays of a pass that must not be None, as arguments that are."""
-WEIGHTS = frozenset((*WEIGHT_KINDS, *(f"d_{kind}" for kind in WEIGHT_KINDS)))
-"""Arrays of a pass that are lists, with one for each direction."""
 
 
 class Problem(ctypes.Structure):
@@ -44,6 +38,9 @@ class Problem(ctypes.Structure):
     ]
 
 
+PROBLEM_BYTES = ctypes.sizeof(Problem)
+
+
 @functools.cache
 def _load() -> ctypes.PyDLL | str:
     """Load the library; return it, or the reason why it is not available."""
@@ -57,8 +54,8 @@ def _load() -> ctypes.PyDLL | str:
         return f"{LIBRARY} cannot be loaded ({' '.join(str(error).split())})"
     library.seqtwin_python.argtypes = [ADDRESS] * 3
     library.seqtwin_target.restype = ctypes.c_char_p
-    library.seqtwin_saved_bytes.argtypes = [ctypes.POINTER(Problem), ctypes.c_int64]
-    library.seqtwin_saved_bytes.restype = ctypes.c_size_t
+    library.seqtwin_start.argtypes = [ADDRESS, ctypes.c_int64]
+    library.seqtwin_forward.argtypes = library.seqtwin_backward.argtypes = [ADDRESS]
     library.seqtwin_columns.argtypes = [ctypes.POINTER(Problem)]
     library.seqtwin_columns.restype = ctypes.c_int64
     library.seqtwin_packed_bytes.argtypes = [ctypes.POINTER(Problem)]
@@ -132,14 +129,20 @@ def raise_interrupt(message: str) -> None:
 
 def compute(name: str, problem: ctypes.Structure) -> None:
     """Run an interruptible function of the library. Raises MemoryError, KeyboardInterrupt."""
+    run(name, ctypes.byref(problem))
+
+
+def run(name: str, *arguments) -> int:
+    """Run an interruptible function on a problem's address; return its code. Raises as `compute`."""
     global _interrupt
     try:
-        code = getattr(_load(), name)(ctypes.byref(problem))
+        code = getattr(_load(), name)(*arguments)
     except KeyboardInterrupt as error:
         _interrupt = error
         raise
     if code == 2:
         raise MemoryError("not enough memory for the work space of a layer")
+    return code
 
 
 def call(name: str, *arguments: int | ctypes.Structure) -> int:
@@ -147,92 +150,6 @@ def call(name: str, *arguments: int | ctypes.Structure) -> int:
     return getattr(_load(), name)(*arguments)
 
 
-class Pass:
-    """One layer over one batch: `forward`, then at most one `backward`.
-
-    Arrays are given by the names of `Problem`: a list for one per direction, None for a missing one. They are NumPy
-    arrays or tensors. The caller keeps them alive until the last pass. Raises TypeError or ValueError for an array of
-    another dtype or shape, on another device, or not C-contiguous.
-    """
-
-    _saved: int | None = None
-
-    def __init__(self, sizes: LayerSizes, shape: Sequence[int], float64: bool):
-        """Set the sizes; `shape` of x: [B, L, I], with the sequences of all models, model by model.
-
-        Raises ValueError as `arguments.layer_shapes`.
-        """
-        self.shapes = arguments.layer_shapes(sizes, tuple(shape))
-        self.directions, self.dtype = sizes.directions, "float64" if float64 else "float32"
-        batch, width, inputs = shape
-        models = sizes.models or 1
-        self.problem = Problem(
-            CELLS[sizes.cell],
-            float64,
-            sizes.directions,
-            threads(),
-            models,
-            batch // models,
-            width,
-            inputs,
-            sizes.hidden,
-        )
-
-    def forward(self, keep: bool, lengths: arguments.Array, **arrays: arguments.Arrays) -> None:
-        """Write `output`, and `h_n` and `c_n` if given.
-
-        `lengths`: [B] int64, 1 <= length <= L, copied for `backward`; `keep`: store the gates for `backward`.
-        """
-        batch, width, _ = self.shapes["x"]
-        self._lengths = arguments.integers("lengths", lengths, (batch,), "int64", range(1, width + 1))
-        self.problem.lengths = self._lengths.buffer_info()[0]
-        self._point({**NEEDED, **arrays})
-        if keep:
-            library = _load()
-            self._saved = library.seqtwin_take(library.seqtwin_saved_bytes(self.problem, sum(self._lengths)))
-            if not self._saved:
-                raise MemoryError("not enough memory for the backward pass of a recurrent layer")
-            # Stored here: at interpreter exit, names of this module may be deleted before the last pass.
-            self._give_back = library.seqtwin_give_back
-            self.problem.saved = self._saved
-        compute("seqtwin_forward", self.problem)
-
-    def backward(self, **arrays: arguments.Arrays) -> None:
-        """Write the gradients that are given. Raises RuntimeError in a second call.
-
-        The first call overwrites the stored gates.
-        """
-        if self._saved is None:
-            raise RuntimeError("second backward pass: the fast implementation stores its gates for one pass only")
-        self._point(arrays)
-        try:
-            compute("seqtwin_backward", self.problem)
-        finally:
-            self.close()
-
-    def close(self) -> None:
-        """Release the memory for `backward`."""
-        saved, self._saved = self._saved, None
-        if saved is not None:
-            self._give_back(saved)
-
-    __del__ = close
-
-    def _point(self, arrays: dict[str, arguments.Arrays]) -> None:
-        """Check arrays and set their addresses."""
-        problem, dtype = self.problem, self.dtype
-        for name, array in arrays.items():
-            shape = self.shapes.get(name, arguments.UNKNOWN)
-            if name in WEIGHTS:
-                addresses = getattr(problem, name)
-                for side, one in enumerate(arguments.sides(name, array, self.directions)):
-                    needed = one is not None or name in NEEDED
-                    addresses[side] = arguments.address(name, one, shape, dtype) if needed else None
-            else:
-                needed = array is not None or name in NEEDED
-                setattr(problem, name, arguments.address(name, array, shape, dtype) if needed else None)
-
-
-def by_direction(prefix: str, weights: Sequence[arguments.Array | None]) -> dict[str, Sequence[arguments.Array | None]]:
-    """Return the weights of every direction, given one after the other, by the names of `Problem`."""
-    return {prefix + kind: weights[place :: len(WEIGHT_KINDS)] for place, kind in enumerate(WEIGHT_KINDS)}
+def function(name: str) -> Callable[[int], None]:
+    """Return a function of the library."""
+    return getattr(_load(), name)

@@ -457,6 +457,15 @@ int seqtwin_choose(int which) {
     return 1;
 }
 
+void* seqtwin_take(size_t bytes) {
+    try {
+        return seqtwin::take(bytes);
+    } catch (const std::bad_alloc&) {
+        return nullptr;
+    }
+}
+void seqtwin_give_back(void* memory) { seqtwin::give_back(memory); }
+
 // Starts (1) or ends (0) timing of the tasks of one thread's calls; earlier times are discarded at a start.
 void seqtwin_time_tasks(int on) {
     if (on) seqtwin::times.clear(), seqtwin::jobs = 0;
@@ -481,6 +490,29 @@ int seqtwin_pack(const Problem* q) { return seqtwin::run(*q, seqtwin::build(*q).
 
 // 0: done. 1: interrupted, with Python's exception set. 2: out of memory.
 int seqtwin_forward(const Problem* q) { return seqtwin::run(*q, seqtwin::each_model<&Build::forward>); }
+
+// Forward on checked lengths, which are copied. With `keep`, `saved` and the copy for backward are one block that
+// `seqtwin_give_back` of `saved` releases. 3: a length is not within 1 .. width, and nothing was done.
+int seqtwin_start(Problem* q, int64_t keep) {
+    int64_t tokens = 0, count = q->models * q->batch;
+    for (int64_t b = 0; b < count; b++) {
+        if (q->lengths[b] < 1 || q->lengths[b] > q->width) return 3;
+        tokens += q->lengths[b];
+    }
+    size_t kept = keep ? (seqtwin_saved_bytes(q, tokens) + 63) / 64 * 64 : 0;
+    void* memory = seqtwin_take(kept + sizeof(int64_t) * count);
+    if (!memory) return 2;
+    int64_t* copy = reinterpret_cast<int64_t*>(static_cast<char*>(memory) + kept);
+    std::copy(q->lengths, q->lengths + count, copy);
+    q->lengths = copy;
+    q->saved = keep ? memory : nullptr;
+    int code = seqtwin_forward(q);
+    if (!keep) {
+        q->lengths = nullptr;
+        seqtwin_give_back(memory);
+    }
+    return code;
+}
 int seqtwin_backward(const Problem* q) { return seqtwin::run(*q, seqtwin::each_model<&Build::backward>); }
 
 // Numbers the distinct ids of [tokens], without 0 (PAD), by first occurrence: `row` [tokens] is each token's number or
@@ -516,14 +548,5 @@ int seqtwin_convolution_gradients(const Convolution* q) {
     return seqtwin::run(*q, seqtwin::convolution_build(q->float64).gradients);
 }
 int seqtwin_unpool(const Pooling* q) { return seqtwin::run(*q, seqtwin::training_build(q->float64).unpool); }
-
-void* seqtwin_take(size_t bytes) {
-    try {
-        return seqtwin::take(bytes);
-    } catch (const std::bad_alloc&) {
-        return nullptr;
-    }
-}
-void seqtwin_give_back(void* memory) { seqtwin::give_back(memory); }
 
 }  // extern "C"

@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
-from backends import kernels
 from backends.kernels import training
 from backends.kernels.convolution_training import ConvolutionPass, Placement
+from backends.kernels.layer import Pass, by_direction
 from backends.torch.framework import torch
 from core.models.encoders.recurrent import LayerSizes
 
 
+def recurrent_pass(sizes: LayerSizes, lengths, states, keep, arrays):
+    """Run one layer; return its pass, and output, h_n and c_n as `RecurrentFunction`."""
+    x, h_0, c_0, *weights = arrays
+    run = Pass(sizes, x.shape, x.dtype == torch.float64)
+    output = empty(run.shapes["output"], x)
+    h_n = empty(run.shapes["h_n"], x) if states else None
+    c_n = empty(run.shapes["c_n"], x) if states and sizes.cell == "lstm" else None
+    to = addresses((output, h_n, c_n))
+    given = by_direction("", weights)
+    run.forward(keep, lengths.contiguous(), x=x, h_0=h_0, c_0=c_0, output=to[0], h_n=to[1], c_n=to[2], **given)
+    return run, output, h_n, c_n
+
+
 class RecurrentFunction(torch.autograd.Function):
-    """Autograd function of `kernels.Pass`.
+    """Autograd function of `layer.Pass`.
 
     Gates are stored once, so a graph runs backward only once.
     """
@@ -21,52 +34,65 @@ class RecurrentFunction(torch.autograd.Function):
 
         `states`: return h_n and (LSTM) c_n as well; `keep`: store the gates for `backward`.
         """
-        arrays = [None if array is None else array.contiguous() for array in arrays]
-        x, h_0, c_0, *weights = arrays
-        run = kernels.Pass(sizes, x.shape, x.dtype == torch.float64)
-        output = x.new_empty(run.shapes["output"])
-        h_n = x.new_empty(run.shapes["h_n"]) if states else None
-        c_n = torch.empty_like(h_n) if states and sizes.cell == "lstm" else None
-        run.forward(
-            keep,
-            lengths.contiguous(),
-            x=x,
-            h_0=h_0,
-            c_0=c_0,
-            output=output,
-            h_n=h_n,
-            c_n=c_n,
-            **kernels.by_direction("", weights),
-        )
-        ctx.run = run
+        arrays = contiguous(arrays)
+        ctx.run, *outputs = recurrent_pass(sizes, lengths, states, keep, arrays)
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(output, *arrays)
-        return output, h_n, c_n
+        ctx.save_for_backward(outputs[0], *arrays)
+        ctx.addresses = addresses((outputs[0], *arrays))
+        return tuple(outputs)
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx, d_output, d_h_n=None, d_c_n=None):
-        output, *arrays = ctx.saved_tensors
-        x, h_0, c_0, *weights = arrays
-        given = [None if array is None else array.contiguous() for array in (d_output, d_h_n, d_c_n)]
-        wanted = ctx.needs_input_grad[4:]
-        gradients = [torch.empty_like(array) if want else None for array, want in zip(arrays, wanted, strict=True)]
-        d_x, d_h_0, d_c_0, *d_weights = gradients
-        ctx.run.backward(
-            x=x,
-            h_0=h_0,
-            c_0=c_0,
-            output=output,
-            d_output=given[0],
-            d_h_n=given[1],
-            d_c_n=given[2],
-            d_x=d_x,
-            d_h_0=d_h_0,
-            d_c_0=d_c_0,
-            **kernels.by_direction("", weights),
-            **kernels.by_direction("d_", d_weights),
-        )
-        return None, None, None, None, *gradients
+        # `once_differentiable` takes its time, and is needed only if a graph of the gradients is wanted.
+        way = checked_gradients if torch.is_grad_enabled() else recurrent_gradients
+        return way(ctx, d_output, d_h_n, d_c_n)
+
+
+def recurrent_gradients(ctx, d_output, d_h_n=None, d_c_n=None):
+    """Return the gradients of all arguments of `RecurrentFunction.forward`."""
+    arrays = contiguous(ctx.saved_tensors)
+    moved = {}
+    if addresses(arrays) != ctx.addresses:  # by hooks, which pack saved tensors
+        output, x, h_0, c_0, *weights = arrays
+        moved = {"output": output, "x": x, "h_0": h_0, "c_0": c_0, **by_direction("", weights)}
+    d_output, d_h_n, d_c_n = contiguous((d_output, d_h_n, d_c_n))
+    wanted = zip(arrays[1:], ctx.needs_input_grad[4:], strict=True)
+    gradients = [empty_like(array) if want else None for array, want in wanted]
+    d_x, d_h_0, d_c_0, *d_weights = addresses(gradients)
+    ctx.run.backward(
+        d_output=d_output,
+        d_h_n=d_h_n,
+        d_c_n=d_c_n,
+        d_x=d_x,
+        d_h_0=d_h_0,
+        d_c_0=d_c_0,
+        **by_direction("d_", d_weights),
+        **moved,
+    )
+    return None, None, None, None, *gradients
+
+
+checked_gradients = torch.autograd.function.once_differentiable(recurrent_gradients)
+
+
+def empty(shape, like):
+    """Return an uninitialized tensor with dtype and device of `like`."""
+    return like.new_empty(shape)
+
+
+def empty_like(array):
+    """Return an uninitialized tensor with the shape of a contiguous one."""
+    return torch.empty_like(array)
+
+
+def contiguous(arrays):
+    """Return C-contiguous tensors, the same where they are; None for None."""
+    return [None if array is None else array.contiguous() for array in arrays]
+
+
+def addresses(arrays):
+    """Return the addresses of tensors, None for None."""
+    return [None if array is None else array.data_ptr() for array in arrays]
 
 
 class ConvolutionFunction(torch.autograd.Function):

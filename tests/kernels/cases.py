@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from backends import kernels
+from backends.kernels import layer
 from core.models.encoders.recurrent import CELLS, GATES, WEIGHT_KINDS, LayerSizes, sigmoid
 
 Arrays = dict[str, np.ndarray]
@@ -75,7 +75,7 @@ def random_sizes(rng) -> dict[str, int]:
     }
 
 
-def start(case: Case, backward: bool = True) -> tuple[kernels.Pass, Arrays]:
+def start(case: Case, backward: bool = True) -> tuple[layer.Pass, Arrays]:
     """Forward: the pass, and `output`, `h_n` and for an LSTM `c_n`. All results begin as NaN: each must be written."""
     dtype, directions = case.x.dtype, len(case.weights)
     batch, width, _ = case.x.shape
@@ -83,7 +83,7 @@ def start(case: Case, backward: bool = True) -> tuple[kernels.Pass, Arrays]:
     for name in ("h_n", "c_n") if case.cell == "lstm" else ("h_n",):
         found[name] = np.full((directions, batch, case.hidden), np.nan, dtype)
     sizes = LayerSizes(case.cell, case.x.shape[-1], case.hidden, directions)
-    one = kernels.Pass(sizes, list(case.x.shape), dtype == np.float64)
+    one = layer.Pass(sizes, list(case.x.shape), dtype == np.float64)
     given = {name: getattr(case, name) for name in ("lengths", "x", "h_0", "c_0")}
     for number, kind in enumerate(WEIGHT_KINDS):
         given[kind] = [weights[number] for weights in case.weights]
@@ -132,7 +132,7 @@ def run_side_by_side(cases: list[Case]) -> Arrays:
     for name in ("h_n", "c_n") if first.cell == "lstm" else ("h_n",):
         found[name] = np.full((count, len(weights), batch, first.hidden), np.nan, first.x.dtype)
     sizes = LayerSizes(first.cell, inputs, first.hidden, len(weights), count)
-    one = kernels.Pass(sizes, shape, first.x.dtype == np.float64)
+    one = layer.Pass(sizes, shape, first.x.dtype == np.float64)
     # A pass has the sequences of all models in one axis.
     given = {"lengths": stacked["lengths"].reshape(-1), "x": stacked["x"].reshape(shape)}
     given |= {"h_0": stacked["h_0"], "c_0": stacked["c_0"]}

@@ -27,6 +27,7 @@ int64_t seqtwin_columns(const Problem* q);
 size_t seqtwin_packed_bytes(const Problem* q);
 int seqtwin_pack(const Problem* q);
 int seqtwin_forward(const Problem* q);
+int seqtwin_start(Problem* q, int64_t keep);
 int seqtwin_backward(const Problem* q);
 int64_t seqtwin_number_rows(const int64_t* ids, int64_t tokens, int64_t* rows, int32_t* row, int32_t* slot);
 int seqtwin_sum_rows(const RowSums* q);
@@ -138,13 +139,13 @@ public:
         std::vector<std::vector<T>> first;
         for (q.threads = 1; q.threads <= 3; q.threads++) {
             for (Array& array : outputs) std::fill_n(array.at.get(), array.size, std::numeric_limits<T>::quiet_NaN());
-            size_t bytes = seqtwin_saved_bytes(&q, tokens);
+            Problem own = q;
             std::unique_ptr<char[]> exact;
-            if (maybe()) exact.reset(new char[bytes]);  // or one of the buffers that Python hands in
-            q.saved = exact ? exact.get() : seqtwin_take(bytes);
-            int code = seqtwin_forward(&q) | seqtwin_backward(&q);
-            if (!exact) seqtwin_give_back(q.saved);
-            q.saved = nullptr;
+            if (maybe()) exact.reset(new char[seqtwin_saved_bytes(&q, tokens)]);  // or as Python does
+            own.saved = exact.get();
+            int code = exact ? seqtwin_forward(&own) : seqtwin_start(&own, 1);
+            code |= seqtwin_backward(&own);
+            if (!exact) seqtwin_give_back(own.saved);
             if (code != 0) fail("refused", q);
             for (size_t n = 0; n < outputs.size(); n++) {
                 const T* found = outputs[n].at.get();
@@ -155,7 +156,11 @@ public:
                     fail("other bits with more threads", q);
             }
         }
-        if (seqtwin_forward(&q) != 0) fail("refused without anything to keep", q);
+        Problem own = q;
+        if (seqtwin_start(&own, 0) != 0 || own.saved) fail("refused without anything to keep", q);
+        lengths[0] = between(random, 0, 1) ? 0 : q.width + 1;
+        own = q;
+        if (seqtwin_start(&own, 1) != 3 || own.saved) fail("a wrong length was not seen", q);
     }
 
     // Ctrl-C was pressed before it began: it must not work to its end.

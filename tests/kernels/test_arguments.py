@@ -10,7 +10,7 @@ import pytest
 
 import backends
 from backends import kernels
-from backends.kernels import training
+from backends.kernels import layer, training
 from core.models.encoders.recurrent import GATES, WEIGHT_KINDS, LayerSizes
 from core.spec.training import Adam
 from tests.conftest import loaded, one_line
@@ -163,7 +163,7 @@ def run_pass(cell="lstm", **changes) -> None:
     backward = {"d_output": numbers(B, L, H), "d_x": numbers(B, L, IN)}
     forward |= {name: array for name, array in changes.items() if not name.startswith("d_")}
     backward |= {name: array for name, array in changes.items() if name.startswith("d_")}
-    one = kernels.Pass(LayerSizes(cell, IN, H, 1), [B, L, IN], False)
+    one = layer.Pass(LayerSizes(cell, IN, H, 1), [B, L, IN], False)
     one.forward(True, **forward)
     one.backward(**backward)
 
@@ -238,7 +238,7 @@ def test_lengths_that_change_after_forward_do_not_change_backward():
     gradients = []
     for change in (False, True):
         lengths, gradient = integers(2, 3, 1, 7), np.empty((B, L, IN), np.float32)
-        one = kernels.Pass(LayerSizes("srn", IN, H, 1), [B, L, IN], False)
+        one = layer.Pass(LayerSizes("srn", IN, H, 1), [B, L, IN], False)
         arrays = {kind: [weight] for kind, weight in weights_of("srn").items()}
         arrays |= {"x": X, "output": numbers(B, L, H)}
         one.forward(True, lengths, **arrays)

@@ -20,6 +20,7 @@ import pytest
 
 import backends
 from backends import kernels
+from backends.kernels import layer
 from core import spec
 from core.batch import Batch
 from core.engine.executor import Executor
@@ -249,7 +250,7 @@ def test_nan_and_infinity_stay_in_their_row_and_direction(rng, target, cell, dty
 @pytest.mark.parametrize("shape, hidden", [([0, 3, 2], 4), ([3, 0, 2], 4), ([3, 2, 0], 4), ([3, 2, 4], 0)])
 def test_empty_sizes_are_refused(shape, hidden):
     with pytest.raises(ValueError) as error:
-        kernels.Pass(LayerSizes("lstm", shape[-1], hidden, 1), shape, True)
+        layer.Pass(LayerSizes("lstm", shape[-1], hidden, 1), shape, True)
     assert "at least one sequence" in one_line(error)
     del error
     gc.collect()
@@ -410,7 +411,7 @@ def test_stacked_models_equal_single_models(rng, target, cell, dtype, directions
 
 def test_stacked_models_need_equal_numbers_of_sequences():
     with pytest.raises(ValueError, match="7 sequences for 2 models"):
-        kernels.Pass(LayerSizes("lstm", 2, 4, 1, 2), [7, 3, 2], True)
+        layer.Pass(LayerSizes("lstm", 2, 4, 1, 2), [7, 3, 2], True)
 
 
 @pytest.mark.parametrize("name", backends.NAMES)
@@ -424,6 +425,6 @@ def test_ctrl_c_within_a_framework_backward(name, monkeypatch):
     def pressed(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(kernels.Pass, "backward", pressed)
+    monkeypatch.setattr(layer.Pass, "backward", pressed)
     with pytest.raises(KeyboardInterrupt):
         engine.train_step(Batch(np.array([[2, 3]]), np.array([2]), {"label": np.array([1])}), 0, 0.1)

@@ -12,7 +12,7 @@ updated at padding, outputs at padding are zero, and the reverse direction start
 
 from __future__ import annotations
 
-from backends.paddle.fast import RecurrentFunction
+from backends.paddle.fast import RecurrentFunction, contiguous, recurrent_pass
 from backends.paddle.framework import paddle
 from backends.paddle.linear import empty, linear, stacked_shape
 from backends.paddle.runtime import Inputs
@@ -218,9 +218,12 @@ class FastLayer(LoopLayer):
     """The compiled kernels, forward and backward, with the parameters of the loop."""
 
     def forward(self, x, inputs, h_0=None, c_0=None, states=False):
-        weights = [weight for direction in self.weights() for weight in direction]
+        # Iterating over a ParameterList takes longer than a small layer.
+        weights = [weight for direction in self.directions for weight in direction._parameters.values()]
         arrays = (x, h_0, c_0, *weights)
         keep = paddle.is_grad_enabled() and any(array is not None and not array.stop_gradient for array in arrays)
+        if not keep:
+            return tuple(recurrent_pass(self.sizes, inputs.lengths, states, False, contiguous(arrays))[1:])
         return RecurrentFunction.apply(self.sizes, inputs.lengths, states, keep, *arrays)
 
 

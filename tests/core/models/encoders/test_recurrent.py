@@ -5,6 +5,7 @@ The judge is the reference's step, walked over each sequence alone, and its comp
 
 from __future__ import annotations
 
+import importlib
 import itertools
 import subprocess
 import sys
@@ -161,6 +162,47 @@ def test_second_backward_pass_is_refused(cell, rng):
         output.sum().backward()
 
 
+@pytest.mark.skipif("torch" not in INSTALLED, reason="torch is not installed")
+def test_gradients_of_gradients_are_refused(rng):
+    encoder, arrays, lengths = instance(rng, "gru", True, "float64", False)
+    side = probe("torch", encoder, arrays, lengths, "fast")
+    output, x = side._forward()["output"], side.tensors["x"]
+    (gradient,) = importlib.import_module("torch").autograd.grad((output * output).sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        gradient.sum().backward()
+
+
+@each_backend
+def test_saved_tensors_may_move(name, rng):
+    """Hooks may keep them elsewhere and return copies, not even contiguous ones."""
+    encoder, arrays, lengths = instance(rng, "lstm", True, "float32", True)
+    side = probe(name, encoder, arrays, lengths, "fast")
+    right, moved = side.gradients(), []
+
+    def unpack(packed):
+        transposed = packed.t() if packed.ndim == 2 else packed
+        moved.append(transposed.clone().t() if packed.ndim == 2 else transposed.clone())
+        return moved[-1]
+
+    autograd = importlib.import_module(f"{name}.autograd")
+    hooks = getattr(autograd, "graph", autograd).saved_tensors_hooks
+    with hooks(lambda tensor: tensor.detach(), unpack):
+        found = side.gradients()
+    assert len(moved) >= len(right)
+    for key, gradient in right.items():
+        assert found[key].tobytes() == gradient.tobytes(), key
+
+
+@each_backend
+def test_outputs_without_gradients_have_the_bits_of_training(name, rng):
+    encoder, arrays, lengths = instance(rng, "lstm", True, "float32", True)
+    side = probe(name, encoder, arrays, lengths, "fast")
+    found, training = side.forward(), side._forward()
+    assert found.keys() == training.keys()
+    for key, array in found.items():
+        assert array.tobytes() == training[key].detach().numpy().tobytes(), key
+
+
 @each_backend
 def test_frozen_inputs_and_weights_have_no_gradient(name, rng):
     """What is not asked for is not computed, and the rest is the same."""
@@ -207,12 +249,12 @@ except KeyboardInterrupt:
 DURING = {
     "forth": "threading.Timer(0.3, interrupt).start()",
     "back": """
-from backends import kernels
-original = kernels.Pass.backward
+from backends.kernels import layer
+original = layer.Pass.backward
 def backward(self, **addresses):
     threading.Timer(0.3, interrupt).start()
     original(self, **addresses)
-kernels.Pass.backward = backward
+layer.Pass.backward = backward
 """,
 }
 
