@@ -43,6 +43,8 @@ from tasks.speed.results import describe_disturbance, describe_run, panels, peak
 from tasks.speed.table import print_results, print_run
 
 PROGRAM = "tasks.speed"
+STEP_RECIPES = ("default", "lstm", "textcnn", "textbook")
+"""Recipes whose training steps are timed unless `--recipe` chooses others."""
 
 
 def main(argv: list[str]) -> int:
@@ -118,7 +120,7 @@ def _parser() -> Parser:
     either = parser.add_mutually_exclusive_group()
     either.add_argument("--layers", action="store_true", help="only layers, no training steps")
     either.add_argument("--steps", action="store_true", help="only whole training steps")
-    several("--recipe", "R", RECIPES, "recipes of the steps: {} [lstm textbook]")
+    several("--recipe", "R", RECIPES, "recipes of the steps: {} [" + " ".join(STEP_RECIPES) + "]")
     add("--data", metavar="D", default="packaged", help="data: packaged, official or a path [packaged]")
     add("--out", metavar="DIR", help="output folder [runs/speed-DATE-TIME]")
     add("--read", metavar="DIR", help="measure nothing: write the figures of this folder")
@@ -143,7 +145,7 @@ def _plan(arguments: argparse.Namespace) -> tuple[Plan, dict[str, str]]:
             raise UserError(f"--impl fast: {reason}")
         skipped["fast"] = reason
     chosen = frozenset(arguments.impl or IMPLEMENTATIONS) - {*skipped}
-    recipes = [] if arguments.layers else arguments.recipe or (["lstm"] if quick else ["lstm", "textbook"])
+    recipes = [] if arguments.layers else arguments.recipe or (["lstm"] if quick else [*STEP_RECIPES])
     for name in recipes:
         model = recipe(name).model
         if not chosen & {*model.implementations} & {*STEPS}:

@@ -39,18 +39,23 @@ FIGURES = {"loss", "accuracy", "grad_norm", "counted", "tokens", "learning_rate"
 
 @pytest.fixture(scope="module")
 def reviews(tmp_path_factory):
-    """Reviews, each with a word of its own: its split, kind and number. Longer ones than `--max-length` among them."""
+    """Reviews, each with a word of its own: its split, kind and number. Longer ones than `--max-length` among them.
+
+    A word nearly always has the same successor, so that a model learns something in each of two epochs.
+    """
     rng = fresh_rng()
     folder = make_reviews(tmp_path_factory.mktemp("reviews"), rng, EACH)
     unsup = folder / "train" / "unsup"
     unsup.mkdir()
     for number in range(4 * EACH):
-        words = rng.choice(["film", "plot", "the", "a", "was", "loved", "dull"], rng.integers(1, 40))
-        (unsup / f"{number}_0.txt").write_text(" ".join(words), encoding="utf-8")
+        (unsup / f"{number}_0.txt").touch()
+    cycle = ["film", "plot", "the", "a", "was", "loved", "dull"]
     for path in folder.rglob("*_*.txt"):
         if path.name.startswith("urls"):
             continue
-        path.write_text(f"{path.read_text(encoding='utf-8')} {own_word(path)}", encoding="utf-8")
+        first, count = rng.integers(len(cycle)), rng.integers(1, 40)
+        words = [cycle[(first + n) % len(cycle)] for n in range(count)]
+        path.write_text(" ".join([*words, own_word(path)]), encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(imdb, "PER_CLASS", EACH)
         yield folder
