@@ -6,10 +6,14 @@ All other modules import `torch` from here.
 from __future__ import annotations
 
 import inspect
+import os
 
-import torch
-
+from core.engine.openmp import limit_spinning
 from core.engine.tf32 import forbid_tf32
+
+limit_spinning(os.environ)  # before the import, which reads it
+
+import torch  # noqa: E402
 
 # cuDNN's recurrent layers would otherwise use TF32, with 10 bits, for float32.
 forbid_tf32()

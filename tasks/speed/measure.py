@@ -33,8 +33,6 @@ QUICK_FLOPS = 1e9
 """FLOP per call above which `--quick` skips slow implementations."""
 LEAST_STEPS = 3
 """Least rounds of training steps."""
-PEAK_SECONDS = 0.06
-"""Expected seconds of a measurement of the peak; only the number of rounds depends on it."""
 STEPS = ("fast", "builtin")
 """Implementations whose training steps are timed: `fast`, and its replacement where it is unavailable."""
 LENGTHS = {"imdb": "as in IMDB reviews", "equal": "all equal"}
@@ -99,6 +97,8 @@ class Measurement:
     steps: list[StepRow] = field(default_factory=list)
     rounds: list[dict] = field(default_factory=list)
     """Per round: its case `of`, its number `round`, the cores that `others` used (None if unknown), `disturbed`."""
+    peak_seconds: float = 0.0
+    """Seconds of the last measurement of the peak; only the number of rounds depends on it."""
     began: float = field(default_factory=time.perf_counter)
 
     def _share(self, cases: int) -> float:
@@ -108,6 +108,8 @@ class Measurement:
     def time_layers(self) -> Iterator[str]:
         """Time all rows, with one case in memory at a time. Yield the name of each stage before it runs."""
         plan, cases = self.plan, list(product(self.plan.shapes, self.plan.cells))
+        for _ in range(2 if cases else 0):  # the first takes longer
+            self._peak()
         for number, (shape, cell) in enumerate(cases):
             share = self._share(len(cases) - number + len(plan.recipes))
             ends = time.perf_counter() + share
@@ -183,7 +185,7 @@ class Measurement:
                 flops=flops,
                 calls=calls,
                 discard=discard,
-                cost=answer["seconds"] * (calls + discard) + PEAK_SECONDS,
+                cost=answer["seconds"] * (calls + discard) + self.peak_seconds,
                 rounds=rounds_for(answer["seconds"] * calls, plan.rounds, plan.budget),
             )
 
@@ -200,7 +202,10 @@ class Measurement:
         return self.workers[row.environment].ask(do, implementation=row.implementation, **arguments)
 
     def _peak(self) -> float:
-        return self.workers["peak"].ask("peak", dtype=self.plan.dtype)["flops_per_second"]
+        started = time.perf_counter()
+        answer = self.workers["peak"].ask("peak", dtype=self.plan.dtype)
+        self.peak_seconds = time.perf_counter() - started
+        return answer["flops_per_second"]
 
     def _forget(self, rows: Sequence[Row]) -> None:
         for name in {row.environment for row in rows}:

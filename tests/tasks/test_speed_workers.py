@@ -48,7 +48,7 @@ def test_plans():
     assert full.shapes == quick.shapes == tuple(SHAPES.values())
     assert full.cells == FRAMEWORK_CELLS and quick.cells == ("lstm",)
     assert full.passes == (True, False) and quick.passes == (True,)
-    assert full.recipes == ("lstm", "textbook") and quick.recipes == ("lstm",)
+    assert full.recipes == ("default", "lstm", "textcnn", "textbook") and quick.recipes == ("lstm",)
     assert plan("--steps").shapes == () and plan("--layers").recipes == ()
     installed = ENVIRONMENTS[3]
     assert installed.plain and full.layers_in(installed) == ["builtin", "packed", "padded"]
@@ -88,9 +88,10 @@ def test_rounds_are_interleaved(monkeypatch):
     assert len(stages) == measured.plan.count == 2 * (1 + 4) + (1 + 4)
     names = [entry.row for entry in log if entry.do == "prepare"][:7]
     case = log[: 1 + [entry.do for entry in log].index("forget")]
+    # The peak twice, which tells its cost.
     # Set up and warm all; a peak before and after every timing; slow rows sit two rounds out; then forget.
     one, all_seven = "p" + "tp", "p" + "tp" * 7
-    assert "".join(entry.do[0] for entry in case) == "p" * 7 + all_seven + one + all_seven + one + "f"
+    assert "".join(entry.do[0] for entry in case) == "pp" + "p" * 7 + all_seven + one + all_seven + one + "f"
     turns = [entry for entry in case if entry.do == "time"]
     order = [entry.row for entry in turns]
     assert sorted(order[:7]) == sorted(order[8:15]) == sorted(set(names)) and order[:7] != order[8:15]
