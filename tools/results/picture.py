@@ -57,7 +57,7 @@ def draw(rows: list[Row], path: Path) -> None:
     axes.set_xlabel("seconds of training (logarithmic)")
     axes.set_ylabel("accuracy on the official IMDB test")
     axes.set_title("Recipes and published models (gray; * with unlabeled texts)", fontsize=10)
-    axes.legend(fontsize=7, loc="lower right", framealpha=1.0)
+    figure.legend(fontsize=7, loc="outside lower center", ncols=4)
     stream = io.BytesIO()
     figure.savefig(stream, format="png", dpi=110)
     write_bytes_atomic(path, stream.getvalue())
