@@ -106,10 +106,10 @@ class ConvolutionFunction(paddle.autograd.PyLayer):
 
         `weights`: weight and bias of every kernel. The values have no gradient.
         """
-        x, *weights = (array.contiguous() for array in (x, *weights))
+        x, *weights = contiguous((x, *weights))
         run = ConvolutionPass(lengths.contiguous(), x, weights, placements)
-        pooled = [paddle.empty(shape, x.dtype) for shape in run.pooled]
-        found = [paddle.empty(shape, x.dtype) for shape in run.values] if values else []
+        pooled = [empty(shape, x) for shape in run.pooled]
+        found = [empty(shape, x) for shape in run.values] if values else []
         run.forward(x, weights, pooled, found)
         ctx.run = run
         ctx.save_for_backward(x, *weights)
@@ -119,9 +119,9 @@ class ConvolutionFunction(paddle.autograd.PyLayer):
     @staticmethod
     def backward(ctx, *d_found):
         arrays = ctx.saved_tensor()
-        d_pooled = [array.contiguous() for array in d_found[: len(ctx.run.pooled)]]
+        d_pooled = contiguous(d_found[: len(ctx.run.pooled)])
         wanted = [not array.stop_gradient for array in arrays]
-        gradients = [paddle.empty_like(array) if want else None for array, want in zip(arrays, wanted, strict=True)]
+        gradients = [empty_like(array) if want else None for array, want in zip(arrays, wanted, strict=True)]
         x, *weights = arrays
         d_x, *d_weights = gradients
         ctx.run.backward(x, weights, d_pooled, d_x, d_weights)

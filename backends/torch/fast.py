@@ -104,10 +104,10 @@ class ConvolutionFunction(torch.autograd.Function):
 
         `weights`: weight and bias of every kernel. The values have no gradient.
         """
-        x, *weights = (array.contiguous() for array in (x, *weights))
+        x, *weights = contiguous((x, *weights))
         run = ConvolutionPass(lengths.contiguous(), x, weights, placements)
-        pooled = [x.new_empty(shape) for shape in run.pooled]
-        found = [x.new_empty(shape) for shape in run.values] if values else []
+        pooled = [empty(shape, x) for shape in run.pooled]
+        found = [empty(shape, x) for shape in run.values] if values else []
         run.forward(x, weights, pooled, found)
         ctx.run = run
         ctx.save_for_backward(x, *weights)
@@ -118,9 +118,9 @@ class ConvolutionFunction(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx, *d_found):
         arrays = ctx.saved_tensors
-        d_pooled = [array.contiguous() for array in d_found[: len(ctx.run.pooled)]]
+        d_pooled = contiguous(d_found[: len(ctx.run.pooled)])
         wanted = ctx.needs_input_grad[3:]
-        gradients = [torch.empty_like(array) if want else None for array, want in zip(arrays, wanted, strict=True)]
+        gradients = [empty_like(array) if want else None for array, want in zip(arrays, wanted, strict=True)]
         x, *weights = arrays
         d_x, *d_weights = gradients
         ctx.run.backward(x, weights, d_pooled, d_x, d_weights)
