@@ -88,8 +88,12 @@ template <class T> struct Windows : Products<T> {
         for (size_t n = 0; n < tokens.size(); n++) tokens[n] = token(b, int64_t(n) - q.before);
         const T* packed = all_packed + (model_of(b) * panels() + panel) * stride();
         std::vector<typename P::Factor> factors(q.kernel);
-        for (int64_t u = 0; u < q.kernel; u++)
+        int64_t piece = 0;
+        for (int64_t u = 0; u < q.kernel; u++) {
             factors[u] = {tokens.data() + u, packed + PANEL + u * q.inputs * wide * LANES, q.inputs};
+            factors[u].apart = (piece += q.inputs) > PIECE;
+            if (factors[u].apart) piece = q.inputs;
+        }
         const T* biases[ROWS];
         std::fill(biases, biases + ROWS, packed);
         T* values = q.values ? static_cast<T*>(q.values) + b * q.width * q.channels + first_channel : nullptr;

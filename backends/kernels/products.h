@@ -25,6 +25,10 @@ constexpr int ROWS = 3;
 
 constexpr int WIDE = 4;  // vectors in a panel of columns
 
+// Numbers of a product that are added one after the other. A longer sum is added up in pieces: its rounding errors
+// would grow with its length.
+constexpr int64_t PIECE = 256;
+
 template <class T> struct Products : Arithmetic<T> {
     typedef Arithmetic<T> A;
     typedef typename A::V V;
@@ -37,35 +41,61 @@ template <class T> struct Products : Arithmetic<T> {
         const T* const* rows;
         const T* right;
         int64_t depth, blocks = 1, step = 0;
+        bool apart = false;  // a new piece of the sum begins here
     };
 
     // sums[r][v] = start[r][offset + v] + the products of row first + r of all factors (one or more), added in
-    // order; `sums` has rows of PANEL numbers.
+    // order, and in pieces of at most PIECE from the begin of a block on; `sums` has rows of PANEL numbers.
     template <int R, int NV>
     static void product(T* sums, const T* const* start, int64_t offset, const Factor* factor, int factors,
                         int64_t first) {
         V total[R][NV];
         for (int r = 0; r < R; r++)
             for (int v = 0; v < NV; v++) total[r][v] = load(start[r] + offset + v * LANES);
+        bool pieces = false;  // whether `sums` has earlier pieces, which `total` lacks
+        auto add_pieces = [&] {
+            for (int r = 0; r < R; r++)
+                for (int v = 0; v < NV; v++) total[r][v] = load(sums + r * PANEL + v * LANES) + total[r][v];
+        };
+        auto end_piece = [&] {
+            if (pieces) add_pieces();
+            pieces = true;
+            for (int r = 0; r < R; r++)
+                for (int v = 0; v < NV; v++) {
+                    store(sums + r * PANEL + v * LANES, total[r][v]);
+                    total[r][v] = V{};
+                }
+        };
         const Factor* end = factor + factors;
         do {
             const T* right = factor->right;
+            if (factor->apart) end_piece();
             int64_t block = 0;
             do {
                 const T* row[R];
                 for (int r = 0; r < R; r++) row[r] = factor->rows[first + r] + block * factor->step;
-                int64_t k = 0;
-                do {
-                    V values[NV];
-                    for (int v = 0; v < NV; v++) values[v] = load(right + v * LANES);
-                    for (int r = 0; r < R; r++) {
-                        V one = all(row[r][k]);
-                        for (int v = 0; v < NV; v++) total[r][v] += one * values[v];
-                    }
-                    right += NV * LANES;
-                } while (++k < factor->depth);
+                int64_t k = 0, last = std::min(factor->depth, PIECE);
+                while (true) {
+                    do {
+                        V values[NV];
+                        for (int v = 0; v < NV; v++) values[v] = load(right + v * LANES);
+                        for (int r = 0; r < R; r++) {
+                            V one = all(row[r][k]);
+                            for (int v = 0; v < NV; v++) total[r][v] += one * values[v];
+                        }
+                        right += NV * LANES;
+                    } while (++k < last);
+                    if (last == factor->depth) break;
+                    end_piece();
+                    last = std::min(factor->depth, last + PIECE);
+                }
+                if (last > PIECE) {  // so that the sum of a factor does not depend on the factors after it
+                    add_pieces();
+                    pieces = false;
+                }
             } while (++block < factor->blocks);
         } while (++factor < end);
+        if (pieces) add_pieces();
         for (int r = 0; r < R; r++)
             for (int v = 0; v < NV; v++) store(sums + r * PANEL + v * LANES, total[r][v]);
     }

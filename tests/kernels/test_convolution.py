@@ -72,6 +72,19 @@ def test_maxima_equal_the_reference(rng, dtype, padding, target, table, threads)
             assert layer.forward(case.lengths[row : row + 1], alone).tobytes() == found[row].tobytes()
 
 
+@pytest.mark.parametrize("kernel, inputs", [(16, 300), (64, 70)])
+def test_long_sums_keep_their_precision(rng, kernel, inputs):
+    """Sums of 4,500 products: if they were added one after the other, rounding errors would be six times as large."""
+    encoder = spec.TextCNNEncoder(kernels=(kernel,), channels=(64,))
+    weight = (rng.uniform(-1, 1, (64, inputs, kernel)) / np.sqrt(inputs * kernel)).astype(np.float32)
+    arrays = {"encoder.conv0.weight": weight, "encoder.conv0.bias": np.zeros(64, np.float32)}
+    x, lengths = rng.normal(size=(4, 100, inputs)).astype(np.float32), np.full(4, 100)
+    found = InferenceConvolutions(encoder, arrays).forward(lengths, x)
+    double = {name: array.astype(np.float64) for name, array in arrays.items()}
+    wanted = InferenceConvolutions(encoder, double).forward(lengths, x.astype(np.float64))
+    assert np.sqrt(np.square(found - wanted).mean()) <= 5e-7
+
+
 def test_kernel_wider_than_the_text_reads_zeros(rng):
     encoder = spec.TextCNNEncoder(kernels=(4,), channels=(3,))
     case = Case(rng, encoder, "float64", rows=2, width=2)

@@ -48,8 +48,10 @@ def test_layer_has_the_bits_of_a_training_pass(rng, monkeypatch, cell, dtype, di
     if not kept:
         monkeypatch.setattr(inference, "MOST_SUMS", 0)
     for number in range(6):
-        # One of six is large enough for several threads.
+        # One of six is large enough for several threads, and one adds its sums in pieces.
         sizes = random_sizes(rng) if number else {"batch": 9, "width": 40, "inputs": 65, "hidden": 71}
+        if number == 1:
+            sizes = {"batch": 2, "width": 3, "inputs": 600, "hidden": int(rng.choice([5, 260]))}
         case = random_case(rng, cell, DTYPES[dtype], directions, False, **sizes)
         wanted = start(case, backward=False)[1]["output"].tobytes()
         assert layer_of(case).forward(case.lengths, case.x).tobytes() == wanted
