@@ -91,7 +91,7 @@ template <class T> struct Windows : Products<T> {
         int64_t piece = 0;
         for (int64_t u = 0; u < q.kernel; u++) {
             factors[u] = {tokens.data() + u, packed + PANEL + u * q.inputs * wide * LANES, q.inputs};
-            factors[u].apart = (piece += q.inputs) > PIECE;
+            factors[u].apart = (piece += q.inputs) > LONGEST;
             if (factors[u].apart) piece = q.inputs;
         }
         const T* biases[ROWS];

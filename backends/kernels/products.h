@@ -27,7 +27,7 @@ constexpr int WIDE = 4;  // vectors in a panel of columns
 
 // Numbers of a product that are added one after the other. A longer sum is added up in pieces: its rounding errors
 // would grow with its length.
-constexpr int64_t PIECE = 256;
+constexpr int64_t LONGEST = 256;
 
 template <class T> struct Products : Arithmetic<T> {
     typedef Arithmetic<T> A;
@@ -45,7 +45,7 @@ template <class T> struct Products : Arithmetic<T> {
     };
 
     // sums[r][v] = start[r][offset + v] + the products of row first + r of all factors (one or more), added in
-    // order, and in pieces of at most PIECE from the begin of a block on; `sums` has rows of PANEL numbers.
+    // order, and in pieces of at most LONGEST from the begin of a block on; `sums` has rows of PANEL numbers.
     template <int R, int NV>
     static void product(T* sums, const T* const* start, int64_t offset, const Factor* factor, int factors,
                         int64_t first) {
@@ -74,7 +74,7 @@ template <class T> struct Products : Arithmetic<T> {
             do {
                 const T* row[R];
                 for (int r = 0; r < R; r++) row[r] = factor->rows[first + r] + block * factor->step;
-                int64_t k = 0, last = std::min(factor->depth, PIECE);
+                int64_t k = 0, last = std::min(factor->depth, LONGEST);
                 while (true) {
                     do {
                         V values[NV];
@@ -87,9 +87,9 @@ template <class T> struct Products : Arithmetic<T> {
                     } while (++k < last);
                     if (last == factor->depth) break;
                     end_piece();
-                    last = std::min(factor->depth, last + PIECE);
+                    last = std::min(factor->depth, last + LONGEST);
                 }
-                if (last > PIECE) {  // so that the sum of a factor does not depend on the factors after it
+                if (last > LONGEST) {  // so that the sum of a factor does not depend on the factors after it
                     add_pieces();
                     pieces = false;
                 }
