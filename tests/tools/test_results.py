@@ -10,6 +10,7 @@ import pytest
 
 from core.errors import UserError
 from core.train.run_folder import RunFolder
+from tasks.cli.recipes import TASK_RECIPES
 from tests.conftest import ROOT, check_refused, fresh_rng, run_main
 from tools.results import __main__ as SCRIPT
 from tools.results import page, picture, runner, stored
@@ -165,6 +166,10 @@ def test_picture_shows_official_runs_alone(tmp_path):
     picture.draw([*rows, row("small", "torch", 0, 0.7, data="packaged")], tmp_path / "both.png")
     picture.draw(rows, tmp_path / "official.png")
     assert (tmp_path / "both.png").read_bytes() == (tmp_path / "official.png").read_bytes()
+
+
+def test_every_recipe_has_a_color():
+    assert len(set(picture.COLORS)) == len(picture.COLORS) >= len(TASK_RECIPES["imdb"])
 
 
 def test_stored_rows_are_complete():

@@ -13,7 +13,11 @@ from tools.results.stored import Row
 MARKERS = {"torch": "o", "paddle": "^"}
 OTHER = "s"
 """Marker of a model without a framework."""
-COLORS = ("#4477aa", "#bb2211", "#228833", "#aa7711", "#774488", "#222222")
+COLORS = (
+    *("#4477aa", "#bb2211", "#228833", "#aa7711", "#774488", "#222222"),
+    *("#33bbdd", "#ee7799", "#99cc44", "#eecc33", "#aa99ee", "#999999"),
+)
+"""One for every recipe of `tasks.imdb`."""
 TICKS = [digit * 10.0**exponent for exponent in range(-2, 6) for digit in (1, 2, 5)]
 GAP = 0.0045
 """Least distance of two labels, in accuracy."""
