@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from core.data.token_pieces import LONGEST, WORD, Parts, Pieces, hashes_of, odd_factors, parts_of, eight_bytes
+from core.data.token_pieces import LONGEST, WORD, Parts, Pieces, eight_bytes, hashes_of, odd_factors, parts_of
 
 FIRST_SLOTS = 1 << 12
 """Slots of an empty table. They double before half of them are taken."""
