@@ -27,7 +27,7 @@ from core.data.tokenizer_settings import TokenizerSettings
 from core.errors import UserError
 from core.spec.text import Text
 
-BATCH, BATCH_RJIEBA, BATCH_JIEBA = 400_000, 100_000, 20_000
+BATCH, BATCH_RJIEBA, BATCH_JIEBA = 200_000, 100_000, 20_000
 """Characters of a batch, and of one that rjieba or jieba segments. Pieces of words repeat in large batches."""
 MOST_TEXTS = 4_000
 """Most texts of a batch."""
@@ -132,7 +132,8 @@ class Worker:
             [*python(), "-c", CODE],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": path},
+            # Threads of NumPy's products, of which there are none, would take time to start.
+            env={**os.environ, "PYTHONPATH": path, "OPENBLAS_NUM_THREADS": "1"},
             # Ctrl-C in a terminal ends it through this process, which closes its input.
             start_new_session=os.name == "posix",
         )
