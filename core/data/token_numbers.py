@@ -46,7 +46,7 @@ class Numbered:
     digests: np.ndarray
 
 
-MOST_PIECES, MOST_BYTES = 50_000, 4_000_000
+MOST_PIECES, MOST_BYTES = 100_000, 4_000_000
 """Pieces of texts, and bytes of them, whose numbers are kept; with more they are forgotten."""
 
 

@@ -27,7 +27,7 @@ from core.data.tokenizer_settings import TokenizerSettings
 from core.errors import UserError
 from core.spec.text import Text
 
-BATCH, BATCH_RJIEBA, BATCH_JIEBA = 200_000, 100_000, 20_000
+BATCH, BATCH_RJIEBA, BATCH_JIEBA = 250_000, 100_000, 20_000
 """Characters of a batch, and of one that rjieba or jieba segments. Pieces of words repeat in large batches."""
 MOST_TEXTS = 4_000
 """Most texts of a batch."""
