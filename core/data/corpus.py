@@ -262,7 +262,7 @@ def _joined(corpus: Corpus, rows: np.ndarray) -> np.ndarray:
     return corpus.ids[np.repeat(wanted, np.diff(corpus.offsets))]
 
 
-def _pack(corpus: Corpus, key: str) -> bytes:
+def _pack(corpus: Corpus, key: str) -> memoryview:
     """Return an .npz without pickles, followed by its SHA-256.
 
     Lists of strings are UTF-8 joined by line feeds, which no token or name contains. The digest is needed because
@@ -277,8 +277,9 @@ def _pack(corpus: Corpus, key: str) -> bytes:
         more=_join([json.dumps({"classes": corpus.classes, "left_out": corpus.skipped})]),
         **{field: getattr(corpus, field) for field in ARRAYS},
     )
-    content = buffer.getvalue()
-    return content + hashlib.sha256(content).digest()
+    digest = hashlib.sha256(buffer.getbuffer()).digest()
+    buffer.write(digest)
+    return buffer.getbuffer()
 
 
 def _unpack(path: Path, key: str) -> Corpus:

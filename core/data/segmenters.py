@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import importlib.util
-import logging
-import warnings
 from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
+from core.data.tokenizer_settings import TokenizerSettings
 from core.errors import UserError
-from core.spec.text import Text
+
+if TYPE_CHECKING:
+    from core.spec.text import Text
 
 
-def segmenter(spec: Text) -> str:
+def segmenter(spec: Text | TokenizerSettings) -> str:
     """Return the segmentation package and its version for the run record, "" for a tokenizer of our own.
 
     `rjieba` is used only where its output equals that of `jieba`: without the hidden Markov model.
     """
     if spec.tokenizer != "jieba":
         return ""
-    names = ("jieba",) if spec.jieba_hmm else ("rjieba", "jieba")
+    from importlib.metadata import version
+
+    name = _package(spec.jieba_hmm)
+    return f"{name} {version(name)}"
+
+
+def _package(hmm: bool) -> str:
+    """Return the name of the package. Raises UserError if none is installed."""
+    names = ("jieba",) if hmm else ("rjieba", "jieba")
     for name in names:
         if importlib.util.find_spec(name) is not None:
-            return f"{name} {importlib.metadata.version(name)}"
+            return name
     raise UserError(
         "the jieba tokenizer requires the package jieba: pip install jieba, or use `text.tokenizer` characters"
     )
@@ -33,11 +42,13 @@ def jieba_cut(hmm: bool) -> Callable[[str], Iterable[str]]:
 
     Raises UserError if jieba is not installed.
     """
-    package = segmenter(Text(tokenizer="jieba", jieba_hmm=hmm)).split()[0]
-    return _rust_cut() if package == "rjieba" else _python_cut(hmm)
+    return _rust_cut() if _package(hmm) == "rjieba" else _python_cut(hmm)
 
 
 def _python_cut(hmm: bool) -> Callable[[str], Iterable[str]]:
+    import logging
+    import warnings
+
     with warnings.catch_warnings():
         # jieba's sources contain invalid escapes, about which newer Python versions warn on compilation.
         warnings.simplefilter("ignore")

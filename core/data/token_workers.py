@@ -9,9 +9,7 @@ from __future__ import annotations
 import os
 import pickle
 import queue
-import signal
 import subprocess
-import sys
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -22,22 +20,23 @@ import numpy as np
 
 from core.child_process import ROOT, python
 from core.data.documents import Document
+from core.data.segmenters import segmenter
 from core.data.token_numbers import Numbered, TokenNumbers
+from core.data.token_process import CODE
+from core.data.tokenizer_settings import TokenizerSettings
 from core.errors import UserError
 from core.spec.text import Text
 
-BATCH, BATCH_JIEBA = 400_000, 20_000
-"""Characters of a batch, and of one that jieba segments, which is slower. Pieces of words repeat in large batches."""
+BATCH, BATCH_RJIEBA, BATCH_JIEBA = 250_000, 100_000, 20_000
+"""Characters of a batch, and of one that rjieba or jieba segments. Pieces of words repeat in large batches."""
 MOST_TEXTS = 4_000
 """Most texts of a batch."""
-ALONE, ALONE_JIEBA = 8_000_000, 300_000
+ALONE, ALONE_RJIEBA, ALONE_JIEBA = 8_000_000, 2_000_000, 300_000
 """Characters that the first process tokenizes before others start, about a second."""
 MOST = 8
 """Most processes; reading the texts limits the speed of more."""
 AHEAD = 3
 """Batches per process that are read before they are needed."""
-
-CODE = f"from {__name__} import serve; serve()"
 
 
 def cores() -> int:
@@ -61,9 +60,9 @@ def number_documents(
     the size of all texts, None if unknown. Raises UserError like `make_tokenizer`, and if a process is killed.
     """
     processes = min(cores(), MOST) if processes is None else processes
-    jieba = spec.tokenizer == "jieba"
-    alone = (ALONE_JIEBA if jieba else ALONE) if alone is None else alone
-    batches, here = _batches(documents, BATCH_JIEBA if jieba else BATCH), TokenNumbers(spec)
+    most, default = _limits(spec)
+    alone = default if alone is None else alone
+    batches, here = _batches(documents, most), TokenNumbers(spec)
     read = 0
     if size is None or size < alone or processes < 2:
         for batch in batches:
@@ -133,7 +132,8 @@ class Worker:
             [*python(), "-c", CODE],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": path},
+            # Threads of NumPy's products, of which there are none, would take time to start.
+            env={**os.environ, "PYTHONPATH": path, "OPENBLAS_NUM_THREADS": "1"},
             # Ctrl-C in a terminal ends it through this process, which closes its input.
             start_new_session=os.name == "posix",
         )
@@ -156,7 +156,7 @@ class Worker:
         assert self._process.stdin is not None and self._process.stdout is not None
         try:
             if self._first is not None:
-                pickle.dump(self._first.model_dump(mode="json"), self._process.stdin)
+                pickle.dump(TokenizerSettings.of(self._first), self._process.stdin)
                 self._first = None
             pickle.dump((texts, wanted), self._process.stdin, pickle.HIGHEST_PROTOCOL)
             self._process.stdin.flush()
@@ -171,20 +171,11 @@ class Worker:
         return Numbered(new, self._numbers[own.ids], own.lengths, own.digests)
 
 
-def serve() -> None:
-    """Number the batches of standard input until it ends. This is the main function of a process."""
-    given = sys.stdin.buffer
-    results = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a package prints is not a result
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    numbers = TokenNumbers(Text.model_validate(pickle.load(given)))
-    while True:
-        try:
-            texts, wanted = pickle.load(given)
-        except EOFError:
-            return
-        pickle.dump(numbers.number(texts, wanted), results, pickle.HIGHEST_PROTOCOL)
-        results.flush()
+def _limits(spec: Text) -> tuple[int, int]:
+    """Return the characters of a batch, and those that the first process tokenizes alone."""
+    package = segmenter(spec).partition(" ")[0]
+    limits = {"rjieba": (BATCH_RJIEBA, ALONE_RJIEBA), "jieba": (BATCH_JIEBA, ALONE_JIEBA)}
+    return limits.get(package, (BATCH, ALONE))
 
 
 def _batches(documents: Iterable[Document], most: int) -> Iterator[list[Document]]:

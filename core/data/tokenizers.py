@@ -8,11 +8,15 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
+from typing import TYPE_CHECKING
 
 from core.data.segmenters import jieba_cut
 from core.data.signs import ASCII_SIGNS, KEYCAP, REWRITTEN, SIGNS, SUFFIX
-from core.spec.text import Text
+from core.data.tokenizer_settings import TokenizerSettings
 from core.strings import SPACE as SPACE
+
+if TYPE_CHECKING:
+    from core.spec.text import Text
 
 TOKENIZER_VERSION = 3
 """Version in the key of cached corpora: increase it when a tokenizer's output changes."""
@@ -24,6 +28,8 @@ Tokenizer = Callable[[str], list[str]]
 Change = Callable[[str], str]
 Piecewise = tuple[Change, Tokenizer]
 """Two steps of a tokenizer: a change of the entire text, and its tokens."""
+Segmented = tuple[Change, Callable[[str], Iterable[str]]]
+"""A change of the entire text, and its segments, of which each holds tokens between white space, mostly one."""
 
 NO_SPACE = re.compile(r"\S+")
 
@@ -42,38 +48,57 @@ APOSTROPHES = str.maketrans({"\u2019": "'", "\u2018": "'", "\u02bc": "'", "\uff0
 """Typographic apostrophes, including the Windows-1252 one decoded as Latin-1, to ASCII."""
 
 
-def make_tokenizer(spec: Text) -> Tokenizer:
+def make_tokenizer(spec: Text | TokenizerSettings) -> Tokenizer:
     """Return the function from a text to its tokens, for `spec.tokenizer`, `spec.lowercase` and `spec.half_width`.
 
     No token is empty or contains white space; a text may have no tokens. Raises UserError if jieba is required but not
     installed.
     """
-    if spec.half_width:
-        tokenize = make_tokenizer(spec.model_copy(update={"half_width": False}))
-        return lambda text: tokenize(half_width(text))
+    tokenize = _tokenizer(spec)
+    return (lambda text: tokenize(half_width(text))) if spec.half_width else tokenize
+
+
+def _tokenizer(spec: Text | TokenizerSettings) -> Tokenizer:
+    """Return the function from a text to its tokens, whose signs have the right width."""
     if spec.tokenizer == "jieba":
-        return _jieba(spec.lowercase, spec.jieba_hmm)
+        prepare, cut = _jieba_text(spec.lowercase), jieba_cut(spec.jieba_hmm)
+        # jieba may keep unusual white space within a segment; tokens must not contain any.
+        return lambda text: [token for segment in cut(prepare(text)) for token in segment.split()]
     if (steps := _steps(spec)) is not None:
         prepare, tokens_of = steps
         return lambda text: tokens_of(prepare(text))
     return (_characters if spec.tokenizer == "characters" else _letters)(spec.lowercase)
 
 
-def make_piecewise(spec: Text) -> Piecewise | None:
+def make_piecewise(spec: Text | TokenizerSettings) -> Piecewise | None:
     """Return the steps of a tokenizer whose tokens never depend on what is beyond white space; None for others.
 
     The second step may read pieces between white space of ASCII one by one, or together in lines: it returns a line
     feed as a token.
     """
     steps = _steps(spec, lambda pattern: re.compile(rf"{pattern.pattern}|\n", pattern.flags))
-    if steps is None or not spec.half_width:
-        return steps
-    prepare, tokens_of = steps
-    return lambda text: prepare(half_width(text)), tokens_of
+    return None if steps is None else (_of_width(steps[0], spec), steps[1])
+
+
+def make_segmented(spec: Text | TokenizerSettings) -> Segmented | None:
+    """Return the steps of a tokenizer that divides a text into segments; None for others.
+
+    Texts may be segmented together in lines: a line feed is a segment. Raises UserError like `make_tokenizer`.
+    """
+    if spec.tokenizer != "jieba":
+        return None
+    prepare, cut = _of_width(_jieba_text(spec.lowercase), spec), jieba_cut(spec.jieba_hmm)
+    # jieba reads \r\n as one segment.
+    return lambda text: prepare(text).replace("\n", " ").replace("\r", " "), cut
+
+
+def _of_width(prepare: Change, spec: Text | TokenizerSettings) -> Change:
+    return (lambda text: prepare(half_width(text))) if spec.half_width else prepare
 
 
 def _steps(
-    spec: Text, changed: Callable[[re.Pattern[str]], re.Pattern[str]] = lambda pattern: pattern
+    spec: Text | TokenizerSettings,
+    changed: Callable[[re.Pattern[str]], re.Pattern[str]] = lambda pattern: pattern,
 ) -> Piecewise | None:
     """Return the steps of a tokenizer, whose patterns are `changed`."""
     if spec.tokenizer == "whitespace":
@@ -213,12 +238,9 @@ def _characters(lowercase: bool) -> Tokenizer:
     return tokenize
 
 
-def _jieba(lowercase: bool, hmm: bool) -> Tokenizer:
-    cut = jieba_cut(hmm)
+def _jieba_text(lowercase: bool) -> Change:
+    def prepare(text: str) -> str:
+        text = text.lower() if lowercase else text
+        return LINE_BREAK.sub(" ", text) if "<" in text else text
 
-    def tokenize(text: str) -> list[str]:
-        text = LINE_BREAK.sub(" ", text.lower() if lowercase else text)
-        # jieba may keep unusual white space within a segment; tokens must not contain any.
-        return [token for segment in cut(text) for token in segment.split()]
-
-    return tokenize
+    return prepare

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import gzip
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from itertools import chain, islice
 from pathlib import Path
 
-from core.data.tar_stream import BadTar, OverLimit, TarStream
+from core.data.gzip_blocks import unpacked
+from core.data.prefetch import prefetch
+from core.data.tar_stream import BLOCK, BadTar, OverLimit, TarStream
 from core.errors import UserError
 
-DAMAGED = (BadTar, gzip.BadGzipFile, EOFError, zlib.error)
+DAMAGED = (BadTar, EOFError, zlib.error)
 MEMBERS = 300_000
 """Most members of an archive; the dataset has about 100,000."""
 UNPACKED, UNPACKED_PER_BYTE = 64 * 10**6, 10
@@ -28,12 +30,14 @@ def opened(path: Path, to_the_end: bool = True) -> Iterator[tuple[TarStream, Cal
         with path.open("rb") as raw:
             compressed = raw.read(2) == b"\x1f\x8b"
             raw.seek(0)
-            with gzip.GzipFile(fileobj=raw) if compressed else raw as stream:
+            blocks = unpacked(raw, BLOCK)
+            with closing(prefetch(blocks)) as ahead:
                 try:
                     size = path.stat().st_size
                     longest = UNPACKED + UNPACKED_PER_BYTE * size if compressed else size
-                    tar = TarStream(stream.read, MEMBERS, longest)
-                except (BadTar, zlib.error, gzip.BadGzipFile):
+                    every = chain(islice(blocks, 1), ahead)
+                    tar = TarStream((lambda _: next(every, b"")) if compressed else raw.read, MEMBERS, longest)
+                except (BadTar, zlib.error):
                     raise UserError(f"{path}: not a tar archive: give an aclImdb .tar.gz, .tar or folder") from None
                 yield tar, raw.tell
                 # The gzip checksum follows the last member.

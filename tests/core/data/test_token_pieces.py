@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from core.data import token_numbers, token_pieces
+from core.data import known_pieces, token_numbers, token_pieces
+from core.data.known_pieces import KnownPieces
 from core.data.token_numbers import TokenNumbers
 from core.data.token_pieces import LONGEST, pieces_of
 from core.data.tokenizers import make_tokenizer
@@ -72,16 +73,38 @@ def test_distinct_pieces(rng, monkeypatch, collisions):
     monkeypatch.setattr(token_pieces, "_hashed", colliding)
     texts = random_pieces(rng)
     found = pieces_of(texts)
+    distinct = found.distinct()
     assert trials == list(range(collisions + 1))
     pieces = [piece for text in texts for piece in text.split()]
-    assert [found.distinct[number] for number in found.which] == pieces
-    assert list(dict.fromkeys(found.distinct)) == list(dict.fromkeys(pieces))
+    assert [distinct[number] for number in found.which] == pieces
+    assert list(dict.fromkeys(distinct)) == list(dict.fromkeys(pieces))
     assert found.counts.tolist() == [len(text.split()) for text in texts]
-    short = [piece for piece in found.distinct if len(piece) <= LONGEST]
+    short = [piece for piece in distinct if len(piece) <= LONGEST]
     assert len(set(short)) == len(short)
 
 
 @pytest.mark.parametrize("texts", [[], [b""], [b" \n", b"", b"\t"], [b"", b"a"], [b"a", b""]])
 def test_texts_without_pieces(texts):
     found = pieces_of(texts)
-    assert found.distinct == [b"a"] * (b"a" in texts) and found.counts.tolist() == [len(own.split()) for own in texts]
+    assert found.distinct() == [b"a"] * (b"a" in texts) and found.counts.tolist() == [len(own.split()) for own in texts]
+
+
+@pytest.mark.parametrize("shift", [0, 62])
+def test_known_pieces(rng, monkeypatch, shift):
+    """Pieces that were added are found with their numbers, and others are not, even if hashes collide."""
+    monkeypatch.setattr(known_pieces, "FACTORS", known_pieces.FACTORS << np.uint64(shift))
+    monkeypatch.setattr(known_pieces, "FIRST_SLOTS", 4)
+    known, numbers = KnownPieces(), []
+    for _ in range(20):
+        words = b" ".join(b"%d" % number for number in rng.integers(300, size=20))
+        pieces = pieces_of([*random_pieces(rng)[:7], words])
+        found, distinct = known.find(pieces), pieces.distinct()
+        for number, piece in zip(found.tolist(), distinct, strict=True):
+            if number >= 0:
+                assert numbers[number] == piece and len(piece) <= LONGEST
+            elif not shift:
+                assert piece not in numbers or len(piece) > LONGEST
+        new = np.flatnonzero(found < 0)
+        assert known.add(pieces, new) == [distinct[row] for row in new]
+        numbers += [distinct[row] for row in new]
+        assert len(known) == len(numbers) and known.size == len(b"".join(numbers)) + len(numbers)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
-from core.data import token_workers
+from core.child_process import ROOT
+from core.data import token_workers, tokenizers
 from core.data.documents import Document
 from core.data.token_numbers import TokenNumbers
 from core.data.token_workers import Worker, number_documents, tokenized
@@ -123,3 +127,45 @@ def test_what_fails_in_the_reader_of_the_texts_is_not_hidden(documents):
 
     with pytest.raises(UserError, match="truncated"):
         list(number_documents(broken(), Text(), processes=2, alone=0))
+
+
+CHINESE = (
+    *("\u4e2d\u56fd\u4eba\u6c11", "\u65e0\u804a", "\u623f\u95f4\u5f88\u5e72\u51c0", "\u5218\u5fb7\u534e\u548c", "3.5"),
+    *("\u3002", "\uff0c", "\uff01\uff21", "c++", "A-b", "\u0130", "\U0002070e", "caf\u00e9", "<br />", "<", "br>"),
+    *(" ", "\n", "\r", "\r\n", "\t", "\x1c", "\x85", "\xa0", "\u2028", "\u3000", "\x00", "\ufeff", "\x0b"),
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("hmm", [False, True])
+def test_chinese_texts_that_are_segmented_together(rng, monkeypatch, hmm):
+    pytest.importorskip("jieba")
+    spec = Text(tokenizer="jieba", jieba_hmm=hmm, half_width=bool(rng.integers(2)), lowercase=bool(rng.integers(2)))
+    for name in ("BATCH_RJIEBA", "BATCH_JIEBA"):
+        monkeypatch.setattr(token_workers, name, int(rng.integers(50, 2000)))
+    texts = ["".join(rng.choice(CHINESE, int(rng.integers(40))).tolist()) for _ in range(150)]
+    documents = [Document(str(place), text, "x" * int(rng.random() < 0.9)) for place, text in enumerate(texts)]
+    expected = [make_tokenizer(spec)(text) for text in texts]
+    found = [whole(documents, spec, processes=number, alone=0) for number in (1, 2)]
+    wanted = [token for own, document in zip(expected, documents, strict=True) if document.label for token in own]
+    for tokens, ids, lengths, _, _ in found:
+        assert tokens == list(dict.fromkeys(wanted)) and [tokens[number] for number in ids] == wanted
+        assert lengths.tolist() == [len(own) for own in expected]
+    assert (found[0][3] == found[1][3]).all()
+
+
+def test_segments_with_several_tokens_keep_the_order_of_their_numbers(monkeypatch):
+    pytest.importorskip("jieba")
+    monkeypatch.setattr(tokenizers, "jieba_cut", lambda hmm: lambda text: re.findall(r"[^ \n]+|\s", text))
+    texts = ["a b\x1cc a", "", "c\u2003d\u2003a \x1c", "b\x1cc"]
+    found = TokenNumbers(Text(tokenizer="jieba")).number(texts, [True] * 4)
+    assert found.new == ["a", "b", "c", "d"] and found.ids.tolist() == [0, 1, 2, 0, 2, 3, 0, 1, 2]
+    assert found.lengths.tolist() == [4, 0, 3, 2]
+
+
+def test_a_process_imports_no_specification():
+    code = "import sys, core.data.token_process; print([n for n in sys.modules if n in UNWANTED])"
+    unwanted = ("pydantic", "core.spec", "numpy.random", "subprocess", "concurrent.futures")
+    code = code.replace("UNWANTED", repr(unwanted))
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
