@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from backends import kernels
-from backends.kernels.layer import Pass, by_direction
+from backends.kernels.layer import Pass
 from backends.kernels.schedule import PHASES, Task, makespan, timed_tasks
 from core.benchmark.shapes import Shape, parse_shape
 from core.models.encoders.recurrent import CELLS, WEIGHT_KINDS, Cell, LayerSizes
@@ -44,9 +44,9 @@ def step_of(shape: Shape, cell: Cell, lengths: np.ndarray) -> Callable[[], None]
     output, d_x = np.empty_like(d_output), np.empty_like(x)
 
     def step() -> None:
-        layer = Pass(sizes, x.shape, float64=False)
-        layer.forward(True, lengths, x=x, output=output, **by_direction("", weights))
-        layer.backward(d_output=d_output, d_x=d_x, **by_direction("d_", gradients))
+        layer = Pass((sizes,), x.shape, float64=False)
+        layer.forward(True, lengths, [x, None, None, *weights], [output, None, None])
+        layer.backward([d_output, None, None], [d_x, None, None, *gradients])
 
     return step
 

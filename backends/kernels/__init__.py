@@ -54,8 +54,9 @@ def _load() -> ctypes.PyDLL | str:
         return f"{LIBRARY} cannot be loaded ({' '.join(str(error).split())})"
     library.seqtwin_python.argtypes = [ADDRESS] * 3
     library.seqtwin_target.restype = ctypes.c_char_p
-    library.seqtwin_start.argtypes = [ADDRESS, ctypes.c_int64]
-    library.seqtwin_forward.argtypes = library.seqtwin_backward.argtypes = [ADDRESS]
+    library.seqtwin_start_layers.argtypes = [ADDRESS, ctypes.c_int64, ctypes.c_int64]
+    library.seqtwin_backward_layers.argtypes = [ADDRESS, ctypes.c_int64]
+    library.seqtwin_forward.argtypes = [ADDRESS]
     library.seqtwin_columns.argtypes = [ctypes.POINTER(Problem)]
     library.seqtwin_columns.restype = ctypes.c_int64
     library.seqtwin_packed_bytes.argtypes = [ctypes.POINTER(Problem)]

@@ -515,6 +515,35 @@ int seqtwin_start(Problem* q, int64_t keep) {
 }
 int seqtwin_backward(const Problem* q) { return seqtwin::run(*q, seqtwin::each_model<&Build::backward>); }
 
+// A stack of layers, the first one first: each reads the output of the one before it, without anything between them.
+int seqtwin_start_layers(Problem* q, int64_t layers, int64_t keep) {
+    int code = 0;
+    for (int64_t n = 0; n < layers && code == 0; n++) code = seqtwin_start(q + n, keep);
+    return code;
+}
+// Each layer's `saved` is released when it was read. The gradients between the layers are in the library's memory.
+int seqtwin_backward_layers(Problem* q, int64_t layers) {
+    int code = 0;
+    void* above = nullptr;  // the gradient of a layer's output
+    for (int64_t n = layers - 1; n >= 0 && code == 0; n--) {
+        Problem& own = q[n];
+        void* below = nullptr;
+        if (n > 0) {
+            below = seqtwin_take((own.float64 ? 8 : 4) * own.models * own.batch * own.width * own.inputs);
+            if (!below) code = 2;
+            own.d_x = below;
+        }
+        if (n < layers - 1) own.d_output = above;
+        if (code == 0) code = seqtwin_backward(&own);
+        seqtwin_give_back(own.saved);
+        own.saved = nullptr;
+        seqtwin_give_back(above);
+        above = below;
+    }
+    seqtwin_give_back(above);
+    return code;
+}
+
 // Numbers the distinct ids of [tokens], without 0 (PAD), by first occurrence: `row` [tokens] is each token's number or
 // -1, `rows` [tokens] the id of each number, `slot` [ids] the number of an id or -1. Returns the number of ids.
 int64_t seqtwin_number_rows(const int64_t* ids, int64_t tokens, int64_t* rows, int32_t* row, int32_t* slot) {

@@ -2,76 +2,95 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from backends.kernels import training
 from backends.kernels.convolution_training import ConvolutionPass, Placement
-from backends.kernels.layer import Pass, by_direction
+from backends.kernels.layer import Pass
 from backends.paddle.framework import paddle
 from core.models.encoders.recurrent import LayerSizes
 
 
-def recurrent_pass(sizes: LayerSizes, lengths, states, keep, arrays):
-    """Run one layer; return its pass, and output, h_n and c_n as `RecurrentFunction`."""
-    x, h_0, c_0, *weights = arrays
-    run = Pass(sizes, x.shape, x.dtype == paddle.float64)
-    output = empty(run.shapes["output"], x)
-    h_n = empty(run.shapes["h_n"], x) if states else None
-    c_n = empty(run.shapes["c_n"], x) if states and sizes.cell == "lstm" else None
-    to = addresses((output, h_n, c_n))
-    given = by_direction("", weights)
-    run.forward(keep, lengths.contiguous(), x=x, h_0=h_0, c_0=c_0, output=to[0], h_n=to[1], c_n=to[2], **given)
-    return run, output, h_n, c_n
+@dataclass(slots=True)
+class Call:
+    """What `RecurrentFunction` needs beside the differentiable tensors.
+
+    No tuple, in which Paddle would find the tensor.
+    """
+
+    run: Pass
+    lengths: paddle.Tensor
+    states: bool
+    """Return h_n and (LSTM) c_n of the last layer as well."""
+    inner: list[paddle.Tensor]
+    """Receives the outputs of all layers but the last, without gradients."""
+
+
+def recurrent_layers(layers: tuple[LayerSizes, ...], lengths, states, arrays):
+    """Compute a stack of layers, each on the output of the layer below, as one autograd function.
+
+    `arrays`: x, h_0 and c_0 or None, and the weights by layer and direction; initial and final states, with `states`,
+    are those of a single layer. Returns the outputs of all layers, of which only the last one has a gradient, and h_n
+    and c_n or None.
+    """
+    x = arrays[0]
+    call = Call(Pass(layers, x.shape, x.dtype == paddle.float64), lengths.contiguous(), states, [])
+    keep = paddle.is_grad_enabled() and any(array is not None and not array.stop_gradient for array in arrays)
+    if keep:
+        output, h_n, c_n = RecurrentFunction.apply(call, *arrays)
+    else:
+        *call.inner[:], output, h_n, c_n = compute(call, contiguous(arrays), keep)
+    return [*call.inner, output], h_n, c_n
+
+
+def compute(call: Call, arrays, keep):
+    """Run the forward pass; return the outputs of all layers, h_n and c_n; `keep`: store the gates for `backward`."""
+    run, x = call.run, arrays[0]
+    *shapes, h_n, c_n = run.layout.output_shapes
+    outputs = empties(shapes, x)
+    outputs += empties((h_n, c_n), x) if call.states else (None, None)
+    run.forward(keep, call.lengths, arrays, addresses(outputs))
+    return outputs
 
 
 class RecurrentFunction(paddle.autograd.PyLayer):
-    """Autograd function of `layer.Pass`.
+    """Autograd function of `layer.Pass`: one for a stack of layers.
 
     Gates are stored once, so a graph runs backward only once.
     """
 
     @staticmethod
-    def forward(ctx, sizes: LayerSizes, lengths, states, keep, *arrays):
-        """Compute one layer; `arrays`: x, h_0 and c_0 or None, and the weights of every direction.
-
-        `states`: return h_n and (LSTM) c_n as well; `keep`: store the gates for `backward`.
-        """
+    def forward(ctx, call: Call, *arrays):
+        """Compute the layers (`recurrent_layers`); return output, h_n and c_n of the last one."""
         ctx.wanted = [array is not None and not array.stop_gradient for array in arrays]
         arrays = contiguous(arrays)
-        ctx.run, *outputs = recurrent_pass(sizes, lengths, states, keep, arrays)
+        outputs = compute(call, arrays, True)
+        call.inner.extend(outputs[:-3])
+        ctx.run = call.run
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(outputs[0], *arrays)
-        ctx.addresses = addresses((outputs[0], *arrays))
-        return tuple(outputs)
+        # Detached: an output that refers to its own function would never be freed without a backward pass.
+        saved = (*outputs[:-3], outputs[-3].detach(), *arrays)
+        ctx.save_for_backward(*saved)
+        ctx.addresses = addresses(saved)
+        return tuple(outputs[-3:])
 
     @staticmethod
     def backward(ctx, d_output, d_h_n=None, d_c_n=None):
         return recurrent_gradients(ctx, d_output, d_h_n, d_c_n)
 
 
-def recurrent_gradients(ctx, d_output, d_h_n=None, d_c_n=None):
+def recurrent_gradients(ctx, *d_outputs):
     """Return the gradients of the tensors among the arguments of `RecurrentFunction.forward`."""
-    arrays = contiguous(ctx.saved_tensor())
-    moved = {}
-    if addresses(arrays) != ctx.addresses:  # by hooks, which pack saved tensors
-        output, x, h_0, c_0, *weights = arrays
-        moved = {"output": output, "x": x, "h_0": h_0, "c_0": c_0, **by_direction("", weights)}
-    d_output, d_h_n, d_c_n = contiguous((d_output, d_h_n, d_c_n))
-    wanted = zip(arrays[1:], ctx.wanted, strict=True)
-    gradients = [empty_like(array) if want else None for array, want in wanted]
-    d_x, d_h_0, d_c_0, *d_weights = addresses(gradients)
-    ctx.run.backward(
-        d_output=d_output,
-        d_h_n=d_h_n,
-        d_c_n=d_c_n,
-        d_x=d_x,
-        d_h_0=d_h_0,
-        d_c_0=d_c_0,
-        **by_direction("d_", d_weights),
-        **moved,
-    )
-    # One gradient per input tensor, starting with the lengths; inputs that were None have no entry.
-    return None, *(gradient for gradient, array in zip(gradients, arrays[1:], strict=True) if array is not None)
+    run, saved, wanted = ctx.run, contiguous(ctx.saved_tensor()), ctx.wanted
+    arrays = saved[-len(wanted) :]
+    if addresses(saved) != ctx.addresses:  # by hooks, which pack saved tensors
+        run.point(arrays, [*saved[: -len(wanted)], None, None])
+    gradients = empties_like(arrays, wanted)
+    run.backward(contiguous(d_outputs), addresses(gradients))
+    # One gradient per input tensor; inputs that were None have no entry.
+    return tuple(gradient for gradient, array in zip(gradients, arrays, strict=True) if array is not None)
 
 
 def empty(shape, like):
@@ -85,6 +104,18 @@ def empty(shape, like):
 def empty_like(array):
     """Return an uninitialized tensor with the shape of a contiguous one."""
     return empty(array.shape, array)
+
+
+def empties(shapes, like):
+    """Return uninitialized tensors with dtype and device of `like`, None for the shape None."""
+    dtype, place = like.dtype, like.place  # takes as long as the operator
+    return [None if shape is None else paddle._C_ops.empty(shape, dtype, place) for shape in shapes]
+
+
+def empties_like(arrays, wanted):
+    """Return uninitialized tensors with the shapes of contiguous ones of one dtype and device, None if not `wanted`."""
+    shapes = [array.shape if want else None for array, want in zip(arrays, wanted, strict=True)]
+    return empties(shapes, arrays[0])
 
 
 def contiguous(arrays):

@@ -75,7 +75,26 @@ def random_sizes(rng) -> dict[str, int]:
     }
 
 
-def start(case: Case, backward: bool = True) -> tuple[layer.Pass, Arrays]:
+class NamedPass(layer.Pass):
+    """The pass of one layer whose arrays are given by name, weights and their gradients with one per direction."""
+
+    def __init__(self, sizes: LayerSizes, shape: list[int], float64: bool):
+        super().__init__((sizes,), shape, float64)
+        self._sizes = sizes
+
+    def _flat(self, prefix: str, weights: dict[str, list]) -> list:
+        sides = [weights.pop(prefix + kind, None) or [None] * self._sizes.directions for kind in WEIGHT_KINDS]
+        assert not weights, weights
+        return [weight for side in zip(*sides, strict=True) for weight in side]
+
+    def forward(self, keep, lengths, x=None, h_0=None, c_0=None, output=None, h_n=None, c_n=None, **weights):
+        super().forward(keep, lengths, [x, h_0, c_0, *self._flat("", weights)], [output, h_n, c_n])
+
+    def backward(self, d_output=None, d_h_n=None, d_c_n=None, d_x=None, d_h_0=None, d_c_0=None, **d_weights):
+        super().backward([d_output, d_h_n, d_c_n], [d_x, d_h_0, d_c_0, *self._flat("d_", d_weights)])
+
+
+def start(case: Case, backward: bool = True) -> tuple[NamedPass, Arrays]:
     """Forward: the pass, and `output`, `h_n` and for an LSTM `c_n`. All results begin as NaN: each must be written."""
     dtype, directions = case.x.dtype, len(case.weights)
     batch, width, _ = case.x.shape
@@ -83,7 +102,7 @@ def start(case: Case, backward: bool = True) -> tuple[layer.Pass, Arrays]:
     for name in ("h_n", "c_n") if case.cell == "lstm" else ("h_n",):
         found[name] = np.full((directions, batch, case.hidden), np.nan, dtype)
     sizes = LayerSizes(case.cell, case.x.shape[-1], case.hidden, directions)
-    one = layer.Pass(sizes, list(case.x.shape), dtype == np.float64)
+    one = NamedPass(sizes, list(case.x.shape), dtype == np.float64)
     given = {name: getattr(case, name) for name in ("lengths", "x", "h_0", "c_0")}
     for number, kind in enumerate(WEIGHT_KINDS):
         given[kind] = [weights[number] for weights in case.weights]
@@ -132,7 +151,7 @@ def run_side_by_side(cases: list[Case]) -> Arrays:
     for name in ("h_n", "c_n") if first.cell == "lstm" else ("h_n",):
         found[name] = np.full((count, len(weights), batch, first.hidden), np.nan, first.x.dtype)
     sizes = LayerSizes(first.cell, inputs, first.hidden, len(weights), count)
-    one = layer.Pass(sizes, shape, first.x.dtype == np.float64)
+    one = NamedPass(sizes, shape, first.x.dtype == np.float64)
     # A pass has the sequences of all models in one axis.
     given = {"lengths": stacked["lengths"].reshape(-1), "x": stacked["x"].reshape(shape)}
     given |= {"h_0": stacked["h_0"], "c_0": stacked["c_0"]}

@@ -29,6 +29,8 @@ int seqtwin_pack(const Problem* q);
 int seqtwin_forward(const Problem* q);
 int seqtwin_start(Problem* q, int64_t keep);
 int seqtwin_backward(const Problem* q);
+int seqtwin_start_layers(Problem* q, int64_t layers, int64_t keep);
+int seqtwin_backward_layers(Problem* q, int64_t layers);
 int64_t seqtwin_number_rows(const int64_t* ids, int64_t tokens, int64_t* rows, int32_t* row, int32_t* slot);
 int seqtwin_sum_rows(const RowSums* q);
 int seqtwin_adam_rows(const AdamRows* q);
@@ -289,6 +291,75 @@ template <class T> std::vector<T> inference(Random random, int64_t threads) {
     return outputs[0];
 }
 
+// A stack of layers in one call, and layer by layer: the same bits.
+template <class T> std::vector<T> stack(Random random, int64_t threads) {
+    int64_t layers = between(random, 1, 4), models = between(random, 0, 2) ? 1 : 2, batch = between(random, 1, 9);
+    int64_t width = between(random, 1, 12), inputs = between(random, 1, 70), sequences = models * batch;
+    std::vector<int64_t> lengths(sequences);
+    for (int64_t& length : lengths) length = between(random, 1, width);
+    std::vector<Problem> problems(layers);
+    std::vector<std::vector<T>> weights, gradients, outputs(layers), between_layers(layers);
+    auto x = numbers<T>(random, sequences * width * inputs);
+    gradients.emplace_back(x.size());
+    for (int64_t n = 0; n < layers; n++) {
+        Problem& q = problems[n];
+        q.cell = between(random, SRN, RESIDUAL_SRN), q.float64 = sizeof(T) == 8, q.directions = between(random, 1, 2);
+        q.threads = threads, q.models = models, q.batch = batch, q.width = width, q.hidden = between(random, 1, 40);
+        q.inputs = n > 0 ? problems[n - 1].directions * problems[n - 1].hidden : inputs;
+        int64_t rows = models * (q.cell == GRU ? 3 : q.cell == LSTM ? 4 : 1) * q.hidden;
+        for (int64_t d = 0; d < q.directions; d++)
+            for (int64_t size : {rows * q.inputs, rows * q.hidden, rows, rows}) {
+                weights.push_back(numbers<T>(random, size));
+                for (T& weight : weights.back()) weight = (weight - T(0.5)) / 10;
+                gradients.emplace_back(size);
+            }
+        outputs[n].resize(sequences * width * q.directions * q.hidden);
+        if (n > 0) between_layers[n].resize(outputs[n - 1].size());
+    }
+    auto d_output = numbers<T>(random, outputs[layers - 1].size());
+    auto run = [&](bool together) {
+        std::vector<Problem> own = problems;
+        for (auto* arrays : {&gradients, &outputs})
+            for (auto& array : *arrays) std::fill(array.begin(), array.end(), std::numeric_limits<T>::quiet_NaN());
+        for (int64_t n = 0, next = 0; n < layers; n++) {
+            own[n].lengths = lengths.data(), own[n].output = outputs[n].data();
+            own[n].x = n > 0 ? outputs[n - 1].data() : x.data();
+            for (int64_t d = 0; d < own[n].directions; d++) {
+                const void** to[] = {&own[n].weight_ih[d], &own[n].weight_hh[d], &own[n].bias_ih[d], &own[n].bias_hh[d]};
+                void** back[] = {&own[n].d_weight_ih[d], &own[n].d_weight_hh[d], &own[n].d_bias_ih[d], &own[n].d_bias_hh[d]};
+                for (int kind = 0; kind < 4; kind++, next++) {
+                    *to[kind] = weights[next].data();
+                    *back[kind] = gradients[1 + next].data();
+                }
+            }
+        }
+        own[0].d_x = gradients[0].data(), own[layers - 1].d_output = d_output.data();
+        int code = 0;
+        if (together) {
+            code |= seqtwin_start_layers(own.data(), layers, 0);
+            for (Problem& q : own) q.lengths = lengths.data();
+            code |= seqtwin_start_layers(own.data(), layers, 1) | seqtwin_backward_layers(own.data(), layers);
+            for (Problem& q : own)
+                if (q.saved) std::abort();
+        } else {
+            for (Problem& q : own) code |= seqtwin_start(&q, 1);
+            for (int64_t n = layers - 1; n >= 0; n--) {
+                if (n > 0) own[n].d_x = between_layers[n].data(), own[n - 1].d_output = own[n].d_x;
+                code |= seqtwin_backward(&own[n]);
+                seqtwin_give_back(own[n].saved);
+            }
+        }
+        if (code != 0) std::abort();
+        std::vector<T> found;
+        for (auto* arrays : {&gradients, &outputs})
+            for (auto& array : *arrays) found.insert(found.end(), array.begin(), array.end());
+        return found;
+    };
+    auto together = run(true), apart = run(false);
+    if (std::memcmp(together.data(), apart.data(), apart.size() * sizeof(T)) != 0) std::abort();
+    return together;
+}
+
 // Steps of word2vec, some without predictions, on noise words that the library draws.
 template <class T> std::vector<T> word_steps(Random random, int64_t threads) {
     int64_t words = between(random, 2, 60), dim = between(random, 1, 70), negatives = between(random, 0, 40);
@@ -406,7 +477,7 @@ template <class T> std::vector<T> convolution_step(Random random, int64_t thread
 }
 
 template <class T> void rest_of_a_step(Random& random) {
-    for (int which = 0; which < 8; which++) {
+    for (int which = 0; which < 9; which++) {
         std::vector<T> first;
         for (int64_t threads = 1; threads <= 3; threads++) {  // each gets a copy of `random`: the same problem
             auto found = which == 0   ? embedding_step<T>(random, threads)
@@ -415,6 +486,7 @@ template <class T> void rest_of_a_step(Random& random) {
                          : which == 5 ? inference<T>(random, threads)
                          : which == 6 ? convolution<T>(random, threads)
                          : which == 7 ? convolution_step<T>(random, threads)
+                         : which == 8 ? stack<T>(random, threads)
                                       : pooling<T>(random, threads, which == 1);
             for (T value : found)
                 if (std::isnan(value)) std::printf("a result that was not written, %d\n", which), std::exit(1);

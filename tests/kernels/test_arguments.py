@@ -14,6 +14,7 @@ from backends.kernels import layer, training
 from core.models.encoders.recurrent import GATES, WEIGHT_KINDS, LayerSizes
 from core.spec.training import Adam
 from tests.conftest import loaded, one_line
+from tests.kernels.cases import NamedPass
 
 pytestmark = pytest.mark.skipif(kernels.failure() is not None, reason=f"no compiled layers: {kernels.failure()}")
 
@@ -69,13 +70,18 @@ class Framework:
             importlib.import_module(f"backends.{name}.{module}") for module in ("fast", "optimizer", "runtime")
         )
         self.tensor = lambda array: runtime.to_tensor(array, runtime.native_device("cpu"))
+        self.with_gradient = ("requires_grad", True) if name == "torch" else ("stop_gradient", False)
 
     def layer(self, cell="lstm", directions=2, lengths=RIGHT, x=X, **changes):
         weights = [changes.get(kind, weight) for kind, weight in weights_of(cell).items()] * directions
         arrays = [x, changes.get("h_0"), changes.get("c_0"), *weights[: changes.get("count")]]
         arrays = [None if array is None else self.tensor(array) for array in arrays]
-        sizes = LayerSizes(cell, IN, H, directions)
-        return self.fast.RecurrentFunction.apply(sizes, self.tensor(lengths), True, True, *arrays)
+        for weight in arrays[3:]:
+            setattr(weight, *self.with_gradient)
+        (output,), h_n, c_n = self.fast.recurrent_layers(
+            (LayerSizes(cell, IN, H, directions),), self.tensor(lengths), True, arrays
+        )
+        return output.detach(), h_n.detach(), c_n.detach()
 
     def pool(self, x=POOLED_X, lengths=RIGHT, pooling="max"):
         return self.fast.PoolFunction.apply(self.tensor(x), self.tensor(lengths), pooling)
@@ -163,7 +169,7 @@ def run_pass(cell="lstm", **changes) -> None:
     backward = {"d_output": numbers(B, L, H), "d_x": numbers(B, L, IN)}
     forward |= {name: array for name, array in changes.items() if not name.startswith("d_")}
     backward |= {name: array for name, array in changes.items() if name.startswith("d_")}
-    one = layer.Pass(LayerSizes(cell, IN, H, 1), [B, L, IN], False)
+    one = NamedPass(LayerSizes(cell, IN, H, 1), [B, L, IN], False)
     one.forward(True, **forward)
     one.backward(**backward)
 
@@ -199,13 +205,11 @@ IN_NUMPY = [
     (run_pass, "weight_hh", {"weight_hh": [numbers(4 * H, H).astype(">f4")]}),
     (run_pass, "h_n", {"h_n": numbers(B, H)}),
     (run_pass, "c_n", {"cell": "gru", "c_n": numbers(1, B, H)}),
-    (run_pass, "hn", {"hn": numbers(1, B, H)}),
     (run_pass, "d_output", {"d_output": numbers(B, L, 2 * H)}),
     (run_pass, "d_output", {"d_output": numbers(B, L, 2 * H)[..., ::2]}),
     (run_pass, "d_h_n", {"d_h_n": numbers(1, B, H, dtype="float64")}),
     (run_pass, "d_x", {"d_x": numbers(1)}),
     (run_pass, "d_weight_hh", {"d_weight_hh": [numbers(H, H)]}),
-    (run_pass, "d_weight_hh", {"d_weight_hh": [numbers(4 * H, H), None]}),
     (sum_rows, "ids", {"ids": np.arange(2 * B * L)[::2]}),
     (sum_rows, "ids", {"ids": [1, 2]}),
     (sum_rows, "values", {"values": numbers(1, E)}),
@@ -233,17 +237,35 @@ def test_a_wrong_argument_on_numpy_arrays_is_refused(call, argument, changes):
     refused(argument, lambda: call(**changes))
 
 
+@pytest.mark.parametrize("change", [-1, 1])
+@pytest.mark.parametrize("place", range(4))
+def test_a_wrong_number_of_arrays_is_refused(place, change):
+    weights, d_output = list(weights_of("srn").values()), numbers(B, L, H)
+    arrays = [[X, None, None, *weights], [numbers(B, L, H), None, None], [d_output, None, None], [None] * 7]
+    given, right = arrays[place], len(arrays[place])
+    arrays[place] = given[:change] if change < 0 else [*given, None]
+    one = layer.Pass((LayerSizes("srn", IN, H, 1),), [B, L, IN], False)
+
+    def call() -> None:
+        one.forward(True, RIGHT, *arrays[:2])
+        one.backward(*arrays[2:])
+
+    name = ("bias_hh", "c_n", "d_c_n", "d_bias_hh")[place] if change < 0 else "arrays"
+    with pytest.raises(ValueError, match=f"{name}: got {right + change} arrays, expected {right}"):
+        call()
+
+
 def test_lengths_that_change_after_forward_do_not_change_backward():
     """The saved gates have the size of the lengths in `forward`."""
     gradients = []
     for change in (False, True):
         lengths, gradient = integers(2, 3, 1, 7), np.empty((B, L, IN), np.float32)
-        one = layer.Pass(LayerSizes("srn", IN, H, 1), [B, L, IN], False)
+        one = NamedPass(LayerSizes("srn", IN, H, 1), [B, L, IN], False)
         arrays = {kind: [weight] for kind, weight in weights_of("srn").items()}
         arrays |= {"x": X, "output": numbers(B, L, H)}
         one.forward(True, lengths, **arrays)
         if change:
             lengths[:] = 1000
-        one.backward(d_output=numbers(B, L, H), d_x=gradient, **arrays)
+        one.backward(d_output=numbers(B, L, H), d_x=gradient)
         gradients.append(gradient)
     np.testing.assert_array_equal(*gradients)

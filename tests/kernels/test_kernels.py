@@ -269,7 +269,7 @@ def test_nan_and_infinity_stay_in_their_row_and_direction(rng, target, cell, dty
 @pytest.mark.parametrize("shape, hidden", [([0, 3, 2], 4), ([3, 0, 2], 4), ([3, 2, 0], 4), ([3, 2, 4], 0)])
 def test_empty_sizes_are_refused(shape, hidden):
     with pytest.raises(ValueError) as error:
-        layer.Pass(LayerSizes("lstm", shape[-1], hidden, 1), shape, True)
+        layer.Pass((LayerSizes("lstm", shape[-1], hidden, 1),), shape, True)
     assert "at least one sequence" in one_line(error)
     del error
     gc.collect()
@@ -430,7 +430,7 @@ def test_stacked_models_equal_single_models(rng, target, cell, dtype, directions
 
 def test_stacked_models_need_equal_numbers_of_sequences():
     with pytest.raises(ValueError, match="7 sequences for 2 models"):
-        layer.Pass(LayerSizes("lstm", 2, 4, 1, 2), [7, 3, 2], True)
+        layer.Pass((LayerSizes("lstm", 2, 4, 1, 2),), [7, 3, 2], True)
 
 
 @pytest.mark.parametrize("name", backends.NAMES)

@@ -5,8 +5,8 @@ Lengths rule: outputs at padding are zero, and the reverse direction starts at t
 
 from __future__ import annotations
 
-from backends.paddle.dropout import Dropout
-from backends.paddle.encoders.recurrent_layers import IMPLEMENTATIONS
+from backends.paddle.dropout import Dropout, no_dropout
+from backends.paddle.encoders.recurrent_layers import IMPLEMENTATIONS, STACKS
 from backends.paddle.framework import paddle
 from backends.paddle.precision import rounded
 from backends.paddle.runtime import Inputs
@@ -41,9 +41,17 @@ class RecurrentEncoder(nn.Layer):
             IMPLEMENTATIONS[implementation](encoder.layer_sizes(layer, inputs, models), dtype)
             for layer in range(encoder.num_layers)
         )
+        several = encoder.num_layers > 1 and not encoder.residual
+        self.stack = STACKS.get(implementation) if several else None
+        """The function that computes all layers in one call, or None."""
 
     def forward(self, x: paddle.Tensor, inputs: Inputs, dropout: Dropout) -> Encoded:
         """Encode x [B, L, E]; layer outputs are [B, L, H * directions], zero at padding."""
+        plain = (self.rate == 0.0 or dropout is no_dropout) and not self.rounds and not self.returns_states
+        if self.stack is not None and plain:
+            outputs = self.stack(self.layers, x, inputs)
+            layers = {f"encoder.l{number}": found for number, found in enumerate(outputs)}
+            return Encoded((Block(outputs[-1], inputs.windows(1)),), layers, self.hidden)
         layers, states = {}, []
         for number, layer in enumerate(self.layers):
             if number > 0:

@@ -12,7 +12,7 @@ updated at padding, outputs at padding are zero, and the reverse direction start
 
 from __future__ import annotations
 
-from backends.torch.fast import RecurrentFunction, contiguous, recurrent_pass
+from backends.torch.fast import recurrent_layers
 from backends.torch.framework import torch
 from backends.torch.linear import empty, linear, stacked_shape
 from backends.torch.runtime import Inputs
@@ -228,15 +228,28 @@ def direction_weights(sizes: LayerSizes, dtype: torch.dtype) -> nn.ParameterList
 class FastLayer(LoopLayer):
     """The compiled kernels, forward and backward, with the parameters of the loop."""
 
+    def __init__(self, sizes: LayerSizes, dtype: torch.dtype):
+        super().__init__(sizes, dtype)
+        self.sides = tuple(weights._parameters for weights in self.directions)
+        """The parameters of every direction: iterating over a ParameterList takes longer than a small layer."""
+
     def forward(self, x, inputs, h_0=None, c_0=None, states=False):
-        # Iterating over a ParameterList takes longer than a small layer.
-        weights = [weight for direction in self.directions for weight in direction._parameters.values()]
-        arrays = (x, h_0, c_0, *weights)
-        keep = torch.is_grad_enabled() and any(array is not None and array.requires_grad for array in arrays)
-        if not keep:
-            return tuple(recurrent_pass(self.sizes, inputs.lengths, states, False, contiguous(arrays))[1:])
-        return RecurrentFunction.apply(self.sizes, inputs.lengths, states, keep, *arrays)
+        weights = [weight for side in self.sides for weight in side.values()]
+        (output,), h_n, c_n = recurrent_layers((self.sizes,), inputs.lengths, states, (x, h_0, c_0, *weights))
+        return output, h_n, c_n
+
+
+def fast_stack(layers, x, inputs):
+    """Return the outputs of several layers, each of which reads the output of the layer below.
+
+    Only the last one has a gradient.
+    """
+    sizes = tuple(layer.sizes for layer in layers)
+    weights = [weight for layer in layers for side in layer.sides for weight in side.values()]
+    return recurrent_layers(sizes, inputs.lengths, False, (x, None, None, *weights))[0]
 
 
 IMPLEMENTATIONS = {"builtin": BuiltinLayer, "packed": PackedLayer, "loop": LoopLayer, "fast": FastLayer}
 """Layer classes by implementation."""
+STACKS = {"fast": fast_stack}
+"""Functions that compute several layers in one call, by implementation."""

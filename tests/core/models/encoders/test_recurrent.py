@@ -251,9 +251,9 @@ DURING = {
     "back": """
 from backends.kernels import layer
 original = layer.Pass.backward
-def backward(self, **addresses):
+def backward(self, *addresses):
     threading.Timer(0.3, interrupt).start()
-    original(self, **addresses)
+    original(self, *addresses)
 layer.Pass.backward = backward
 """,
 }
@@ -284,7 +284,7 @@ def test_ctrl_c_in_backward_leaves_a_training_step(name, rng, monkeypatch):
 
     class Interrupted:
         def __getattr__(self, function):
-            return interrupt if function == "seqtwin_backward" else getattr(library, function)
+            return interrupt if function == "seqtwin_backward_layers" else getattr(library, function)
 
     def interrupt(*_):
         raise KeyboardInterrupt
