@@ -108,7 +108,8 @@ def main() -> None:
             if arguments.jobs:
                 print_jobs(batches, threads)
             rate = f"{speed:.0f} GFLOP/s ({speed / threads:.0f} a thread)"
-            print(f"  {threads:3d} threads: idle {statistics.mean(idle):.1%} ± {error:.1%}, {rate}: {parts}", flush=True)
+            share = f"idle {statistics.mean(idle):.1%} ± {error:.1%}"
+            print(f"  {threads:3d} threads: {share}, {rate}: {parts}", flush=True)
 
 
 if __name__ == "__main__":
