@@ -3,7 +3,8 @@
     python -m tools.kernel_schedule [--shapes 32x256,128/128,bi ...] [--cell lstm] [--threads 1 2 4 8 16 64]
 
 Every task is timed alone, divided as for that many threads, and the threads are then simulated: `idle` is the share of
-their time without a task. No thread waits for another one's memory here, so a real machine can only be slower.
+their time without a task, the mean over batches of random lengths with its standard error. No thread waits for another
+one's memory here, and none takes time to wake up, so a real machine can only be slower.
 Lengths are those of a batch of a run, which sorts the texts of 50 batches by length.
 """
 
@@ -84,7 +85,7 @@ def main() -> None:
     parser.add_argument("--cell", choices=CELLS, default="lstm")
     parser.add_argument("--threads", nargs="+", type=int, default=[1, 2, 4, 8, 16, 64])
     parser.add_argument("--jobs", action="store_true", help="each job alone, too")
-    parser.add_argument("--batches", type=int, default=5, help="batches of random lengths [5]")
+    parser.add_argument("--batches", type=int, default=20, help="batches of random lengths [20]")
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
     for text in arguments.shapes:
@@ -100,13 +101,15 @@ def main() -> None:
                 phase: sum(task.seconds for tasks in batches for task in tasks if task.phase == phase) / sum(total)
                 for phase in PHASES
             }
-            idle = 1 - sum(total) / threads / sum(time)
+            idle = [1 - own / threads / taken for own, taken in zip(total, time, strict=True)]
+            error = statistics.stdev(idle) / len(idle) ** 0.5 if len(idle) > 1 else 0.0
             speed = sum(flops) / sum(time) / 1e9
             parts = ", ".join(f"{phase} {share:.1%}" for phase, share in shares.items() if share > 0)
             if arguments.jobs:
                 print_jobs(batches, threads)
             rate = f"{speed:.0f} GFLOP/s ({speed / threads:.0f} a thread)"
-            print(f"  {threads:3d} threads: idle {idle:.1%}, {rate}: {parts}")
+            share = f"idle {statistics.mean(idle):.1%} ± {error:.1%}"
+            print(f"  {threads:3d} threads: {share}, {rate}: {parts}", flush=True)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ using seqtwin::Buffer;
 
 constexpr int64_t CHUNK = 128;  // tokens whose weight gradients are summed before they are added to the total
 constexpr int64_t BLOCK = 48;   // tokens of an input gradient computed together
+constexpr int64_t PIECE = 64;   // inputs or units whose weights a task packs
 
 // Simple cells have a single gate block, the unit itself.
 constexpr bool is_simple(int64_t cell) { return cell == SRN || cell == RESIDUAL_SRN; }
@@ -57,7 +58,7 @@ template <class T> struct Layer : Products<T> {
         order.resize(q.batch);
         std::iota(order.begin(), order.end(), int64_t(0));
         std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return q.lengths[a] > q.lengths[b]; });
-        zeros.assign(std::max(q.inputs, PANEL), T(0));
+        zeros.assign(std::max({q.inputs, q.hidden, PANEL}), T(0));
         offset.resize(q.batch);
         tokens = 0;
         for (int64_t b = 0; b < q.batch; b++) offset[b] = tokens, tokens += q.lengths[b];
@@ -109,6 +110,7 @@ template <class T> struct Layer : Products<T> {
         }
         return unit < q.hidden && gate >= 0 ? gate * q.hidden + unit : -1;
     }
+    int64_t depth(int side) const { return side == 0 ? q.inputs : q.hidden; }
     int64_t panels() const { return panels_of(columns); }
     int width_of(int64_t panel) const { return wide_of(columns, panel); }
 
@@ -116,38 +118,38 @@ template <class T> struct Layer : Products<T> {
 
     int64_t packed_stride() const { return (q.inputs + q.hidden + 1) * PANEL; }
     int64_t packed_size() const { return q.directions * panels() * packed_stride(); }
+    int64_t pieces(int side) const { return (depth(side) + PIECE - 1) / PIECE; }
     bool pack(T* packed) const {
+        int64_t each = pieces(0) + pieces(1);
         auto one = [&](int64_t n) {
             seqtwin::phase = seqtwin::PACK;
-            pack_forward(n / panels(), n % panels(), packed + n * packed_stride());
+            int64_t panel = n / each, piece = n % each, side = piece >= pieces(0);
+            pack_forward(panel / panels(), panel % panels(), int(side), piece - side * pieces(0),
+                         packed + panel * packed_stride());
         };
-        return seqtwin::parallel_for(q.directions * panels(), threads(), one);
+        return seqtwin::parallel_for(q.directions * panels() * each, threads(), one);
     }
 
-    // Per panel: the bias; then for every input, then every unit, its weights to the panel's columns.
-    void pack_forward(int64_t d, int64_t panel, T* at) const {
-        {
-            int wide = width_of(panel);
+    // Per panel: the bias; then for every input (side 0), then every unit (side 1), its weights to the panel's columns.
+    // A task takes a piece of one side; the first one takes the bias, too.
+    void pack_forward(int64_t d, int64_t panel, int side, int64_t piece, T* at) const {
+        int wide = width_of(panel), from = std::min(wide, from_x());
+        if (side == 0 && piece == 0)
             for (int64_t j = 0; j < wide * LANES; j++) {
                 int64_t from_input = weight_row(0, panel * PANEL + j), from_hidden = weight_row(1, panel * PANEL + j);
                 at[j] = (from_input < 0 ? T(0) : weights(q.bias_ih, d)[from_input]) +
                         (from_hidden < 0 ? T(0) : weights(q.bias_hh, d)[from_hidden]);
             }
-            at += PANEL;
-            int first = 0, count = std::min(wide, from_x());
-            for (int side = 0; side < 2; side++) {
-                int64_t depth = side == 0 ? q.inputs : q.hidden;
-                const T* weight = weights(side == 0 ? q.weight_ih : q.weight_hh, d);
-                for (int64_t start = 0; start < depth; start += 16) {  // a transposed block of 16 rows stays in the cache
-                    int64_t end = std::min(depth, start + 16);
-                    for (int64_t j = 0; j < count * LANES; j++) {
-                        int64_t row = weight_row(side, panel * PANEL + first * LANES + j);
-                        for (int64_t k = start; k < end; k++)
-                            at[k * count * LANES + j] = row < 0 ? T(0) : weight[row * depth + k];
-                    }
-                }
-                at += depth * count * LANES;
-                first = skip_h(), count = wide - first;
+        at += PANEL + (side == 0 ? 0 : q.inputs * from * LANES);
+        int first = side == 0 ? 0 : skip_h(), count = side == 0 ? from : wide - first;
+        const T* weight = weights(side == 0 ? q.weight_ih : q.weight_hh, d);
+        int64_t stop = std::min(depth(side), (piece + 1) * PIECE);
+        for (int64_t start = piece * PIECE; start < stop; start += 16) {  // a transposed block of 16 rows stays in the cache
+            int64_t end = std::min(stop, start + 16);
+            for (int64_t j = 0; j < count * LANES; j++) {
+                int64_t row = weight_row(side, panel * PANEL + first * LANES + j);
+                for (int64_t k = start; k < end; k++)
+                    at[k * count * LANES + j] = row < 0 ? T(0) : weight[row * depth(side) + k];
             }
         }
     }
@@ -250,8 +252,8 @@ template <class T> struct Layer : Products<T> {
     }
 
     // ---- work sharing ------------------------------------------------------------------------------------------
-    // A work item is a direction and some rows, as sequences are independent. Rows are dealt out longest first, from the
-    // first part to the last and back, so that items take similar time.
+    // A work item is a direction and some rows, as sequences are independent. Rows are dealt out longest first, each to
+    // the part with the least work so far.
 
     int64_t threads() const {
         double flops = 2.0 * tokens * q.directions * (q.inputs + q.hidden) * gates * q.hidden;
@@ -261,14 +263,16 @@ template <class T> struct Layer : Products<T> {
         int64_t count = threads() % q.directions == 0 ? threads() / q.directions : threads();
         return std::max<int64_t>(1, std::min(count, q.batch));
     }
-    std::vector<int64_t> rows_of(int64_t part) const {
-        std::vector<int64_t> rows;
-        int64_t count = parts();
-        for (int64_t first = 0; first < q.batch; first += count) {
-            int64_t n = first + (first / count % 2 == 0 ? part : count - 1 - part);
-            if (n < q.batch) rows.push_back(order[n]);
+    std::vector<std::vector<int64_t>> dealt_rows() const {
+        std::vector<std::vector<int64_t>> dealt(parts());
+        std::vector<int64_t> work(parts());
+        for (int64_t b : order) {
+            int64_t part = std::min_element(work.begin(), work.end()) - work.begin();
+            // A step of a tile takes about as long as 4 + 5 * rows: its first row waits for the weights.
+            work[part] += (dealt[part].size() % ROWS == 0 ? 9 : 5) * q.lengths[b];
+            dealt[part].push_back(b);
         }
-        return rows;
+        return dealt;
     }
 
     void forward_item(int64_t d, const std::vector<int64_t>& rows, const T* packed) const {
@@ -369,13 +373,14 @@ template <class T> struct Layer : Products<T> {
         const T* packed = q.packed ? static_cast<const T*>(q.packed) : memory.as<T>();
         if (!q.packed && !pack(memory.as<T>())) return false;
         if (q.ids && q.sums && !complete_sums(packed)) return false;
+        auto rows = dealt_rows();
+        int64_t count = rows.size();
         auto item = [&](int64_t n) {
             seqtwin::phase = seqtwin::FORWARD;
-            int64_t d = n / parts();
-            auto rows = rows_of(n % parts());
-            forward_item(d, rows, packed + d * panels() * packed_stride());
+            int64_t d = n / count;
+            forward_item(d, rows[n % count], packed + d * panels() * packed_stride());
         };
-        return seqtwin::parallel_for(q.directions * parts(), threads(), item);
+        return seqtwin::parallel_for(q.directions * count, threads(), item);
     }
 
     // ---- backward: the recurrent pass --------------------------------------------------------------------------
@@ -387,11 +392,14 @@ template <class T> struct Layer : Products<T> {
     Factor times_gates(const T* const* gates, const T* packed) const {
         return q.cell == GRU ? Factor{gates, packed, 3 * LANES, units, PANEL} : Factor{gates, packed, columns};
     }
-    // For one panel of `size` inputs or units: for every stored column, its weights to the panel's features.
-    void pack_backward(int side, int64_t d, int64_t size, int64_t panel, T* at) const {
+    // For one panel of inputs or units: for every stored column, its weights to the panel's features. A task takes the
+    // columns of the gate panel `part`.
+    void pack_backward(int side, int64_t d, int64_t panel, int64_t part, T* at) const {
         const T* weight = weights(side == 0 ? q.weight_ih : q.weight_hh, d);
-        int64_t first = panel * PANEL, wide = wide_of(size, panel) * LANES, real = std::min(wide, size - first);
-        for (int64_t column = 0; column < columns; column++) {
+        int64_t size = depth(side), first = panel * PANEL, wide = wide_of(size, panel) * LANES;
+        int64_t real = std::min(wide, size - first);
+        at += part * (q.cell == GRU ? PANEL - LANES : PANEL) * wide;
+        for (int64_t column = part * PANEL; column < std::min(columns, (part + 1) * PANEL); column++) {
             if (q.cell == GRU && column % PANEL / LANES == (side == 0 ? 3 : 0)) continue;
             int64_t row = weight_row(side, column);
             std::fill(at, at + wide, T(0));
@@ -484,10 +492,6 @@ template <class T> struct Layer : Products<T> {
         T *carry = carried.as<T>(), *c_start = initial.as<T>();
         std::fill(carry, carry + padded * count, T(0));
         std::fill(c_start, c_start + padded * count, T(0));
-        for (int64_t r = 0; d == 0 && q.d_x && r < count; r++) {
-            T* end = static_cast<T*>(q.d_x) + (rows[r] + 1) * q.width * q.inputs;
-            std::fill(end - (q.width - q.lengths[rows[r]]) * q.inputs, end, T(0));
-        }
         for (int64_t r = 0; r < count; r++) {
             if (q.cell != LSTM) continue;
             if (const T* from = state(static_cast<const T*>(q.d_c_n), q, d, rows[r]))
@@ -554,6 +558,9 @@ template <class T> struct Layer : Products<T> {
         for (int64_t n = 0; n < count; n++) {
             if (t == q.lengths[b]) b++, t = 0;
             place[n] = b * q.width + t++;
+            if (t < q.lengths[b]) continue;
+            T* row = static_cast<T*>(q.d_x) + b * q.width * q.inputs;
+            std::fill(row + t * q.inputs, row + q.width * q.inputs, T(0));
         }
         const T *nothing[ROWS], *gates[2][BLOCK];  // no start
         std::fill(nothing, nothing + ROWS, zeros.data());
@@ -578,7 +585,6 @@ template <class T> struct Layer : Products<T> {
     // A panel of gate columns against every feature of x (side 0) and of the state before (side 1). Sums of a chunk of
     // tokens stay in registers; chunks are added in order.
 
-    int64_t depth(int side) const { return side == 0 ? q.inputs : q.hidden; }
     int64_t feature_groups(int side) const { return (depth(side) + ROWS - 1) / ROWS; }
     int64_t feature_groups() const { return feature_groups(0) + feature_groups(1); }
 
@@ -606,7 +612,7 @@ template <class T> struct Layer : Products<T> {
         in_groups(share.size(side), [&](auto size, int64_t row) {
             T* to = memory + (share.before(side) + row) * CHUNK;
             for (int64_t n = 0; n < count; n++, to += size)
-                for (int64_t r = 0; r < size; r++) to[r] = from[n] ? from[n][share.low[side] + row + r] : T(0);
+                std::memcpy(to, from[n] + share.low[side] + row, size * sizeof(T));
         });
     }
     // The gates of a panel's columns of a chunk of tokens, and their sums.
@@ -641,7 +647,8 @@ template <class T> struct Layer : Products<T> {
                 while (t == q.lengths[b]) b++, t = 0;
                 int64_t before = d == 0 ? t - 1 : t + 1;
                 features_of[0][n] = token_x(b, t);
-                features_of[1][n] = before >= 0 && before < q.lengths[b] ? token_h(d, b, before) : h_0(d, b);
+                const T* start = q.h_0 ? h_0(d, b) : zeros.data();
+                features_of[1][n] = before >= 0 && before < q.lengths[b] ? token_h(d, b, before) : start;
                 t++;
             }
             for (int side = 0; side < 2; side++) pack_features(features_of[side].data(), side, share, count, packed);
@@ -686,20 +693,24 @@ template <class T> struct Layer : Products<T> {
         T *packed_h = memory.as<T>(), *packed_x = packed_h + recurrent * each;
         auto pack = [&](int64_t n) {
             seqtwin::phase = seqtwin::PACK;
+            int64_t part = n % panels();
+            n /= panels();
             if (n < recurrent) {
-                pack_backward(1, n / hidden_panels, q.hidden, n % hidden_panels, packed_h + n * each);
+                pack_backward(1, n / hidden_panels, n % hidden_panels, part, packed_h + n * each);
             } else {
                 n -= recurrent;
-                pack_backward(0, n % q.directions, q.inputs, n / q.directions, packed_x + n * each);
+                pack_backward(0, n % q.directions, n / q.directions, part, packed_x + n * each);
             }
         };
+        auto rows = dealt_rows();
+        int64_t count = rows.size();
         auto item = [&](int64_t n) {
             seqtwin::phase = seqtwin::BACKWARD;
-            int64_t d = n / parts();
-            backward_item(d, rows_of(n % parts()), packed_h + d * hidden_panels * each);
+            int64_t d = n / count;
+            backward_item(d, rows[n % count], packed_h + d * hidden_panels * each);
         };
-        if (!seqtwin::parallel_for(recurrent + incoming, threads(), pack)) return false;
-        if (!seqtwin::parallel_for(q.directions * parts(), threads(), item)) return false;
+        if (!seqtwin::parallel_for((recurrent + incoming) * panels(), threads(), pack)) return false;
+        if (!seqtwin::parallel_for(q.directions * count, threads(), item)) return false;
         // As many shares as threads, as each copies the features and the gates that it multiplies: of panels first, then of
         // the groups of features. The blocks after them balance the load.
         int64_t wanted = (threads() + q.directions - 1) / q.directions, panel_shares = std::min(panels(), wanted);

@@ -201,6 +201,18 @@ def test_results_do_not_depend_on_threads(rng, target, cell, dtype, directions, 
         assert len(list(Path("/proc/self/task").iterdir())) >= 64  # they were there
 
 
+@sampled(cell=CELLS, threads=[5, 16, 64, 100])
+def test_results_of_a_batch_do_not_depend_on_many_threads(rng, target, cell, dtype, threads):
+    """A batch of a recipe's size, whose sequences are dealt to more threads than there are cores."""
+    case = random_case(rng, cell, DTYPES[dtype], 2, True, batch=32, width=25, inputs=130, hidden=65)
+    assert 2 * 2 * case.lengths.sum() * len(case.weights[0][0]) * (130 + 65) > 4e6
+    kernels.set_threads(1)
+    right = run(case)
+    kernels.set_threads(threads)
+    for _ in range(3):
+        assert same_bits(run(case), right)
+
+
 @sampled(cell=CELLS)
 def test_rows_do_not_depend_on_the_batch(rng, target, cell, dtype):
     """In another order of the batch, and alone."""

@@ -30,7 +30,8 @@ def test_a_line_for_every_number_of_threads(monkeypatch, capsys):
     kernel_schedule.main()
     printed = capsys.readouterr().out
     assert "gru" in printed.splitlines()[0]
-    found = re.findall(r"^ +(\d+) threads: idle (-?[\d.]+)%, \d+ GFLOP/s.*forward [\d.]+%", printed, re.MULTILINE)
+    line = r"^ +(\d+) threads: idle (-?[\d.]+)% ± [\d.]+%, \d+ GFLOP/s.*forward [\d.]+%"
+    found = re.findall(line, printed, re.MULTILINE)
     assert [threads for threads, _ in found] == ["1", "3"]
     assert abs(float(found[0][1])) < 0.1, "one thread is never idle"
     assert "job 0: " in printed
