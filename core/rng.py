@@ -16,9 +16,13 @@ def generator(seed: int, *place: object) -> np.random.Generator:
 
     `place`: strings and integers, as `("order", 3)`.
     """
+    return np.random.Generator(np.random.Philox(key=philox_key(seed, *place)))
+
+
+def philox_key(seed: int, *place: object) -> int:
+    """Return the key of 128 bits of the stream of (seed, place)."""
     text = "/".join([str(seed), *map(str, place)])
-    digest = hashlib.blake2b(text.encode(), digest_size=16).digest()
-    return np.random.Generator(np.random.Philox(key=int.from_bytes(digest, "little")))
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=16).digest(), "little")
 
 
 def dropout_mask(seed: int, step: int, place: str, shape: tuple[int, ...], rate: float) -> np.ndarray:
@@ -28,8 +32,18 @@ def dropout_mask(seed: int, step: int, place: str, shape: tuple[int, ...], rate:
     the time of drawing doubles.
     """
     size = int(np.prod(shape))
-    words = generator(seed, "dropout", step, place).bit_generator.random_raw((size + 3) // 4)
-    return (words.astype("<u8", copy=False).view("<u2")[:size] >= round(rate * 65536)).reshape(shape)
+    words = np.random.Philox(key=dropout_key(seed, step, place)).random_raw((size + 3) // 4)
+    return (words.astype("<u8", copy=False).view("<u2")[:size] >= dropout_threshold(rate)).reshape(shape)
+
+
+def dropout_key(seed: int, step: int, place: str) -> int:
+    """Return the key of the stream of a dropout mask."""
+    return philox_key(seed, "dropout", step, place)
+
+
+def dropout_threshold(rate: float) -> int:
+    """Return the number of 65536 below which 16 random bits drop a unit."""
+    return round(rate * 65536)
 
 
 def native_seed(seed: int, step: int, part: int = 0) -> int:

@@ -105,7 +105,7 @@ class KernelEngine:
         encoded, pooling = self._encoded(batch), of_kind(self.model.head, PoolingHead).pooling
         if pooling == "attention":
             return self._attended(encoded)
-        return np.concatenate([_pooled(own, encoded, batch.lengths) for own in joined(pooling)], axis=1)
+        return np.concatenate([_pooled(own, encoded, batch.lengths) for own in training.fused(joined(pooling))], axis=1)
 
     def _inputs(self, batch: Batch) -> np.ndarray:
         """Return what the encoder reads: ids [B, L], or vectors [B, L, I]."""
@@ -137,7 +137,7 @@ def _pooled(pooling: str, encoded: Encoded, lengths: np.ndarray) -> np.ndarray:
     if pooling not in training.POOLINGS:
         return pool(pooling, encoded)
     x = encoded.blocks[0].values
-    pooled = np.empty((x.shape[0], x.shape[2]), x.dtype)
-    position = np.empty(pooled.shape, np.int32) if pooling == "max" else None
-    training.pool(lengths, x, pooled, position)
+    pooled, positions = np.empty(training.pooled_shape(x, pooling), x.dtype), training.position_shape(x, pooling)
+    position = None if positions is None else np.empty(positions, np.int32)
+    training.pool(pooling, lengths, x, pooled, position)
     return pooled

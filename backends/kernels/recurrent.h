@@ -50,11 +50,21 @@ struct Problem {
 };
 
 // Problems of `training.cpp`; mirrored by classes of the same names in `training.py`.
-struct RowSums {
-    int64_t float64, threads, tokens, dim, rows;
-    const int32_t* row;     // [tokens], 0 .. rows - 1, or -1: skipped
-    const void* gradient;   // [tokens, dim]
-    void* values;           // [rows, dim]
+struct DropoutMask {
+    int64_t threads, size;
+    uint64_t key[2];        // of NumPy's Philox
+    int64_t least;          // of 65536: a unit is kept if its 16 random bits are not below
+    uint8_t* keep;          // [size]: 1 or 0
+};
+struct RowVectors {         // vectors of tokens, in `dim` columns of arrays with `stride` columns
+    int64_t float64, threads, tokens, dim, stride, rows;
+    const int32_t* row;     // [tokens], 0 .. rows - 1, or -1: zeros, or skipped
+    const int64_t* ids;     // [rows]: rows of `table`
+    const void* table;      // [V, dim]
+    void* vectors;          // [tokens, stride]: the vectors when they are looked up, then their gradients
+    const uint8_t* keep;    // [tokens, stride]: columns that dropout keeps, or null: all
+    void* values;           // [rows, dim]: sums of the gradients
+    double scale;           // of the columns that are kept
 };
 struct AdamRows {
     int64_t float64, threads, rows, dim;
@@ -67,13 +77,19 @@ struct AdamRows {
     double root_correction;  // sqrt(1 - beta2^t)
 };
 struct Pooling {
+    int64_t float64, threads, batch, width, features, row;
+    const int64_t* lengths;
+    void* x;                // [B, L, F], read forward; its gradient, written backward
+    void* maximum;          // [B, row], its first F columns, written forward; its gradient, read backward; or null
+    void* mean;             // likewise
+    int32_t* position;      // [B, F] of the maximum
+};
+struct Perturbation {
     int64_t float64, threads, batch, width, features;
     const int64_t* lengths;
-    const void* x;          // [B, L, F]
-    void* pooled;           // [B, F]
-    int32_t* position;      // [B, F], or null: mean
-    const void* d_pooled;   // [B, F]
-    void* d_x;              // [B, L, F]
+    const void *plain, *gradient;  // [B, L, F]
+    void* moved;                   // [B, L, F]: `plain` at padding
+    double size;
 };
 
 // Problems of `words.cpp`; mirrored by classes of the same names in `words.py`.
@@ -138,10 +154,13 @@ struct Convolution {
 
 // Builds of the arithmetic for one instruction set and number type. False: interrupted.
 struct TrainingBuild {
-    bool (*sum_rows)(const RowSums&);
+    bool (*dropout_mask)(const DropoutMask&);
+    bool (*look_up_rows)(const RowVectors&);
+    bool (*sum_rows)(const RowVectors&);
     bool (*adam_rows)(const AdamRows&);
     bool (*pool)(const Pooling&);
     bool (*unpool)(const Pooling&);
+    bool (*perturb)(const Perturbation&);
 };
 struct WordBuild {
     bool (*train)(const WordSteps&);

@@ -576,7 +576,11 @@ int64_t seqtwin_number_rows(const int64_t* ids, int64_t tokens, int64_t* rows, i
     }
     return count;
 }
-int seqtwin_sum_rows(const RowSums* q) { return seqtwin::run(*q, seqtwin::training_build(q->float64).sum_rows); }
+int seqtwin_dropout_mask(const DropoutMask* q) { return seqtwin::run(*q, seqtwin::training_build(false).dropout_mask); }
+int seqtwin_look_up_rows(const RowVectors* q) {
+    return seqtwin::run(*q, seqtwin::training_build(q->float64).look_up_rows);
+}
+int seqtwin_sum_rows(const RowVectors* q) { return seqtwin::run(*q, seqtwin::training_build(q->float64).sum_rows); }
 int seqtwin_adam_rows(const AdamRows* q) { return seqtwin::run(*q, seqtwin::training_build(q->float64).adam_rows); }
 int seqtwin_pool(const Pooling* q) { return seqtwin::run(*q, seqtwin::training_build(q->float64).pool); }
 int seqtwin_word_steps(const WordSteps* q) { return seqtwin::run(*q, seqtwin::word_build(q->float64).train); }
@@ -595,5 +599,6 @@ int seqtwin_convolution_gradients(const Convolution* q) {
     return seqtwin::run(*q, seqtwin::convolution_build(q->float64).gradients);
 }
 int seqtwin_unpool(const Pooling* q) { return seqtwin::run(*q, seqtwin::training_build(q->float64).unpool); }
+int seqtwin_perturb(const Perturbation* q) { return seqtwin::run(*q, seqtwin::training_build(q->float64).perturb); }
 
 }  // extern "C"

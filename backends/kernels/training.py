@@ -1,4 +1,4 @@
-"""Compiled kernels of a training step: embedding gradients, Adam for embeddings, pooling.
+"""Compiled kernels of a training step: word vectors and their gradients, Adam for embeddings, pooling.
 
 As in `backends/kernels`, arrays are C-contiguous NumPy arrays or tensors on the CPU. Others raise TypeError or
 ValueError. Results do not depend on the number of threads.
@@ -20,6 +20,8 @@ from core import spec
 ADDRESS = kernels.ADDRESS
 DTYPES = ("float32", "float64")
 """Dtypes by the flag `float64`."""
+ITEM_BYTES = (4, 8)
+"""Likewise."""
 SMALL = 1 << 16
 """Number of array elements below which a second thread does not pay off."""
 
@@ -29,8 +31,8 @@ def _fields(integers: str, addresses: str, numbers: str = "") -> list[tuple[str,
     return [(name, kind) for names, kind in kinds for name in names.split()]
 
 
-class RowSums(ctypes.Structure):
-    _fields_ = _fields("float64 threads tokens dim rows", "row gradient values")
+class RowVectors(ctypes.Structure):
+    _fields_ = _fields("float64 threads tokens dim stride rows", "row ids table vectors keep values", numbers="scale")
 
 
 class AdamRows(ctypes.Structure):
@@ -42,11 +44,26 @@ class AdamRows(ctypes.Structure):
 
 
 class Pooling(ctypes.Structure):
-    _fields_ = _fields("float64 threads batch width features", "lengths x pooled position d_pooled d_x")
+    _fields_ = _fields("float64 threads batch width features row", "lengths x maximum mean position")
+
+
+class Perturbation(ctypes.Structure):
+    _fields_ = _fields("float64 threads batch width features", "lengths plain gradient moved", "size")
 
 
 def _threads(size: int) -> int:
     return 1 if size < SMALL else kernels.threads()
+
+
+class Columns(NamedTuple):
+    """The columns of vectors [tokens, W] that one table has, and their dropout."""
+
+    first: int
+    dim: int
+    keep: Array | None = None
+    """Units to keep, [tokens, W] bool; None for all."""
+    rate: float = 0.0
+    """Dropout rate, by which the kept ones are scaled."""
 
 
 class Rows:
@@ -54,7 +71,7 @@ class Rows:
 
     def __init__(self, ids: Array, vocab_size: int):
         """Number the `ids`, int64 in 0 .. vocab_size - 1."""
-        self.shape = arguments.shape_of("ids", ids)
+        self.shape, self.vocab_size = arguments.shape_of("ids", ids), vocab_size
         values = arguments.integers("ids", ids, self.shape, "int64", range(vocab_size))
         self.row = np.empty(len(values), dtype=np.int32)
         """Number of every token's id, [tokens], -1 for PAD."""
@@ -65,22 +82,37 @@ class Rows:
         self.ids = found[: kernels.call("seqtwin_number_rows", *values.buffer_info(), *addresses)]
         """Id of every number, [U]."""
 
-    def sums(self, vectors: Array, values: Array) -> None:
-        """Sum `vectors` [tokens, dim] over the tokens of each id, in order, into `values` [U, dim].
+    def look_up(self, table: Array, vectors: Array, columns: Columns | None = None) -> None:
+        """Write the tokens' rows of `table` [V, dim], zeros for PAD, into columns of `vectors` [tokens, W].
 
-        The tokens of `vectors` have the shape of the ids.
+        The tokens of `vectors` have the shape of the ids. `columns`: those of the table, None for all.
         """
-        shape = (*self.shape, *arguments.shape_of("vectors", vectors)[-1:])
-        float64 = arguments.float64("vectors", vectors)
-        dtype, tokens, dim = DTYPES[float64], len(self.row), shape[-1]
-        addresses = (
-            self.row.ctypes.data,
-            arguments.address("vectors", vectors, shape, dtype),
-            arguments.address("values", values, (len(self.ids), dim), dtype),
-        )
-        kernels.compute(
-            "seqtwin_sum_rows", RowSums(float64, _threads(tokens * dim), tokens, dim, len(self.ids), *addresses)
-        )
+        own = self._problem(vectors, columns)
+        own.ids = self.ids.ctypes.data
+        own.table = arguments.address("table", table, (self.vocab_size, own.dim), DTYPES[own.float64])
+        kernels.compute("seqtwin_look_up_rows", own)
+
+    def sums(self, vectors: Array, values: Array, columns: Columns | None = None) -> None:
+        """Sum the gradients of the tokens of each id, in order, into `values` [U, dim], as without dropout.
+
+        `vectors` [tokens, W]: the gradients of what `look_up` wrote.
+        """
+        own = self._problem(vectors, columns)
+        own.values = arguments.address("values", values, (len(self.ids), own.dim), DTYPES[own.float64])
+        kernels.compute("seqtwin_sum_rows", own)
+
+    def _problem(self, vectors: Array, columns: Columns | None) -> RowVectors:
+        """Return the problem without a table or values."""
+        width = arguments.shape_of("vectors", vectors)[-1]
+        first, dim, keep, rate = columns or Columns(0, width)
+        if not 0 <= first <= first + dim <= width:
+            raise ValueError(f"columns: got {first} to {first + dim}, expected columns within {width}")
+        float64, shape, tokens = arguments.float64("vectors", vectors), (*self.shape, width), len(self.row)
+        own = RowVectors(float64, _threads(tokens * dim), tokens, dim, width, len(self.ids), self.row.ctypes.data)
+        own.vectors = arguments.address("vectors", vectors, shape, DTYPES[float64]) + first * ITEM_BYTES[float64]
+        if keep is not None:
+            own.keep, own.scale = arguments.address("keep", keep, shape, "bool") + first, 1.0 / (1.0 - rate)
+        return own
 
 
 class AdamArrays(NamedTuple):
@@ -107,8 +139,8 @@ class EmbeddingAdam:
     def step(self, arrays: AdamArrays, rows: Rows, gradient: Array, learning_rate: float) -> None:
         """Update the arrays; `gradient`: the gradient [U, E] of `rows`."""
         count, dim = self.shape
-        if len(rows.slot) != count:
-            raise ValueError(f"rows: got ids of {len(rows.slot)} rows, expected {count}")
+        if rows.vocab_size != count:
+            raise ValueError(f"rows: got ids of {rows.vocab_size} rows, expected {count}")
         dtype = DTYPES[self.float64]
         addresses = [
             *(arguments.address(name, array, self.shape, dtype) for name, array in arrays._asdict().items()),
@@ -134,59 +166,81 @@ class EmbeddingAdam:
         self.touched = np.logical_or(moment1.any(axis=1), moment2.any(axis=1)).astype(np.uint8)
 
 
-POOLINGS = ("mean", "max")
+BOTH = "max_mean"
+POOLINGS = ("mean", "max", BOTH)
+
+
+def fused(poolings: tuple[str, ...]) -> tuple[str, ...]:
+    """Return `poolings` in the same order, with maxima and means, which then are the last, as one."""
+    return (*poolings[:-2], BOTH) if poolings[-2:] == ("max", "mean") else poolings
 
 
 def pooled_shape(x: Array, pooling: str) -> arguments.Shape:
-    """Return the shape [B, F] of pooled x [B, L, F]. Raises ValueError for a pooling without a kernel."""
+    """Return the shape [B, P] of pooled x [B, L, F]. Raises ValueError for a pooling without a kernel."""
     if pooling not in POOLINGS:
-        raise ValueError(f"pooling: got {pooling!r}, expected {' or '.join(POOLINGS)}")
+        raise ValueError(f"pooling: got {pooling!r}, expected {', '.join(POOLINGS)}")
     batch, _, features = arguments.shape_of("x", x, "B, L, F")
-    return batch, features
+    return batch, features * (1 + (pooling == BOTH))
 
 
-def pool(lengths: Array, x: Array, pooled: Array, position: Array | None = None) -> None:
-    """Pool x [B, L, F] to `pooled` [B, F] over `lengths`, by mean or maximum.
+def position_shape(x: Array, pooling: str) -> arguments.Shape | None:
+    """Return the shape [B, F] of the positions of maxima in x [B, L, F], None for a pooling without a maximum."""
+    return None if pooling == "mean" else (x.shape[0], x.shape[2])
 
-    With `position` [B, F] int32, which receives the index of the maximum, it is the maximum.
+
+def pool(pooling: str, lengths: Array, x: Array, pooled: Array, position: Array | None = None) -> None:
+    """Pool x [B, L, F] to `pooled` [B, P] over `lengths`: the maximum, the mean, or both in this order.
+
+    With a maximum, `position` [B, F] int32 receives its index.
     """
-    of = _PoolSizes("x", x, lengths)
-    addresses = {
-        "x": arguments.address("x", x, of.shape, of.dtype),
-        "pooled": arguments.address("pooled", pooled, of.pooled, of.dtype),
-        "position": None if position is None else arguments.address("position", position, of.pooled, "int32"),
-    }
-    kernels.compute("seqtwin_pool", of.problem(addresses))
+    of = _Pooled("x", x, lengths, pooling)
+    if of.maximum:
+        position = arguments.address("position", position, of.positions, "int32")
+    of.compute("seqtwin_pool", arguments.address("pooled", pooled, of.pooled, of.dtype), position)
 
 
-def unpool(lengths: Array, d_pooled: Array, d_x: Array, position: Array | None = None) -> None:
-    """Compute `d_x` [B, L, F], zero at padding, from `d_pooled` [B, F]; `position` is that of `pool`."""
-    of = _PoolSizes("d_x", d_x, lengths)
-    if position is not None:
-        position = arguments.integers("position", position, of.pooled, "int32", range(of.shape[1]))
-    addresses = {
-        "d_pooled": arguments.address("d_pooled", d_pooled, of.pooled, of.dtype),
-        "d_x": arguments.address("d_x", d_x, of.shape, of.dtype),
-        "position": None if position is None else position.buffer_info()[0],
-    }
-    kernels.compute("seqtwin_unpool", of.problem(addresses))
+def unpool(pooling: str, lengths: Array, d_pooled: Array, d_x: Array, position: Array | None = None) -> None:
+    """Compute `d_x` [B, L, F], zero at padding, from `d_pooled` [B, P]; `position` is that of `pool`."""
+    of = _Pooled("d_x", d_x, lengths, pooling)
+    address = arguments.address("d_pooled", d_pooled, of.pooled, of.dtype)
+    if of.maximum:
+        position = arguments.integers("position", position, of.positions, "int32", range(of.shape[1]))
+    of.compute("seqtwin_unpool", address, position.buffer_info()[0] if of.maximum else None)
 
 
-class _PoolSizes:
-    """Shapes and dtype of a pooling, with a checked copy of the lengths."""
+class _Pooled:
+    """A pooling of an array or of its gradient, with a checked copy of the lengths."""
 
-    def __init__(self, name: str, array: Array, lengths: Array):
+    def __init__(self, name: str, array: Array, lengths: Array, pooling: str):
         """Read the sizes from `array` [B, L, F], the argument `name`."""
         self.shape = arguments.shape_of(name, array, "B, L, F")
         self.float64 = arguments.float64(name, array)
         self.dtype = DTYPES[self.float64]
         batch, width, features = self.shape
-        self.pooled = (batch, features)
+        self.pooled, self.positions = pooled_shape(array, pooling), (batch, features)
+        self.maximum, self.mean = pooling != "mean", pooling != "max"
         self.lengths = arguments.integers("lengths", lengths, (batch,), "int64", range(1, width + 1))
+        self.x = arguments.address(name, array, self.shape, self.dtype)
 
-    def problem(self, addresses: dict[str, int | None]) -> Pooling:
-        """Return the problem; this object must live until it is solved."""
-        problem = Pooling(self.float64, _threads(math.prod(self.shape)), *self.shape, self.lengths.buffer_info()[0])
-        for name, address in addresses.items():
-            setattr(problem, name, address)
-        return problem
+    def compute(self, name: str, pooled: int, position: int | None) -> None:
+        """Run a function of the library with the addresses of arrays [B, P] and [B, F]."""
+        sizes = (*self.shape, self.pooled[1])
+        problem = Pooling(self.float64, _threads(math.prod(self.shape)), *sizes, self.lengths.buffer_info()[0], self.x)
+        after = (self.pooled[1] - self.shape[2]) * ITEM_BYTES[self.float64]
+        problem.maximum = pooled if self.maximum else None
+        problem.mean = pooled + after if self.mean else None
+        problem.position = position
+        kernels.compute(name, problem)
+
+
+def perturb(lengths: Array, plain: Array, gradient: Array, moved: Array, size: float) -> None:
+    """Write `plain` [B, L, F] plus the perturbation of `core.adversarial.perturbation_of` to `moved`.
+
+    `gradient` [B, L, F] is not read at padding, where `moved` is `plain`.
+    """
+    shape, float64 = arguments.shape_of("plain", plain, "B, L, F"), arguments.float64("plain", plain)
+    known = arguments.integers("lengths", lengths, shape[:1], "int64", range(1, shape[1] + 1))
+    arrays = {"plain": plain, "gradient": gradient, "moved": moved}
+    addresses = [arguments.address(name, array, shape, DTYPES[float64]) for name, array in arrays.items()]
+    sizes = float64, _threads(math.prod(shape)), *shape
+    kernels.compute("seqtwin_perturb", Perturbation(*sizes, known.buffer_info()[0], *addresses, size))

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
+from backends.kernels import training
 from backends.paddle.dropout import Dropout
 from backends.paddle.fast import RowGradient
+from backends.paddle.fast import empty as uninitialized
 from backends.paddle.framework import paddle
 from backends.paddle.linear import empty, stacked_shape
 from backends.paddle.runtime import Inputs, to_tensor
@@ -20,6 +24,25 @@ WORDS = "words"
 nn, F = paddle.nn, paddle.nn.functional
 
 
+class Read(NamedTuple):
+    """Vectors that a forward pass looked up in a table by rows."""
+
+    vectors: paddle.Tensor
+    """[tokens, W], whose gradient the backward pass computes."""
+    rows: training.Rows
+    columns: training.Columns
+    """Those of the table, with their dropout."""
+
+    def gradient(self) -> paddle.Tensor:
+        """Return the gradient [tokens, E] before dropout."""
+        first, dim, keep, rate = self.columns
+        found = self.vectors.grad[..., first : first + dim]
+        if keep is None:
+            return found
+        kept = to_tensor(keep, found.place) if isinstance(keep, np.ndarray) else keep
+        return found * kept[..., first : first + dim].astype(found.dtype) * (1.0 / (1.0 - rate))
+
+
 class Embedding(nn.Layer):
     """An embedding with `weight` [V, E]; row 0 (PAD) is zero and gets no gradient."""
 
@@ -32,8 +55,8 @@ class Embedding(nn.Layer):
         self.models = models
         self.by_rows: tuple[str, ...] = ()
         """Tables whose gradients `row_gradients` provides; the parameters themselves then get none."""
-        self.read: dict[str, paddle.Tensor] = {}
-        """Vectors that the last forward pass looked up in these tables."""
+        self.read: dict[str, Read] = {}
+        """What the last forward pass looked up in these tables."""
         self.lookup = embedding.lookup
         self.rate = embedding.dropout
         self.output_size = embedding.output_size
@@ -54,11 +77,13 @@ class Embedding(nn.Layer):
         if self.lookup == "scalar":
             values = (inputs.ids - FIRST_DIGIT).unsqueeze(-1).astype(inputs.mask.dtype)
             return dropout(values * inputs.mask, "embedding", self.rate)
-        vectors = self.look_up_table(TABLE, self.weight, inputs.ids, self.lookup)
+        if self.by_rows and self.lookup == "index":
+            return self.look_up_tables(inputs, dropout)
+        vectors = self.look_up(inputs.ids, self.weight, self.lookup)
         if self.static is not None:
             vectors = paddle.concat([vectors, self.look_up(inputs.ids, self.static, self.lookup)], axis=-1)
         if self.bigrams is not None:
-            own = self.look_up_table(BIGRAM_TABLE, self.bigrams, inputs.bigrams(self.bigrams.shape[-2]), "index")
+            own = self.look_up_table(BIGRAM_TABLE, self.bigrams, inputs.bigrams(self.bigrams.shape[-2]))
             vectors = paddle.concat([vectors, own], axis=-1)
         return dropout(vectors, "embedding", self.rate)
 
@@ -71,24 +96,40 @@ class Embedding(nn.Layer):
         if inputs.noise is None:
             return self.look_up(tokens, self.weight, "index"), self.weight[1:]
         ids = paddle.concat([tokens.reshape([-1]), inputs.noise])
-        found = self.look_up_table(TABLE, self.weight, ids, "index", WORDS)
+        found = self.look_up_table(TABLE, self.weight, ids, WORDS)
         targets, noise = found.split([tokens.size, len(inputs.noise)])
         return targets.reshape([*tokens.shape, dim]), noise
 
-    def look_up_table(
-        self, name: str, weight: paddle.Tensor, ids: paddle.Tensor, lookup: str, key: str | None = None
-    ) -> paddle.Tensor:
-        """Look up ids [B, L] -> [B, L, E] in a trained table; keep the vectors if it is one of `by_rows`.
+    def look_up_tables(self, inputs: Inputs, dropout: Dropout) -> paddle.Tensor:
+        """Look up all tables by index, with dropout, each in one pass over its columns of [B, L, W]."""
+        vectors, first = uninitialized((*inputs.ids.shape, self.output_size), self.weight), 0
+        keep = dropout.keep("embedding", tuple(vectors.shape), self.rate)
+        for name, table in self.named().items():
+            size, dim = table.shape
+            ids = inputs.bigrams(size) if name == BIGRAM_TABLE else inputs.ids
+            self.look_up_rows(name, table, ids, vectors, training.Columns(first, dim, keep, self.rate))
+            first += dim
+        return vectors
 
-        They are kept as `key`, by default the table's name.
-        """
+    def look_up_table(
+        self, name: str, table: paddle.Tensor, ids: paddle.Tensor, key: str | None = None
+    ) -> paddle.Tensor:
+        """Look up ids [...] -> [..., E] in a trained table; one of `by_rows` is read as `key`, by default its name."""
         if name not in self.by_rows:
-            return self.look_up(ids, weight, lookup)
-        found = self.look_up(ids, weight.detach(), lookup)
-        if paddle.is_grad_enabled():
-            found.stop_gradient = False
-            self.read[key or name] = found
-        return found
+            return self.look_up(ids, table, "index")
+        vectors = uninitialized((*ids.shape, table.shape[-1]), table)
+        self.look_up_rows(key or name, table, ids, vectors, training.Columns(0, table.shape[-1]))
+        return vectors
+
+    def look_up_rows(
+        self, key: str, table: paddle.Tensor, ids: paddle.Tensor, vectors: paddle.Tensor, columns: training.Columns
+    ) -> None:
+        """Write the rows of ids into `vectors`; keep these as `key` if their gradient is that of the table."""
+        rows = training.Rows(ids, table.shape[0])
+        rows.look_up(table, vectors, columns)
+        if paddle.is_grad_enabled() and (key == WORDS or key in self.by_rows):
+            vectors.stop_gradient = False
+            self.read[key] = Read(vectors, rows, columns)
 
     def look_up(self, ids: paddle.Tensor, weight: paddle.Tensor, lookup: str) -> paddle.Tensor:
         """Look up ids [B, L] -> [B, L, E] by `index` or `one_hot`."""
@@ -133,21 +174,24 @@ class Embedding(nn.Layer):
 
     def row_gradient(self, name: str, ids: paddle.Tensor, whole: np.ndarray, shard: BatchShard | None) -> RowGradient:
         """Return the gradient of one table for `ids` [B, L], which are a `shard` of `whole`, or all."""
-        read, size = self.read.pop(name), self.named()[name].shape[0]
-        return RowGradient(*self.of_full_batch(ids, read.grad, whole, shard), size)
+        read = self.read.pop(name)
+        if shard is None:
+            return RowGradient(read.rows, read.vectors.grad, read.columns)
+        ids, vectors = self.of_full_batch(ids, read.gradient(), whole, shard)
+        return RowGradient(training.Rows(ids, read.rows.vocab_size), vectors)
 
     def tied_gradient(
         self, inputs: Inputs, whole: np.ndarray, tokens: np.ndarray, shard: BatchShard | None
     ) -> RowGradient:
         """Return the gradient of the word table of a language model: of input words, target words and noise."""
-        words = self.read.pop(WORDS).grad
+        words = self.read.pop(WORDS).vectors.grad
         size, own = inputs.ids.shape, words[: -len(inputs.noise)]
-        read = self.of_full_batch(inputs.ids, self.read.pop(TABLE).grad, whole, shard)
+        read = self.of_full_batch(inputs.ids, self.read.pop(TABLE).gradient(), whole, shard)
         target = self.of_full_batch(inputs.targets["tokens"], own.reshape([*size, -1]), tokens, shard)
         ids = paddle.concat([read[0].reshape([-1]), target[0].reshape([-1]), inputs.noise])
         dim = words.shape[-1]
         vectors = [own.reshape([-1, dim]) for own in (read[1], target[1], words[-len(inputs.noise) :])]
-        return RowGradient(ids, paddle.concat(vectors), self.weight.shape[0])
+        return RowGradient(training.Rows(ids, self.weight.shape[0]), paddle.concat(vectors))
 
     def of_full_batch(
         self, ids: paddle.Tensor, gradient: paddle.Tensor, whole: np.ndarray, shard: BatchShard | None

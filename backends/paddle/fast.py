@@ -161,7 +161,7 @@ class ConvolutionFunction(paddle.autograd.PyLayer):
 
 
 class PoolFunction(paddle.autograd.PyLayer):
-    """Mean or max pooling of x [B, L, F] over real tokens to [B, F].
+    """Mean or max pooling of x [B, L, F] over real tokens to [B, F], or both to [B, 2F].
 
     The first of several equal maxima gets the gradient.
     """
@@ -170,33 +170,33 @@ class PoolFunction(paddle.autograd.PyLayer):
     def forward(ctx, x, lengths, pooling):
         x, lengths = x.contiguous(), lengths.contiguous()
         pooled = empty(training.pooled_shape(x, pooling), x)
-        position = paddle.empty(pooled.shape, "int32") if pooling == "max" else None
-        training.pool(lengths, x, pooled, position)
-        ctx.lengths, ctx.position, ctx.shape = lengths, position, x.shape
+        positions = training.position_shape(x, pooling)
+        position = None if positions is None else paddle.empty(positions, "int32")
+        training.pool(pooling, lengths, x, pooled, position)
+        ctx.pooling, ctx.lengths, ctx.position, ctx.shape = pooling, lengths, position, x.shape
         return pooled
 
     @staticmethod
     def backward(ctx, d_pooled):
         d_pooled = d_pooled.contiguous()
         d_x = empty(ctx.shape, d_pooled)
-        training.unpool(ctx.lengths, d_pooled, d_x, ctx.position)
+        training.unpool(ctx.pooling, ctx.lengths, d_pooled, d_x, ctx.position)
         return d_x, None
 
 
 class RowGradient:
     """The gradient of an embedding [V, E] by rows: other rows, and that of PAD, are zero."""
 
-    def __init__(self, ids: paddle.Tensor, vectors: paddle.Tensor, vocab_size: int):
-        """Sum the gradients `vectors` [B, L, E] of looked-up vectors by their `ids` [B, L]."""
-        ids, vectors = ids.contiguous(), vectors.contiguous()
-        self.rows = training.Rows(ids, vocab_size)
-        self.values = paddle.empty([len(self.rows.ids), vectors.shape[-1]], vectors.dtype)
+    def __init__(self, rows: training.Rows, vectors: paddle.Tensor, columns: training.Columns | None = None):
+        """Sum the gradients `vectors` [B, L, W] of looked-up vectors by their ids (`training.Rows.sums`)."""
+        vectors = vectors.contiguous()
+        self.rows = rows
+        self.values = empty((len(rows.ids), columns.dim if columns else vectors.shape[-1]), vectors)
         """Gradients [U, E] of the U distinct ids."""
-        self.rows.sums(vectors, self.values)
-        self.vocab_size = vocab_size
+        rows.sums(vectors, self.values, columns)
 
     def dense(self) -> paddle.Tensor:
         """Return the dense gradient [V, E]."""
-        found = np.zeros((self.vocab_size, self.values.shape[1]), self.values.numpy().dtype)
+        found = np.zeros((self.rows.vocab_size, self.values.shape[1]), self.values.numpy().dtype)
         found[self.rows.ids] = self.values.numpy()
         return paddle.to_tensor(found, place=self.values.place)

@@ -36,6 +36,7 @@ class Model(nn.Layer):
         self.encoder = ENCODERS[model.encoder.kind](model.encoder, model.encoder_inputs, dtype, implementation, models)
         self.head = HEADS[model.head.kind](model.head, model.features, dtype, implementation, models)
         self.ngrams = Ngrams(model, dtype, models)
+        self.fast = implementation == "fast"
         self.reads_table = model.head.reads_table
         if model.head.needs_states:
             self.encoder.returns_states = True

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from backends.kernels import training
 from backends.torch.dropout import Dropout
+from backends.torch.fast import contiguous, empty_like
 from backends.torch.framework import torch
 from backends.torch.heads.pooled import log_probabilities_of
 from backends.torch.model import Model
@@ -21,6 +23,17 @@ def perturbation(gradient: torch.Tensor, inputs: Inputs, size: float) -> torch.T
     lengths = inputs.mask.sum(dim=(1, 2))
     factors = size * lengths.sqrt() / torch.where(norms > 0, norms, torch.ones_like(norms))
     return gradient * factors[:, None, None]
+
+
+def moved(model: Model, inputs: Inputs, plain: torch.Tensor, gradient: torch.Tensor, size: float) -> torch.Tensor:
+    """Return `plain` [B, L, E] plus the perturbation of `gradient`, for a pass of its own."""
+    if model.fast:
+        plain, gradient = contiguous((plain.detach(), gradient))
+        found = empty_like(plain)
+        training.perturb(inputs.lengths, plain, gradient, found, size)
+    else:
+        found = plain + perturbation(gradient, inputs, size)
+    return found.detach().requires_grad_()
 
 
 @dataclass(frozen=True)
@@ -57,7 +70,7 @@ def steepest(
     before any other backward pass of the step, as it may clear gradients.
     """
     target, virtual = probe
-    shifted = (plain + perturbation(virtual.directions, inputs, virtual.probe)).detach().requires_grad_()
+    shifted = moved(model, inputs, plain, virtual.directions, virtual.probe)
     own = divergences(target, model.forward_vectors(shifted, inputs, dropout)["logits"])
     return torch.autograd.grad(own.sum(), shifted)[0]
 
@@ -77,7 +90,7 @@ def backpropagate(
     """
     size, virtual = perturbations
     x = model.embedding(inputs, dropout)
-    plain = x.detach().requires_grad_()
+    plain = (x if x.is_leaf else x.detach()).requires_grad_()
     outputs = model.forward_vectors(plain, inputs, dropout)
     loss = loss_of(outputs) / 2 if size else loss_of(outputs)
     worst = None
@@ -85,19 +98,23 @@ def backpropagate(
         target = log_probabilities(outputs["logits"].detach())
         worst = target, steepest(model, inputs, dropout, plain, (target, virtual))
     loss.backward()
-    total, gradient = loss.detach(), plain.grad
+    total = loss.detach()
     if size:
-        moved = (plain + perturbation(plain.grad, inputs, size)).detach().requires_grad_()
-        other = loss_of(model.forward_vectors(moved, inputs, dropout)) / 2
+        near = moved(model, inputs, plain, plain.grad, size)
+        other = loss_of(model.forward_vectors(near, inputs, dropout)) / 2
         other.backward()
-        total, gradient = total + other.detach(), gradient + moved.grad
+        total = total + other.detach()
+        with torch.no_grad():
+            plain.grad.add_(near.grad)
     if virtual is not None and worst is not None:
         target, direction = worst
-        moved = (plain + perturbation(direction, inputs, virtual.size)).detach().requires_grad_()
-        own = divergences(target, model.forward_vectors(moved, inputs, dropout)["logits"])
+        near = moved(model, inputs, plain, direction, virtual.size)
+        own = divergences(target, model.forward_vectors(near, inputs, dropout)["logits"])
         term = virtual.weight * virtual.mean_of(own)
         term.backward()
-        total, gradient = total + term.detach(), gradient + moved.grad
-    if x.requires_grad:  # not with a frozen embedding
-        x.backward(gradient)
+        total = total + term.detach()
+        with torch.no_grad():
+            plain.grad.add_(near.grad)
+    if not x.is_leaf:  # a leaf is frozen, or has its gradient now
+        x.backward(plain.grad)
     return total, outputs

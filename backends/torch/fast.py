@@ -153,7 +153,7 @@ class ConvolutionFunction(torch.autograd.Function):
 
 
 class PoolFunction(torch.autograd.Function):
-    """Mean or max pooling of x [B, L, F] over real tokens to [B, F].
+    """Mean or max pooling of x [B, L, F] over real tokens to [B, F], or both to [B, 2F].
 
     The first of several equal maxima gets the gradient.
     """
@@ -161,35 +161,35 @@ class PoolFunction(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, lengths, pooling):
         x, lengths = x.contiguous(), lengths.contiguous()
-        pooled = x.new_empty(training.pooled_shape(x, pooling))
-        position = torch.empty(pooled.shape, dtype=torch.int32) if pooling == "max" else None
-        training.pool(lengths, x, pooled, position)
-        ctx.lengths, ctx.position, ctx.shape = lengths, position, x.shape
+        pooled = empty(training.pooled_shape(x, pooling), x)
+        positions = training.position_shape(x, pooling)
+        position = None if positions is None else torch.empty(positions, dtype=torch.int32)
+        training.pool(pooling, lengths, x, pooled, position)
+        ctx.pooling, ctx.lengths, ctx.position, ctx.shape = pooling, lengths, position, x.shape
         return pooled
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, d_pooled):
         d_pooled = d_pooled.contiguous()
-        d_x = d_pooled.new_empty(ctx.shape)
-        training.unpool(ctx.lengths, d_pooled, d_x, ctx.position)
+        d_x = empty(ctx.shape, d_pooled)
+        training.unpool(ctx.pooling, ctx.lengths, d_pooled, d_x, ctx.position)
         return d_x, None, None
 
 
 class RowGradient:
     """The gradient of an embedding [V, E] by rows: other rows, and that of PAD, are zero."""
 
-    def __init__(self, ids: torch.Tensor, vectors: torch.Tensor, vocab_size: int):
-        """Sum the gradients `vectors` [B, L, E] of looked-up vectors by their `ids` [B, L]."""
-        ids, vectors = ids.contiguous(), vectors.contiguous()
-        self.rows = training.Rows(ids, vocab_size)
-        self.values = vectors.new_empty(len(self.rows.ids), vectors.shape[-1])
+    def __init__(self, rows: training.Rows, vectors: torch.Tensor, columns: training.Columns | None = None):
+        """Sum the gradients `vectors` [B, L, W] of looked-up vectors by their ids (`training.Rows.sums`)."""
+        vectors = vectors.contiguous()
+        self.rows = rows
+        self.values = empty((len(rows.ids), columns.dim if columns else vectors.shape[-1]), vectors)
         """Gradients [U, E] of the U distinct ids."""
-        self.rows.sums(vectors, self.values)
-        self.vocab_size = vocab_size
+        rows.sums(vectors, self.values, columns)
 
     def dense(self) -> torch.Tensor:
         """Return the dense gradient [V, E]."""
-        found = self.values.new_zeros(self.vocab_size, self.values.shape[1])
+        found = self.values.new_zeros(self.rows.vocab_size, self.values.shape[1])
         found[torch.from_numpy(self.rows.ids)] = self.values
         return found

@@ -37,6 +37,7 @@ class Model(nn.Module):
         self.encoder = ENCODERS[model.encoder.kind](model.encoder, model.encoder_inputs, native, implementation, models)
         self.head = HEADS[model.head.kind](model.head, model.features, native, implementation, models)
         self.ngrams = Ngrams(model, native, models)
+        self.fast = implementation == "fast"
         self.reads_table = model.head.reads_table
         if model.head.needs_states:
             self.encoder.returns_states = True

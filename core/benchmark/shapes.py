@@ -11,7 +11,7 @@ import numpy as np
 from core.engine.memory import amount, host_limit
 from core.errors import UserError
 from core.models.embedding import Embedding
-from core.models.encoders.recurrent import GATES, Cell, RecurrentEncoder
+from core.models.encoders.recurrent import Cell, RecurrentEncoder
 from core.models.model import Model, initial_parameters
 from core.rng import generator
 
@@ -63,10 +63,8 @@ class Shape:
         Additions and multiplications count. The backward pass counts twice the forward pass; the functions of the gates
         are not counted.
         """
-        encoder = self.encoder(cell)
-        pairs = sum(encoder.layer_input_size(layer, self.inputs) + self.hidden for layer in range(self.layers))
-        forward = 2.0 * tokens * GATES[cell] * self.hidden * pairs * encoder.directions
-        return 3.0 * forward if training else forward
+        own = self.encoder(cell).products(self.inputs, np.array([tokens]), None)
+        return sum(own) if training else own.forward
 
     def draw_lengths(self, kind: str, seed: int) -> np.ndarray:
         """Return lengths, [B] int64 from 1 to L: all L (`equal`), or as in movie reviews (`imdb`).

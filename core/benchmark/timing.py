@@ -42,7 +42,10 @@ class Row:
     discard: int = 0
     """Untimed calls before each timing."""
     timings: list[dict] = field(default_factory=list)
-    """One per round: its number `round`, the `seconds` per call, and further measurements."""
+    """One per round: its number `round`, the `seconds` per call, and further measurements.
+
+    `peak_before` and `peak_after` are the FLOP/s of the machine's matrix product just before and after it.
+    """
 
     @property
     def seconds(self) -> Summary:
@@ -52,13 +55,19 @@ class Row:
         """Summarize a value that is computed from each timing."""
         return Summary.of(map(value, self.timings))
 
+    def share_of_peak(self, flops: Callable[[dict], float]) -> Summary:
+        """Summarize the share of the peak, computed per timing, since clock rates can change by half within a second.
+
+        `flops` returns the operations of a timing.
+        """
+        return self.summary(
+            lambda timing: flops(timing) / timing["seconds"] / ((timing["peak_before"] + timing["peak_after"]) / 2)
+        )
+
 
 @dataclass(kw_only=True)
 class LayerRow(Row):
-    """Recurrent layers of one shape and cell, in one pass.
-
-    Each timing has `peak_before` and `peak_after`: FLOP/s of the machine's matrix product just before and after it.
-    """
+    """Recurrent layers of one shape and cell, in one pass."""
 
     shape: str
     cell: str
@@ -83,10 +92,7 @@ class LayerRow(Row):
 
     @property
     def share(self) -> Summary:
-        """Share of the peak, computed per timing, since clock rates can change by half within a second."""
-        return self.summary(
-            lambda timing: self.flops / timing["seconds"] / ((timing["peak_before"] + timing["peak_after"]) / 2)
-        )
+        return self.share_of_peak(lambda timing: self.flops)
 
     def tree(self) -> dict:
         """Return the row as JSON."""
@@ -96,13 +102,24 @@ class LayerRow(Row):
 
 @dataclass(kw_only=True)
 class StepRow(Row):
-    """Training steps of a recipe. Each timing has `tokens`, and the seconds of each part in `parts`."""
+    """Training steps of a recipe.
+
+    Each timing has `tokens`, `flops` (`core/benchmark/step_flops.py`), and the seconds of each part in `parts`.
+    """
 
     recipe: str
 
     @property
     def tokens_per_second(self) -> Summary:
         return self.summary(lambda timing: timing["tokens"] / timing["seconds"])
+
+    @property
+    def flops_per_second(self) -> Summary:
+        return self.summary(lambda timing: timing["flops"] / timing["seconds"])
+
+    @property
+    def share(self) -> Summary:
+        return self.share_of_peak(lambda timing: timing["flops"])
 
     @property
     def parts(self) -> dict[str, dict[str, Summary]]:
@@ -118,6 +135,7 @@ class StepRow(Row):
     def tree(self) -> dict:
         """Return the row as JSON."""
         figures = {"seconds": asdict(self.seconds), "tokens_per_second": asdict(self.tokens_per_second)}
+        figures |= {"flops_per_second": asdict(self.flops_per_second), "share_of_peak": asdict(self.share)}
         parts = {part: {name: asdict(one) for name, one in found.items()} for part, found in self.parts.items()}
         return {**asdict(self), **figures, "parts": parts}
 

@@ -228,7 +228,7 @@ def _conclude(measured: Measurement, about: dict, out: Path) -> None:
     """Write the record and the plot, and print their paths."""
     RunFolder.create(out)
     write_json_atomic(out / page.RECORD, tree(measured, about), indent=1)
-    peak = peaks(measured.rows)
+    peak = peaks([*measured.rows, *measured.steps])
     if peak is not None:
         median, low, high = (f"{value / 1e9:.0f}" for value in (peak.median, peak.low, peak.high))
         fact("peak", f"{median} GFLOP/s (quartiles {low} to {high}): {about['peak_by']}")

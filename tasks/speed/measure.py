@@ -108,8 +108,8 @@ class Measurement:
     def time_layers(self) -> Iterator[str]:
         """Time all rows, with one case in memory at a time. Yield the name of each stage before it runs."""
         plan, cases = self.plan, list(product(self.plan.shapes, self.plan.cells))
-        for _ in range(2 if cases else 0):  # the first takes longer
-            self._peak()
+        if cases:
+            self._warm_peak()
         for number, (shape, cell) in enumerate(cases):
             share = self._share(len(cases) - number + len(plan.recipes))
             ends = time.perf_counter() + share
@@ -139,6 +139,7 @@ class Measurement:
         done = len({row.recipe for row in self.steps})
         ends = time.perf_counter() + self._share(max(len(plan.recipes) - done, 1))
         yield f"steps, recipe {experiment.recipe}: warming up"
+        self._warm_peak()
         rows = [
             StepRow(environment=name, backend=backend, implementation=one, recipe=experiment.recipe)
             for name, worker in self.workers.items()
@@ -151,15 +152,18 @@ class Measurement:
             row.ran = self._ask(row, "begin_steps", experiment=experiment.model_dump(mode="json"), file=file)["ran"]
             seconds = self._ask(row, "step", number=0, discard=1)["seconds"]
             row.discard = int(seconds < WARM_SECONDS)
-            cost += seconds * (1 + row.discard)
+            cost += seconds * (1 + row.discard) + self.peak_seconds
         rounds = max(
             min(plan.step_rounds, int((ends - time.perf_counter()) / cost)), min(LEAST_STEPS, plan.step_rounds)
         )
         for round in range(rounds):
             yield f"steps, recipe {experiment.recipe}: round {round + 1}/{rounds}"
+            before = self._peak()
             for row in self._turns(rows, case, round):
                 timing = self._ask(row, "step", number=round + 1, discard=row.discard)
-                row.timings.append({"round": round, **timing})
+                after = self._peak()
+                row.timings.append({"round": round, **timing, "peak_before": before, "peak_after": after})
+                before = after
         self._forget(rows)
 
     def _prepare(self, worker: Worker, shape: Shape, cell: Cell) -> Iterator[LayerRow]:
@@ -206,6 +210,11 @@ class Measurement:
         answer = self.workers["peak"].ask("peak", dtype=self.plan.dtype)
         self.peak_seconds = time.perf_counter() - started
         return answer["flops_per_second"]
+
+    def _warm_peak(self) -> None:
+        """Measure the peak twice: the first time takes longer."""
+        for _ in range(2):
+            self._peak()
 
     def _forget(self, rows: Sequence[Row]) -> None:
         for name in {row.environment for row in rows}:

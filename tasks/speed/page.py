@@ -10,7 +10,8 @@ from pathlib import Path
 from core.errors import UserError
 from core.files import write_bytes_atomic, write_text_atomic
 from tasks.speed.measure import PASSES
-from tasks.speed.table import three_digits
+from tasks.speed.results import FORMAT
+from tasks.speed.table import percent, three_digits
 
 RECORD, PLOT = "speed.json", "speed.png"
 """Files of a measurement."""
@@ -42,14 +43,16 @@ def check(path: Path) -> None:
 
 
 def read_record(folder: Path) -> dict:
-    """Return the record of a measurement. Raises UserError if the folder has none."""
+    """Return the record of a measurement. Raises UserError if the folder has none, or one of an older version."""
     path = folder / RECORD
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read ({error}): give the folder of a measurement") from None
-    if not isinstance(record, dict) or not {"rows", "ratios", "steps", "rounds", "machine"} <= record.keys():
+    if not isinstance(record, dict) or not {"format", "rows", "ratios", "steps", "rounds", "machine"} <= record.keys():
         raise UserError(f"{path}: not the record of a measurement: give the folder of one")
+    if record["format"] != FORMAT:
+        raise UserError(f"{path}: got format {record['format']}, expected {FORMAT}: measure again")
     return record
 
 
@@ -148,7 +151,7 @@ def _speedups(record: dict, backend: str, training: bool) -> str:
 
 
 def _steps(record: dict, recipe: str) -> str:
-    """Return the milliseconds of the parts of a training step."""
+    """Return the milliseconds of the parts of a training step, and the speed of all of it."""
     lines: dict[tuple[str, ...], Line] = defaultdict(dict)
     for row in record["steps"]:
         if row["recipe"] == recipe:
@@ -157,6 +160,8 @@ def _steps(record: dict, recipe: str) -> str:
                 lines[part,][name] = three_digits(1e3 * found["seconds"]["median"])
             lines["**whole step**",][name] = f"**{three_digits(1e3 * row['seconds']['median'])}**"
             lines["tokens/s",][name] = f"{row['tokens_per_second']['median']:,.0f}"
+            lines["GFLOP/s",][name] = three_digits(row["flops_per_second"]["median"] / 1e9)
+            lines["share of the product",][name] = percent(row["share_of_peak"]["median"])
     mark = _marks(record).get(f"steps, {recipe}", "")
     return _table(f"A training step of the recipe `{recipe}`{mark}, median ms:", ("part",), lines)
 

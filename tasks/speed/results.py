@@ -9,10 +9,13 @@ from datetime import datetime
 import numpy as np
 
 from backends import implementations
-from core.benchmark.timing import LayerRow, Summary, fastest, ratios
+from core.benchmark.timing import LayerRow, Row, Summary, fastest, ratios
 from core.engine import machine
 from tasks.speed.environments import OWN, Worker
 from tasks.speed.measure import PASSES, Measurement, Plan
+
+FORMAT = 2
+"""Version of the record; since 2, steps have `flops_per_second` and `share_of_peak`."""
 
 
 @dataclass(frozen=True)
@@ -96,8 +99,8 @@ def panels(rows: list[LayerRow]) -> tuple[dict[str, dict[str, dict[str, Summary]
     return grouped, f"time relative to {base or 'the fastest'}"
 
 
-def peaks(rows: list[LayerRow]) -> Summary | None:
-    """Summarize the machine's peak over the whole run, in FLOP/s; None if no layer was timed."""
+def peaks(rows: Iterable[Row]) -> Summary | None:
+    """Summarize the machine's peak over the whole run, in FLOP/s; None if nothing was timed."""
     found = [timing[when] for row in rows for timing in row.timings for when in ("peak_before", "peak_after")]
     return Summary.of(found) if found else None
 
@@ -144,9 +147,9 @@ def describe_run(plan: Plan, threads: int, ready: dict[str, Worker], skipped: di
 
 def tree(measured: Measurement, about: dict) -> dict:
     """Return the whole record as JSON; `about` is the result of `describe_run`."""
-    over_all = peaks(measured.rows)
+    over_all = peaks([*measured.rows, *measured.steps])
     return {
-        "format": 1,
+        "format": FORMAT,
         **about,
         "peak": {"flops_per_second": over_all and asdict(over_all), "by": about["peak_by"]},
         "kernels": kernels(),

@@ -27,7 +27,8 @@ padding.
 """
 STEPS_LEGEND = """\
 Steps in the middle of training, on real reviews. batch: padding and transfer to the device; embedding: with its
-dropout; backward: all layers.
+dropout; backward: all layers; GFLOP/s: matrix products of the encoder, for real tokens, in all passes of a step; peak:
+GFLOP/s as a share of the machine's matrix product.
 """
 WIDTH = 150
 """Columns of a table: on a narrower terminal its lines wrap, but nothing is lost."""
@@ -128,8 +129,10 @@ def _steps(recipe: str, rows: list[StepRow]) -> Table:
             lines[part,][name] = three_digits(found["seconds"].median * 1e3), f"{found['share'].median:.0%}"
         lines["whole step",][name] = three_digits(row.seconds.median * 1e3), ""
         lines["tokens/s",][name] = f"{row.tokens_per_second.median:,.0f}", ""
+        lines["GFLOP/s",][name] = three_digits(row.flops_per_second.median / 1e9), ""
+        lines["peak",][name] = percent(row.share.median), ""
     table = _table(title, ("part",), {name: (name, "") for name in lines["tokens/s",]}, lines)
-    table.rows[-3].end_section = True
+    table.rows[-5].end_section = True
     return table
 
 

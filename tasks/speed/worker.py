@@ -24,6 +24,7 @@ import numpy as np
 import backends
 from backends import implementations, kernels
 from core.benchmark.shapes import Shape
+from core.benchmark.step_flops import step_flops
 from core.benchmark.step_profile import parts, timed_parts
 from core.benchmark.timing import Stopwatch
 from core.engine.executor import Executor
@@ -147,7 +148,7 @@ class Worker:
     def step(self, implementation: str, number: int, discard: int) -> dict:
         """Time one training step on batch `number`, after `discard` untimed ones.
 
-        Return the seconds in total and by part, and the number of real tokens.
+        Return the seconds in total and by part, the number of real tokens, and the operations (`step_flops`).
         """
         for _ in range(discard):
             self.step(implementation, number, 0)
@@ -165,7 +166,9 @@ class Worker:
             seconds = timeit(step, number=1)
         engine.collect()
         by_part = {part: watch.seconds[part] for part in parts(encoder)}
-        return {"seconds": seconds, "parts": by_part, "tokens": int(dataset.lengths[rows].sum())}
+        lengths = dataset.lengths[rows]
+        flops = step_flops(self.experiment.model, training, lengths)
+        return {"seconds": seconds, "parts": by_part, "tokens": int(lengths.sum()), "flops": flops}
 
     def forget(self) -> dict:
         """Free layers, engines and their arrays."""

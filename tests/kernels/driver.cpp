@@ -32,10 +32,13 @@ int seqtwin_backward(const Problem* q);
 int seqtwin_start_layers(Problem* q, int64_t layers, int64_t keep);
 int seqtwin_backward_layers(Problem* q, int64_t layers);
 int64_t seqtwin_number_rows(const int64_t* ids, int64_t tokens, int64_t* rows, int32_t* row, int32_t* slot);
-int seqtwin_sum_rows(const RowSums* q);
+int seqtwin_dropout_mask(const DropoutMask* q);
+int seqtwin_look_up_rows(const RowVectors* q);
+int seqtwin_sum_rows(const RowVectors* q);
 int seqtwin_adam_rows(const AdamRows* q);
 int seqtwin_pool(const Pooling* q);
 int seqtwin_unpool(const Pooling* q);
+int seqtwin_perturb(const Perturbation* q);
 int seqtwin_word_steps(const WordSteps* q);
 int seqtwin_word_noise(const WordNoise* q);
 int seqtwin_ngram_pass(const NgramPass* q);
@@ -222,28 +225,45 @@ template <class T> std::vector<T> embedding_step(Random random, int64_t threads)
     for (int64_t& one : id) one = between(random, 0, ids - 1);
     std::vector<int32_t> row(tokens), slot(ids, -1);
     int64_t rows = seqtwin_number_rows(id.data(), tokens, found.data(), row.data(), slot.data());
-    auto gradient = numbers<T>(random, tokens * dim), weight = numbers<T>(random, ids * dim);
+    // Two tables, of which one is the first: each has `dim` of the columns.
+    int64_t stride = dim + between(random, 0, 20), first = between(random, 0, stride - dim);
+    auto gradient = numbers<T>(random, tokens * stride), weight = numbers<T>(random, ids * dim);
+    std::vector<uint8_t> keep(between(random, 0, 1) * tokens * stride, 2);
+    DropoutMask mask{threads, int64_t(keep.size()), {1, 2}, 30000, keep.data()};
+    const uint8_t* kept = keep.empty() ? nullptr : keep.data() + first;
     std::vector<T> values(rows * dim, std::numeric_limits<T>::quiet_NaN()), mean(ids * dim), square(ids * dim);
     std::vector<uint8_t> touched(ids);
-    RowSums sums{sizeof(T) == 8, threads, tokens, dim, rows, row.data(), gradient.data(), values.data()};
+    RowVectors vectors{sizeof(T) == 8, threads,       tokens,                  dim,  stride,        rows, row.data(),
+                       found.data(),   weight.data(), gradient.data() + first, kept, values.data(), 1.5};
     AdamRows adam{sizeof(T) == 8, threads,     ids,           dim, weight.data(), mean.data(), square.data(),
                   touched.data(), slot.data(), values.data(), 0.9, 0.99,          1e-8,        0.1,
                   0.1};
-    if (seqtwin_sum_rows(&sums) != 0 || seqtwin_adam_rows(&adam) != 0) std::abort();
+    if (seqtwin_dropout_mask(&mask) != 0 || seqtwin_sum_rows(&vectors) != 0) std::abort();
+    if (seqtwin_adam_rows(&adam) != 0 || seqtwin_look_up_rows(&vectors) != 0) std::abort();
+    weight.insert(weight.end(), gradient.begin(), gradient.end());
     return weight;
 }
 
-template <class T> std::vector<T> pooling(Random random, int64_t threads, bool max) {
+template <class T> std::vector<T> pooling(Random random, int64_t threads, bool max, bool mean) {
     int64_t batch = between(random, 1, 9), width = between(random, 1, 9), features = between(random, 1, 150);
-    auto x = numbers<T>(random, batch * width * features), d_pooled = numbers<T>(random, batch * features);
-    std::vector<T> pooled(batch * features), d_x(x.size(), std::numeric_limits<T>::quiet_NaN());
+    int64_t row = features * (1 + (max && mean));
+    auto x = numbers<T>(random, batch * width * features), d_pooled = numbers<T>(random, batch * row);
+    std::vector<T> pooled(batch * row), d_x(x.size(), std::numeric_limits<T>::quiet_NaN());
     std::vector<int64_t> lengths(batch);
     for (int64_t& length : lengths) length = between(random, 1, width);
     std::vector<int32_t> position(max ? batch * features : 0);
-    Pooling q{sizeof(T) == 8, threads,       batch,           width,           features,  lengths.data(),
-              x.data(),       pooled.data(), max ? position.data() : nullptr, d_pooled.data(), d_x.data()};
-    if (seqtwin_pool(&q) != 0 || seqtwin_unpool(&q) != 0) std::abort();
-    d_x.insert(d_x.end(), pooled.begin(), pooled.end());
+    auto problem = [&](std::vector<T>& whole, std::vector<T>& by_text) {
+        return Pooling{sizeof(T) == 8,  threads,      batch, width, features, row, lengths.data(),
+                       whole.data(),    max ? by_text.data() : nullptr,
+                       mean ? by_text.data() + row - features : nullptr, position.data()};
+    };
+    Pooling forward = problem(x, pooled), backward = problem(d_x, d_pooled);
+    if (seqtwin_pool(&forward) != 0 || seqtwin_unpool(&backward) != 0) std::abort();
+    std::vector<T> near(x.size(), std::numeric_limits<T>::quiet_NaN());
+    Perturbation perturbation{sizeof(T) == 8, threads,  batch,    width,       features, lengths.data(),
+                              x.data(),       d_x.data(), near.data(), 0.5};
+    if (seqtwin_perturb(&perturbation) != 0) std::abort();
+    for (auto* more : {&pooled, &near}) d_x.insert(d_x.end(), more->begin(), more->end());
     return d_x;
 }
 
@@ -478,7 +498,7 @@ template <class T> std::vector<T> convolution_step(Random random, int64_t thread
 }
 
 template <class T> void rest_of_a_step(Random& random) {
-    for (int which = 0; which < 9; which++) {
+    for (int which = 0; which < 10; which++) {
         std::vector<T> first;
         for (int64_t threads = 1; threads <= 3; threads++) {  // each gets a copy of `random`: the same problem
             auto found = which == 0   ? embedding_step<T>(random, threads)
@@ -488,7 +508,7 @@ template <class T> void rest_of_a_step(Random& random) {
                          : which == 6 ? convolution<T>(random, threads)
                          : which == 7 ? convolution_step<T>(random, threads)
                          : which == 8 ? stack<T>(random, threads)
-                                      : pooling<T>(random, threads, which == 1);
+                                      : pooling<T>(random, threads, which != 2, which != 1);
             for (T value : found)
                 if (std::isnan(value)) std::printf("a result that was not written, %d\n", which), std::exit(1);
             if (threads == 1) first = found;

@@ -87,7 +87,7 @@ class Framework:
         return self.fast.PoolFunction.apply(self.tensor(x), self.tensor(lengths), pooling)
 
     def rows(self, ids=IDS, vectors=VECTORS, vocab_size=V):
-        return self.fast.RowGradient(self.tensor(ids), self.tensor(vectors), vocab_size)
+        return self.fast.RowGradient(training.Rows(self.tensor(ids), vocab_size), self.tensor(vectors))
 
     def adam(self, moments=(TABLE, TABLE), steps=3, **rows):
         adam = self.optimizer.RowAdam(Adam(), self.tensor(numbers(V, E)))
@@ -180,11 +180,21 @@ def sum_rows(ids=IDS, vectors=VECTORS, **changes) -> None:
 
 def pool(**changes) -> None:
     arrays = {"x": POOLED_X, "pooled": numbers(B, F), "position": np.zeros((B, F), np.int32)}
-    training.pool(RIGHT, **{**arrays, **changes})
+    training.pool("max", RIGHT, **{**arrays, **changes})
 
 
 def unpool(lengths=RIGHT, **changes) -> None:
-    training.unpool(lengths, **{"d_pooled": numbers(B, F), "d_x": numbers(B, L, F), **changes})
+    arrays = {"d_pooled": numbers(B, F), "d_x": numbers(B, L, F), "position": np.zeros((B, F), np.int32)}
+    training.unpool("max", lengths, **{**arrays, **changes})
+
+
+def look_up(table=TABLE, vectors=None, columns=None) -> None:
+    training.Rows(IDS, V).look_up(table, numbers(B, L, E) if vectors is None else vectors, columns)
+
+
+def perturb(**changes) -> None:
+    arrays = {name: numbers(B, L, F) for name in ("plain", "gradient", "moved")}
+    training.perturb(**{"lengths": RIGHT, **arrays, "size": 0.1, **changes})
 
 
 def step(**arrays) -> None:
@@ -213,6 +223,17 @@ IN_NUMPY = [
     (sum_rows, "ids", {"ids": np.arange(2 * B * L)[::2]}),
     (sum_rows, "ids", {"ids": [1, 2]}),
     (sum_rows, "values", {"values": numbers(1, E)}),
+    (sum_rows, "columns", {"columns": training.Columns(1, E)}),
+    (sum_rows, "keep", {"columns": training.Columns(0, E, np.ones((B, L), bool), 0.5)}),
+    (sum_rows, "keep", {"columns": training.Columns(0, E, np.ones((B, L, E), np.uint8), 0.5)}),
+    (look_up, "table", {"table": numbers(V - 1, E)}),
+    (look_up, "table", {"table": numbers(V, E, dtype="float64")}),
+    (look_up, "vectors", {"vectors": numbers(L, E)}),
+    (look_up, "columns", {"columns": training.Columns(-1, E)}),
+    *((perturb, "lengths", {"lengths": lengths}) for lengths in LENGTHS.values()),
+    (perturb, "plain", {"plain": numbers(B, F)}),
+    (perturb, "gradient", {"gradient": numbers(B, L, F - 1)}),
+    (perturb, "moved", {"moved": numbers(B, L, F, dtype="float64")}),
     (pool, "x", {"x": numbers(L, B, F).swapaxes(0, 1)}),
     (pool, "pooled", {"pooled": numbers(B)}),
     (pool, "position", {"position": np.zeros((B, F), np.int64)}),
@@ -227,7 +248,7 @@ IN_NUMPY = [
 """Entry point, argument that the error names, and what is wrong."""
 
 
-@pytest.mark.parametrize("call", [run_pass, sum_rows, pool, unpool, step])
+@pytest.mark.parametrize("call", [run_pass, look_up, sum_rows, pool, unpool, perturb, step])
 def test_right_arguments_are_accepted(call):
     call()
 

@@ -1,4 +1,4 @@
-"""Gradients of word vectors by rows, Adam on them, and pooling, in the compiled library: against plain NumPy."""
+"""Word vectors with dropout, their gradients by rows, Adam on them, pooling and perturbations: against plain NumPy."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ import pytest
 
 from backends import kernels
 from backends.kernels import training
+from backends.kernels.dropout import dropout_mask
+from core import rng as core_rng
+from core.adversarial import perturbation_of
+from core.batch import Batch
 from core.spec.training import Adam
 
 pytestmark = [
@@ -54,6 +58,62 @@ def test_gradients_of_word_vectors(rng, dtype):
 
 
 @each_dtype
+def test_word_vectors_with_dropout(rng, dtype):
+    """Two tables side by side have the bits of a look-up, a product with the mask, and sums in the order of tokens."""
+    ids, (first, second), rate = batch_of_ids(rng, 13, 57, 300), (131, 20), 0.3
+    tables = [rng.normal(size=(300, dim)).astype(dtype) for dim in (first, second)]
+    keep = rng.random((*ids.shape, first + second)) >= rate
+    gradient = rng.normal(size=keep.shape).astype(dtype)
+    rows = training.Rows(ids, 300)
+    columns = training.Columns(0, first, keep, rate), training.Columns(first, second, keep, rate)
+
+    def compute():
+        vectors = np.full(keep.shape, np.nan, dtype)
+        sums = [np.full((len(rows.ids), own.dim), np.nan, dtype) for own in columns]
+        for table, values, own in zip(tables, sums, columns, strict=True):
+            rows.look_up(table, vectors, own)
+            rows.sums(gradient, values, own)
+        return [vectors, *sums]
+
+    vectors, *sums = with_threads(compute)
+    scale = np.dtype(dtype).type(1.0 / (1.0 - rate))
+    plain = np.concatenate([table[ids] for table in tables], axis=-1) * (ids != 0)[..., None]
+    np.testing.assert_array_equal(vectors, plain * keep * scale)
+    wanted = np.zeros((300, first + second), dtype)
+    np.add.at(wanted, ids.ravel(), (gradient * keep * scale).reshape(-1, first + second))
+    np.testing.assert_array_equal(np.concatenate(sums, axis=-1), wanted[rows.ids])
+
+
+@pytest.mark.parametrize("shape", [(1,), (5, 7), (1024,), (16385, 3), (32, 180, 128)])
+@pytest.mark.parametrize("rate", [1e-6, 0.3, 0.999999])
+def test_dropout_masks_are_those_of_core(shape, rate):
+    (found,) = with_threads(lambda: [dropout_mask(3, 70000, "embedding", shape, rate)])
+    np.testing.assert_array_equal(found, core_rng.dropout_mask(3, 70000, "embedding", shape, rate))
+
+
+@each_dtype
+def test_perturbations(rng, dtype):
+    """As in core; what lies past the lengths is not read, and a text without a gradient does not move."""
+    batch, width, features, size = 7, 19, 37, 0.04
+    lengths = np.array([1, width, *rng.integers(2, width, batch - 2)], np.int64)
+    plain, gradient = rng.normal(size=(2, batch, width, features)).astype(dtype)
+    gradient[3] = 0.0
+    padding = np.arange(width) >= lengths[:, None]
+    gradient[padding] = np.nan
+
+    def compute():
+        moved = np.full(plain.shape, np.nan, dtype)
+        training.perturb(lengths, plain, gradient, moved, size)
+        return [moved]
+
+    (moved,) = with_threads(compute)
+    known = np.where(padding[..., None], 0.0, gradient).astype(np.float64)
+    wanted = plain + perturbation_of(known, Batch(np.zeros((batch, width), np.int64), lengths, {}), size)
+    np.testing.assert_allclose(moved, wanted, rtol=0, atol={"float32": 1e-6, "float64": 1e-14}[dtype])
+    assert (moved[3] == plain[3]).all()
+
+
+@each_dtype
 def test_adam_by_rows_is_the_dense_step(rng, dtype):
     """Rows outside a batch go on by their moments; those that never had a gradient stay, to the bit."""
     vocab, dim, rate = 700, 97, 0.01
@@ -93,7 +153,7 @@ def test_adam_by_rows_is_the_dense_step(rng, dtype):
 
 
 @each_dtype
-@pytest.mark.parametrize("pooling", ["mean", "max"])
+@pytest.mark.parametrize("pooling", ["mean", "max", "max_mean"])
 def test_pooling_and_its_gradient(rng, dtype, pooling):
     """What lies past the lengths is never read; of equal maxima the first gets the gradient."""
     batch, width, features = 9, 31, 150
@@ -101,26 +161,33 @@ def test_pooling_and_its_gradient(rng, dtype, pooling):
     lengths = rng.permutation([1, width, *rng.integers(2, width, batch - 2)]).astype(np.int64)
     for row, length in enumerate(lengths):
         x[row, length:] = np.nan
-    d_pooled = rng.normal(size=(batch, features)).astype(dtype)
+    poolings = training.fused(("max", "mean")) if pooling == "max_mean" else (pooling,)
+    assert poolings == (pooling,) and training.fused(("last", "max", "mean")) == ("last", "max_mean")
+    kinds, shape = pooling.split("_"), training.pooled_shape(x, pooling)
+    d_pooled = rng.normal(size=shape).astype(dtype)
+    positions = training.position_shape(x, pooling)
+    assert shape == (batch, features * len(kinds)) and positions == ((batch, features) if "max" in kinds else None)
 
     def compute():
-        pooled, d_x = np.full((batch, features), np.nan, dtype), np.full(x.shape, np.nan, dtype)
-        position = np.empty((batch, features), np.int32) if pooling == "max" else None
-        training.pool(lengths, x, pooled, position)
-        training.unpool(lengths, d_pooled, d_x, position)
+        pooled, d_x = np.full(shape, np.nan, dtype), np.full(x.shape, np.nan, dtype)
+        position = None if positions is None else np.empty(positions, np.int32)
+        training.pool(pooling, lengths, x, pooled, position)
+        training.unpool(pooling, lengths, d_pooled, d_x, position)
         return pooled, d_x
 
     pooled, d_x = with_threads(compute)
     for row, length in enumerate(lengths):
         real = x[row, :length].astype(np.float64)
         wanted = np.zeros((width, features))
-        if pooling == "max":
-            np.testing.assert_array_equal(pooled[row], real.max(axis=0))
-            wanted[real.argmax(axis=0), np.arange(features)] = d_pooled[row]
-        else:
-            np.testing.assert_allclose(pooled[row], real.mean(axis=0), rtol=0, atol=1e-6)
-            wanted[:length] = d_pooled[row] / length
-        np.testing.assert_allclose(d_x[row], wanted, rtol=1e-6, atol=0)
+        halves = zip(kinds, np.split(pooled[row], len(kinds)), np.split(d_pooled[row], len(kinds)), strict=True)
+        for kind, own, gradient in halves:
+            if kind == "max":
+                np.testing.assert_array_equal(own, real.max(axis=0))
+                wanted[real.argmax(axis=0), np.arange(features)] += gradient
+            else:
+                np.testing.assert_allclose(own, real.mean(axis=0), rtol=0, atol=1e-6)
+                wanted[:length] += gradient / length
+        np.testing.assert_allclose(d_x[row], wanted, rtol=1e-5, atol=1e-7)
 
 
 @each_dtype
@@ -130,7 +197,7 @@ def test_a_maximum_does_not_hide_what_is_no_number(rng, dtype):
     x[2, 3, 7] = np.inf
     pooled, position = np.empty((3, 40), dtype), np.empty((3, 40), np.int32)
     lengths = np.array([7, 7, 7], np.int64)
-    training.pool(lengths, x, pooled, position)
+    training.pool("max", lengths, x, pooled, position)
     assert np.argwhere(np.isnan(pooled)).tolist() == [[0, 5], [1, 6]] and pooled[2, 7] == np.inf
 
 

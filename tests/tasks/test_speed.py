@@ -68,7 +68,9 @@ part torch, builtin
 batch 10.0 25%
 convolution 10.0 50%
 whole step 20.0
-tokens/s 3,000""".splitlines()
+tokens/s 3,000
+GFLOP/s 1.50
+peak 75%""".splitlines()
 
 
 def test_tables_and_record(capsys):
@@ -76,14 +78,15 @@ def test_tables_and_record(capsys):
     step = StepRow(environment="torch", backend="torch", implementation="builtin", recipe="textcnn")
     for round, (seconds, batch) in enumerate(((0.01, 0.0025), (0.02, 0.01), (0.09, 0.01))):
         timed = {"batch": batch, "convolution": seconds / 2}
-        step.timings.append({"round": round, "seconds": seconds, "tokens": 60, "parts": timed})
+        flops = {"flops": 3e7, "peak_before": 1e9, "peak_after": 3e9}
+        step.timings.append({"round": round, "seconds": seconds, "tokens": 60, "parts": timed, **flops})
     rows = [*ROWS, row_of([0.5], cell="gru"), row_of([0.5], "loop", training=False)]
     measured = Measurement(plan_of(f"--shapes {TINY} --cells lstm gru --lengths equal")[0], {}, rows, [step])
     print_results(measured)
     shown = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
     assert [line for number, line in enumerate(shown) if line in TABLES and line not in shown[:number]] == TABLES
     record = tree(measured, {"peak_by": "numpy"})
-    assert record["peak"] == {"flops_per_second": asdict(Summary(2e9, 1e9, 3e9, 38)), "by": "numpy"}
+    assert record["peak"] == {"flops_per_second": asdict(Summary(2e9, 1e9, 3e9, 44)), "by": "numpy"}
     fast, packed = record["rows"][0], record["rows"][5]
     assert fast["seconds"] == asdict(Summary(2.0, 1.5, 2.5, 3)) and fast["flops_per_second"] == 0.5e9
     assert fast["share_of_peak"]["median"] == 0.25 and packed["share_of_peak"]["median"] == pytest.approx(1 / 3)
@@ -94,6 +97,7 @@ def test_tables_and_record(capsys):
     ]  # fmt: skip
     (steps,) = record["steps"]
     assert steps["tokens_per_second"]["median"] == 3000 and steps["parts"]["batch"]["share"]["median"] == 0.25
+    assert steps["flops_per_second"]["median"] == 1.5e9 and steps["share_of_peak"]["median"] == 0.75
     # Of the mean of the peaks beside each timing, then the median; ratios of the rounds that both were in.
     row = row_of([1.0, 2.0, 1.0])
     row.timings[1].update(peak_before=0.5e9, peak_after=1.5e9)
@@ -142,7 +146,7 @@ KEYS = {
     "shapes": {"name", "batch", "length", "inputs", "hidden", "bidirectional", "layers", "lengths", "drawn"},
     "rows": ROW | {"shape", "cell", "training", "flops", "calls", "discard", "rounds", "share_of_peak"},
     "ratios": {"shape", "cell", "training", "fast_in", "against", "environment", "implementation", "ratio"},
-    "steps": ROW | {"recipe", "tokens_per_second", "parts"},
+    "steps": ROW | {"recipe", "tokens_per_second", "flops_per_second", "share_of_peak", "parts"},
     "rounds": {"of", "round", "others", "disturbed"},
 }
 OTHER_KEYS = "format when machine threads versions dtype rounds_at_most peak_by left_out seconds peak kernels warning"
@@ -182,6 +186,7 @@ def test_complete_run(folder):
         for timing in row["timings"]:
             assert min(timing["parts"].values()) > 0 and timing["tokens"] > 32
             assert sum(timing["parts"].values()) == pytest.approx(timing["seconds"], rel=0.02)
+        assert 0 < row["share_of_peak"]["median"] < 1
     for row in (*record["rows"], *record["steps"]):
         assert row["ran"] == row["implementation"] and [timing["round"] for timing in row["timings"]] == [0, 1]
     assert len(record["rounds"]) == 2 * 2 + 2 * 2

@@ -35,14 +35,17 @@ EXPECTED = f"""\
 | part | PyTorch `builtin` |
 | batch | 10.0 |
 | **whole step** | **20.0** |
-| tokens/s | 3,000 |"""
+| tokens/s | 3,000 |
+| GFLOP/s | 1.50 |
+| share of the product | 75% |"""
 
 
 @pytest.fixture
 def folder(tmp_path):
     """A folder with a record, and a page with text around the generated part."""
     step = StepRow(environment="torch", backend="torch", implementation="builtin", recipe="textcnn")
-    timed = {"seconds": 0.02, "tokens": 60, "parts": {"batch": 0.01}}
+    timed = {"seconds": 0.02, "tokens": 60, "parts": {"batch": 0.01}, "flops": 3e7}
+    timed |= {"peak_before": 1e9, "peak_after": 3e9}
     step.timings.append({"round": 0, **timed})
     fast_in_paddle = row_of([2.0, 2.0, 2.0], "fast", "paddle", "paddle")
     exact = row_of([0.7, 1.4, 2.1], "builtin")
@@ -91,6 +94,13 @@ def test_a_record_of_something_else_is_refused(tmp_path):
         page.read_record(tmp_path)
 
 
+def test_a_record_of_an_older_version_is_refused(folder):
+    path = folder / page.RECORD
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 1}))
+    with pytest.raises(UserError, match="got format 1, expected 2: measure again"):
+        page.read_record(folder)
+
+
 def test_rounds_fit_the_time(rng):
     """The most expensive rows lose rounds first, and none has fewer than two."""
     costs = rng.uniform(0.1, 3.0, 6)
@@ -101,7 +111,7 @@ def test_rounds_fit_the_time(rng):
     spent = sum(row.rounds * row.cost for row in rows)
     assert spent <= limit and min(row.rounds for row in rows) >= 2
     assert spent + max(costs) > limit or all(row.rounds == 7 for row in rows)
-    most = max(row.rounds * row.cost for row in rows)
+    most = max((row.rounds * row.cost for row in rows if row.rounds > 2), default=0.0)
     assert all(row.rounds == 7 or (row.rounds + 1) * row.cost >= most for row in rows)
     fit_rounds(rows, 0.0)
     assert [row.rounds for row in rows] == [2] * 6

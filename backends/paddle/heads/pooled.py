@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from backends.kernels.training import POOLINGS
+from backends.kernels.training import POOLINGS, fused
 from backends.paddle.dropout import Dropout
 from backends.paddle.fast import PoolFunction
 from backends.paddle.framework import paddle
@@ -58,8 +58,8 @@ class PooledHead(nn.Layer):
     ):
         """Create the layers for F = `features`. With `models`, every weight is [models, ...]."""
         super().__init__()
-        self.poolings = joined(head.pooling)
         self.fast = implementation == "fast"
+        self.poolings = fused(joined(head.pooling)) if self.fast else joined(head.pooling)
         self.rate = head.dropout
         self.activation = ACTIVATIONS[head.activation]
         size = head.pooled_size(features)

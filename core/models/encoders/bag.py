@@ -11,7 +11,7 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from core.batch import Batch, Windows
-from core.models.encoders.encoder import Block, Encoded, Encoder, Places
+from core.models.encoders.encoder import Block, Encoded, Encoder, Places, Products
 from core.models.parameters import Parameter
 from core.models.precision import Rounding, exactly
 from core.models.types import Arrays, Dropout
@@ -37,6 +37,9 @@ class BagEncoder(Encoder):
 
     def values_per_token(self, inputs: int) -> int:
         return 0
+
+    def products(self, inputs: int, lengths: np.ndarray, pooling: str | None) -> Products:
+        return Products()
 
     def parameters(self, inputs: int) -> list[Parameter]:
         return []

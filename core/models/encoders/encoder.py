@@ -18,6 +18,18 @@ Places = dict[str, tuple[tuple[int, ...], float]]
 """Dropout places by name: shape and rate."""
 
 
+class Products(NamedTuple):
+    """Floating-point operations of an encoder's matrix products over a batch, two per multiplication and addition."""
+
+    forward: float = 0.0
+    d_weights: float = 0.0
+    """Gradient of the weights."""
+    d_states: float = 0.0
+    """Gradient of what the encoder computes itself and reads: recurrent states, outputs of lower layers."""
+    d_x: float = 0.0
+    """Gradient of the encoder's inputs."""
+
+
 @dataclass(frozen=True)
 class Block:
     """Features of an encoder's output that are valid at the same positions.
@@ -93,6 +105,13 @@ class Encoder(Spec):
     @abstractmethod
     def values_per_token(self, inputs: int) -> int:
         """Return the number of values per token that every implementation keeps for the backward pass."""
+
+    @abstractmethod
+    def products(self, inputs: int, lengths: np.ndarray, pooling: str | None) -> Products:
+        """Return the operations of the matrix products over texts of `lengths` [B], without padding.
+
+        `pooling`: that of the head, None without one.
+        """
 
     @abstractmethod
     def parameters(self, inputs: int) -> list[Parameter]:

@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import Field
 
 from core.batch import Batch, Windows
-from core.models.encoders.encoder import Block, Encoded, Encoder, Places, States
+from core.models.encoders.encoder import Block, Encoded, Encoder, Places, Products, States
 from core.models.parameters import Init, Parameter
 from core.models.precision import Rounding, exactly
 from core.models.types import Arrays, Dropout
@@ -108,6 +108,12 @@ class RecurrentEncoder(Encoder):
 
     def values_per_token(self, inputs: int) -> int:
         return self.num_layers * self.directions * GATES[self.cell] * self.hidden_size
+
+    def products(self, inputs: int, lengths: np.ndarray, pooling: str | None) -> Products:
+        columns = 2.0 * int(lengths.sum()) * self.directions * GATES[self.cell] * self.hidden_size
+        sizes = [self.layer_input_size(layer, inputs) + self.hidden_size for layer in range(self.num_layers)]
+        whole, d_x = columns * sum(sizes), columns * inputs
+        return Products(whole, whole, whole - d_x, d_x)
 
     def layer_input_size(self, layer: int, inputs: int) -> int:
         return inputs if layer == 0 else self.output_size(inputs)

@@ -16,7 +16,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from core.batch import Batch, Windows
-from core.models.encoders.encoder import Block, Encoded, Encoder, Places
+from core.models.encoders.encoder import Block, Encoded, Encoder, Places, Products
 from core.models.parameters import Init, Parameter
 from core.models.precision import Rounding, exactly
 from core.models.types import Arrays, Dropout
@@ -70,6 +70,15 @@ class TextCNNEncoder(Encoder):
     def values_per_token(self, inputs: int) -> int:
         # `fast` keeps none of them.
         return sum(self.channels)
+
+    def products(self, inputs: int, lengths: np.ndarray, pooling: str | None) -> Products:
+        """Return the operations; a maximum has the gradient of one window per text and channel."""
+        forward = gradient = 0.0
+        for width, channels in zip(self.kernels, self.channels, strict=True):
+            windows = int(np.maximum(lengths - self.window(width) + 1, 1).sum())
+            forward += 2.0 * windows * channels * width * inputs
+            gradient += 2.0 * (len(lengths) if pooling == "max" else windows) * channels * width * inputs
+        return Products(forward, gradient, 0.0, gradient)
 
     def parameters(self, inputs: int) -> list[Parameter]:
         """Return `encoder.conv{j}.weight` [C_j, I, k_j], `encoder.conv{j}.bias` [C_j] per kernel j."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import ModuleType
 
 import numpy as np
@@ -32,14 +33,30 @@ def _bigrams_of_next_token(side: ModuleType) -> Patches:
     return [(side.runtime, "bigram_ids", lambda ids, rows: original(ids[:, ::-1], rows)[:, ::-1])]
 
 
+class _Dropout:
+    """A backend's `Dropout` with a fault."""
+
+    def __init__(self, call: Callable, keep: Callable):
+        """Set what a call does, and what `keep` does for the kernels."""
+        self.call, self.keep = call, keep
+
+    def __call__(self, x, place: str, rate: float):
+        return self.call(x, place, rate)
+
+
 def _unscaled_dropout(side: ModuleType) -> Patches:
-    original = side.engine.training_dropout
+    original, embedding = side.engine.training_dropout, side.embedding.Embedding
+    look_up_rows = embedding.look_up_rows
 
     def training_dropout(training, step, *more, **named):
         dropout = original(training, step, *more, **named)
-        return lambda x, place, rate: dropout(x, place, rate) * (1.0 - rate)
+        return _Dropout(lambda x, place, rate: dropout(x, place, rate) * (1.0 - rate), dropout.keep)
 
-    return [(side.engine, "training_dropout", training_dropout)]
+    def unscaled(self, *arguments):
+        *others, columns = arguments
+        look_up_rows(self, *others, columns._replace(rate=0.0))
+
+    return [(side.engine, "training_dropout", training_dropout), (embedding, "look_up_rows", unscaled)]
 
 
 def _same_masks_every_step(side: ModuleType) -> Patches:
@@ -72,7 +89,10 @@ def _one_mask_for_all_places(side: ModuleType) -> Patches:
 
     def training_dropout(training, step, *more, **named):
         dropout = original(training, step, *more, **named)
-        return lambda x, place, rate: dropout(x, "embedding", rate)
+        return _Dropout(
+            lambda x, place, rate: dropout(x, "embedding", rate),
+            lambda place, shape, rate: dropout.keep("embedding", shape, rate),
+        )
 
     return [(side.engine, "training_dropout", training_dropout)]
 

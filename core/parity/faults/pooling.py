@@ -34,7 +34,8 @@ def _mean_before_max(side: ModuleType) -> Patches:
 
     def __init__(self, *arguments):
         original(self, *arguments)
-        self.poolings = self.poolings[::-1]
+        # `fast` has both in one name.
+        self.poolings = tuple(own for pooling in self.poolings for own in pooling.split("_"))[::-1]
 
     return [(head, "__init__", __init__)]
 

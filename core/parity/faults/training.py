@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 
@@ -94,11 +94,16 @@ def _untrained_in_float32(side: ModuleType) -> Patches:
 
 
 def _perturbation_of_batch(side: ModuleType) -> Patches:
+    original = side.adversarial.moved
+
     def perturbation(gradient, inputs, size):
         whole = gradient * inputs.mask
         return whole * (size * inputs.mask.sum().sqrt() / whole.square().sum().sqrt())
 
-    return [(side.adversarial, "perturbation", perturbation)]
+    def moved(model, *arguments):
+        return original(SimpleNamespace(fast=False), *arguments)  # the kernel calls no `perturbation`
+
+    return [(side.adversarial, "perturbation", perturbation), (side.adversarial, "moved", moved)]
 
 
 def _reversed_divergence(side: ModuleType) -> Patches:

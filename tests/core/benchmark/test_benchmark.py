@@ -16,6 +16,7 @@ import pytest
 
 from core.benchmark import load
 from core.benchmark.shapes import REVIEW_QUANTILES, SHAPES, Shape, parse_shape
+from core.benchmark.step_flops import step_flops
 from core.benchmark.step_profile import parts, timed_parts
 from core.benchmark.timing import Stopwatch, Summary, calls_for, rounds_for, takes_part
 from core.engine import machine
@@ -32,6 +33,30 @@ def test_flops_by_hand():
     assert SHAPES["textbook-srn"].flops("srn", 10, False) == 10 * 1 * 2 * 10 * (10 + 10)
     assert SHAPES["small"].flops("gru", 5, True) == 3 * 5 * 3 * 2 * 128 * (128 + 128) * 2
     assert SHAPES["deep"].flops("lstm", 1, True) == 3 * 4 * 2 * 256 * ((100 + 256) + (512 + 256)) * 2
+
+
+def test_flops_of_a_step_by_hand():
+    """A BiLSTM, a frozen embedding, adversarial passes, and the windows of a TextCNN."""
+    lengths = np.array([3, 1, 9])
+    columns = 2 * 13 * 2 * 4 * 128
+    plain, frozen = recipe("lstm"), replace(recipe("lstm"), {"model.embedding.trainable": False})
+    assert step_flops(plain.model, plain.training, lengths) == 3 * columns * (128 + 128)
+    assert step_flops(frozen.model, frozen.training, lengths) == columns * (2 * (128 + 128) + 128)
+    deep = replace(plain, {"model.encoder.num_layers": 2, "model.embedding.trainable": False})
+    assert step_flops(deep.model, deep.training, lengths) == columns * (3 * (256 + 384) - 128)
+    worst, virtual = (replace(frozen, {f"training.{name}": 0.1}) for name in ("adversarial", "virtual_adversarial"))
+    assert step_flops(worst.model, worst.training, lengths) == 2 * 3 * columns * 256
+    assert step_flops(virtual.model, virtual.training, lengths) == (3 + 2 + 3) * columns * 256
+    both = replace(worst, {"training.virtual_adversarial": 0.1})
+    assert step_flops(both.model, both.training, lengths) == (3 + 3 + 2 + 3) * columns * 256
+    # Kernels of 3, 4 and 5 tokens have 1 + 1 + 7, 1 + 1 + 6 and 1 + 1 + 5 windows, of which a maximum takes one each.
+    texts = recipe("textcnn")
+    forward, backward = (2 * 100 * 128 * sum(products) for products in ((9 * 3, 8 * 4, 7 * 5), (3 * 3, 3 * 4, 3 * 5)))
+    assert step_flops(texts.model, texts.training, lengths) == forward + 2 * backward
+    mean = replace(texts, {"model.head.pooling": "mean"})
+    assert step_flops(mean.model, mean.training, lengths) == 3 * forward
+    bag = replace(plain, {"model.encoder": {"kind": "none"}})
+    assert step_flops(bag.model, bag.training, lengths) == 0
 
 
 def test_lengths_as_reviews_have_them():
