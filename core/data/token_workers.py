@@ -35,8 +35,9 @@ ALONE, ALONE_RJIEBA, ALONE_JIEBA = 8_000_000, 2_000_000, 300_000
 """Characters that the first process tokenizes before others start, about a second."""
 MOST = 8
 """Most processes; reading the texts limits the speed of more."""
-AHEAD = 3
-"""Batches per process that are read before they are needed."""
+AHEAD = 64
+"""Batches per process that are read before they are needed. The archive of reviews has 50,000 in its midst that are not
+tokenized: meanwhile the processes have these."""
 
 
 def cores() -> int:
