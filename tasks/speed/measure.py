@@ -1,11 +1,12 @@
 """Rounds of `tasks.speed`: the order of timings, the machine's peak between them, and disturbances by other processes.
 
 Clock rates can change by a factor of two within seconds, so rows to compare are interleaved. A round times every row of
-a case once, in random order, and measures the machine's peak between any two timings.
+a case once, in random order, and measures the machine's peak between any two timings of PEAK_SECONDS or more.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -22,6 +23,7 @@ from core.models.model import Model
 from core.rng import generator
 from core.spec.experiment import Experiment
 from tasks.speed.environments import Environment, Worker
+from tasks.speed.series import contenders
 
 LEAST_SECONDS = 0.005
 """Shorter calls are timed several at once."""
@@ -35,6 +37,8 @@ LEAST_STEPS = 3
 """Least rounds of training steps."""
 STEPS = ("fast", "builtin")
 """Implementations whose training steps are timed: `fast`, and its replacement where it is unavailable."""
+PEAK_SECONDS = 0.25
+"""A measurement of the peak counts for so long: many timings of short calls share it."""
 LENGTHS = {"imdb": "as in IMDB reviews", "equal": "all equal"}
 PASSES = {True: "training", False: "inference"}
 """Names of the passes, by whether they train."""
@@ -97,8 +101,13 @@ class Measurement:
     steps: list[StepRow] = field(default_factory=list)
     rounds: list[dict] = field(default_factory=list)
     """Per round: its case `of`, its number `round`, the cores that `others` used (None if unknown), `disturbed`."""
+    untimed: list[LayerRow] = field(default_factory=list)
+    """Rows that warmed up and were not timed: they are the fastest of no series (`contenders`)."""
+    peak: float = 0.0
+    """FLOP/s of the last measurement of the peak, which ended at `peak_ended`."""
+    peak_ended: float = -math.inf
     peak_seconds: float = 0.0
-    """Seconds of the last measurement of the peak; only the number of rounds depends on it."""
+    """Seconds of that measurement; only the number of rounds depends on it."""
     began: float = field(default_factory=time.perf_counter)
 
     def _share(self, cases: int) -> float:
@@ -114,7 +123,11 @@ class Measurement:
             share = self._share(len(cases) - number + len(plan.recipes))
             ends = time.perf_counter() + share
             yield f"{shape.name}, {cell}: warming up"
-            rows = [row for worker in self.workers.values() for row in self._prepare(worker, shape, cell)]
+            prepared = [row for worker in self.workers.values() for row in self._prepare(worker, shape, cell)]
+            rows = [
+                row for each in plan.passes for row in contenders([own for own in prepared if own.training == each])
+            ]
+            self.untimed += [row for row in prepared if row not in rows]
             fit_rounds(rows, ends - time.perf_counter())
             self.rows += rows
             for round, training in product(range(plan.rounds), plan.passes):
@@ -128,7 +141,7 @@ class Measurement:
                     after = self._peak()
                     row.timings.append({"round": round, **answer, "peak_before": before, "peak_after": after})
                     before = after
-            self._forget(rows)
+            self._forget(prepared)
 
     def time_steps(self, experiment: Experiment, file: str) -> Iterator[str]:
         """Time training steps of one recipe on the batches in `file`, one more than rounds.
@@ -179,6 +192,7 @@ class Measurement:
             answer = worker.ask("prepare", **own, layers=layers)
             calls = calls_for(answer["seconds"], LEAST_SECONDS)
             discard = calls if answer["seconds"] < WARM_SECONDS else 0
+            seconds = answer["seconds"] * (calls + discard)
             yield LayerRow(
                 environment=environment.name,
                 backend=environment.backend,
@@ -189,7 +203,7 @@ class Measurement:
                 flops=flops,
                 calls=calls,
                 discard=discard,
-                cost=answer["seconds"] * (calls + discard) + self.peak_seconds,
+                cost=seconds + self.peak_seconds * min(seconds / PEAK_SECONDS, 1.0),
                 rounds=rounds_for(answer["seconds"] * calls, plan.rounds, plan.budget),
             )
 
@@ -206,15 +220,21 @@ class Measurement:
         return self.workers[row.environment].ask(do, implementation=row.implementation, **arguments)
 
     def _peak(self) -> float:
+        """Return the FLOP/s of the matrix product, measured at most PEAK_SECONDS ago."""
+        if time.perf_counter() > self.peak_ended + PEAK_SECONDS:
+            self._measure_peak()
+        return self.peak
+
+    def _measure_peak(self) -> None:
         started = time.perf_counter()
-        answer = self.workers["peak"].ask("peak", dtype=self.plan.dtype)
-        self.peak_seconds = time.perf_counter() - started
-        return answer["flops_per_second"]
+        self.peak = self.workers["peak"].ask("peak", dtype=self.plan.dtype)["flops_per_second"]
+        self.peak_ended = time.perf_counter()
+        self.peak_seconds = self.peak_ended - started
 
     def _warm_peak(self) -> None:
         """Measure the peak twice: the first time takes longer."""
         for _ in range(2):
-            self._peak()
+            self._measure_peak()
 
     def _forget(self, rows: Sequence[Row]) -> None:
         for name in {row.environment for row in rows}:

@@ -3,57 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import datetime
 
 import numpy as np
 
 from backends import implementations
-from core.benchmark.timing import LayerRow, Row, Summary, fastest, ratios
+from core.benchmark.timing import LayerRow, Row, Summary, ratios
 from core.engine import machine
-from tasks.speed.environments import OWN, Worker
+from tasks.speed.environments import Worker
 from tasks.speed.measure import PASSES, Measurement, Plan
+from tasks.speed.series import DRAWN, RIVALS, Series
 
 FORMAT = 2
 """Version of the record; since 2, steps have `flops_per_second` and `share_of_peak`."""
-
-
-@dataclass(frozen=True)
-class Series:
-    """A group of rows, represented by its fastest one."""
-
-    name: str
-    backend: str
-    implementations: tuple[str, ...]
-    environment: str | None = None
-    """None for all, so that each framework has its best setting."""
-
-    def row(self, rows: Iterable[LayerRow], case: tuple[str, str, bool]) -> LayerRow | None:
-        """Return the fastest row of a case; None if none was timed."""
-        return fastest(
-            row
-            for row in rows
-            if (row.case, row.backend) == (case, self.backend)
-            and row.implementation in self.implementations
-            and self.environment in (None, row.environment)
-        )
-
-
-RIVALS = (
-    Series("torch padded", "torch", ("padded",)),
-    Series("torch packed", "torch", ("packed",)),
-    Series("torch builtin", "torch", ("builtin",)),
-    Series("Paddle installed", "paddle", OWN, "paddle, as installed"),
-    Series("Paddle best", "paddle", OWN),
-)
-"""Series that `fast` is compared with in both frameworks, besides the framework's own loop."""
-DRAWN = (
-    Series("torch fast", "torch", ("fast",)),
-    Series("Paddle fast", "paddle", ("fast",)),
-    *RIVALS,
-    Series("torch loop", "torch", ("loop",)),
-    Series("Paddle loop", "paddle", ("loop",)),
-)
 
 
 def compare(rows: list[LayerRow]) -> list[dict]:
@@ -154,6 +117,13 @@ def tree(measured: Measurement, about: dict) -> dict:
         "peak": {"flops_per_second": over_all and asdict(over_all), "by": about["peak_by"]},
         "kernels": kernels(),
         "rows": [row.tree() for row in measured.rows],
+        "untimed": [
+            {
+                name: getattr(row, name)
+                for name in ("environment", "implementation", "shape", "cell", "training", "cost")
+            }
+            for row in measured.untimed
+        ],
         "ratios": compare(measured.rows),
         "steps": [row.tree() for row in measured.steps],
         "rounds": measured.rounds,

@@ -18,7 +18,8 @@ from tasks.speed.results import RIVALS, compare, kernels
 
 LEGEND = """\
 ms: median over rounds; ±: half the interquartile range; GFLOP/s: real tokens only, without padding;
-peak: GFLOP/s as a share of the machine's matrix product, which is measured before and after every timing.
+peak: GFLOP/s as a share of the machine's matrix product, which is measured before and after every timing of a quarter
+of a second or more. Settings that are clearly slower than others of the same layer are left out where a round is long.
 """
 RATIOS_LEGEND = """\
 Medians over rounds, fastest setting. torch packed: packed sequences; torch builtin: exact for lengths, by reversal;
