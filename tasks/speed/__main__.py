@@ -116,7 +116,7 @@ def _parser() -> Parser:
     add("--dtype", metavar="D", choices=("float32", "float64"), default="float32", help="float32 or float64 [float32]")
     add("--threads", type=count, metavar="N", help="threads per process [usable cores]")
     add("--rounds", type=count, metavar="N", help="rounds; slow rows run fewer, as the table shows [7; with --quick 3]")
-    add("--minutes", type=count, metavar="N", default=14, help="time limit: rows run fewer rounds, two at least [14]")
+    add("--minutes", type=count, metavar="N", default=13, help="time limit: rows run fewer rounds, two at least [13]")
     either = parser.add_mutually_exclusive_group()
     either.add_argument("--layers", action="store_true", help="only layers, no training steps")
     either.add_argument("--steps", action="store_true", help="only whole training steps")

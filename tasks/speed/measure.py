@@ -33,8 +33,10 @@ DISTURBED = 0.1
 """Cores: a round in which other processes used more is marked."""
 QUICK_FLOPS = 1e9
 """FLOP per call above which `--quick` skips slow implementations."""
-LEAST_STEPS = 3
+LEAST_STEPS = 2
 """Least rounds of training steps."""
+LONG_STEP = 1.0
+"""Seconds of a first step that tell its time well enough, though it sets up memory."""
 STEPS = ("fast", "builtin")
 """Implementations whose training steps are timed: `fast`, and its replacement where it is unavailable."""
 PEAK_SECONDS = 0.25
@@ -163,7 +165,9 @@ class Measurement:
         cost = 0.0
         for row in rows:
             row.ran = self._ask(row, "begin_steps", experiment=experiment.model_dump(mode="json"), file=file)["ran"]
-            seconds = self._ask(row, "step", number=0, discard=1)["seconds"]
+            seconds = self._ask(row, "step", number=0, discard=0)["seconds"]
+            if seconds < LONG_STEP:
+                seconds = self._ask(row, "step", number=0, discard=0)["seconds"]
             row.discard = int(seconds < WARM_SECONDS)
             cost += seconds * (1 + row.discard) + self.peak_seconds
         rounds = max(

@@ -118,9 +118,9 @@ def test_rounds_are_interleaved(monkeypatch):
     ]
     first = [entry.do for entry in log].index("begin_steps")
     # The peak is measured before and after every step of both rows.
-    assert "".join(entry.do[0] for entry in log[first - 2 :]) == "pp" + "bs" * 2 + "pspsp" * 4 + "f"
+    assert "".join(entry.do[0] for entry in log[first - 2 :]) == "pp" + "bss" + "bs" + "pspsp" * 4 + "f"
     assert all(timing["peak_after"] > timing["peak_before"] for step in measured.steps for timing in step.timings)
-    assert [entry.number for entry in log if entry.do == "step"] == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
+    assert [entry.number for entry in log if entry.do == "step"] == [0, 0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
     assert [entry["of"] for entry in measured.rounds] == [
         *["2x5,1/1, srn, inference"] * 4, *["3x6,5/7, srn, inference"] * 4, *["steps, textcnn"] * 4
     ]  # fmt: skip
