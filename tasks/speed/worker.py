@@ -38,8 +38,11 @@ PEAK_SIZE = 1536
 """Size of the square matrices: smaller products miss the peak, larger ones take longer than many rows."""
 PR_SET_PDEATHSIG = 1
 """From <sys/prctl.h>."""
-ENOUGH_SECONDS, LONG_SECONDS = 0.05, 0.3
-"""Warm-up repeats calls for ENOUGH_SECONDS to estimate their time, unless the first takes LONG_SECONDS."""
+ENOUGH_SECONDS, LONG_SECONDS = 0.05, 1.0
+"""Warm-up repeats calls for ENOUGH_SECONDS to estimate their time, unless the first takes LONG_SECONDS.
+
+The first call of a process may load code for half a second.
+"""
 
 
 @dataclass(frozen=True)
