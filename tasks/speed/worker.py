@@ -41,7 +41,7 @@ PR_SET_PDEATHSIG = 1
 ENOUGH_SECONDS, LONG_SECONDS = 0.05, 1.0
 """Warm-up repeats calls for ENOUGH_SECONDS to estimate their time, unless the first takes LONG_SECONDS.
 
-The first call of a process may load code for half a second.
+The first call of a process took more than 0.3 s, for a layer of a tenth of a millisecond.
 """
 
 
